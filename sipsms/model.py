@@ -1,0 +1,192 @@
+"""The nouns of sipsms: what every layer passes to the next.
+
+Pure values: frozen, slotted, no behaviour beyond what follows from the fields. Numbers are strings as they stand in
+the store: ten digits for NANPA, `+` and digits for other countries, else a short code or an alphanumeric sender.
+Times are seconds since the epoch (UTC); nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    IN = "in"  # from the telephone network to an account (MO in carriers' words)
+    OUT = "out"  # from an account to the telephone network (MT)
+
+
+class State(StrEnum):
+    """Where a delivery stands. Only `QUEUED` and `SENDING` are open; the others are final but for a later receipt."""
+
+    QUEUED = "queued"
+    SENDING = "sending"  # an attempt row is committed, its answer is awaited
+    ACCEPTED = "accepted"  # the far side took responsibility; a receipt may follow
+    DELIVERED = "delivered"
+    UNKNOWN = "unknown"  # bytes may have left, no answer came: never re-sent blindly
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A customer (parent is empty) or one of its subaccounts; both may register."""
+
+    name: str
+    parent: str = ""
+    ha1_md5: str = ""
+    ha1_sha256: str = ""
+    caller_id: str = ""
+    enabled: bool = True
+    legacy_digest: bool = False
+
+    @property
+    def customer(self) -> str:
+        """The customer who owns this account's DIDs and pays for its messages."""
+        return self.parent or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    number: str
+    account: str  # the customer
+    sip_account: str = ""  # where an incoming SMS is delivered; empty: kept, not delivered
+    sms: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    direction: Direction
+    source: str
+    destination: str
+    text: str
+    origin: str  # the door it came through: "sip", "hook:acme", "cli", ...
+    received_at: float
+    account: str = ""  # the account that sent it, or that owns the DID it came to
+    did: str = ""
+    expires_at: float | None = None  # the sender's own limit (RFC 3428 section 4, Expires)
+    dedupe_key: bytes | None = None
+    remote_id: str = ""  # the id the carrier gave it, for incoming messages
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The dialplan's answer for one way out."""
+
+    courier: str  # "sip" or "carrier:NAME"
+    destination: str  # account name for "sip", number for a carrier
+    source: str  # the From to show
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to one destination (for SIP: to one device) by one courier."""
+
+    message: Message
+    courier: str
+    destination: str
+    source: str
+    lane: str  # deliveries of one lane leave one at a time, in order of id
+    expires_at: float
+    created_at: float
+    device: int = 0  # SIP: the device's row, 0 while no device of the account is known
+    state: State = State.QUEUED
+    attempts: int = 0
+    due_at: float | None = None  # None: waits for an event (the device's REGISTER)
+    last_error: str = ""
+    remote_id: str = ""
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    delivery_id: int
+    number: int
+    started_at: float
+    outcome: str = ""  # empty: not closed, so the result is not known
+    detail: str = ""
+
+
+# --- what an attempt came to: values, not exceptions -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The destination itself has it."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The carrier took responsibility; `remote_id` is its name for the message."""
+
+    remote_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Certainly not delivered; may be tried again. `retry_after` in seconds (None: the queue's back-off).
+
+    `parked`: wait for an event instead of a time. `whole_courier`: the far side as such is unreachable, so the
+    courier's other lanes would fare no better now.
+    """
+
+    reason: str
+    retry_after: float | None = None
+    parked: bool = False
+    whole_courier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    reason: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Bytes may have reached the far side but its answer did not reach us."""
+
+    reason: str
+
+
+Outcome = Delivered | Accepted | Deferred | Rejected | Unknown
+
+
+@dataclass(slots=True)
+class Binding:
+    """One row of the location service (RFC 3261 section 10; the words are those of usrloc)."""
+
+    aor: str  # account name
+    contact: str  # the URI exactly as registered, without <>
+    expires_at: float
+    call_id: str
+    cseq: int
+    received: str  # "udp:192.0.2.1:5060": where the REGISTER came from
+    path: tuple[str, ...] = ()
+    q: float = 1.0
+    instance: str = ""
+    reg_id: int = 0
+    user_agent: str = ""
+    accept: str = ""
+    flow: int = 0  # number of the connection in this process, 0 for UDP
+    node: str = ""
+    device: int = 0
+    local: str = ""  # the listener that received it: "udp:0.0.0.0:5060"
+    params: tuple[tuple[str, str | None], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A phone that has registered before; remembered so that it gets what came while it was away."""
+
+    id: int
+    aor: str
+    key: str  # its +sip.instance, else its contact
+    user_agent: str
+    first_seen: float
+    last_seen: float
+    stable: bool  # has an instance id, so the key survives a restart of the phone
