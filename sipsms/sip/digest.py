@@ -1,0 +1,248 @@
+"""Digest authentication, server side (RFC 3261 section 22, RFC 7616, RFC 8760). Pure: time and randomness come in.
+
+A nonce is a ticket, not a row: issue time, random bytes and a flag, sealed with an HMAC, so that challenging a stranger
+costs no memory. Memory is spent only on nonces that a right password has used (their highest nonce count), in two
+generations; when the older one is dropped, every nonce issued before it was closed is stale: nothing can be replayed.
+
+A client that answers in a way not offered (another algorithm, RFC 2069 style) is challenged once more with a flagged
+nonce; doing it again is a wrong answer. Some clients answer an endless run of challenges without end.
+
+One answer for all who do not know a password: unknown user, disabled account and wrong password are computed alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sipsms.model import Account
+from sipsms.sip.headers import quote_string, unquote_string
+from sipsms.sip.uri import ParseError
+
+_PARAM = re.compile(r'[ \t,]*([A-Za-z0-9_\-]+)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^",\s]*)[ \t]*(?=,|\Z)', re.S)
+_NC = re.compile(r"[0-9A-Fa-f]{8}\Z")
+_GENERATION = 50_000  # nonces remembered in one generation
+MAX_CREDENTIALS = 4096
+
+ALGORITHMS = {"md5": "MD5", "sha-256": "SHA-256"}
+_HASH = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+
+
+class Verdict(Enum):
+    OK = auto()
+    NONE = auto()  # no credentials for our realm: challenge
+    STALE = auto()  # right answer to a nonce that is too old, used up or not ours any more: challenge with stale=true
+    WRONG = auto()  # a valid nonce, a wrong answer
+    AGAIN = auto()  # an answer of a kind we do not take: challenge once more, flagged
+    MALFORMED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    response: str
+    algorithm: str
+    qop: str
+    nc: str
+    cnonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    verdict: Verdict
+    account: Account | None = None
+    credentials: Credentials | None = None
+    why: str = ""
+
+
+def ha1(username: str, realm: str, password: str, algorithm: str = "MD5") -> str:
+    """H(username:realm:password) in hex (RFC 7616 section 3.4.2)."""
+    return _HASH[algorithm](f"{username}:{realm}:{password}".encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def parse_credentials(value: str) -> Credentials | None:
+    """The value of an Authorization header; None if its scheme is not Digest. Raises ParseError."""
+    scheme, _, rest = value.partition(" ")
+    if scheme.lower() != "digest":
+        return None
+    if len(value) > MAX_CREDENTIALS:
+        raise ParseError("credentials too long")
+    params: dict[str, str] = {}
+    pos = 0
+    while pos < len(rest):
+        match = _PARAM.match(rest, pos)
+        if not match:
+            raise ParseError("malformed digest credentials")
+        name = match[1].lower()
+        if name in params:
+            raise ParseError(f"digest parameter {name} twice")
+        params[name] = unquote_string(match[2])
+        pos = match.end()
+    return Credentials(
+        params.get("username", ""), params.get("realm", ""), params.get("nonce", ""), params.get("uri", ""),
+        params.get("response", "").lower(), params.get("algorithm", "MD5").upper() or "MD5",
+        params.get("qop", "").lower(), params.get("nc", ""), params.get("cnonce", ""),
+    )  # fmt: skip
+
+
+def expected_response(credentials: Credentials, secret_hash: str, method: str) -> str:
+    """The request-digest of RFC 7616 section 3.4.1; without nc and cnonce, that of RFC 2069."""
+    hash_ = _HASH[credentials.algorithm]
+    a2 = hash_(f"{method}:{credentials.uri}".encode("utf-8", "surrogateescape")).hexdigest()
+    if credentials.qop and credentials.nc:
+        middle = f"{credentials.nonce}:{credentials.nc}:{credentials.cnonce}:{credentials.qop}"
+    else:
+        middle = credentials.nonce
+    return hash_(f"{secret_hash}:{middle}:{a2}".encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class Nonces:
+    """Issues sealed nonces and remembers the highest nonce count of those in use."""
+
+    def __init__(self, secret: bytes, lifetime: float) -> None:
+        self._secret = secret
+        self._lifetime = lifetime
+        self._fresh: dict[str, int] = {}
+        self._older: dict[str, int] = {}
+        self._fresh_since = 0.0
+        self._floor = 0.0
+
+    def issue(self, now: float, random: bytes, *, last: bool = False) -> str:
+        """`random`: at least 5 bytes. `last`: the client was challenged before and answered in a way not offered."""
+        body = int(now * 1000).to_bytes(6, "big") + random[:5] + (b"\1" if last else b"\0")
+        return urlsafe_b64encode(body + self._seal(body)).decode()
+
+    def _seal(self, body: bytes) -> bytes:
+        return hmac.digest(self._secret, body, "sha256")[:12]
+
+    def valid(self, nonce: str, now: float) -> bool:
+        """Ours, and neither too old nor from before what we remember."""
+        if len(nonce) != 32:
+            return False
+        try:
+            raw = urlsafe_b64decode(nonce)
+        except ValueError:
+            return False
+        if not hmac.compare_digest(self._seal(raw[:12]), raw[12:]):
+            return False
+        issued = int.from_bytes(raw[:6], "big") / 1000
+        return issued > self._floor and -5 <= now - issued <= self._lifetime
+
+    def is_last(self, nonce: str, now: float) -> bool:
+        return self.valid(nonce, now) and urlsafe_b64decode(nonce)[11] == 1
+
+    def use(self, nonce: str, count: int, now: float) -> bool:
+        """Record a nonce count; False if it is not above the last one (RFC 7616 section 3.4, nc)."""
+        last = self._fresh.get(nonce) or self._older.get(nonce, 0)
+        if count <= last:
+            return False
+        if len(self._fresh) >= _GENERATION or now - self._fresh_since > self._lifetime:
+            self._turn(now)
+        self._fresh[nonce] = count
+        return True
+
+    def _turn(self, now: float) -> None:
+        if self._older and now - self._fresh_since <= self._lifetime:
+            self._floor = self._fresh_since
+        self._older, self._fresh = self._fresh, {}
+        self._fresh_since = now
+
+
+def issued_at(nonce: str) -> int:
+    """Milliseconds from the nonce's first bytes, whoever sealed it; 0 if it is not of our form."""
+    try:
+        raw = urlsafe_b64decode(nonce)
+    except ValueError:
+        return 0
+    return int.from_bytes(raw[:6], "big") if len(raw) == 24 else 0
+
+
+class Authenticator:
+    """Checks the credentials of a request against an account; makes the challenges."""
+
+    def __init__(self, realm: str, algorithms: list[str], nonces: Nonces) -> None:
+        self.realm = realm
+        self._algorithms = [ALGORITHMS[name] for name in algorithms]
+        self._nonces = nonces
+        self._quoted_realm = quote_string(realm)
+        self._dummy = {name: ha1("nobody", realm, "x", name) for name in _HASH}
+
+    def challenges(self, now: float, random: bytes, *, stale: bool = False, last: bool = False) -> list[str]:
+        """One value for each algorithm offered (RFC 8760 section 2.3), all with the same nonce."""
+        nonce = self._nonces.issue(now, random, last=last)
+        end = ", stale=true" if stale else ""
+        return [
+            f'Digest realm={self._quoted_realm}, nonce="{nonce}", algorithm={name}, qop="auth"{end}'
+            for name in self._algorithms
+        ]
+
+    def find(self, values: list[str]) -> Credentials | None:
+        """The credentials for our realm among several headers. Raises ParseError."""
+        for value in values:
+            credentials = parse_credentials(value)
+            if credentials is not None and credentials.realm == self.realm:
+                return credentials
+        return None
+
+    def check(self, credentials: Credentials, account: Account | None, method: str, uri: str, now: float) -> Checked:
+        """`account`: the one named in the credentials, or None. The work done does not depend on which it is."""
+        verdict, why = self._usable(credentials, now)
+        if verdict is not Verdict.OK:
+            return Checked(verdict, None, credentials, why)
+        known = account is not None and account.enabled
+        right = self._dummy[credentials.algorithm]
+        if account is not None and known:
+            right = (account.ha1_md5 if credentials.algorithm == "MD5" else account.ha1_sha256) or right
+        matches = hmac.compare_digest(
+            expected_response(credentials, right, method).encode(), credentials.response.encode("utf-8", "replace")
+        )
+        modern = bool(credentials.qop and credentials.nc and credentials.cnonce)
+        if not modern and not (matches and account is not None and account.legacy_digest):
+            return Checked(self._not_offered(credentials, now), None, credentials)
+        fresh = self._nonces.valid(credentials.nonce, now)
+        if not (matches and known):
+            return Checked(Verdict.WRONG if fresh else Verdict.NONE, None, credentials)
+        if not same_target(credentials.uri, uri):
+            return Checked(Verdict.MALFORMED, None, credentials, "the digest is for another Request-URI")
+        count = int(credentials.nc, 16) if modern else 1
+        if not fresh or not self._nonces.use(credentials.nonce, count, now):
+            return Checked(Verdict.STALE, account, credentials)
+        return Checked(Verdict.OK, account, credentials)
+
+    def _usable(self, credentials: Credentials, now: float) -> tuple[Verdict, str]:
+        """What is wrong before any hash is computed; does not depend on the account."""
+        if not credentials.response or not credentials.nonce or len(credentials.username) > 255:
+            return Verdict.MALFORMED, "incomplete digest credentials"
+        if credentials.nc and not _NC.match(credentials.nc):
+            return Verdict.MALFORMED, "nc must be 8 hexadecimal digits"
+        if credentials.algorithm not in self._algorithms or credentials.qop not in ("", "auth"):
+            return self._not_offered(credentials, now), ""
+        return Verdict.OK, ""
+
+    def _not_offered(self, credentials: Credentials, now: float) -> Verdict:
+        return Verdict.WRONG if self._nonces.is_last(credentials.nonce, now) else Verdict.AGAIN
+
+
+def same_target(digest_uri: str, request_uri: str) -> bool:
+    """The digest's uri names the Request-URI (RFC 7616 section 3.4.6); brackets, ports and parameters may differ.
+
+    linphone leaves the port out, aiosip puts the URI into brackets; what must agree is user and host.
+    """
+    return _bare(digest_uri) == _bare(request_uri)
+
+
+def _bare(uri: str) -> str:
+    scheme, _, rest = uri.strip("<> ").partition(":")
+    user, at, host = rest.rpartition("@")
+    host = host.split(";", 1)[0]
+    name, colon, port = host.rpartition(":")
+    if colon and port.isascii() and port.isdigit() and (name[:1] != "[" or name[-1:] == "]"):
+        host = name
+    return f"{scheme.lower()}:{user}{at}{host.lower()}"
