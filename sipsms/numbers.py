@@ -1,0 +1,146 @@
+"""Telephone numbers: what people and carriers write -> what the store holds, and back.
+
+Two doors use this differently. A lenient door (carrier hooks, web, e-mail) calls `normalise`; the strict door (SIP)
+refuses instead of repairing and asks the dialplan. A stored number is ten digits (NANPA), `+` and digits (any other
+country), a short code or an alphanumeric sender. Only ASCII digits are digits: `str.isdigit` alone would let Arabic and
+full-width ones through. Pure; every input is bounded before it is looked at, and no pattern can backtrack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import unquote
+
+import phonenumbers
+
+MAX_INPUT: Final = 64
+MAX_E164_DIGITS: Final = 15  # E.164 section 6
+MAX_SENDER: Final = 11  # GSM 03.40: eleven septets of an alphanumeric address
+
+# What people put between the digits of a number. U+00A0, U+202F and the hyphens come from word processors.
+_SEPARATORS: Final = str.maketrans("", "", " ()-./\t\u00a0\u202f\u2010\u2011\u2012\u2013")
+_SENDER: Final = re.compile(r"[A-Za-z0-9 &._+!#'*/-]{1,11}")
+
+# The countries and territories of country code 1, for sentences that people read.
+REGIONS: Final = MappingProxyType(
+    {
+        "AG": "Antigua and Barbuda",
+        "AI": "Anguilla",
+        "AS": "American Samoa",
+        "BB": "Barbados",
+        "BM": "Bermuda",
+        "BS": "the Bahamas",
+        "CA": "Canada",
+        "DM": "Dominica",
+        "DO": "the Dominican Republic",
+        "GD": "Grenada",
+        "GU": "Guam",
+        "JM": "Jamaica",
+        "KN": "Saint Kitts and Nevis",
+        "KY": "the Cayman Islands",
+        "LC": "Saint Lucia",
+        "MP": "the Northern Mariana Islands",
+        "MS": "Montserrat",
+        "PR": "Puerto Rico",
+        "SX": "Sint Maarten",
+        "TC": "the Turks and Caicos Islands",
+        "TT": "Trinidad and Tobago",
+        "US": "the United States",
+        "VC": "Saint Vincent and the Grenadines",
+        "VG": "the British Virgin Islands",
+        "VI": "the U.S. Virgin Islands",
+    }
+)
+
+
+def is_digits(s: str) -> bool:
+    return s.isascii() and s.isdigit()
+
+
+def is_ten_digits(s: str) -> bool:
+    return len(s) == 10 and s.isascii() and s.isdigit()
+
+
+def normalise(raw: str) -> str | None:
+    """The number as the store holds it; None when it is no number and no sender's name."""
+    if is_ten_digits(raw):  # nearly every number: spare it the rest
+        return raw if raw[0] >= "2" else None
+    if not raw or len(raw) > MAX_INPUT:
+        return None
+    text = (unquote(raw) if "%" in raw else raw).strip()
+    bare = text.translate(_SEPARATORS)
+    if bare.startswith("+"):
+        return _international(bare[1:])
+    if is_digits(bare):
+        return _national(bare)
+    return text if _is_sender(text) else None
+
+
+def _international(digits: str) -> str | None:
+    if not is_digits(digits) or not 7 <= len(digits) <= MAX_E164_DIGITS or digits[0] == "0":
+        return None
+    if digits[0] != "1":
+        return "+" + digits
+    return digits[1:] if len(digits) == 11 and digits[1] >= "2" else None
+
+
+def _national(digits: str) -> str | None:
+    """Digits without `+`: a short code, or a number with or without the leading 1.
+
+    Longer ones are E.164 without its `+`, as many carriers write it (4479...); a leading 0 is a trunk or an
+    international prefix, which only the writer's own country could explain.
+    """
+    length = len(digits)
+    if 3 <= length <= 8:
+        return digits
+    if length == 10:
+        return digits if digits[0] >= "2" else None
+    if length >= 11:
+        return _international(digits)
+    return None
+
+
+def _is_sender(text: str) -> bool:
+    return _SENDER.fullmatch(text) is not None and any(c.isalpha() for c in text)
+
+
+# --- how a carrier wants it ------------------------------------------------------------------------------------------
+
+_FORMATS: Final[dict[str, Callable[[str], str]]] = {
+    "nanpa": lambda ten: ten,
+    "e164": lambda ten: "+1" + ten,
+    "e164-bare": lambda ten: "1" + ten,
+}
+
+
+def as_format(number: str, style: str) -> str:
+    """A stored number in a carrier's style; one without ten digits only loses its `+` where the style has none."""
+    if is_ten_digits(number):
+        return _FORMATS[style](number)
+    return number[1:] if style == "e164-bare" and number.startswith("+") else number
+
+
+# --- regions ---------------------------------------------------------------------------------------------------------
+
+
+def region_of(number: str) -> str | None:
+    """The ISO code of the country a ten-digit number belongs to; None when its area code has none (555).
+
+    By area code alone: whether the whole number is in use is not ours to guess.
+    """
+    return region_of_area(number[:3]) if is_ten_digits(number) else None
+
+
+@lru_cache(maxsize=1024)
+def region_of_area(area: str) -> str | None:
+    # The library knows patterns of whole numbers, so it is asked about a few in that area.
+    for rest in ("2345678", "5552345", "4232345", "9772345"):
+        number = phonenumbers.PhoneNumber(country_code=1, national_number=int(area + rest))
+        region: str | None = phonenumbers.region_code_for_number(number)
+        if region is not None:
+            return region
+    return None

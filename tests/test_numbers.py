@@ -1,0 +1,134 @@
+"""Numbers as people and carriers write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sipsms import numbers
+
+NORMALISE = {
+    "5551234567": "5551234567",
+    "15551234567": "5551234567",
+    "+15551234567": "5551234567",
+    "+1 (555) 123-4567": "5551234567",
+    "(555) 123.4567": "5551234567",
+    "1-555-123-4567": "5551234567",
+    "%2B15551234567": "5551234567",
+    "%2B1%20555%20123%204567": "5551234567",
+    "555\u2011123\u20114567": "5551234567",
+    " 5551234567 ": "5551234567",
+    "+442079460000": "+442079460000",
+    "+44 20 7946 0000": "+442079460000",
+    "442079460000": "+442079460000",
+    "611": "611",
+    "62966": "62966",
+    "12345678": "12345678",
+    "VOIPSMS": "VOIPSMS",
+    "My Bank": "My Bank",
+    "ElevenChars": "ElevenChars",
+    # not numbers
+    "": None,
+    "12": None,
+    "123456789": None,
+    "0551234567": None,
+    "1551234567": None,
+    "+1555123456": None,
+    "+155512345678": None,
+    "+1 055 123 4567": None,
+    "011442079460000": None,
+    "+0123456789": None,
+    "+1234567890123456": None,
+    "TwelveChars!": None,
+    "٥٥٥١٢٣٤٥٦٧": None,
+    "５５５１２３４５６７": None,
+    "+١٥٥٥١٢٣٤٥٦٧": None,
+    "²²²²²²²²²²": None,
+    "a\r\nb": None,
+    "--": None,
+    "5" * 65: None,
+    "%zz": None,
+    "sip:5551234567@x": None,
+}
+
+
+@pytest.mark.parametrize(("raw", "expected"), NORMALISE.items())
+def test_normalise(raw: str, expected: str | None) -> None:
+    assert numbers.normalise(raw) == expected
+
+
+@given(st.text(max_size=80) | st.text(alphabet="+1 23456789()-%2B", max_size=20))
+def test_normalise_is_stable_and_ascii(raw: str) -> None:
+    once = numbers.normalise(raw)
+    if once is not None:
+        assert once.isascii()
+        assert numbers.normalise(once) == once
+
+
+@pytest.mark.req("S-088")
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [("5551234567", True), ("15551234567", False), ("555123456", False), ("٥٥٥١٢٣٤٥٦٧", False), ("", False)],
+)
+def test_is_ten_digits(number: str, expected: bool) -> None:
+    assert numbers.is_ten_digits(number) is expected
+
+
+FORMATS = [
+    ("5551234567", "nanpa", "5551234567"),
+    ("5551234567", "e164", "+15551234567"),
+    ("5551234567", "e164-bare", "15551234567"),
+    ("+442079460000", "nanpa", "+442079460000"),
+    ("+442079460000", "e164", "+442079460000"),
+    ("+442079460000", "e164-bare", "442079460000"),
+    ("62966", "e164", "62966"),
+    ("MyBank", "e164-bare", "MyBank"),
+]
+
+
+@pytest.mark.parametrize(("number", "style", "expected"), FORMATS)
+def test_as_format(number: str, style: str, expected: str) -> None:
+    assert numbers.as_format(number, style) == expected
+
+
+@given(st.from_regex(r"[2-9][0-9]{9}", fullmatch=True), st.sampled_from(["nanpa", "e164", "e164-bare"]))
+def test_every_format_normalises_back(number: str, style: str) -> None:
+    assert numbers.normalise(numbers.as_format(number, style)) == number
+
+
+REGION = {
+    "2125551234": "US",
+    "9075551234": "US",  # Alaska
+    "8085551234": "US",  # Hawaii
+    "8005551234": "US",  # toll-free
+    "4165551234": "CA",
+    "8675551234": "CA",
+    "7875551234": "PR",
+    "9395551234": "PR",
+    "6715551234": "GU",
+    "3405551234": "VI",
+    "2425551234": "BS",
+    "8765551234": "JM",
+    "8095551234": "DO",
+    "5551234567": None,
+    "15551234567": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("number", "region"), REGION.items())
+def test_region_of(number: str, region: str | None) -> None:
+    assert numbers.region_of(number) == region
+
+
+def test_region_is_asked_once_per_area_code() -> None:
+    numbers.region_of_area.cache_clear()
+    for i in range(100):
+        numbers.region_of(f"416555{i:04}")
+    assert numbers.region_of_area.cache_info().misses == 1
+
+
+def test_every_region_has_a_name() -> None:
+    found = {numbers.region_of_area(str(area)) for area in range(200, 1000)}
+    assert found - {None} == set(numbers.REGIONS)
