@@ -1,0 +1,210 @@
+"""The registrar (RFC 3261 section 10.3, RFC 3327). Pure: the request and the AOR's bindings in, the changes out.
+
+Steps 1 to 5 (domain, Require, credentials, authorisation, AOR) are the server's; this is steps 6 to 8. All or nothing:
+a request with one bad contact changes no binding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sipsms.model import Binding
+from sipsms.sip.headers import NameAddr, parse_name_addr, quote_string
+from sipsms.sip.message import Request
+from sipsms.sip.uri import ParseError, Uri, equal, parse_uri
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Seconds, but for the number of contacts an AOR may have."""
+
+    min_expires: int = 60
+    max_expires: int = 7200
+    default_expires: int = 3600
+    max_contacts: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How the REGISTER came; each binding made from it remembers."""
+
+    received: str
+    local: str
+    flow: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What to answer and what to change. `bindings`: all that stand afterwards."""
+
+    status: int
+    why: str = ""
+    bindings: tuple[Binding, ...] = ()
+    updated: tuple[Binding, ...] = ()
+    removed: tuple[Binding, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, why: str, *headers: tuple[str, str]) -> None:
+        super().__init__(why)
+        self.result = Result(status, why, headers=headers)
+
+
+def register(
+    request: Request, aor: str, bindings: Sequence[Binding], now: float, policy: Policy, arrival: Arrival
+) -> Result:
+    """Apply a REGISTER to the bindings of one AOR."""
+    current = [binding for binding in bindings if binding.expires_at > now]
+    try:
+        contacts = request.listed("contact")
+        if not contacts:
+            return Result(200, bindings=tuple(current))
+        path = _path(request)
+        if "*" in contacts:
+            return _remove_all(request, contacts, current)
+        return _apply(request, aor, contacts, current, now, policy, arrival, path)
+    except ParseError as error:
+        return Result(400, str(error))
+    except _Refused as refused:
+        return refused.result
+
+
+def _path(request: Request) -> tuple[str, ...]:
+    path = tuple(request.listed("path"))
+    if path and "path" not in (token.lower() for token in request.listed("supported")):
+        raise _Refused(420, "Path without Supported: path", ("Unsupported", "path"))
+    for value in path:
+        parse_name_addr(value).parsed()
+    return path
+
+
+def _remove_all(request: Request, contacts: list[str], current: list[Binding]) -> Result:
+    """Step 6: `*` stands alone and only with Expires: 0."""
+    if len(contacts) != 1 or request.get("expires") != "0":
+        raise _Refused(400, "Contact: * must stand alone, with Expires: 0")
+    for binding in current:
+        _check_order(request, binding)
+    return Result(200, removed=tuple(current))
+
+
+def _check_order(request: Request, binding: Binding) -> None:
+    """Step 7: within one Call-ID the CSeq must rise."""
+    if binding.call_id == request.call_id and request.cseq <= binding.cseq:
+        raise _Refused(400, f"CSeq {request.cseq} is not above the last one of this Call-ID, {binding.cseq}")
+
+
+def _apply(
+    request: Request,
+    aor: str,
+    contacts: list[str],
+    current: list[Binding],
+    now: float,
+    policy: Policy,
+    arrival: Arrival,
+    path: tuple[str, ...],
+) -> Result:
+    updated: list[Binding] = []
+    removed: list[Binding] = []
+    for text in contacts:
+        contact = parse_name_addr(text)
+        uri = contact.parsed()
+        seconds = _expires(request, contact, policy)
+        old = _find(current, contact, uri)
+        if old is not None:
+            if old not in updated:
+                _check_order(request, old)
+            current.remove(old)
+        if seconds == 0:
+            removed.extend([old] if old is not None else [])
+            continue
+        if old is not None and old.contact != contact.uri:
+            removed.append(old)
+        new = _binding(request, aor, contact, now + seconds, arrival, path)
+        if old is not None:
+            new.device = old.device
+        current.append(new)
+        updated.append(new)
+    if updated and len(current) > policy.max_contacts:
+        raise _Refused(403, f"more than {policy.max_contacts} contacts")
+    return Result(200, bindings=tuple(current), updated=tuple(updated), removed=tuple(removed))
+
+
+def _expires(request: Request, contact: NameAddr, policy: Policy) -> int:
+    """The contact's own, else the header's, else the default; malformed counts as absent (RFC 4475 3.1.2.4)."""
+    text = contact.params.get("expires")
+    if text is None:
+        text = request.get("expires") or None
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) >= 2**32:
+        return policy.default_expires
+    seconds = int(text)
+    if 0 < seconds < policy.min_expires:
+        raise _Refused(423, f"expires below {policy.min_expires}", ("Min-Expires", str(policy.min_expires)))
+    return min(seconds, policy.max_expires)
+
+
+def _find(current: list[Binding], contact: NameAddr, uri: Uri) -> Binding | None:
+    """The binding this contact refreshes: of the same device and flow (RFC 5626 section 6), else an equal URI."""
+    instance, reg_id = _instance(contact), _reg_id(contact)
+    for binding in current:
+        if instance and binding.instance == instance and binding.reg_id == reg_id:
+            return binding
+    for binding in current:
+        if binding.contact == contact.uri or equal(parse_uri(binding.contact), uri):
+            return binding
+    return None
+
+
+def _instance(contact: NameAddr) -> str:
+    return (contact.params.get("+sip.instance") or "")[:255]
+
+
+def _reg_id(contact: NameAddr) -> int:
+    text = contact.params.get("reg-id") or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _quality(contact: NameAddr) -> float:
+    try:
+        return min(1.0, max(0.0, float(contact.params.get("q") or 1.0)))
+    except ValueError:
+        return 1.0
+
+
+def _binding(
+    request: Request, aor: str, contact: NameAddr, expires_at: float, arrival: Arrival, path: tuple[str, ...]
+) -> Binding:
+    kept = tuple((name, value) for name, value in contact.params.items() if name not in ("expires", "q"))
+    return Binding(
+        aor=aor,
+        contact=contact.uri,
+        expires_at=expires_at,
+        call_id=request.call_id,
+        cseq=request.cseq,
+        received=arrival.received,
+        path=path,
+        q=_quality(contact),
+        instance=_instance(contact),
+        reg_id=_reg_id(contact),
+        user_agent=request.get("user-agent")[:255],
+        accept=", ".join(request.headers.get("accept", []))[:1024],
+        flow=arrival.flow,
+        local=arrival.local,
+        params=kept,
+    )
+
+
+def contact_value(binding: Binding, now: float) -> str:
+    """The Contact header value of a binding in a 200 (step 8)."""
+    params = [f"expires={max(0, round(binding.expires_at - now))}"]
+    for name, value in binding.params:
+        params.append(name if value is None else f"{name}={_parameter(value)}")
+    if binding.q != 1.0:
+        params.append(f"q={binding.q:g}")
+    return f"<{binding.contact}>;" + ";".join(params)
+
+
+def _parameter(value: str) -> str:
+    plain = all(char.isalnum() or char in "-.!%*_+`'~" for char in value) and value.isascii()
+    return value if plain and value else quote_string(value)
