@@ -1,0 +1,633 @@
+"""Configuration: YAML -> frozen, checked models.
+
+Nothing inside sipsms sees a dict of strings: what leaves here has defaults filled in, durations in seconds, addresses
+taken apart and secrets resolved. Everything a person can get wrong is told at once, one line an error, as
+`file:line: key: what is expected`: the positions come from YAML's own node tree, so even an unknown key has its line.
+`Document` is the machinery (the dialplan's files go through it too); the models below it are sipsms.yaml.
+A secret's value is in no error and in no repr. This module reads files; it logs nothing and builds nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from string import Formatter
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+# --- the machinery: a YAML file whose errors have lines --------------------------------------------------------------
+
+Path_ = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
+
+
+class ConfigError(Exception):
+    """What is wrong with a file, one line an error."""
+
+    def __init__(self, errors: Iterable[str]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(self.errors))
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed YAML file: plain data, and the line of every key and value."""
+
+    path: Path
+    data: Any
+    lines: Mapping[Path_, int]
+
+    @classmethod
+    def read(cls, path: Path) -> Document:
+        return cls.parse(path, _read(path))
+
+    @classmethod
+    def parse(cls, path: Path, text: str) -> Document:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            lines = dict(_positions(path, node)) if node is not None else {}
+            data = loader.construct_document(node) if node is not None else {}
+        except yaml.YAMLError as error:
+            raise ConfigError([_syntax_error(path, error)]) from None
+        except (ValueError, RecursionError):  # a date that is none; brackets without end
+            raise ConfigError([f"{path}: not readable as YAML"]) from None
+        finally:
+            loader.dispose()
+        return cls(path, {} if data is None else data, lines)
+
+    def validate(self, model: type[M]) -> M:
+        if not isinstance(self.data, dict):
+            raise ConfigError([f"{self.path}:1: expected `key: value` lines"])
+        try:
+            return model.model_validate(self.data, context={"directory": self.path.parent})
+        except ValidationError as error:
+            raise ConfigError(dict.fromkeys(self._describe(model, error))) from None
+
+    def error(self, where: Path_, message: str) -> str:
+        """`file:line: key: message`; the line is that of the nearest thing the file really holds."""
+        key = _dotted(where)
+        return f"{self.path}:{self.line(where)}: {key}: {message}" if key else f"{self.path}:1: {message}"
+
+    def line(self, where: Path_) -> int:
+        known = (where[:n] for n in range(len(where), 0, -1) if where[:n] in self.lines)
+        return self.lines.get(next(known, ()), 1)
+
+    def _describe(self, model: type[BaseModel], error: ValidationError) -> Iterator[str]:
+        found = [(self._locate(e), e) for e in error.errors(include_url=False)]
+        for where, details in sorted(found, key=lambda f: self.line(f[0])):
+            yield self.error(where, _message(model, where, details, self._value(where)))
+
+    def _locate(self, details: ErrorDetails) -> Path_:
+        """Pydantic's location without the parts that only name a member of a union."""
+        where: Path_ = ()
+        for part in details["loc"]:
+            if (*where, part) in self.lines:
+                where = (*where, part)
+        absent = {"missing": details["loc"][-1:], "union_tag_invalid": ("type",), "union_tag_not_found": ("type",)}
+        return where + absent.get(details["type"], ())
+
+    def _value(self, where: Path_) -> Any:
+        value = self.data
+        for part in where:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: not UTF-8 text"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror or error}"]) from None
+
+
+Position = tuple[Path_, int]
+
+
+def _positions(path: Path, node: yaml.Node, where: Path_ = (), above: tuple[int, ...] = ()) -> Iterator[Position]:
+    """Lines of all that the file holds; a key that stands twice is an error, where YAML itself would take the last."""
+    if id(node) in above:
+        raise ConfigError([f"{path}:{_line(node)}: {_dotted(where)}: an alias inside its own anchor"])
+    if where:
+        yield where, _line(node)
+    above = (*above, id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            yield from _positions(path, item, (*where, i), above)
+    elif isinstance(node, yaml.MappingNode):
+        yield from _mapping(path, node, where, above)
+
+
+def _mapping(path: Path, node: yaml.MappingNode, where: Path_, above: tuple[int, ...]) -> Iterator[Position]:
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        at = f"{path}:{_line(key)}"
+        if key.tag == "tag:yaml.org,2002:merge":
+            continue
+        if key.tag != "tag:yaml.org,2002:str":
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+            raise ConfigError([f"{at}: {_dotted((*where, name))}: a key must be text: write it in quotes"])
+        if key.value in seen:
+            raise ConfigError([f"{at}: {_dotted((*where, key.value))}: stands twice, first in line {seen[key.value]}"])
+        seen[key.value] = _line(key)
+        yield from _positions(path, value, (*where, key.value), above)
+        yield (*where, key.value), _line(key)  # the key's line wins: a block value starts below its key
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _syntax_error(path: Path, error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        return f"{path}{line}: {' '.join(str(error.problem or error.context).split())}"
+    return f"{path}: {' '.join(str(error).split())}"
+
+
+def _dotted(where: Path_) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
+
+
+_PLAIN_WORDS: Final[Mapping[str, str]] = {
+    "missing": "is required",
+    "model_type": "expected `key: value` lines",
+    "dict_type": "expected `key: value` lines",
+    "string_type": "expected text (a number goes in quotes)",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "union_tag_not_found": "is required",
+}
+
+
+def _message(model: type[BaseModel], where: Path_, details: ErrorDetails, value: Any) -> str:
+    if details["type"] == "extra_forbidden":
+        return _unknown_key(model, where, details)
+    if details["type"] == "value_error":
+        return str(details["ctx"]["error"])
+    if details["type"] == "union_tag_invalid":
+        return f"expected {details['ctx']['expected_tags'].replace(', ', ' or ')}, got {details['ctx']['tag']!r}"
+    said = _PLAIN_WORDS.get(details["type"]) or _lower(details["msg"].replace("Input should be", "expected"))
+    return f"{said}, got {value!r}" if _may_be_shown(where, value) else said
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _may_be_shown(where: Path_, value: Any) -> bool:
+    """Scalars only, and none from where a password may stand."""
+    guarded = {"auth", "headers", "secret", "store", "fields"}
+    return isinstance(value, str | int | float) and len(str(value)) <= 80 and not guarded & set(where)
+
+
+def _unknown_key(model: type[BaseModel], where: Path_, details: ErrorDetails) -> str:
+    known = [key for key in _known_keys(model, details["loc"][:-1]) if key != where[-1]]
+    near = difflib.get_close_matches(str(where[-1]), known, 1, 0.6)
+    return f"unknown key; did you mean `{near[0]}`?" if near else "unknown key"
+
+
+def _known_keys(model: type[BaseModel], loc: Path_) -> Sequence[str]:
+    """The keys of the model that stands at a location: a walk down the types beside the walk down the data."""
+    kinds: list[Any] = [model]
+    for part in loc:
+        kinds = [inner for kind in kinds for inner in _step(kind, part)]
+    return [name for kind in kinds for name in _model_fields(kind)]
+
+
+def _step(kind: Any, part: str | int) -> Iterator[Any]:
+    for k in _models_in(kind):
+        field = k.model_fields.get(part) if isinstance(part, str) else None
+        yield from _models_in(field.annotation) if field is not None else [k]
+
+
+def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for inner in getattr(kind, "__args__", ()):
+        yield from _models_in(inner)
+
+
+def _model_fields(kind: type[BaseModel]) -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        yield field.alias or name
+
+
+# --- kinds of values -------------------------------------------------------------------------------------------------
+
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]{2,45}\]")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 section 5.6.2
+_CARRIER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_ROOTS: Final = frozenset({"var", "srv", "opt", "home", "tmp", "data", "mnt", "run", "etc", "usr"})
+_PLACEHOLDERS: Final = ("from", "to", "text", "id", "did", "account")
+
+
+def duration(value: object) -> float:
+    """`14d`, `5m`, `30s`, `250ms`, or a number of seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e10:
+        return float(value)
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"expected a duration like 14d, 5m, 30s or 250ms, got {value!r}")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _domain(value: str) -> str:
+    if not _DOMAIN.fullmatch(value) or ".." in value:
+        raise ValueError(f"expected a host name or an address, got {value!r}")
+    return value.lower()
+
+
+def _some_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("expected at least one, and none twice")
+    return values
+
+
+def _realm(value: str) -> str:
+    if not re.fullmatch(r"[ !#-\[\]-~]{1,128}", value):
+        raise ValueError("expected 1 to 128 ASCII characters without quotes and backslashes")
+    return value
+
+
+def _resolve(value: object, info: ValidationInfo) -> SecretStr:
+    """A secret is named (`env:`, `file:`) or stands there itself; its value is never part of an error."""
+    if isinstance(value, SecretStr):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("expected env:NAME, file:PATH or the secret itself, in quotes")
+    kind, _, name = value.partition(":")
+    secret = _SOURCES[kind](name, _directory_of(info)) if kind in _SOURCES else value
+    if not secret:
+        raise ValueError("the secret is empty")
+    if any(ord(c) < 32 or ord(c) == 127 for c in secret):
+        raise ValueError("the secret has control characters or more than one line")
+    return SecretStr(secret)
+
+
+def _directory_of(info: ValidationInfo) -> Path:
+    """Relative paths in the file start from where the file is: a service's current directory is anybody's guess."""
+    return Path((info.context or {}).get("directory", "."))
+
+
+def _from_environment(name: str, _: Path) -> str:
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise ValueError(f"the environment has no variable {name}") from None
+
+
+def _from_file(name: str, directory: Path) -> str:
+    try:
+        return (directory / name).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {name}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+
+
+_SOURCES: Final[Mapping[str, Callable[[str, Path], str]]] = {"env": _from_environment, "file": _from_file}
+
+
+@dataclass(frozen=True, slots=True)
+class SipListen:
+    transport: Literal["udp", "tcp"]
+    host: str
+    port: int  # 0: any free port
+
+
+@dataclass(frozen=True, slots=True)
+class HttpListen:
+    host: str
+    port: int
+
+
+def _address(value: object, schemes: Sequence[str]) -> tuple[str, str, int]:
+    expected = " or ".join(f"{scheme}://HOST:PORT" for scheme in schemes)
+    problem = ValueError(f"expected {expected}, got {value!r}")
+    try:
+        url = urlsplit(value) if isinstance(value, str) else urlsplit("")
+        host, port = url.hostname, url.port
+    except ValueError:
+        raise problem from None
+    if url.scheme not in schemes or not host or port is None or "@" in url.netloc:
+        raise problem
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise problem
+    return url.scheme, host, port
+
+
+def _sip_listen(value: object) -> SipListen:
+    scheme, host, port = _address(value, ("udp", "tcp"))
+    return SipListen("udp" if scheme == "udp" else "tcp", host, port)
+
+
+def _http_listen(value: object) -> HttpListen | None:
+    if value is None:
+        return None
+    _, host, port = _address(value, ("http",))
+    return HttpListen(host, port)
+
+
+def _http_url(value: str) -> str:
+    url = urlsplit(value)  # raises ValueError for a broken [address]
+    if url.scheme not in ("http", "https") or not url.hostname or not value.isascii() or re.search(r"\s", value):
+        raise ValueError("expected http://... or https://... (a host of other letters as xn--...)")
+    if "@" in url.netloc:
+        raise ValueError("no user or password in the URL: they belong under `auth`")
+    return value
+
+
+def _store_url(value: str) -> str:
+    if not re.match(r"sqlite:///.|postgresql(\+psycopg)?://.", value):
+        raise ValueError("expected sqlite:///PATH or postgresql://USER@HOST/DATABASE")
+    return value
+
+
+def _header_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("not a header name")
+    return value
+
+
+def _carrier_name(value: str) -> str:
+    if not _CARRIER_NAME.fullmatch(value):
+        raise ValueError("a carrier's name is 1 to 32 letters, digits, _ and -: it stands in the hook's path")
+    return value
+
+
+def _path_secret(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", value.get_secret_value()):
+        raise ValueError("stands in the hook's path: only letters, digits and . _ ~ - fit there")
+    return value
+
+
+def _template(value: str) -> str:
+    for _, name, spec, conversion in Formatter().parse(value):  # raises ValueError for a lone brace
+        if name is not None and (name not in _PLACEHOLDERS or spec or conversion):
+            known = " ".join(f"{{{p}}}" for p in _PLACEHOLDERS)
+            raise ValueError(f"unknown placeholder {{{name}}}; known are {known}, and {{{{ for a brace")
+    return value
+
+
+def _field_value(value: object, info: ValidationInfo) -> object:
+    """A constant, a template, a named secret, or any of them inside lists and mappings."""
+    if isinstance(value, dict):
+        return {str(key): _field_value(inner, info) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_field_value(inner, info) for inner in value]
+    if isinstance(value, str):
+        return _resolve(value, info) if value.startswith(("env:", "file:")) else _template(value)
+    if value is None or isinstance(value, int | float | SecretStr):
+        return value
+    raise ValueError("expected text, a number, true, false or null (a date goes in quotes)")
+
+
+Positive = Annotated[float, BeforeValidator(duration), Field(gt=0)]
+Domain = Annotated[str, AfterValidator(_domain)]
+Realm = Annotated[str, AfterValidator(_realm)]
+Secret = Annotated[SecretStr, BeforeValidator(_resolve)]
+PathSecret = Annotated[Secret, AfterValidator(_path_secret)]
+SipAddress = Annotated[SipListen, PlainValidator(_sip_listen)]
+HttpAddress = Annotated[HttpListen | None, PlainValidator(_http_listen)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+CarrierName = Annotated[str, AfterValidator(_carrier_name)]
+FieldValue = Annotated[object, BeforeValidator(_field_value)]
+Count = Annotated[int, Field(ge=1)]
+
+
+# --- sipsms.yaml -----------------------------------------------------------------------------------------------------
+
+
+class Listen(Model):
+    sip: tuple[SipAddress, ...] = (SipListen("udp", "0.0.0.0", 5060), SipListen("tcp", "0.0.0.0", 5060))
+    http: HttpAddress = HttpListen("127.0.0.1", 8080)
+
+
+class Sip(Model):
+    min_expires: Count = 60
+    max_expires: Count = 7200
+    default_expires: Count = 3600
+    max_contacts: Count = 10
+    nonce_lifetime: Positive = 300.0
+    max_connections_per_address: Count = 100
+    first_message_timeout: Positive = 5.0
+    idle_timeout: Positive = 180.0
+    max_datagram: Annotated[int, Field(ge=200, le=65535)] = 1300
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Sip:
+        if not self.min_expires <= self.default_expires <= self.max_expires:
+            raise ValueError("expected min_expires <= default_expires <= max_expires")
+        return self
+
+
+class Messages(Model):
+    max_length: Count = 160
+    length_unit: Literal["characters", "septets", "bytes"] = "characters"
+
+
+class Queue(Model):
+    keep: Positive = 14 * 86400.0
+    device_memory: Positive = 30 * 86400.0
+    sip_concurrency: Count = 1000
+    carrier_concurrency: Count = 32
+    retry_min: Positive = 5.0
+    retry_max: Positive = 300.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Queue:
+        if self.retry_min > self.retry_max:
+            raise ValueError("expected retry_min <= retry_max")
+        return self
+
+
+class Log(Model):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Auth(Model):
+    """How we show the carrier who we are: one of the two."""
+
+    bearer: Secret | None = None
+    basic: tuple[str, Secret] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Auth:
+        if (self.bearer is None) == (self.basic is None):
+            raise ValueError("expected either `bearer` or `basic`")
+        if self.basic is not None and ":" in self.basic[0]:
+            raise ValueError("the user of `basic` has a colon")  # RFC 7617 section 2
+        return self
+
+
+class Ok(Model):
+    """Which answers mean that the carrier has the message, and where in them its id is."""
+
+    status: tuple[Annotated[int, Field(ge=200, le=299)], ...] = (200, 201, 202)
+    id: str | None = None
+
+
+class InboundFields(Model):
+    from_: str = Field(alias="from", default="from", min_length=1)
+    to: Annotated[str, Field(min_length=1)] = "to"
+    text: Annotated[str, Field(min_length=1)] = "text"
+    id: str | None = None
+
+
+class Reply(Model):
+    status: Annotated[int, Field(ge=200, le=299)] = 200
+    body: str = "ok"
+    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$")] = "text/plain"
+
+
+class Inbound(Model):
+    secret: PathSecret
+    fields_: InboundFields = Field(alias="fields", default_factory=InboundFields)
+    reply: Reply = Reply()
+
+
+class LoopbackConfig(Model):
+    type: Literal["loopback"]
+
+
+_FIELDS: Final[Mapping[str, object]] = {"from": "{from}", "to": "{to}", "text": "{text}"}
+
+
+class HttpCarrierConfig(Model):
+    type: Literal["http"]
+    url: Annotated[str, AfterValidator(_http_url)]
+    method: Literal["POST", "PUT", "GET"] = "POST"
+    body: Literal["json", "form", "query"] = "json"
+    auth: Auth | None = None
+    headers: dict[HeaderName, Secret] = Field(default_factory=dict)
+    fields_: dict[str, FieldValue] = Field(alias="fields", default_factory=lambda: dict(_FIELDS))
+    numbers: Literal["nanpa", "e164", "e164-bare"] = "nanpa"
+    ok: Ok = Ok()
+    timeout: Positive = 30.0
+    inbound: Inbound | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> HttpCarrierConfig:
+        if self.body == "json":
+            nest(self.fields_)
+        elif any(isinstance(value, dict | list) for value in self.fields_.values()):
+            raise ValueError(f"`fields` of body {self.body} are flat: no lists, no mappings")
+        if self.method == "GET" and self.body != "query":
+            raise ValueError("method GET goes with body query")
+        return self
+
+
+def nest(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a.b": 1, "a.c": 2}` -> `{"a": {"b": 1, "c": 2}}`."""
+    tree: dict[str, Any] = {}
+    for key, value in fields.items():
+        *above, last = key.split(".")
+        node = tree
+        for part in above:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                break
+        if not isinstance(node, dict) or last in node:
+            raise ValueError(f"`fields`: {key} and another key claim the same place")
+        node[last] = value
+    return tree
+
+
+CarrierConfig = Annotated[LoopbackConfig | HttpCarrierConfig, Field(discriminator="type")]
+
+
+class Config(Model):
+    domain: Domain
+    aliases: tuple[Domain, ...] = ()
+    realm: Realm = ""
+    store: Annotated[str, AfterValidator(_store_url)] = "sqlite:///var/lib/sipsms/sipsms.db"
+    listen: Listen = Listen()
+    digest: Annotated[tuple[Literal["md5", "sha-256"], ...], AfterValidator(_some_once)] = ("md5",)
+    sip: Sip = Sip()
+    messages: Messages = Messages()
+    queue: Queue = Queue()
+    dialplan: str | None = None
+    log: Log = Log()
+    carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
+
+    _directory: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _realm_is_the_domain(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("realm") is not None:
+            return data
+        domain = data.get("domain")  # a bad one is told about once, as the domain
+        realm = domain.lower() if isinstance(domain, str) and _DOMAIN.fullmatch(domain) else "-"
+        return {**data, "realm": realm}
+
+    def model_post_init(self, context: Any, /) -> None:
+        self._directory = Path((context or {}).get("directory", "."))
+
+    @property
+    def store_url(self) -> str:
+        """The store as SQLAlchemy is to be told.
+
+        `sqlite:///var/lib/...` is relative in SQLAlchemy's eyes and absolute in everybody else's; see etc/sipsms.yaml.
+        """
+        path = PurePosixPath(self.store.removeprefix("sqlite:///"))
+        if not self.store.startswith("sqlite:///") or path.is_absolute() or str(path) == ":memory:":
+            return self.store
+        base = Path("/") if path.parts[0] in _ROOTS else self._directory.absolute()
+        return f"sqlite:///{base / path}"
+
+    @property
+    def dialplan_directory(self) -> Path | None:
+        """Where the dialplan's files are; None: the built-in rules."""
+        if self.dialplan is not None:
+            return self._directory / self.dialplan
+        places = (self._directory / "../dialplan", self._directory / "dialplan")
+        return next((place for place in places if place.is_dir()), None)
+
+
+def load(path: Path) -> Config:
+    """Raises ConfigError with all that is wrong."""
+    document = Document.read(path)
+    config = document.validate(Config)
+    directory = config.dialplan_directory
+    if directory is not None and not directory.is_dir():
+        raise ConfigError([document.error(("dialplan",), f"{directory} is no directory")])
+    return config

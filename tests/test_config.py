@@ -1,0 +1,315 @@
+"""The configuration: what is read, and how what is wrong is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from sipsms import config
+from sipsms.config import (
+    Config,
+    ConfigError,
+    HttpCarrierConfig,
+    HttpListen,
+    LoopbackConfig,
+    Reply,
+    SipListen,
+)
+
+SHIPPED = Path(__file__).parent.parent / "etc" / "sipsms.yaml"
+
+ACME = """\
+domain: sip.example.net
+carriers:
+  acme:
+    type: http
+    url: https://api.acme.example/send
+    method: POST
+    body: json
+    auth: {bearer: "env:ACME_TOKEN"}
+    headers: {}
+    fields: {from: "{from}", to: "{to}", text: "{text}", ref: "{id}"}
+    numbers: nanpa
+    ok: {status: [200, 202], id: data.id}
+    timeout: 30
+    inbound:
+      secret: "env:ACME_HOOK"
+      fields: {from: from, to: to, text: text, id: id}
+      reply: {status: 200, body: ok}
+"""
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "sipsms.yaml"
+    path.write_text(dedent(text), "utf-8")
+    return config.load(path)
+
+
+def errors(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    prefix = f"{tmp_path}/sipsms.yaml"
+    assert all(e.startswith(prefix) for e in caught.value.errors)
+    assert str(caught.value) == "\n".join(caught.value.errors)
+    return [e.removeprefix(prefix) for e in caught.value.errors]
+
+
+def acme(tmp_path: Path) -> HttpCarrierConfig:
+    carrier = read(tmp_path, ACME).carriers["acme"]
+    assert isinstance(carrier, HttpCarrierConfig)
+    return carrier
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "t0ken")
+    monkeypatch.setenv("ACME_HOOK", "h00k")
+
+
+# --- what is read ----------------------------------------------------------------------------------------------------
+
+
+def test_defaults(tmp_path: Path) -> None:
+    c = read(tmp_path, "domain: SIP.example.net")
+    assert (c.domain, c.realm, c.aliases, c.digest) == ("sip.example.net", "sip.example.net", (), ("md5",))
+    assert c.listen.sip == (SipListen("udp", "0.0.0.0", 5060), SipListen("tcp", "0.0.0.0", 5060))
+    assert c.listen.http == HttpListen("127.0.0.1", 8080)
+    assert (c.queue.keep, c.queue.device_memory) == (14 * 86400, 30 * 86400)
+    assert (c.messages.max_length, c.messages.length_unit) == (160, "characters")
+    assert c.carriers == {}
+
+
+def test_shipped_file_is_the_defaults(tmp_path: Path) -> None:
+    shipped = config.load(SHIPPED)
+    plain = read(tmp_path, "domain: sip.example.net")
+    assert {**dict(shipped), "carriers": {}} == dict(plain)
+    assert shipped.carriers == {"sim": LoopbackConfig(type="loopback")}
+
+
+def _names(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        yield above or model.__name__, field.alias or name
+        for inner in config._models_in(field.annotation):
+            yield from _names(inner)
+
+
+def test_shipped_file_mentions_every_option() -> None:
+    text = SHIPPED.read_text("utf-8")
+    mentioned = set(re.findall(r"(?:^|[\s#{,])([a-z_]+):", text))
+    assert [f"{m}.{n}" for m, n in _names(Config) if n not in mentioned] == []
+
+
+def test_the_example_carrier_of_the_shipped_file_is_valid(tmp_path: Path) -> None:
+    text = SHIPPED.read_text("utf-8")
+    start = text.index("  # acme:")
+    example = "\n".join(re.sub(r"^  # ", "  ", line) for line in text[start:].splitlines())
+    c = read(tmp_path, text[:start] + example)
+    assert isinstance(c.carriers["acme"], HttpCarrierConfig)
+
+
+def test_an_http_carrier(tmp_path: Path) -> None:
+    c = acme(tmp_path)
+    assert c.auth is not None
+    assert c.auth.bearer == SecretStr("t0ken")
+    assert c.fields_ == {"from": "{from}", "to": "{to}", "text": "{text}", "ref": "{id}"}
+    assert (c.ok.status, c.ok.id, c.timeout) == ((200, 202), "data.id", 30.0)
+    assert c.inbound is not None
+    assert c.inbound.secret.get_secret_value() == "h00k"
+    assert c.inbound.fields_.from_ == "from"
+    assert c.inbound.reply == Reply(status=200, body="ok", content_type="text/plain")
+
+
+def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
+    text = ACME.replace("headers: {}", "headers: {X-Key: hidden1}").replace('ref: "{id}"', 'key: "file:key"')
+    (tmp_path / "key").write_text("hidden2\n")
+    c = read(tmp_path, text)
+    carrier = c.carriers["acme"]
+    assert isinstance(carrier, HttpCarrierConfig)
+    assert carrier.fields_["key"] == SecretStr("hidden2")
+    assert carrier.headers == {"X-Key": SecretStr("hidden1")}
+    assert not re.search("t0ken|h00k|hidden", repr(c) + str(c))
+
+
+DURATIONS: list[tuple[Any, float]] = [
+    ("14d", 1209600), ("12h", 43200), ("5m", 300), ("30s", 30), ("250ms", 0.25), ("1.5s", 1.5), (30, 30), (0.5, 0.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "seconds"), DURATIONS)
+def test_duration(written: object, seconds: float) -> None:
+    assert config.duration(written) == seconds
+
+
+@pytest.mark.parametrize("written", ["", "5", "5 m", "-5s", "1e3s", "5mm", "d", -1, True, None, float("nan"), 1e12, []])
+def test_not_a_duration(written: object) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        config.duration(written)
+
+
+def test_listeners(tmp_path: Path) -> None:
+    c = read(tmp_path, 'domain: a\nlisten: {sip: ["udp://[::1]:0", "tcp://sip.example.net:5070"], http: null}')
+    assert c.listen.sip == (SipListen("udp", "::1", 0), SipListen("tcp", "sip.example.net", 5070))
+    assert c.listen.http is None
+
+
+STORES = {
+    "sqlite:///var/lib/sipsms/sipsms.db": "sqlite:////var/lib/sipsms/sipsms.db",
+    "sqlite:////data/x.db": "sqlite:////data/x.db",
+    "sqlite:///tmp/x.db": "sqlite:////tmp/x.db",
+    "sqlite:///x.db": "sqlite:///{here}/x.db",
+    "sqlite:///state/x.db": "sqlite:///{here}/state/x.db",
+    "sqlite:///:memory:": "sqlite:///:memory:",
+    "postgresql://u@h/db": "postgresql://u@h/db",
+}
+
+
+@pytest.mark.parametrize(("written", "meant"), STORES.items())
+def test_store_url(tmp_path: Path, written: str, meant: str) -> None:
+    assert read(tmp_path, f"domain: a\nstore: '{written}'").store_url == meant.format(here=tmp_path)
+
+
+def test_the_dialplan_is_beside_the_configuration(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    assert read(etc, "domain: a").dialplan_directory is None
+    (etc / "dialplan").mkdir()
+    assert read(etc, "domain: a").dialplan_directory == etc / "dialplan"
+    (tmp_path / "dialplan").mkdir()
+    sibling = read(etc, "domain: a").dialplan_directory
+    assert sibling is not None
+    assert sibling.resolve() == tmp_path / "dialplan"
+    assert read(etc, "domain: a\ndialplan: dialplan").dialplan_directory == etc / "dialplan"
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------------
+
+WRONG: list[tuple[str, list[str]]] = [
+    ("", [":1: domain: is required"]),
+    ("- a\n", [":1: expected `key: value` lines"]),
+    ("domain: a\nlisten:\n  sip:\n    - foo\n", [
+        ":4: listen.sip[0]: expected udp://HOST:PORT or tcp://HOST:PORT, got 'foo'"]),
+    ("domain: a\nlisten: {sip: ['udp://h:99999']}", [
+        ":2: listen.sip[0]: expected udp://HOST:PORT or tcp://HOST:PORT, got 'udp://h:99999'"]),
+    ("domain: a\nlisten:\n  http: https://h:1\n", [":3: listen.http: expected http://HOST:PORT, got 'https://h:1'"]),
+    ("domain: a\n\nqeue: {}\n", [":3: qeue: unknown key; did you mean `queue`?"]),
+    ("domain: a\nqueue:\n  keep: 14d\n  retry_mim: 5s\n", [
+        ":4: queue.retry_mim: unknown key; did you mean `retry_min`?"]),
+    ("domain: a\nzzz: 1\n", [":2: zzz: unknown key"]),
+    ("domain: a\nqueue:\n  keep: soon\n", [
+        ":3: queue.keep: expected a duration like 14d, 5m, 30s or 250ms, got 'soon'"]),
+    ("domain: a\nlog: {level: loud}", [
+        ":2: log.level: expected 'debug', 'info', 'warning' or 'error', got 'loud'"]),
+    ("domain: a\ndigest: [md4]", [":2: digest[0]: expected 'md5' or 'sha-256', got 'md4'"]),
+    ("domain: 5\n", [":1: domain: expected text (a number goes in quotes), got 5"]),
+    ("domain: a b\n", [":1: domain: expected a host name or an address, got 'a b'"]),
+    ("domain: a\nsip: {max_contacts: many}", [":2: sip.max_contacts: expected a whole number, got 'many'"]),
+    ("domain: a\nsip: {min_expires: 90000}", [":2: sip: expected min_expires <= default_expires <= max_expires"]),
+    ("domain: a\nsip: 7", [":2: sip: expected `key: value` lines, got 7"]),
+    ("domain: a\nmessages:\n  max_length: 0\n", [
+        ":3: messages.max_length: expected greater than or equal to 1, got 0"]),
+    ("domain: a\ndomain: b\n", [":2: domain: stands twice, first in line 1"]),
+    ("domain: a\nlog:\n  level: info\n  level: info\n", [":4: log.level: stands twice, first in line 3"]),
+    ("domain: a\n5: b\n", [":2: 5: a key must be text: write it in quotes"]),
+    ("domain: a\nlog: [\n", [":3: expected the node content, but found '<stream end>'"]),
+    ("domain: a\nlog: &x {level: *x}\n", [":2: log.level: an alias inside its own anchor"]),
+    ("domain: !!python/name:os.system x\n", [
+        ":1: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"]),
+    ("domain: a\nstore: mysql://x\n", [":2: store: expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"]),
+    ("domain: a\ndialplan: nowhere\n", [":2: dialplan: {here}/nowhere is no directory"]),
+    ("domain: a\ncarriers:\n  x: {type: smtp}\n", [
+        ":3: carriers.x.type: expected 'loopback' or 'http', got 'smtp'"]),
+    ("domain: a\ncarriers:\n  x: {}\n", [":3: carriers.x.type: is required"]),
+    ("domain: a\ncarriers:\n  x/y: {type: loopback}\n", [
+        ":3: carriers.x/y: a carrier's name is 1 to 32 letters, digits, _ and -: it stands in the hook's path"]),
+    ("domain: a\ncarriers:\n  x: {type: loopback, url: a}\n", [":3: carriers.x.url: unknown key"]),
+    ("domain: a\ncarriers:\n  x:\n    type: http\n", [":3: carriers.x.url: is required"]),
+    ("domain: a\ndigest: []\n", [":2: digest: expected at least one, and none twice"]),
+    ("domain: a\nrealm: null\n5:", [":3: 5: a key must be text: write it in quotes"]),
+    # all at once, in the order of the file
+    ("domain: a\nlog: {level: loud}\nqueue: {keep: soon}\nzz: 1\n", [
+        ":2: log.level: expected 'debug', 'info', 'warning' or 'error', got 'loud'",
+        ":3: queue.keep: expected a duration like 14d, 5m, 30s or 250ms, got 'soon'",
+        ":4: zz: unknown key"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG)
+def test_errors(tmp_path: Path, text: str, expected: list[str]) -> None:
+    assert errors(tmp_path, text) == [e.replace("{here}", str(tmp_path)) for e in expected]
+
+
+CARRIER_ERRORS = [
+    ('"env:ACME_TOKEN"', '"env:NOWHERE"', ":8: carriers.acme.auth.bearer: the environment has no variable NOWHERE"),
+    ('"env:ACME_TOKEN"', '"file:nowhere"',
+     ":8: carriers.acme.auth.bearer: cannot read nowhere: No such file or directory"),
+    ('bearer: "env:ACME_TOKEN"', "", ":8: carriers.acme.auth: expected either `bearer` or `basic`"),
+    ('bearer: "env:ACME_TOKEN"', "basic: [u]", ":8: carriers.acme.auth.basic[1]: is required"),
+    ('"env:ACME_HOOK"', '"a/b"',
+     ":15: carriers.acme.inbound.secret: stands in the hook's path: only letters, digits and . _ ~ - fit there"),
+    ('"env:ACME_HOOK"', '""', ":15: carriers.acme.inbound.secret: the secret is empty"),
+    ('"env:ACME_HOOK"', "12345",
+     ":15: carriers.acme.inbound.secret: expected env:NAME, file:PATH or the secret itself, in quotes"),
+    ('"{id}"', '"{ref}"',
+     ":10: carriers.acme.fields.ref: unknown placeholder {ref}; known are {from} {to} {text} {id} {did} {account},"
+     " and {{ for a brace"),
+    ('"{id}"', '"{"', ":10: carriers.acme.fields.ref: Single '{' encountered in format string"),
+    ('ref: "{id}"', "to.x: 1", ":3: carriers.acme: `fields`: to.x and another key claim the same place"),
+    ("body: json", "body: xml", ":7: carriers.acme.body: expected 'json', 'form' or 'query', got 'xml'"),
+    ("method: POST", "method: GET", ":3: carriers.acme: method GET goes with body query"),
+    ("timeout: 30", "timeuot: 30", ":13: carriers.acme.timeuot: unknown key; did you mean `timeout`?"),
+    ("timeout: 30", "timeout: 0", ":13: carriers.acme.timeout: expected greater than 0, got 0"),
+    ("https://api", "https://u:geheim@api",
+     ":5: carriers.acme.url: no user or password in the URL: they belong under `auth`"),
+    ("https://api", "ftp://api",
+     ":5: carriers.acme.url: expected http://... or https://... (a host of other letters as xn--...)"),
+    ("[200, 202]", "[200, 302]", ":12: carriers.acme.ok.status[1]: expected less than or equal to 299, got 302"),
+    ("headers: {}", "headers: {'X Y': a}", ":9: carriers.acme.headers.X Y: not a header name"),
+    ("headers: {}", 'headers: {X: "a\\r\\nB: c"}',
+     ":9: carriers.acme.headers.X: the secret has control characters or more than one line"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), CARRIER_ERRORS)
+def test_carrier_errors(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in ACME
+    assert errors(tmp_path, ACME.replace(old, new)) == [expected]
+
+
+def test_no_secret_is_in_an_error(tmp_path: Path) -> None:
+    text = """\
+        domain: a
+        store: hunter2
+        carriers:
+          acme:
+            type: http
+            url: https://u:hunter2@x
+            auth: {basic: hunter2, bearer: hunter2}
+            headers: {X: [hunter2]}
+            fields: hunter2
+            inbound: {secret: "hunter2/"}
+        """
+    told = errors(tmp_path, text)
+    assert len(told) >= 6
+    assert "hunter2" not in "".join(told)
+
+
+@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.write_bytes(b"\xff\xfe")])
+def test_unreadable(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "x.yaml"
+    make(path)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert len(caught.value.errors) == 1
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_frozen(tmp_path: Path) -> None:
+    c = read(tmp_path, "domain: a")
+    with pytest.raises(ValueError):
+        c.domain = "b"
