@@ -387,6 +387,8 @@ def _header_name(value: str) -> str:
 
 
 def _carrier_name(value: str) -> str:
+    if value == "all":
+        raise ValueError("routing.yaml says `all` for every carrier: take another name")
     if not _CARRIER_NAME.fullmatch(value):
         raise ValueError("a carrier's name is 1 to 32 letters, digits, _ and -: it stands in the hook's path")
     return value

@@ -224,6 +224,8 @@ WRONG: list[tuple[str, list[str]]] = [
     ("domain: a\ndialplan: nowhere\n", [":2: dialplan: {here}/nowhere is no directory"]),
     ("domain: a\ncarriers:\n  x: {type: smtp}\n", [
         ":3: carriers.x.type: expected 'loopback' or 'http', got 'smtp'"]),
+    ("domain: a\ncarriers:\n  all: {type: loopback}\n", [
+        ":3: carriers.all: routing.yaml says `all` for every carrier: take another name"]),
     ("domain: a\ncarriers:\n  x: {}\n", [":3: carriers.x.type: is required"]),
     ("domain: a\ncarriers:\n  x/y: {type: loopback}\n", [
         ":3: carriers.x/y: a carrier's name is 1 to 32 letters, digits, _ and -: it stands in the hook's path"]),

@@ -1,0 +1,338 @@
+"""Who may be written to, and by which way: rules -> routes, each answer with its reasons.
+
+`Numbering` is the strict door of SIP (rule D8): it repairs nothing and says in a sentence what to do instead.
+`Dialplan` then turns the facts of a message into routes. It sees no store: what it needs is in `Facts` and the DID.
+Rules are compiled when they are loaded, their trace lines too, so that a message costs a few comparisons and no
+formatting. Everything is pure but `load`, which reads numbering.yaml and routing.yaml through sipsms.config.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from sipsms.config import ConfigError, Document, Model
+from sipsms.model import Did, Direction, Route
+from sipsms.numbers import REGIONS, is_digits, is_ten_digits, region_of_area
+
+# --- numbering -------------------------------------------------------------------------------------------------------
+
+HOME: Final = frozenset({"US", "CA", "PR"})  # decision C-9; an area code of no region (555) passes
+ALL: Final = ("all",)  # no carrier can be called so: sipsms.config sees to it
+SERVICE_CODES: Final = ("N11", "911", "988")
+
+
+class RefusalCode(StrEnum):
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    NOT_DIGITS = "not_digits"
+    LEADING_ONE = "leading_one"
+    SERVICE = "service"
+    PREMIUM = "premium"
+    REGION = "region"
+    INVALID = "invalid"
+    NO_ROUTE = "no_route"  # the number is good, but nothing carries it
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    code: RefusalCode
+    reason: str  # an ASCII sentence for the person who wrote the number; fits a quoted string of SIP
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    mode: Literal["nanpa", "e164"] = "nanpa"
+    service: frozenset[str] = frozenset()
+    premium_areas: frozenset[str] = frozenset({"900"})
+    premium_exchanges: frozenset[str] = frozenset({"976"})
+    regions: frozenset[str] = HOME
+
+    def check(self, raw: str) -> str | Refusal:
+        """The ten digits of a destination as a phone dialled it, or why not (C-100, C-103)."""
+        digits = raw.removeprefix("+1") if self.mode == "e164" else raw
+        if refusal := self._shape(raw, digits):
+            return refusal
+        return self.policy(digits) or digits
+
+    def _shape(self, raw: str, digits: str) -> Refusal | None:
+        if not is_digits(digits):
+            return Refusal(RefusalCode.NOT_DIGITS, self._must(_not_digits(raw)))
+        if digits in self.service:
+            return Refusal(RefusalCode.SERVICE, f"{digits} is an emergency or service number: call it, a text cannot")
+        if self.mode == "e164" and digits is raw:
+            return Refusal(RefusalCode.INVALID, self._must(f"{_shown(raw)} has no +1 in front"))
+        if len(digits) > 10 and digits[0] == "1":
+            return Refusal(RefusalCode.LEADING_ONE, self._must(f"{_shown(raw)} starts with 1: leave it out"))
+        if len(digits) == 10:
+            return None
+        code = RefusalCode.TOO_SHORT if len(digits) < 10 else RefusalCode.TOO_LONG
+        return Refusal(code, self._must(f"{_shown(raw)} has {len(digits)}"))
+
+    def _must(self, why: str) -> str:
+        return f"destination must be {_WANTED[self.mode]}; {why}"
+
+    def policy(self, number: str) -> Refusal | None:
+        """Whether ten digits may be written to."""
+        if not is_ten_digits(number):
+            return Refusal(RefusalCode.INVALID, f"{_shown(number)} is not a number of the United States or Canada")
+        area = number[:3]
+        if area[0] < "2":
+            return Refusal(RefusalCode.INVALID, f"{number} is not a number: no area code starts with {area[0]}")
+        if area in self.service:
+            return Refusal(RefusalCode.SERVICE, f"{number} starts with the service number {area}, which takes no texts")
+        if area in self.premium_areas or number[3:6] in self.premium_exchanges:
+            return Refusal(RefusalCode.PREMIUM, f"{number} is a premium-rate number, which takes no texts from here")
+        return self._region(area)
+
+    def _region(self, area: str) -> Refusal | None:
+        region = region_of_area(area)
+        if region is None or region in self.regions:
+            return None
+        return Refusal(
+            RefusalCode.REGION,
+            f"area code {area} is in {REGIONS.get(region, region)}; texts go to the United States and Canada"
+            f" unless the operator allows {region}",
+        )
+
+
+_WANTED: Final = {"nanpa": "exactly 10 digits", "e164": "+1 and 10 digits"}
+
+
+def _shown(raw: str) -> str:
+    """What a stranger wrote, fit to be repeated in a header: short, ASCII, no quotes, no control characters."""
+    safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in raw[:24])
+    return safe + "..." if len(raw) > 24 else safe
+
+
+def _not_digits(raw: str) -> str:
+    if not raw:
+        return "it is empty"
+    return f"{_shown(raw)} has other characters than the digits 0-9"
+
+
+def expand(pattern: str) -> Iterator[str]:
+    """`N11` -> 211 ... 911, in the numbering plan's own notation: N is 2-9, X is 0-9."""
+    return map("".join, product(*({"N": "23456789", "X": "0123456789"}.get(c, c) for c in pattern)))
+
+
+DEFAULT_NUMBERING: Final = Numbering(service=frozenset(code for p in SERVICE_CODES for code in expand(p)))
+
+# --- routing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the dialplan may know of a message."""
+
+    direction: Direction
+    account: str
+    did: str
+    source: str
+    destination: str
+    kind: str = "sms"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    routes: tuple[Route, ...] = ()
+    trace: tuple[str, ...] = ()  # a line for every rule that was looked at
+    refusal: Refusal | None = None
+
+
+Test = tuple[Callable[[Facts], bool], str]  # and what to say when it fails
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    name: str  # "routing.yaml:12 (canada)"
+    tests: tuple[Test, ...]
+    carriers: tuple[str, ...]
+
+    @property
+    def matched(self) -> str:
+        return f"{self.name}: matches, carriers {', '.join(self.carriers) or '(none)'}"
+
+    def misses(self, facts: Facts) -> str:
+        """Why it does not match; empty when it does."""
+        for test, miss in self.tests:
+            if not test(facts):
+                return miss
+        return ""
+
+
+class Dialplan:
+    def __init__(self, numbering: Numbering, rules: Sequence[Rule]) -> None:
+        self.numbering = numbering
+        self._rules = tuple((rule, rule.matched) for rule in rules)
+
+    def outgoing(self, facts: Facts) -> Decision:
+        """The carriers to try, in order: those of the first rule that matches."""
+        if refusal := self.numbering.policy(facts.destination):
+            return Decision(trace=(f"numbering: {refusal.reason}",), refusal=refusal)
+        trace = ["numbering: ok"]
+        for rule, matched in self._rules:
+            if miss := rule.misses(facts):
+                trace.append(miss)
+                continue
+            trace.append(matched)
+            return _by_carriers(rule, matched, facts, tuple(trace))
+        return _no_route(trace, "no rule of the dialplan matches")
+
+    def incoming(self, facts: Facts, did: Did | None) -> Decision:
+        """To the DID's account. A DID without one keeps its messages: that is no refusal, the carrier did its part."""
+        if did is None:
+            return _no_route([], f"{_shown(facts.destination)} is not one of our numbers")
+        if not did.sms:
+            return Decision(trace=(f"DID {did.number}: SMS is off, kept and not delivered",))
+        if not did.sip_account:
+            return Decision(trace=(f"DID {did.number}: no SIP account, kept and not delivered",))
+        why = f"DID {did.number}: to SIP account {did.sip_account}"
+        return Decision((Route("sip", did.sip_account, facts.source, why),), (why,))
+
+
+def _by_carriers(rule: Rule, matched: str, facts: Facts, trace: tuple[str, ...]) -> Decision:
+    if not rule.carriers:
+        return _no_route(list(trace), "no carrier is configured")
+    routes = tuple(Route(f"carrier:{name}", facts.destination, facts.source, matched) for name in rule.carriers)
+    return Decision(routes, trace)
+
+
+def _no_route(trace: list[str], reason: str) -> Decision:
+    return Decision(trace=(*trace, reason), refusal=Refusal(RefusalCode.NO_ROUTE, reason))
+
+
+# --- the files -------------------------------------------------------------------------------------------------------
+
+
+def _texts(value: object) -> object:
+    """Numbers in YAML need no quotes here: `900` is a number to YAML and a text to us. One value needs no list."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [str(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values]
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {what}, got {value!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _known_region(value: str) -> str:
+    if value not in REGIONS:
+        raise ValueError(f"expected one of {' '.join(REGIONS)}, got {value!r}")
+    return value
+
+
+def _chosen(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("expected `all` or a list of carriers")
+    return value
+
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_texts)]
+Codes = Annotated[
+    tuple[Annotated[str, _matching("[0-9NX]{3}", "three digits (N: 2-9, X: 0-9)")], ...], BeforeValidator(_texts)
+]
+Prefix = Annotated[str, _matching("[2-9][0-9]{0,9}", "up to 10 digits without a leading 1")]
+Prefixes = Annotated[tuple[Prefix, ...], BeforeValidator(_texts)]
+
+
+class NumberingFile(Model):
+    mode: Literal["nanpa", "e164"] = "nanpa"
+    service_codes: Codes = SERVICE_CODES
+    premium_area_codes: Codes = ("900",)
+    premium_exchanges: Codes = ("976",)
+    allow_regions: tuple[Annotated[str, AfterValidator(_known_region)], ...] = ()
+
+
+class Match(Model):
+    direction: Literal["out"] = "out"
+    account: Texts | None = None
+    did: Prefixes | None = None
+    destination: Prefixes | None = None
+    kind: Texts | None = None
+
+
+class RuleEntry(Model):
+    name: str = ""
+    match: Match = Match()
+    carriers: Annotated[Texts, AfterValidator(_chosen)]
+
+
+class RoutingFile(Model):
+    rules: tuple[RuleEntry, ...] = Field(default_factory=lambda: (RuleEntry(carriers=ALL),))
+
+
+def load(directory: Path | None, carriers: Sequence[str]) -> Dialplan:
+    """The dialplan of a directory; what is not there is as shipped. Raises ConfigError with all that is wrong."""
+    numbering, routing = _document(directory, "numbering.yaml"), _document(directory, "routing.yaml")
+    file = numbering.validate(NumberingFile) if numbering else NumberingFile()
+    rules = routing.validate(RoutingFile) if routing else RoutingFile()
+    if routing and (errors := list(_unknown_carriers(routing, rules, carriers))):
+        raise ConfigError(errors)
+    return Dialplan(_numbering(file), [_rule(i, entry, carriers, routing) for i, entry in enumerate(rules.rules)])
+
+
+def _document(directory: Path | None, name: str) -> Document | None:
+    path = directory / name if directory is not None else None
+    return Document.read(path) if path is not None and path.exists() else None
+
+
+def _numbering(file: NumberingFile) -> Numbering:
+    return Numbering(
+        mode=file.mode,
+        service=_codes(file.service_codes),
+        premium_areas=_codes(file.premium_area_codes),
+        premium_exchanges=_codes(file.premium_exchanges),
+        regions=HOME | set(file.allow_regions),
+    )
+
+
+def _codes(patterns: Sequence[str]) -> frozenset[str]:
+    return frozenset(code for pattern in patterns for code in expand(pattern))
+
+
+def _unknown_carriers(document: Document, file: RoutingFile, known: Sequence[str]) -> Iterator[str]:
+    for i, entry in enumerate(file.rules):
+        for j, name in enumerate(() if entry.carriers == ALL else entry.carriers):
+            if name not in known:
+                where = ("rules", i, "carriers", j)
+                yield document.error(where, f"no carrier {name!r}; configured are {', '.join(known) or 'none'}")
+
+
+def _rule(index: int, entry: RuleEntry, carriers: Sequence[str], document: Document | None) -> Rule:
+    at = f"{document.path.name}:{document.line(('rules', index))}" if document else "built-in rule"
+    name = f"{at} ({entry.name})" if entry.name else at
+    chosen = tuple(carriers) if entry.carriers == ALL else tuple(dict.fromkeys(entry.carriers))
+    return Rule(name, tuple(_tests(name, entry.match)), chosen)
+
+
+def _tests(name: str, match: Match) -> Iterator[Test]:
+    """One test for every key that the rule has, in the order in which they are cheapest to miss."""
+    if match.account is not None:
+        accounts = frozenset(match.account)
+        yield lambda facts: facts.account in accounts, f"{name}: no, account is not {_either(match.account)}"
+    if match.did is not None:
+        dids = match.did
+        yield lambda facts: facts.did.startswith(dids), f"{name}: no, DID does not start with {_either(dids)}"
+    if match.destination is not None:
+        prefixes = match.destination
+        miss = f"{name}: no, destination does not start with {_either(prefixes)}"
+        yield lambda facts: facts.destination.startswith(prefixes), miss
+    if match.kind is not None:
+        kinds = frozenset(match.kind)
+        yield lambda facts: facts.kind in kinds, f"{name}: no, kind is not {_either(match.kind)}"
+
+
+def _either(values: Sequence[str]) -> str:
+    return " or ".join(values[:8]) + (" or ..." if len(values) > 8 else "")

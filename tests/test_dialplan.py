@@ -1,0 +1,283 @@
+"""Numbering and routing rules, and the files they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sipsms import dialplan
+from sipsms.config import ConfigError
+from sipsms.dialplan import DEFAULT_NUMBERING, Dialplan, Facts, Numbering, Refusal, RefusalCode
+from sipsms.model import Did, Direction
+
+SHIPPED = Path(__file__).parent.parent / "dialplan"
+C = RefusalCode
+
+# --- numbering -------------------------------------------------------------------------------------------------------
+
+GOOD = ["5551234567", "2125551234", "4165551234", "7875551234", "9075551234", "8085551234", "8005551234", "8885551234"]
+
+REFUSED = {
+    "15551234567": C.LEADING_ONE,
+    "155512345678": C.LEADING_ONE,
+    "+15551234567": C.NOT_DIGITS,
+    "555-123-4567": C.NOT_DIGITS,
+    "abc": C.NOT_DIGITS,
+    "": C.NOT_DIGITS,
+    "٥٥٥١٢٣٤٥٦٧": C.NOT_DIGITS,
+    "５５５１２３４５６７": C.NOT_DIGITS,
+    "5551234567\r\nX: y": C.NOT_DIGITS,
+    "5551234567 ": C.NOT_DIGITS,
+    "555123456": C.TOO_SHORT,
+    "55512345678": C.TOO_LONG,
+    "62966": C.TOO_SHORT,
+    "999": C.TOO_SHORT,
+    "1": C.TOO_SHORT,
+    "011442079460000": C.TOO_LONG,
+    "911": C.SERVICE,
+    "988": C.SERVICE,
+    "411": C.SERVICE,
+    "211": C.SERVICE,
+    "9115551234": C.SERVICE,
+    "9005551234": C.PREMIUM,
+    "2129761234": C.PREMIUM,
+    "2425551234": C.REGION,
+    "8765551234": C.REGION,
+    "3405551234": C.REGION,
+    "0551234567": C.INVALID,
+    "1551234567": C.INVALID,
+}
+
+
+@pytest.mark.req("S-010", "S-088", "C-8", "C-9", "C-100")
+@pytest.mark.parametrize("raw", GOOD)
+def test_good_destinations(raw: str) -> None:
+    assert DEFAULT_NUMBERING.check(raw) == raw
+
+
+@pytest.mark.req("S-010", "S-088", "C-8", "C-9", "C-100", "C-103", "A-04")
+@pytest.mark.parametrize(("raw", "code"), REFUSED.items())
+def test_refused_destinations(raw: str, code: RefusalCode) -> None:
+    refusal = DEFAULT_NUMBERING.check(raw)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is code
+
+
+REASONS = {
+    "15551234567": "destination must be exactly 10 digits; 15551234567 starts with 1: leave it out",
+    "+15551234567": "destination must be exactly 10 digits; +15551234567 has other characters than the digits 0-9",
+    "": "destination must be exactly 10 digits; it is empty",
+    "555123456": "destination must be exactly 10 digits; 555123456 has 9",
+    "911": "911 is an emergency or service number: call it, a text cannot",
+    "9005551234": "9005551234 is a premium-rate number, which takes no texts from here",
+    "2425551234": "area code 242 is in the Bahamas; texts go to the United States and Canada"
+    " unless the operator allows BS",
+    'a"b\\c\r\nd': "destination must be exactly 10 digits; a?b?c??d has other characters than the digits 0-9",
+}
+
+
+@pytest.mark.parametrize(("raw", "reason"), REASONS.items())
+def test_reasons(raw: str, reason: str) -> None:
+    refusal = DEFAULT_NUMBERING.check(raw)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == reason
+
+
+@pytest.mark.req("S-088", "A-31")
+@given(st.text(max_size=60))
+def test_any_text_is_answered_in_safe_ascii(raw: str) -> None:
+    answer = DEFAULT_NUMBERING.check(raw)
+    if isinstance(answer, str):
+        assert answer == raw
+        assert len(answer) == 10
+        return
+    assert answer.reason.isascii()
+    assert answer.reason.isprintable()
+    assert not {'"', "\\"} & set(answer.reason)
+    assert len(answer.reason) < 200
+
+
+E164 = {
+    "+15551234567": "5551234567",
+    "5551234567": C.INVALID,
+    "15551234567": C.INVALID,
+    "+1555123456": C.TOO_SHORT,
+    "+155512345678": C.TOO_LONG,
+    "+442079460000": C.NOT_DIGITS,
+    "+12425551234": C.REGION,
+    "911": C.SERVICE,
+    "+1911": C.SERVICE,
+    "+1 5551234567": C.NOT_DIGITS,
+}
+
+
+@pytest.mark.req("C-8")
+@pytest.mark.parametrize(("raw", "expected"), E164.items())
+def test_e164_mode(raw: str, expected: str) -> None:
+    answer = Numbering(mode="e164", service=DEFAULT_NUMBERING.service).check(raw)
+    assert (answer.code if isinstance(answer, Refusal) else answer) == expected
+
+
+def test_expand() -> None:
+    assert list(dialplan.expand("N11")) == ["211", "311", "411", "511", "611", "711", "811", "911"]
+    assert len(set(dialplan.expand("NXX"))) == 800
+
+
+# --- routing ---------------------------------------------------------------------------------------------------------
+
+
+def out(destination: str = "5551234567", account: str = "alice", did: str = "4165550000", kind: str = "sms") -> Facts:
+    return Facts(Direction.OUT, account, did, did, destination, kind)
+
+
+def write(directory: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (directory / f"{name}.yaml").write_text(dedent(text), "utf-8")
+    return directory
+
+
+ROUTING = """\
+rules:
+  - name: vip
+    match: {account: [alice, bob], destination: ["416", 647]}
+    carriers: [b]
+  - match:
+      did: 5145550000
+      kind: mms
+    carriers: [b, a]
+  - name: rest
+    match: {direction: out}
+    carriers: all
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Dialplan:
+    return dialplan.load(write(tmp_path, routing=ROUTING), ["a", "b", "c"])
+
+
+CHOICES = [
+    (out("4165551234"), ["b"]),
+    (out("6475551234", account="bob"), ["b"]),
+    (out("4165551234", account="carol"), ["a", "b", "c"]),
+    (out("2125551234"), ["a", "b", "c"]),
+    (out(did="5145550000", kind="mms"), ["b", "a"]),
+    (out(did="5145550000"), ["a", "b", "c"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "carriers"), CHOICES)
+def test_first_match_wins(plan: Dialplan, facts: Facts, carriers: list[str]) -> None:
+    decision = plan.outgoing(facts)
+    assert decision.refusal is None
+    assert [r.courier for r in decision.routes] == [f"carrier:{name}" for name in carriers]
+    assert {(r.destination, r.source) for r in decision.routes} == {(facts.destination, facts.source)}
+
+
+def test_the_trace_tells_each_rule(plan: Dialplan) -> None:
+    decision = plan.outgoing(out("2125551234"))
+    assert decision.trace == (
+        "numbering: ok",
+        "routing.yaml:2 (vip): no, destination does not start with 416 or 647",
+        "routing.yaml:5: no, DID does not start with 5145550000",
+        "routing.yaml:9 (rest): matches, carriers a, b, c",
+    )
+    assert decision.routes[0].why == decision.trace[-1]
+
+
+@pytest.mark.req("C-9", "A-04")
+@pytest.mark.parametrize("destination", ["9005551234", "2425551234", "911", "+442079460000", "", "15551234567"])
+def test_outgoing_refuses_what_numbering_refuses(plan: Dialplan, destination: str) -> None:
+    decision = plan.outgoing(out(destination))
+    assert decision.routes == ()
+    assert decision.refusal is not None
+    assert decision.refusal.reason in decision.trace[-1]
+
+
+def test_no_rule_matches(tmp_path: Path) -> None:
+    text = 'rules: [{match: {account: zoe}, carriers: all}]'
+    decision = dialplan.load(write(tmp_path, routing=text), ["a"]).outgoing(out())
+    assert decision.refusal == Refusal(C.NO_ROUTE, "no rule of the dialplan matches")
+    assert decision.trace[1] == "routing.yaml:1: no, account is not zoe"
+
+
+def test_no_carrier_at_all() -> None:
+    decision = dialplan.load(None, []).outgoing(out())
+    assert decision.refusal == Refusal(C.NO_ROUTE, "no carrier is configured")
+
+
+INCOMING = Facts(Direction.IN, "alice", "4165550000", "5551234567", "4165550000")
+
+
+def test_incoming_goes_to_the_account_of_the_did(plan: Dialplan) -> None:
+    (route,) = plan.incoming(INCOMING, Did("4165550000", "alice", "alice_desk")).routes
+    assert (route.courier, route.destination, route.source) == ("sip", "alice_desk", "5551234567")
+
+
+@pytest.mark.parametrize("did", [Did("4165550000", "alice"), Did("4165550000", "alice", "desk", sms=False)])
+def test_incoming_without_destination_is_kept(plan: Dialplan, did: Did) -> None:
+    decision = plan.incoming(INCOMING, did)
+    assert (decision.routes, decision.refusal) == ((), None)
+    assert "kept" in decision.trace[0]
+
+
+def test_incoming_to_a_number_that_is_not_ours(plan: Dialplan) -> None:
+    decision = plan.incoming(INCOMING, None)
+    assert decision.refusal == Refusal(C.NO_ROUTE, "4165550000 is not one of our numbers")
+
+
+# --- the files -------------------------------------------------------------------------------------------------------
+
+
+def test_shipped_files_are_the_built_in_rules(tmp_path: Path) -> None:
+    shipped, nothing, empty = (dialplan.load(d, ["x", "y"]) for d in (SHIPPED, None, tmp_path))
+    assert shipped.numbering == nothing.numbering == empty.numbering == DEFAULT_NUMBERING
+    couriers = [[r.courier for r in plan.outgoing(out()).routes] for plan in (shipped, nothing, empty)]
+    assert couriers == [["carrier:x", "carrier:y"]] * 3
+
+
+def test_numbering_file(tmp_path: Path) -> None:
+    text = """\
+        allow_regions: [BS]
+        premium_area_codes: [900, 809]
+        premium_exchanges: []
+        service_codes: ["911"]
+        """
+    numbering = dialplan.load(write(tmp_path, numbering=text), []).numbering
+    assert numbering.check("2425551234") == "2425551234"
+    assert numbering.check("2129761234") == "2129761234"
+    assert isinstance(numbering.check("8095551234"), Refusal)
+    four11 = numbering.check("411")
+    assert isinstance(four11, Refusal)
+    assert four11.code is C.TOO_SHORT
+
+
+WRONG = [
+    ("routing", ROUTING.replace("[b, a]", "[b, z]"), ":8: rules[1].carriers[1]: no carrier 'z'; configured are a, b"),
+    ("routing", "rules:\n  - carrier: [a]\n    carriers: [a]\n",
+     ":2: rules[0].carrier: unknown key; did you mean `carriers`?"),
+    ("routing", "rules:\n  - name: x\n", ":2: rules[0].carriers: is required"),
+    ("routing", "rules:\n  - carriers: []\n", ":2: rules[0].carriers: expected `all` or a list of carriers"),
+    ("routing", "rules:\n  - carriers: all\n    match: {destination: [+1416]}\n",
+     ":3: rules[0].match.destination[0]: expected up to 10 digits without a leading 1, got '1416'"),
+    ("routing", "rules:\n  - carriers: all\n    match: {direction: in}\n",
+     ":3: rules[0].match.direction: expected 'out', got 'in'"),
+    ("routing", "rules:\n  - carriers: all\n    match: {acount: a}\n",
+     ":3: rules[0].match.acount: unknown key; did you mean `account`?"),
+    ("numbering", "mode: nanp\n", ":1: mode: expected 'nanpa' or 'e164', got 'nanp'"),
+    ("numbering", "\nallow_regions: [FR]\n", ":2: allow_regions[0]: expected one of AG AI AS"),
+    ("numbering", "service_codes: [11]\n",
+     ":1: service_codes[0]: expected three digits (N: 2-9, X: 0-9), got '11'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), WRONG)
+def test_errors_name_file_line_and_key(tmp_path: Path, name: str, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        dialplan.load(write(tmp_path, **{name: text}), ["a", "b"])
+    assert len(caught.value.errors) == 1
+    assert caught.value.errors[0].startswith(f"{tmp_path}/{name}.yaml{expected}")
