@@ -78,8 +78,10 @@ class Kamailio:
     def rows(self) -> int | None:
         if not self.durable:
             return None
-        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True) as db:
-            return int(db.execute("select count(*) from sms").fetchone()[0])
+        return self._count("sms")
+
+    def bindings(self) -> int | None:
+        return self._count("location") if self.durable else None
 
     def settle(self, timeout: float) -> float:
         return 0.0
@@ -95,6 +97,13 @@ class Kamailio:
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
         return text
+
+    def _count(self, table: str) -> int:
+        db = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
+        try:
+            return int(db.execute(f"select count(*) from {table}").fetchone()[0])
+        finally:
+            db.close()
 
     def _fill(self, accounts: int) -> None:
         with sqlite3.connect(self.database) as db:
