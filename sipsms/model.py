@@ -97,6 +97,7 @@ class Delivery:
     due_at: float | None = None  # None: waits for an event (the device's REGISTER)
     last_error: str = ""
     remote_id: str = ""
+    open: bool = False  # SIP: came while no device of the account was known, so every later one gets a copy
     id: int = 0
 
 
@@ -109,7 +110,7 @@ class Attempt:
     detail: str = ""
 
 
-# --- what an attempt came to: values, not exceptions -----------------------------------------------------------------
+# --- what an attempt came to: values, not exceptions ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sipsms.model import Delivery, Outcome
+from sipsms.model import Binding, Delivery, Device, Message, Outcome, State
 
 
 class Clock(Protocol):
@@ -20,7 +20,7 @@ class Courier(Protocol):
     async def deliver(self, delivery: Delivery) -> Outcome: ...
 
 
-# --- carriers ----------------------------------------------------------------------------------------------------------
+# --- carriers ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Carrier(Protocol):
     async def send(self, delivery: Delivery) -> Outcome: ...
 
 
-# --- HTTP out ----------------------------------------------------------------------------------------------------------
+# --- HTTP out ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +102,85 @@ class HttpClient(Protocol):
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0
     ) -> HttpReply:
         """One request, redirects not followed, body of the answer capped at 64 KiB. Raises NotSent or NoAnswer."""
+
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+
+class Unavailable(Exception):
+    """The store cannot write now (full, locked, read-only, gone). Nothing was stored; worth another try later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What `accept` committed. A duplicate brings the first message's id and no deliveries."""
+
+    message_id: int
+    deliveries: tuple[Delivery, ...] = ()
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How an attempt ended, and where that leaves its delivery."""
+
+    delivery_id: int
+    number: int
+    state: State
+    outcome: str
+    detail: str
+    now: float
+    due_at: float | None = None
+    remote_id: str = ""
+
+
+class QueueStore(Protocol):
+    """What the queue needs to know of the store."""
+
+    async def begin(self, delivery: Delivery, now: float) -> bool:
+        """Commit an attempt row and take the delivery to `sending`. False: it is not ours to send any more."""
+
+    async def finish(self, closing: Closing) -> None: ...
+
+    async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
+        """The lane's queued deliveries in order, whether due or not. None: another node is working on it."""
+
+    async def due_lanes(self, courier: str, now: float, limit: int) -> tuple[list[str], float | None]:
+        """Lanes with a delivery that is due, oldest first, and when the next other one will be."""
+
+    async def hold_back(self, lane: str, until: float | None) -> None:
+        """The lane's head is not due before `until` (None: waits for an event): nor is what stands behind it."""
+
+    async def expire(self, now: float, limit: int) -> list[tuple[int, int]]:
+        """End what has waited too long; (message id, delivery id) of each."""
+
+    async def recover(self, idempotent: Sequence[str], now: float, *, own: bool) -> tuple[int, int]:
+        """Attempts that nobody will close become `unknown`, or queued again where that is harmless: this node's
+        after a restart (`own`), anybody's once the lease is over. How many were queued again, how many are unknown.
+        """
+
+    async def waiting_lanes(self) -> list[str]:
+        """Every lane with a queued delivery."""
+
+
+class GatewayStore(Protocol):
+    async def accept(self, message: Message, deliveries: Sequence[Delivery], now: float) -> Stored: ...
+
+    async def find_duplicate(self, dedupe_key: bytes) -> int | None:
+        """The id of the message with this key."""
+
+    async def adopt_open(self, account: str, device: int, lane: str, now: float) -> int:
+        """Give a new device what came while no device of its account was known; how many deliveries."""
+
+    async def move_lane(self, old_device: int, old_lane: str, device: int, lane: str, now: float) -> int:
+        """What waits for one device goes to another, but for what that one already has or had."""
+
+
+class Location(Protocol):
+    """The location service: who is reachable where."""
+
+    def bindings(self, aor: str, now: float) -> list[Binding]: ...
+
+    def devices(self, aor: str) -> list[Device]: ...
+
+    def binding_of(self, device: int, now: float) -> Binding | None: ...

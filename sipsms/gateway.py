@@ -1,0 +1,181 @@
+"""The middle: every door in ends in `submit`; a device that registers ends in `reachable`.
+
+`submit` asks the dialplan, commits message, deliveries and duplicate key together, and only then returns: whoever
+called may answer its client. It knows couriers by name only and never waits for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sipsms import log
+from sipsms.dialplan import Decision, Dialplan, Facts, Refusal
+from sipsms.directory import Directory
+from sipsms.model import Account, Delivery, Device, Direction, Message, Route, State
+from sipsms.numbers import normalise
+from sipsms.ports import Clock, GatewayStore, InboundSms, Location
+from sipsms.queue import Queue
+
+SIP = "sip"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    message_id: int
+    duplicate: bool = False
+
+
+def device_lane(device: int) -> str:
+    return f"sip:{device}"
+
+
+class Gateway:
+    def __init__(
+        self,
+        store: GatewayStore,
+        directory: Directory,
+        location: Location,
+        queue: Queue,
+        dialplan: Dialplan,
+        clock: Clock,
+        keep: float,
+    ) -> None:
+        """`keep`: seconds a message waits for its destination before it expires."""
+        self._store = store
+        self._directory = directory
+        self._location = location
+        self._queue = queue
+        self._clock = clock
+        self._keep = keep
+        self._open: set[str] = set()  # accounts with messages that wait for their first device
+        self.dialplan = dialplan
+
+    def expect_devices(self, accounts: Sequence[str]) -> None:
+        """Accounts that still have messages from before their first device."""
+        self._open.update(accounts)
+
+    # --- doors ---
+
+    async def send(
+        self, account: Account, source: str, destination: str, text: str, origin: str, *,
+        dedupe_key: bytes | None = None, expires_at: float | None = None,
+    ) -> Receipt | Refusal:  # fmt: skip
+        """An account's SMS goes out. `source` and `destination` have been checked. Raises Unavailable."""
+        message = Message(
+            Direction.OUT,
+            source,
+            destination,
+            text,
+            origin,
+            self._clock(),
+            account.name,
+            source,
+            expires_at,
+            dedupe_key,
+        )
+        return await self.submit(message)
+
+    async def receive(self, sms: InboundSms, origin: str, dedupe_key: bytes | None = None) -> Receipt | Refusal | None:
+        """An SMS arrives from the telephone network. None: the destination is no DID of ours. Raises Unavailable."""
+        number = normalise(sms.destination)
+        did = self._directory.did(number) if number else None
+        if did is None:
+            return None
+        source = normalise(sms.source) or sms.source[:64]
+        message = Message(
+            Direction.IN, source, did.number, sms.text, origin, self._clock(), did.account, did.number, None,
+            dedupe_key, sms.remote_id,
+        )  # fmt: skip
+        return await self.submit(message)
+
+    async def submit(self, message: Message) -> Receipt | Refusal:
+        """Commit a message with all its deliveries, then let them go. Raises Unavailable: nothing was stored."""
+        decision = self.plan(message)
+        if decision.refusal is not None:
+            return decision.refusal
+        now = self._clock()
+        deliveries = [delivery for route in decision.routes for delivery in self._deliveries(message, route, now)]
+        stored = await self._store.accept(message, deliveries, now)
+        if stored.duplicate:
+            log.duplicate(stored.message_id, message.origin)
+            return Receipt(stored.message_id, duplicate=True)
+        log.accepted(
+            stored.message_id, message.direction.value, message.origin, message.source, message.destination,
+            len(stored.deliveries),
+        )  # fmt: skip
+        self._queue.offer(stored.deliveries)
+        if message.direction is Direction.IN:
+            await self._catch_up(stored.deliveries)
+        return Receipt(stored.message_id)
+
+    async def known(self, dedupe_key: bytes) -> Receipt | None:
+        """The receipt given before for this key, also before a restart."""
+        message_id = await self._store.find_duplicate(dedupe_key)
+        return Receipt(message_id, duplicate=True) if message_id is not None else None
+
+    # --- routes ---
+
+    def plan(self, message: Message) -> Decision:
+        """What the dialplan says to a message."""
+        facts = Facts(
+            direction=message.direction, account=message.account, did=message.did, source=message.source,
+            destination=message.destination,
+        )  # fmt: skip
+        if message.direction is Direction.IN:
+            return self.dialplan.incoming(facts, self._directory.did(message.did))
+        return self.dialplan.outgoing(facts)
+
+    def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
+        expires_at = min(message.expires_at or now + self._keep, now + self._keep)
+        if route.courier != SIP:
+            lane = f"{route.courier}/{route.source}/{route.destination}"
+            return [
+                Delivery(message, route.courier, route.destination, route.source, lane, expires_at, now, due_at=now)
+            ]
+        known = self._location.devices(route.destination)
+        if not known:
+            self._open.add(route.destination)
+            lane = f"sip:{route.destination}"
+            return [Delivery(message, SIP, route.destination, route.source, lane, expires_at, now, open=True)]
+        return [self._to_device(message, route, device, expires_at, now) for device in known]
+
+    def _to_device(self, message: Message, route: Route, device: Device, expires_at: float, now: float) -> Delivery:
+        reachable = self._location.binding_of(device.id, now) is not None
+        return Delivery(
+            message, SIP, route.destination, route.source, device_lane(device.id), expires_at, now, device.id,
+            State.QUEUED, due_at=now if reachable else None,
+        )  # fmt: skip
+
+    # --- devices ---
+
+    async def reachable(self, account: str, device: int, *, new: bool) -> None:
+        """A device registered: what waits for it goes out now."""
+        lane = device_lane(device)
+        if new and account in self._open:
+            count = await self._store.adopt_open(account, device, lane, self._clock())
+            if count:
+                log.handed_over(account, count, "first registration")
+                self._queue.poll()
+        self._queue.wake(SIP, lane)
+
+    async def came_back_as(self, gone: Device, heir: Device) -> None:
+        """The phone behind `gone` registers as `heir` now; what waits for the one is the other's."""
+        now = self._clock()
+        count = await self._store.move_lane(gone.id, device_lane(gone.id), heir.id, device_lane(heir.id), now)
+        if count:
+            log.handed_over(gone.aor, count, "the phone came back under another contact")
+            self._queue.poll()
+
+    async def _catch_up(self, deliveries: Sequence[Delivery]) -> None:
+        """A device may have registered between the plan and the commit."""
+        now = self._clock()
+        for delivery in deliveries:
+            if delivery.courier != SIP or delivery.due_at is not None:
+                continue
+            if delivery.device:
+                if self._location.binding_of(delivery.device, now) is not None:
+                    self._queue.wake(SIP, delivery.lane)
+                continue
+            for device in self._location.devices(delivery.destination):
+                await self.reachable(delivery.destination, device.id, new=True)

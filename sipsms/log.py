@@ -1,0 +1,131 @@
+"""What happens to a message, said once for each event: a log line, and the metric that counts it.
+
+`grep message=123` tells a message's whole story. No text, no password and no key is ever logged here. The functions are
+the vocabulary; nothing else in sipsms writes to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+_log = structlog.get_logger("sipsms")
+
+ACCEPTED = Counter("sipsms_messages_accepted_total", "Messages committed", ["direction", "door"])
+DUPLICATES = Counter("sipsms_messages_duplicate_total", "Messages that were there already", ["door"])
+REFUSED = Counter("sipsms_messages_refused_total", "Messages refused by a rule", ["door", "status"])
+ATTEMPTS = Counter("sipsms_attempts_total", "Attempts by how they ended", ["courier", "outcome"])
+ATTEMPT_SECONDS = Histogram("sipsms_attempt_seconds", "Duration of attempts", ["courier"])
+EXPIRED = Counter("sipsms_deliveries_expired_total", "Deliveries that waited too long")
+REGISTRATIONS = Counter("sipsms_registrations_total", "REGISTER requests by answer", ["status"])
+AUTH_FAILURES = Counter("sipsms_auth_failures_total", "Wrong credentials", ["door"])
+SIP_DROPPED = Counter("sipsms_sip_dropped_total", "SIP packets without an answer", ["reason"])
+SIP_REQUESTS = Counter("sipsms_sip_requests_total", "SIP requests by method and answer", ["method", "status"])
+BINDINGS = Gauge("sipsms_bindings", "Bindings in the location service")
+UNKNOWN = Gauge("sipsms_unknown", "Deliveries whose result is not known, found at start or since")
+
+
+def setup(level: str = "info", style: str = "auto") -> None:
+    """Log to stderr: for people on a terminal, as JSON lines elsewhere or when told so."""
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if console
+        else structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"], repr_native_str=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+
+def accepted(message: int, direction: str, door: str, source: str, destination: str, deliveries: int) -> None:
+    ACCEPTED.labels(direction, door).inc()
+    _log.info(
+        "accepted", message=message, direction=direction, door=door, source=source, destination=destination,
+        deliveries=deliveries,
+    )  # fmt: skip
+
+
+def duplicate(message: int, door: str) -> None:
+    DUPLICATES.labels(door).inc()
+    _log.info("duplicate", message=message, door=door)
+
+
+def refused(door: str, status: int, account: str, why: str) -> None:
+    REFUSED.labels(door, str(status)).inc()
+    _log.info("refused", door=door, status=status, account=account, why=why)
+
+
+def audit(door: str, account: str, destination: str, why: str) -> None:
+    """Somebody tried what nobody may: emergency and premium numbers."""
+    _log.warning("audit", door=door, account=account, destination=destination, why=why)
+
+
+def attempt(message: int, delivery: int, courier: str, number: int) -> None:
+    _log.debug("attempt", message=message, delivery=delivery, courier=courier, number=number)
+
+
+def outcome(message: int, delivery: int, courier: str, result: str, detail: str, seconds: float) -> None:
+    ATTEMPTS.labels(courier, result).inc()
+    ATTEMPT_SECONDS.labels(courier).observe(seconds)
+    emit = _log.warning if result in ("unknown", "failed") else _log.info
+    emit(result, message=message, delivery=delivery, courier=courier, detail=detail, seconds=round(seconds, 3))
+    if result == "unknown":
+        UNKNOWN.inc()
+
+
+def expired(message: int, delivery: int) -> None:
+    EXPIRED.inc()
+    _log.info("expired", message=message, delivery=delivery)
+
+
+def handed_over(aor: str, count: int, why: str) -> None:
+    _log.info("handed_over", aor=aor, deliveries=count, why=why)
+
+
+# --- registrations and credentials -----------------------------------------------------------------------------------
+
+
+def registered(aor: str, status: int, contacts: int, source: str) -> None:
+    REGISTRATIONS.labels(str(status)).inc()
+    _log.info("register", aor=aor, status=status, contacts=contacts, source=source)
+
+
+def auth_failure(door: str, user: str, source: str, port: int, reason: str) -> None:
+    """One stable line, for fail2ban."""
+    AUTH_FAILURES.labels(door).inc()
+    _log.warning("auth_failure", proto=door, user=user[:64], src=source, port=port, reason=reason)
+
+
+# --- the program -----------------------------------------------------------------------------------------------------
+
+
+def note(event: str, **facts: Any) -> None:
+    """Start, stop, reload and the like."""
+    _log.info(event, **facts)
+
+
+def warning(event: str, **facts: Any) -> None:
+    _log.warning(event, **facts)
+
+
+def crash(event: str, error: BaseException, **facts: Any) -> None:
+    """A bug: with its traceback."""
+    _log.error(event, exc_info=error, **facts)

@@ -1,0 +1,387 @@
+"""The queue: takes deliveries from the store to their couriers, in order within a lane, and writes down how it went.
+
+A lane (one device, or one DID and peer at a carrier) has one delivery out at a time. Only lanes that are being worked
+on are in memory, so a million waiting messages cost nothing; what waits in the store is known by its lane's hash.
+The attempt is committed before the courier is called and closed after; an attempt that is never closed is `unknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from sipsms import log
+from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
+from sipsms.ports import Clock, Closing, Courier, QueueStore, Unavailable
+
+_LANE_CHUNK = 50  # deliveries of one lane in memory
+_READY_LANES = 5000  # lanes of one courier that wait in memory for their turn
+_POLL_LANES = 500
+_RECOVER_EVERY = 60.0
+_SWEEP = 1.0  # seconds between looks for what has expired or fallen due
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often and how much. Seconds; `concurrency` is lanes at once for each courier."""
+
+    retry_min: float = 5.0
+    retry_max: float = 300.0
+    concurrency: dict[str, int] = field(default_factory=dict)
+    default_concurrency: int = 32
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    key: str
+    pending: deque[Delivery] = field(default_factory=deque)
+    more: bool = False  # the store holds further deliveries behind these
+    woken: bool = False  # its event has come: due or not, go
+
+
+class _Desk:
+    """One courier's lanes."""
+
+    def __init__(self, name: str, courier: Courier, limit: int) -> None:
+        self.name = name
+        self.courier = courier
+        self.limit = limit
+        self.active = 0
+        self.ready: deque[_Lane] = deque()
+        self.overflow = False  # some lanes that are ready are only in the store
+        self.poll_at = 0.0
+        self.failures = 0  # in a row, of the far side as such
+        self.closed_until = 0.0
+        self.paused = False
+
+    def open(self, now: float) -> bool:
+        return not self.paused and now >= self.closed_until
+
+
+class Queue:
+    def __init__(
+        self,
+        store: QueueStore,
+        clock: Clock,
+        pace: Pace,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._pace = pace
+        self._jitter = jitter
+        self._desks: dict[str, _Desk] = {}
+        self._lanes: dict[str, _Lane] = {}  # lanes that are ready or at work
+        self._waiting: set[int] = set()  # hashes of lanes with deliveries in the store only
+        self._scanned = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._poke = asyncio.Event()
+        self._stopping = False
+        self._idempotent: list[str] = []
+        self._recover_at = 0.0
+
+    # --- life ---
+
+    def add_courier(self, name: str, courier: Courier) -> None:
+        limit = self._pace.concurrency.get(name, self._pace.default_concurrency)
+        self._desks[name] = _Desk(name, courier, limit)
+
+    def has_courier(self, name: str) -> bool:
+        return name in self._desks
+
+    def remove_courier(self, name: str) -> None:
+        """What is out comes back; what waits stays in the store until a courier of that name is added."""
+        self._desks.pop(name, None)
+
+    def set_paused(self, couriers: Iterable[str]) -> None:
+        stopped = set(couriers)
+        for desk in self._desks.values():
+            desk.paused = desk.name in stopped
+        self.poll()
+
+    async def start(self, idempotent: Iterable[str]) -> None:
+        """Recover what a crash left half done. `idempotent`: couriers whose far side drops what it has already."""
+        self._idempotent = list(idempotent)
+        await self._recover(own=True)
+        self._recover_at = self._clock() + _RECOVER_EVERY
+
+    async def _recover(self, *, own: bool) -> None:
+        again, unknown = await self._store.recover(self._idempotent, self._clock(), own=own)
+        if again or unknown:
+            log.warning("recovered", sent_again=again, unknown=unknown)
+            log.UNKNOWN.inc(unknown)
+
+    async def run(self) -> None:
+        """Until cancelled: find lanes that fall due, expire what waited too long."""
+        scan = asyncio.create_task(self._scan())
+        try:
+            while True:
+                await self._guarded(self._turn)
+                self._poke.clear()
+                try:
+                    async with asyncio.timeout(_SWEEP):
+                        await self._poke.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            scan.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing new; wait for what is out."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def _scan(self) -> None:
+        """Learn which lanes wait in the store. Until that is known, every lane is asked for."""
+        while not self._scanned:
+            try:
+                lanes = await self._store.waiting_lanes()
+            except Unavailable:
+                await asyncio.sleep(_SWEEP)
+                continue
+            self._waiting.update(map(hash, lanes))
+            self._scanned = True
+
+    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except Unavailable as error:
+            log.warning("store_unavailable", why=str(error))
+        except Exception as error:
+            log.crash("queue_turn_failed", error)
+
+    # --- what comes in ---
+
+    def offer(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliveries just committed. They start at once if their lane is free."""
+        for delivery in deliveries:
+            if delivery.due_at is None:
+                self._waiting.add(hash(delivery.lane))
+            else:
+                self._offer(delivery)
+
+    def _offer(self, delivery: Delivery) -> None:
+        key = delivery.lane
+        lane = self._lanes.get(key)
+        if lane is not None:
+            if lane.more or len(lane.pending) >= _LANE_CHUNK:
+                lane.more = True
+            else:
+                lane.pending.append(delivery)
+            return
+        desk = self._desks.get(delivery.courier)
+        if desk is None or len(desk.ready) >= _READY_LANES:
+            self._leave_in_store(desk, key)
+            return
+        behind = not self._scanned or hash(key) in self._waiting
+        lane = _Lane(key, more=True) if behind else _Lane(key, deque((delivery,)))
+        self._enter(desk, lane)
+
+    def _leave_in_store(self, desk: _Desk | None, key: str) -> None:
+        self._waiting.add(hash(key))
+        if desk is not None:
+            desk.overflow = True
+
+    def wake(self, courier: str, key: str) -> None:
+        """The event a lane waits for has come: its device registered."""
+        if self._scanned and hash(key) not in self._waiting and key not in self._lanes:
+            return
+        lane = self._lanes.get(key)
+        desk = self._desks.get(courier)
+        if lane is not None:
+            lane.woken = lane.more = True
+        elif desk is not None:
+            self._enter(desk, _Lane(key, more=True, woken=True))
+
+    def poll(self) -> None:
+        """Look into the store now: somebody else may have written."""
+        for desk in self._desks.values():
+            desk.poll_at = 0.0
+        self._poke.set()
+
+    # --- lanes ---
+
+    def _enter(self, desk: _Desk, lane: _Lane) -> None:
+        self._lanes[lane.key] = lane
+        if desk.active < desk.limit and desk.open(self._clock()) and not self._stopping:
+            self._launch(desk, lane)
+        else:
+            desk.ready.append(lane)
+
+    def _launch(self, desk: _Desk, lane: _Lane) -> None:
+        desk.active += 1
+        task = asyncio.create_task(self._work(desk, lane))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, desk: _Desk, lane: _Lane) -> None:
+        try:
+            await self._guarded(lambda: self._work_lane(desk, lane))
+        finally:
+            desk.active -= 1
+            if self._lanes.get(lane.key) is lane:
+                del self._lanes[lane.key]
+            if lane.pending or lane.more:
+                self._waiting.add(hash(lane.key))
+                desk.overflow = True
+            self._fill(desk)
+
+    def _fill(self, desk: _Desk) -> None:
+        if self._stopping:
+            return
+        now = self._clock()
+        while desk.ready and desk.active < desk.limit and desk.open(now):
+            self._launch(desk, desk.ready.popleft())
+        if not desk.ready and desk.overflow:
+            desk.poll_at = 0.0
+            self._poke.set()
+
+    async def _work_lane(self, desk: _Desk, lane: _Lane) -> None:
+        """Deliver what the lane holds, one by one, until it is empty or something has to wait."""
+        while not self._stopping and desk.open(self._clock()):
+            if not lane.pending:
+                if not lane.more:
+                    return
+                if not await self._load(desk, lane):
+                    return
+            delivery = lane.pending.popleft()
+            now = self._clock()
+            if delivery.expires_at <= now:
+                continue  # the sweep writes it down
+            if not await self._deliver(desk, lane, delivery, now):
+                return
+
+    async def _load(self, desk: _Desk, lane: _Lane) -> bool:
+        """Fetch the lane's next deliveries; False if none is to be sent now."""
+        woken, lane.woken, lane.more = lane.woken, False, False
+        now = self._clock()
+        rows = await self._store.load_lane(lane.key, _LANE_CHUNK, now)
+        if rows is None:  # another node is at it
+            self._waiting.add(hash(lane.key))
+            desk.poll_at = min(desk.poll_at, now + self._pace.retry_min)
+            return False
+        if not rows:
+            self._waiting.discard(hash(lane.key))
+            return lane.more
+        head = rows[0].due_at
+        if not woken and (head is None or head > now):
+            self._waiting.add(hash(lane.key))
+            if any(row.due_at is not None and row.due_at <= now for row in rows):
+                await self._store.hold_back(lane.key, head)
+            return False
+        known = {row.id for row in rows}
+        late = [delivery for delivery in lane.pending if delivery.id not in known]  # committed after we looked
+        lane.pending = deque(rows)
+        if len(rows) < _LANE_CHUNK:
+            self._waiting.discard(hash(lane.key))
+            lane.pending.extend(late)
+        else:
+            lane.more, lane.woken = True, woken or lane.woken
+        return True
+
+    # --- one delivery ---
+
+    async def _deliver(self, desk: _Desk, lane: _Lane, delivery: Delivery, now: float) -> bool:
+        """One attempt. False: the lane has to wait."""
+        number = delivery.attempts + 1
+        if not await self._store.begin(delivery, now):
+            return True  # expired, or somebody else has it
+        log.attempt(delivery.message.id, delivery.id, desk.name, number)
+        started = time.monotonic()
+        outcome = await self._attempt(desk, replace(delivery, attempts=number))
+        closing = self._closing(desk, delivery, number, outcome)
+        await self._close(closing)
+        log.outcome(
+            delivery.message.id, delivery.id, desk.name, closing.outcome, closing.detail, time.monotonic() - started
+        )
+        if not isinstance(outcome, Deferred):
+            desk.failures = 0
+            return True
+        self._put_off(desk, lane, closing, outcome)
+        return lane.woken  # it registered again while this attempt was failing
+
+    def _put_off(self, desk: _Desk, lane: _Lane, closing: Closing, outcome: Deferred) -> None:
+        lane.pending.clear()  # order: nothing of this lane passes its head
+        self._waiting.add(hash(lane.key))
+        if closing.due_at is None:
+            return
+        desk.poll_at = min(desk.poll_at, closing.due_at)
+        if outcome.whole_courier and closing.now >= desk.closed_until:
+            desk.failures += 1
+            desk.closed_until = closing.due_at
+
+    async def _attempt(self, desk: _Desk, delivery: Delivery) -> Outcome:
+        try:
+            return await desk.courier.deliver(delivery)
+        except Exception as error:  # a bug in a courier: the bytes may have left
+            log.crash("courier_failed", error, message=delivery.message.id, delivery=delivery.id)
+            return Unknown(f"internal error: {type(error).__name__}")
+
+    async def _close(self, closing: Closing) -> None:
+        """Write the result down, however long that takes: until then the attempt counts as unknown."""
+        while True:
+            try:
+                await self._store.finish(closing)
+                return
+            except Unavailable as error:
+                log.warning("store_unavailable", why=str(error), delivery=closing.delivery_id)
+                await asyncio.sleep(_SWEEP)
+
+    def _closing(self, desk: _Desk, delivery: Delivery, number: int, outcome: Outcome) -> Closing:
+        now = self._clock()
+        match outcome:
+            case Delivered(detail):
+                return Closing(delivery.id, number, State.DELIVERED, "delivered", detail, now)
+            case Accepted(remote_id):
+                return Closing(delivery.id, number, State.ACCEPTED, "accepted", "", now, remote_id=remote_id)
+            case Rejected(reason, code):
+                return Closing(delivery.id, number, State.FAILED, "failed", f"{code} {reason}".strip(), now)
+            case Unknown(reason):
+                return Closing(delivery.id, number, State.UNKNOWN, "unknown", reason, now)
+            case Deferred():
+                due = None if outcome.parked else now + self._delay(desk, number, outcome)
+                return Closing(delivery.id, number, State.QUEUED, "deferred", outcome.reason, now, due)
+
+    def _delay(self, desk: _Desk, number: int, outcome: Deferred) -> float:
+        """Exponential from retry_min to retry_max, with up to a fifth of jitter."""
+        if outcome.retry_after is not None:
+            return outcome.retry_after
+        tries = desk.failures + 1 if outcome.whole_courier else number
+        delay: float = min(self._pace.retry_max, self._pace.retry_min * 2 ** min(tries - 1, 20))
+        return delay * (0.9 + 0.2 * self._jitter())
+
+    # --- the clock's part ---
+
+    async def _turn(self) -> None:
+        now = self._clock()
+        for message, delivery in await self._store.expire(now, 500):
+            log.expired(message, delivery)
+        if now >= self._recover_at:
+            self._recover_at = now + _RECOVER_EVERY
+            await self._recover(own=False)
+        for desk in list(self._desks.values()):
+            if not desk.open(now) or self._stopping:
+                continue
+            self._fill(desk)
+            if now >= desk.poll_at and len(desk.ready) < _POLL_LANES:
+                await self._poll_desk(desk, now)
+
+    async def _poll_desk(self, desk: _Desk, now: float) -> None:
+        desk.overflow = False
+        desk.poll_at = float("inf")
+        lanes, later = await self._store.due_lanes(desk.name, now, _POLL_LANES)
+        for key in lanes:
+            lane = self._lanes.get(key)
+            if lane is None:
+                self._enter(desk, _Lane(key, more=True))
+            else:
+                lane.more = True
+        if len(lanes) >= _POLL_LANES:
+            desk.overflow = True
+        desk.poll_at = min(desk.poll_at, later if later is not None else float("inf"))
+        self._fill(desk)

@@ -1,0 +1,1 @@
+"""The store: records (SQLAlchemy Core; SQLite embedded, PostgreSQL by URL) and the location service. The only SQL."""

@@ -1,0 +1,114 @@
+"""Opening a store: URL -> engines with the pragmas durability needs, and the schema's version.
+
+SQLite runs in WAL mode with synchronous=FULL: a commit that was answered survives a power cut. Writing transactions
+begin IMMEDIATE, so that a command beside a running server waits for its turn instead of failing half way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
+
+HEAD = "0001"  # the newest migration; a test compares it with Alembic's
+_LOCK_WAIT_MS = 5000
+
+
+class StoreError(Exception):
+    """The store cannot be used; the text is one line for whoever runs the program."""
+
+
+def open_engine(url: str, *, read_only: bool = False) -> Engine:
+    """An engine for one kind of use. Raises StoreError."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(url, parsed.database or "", read_only)
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except (SQLAlchemyError, ImportError) as error:
+        raise StoreError(f"store {parsed.render_as_string(hide_password=True)}: {error}") from None
+
+
+def _sqlite(url: str, path: str, read_only: bool) -> Engine:
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"store {path}: {error.strerror}: {folder}") from None
+    pool = QueuePool if read_only else NullPool
+    engine = create_engine(url, poolclass=pool, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
+        cursor.execute("PRAGMA cache_size=-65536")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA wal_autocheckpoint=4000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def version_of(engine: Engine) -> str:
+    """The schema's version; empty for a store that has none yet. Raises StoreError."""
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return ""
+            return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+    except SQLAlchemyError as error:
+        raise StoreError(f"store {engine.url.render_as_string(hide_password=True)}: {_first_line(error)}") from None
+
+
+def ensure_schema(engine: Engine) -> bool:
+    """Bring the schema up to date; True if anything was done. Raises StoreError for a store of a newer program."""
+    version = version_of(engine)
+    if version == HEAD:
+        return False
+    if version > HEAD:
+        name = engine.url.render_as_string(hide_password=True)
+        raise StoreError(f"store {name}: its schema {version} is newer than this program's, {HEAD}; upgrade sipsms")
+    _upgrade(engine)
+    _protect(engine)
+    return True
+
+
+def _upgrade(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise StoreError(f"store: migration failed, nothing was changed: {_first_line(error)}") from None
+
+
+def _protect(engine: Engine) -> None:
+    """The store holds password hashes and people's messages: for its owner only."""
+    if engine.url.get_backend_name() == "sqlite" and engine.url.database:
+        for suffix in ("", "-wal", "-shm"):
+            path = Path(engine.url.database + suffix)
+            if path.exists():
+                path.chmod(0o600)
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -1,0 +1,298 @@
+"""The location service in process, written through to the store (RFC 3261 section 10; "usrloc" elsewhere).
+
+Lookups never leave memory. A change is applied in memory at once, in the order REGISTERs come, and answered only after
+it is committed; if the commit fails, the AOR's bindings are put back. Devices outlive their bindings: a phone that was
+away for days is still owed its messages.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sipsms import devices as identity
+from sipsms.model import Binding, Device
+from sipsms.store.schema import bindings, devices
+from sipsms.store.sql import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A device that can be reached now. `new`: never seen before."""
+
+    aor: str
+    device: int
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    updated: Sequence[Binding]
+    removed: Sequence[tuple[str, str]]
+    devices: Sequence[Device]
+    forgotten: Sequence[int] = ()
+
+
+class Location:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._bindings: dict[str, list[Binding]] = {}
+        self._devices: dict[str, list[Device]] = {}
+        self._by_device: dict[int, Binding] = {}
+        self._expiry: list[tuple[float, str]] = []  # a heap with one entry that counts for each AOR
+        self._scheduled: dict[str, float] = {}
+        self._last_device = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._bindings.values()))
+
+    async def load(self, now: float) -> int:
+        """Read back what was registered before a restart; how many bindings are still alive."""
+        found, known, last = await self._store.read(lambda connection: _load(connection, now))
+        for device in known:
+            self._devices.setdefault(device.aor, []).append(device)
+        for binding in found:
+            binding.flow = 0  # connections do not survive a restart
+            self._keep(binding)
+        self._last_device = last
+        return len(found)
+
+    # --- lookups ---
+
+    def bindings(self, aor: str, now: float) -> list[Binding]:
+        return [binding for binding in self._bindings.get(aor, ()) if binding.expires_at > now]
+
+    def devices(self, aor: str) -> list[Device]:
+        return self._devices.get(aor, [])
+
+    def binding_of(self, device: int, now: float) -> Binding | None:
+        binding = self._by_device.get(device)
+        return binding if binding is not None and binding.expires_at > now else None
+
+    # --- changes ---
+
+    async def apply(
+        self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float
+    ) -> list[Reached]:
+        """Take over what the registrar decided. Raises Unavailable, with nothing changed."""
+        before = list(self._bindings.get(aor, ())), list(self._devices.get(aor, ()))
+        for binding in removed:
+            self._drop(binding)
+        reached, touched = [], []
+        for binding in updated:
+            device, new = self._identify(binding, now)
+            binding.device = device.id
+            self._keep(binding)
+            touched.append(device)
+            reached.append(Reached(aor, device.id, new))
+        gone = {binding.contact for binding in removed} - {binding.contact for binding in updated}
+        change = _Change(updated, [(aor, contact) for contact in gone], touched)
+        try:
+            await self._store.writer.put(_save_all, change)
+        except Exception:
+            self._put_back(aor, *before)
+            raise
+        return reached
+
+    async def drop(self, binding: Binding) -> None:
+        """A phone said that it is not there (404, 410)."""
+        if binding not in self._bindings.get(binding.aor, ()):
+            return
+        self._drop(binding)
+        await self._store.writer.put(_save_all, _Change((), [(binding.aor, binding.contact)], ()))
+
+    async def sweep(self, now: float) -> list[Binding]:
+        """Remove bindings that are over."""
+        over: list[Binding] = []
+        while self._expiry and self._expiry[0][0] <= now:
+            at, aor = heapq.heappop(self._expiry)
+            if self._scheduled.get(aor) != at:
+                continue
+            del self._scheduled[aor]
+            ended = [binding for binding in self._bindings.get(aor, ()) if binding.expires_at <= now]
+            for binding in ended:
+                self._drop(binding)
+            over.extend(ended)
+            self._schedule(aor)
+        unique = {(binding.aor, binding.contact): binding for binding in over}
+        if unique:
+            await self._store.writer.put(_save_all, _Change((), list(unique), ()))
+        return list(unique.values())
+
+    async def forget_devices(self, before: float) -> int:
+        """Forget phones that have not registered since `before`."""
+        old = [
+            device
+            for known in self._devices.values()
+            for device in known
+            if device.last_seen < before and device.id not in self._by_device
+        ]
+        for device in old:
+            self._forget(device)
+        if old:
+            await self._store.writer.put(_save_all, _Change((), (), (), [device.id for device in old]))
+        return len(old)
+
+    def successor(self, binding: Binding) -> tuple[Device, Device] | None:
+        """(gone, heir) if the phone behind this binding came back as another device meanwhile."""
+        known = self.devices(binding.aor)
+        gone = next((device for device in known if device.id == binding.device), None)
+        if gone is None:
+            return None
+        heir = identity.successor(gone, known, {device.id for device in known if device.id in self._by_device})
+        return (gone, heir) if heir is not None else None
+
+    async def forget(self, device: Device) -> None:
+        self._forget(device)
+        await self._store.writer.put(_save_all, _Change((), (), (), [device.id]))
+
+    def forget_account(self, aor: str) -> None:
+        """The account is gone: so is everything that was kept for it."""
+        for binding in self._bindings.pop(aor, []):
+            self._by_device.pop(binding.device, None)
+        self._devices.pop(aor, None)
+
+    # --- inside ---
+
+    def _identify(self, binding: Binding, now: float) -> tuple[Device, bool]:
+        """The device behind a binding: known, come back under another contact, or new."""
+        known = self._devices.setdefault(binding.aor, [])
+        key, stable = identity.key_of(binding)
+        bound = {device.id for device in known if device.id in self._by_device}
+        device = next((one for one in known if one.id == binding.device), None) if binding.device else None
+        device = device or identity.find(binding, known) or identity.inherit(binding, known, bound)
+        if device is None:
+            self._last_device += 1
+            device = Device(self._last_device, binding.aor, key, binding.user_agent, now, now, stable)
+            known.append(device)
+            return device, True
+        seen = replace(device, key=key, user_agent=binding.user_agent, last_seen=now)
+        known[known.index(device)] = seen
+        return seen, False
+
+    def _keep(self, binding: Binding) -> None:
+        rows = self._bindings.setdefault(binding.aor, [])
+        rows[:] = [row for row in rows if row.contact != binding.contact]
+        rows.append(binding)
+        if binding.device:
+            self._by_device[binding.device] = binding
+        self._schedule(binding.aor)
+
+    def _schedule(self, aor: str) -> None:
+        """See to it that the sweep looks at this AOR when its first binding is over."""
+        first = min((binding.expires_at for binding in self._bindings.get(aor, ())), default=None)
+        if first is not None and first < self._scheduled.get(aor, float("inf")):
+            self._scheduled[aor] = first
+            heapq.heappush(self._expiry, (first, aor))
+
+    def _drop(self, binding: Binding) -> None:
+        rows = self._bindings.get(binding.aor, [])
+        rows[:] = [row for row in rows if row.contact != binding.contact]
+        if not rows:
+            self._bindings.pop(binding.aor, None)
+        if self._by_device.get(binding.device) is binding:
+            others = [row for row in rows if row.device == binding.device]
+            if others:
+                self._by_device[binding.device] = others[-1]
+            else:
+                del self._by_device[binding.device]
+
+    def _put_back(self, aor: str, rows: list[Binding], known: list[Device]) -> None:
+        for binding in self._bindings.pop(aor, []):
+            self._by_device.pop(binding.device, None)
+        self._devices[aor] = known
+        for binding in rows:
+            self._keep(binding)
+
+    def _forget(self, device: Device) -> None:
+        known = self._devices.get(device.aor, [])
+        known[:] = [one for one in known if one.id != device.id]
+        if not known:
+            self._devices.pop(device.aor, None)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+_BINDING_FIELDS = (
+    "aor contact expires_at call_id cseq received q instance reg_id user_agent accept flow node local device".split()
+)
+
+
+def _binding_row(binding: Binding) -> dict[str, Any]:
+    row = {name: getattr(binding, name) for name in _BINDING_FIELDS}
+    row["path"] = json.dumps(binding.path) if binding.path else "[]"
+    row["params"] = json.dumps(binding.params) if binding.params else "[]"
+    return row
+
+
+def binding_of(row: Row[Any]) -> Binding:
+    values = row._mapping
+    params = tuple((name, value) for name, value in json.loads(row.params))
+    return Binding(**{name: values[name] for name in _BINDING_FIELDS}, path=tuple(json.loads(row.path)), params=params)
+
+
+def device_of(row: Row[Any]) -> Device:
+    return Device(row.id, row.aor, row.key, row.user_agent, row.first_seen, row.last_seen, row.stable)
+
+
+def _load(connection: Connection, now: float) -> tuple[list[Binding], list[Device], int]:
+    alive = connection.execute(select(bindings).where(bindings.c.expires_at > now))
+    found = [binding_of(row) for row in alive]
+    known = [device_of(row) for row in connection.execute(select(devices).order_by(devices.c.id))]
+    last = connection.execute(select(func.max(devices.c.id))).scalar() or 0
+    return found, known, last
+
+
+def _upsert(table: Any, keys: Sequence[str], connection: Connection) -> Any:
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = make(table)
+    changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+
+
+_UPSERTS: dict[tuple[str, str], Any] = {}
+
+
+def _save(connection: Connection, table: Any, keys: Sequence[str], rows: list[dict[str, Any]]) -> None:
+    cached = (table.name, connection.dialect.name)
+    if cached not in _UPSERTS:
+        _UPSERTS[cached] = _upsert(table, keys, connection)
+    connection.execute(_UPSERTS[cached], rows)
+
+
+def _save_all(connection: Connection, batch: Sequence[_Change]) -> list[None]:
+    """All changes of a batch. Later changes of one row win, so the order between changes is kept."""
+    dead = {key: None for change in batch for key in change.removed}
+    alive: dict[tuple[str, str], dict[str, Any]] = {}
+    for change in batch:
+        for key in change.removed:
+            alive.pop(key, None)
+        for binding in change.updated:
+            alive[binding.aor, binding.contact] = _binding_row(binding)
+    if dead:
+        connection.execute(delete(bindings).where(tuple_(bindings.c.aor, bindings.c.contact).in_(list(dead))))
+    if alive:
+        _save(connection, bindings, ("aor", "contact"), list(alive.values()))
+    _save_devices(connection, [device for change in batch for device in change.devices])
+    gone = [device for change in batch for device in change.forgotten]
+    if gone:
+        connection.execute(delete(devices).where(devices.c.id.in_(gone)))
+    return [None] * len(batch)
+
+
+def _save_devices(connection: Connection, known: Iterable[Device]) -> None:
+    rows = {
+        device.id: {
+            "id": device.id, "aor": device.aor, "key": device.key, "user_agent": device.user_agent,
+            "first_seen": device.first_seen, "last_seen": device.last_seen, "stable": device.stable,
+        }
+        for device in known
+    }  # fmt: skip
+    if rows:
+        _save(connection, devices, ("id",), list(rows.values()))

@@ -1,0 +1,447 @@
+"""The store's verbs: what the gateway, the queue and the location service commit and ask (SQLAlchemy Core).
+
+Every write goes through the writer thread, in bulk; every read runs in a worker thread on a connection of its own.
+No query here scans: each one is answered from an index that holds only what is still open (see schema).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Row, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from sipsms.model import Account, Delivery, Did, Direction, Message, State
+from sipsms.ports import Closing, Stored, Unavailable
+from sipsms.store.schema import accounts, attempts, carriers, counters, deliveries, dids, messages
+from sipsms.store.writer import Writer
+
+T = TypeVar("T")
+
+LEASE = 120.0  # seconds; longer than any attempt
+
+_OPEN_STATES = ("queued", "sending")
+
+
+class Store:
+    """One per process. `node` names this process in leases."""
+
+    def __init__(self, writing: Engine, reading: Engine, node: str, on_foreign_change: Callable[[], None]) -> None:
+        self._reading = reading
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
+        self.node = node
+        self.writer = Writer(writing, on_foreign_change)
+
+    async def close(self) -> None:
+        await self.writer.close()
+        self._threads.shutdown()
+        self._reading.dispose()
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Run a query in a worker thread. Raises Unavailable."""
+
+        def run() -> T:
+            try:
+                with self._reading.connect() as connection:
+                    return query(connection)
+            except SQLAlchemyError as error:
+                raise Unavailable(str(error)) from None
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def write(self, change: Callable[[Connection], T]) -> T:
+        """Run a change in the writer, in one transaction with whatever else waits."""
+        result: T = await self.writer.put(_call_each, change)
+        return result
+
+    # --- gateway ---
+
+    async def accept(self, message: Message, new: Sequence[Delivery], now: float) -> Stored:
+        stored: Stored = await self.writer.put(accept_all, (message, new, self.node, now))
+        return stored
+
+    async def find_duplicate(self, dedupe_key: bytes) -> int | None:
+        return await self.read(lambda connection: message_with_key(connection, dedupe_key))
+
+    async def adopt_open(self, account: str, device: int, lane: str, now: float) -> int:
+        return await self.write(lambda connection: _adopt_open(connection, account, device, lane, now))
+
+    async def move_lane(self, old_device: int, old_lane: str, device: int, lane: str, now: float) -> int:
+        return await self.write(lambda connection: _move_lane(connection, old_device, old_lane, device, lane, now))
+
+    async def open_accounts(self) -> list[str]:
+        """Accounts with messages that came before any device of theirs was known."""
+        query = select(deliveries.c.destination).where(deliveries.c.open).distinct()
+        return await self.read(lambda connection: list(connection.execute(query).scalars()))
+
+    # --- queue ---
+
+    async def begin(self, delivery: Delivery, now: float) -> bool:
+        begun: bool = await self.writer.put(_begin_all, (delivery.id, delivery.attempts + 1, self.node, now))
+        return begun
+
+    async def finish(self, closing: Closing) -> None:
+        await self.writer.put(_finish_all, closing)
+
+    async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
+        return await self.read(lambda connection: _load_lane(connection, lane, limit, self.node, now))
+
+    async def due_lanes(self, courier: str, now: float, limit: int) -> tuple[list[str], float | None]:
+        return await self.read(lambda connection: _due_lanes(connection, courier, now, limit))
+
+    async def hold_back(self, lane: str, until: float | None) -> None:
+        await self.write(lambda connection: _hold_back(connection, lane, until))
+
+    async def expire(self, now: float, limit: int) -> list[tuple[int, int]]:
+        waiting = await self.read(lambda connection: connection.execute(_EXPIRING, {"now": now}).first())
+        if waiting is None:
+            return []
+        return await self.write(lambda connection: _expire(connection, now, limit))
+
+    async def recover(self, idempotent: Sequence[str], now: float, *, own: bool) -> tuple[int, int]:
+        return await self.write(lambda connection: _recover(connection, self.node if own else "", idempotent, now))
+
+    async def waiting_lanes(self) -> list[str]:
+        query = select(deliveries.c.lane).where(deliveries.c.state == "queued").distinct()
+        return await self.read(lambda connection: list(connection.execute(query).scalars()))
+
+    # --- what the server keeps in memory ---
+
+    async def directory(self, since: int) -> tuple[int, bool, list[Account], list[Did], frozenset[str]]:
+        """(version, whole, accounts, DIDs, paused carriers) changed after version `since`."""
+        return await self.read(lambda connection: _directory(connection, since))
+
+
+# --- ids -------------------------------------------------------------------------------------------------------------
+
+
+def take_ids(connection: Connection, name: str, count: int) -> int:
+    """Reserve `count` ids in this transaction; the first of them."""
+    last = connection.execute(_COUNT, {"key": name, "step": count}).scalar()
+    if last is None:
+        connection.execute(insert(counters), {"name": name, "value": count})
+        last = count
+    return int(last) - count + 1
+
+
+_COUNT = (
+    update(counters)
+    .where(counters.c.name == bindparam("key"))
+    .values(value=counters.c.value + bindparam("step"))
+    .returning(counters.c.value)
+)
+
+
+def counter(connection: Connection, name: str) -> int:
+    return int(connection.execute(select(counters.c.value).where(counters.c.name == name)).scalar() or 0)
+
+
+# --- accept ----------------------------------------------------------------------------------------------------------
+
+_INSERT_MESSAGE = insert(messages)
+_INSERT_DELIVERY = insert(deliveries)
+
+Acceptance = tuple[Message, Sequence[Delivery], str, float]
+
+
+def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stored]:
+    """Messages with their deliveries. A key that is there already fails the batch, then is found when run alone."""
+    if len(batch) == 1 and (key := batch[0][0].dedupe_key) is not None:
+        known = message_with_key(connection, key)
+        if known is not None:
+            return [Stored(known, duplicate=True)]
+    message_id = take_ids(connection, "message", len(batch))
+    total = sum(len(item[1]) for item in batch)
+    delivery_id = take_ids(connection, "delivery", total) if total else 0
+    message_rows: list[dict[str, Any]] = []
+    delivery_rows: list[dict[str, Any]] = []
+    results: list[Stored] = []
+    for message, new, node, now in batch:
+        message_rows.append(_message_row(message, message_id))
+        kept = []
+        for delivery in new:
+            row = _delivery_row(delivery, delivery_id, message_id, node, now)
+            delivery_rows.append(row)
+            kept.append(_with_ids(delivery, delivery_id, message_id))
+            delivery_id += 1
+        results.append(Stored(message_id, tuple(kept)))
+        message_id += 1
+    connection.execute(_INSERT_MESSAGE, message_rows)
+    if delivery_rows:
+        connection.execute(_INSERT_DELIVERY, delivery_rows)
+    return results
+
+
+def message_with_key(connection: Connection, key: bytes) -> int | None:
+    return connection.execute(select(messages.c.id).where(messages.c.dedupe_key == key)).scalar()
+
+
+def _message_row(message: Message, message_id: int) -> dict[str, Any]:
+    return {
+        "id": message_id, "direction": message.direction.value, "source": message.source,
+        "destination": message.destination, "text": message.text, "origin": message.origin,
+        "account": message.account, "did": message.did, "received_at": message.received_at,
+        "expires_at": message.expires_at, "dedupe_key": message.dedupe_key, "remote_id": message.remote_id,
+    }  # fmt: skip
+
+
+def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: str, now: float) -> dict[str, Any]:
+    return {
+        "id": delivery_id, "message_id": message_id, "courier": delivery.courier,
+        "destination": delivery.destination, "source": delivery.source, "device": delivery.device,
+        "lane": delivery.lane, "state": delivery.state.value, "attempts": 0, "due_at": delivery.due_at,
+        "expires_at": delivery.expires_at, "created_at": now, "updated_at": now, "open": delivery.open,
+        "lease_owner": node, "lease_until": now + LEASE,
+    }  # fmt: skip
+
+
+def _with_ids(delivery: Delivery, delivery_id: int, message_id: int) -> Delivery:
+    message = delivery.message
+    known = Message(
+        message.direction, message.source, message.destination, message.text, message.origin, message.received_at,
+        message.account, message.did, message.expires_at, message.dedupe_key, message.remote_id, message_id,
+    )  # fmt: skip
+    return Delivery(
+        known, delivery.courier, delivery.destination, delivery.source, delivery.lane, delivery.expires_at,
+        delivery.created_at, delivery.device, delivery.state, 0, delivery.due_at, "", "", delivery.open, delivery_id,
+    )  # fmt: skip
+
+
+# --- attempts --------------------------------------------------------------------------------------------------------
+
+_BEGIN = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("key"), deliveries.c.state == "queued")
+    .values(
+        state="sending",
+        attempts=bindparam("number"),
+        updated_at=bindparam("now"),
+        lease_owner=bindparam("node"),
+        lease_until=bindparam("until"),
+    )
+)
+_INSERT_ATTEMPT = insert(attempts)
+
+
+class _Fenced(Exception):
+    """One of a batch is not ours any more; run each alone to learn which."""
+
+
+def _begin_all(connection: Connection, batch: Sequence[tuple[int, int, str, float]]) -> list[bool]:
+    rows = [
+        {"key": key, "number": number, "node": node, "now": now, "until": now + LEASE}
+        for key, number, node, now in batch
+    ]
+    changed = connection.execute(_BEGIN, rows).rowcount
+    if changed != len(batch):
+        if len(batch) > 1:
+            raise _Fenced
+        return [False]
+    started = [{"delivery_id": key, "number": number, "started_at": now} for key, number, _, now in batch]
+    connection.execute(_INSERT_ATTEMPT, started)
+    return [True] * len(batch)
+
+
+_FINISH = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("key"))
+    .values(
+        state=bindparam("new_state"),
+        due_at=bindparam("due"),
+        last_error=bindparam("error"),
+        remote_id=bindparam("remote"),
+        updated_at=bindparam("now"),
+        lease_until=0.0,
+    )
+)
+_CLOSE = (
+    update(attempts)
+    .where(attempts.c.delivery_id == bindparam("key"), attempts.c.number == bindparam("nth"))
+    .values(ended_at=bindparam("now"), outcome=bindparam("result"), detail=bindparam("error"))
+)
+
+
+def _finish_all(connection: Connection, batch: Sequence[Closing]) -> list[None]:
+    rows = [
+        {
+            "key": item.delivery_id, "nth": item.number, "new_state": item.state.value, "due": item.due_at,
+            "error": item.detail[:255], "remote": item.remote_id[:128], "now": item.now, "result": item.outcome,
+        }
+        for item in batch
+    ]  # fmt: skip
+    connection.execute(_FINISH, [{k: v for k, v in row.items() if k not in ("nth", "result")} for row in rows])
+    close = [{k: row[k] for k in ("key", "nth", "now", "result", "error")} for row in rows]
+    connection.execute(_CLOSE, close)
+    return [None] * len(batch)
+
+
+# --- lanes -----------------------------------------------------------------------------------------------------------
+
+_WITH_MESSAGE = select(
+    deliveries,
+    *(messages.c[name].label(f"m_{name}") for name in messages.c.keys()),  # noqa: SIM118
+).join(messages, messages.c.id == deliveries.c.message_id)
+
+_LANE = (
+    _WITH_MESSAGE.where(deliveries.c.lane == bindparam("key"), deliveries.c.state.in_(_OPEN_STATES))
+    .order_by(deliveries.c.id)
+    .limit(bindparam("most"))
+)
+
+
+def _load_lane(connection: Connection, lane: str, limit: int, node: str, now: float) -> list[Delivery] | None:
+    rows = connection.execute(_LANE, {"key": lane, "most": limit}).all()
+    if any(row.lease_until > now and row.lease_owner != node for row in rows):
+        return None
+    return [delivery_of(row) for row in rows if row.state == "queued"]
+
+
+def delivery_of(row: Row[Any]) -> Delivery:
+    return Delivery(
+        message=message_of(row, "m_"),
+        courier=row.courier,
+        destination=row.destination,
+        source=row.source,
+        lane=row.lane,
+        expires_at=row.expires_at,
+        created_at=row.created_at,
+        device=row.device,
+        state=State(row.state),
+        attempts=row.attempts,
+        due_at=row.due_at,
+        last_error=row.last_error,
+        remote_id=row.remote_id,
+        open=row.open,
+        id=row.id,
+    )
+
+
+def message_of(row: Row[Any], prefix: str = "") -> Message:
+    values = row._mapping
+    fields = (
+        "source", "destination", "text", "origin", "received_at", "account", "did", "expires_at", "dedupe_key",
+        "remote_id", "id",
+    )  # fmt: skip
+    return Message(Direction(values[prefix + "direction"]), *(values[prefix + name] for name in fields))
+
+
+def _due_lanes(connection: Connection, courier: str, now: float, limit: int) -> tuple[list[str], float | None]:
+    mine = and_(deliveries.c.courier == courier, deliveries.c.state == "queued")
+    due = (
+        select(deliveries.c.lane)
+        .where(mine, deliveries.c.due_at <= now)
+        .order_by(deliveries.c.due_at, deliveries.c.id)
+        .limit(limit)
+    )
+    lanes = list(dict.fromkeys(connection.execute(due).scalars()))
+    later = select(func.min(deliveries.c.due_at)).where(mine, deliveries.c.due_at > now)
+    return lanes, connection.execute(later).scalar()
+
+
+def _hold_back(connection: Connection, lane: str, until: float | None) -> None:
+    early = deliveries.c.due_at.is_not(None) if until is None else deliveries.c.due_at < until
+    connection.execute(
+        update(deliveries).where(deliveries.c.lane == lane, deliveries.c.state == "queued", early).values(due_at=until)
+    )
+
+
+_EXPIRING = (
+    select(deliveries.c.id).where(deliveries.c.state == "queued", deliveries.c.expires_at <= bindparam("now")).limit(1)
+)
+
+
+def _expire(connection: Connection, now: float, limit: int) -> list[tuple[int, int]]:
+    chosen = (
+        select(deliveries.c.id)
+        .where(deliveries.c.state == "queued", deliveries.c.expires_at <= now)
+        .limit(limit)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(chosen))
+        .values(state="expired", updated_at=now)
+        .returning(deliveries.c.message_id, deliveries.c.id)
+    )
+    return [(row.message_id, row.id) for row in rows]
+
+
+def _recover(connection: Connection, node: str, idempotent: Sequence[str], now: float) -> tuple[int, int]:
+    stale = deliveries.c.lease_owner == node if node else deliveries.c.lease_until < now
+    mine = and_(deliveries.c.state == "sending", stale)
+    again = connection.execute(
+        update(deliveries)
+        .where(mine, deliveries.c.courier.in_(idempotent))
+        .values(state="queued", due_at=now, updated_at=now, last_error="interrupted; sent again under the same id")
+    ).rowcount
+    unknown = connection.execute(
+        update(deliveries)
+        .where(mine)
+        .values(state="unknown", updated_at=now, last_error="the program stopped before the answer came")
+    ).rowcount
+    return again, unknown
+
+
+# --- devices ---------------------------------------------------------------------------------------------------------
+
+
+def _adopt_open(connection: Connection, account: str, device: int, lane: str, now: float) -> int:
+    """The first device takes the waiting rows over; each later one gets copies of them, in the same order."""
+    waiting = and_(deliveries.c.destination == account, deliveries.c.open, deliveries.c.expires_at > now)
+    taken = connection.execute(
+        update(deliveries)
+        .where(waiting, deliveries.c.device == 0, deliveries.c.state == "queued")
+        .values(device=device, lane=lane, due_at=now, updated_at=now)
+    ).rowcount
+    other = deliveries.alias()
+    has_it = exists().where(other.c.message_id == deliveries.c.message_id, other.c.device == device)
+    copied = connection.execute(
+        select(deliveries).where(waiting, deliveries.c.device != device, ~has_it).order_by(deliveries.c.message_id)
+    ).all()
+    unique = {row.message_id: row for row in copied}
+    if unique:
+        first = take_ids(connection, "delivery", len(unique))
+        rows = [
+            {**row._mapping, "id": first + index, "device": device, "lane": lane, "state": "queued", "attempts": 0,
+             "due_at": now, "created_at": now, "updated_at": now, "open": False, "last_error": "", "remote_id": "",
+             "lease_until": 0.0}
+            for index, row in enumerate(unique.values())
+        ]  # fmt: skip
+        connection.execute(_INSERT_DELIVERY, rows)
+    return taken + len(unique)
+
+
+def _move_lane(connection: Connection, old_device: int, old_lane: str, device: int, lane: str, now: float) -> int:
+    other = deliveries.alias()
+    has_it = exists().where(other.c.message_id == deliveries.c.message_id, other.c.device == device)
+    return connection.execute(
+        update(deliveries)
+        .where(deliveries.c.lane == old_lane, deliveries.c.state == "queued", ~has_it)
+        .values(device=device, lane=lane, due_at=now, updated_at=now)
+    ).rowcount
+
+
+# --- directory -------------------------------------------------------------------------------------------------------
+
+
+def _directory(connection: Connection, since: int) -> tuple[int, bool, list[Account], list[Did], frozenset[str]]:
+    version = counter(connection, "directory")
+    whole = since < counter(connection, "directory-removed") or since == 0
+    after = 0 if whole else since
+    people = [
+        Account(row.name, row.parent, row.ha1_md5, row.ha1_sha256, row.caller_id, row.enabled, row.legacy_digest)
+        for row in connection.execute(select(accounts).where(accounts.c.version > after))
+    ]
+    numbers = [
+        Did(row.number, row.account, row.sip_account, row.sms)
+        for row in connection.execute(select(dids).where(dids.c.version > after))
+    ]
+    paused = connection.execute(select(carriers.c.name).where(carriers.c.paused)).scalars()
+    return version, whole, people, numbers, frozenset(paused)
+
+
+def _call_each(connection: Connection, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:
+    return [change(connection) for change in changes]
