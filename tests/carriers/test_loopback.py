@@ -1,0 +1,43 @@
+"""The carrier that ends in this process."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipsms.carriers.loopback import LoopbackCarrier
+from sipsms.model import Accepted, Delivered, Delivery, Direction, Message
+from sipsms.ports import Carrier, HookError, HookRequest, InboundSms
+
+MESSAGE = Message(Direction.OUT, "4165550000", "5551234567", "héllo", "sip", 0.0, account="alice", did="4165550000")
+DELIVERY = Delivery(MESSAGE, "carrier:sim", "5551234567", "4165550000", "lane", 1e9, 0.0, id=7)
+
+
+class Gateway:
+    def __init__(self, *ours: str) -> None:
+        self.ours = ours
+        self.received: list[InboundSms] = []
+
+    async def receive(self, sms: InboundSms) -> bool:
+        self.received.append(sms)
+        return sms.destination in self.ours
+
+
+async def test_one_of_our_numbers_gets_it_back() -> None:
+    gateway = Gateway("5551234567")
+    carrier: Carrier = LoopbackCarrier("sim", gateway.receive)
+    assert await carrier.send(DELIVERY) == Accepted("sim-7")
+    assert gateway.received == [InboundSms("4165550000", "5551234567", "héllo", "sim-7")]
+
+
+async def test_any_other_number_is_a_handset() -> None:
+    gateway = Gateway()
+    assert await LoopbackCarrier("sim", gateway.receive).send(DELIVERY) == Delivered("simulated handset")
+    assert len(gateway.received) == 1
+
+
+def test_it_has_no_hook() -> None:
+    carrier = LoopbackCarrier("sim", Gateway().receive)
+    assert carrier.secret == ""
+    with pytest.raises(HookError) as caught:
+        carrier.parse(HookRequest("POST", {}, {}, b""))
+    assert caught.value.status == 404
