@@ -580,7 +580,7 @@ class Config(Model):
     domain: Domain
     aliases: tuple[Domain, ...] = ()
     realm: Realm = ""
-    store: Annotated[str, AfterValidator(_store_url)] = "sqlite:///var/lib/sipsms/sipsms.db"
+    store: Annotated[str, AfterValidator(_store_url)] = Field("sqlite:///var/lib/sipsms/sipsms.db", repr=False)
     listen: Listen = Listen()
     digest: Annotated[tuple[Literal["md5", "sha-256"], ...], AfterValidator(_some_once)] = ("md5",)
     sip: Sip = Sip()

@@ -126,7 +126,8 @@ def test_an_http_carrier(tmp_path: Path) -> None:
 
 
 def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
-    text = ACME.replace("headers: {}", "headers: {X-Key: hidden1}").replace('ref: "{id}"', 'key: "file:key"')
+    text = ACME + "store: postgresql://u:hidden3@h/db\n"
+    text = text.replace("headers: {}", "headers: {X-Key: hidden1}").replace('ref: "{id}"', 'key: "file:key"')
     (tmp_path / "key").write_text("hidden2\n")
     c = read(tmp_path, text)
     carrier = c.carriers["acme"]
