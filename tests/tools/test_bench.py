@@ -12,9 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tools/ is in the checkout, not installed
 
-from tools.bench import peer_kamailio, report, scenarios, wire  # noqa: E402
-from tools.bench.generator import Generator  # noqa: E402
-from tools.bench.report import Result  # noqa: E402
+from tools.bench import peer_kamailio, report, scenarios, wire
+from tools.bench.generator import Generator
+from tools.bench.report import Result
 
 CHALLENGE = (
     b"SIP/2.0 407 Proxy Authentication Required\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKsb0000002a0;rport=1\r\n"

@@ -1,7 +1,8 @@
 """Kamailio as the peer: its database, its config (kamailio/kamailio.cfg), start and stop.
 
 Two variants. `durable` writes one SQLite row before each 202 and each binding before its 200, as sipsms does (WAL,
-and synchronous FULL, SQLite's default, which db_sqlite leaves alone; WAL is set on the file beforehand and stays).
+and synchronous FULL, SQLite's default, which db_sqlite leaves alone; WAL is set on the file beforehand and stays.
+strace confirms: 500 messages, 502 fdatasync; 500 registrations, 506).
 `nostore` keeps nothing: what the SIP work alone costs. Both run one worker: with several, SQLite's lock makes
 Kamailio refuse or lose inserts, so rows are counted.
 """
