@@ -20,6 +20,7 @@ DUPLICATES = Counter("sipsms_messages_duplicate_total", "Messages that were ther
 REFUSED = Counter("sipsms_messages_refused_total", "Messages refused by a rule", ["door", "status"])
 ATTEMPTS = Counter("sipsms_attempts_total", "Attempts by how they ended", ["courier", "outcome"])
 ATTEMPT_SECONDS = Histogram("sipsms_attempt_seconds", "Duration of attempts", ["courier"])
+ACCEPT_SECONDS = Histogram("sipsms_accept_seconds", "From right credentials to the committed message")
 EXPIRED = Counter("sipsms_deliveries_expired_total", "Deliveries that waited too long")
 REGISTRATIONS = Counter("sipsms_registrations_total", "REGISTER requests by answer", ["status"])
 AUTH_FAILURES = Counter("sipsms_auth_failures_total", "Wrong credentials", ["door"])

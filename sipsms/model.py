@@ -177,6 +177,7 @@ class Binding:
     node: str = ""
     device: int = 0
     local: str = ""  # the listener that received it: "udp:0.0.0.0:5060"
+    to_uri: str = ""  # the AOR as the phone wrote it in To; what it expects to see again
     params: tuple[tuple[str, str | None], ...] = field(default=())
 
 

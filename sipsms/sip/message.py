@@ -97,6 +97,10 @@ class Request(Message):
         self.call_id = ""
         self.cseq = 0
 
+    @property
+    def to_is_sip(self) -> bool:
+        return self.to is not None and self.to.uri.partition(":")[0].lower() in ("sip", "sips")
+
     def to_bytes(self) -> bytes:
         return _serialise(f"{self.method} {self.uri} SIP/2.0", self.headers, self.body)
 

@@ -191,6 +191,7 @@ def _binding(
         accept=", ".join(request.headers.get("accept", []))[:1024],
         flow=arrival.flow,
         local=arrival.local,
+        to_uri=request.to.uri if request.to else "",
         params=kept,
     )
 

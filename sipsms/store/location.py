@@ -219,9 +219,7 @@ class Location:
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 
-_BINDING_FIELDS = (
-    "aor contact expires_at call_id cseq received q instance reg_id user_agent accept flow node local device".split()
-)
+_BINDING_FIELDS = "aor contact expires_at call_id cseq received q instance reg_id user_agent accept flow node local to_uri device".split()
 
 
 def _binding_row(binding: Binding) -> dict[str, Any]:

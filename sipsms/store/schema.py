@@ -186,6 +186,7 @@ bindings = Table(
     Column("flow", _Id, nullable=False, server_default="0"),
     _text("node", 64),
     _text("local", 128),
+    _text("to_uri", 1024),
     Column("device", _Id, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )

@@ -1,13 +1,12 @@
 """Foundation
 
-Revision: 0001, after
+Revision: 0001, after nothing
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-
 
 revision = "0001"
 down_revision = None
@@ -66,6 +65,7 @@ def upgrade() -> None:
         sa.Column("flow", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False),
         sa.Column("node", sa.String(length=64), server_default="", nullable=False),
         sa.Column("local", sa.String(length=128), server_default="", nullable=False),
+        sa.Column("to_uri", sa.String(length=1024), server_default="", nullable=False),
         sa.Column("device", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("aor", "contact"),
         sqlite_with_rowid=False,

@@ -1,0 +1,368 @@
+"""The endpoint: performs what the pure machines decide. Bytes to messages, transactions, timers, answers.
+
+Order for a request: parse, retransmission of a known transaction, then the server's `admit`. What can be answered at
+once (bad syntax, challenges, refusals, OPTIONS) is answered without keeping anything: strangers cost nothing. Only
+work for somebody whose password was right gets a transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from sipsms import log
+from sipsms.sip.message import REASONS, BadMessage, Broken, Framer, Ping, Request, Response, parse_datagram
+from sipsms.sip.transaction import (
+    MAGIC,
+    TIMEOUT,
+    Action,
+    ClientTransaction,
+    Event,
+    ServerTransaction,
+    merge_key,
+    server_key,
+)
+from sipsms.sip.transport import Address, Flow, Limits, TcpConnection, TcpListener, UdpFlow, UdpListener
+
+MAX_REMEMBERED = 50_000  # finished server transactions; older ones are known to the store by their key
+
+_RPORT = re.compile(r";[ \t]*rport[ \t]*(?:=[^;,]*)?(?=;|\Z)", re.I)
+_RECEIVED = re.compile(r";[ \t]*received[ \t]*=[^;,]*", re.I)
+
+
+@dataclass(slots=True)
+class Answer:
+    """A final response to build. `after` runs once it has been sent."""
+
+    status: int
+    headers: Sequence[tuple[str, str]] = ()
+    after: Callable[[], None] | None = None
+
+
+class Handler(Protocol):
+    """The transaction user."""
+
+    def admit(self, request: Request, flow: Flow) -> Answer | Coroutine[Any, Any, Answer]:
+        """An answer that needs no state, or the work to do in a transaction."""
+
+    def refusal(self, status: int, why: str) -> Answer:
+        """How a request is refused with a reason in words."""
+
+
+class NoResponse(Exception):
+    """The peer did not answer: timed out, unreachable, or the flow closed."""
+
+
+class _Pending:
+    """A client transaction and who waits for it."""
+
+    __slots__ = ("data", "flow", "future", "handle", "machine", "method")
+
+    def __init__(
+        self, machine: ClientTransaction, data: bytes, flow: Flow, method: str, future: asyncio.Future[Response]
+    ) -> None:
+        self.machine = machine
+        self.data = data
+        self.flow = flow
+        self.method = method
+        self.future = future
+        self.handle: asyncio.TimerHandle | None = None
+
+
+class Endpoint:
+    def __init__(self, limits: Limits) -> None:
+        self._handler: Handler | None = None
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._tag_key = os.urandom(16)
+        self._udp: list[UdpListener] = []
+        self._tcp: list[TcpListener] = []
+        self._server: dict[tuple[str, ...], ServerTransaction] = {}
+        self._merged: dict[tuple[str, str, int], tuple[str, ...]] = {}
+        self._finished: deque[tuple[float, tuple[str, ...], tuple[str, str, int]]] = deque()
+        self._client: dict[str, _Pending] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self.on_disconnect: Callable[[TcpConnection], None] = lambda connection: None
+
+    # --- life ---
+
+    def serve(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def listen(self, transport: str, host: str, port: int) -> int:
+        """Open a listener; its port. Raises OSError."""
+        if transport == "udp":
+            udp = await UdpListener.open(self, host, port)
+            self._udp.append(udp)
+            return udp.port
+        tcp = await TcpListener.open(self, host, port, self._limits)
+        self._tcp.append(tcp)
+        return tcp.port
+
+    async def close(self, seconds: float = 5.0) -> None:
+        """Answer what is being worked on, then close the sockets."""
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for udp in self._udp:
+            udp.close()
+        for tcp in self._tcp:
+            tcp.close()
+        for pending in list(self._client.values()):
+            self._fail(pending, "shutting down")
+
+    def flow(self, received: str, local: str, number: int) -> Flow | None:
+        """The way to a peer known by "udp:HOST:PORT" or by its connection's number; None if it is gone."""
+        name, _, address = received.partition(":")
+        if name == "tcp":
+            for listener in self._tcp:
+                if listener.local == local and (connection := listener.connection(number)):
+                    return connection
+            return None
+        host, _, port = address.rpartition(":")
+        udp = next((one for one in self._udp if one.local == local), self._udp[0] if self._udp else None)
+        return UdpFlow(udp, (host.strip("[]"), int(port))) if udp is not None else None
+
+    # --- from the transports ---
+
+    def datagram(self, data: bytes, flow: Flow) -> None:
+        try:
+            message = parse_datagram(data)
+        except BadMessage as error:
+            self._bad(error, flow)
+            return
+        if message is not None:
+            self._message(message, flow)
+
+    def connected(self, connection: TcpConnection) -> None:
+        connection.state = Framer()
+
+    def stream_data(self, data: bytes, connection: TcpConnection) -> None:
+        framer: Framer = connection.state
+        for event in framer.feed(data):
+            if isinstance(event, Ping):
+                connection.send(b"\r\n")
+                continue
+            connection.spoke = True
+            if isinstance(event, Broken):
+                self._bad(event.error, connection)
+                connection.close()
+                return
+            if isinstance(event, BadMessage):
+                self._bad(event, connection)
+            else:
+                self._message(event, connection)
+
+    def disconnected(self, connection: TcpConnection) -> None:
+        for pending in [one for one in self._client.values() if one.flow is connection]:
+            self._error(pending, "the connection was closed")
+        self.on_disconnect(connection)
+
+    def unreachable(self, remote: Address | None) -> None:
+        for pending in [one for one in self._client.values() if one.flow.remote == remote]:
+            self._error(pending, "unreachable (ICMP)")
+
+    def _message(self, message: Request | Response, flow: Flow) -> None:
+        try:
+            if isinstance(message, Request):
+                self._request(message, flow)
+            else:
+                self._response(message)
+        except Exception as error:  # a bug must not take the listener down
+            log.crash("sip_failed", error, source=flow.remote[0])
+
+    # --- requests in ---
+
+    def _bad(self, error: BadMessage, flow: Flow) -> None:
+        request = error.message
+        if not isinstance(request, Request) or not request.vias or request.method == "ACK":
+            log.SIP_DROPPED.labels("unreadable").inc()
+            return
+        assert self._handler is not None
+        self._answer(request, flow, self._handler.refusal(error.status, error.why))
+
+    def _request(self, request: Request, flow: Flow) -> None:
+        if request.method == "ACK":
+            return
+        key = server_key(request)
+        known = self._server.get(key)
+        if known is not None:
+            if known.receive(Event.REQUEST) is Action.SEND:
+                flow.send(known.response)
+            return
+        if request.method == "CANCEL":
+            self._cancel(request, flow, key)
+            return
+        if self._closing:
+            return
+        assert self._handler is not None
+        work = self._handler.admit(request, flow)
+        if isinstance(work, Answer):
+            self._answer(request, flow, work)
+            return
+        self._start(request, flow, key, work)
+
+    def _cancel(self, request: Request, flow: Flow, key: tuple[str, ...]) -> None:
+        """RFC 3261 section 9.2: what is not an INVITE cannot be cancelled, but the CANCEL is answered."""
+        found = any((*key[:3], method) in self._server for method in ("MESSAGE", "REGISTER"))
+        self._answer(request, flow, Answer(200 if found else 481))
+
+    def _start(self, request: Request, flow: Flow, key: tuple[str, ...], work: Coroutine[Any, Any, Answer]) -> None:
+        merge = merge_key(request)
+        if merge in self._merged:
+            work.close()
+            assert self._handler is not None
+            self._answer(request, flow, self._handler.refusal(482, "this request came before by another way"))
+            return
+        transaction = self._server[key] = ServerTransaction()
+        self._merged[merge] = key
+        task = self._loop.create_task(self._perform(request, flow, key, merge, transaction, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _perform(
+        self,
+        request: Request,
+        flow: Flow,
+        key: tuple[str, ...],
+        merge: tuple[str, str, int],
+        transaction: ServerTransaction,
+        work: Coroutine[Any, Any, Answer],
+    ) -> None:
+        try:
+            answer = await work
+        except Exception as error:
+            log.crash("sip_request_failed", error, method=request.method, call_id=request.call_id[:64])
+            answer = Answer(500)
+        transaction.response = self._build(request, flow, answer)
+        if transaction.receive(Event.FINAL) is Action.SEND:
+            flow.send(transaction.response)
+        if answer.status in (401, 407):  # a challenge is not remembered: the next request is another one
+            del self._server[key]
+            self._merged.pop(merge, None)
+        else:
+            self._remember(key, merge)
+        if answer.after is not None:
+            answer.after()
+
+    def _remember(self, key: tuple[str, ...], merge: tuple[str, str, int]) -> None:
+        """Keep a finished transaction for timer J: all take equally long, so they end in the order they came."""
+        now = self._loop.time()
+        finished = self._finished
+        finished.append((now + TIMEOUT, key, merge))
+        while finished and (finished[0][0] <= now or len(finished) > MAX_REMEMBERED):
+            _, old, merged = finished.popleft()
+            self._server.pop(old, None)
+            self._merged.pop(merged, None)
+
+    def sweep(self) -> None:
+        """Call now and then: forget finished transactions also when no new ones come."""
+        now = self._loop.time()
+        while self._finished and self._finished[0][0] <= now:
+            _, old, merged = self._finished.popleft()
+            self._server.pop(old, None)
+            self._merged.pop(merged, None)
+
+    # --- answers ---
+
+    def _answer(self, request: Request, flow: Flow, answer: Answer) -> None:
+        flow.send(self._build(request, flow, answer))
+        if answer.after is not None:
+            answer.after()
+
+    def _build(self, request: Request, flow: Flow, answer: Answer) -> bytes:
+        """RFC 3261 section 8.2.6: Via, From, Call-ID and CSeq as they came, To with our tag."""
+        log.SIP_REQUESTS.labels(request.method if request.target else "other", str(answer.status)).inc()
+        headers = request.headers
+        lines = [f"SIP/2.0 {answer.status} {REASONS.get(answer.status, 'Unknown')}", f"Via: {top_via(request, flow)}"]
+        lines += [f"Via: {via}" for via in request.vias[1:]]
+        lines += [f"From: {value}" for value in headers.get("from", ())[:1]]
+        for value in headers.get("to", ())[:1]:
+            tagged = request.to is None or "tag" in request.to.params
+            lines.append(f"To: {value}" if tagged else f"To: {value};tag={self._tag(request)}")
+        lines += [f"Call-ID: {value}" for value in headers.get("call-id", ())[:1]]
+        lines += [f"CSeq: {value}" for value in headers.get("cseq", ())[:1]]
+        lines += [f"{name}: {value}" for name, value in answer.headers]
+        lines.append("Content-Length: 0\r\n\r\n")
+        return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+
+    def _tag(self, request: Request) -> str:
+        """64 bits, the same for each copy of a request, so that a stateless answer is the same again."""
+        text = f"{request.call_id}\n{request.cseq}\n{request.vias[0]}"
+        return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8, key=self._tag_key).hexdigest()
+
+    # --- requests out ---
+
+    async def request(self, request: Request, flow: Flow) -> Response:
+        """Send a request on a flow and wait for its final response. Raises NoResponse."""
+        branch = MAGIC + os.urandom(9).hex()
+        via = f"SIP/2.0/{flow.name.upper()} {flow.sent_by()};branch={branch};rport"
+        request.headers = {"via": [via], **request.headers}
+        now = self._loop.time()
+        machine = ClientTransaction(reliable=flow.reliable, now=now)
+        future: asyncio.Future[Response] = self._loop.create_future()
+        pending = _Pending(machine, request.to_bytes(), flow, request.method, future)
+        if not flow.send(pending.data):
+            raise NoResponse("the connection is closed")
+        self._client[branch] = pending
+        self._arm(branch, pending)
+        return await future
+
+    def _arm(self, branch: str, pending: _Pending) -> None:
+        pending.handle = self._loop.call_at(pending.machine.deadline, self._timer, branch, pending)
+
+    def _timer(self, branch: str, pending: _Pending) -> None:
+        action = pending.machine.timer(self._loop.time())
+        if action is Action.SEND:
+            pending.flow.send(pending.data)
+        elif action is Action.FAIL:
+            self._fail(pending, "no answer in 32 seconds")
+        if pending.machine.state.name == "TERMINATED":
+            self._client.pop(branch, None)
+        else:
+            self._arm(branch, pending)
+
+    def _response(self, response: Response) -> None:
+        pending = self._client.get(response.branch)
+        if pending is None or response.via_count != 1 or response.method != pending.method:
+            log.SIP_DROPPED.labels("stray response").inc()
+            return
+        now = self._loop.time()
+        event = Event.FINAL if response.status >= 200 else Event.PROVISIONAL
+        action = pending.machine.receive(event, now)
+        if action is Action.DELIVER:
+            if not pending.future.done():
+                pending.future.set_result(response)
+            self._rearm(response.branch, pending)
+
+    def _rearm(self, branch: str, pending: _Pending) -> None:
+        if pending.handle is not None:
+            pending.handle.cancel()
+        self._arm(branch, pending)
+
+    def _error(self, pending: _Pending, why: str) -> None:
+        if pending.machine.receive(Event.ERROR, self._loop.time()) is Action.FAIL:
+            self._fail(pending, why)
+
+    def _fail(self, pending: _Pending, why: str) -> None:
+        if not pending.future.done():
+            pending.future.set_exception(NoResponse(why))
+
+
+def top_via(request: Request, flow: Flow) -> str:
+    """The topmost Via with `received` and `rport` filled in (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
+    value = request.vias[0]
+    host, port = flow.remote
+    params = request.via.params if request.via is not None else {}
+    if "received" in params:
+        value = _RECEIVED.sub("", value)
+    if "rport" in params:
+        value = _RPORT.sub(f";rport={port}", value, count=1)
+    return f"{value};received={host}"
