@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -37,7 +38,7 @@ message             407, then 202, a new Call-ID each; sipsms with its carrier p
 message-end-to-end  the same with the carrier open: the rate counts until the last message is delivered
 inbound             MESSAGE to a DID: 407, 202 (Kamailio: the device's 200), and the SMS at a registered device
 kamailio durable    one SQLite row (WAL, FULL) before each 202 and each binding; nostore: nothing kept, SIP alone
-rows/2xx            rows the store gained against 2xx that senders got; LOST where it gained fewer
+rows/2xx            messages: rows the store gained against 2xx that senders got; LOST where it gained fewer
 ratio               sipsms against this peer: rate above 1 and CPU below 1 is ahead;  >: the generator was the limit"""
 
 
@@ -140,6 +141,8 @@ class Bench:
         result = _result(server.name, name, sample, cpu, memory)
         if name == "message-end-to-end":
             result.per_second = sample.done / (WARMUP + sample.seconds + rest)
+        if name == "register" and (bound := server.bindings()) is not None and bound < min(ACCOUNTS, sample.accepted):
+            self.broken.append(f"{label}: {bound} bindings stored, of {ACCOUNTS} accounts")
         if rows is not None:
             result.rows = (server.rows() or 0) - rows
         if paused and isinstance(server, Sipsms):
@@ -235,6 +238,7 @@ def main(argv: Sequence[str]) -> int:
     servers, generator = split_cores()
     os.sched_setaffinity(0, generator)
     bench, start = Bench(options, generator, servers), time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped then, too
     try:
         bench.run()
     except KeyboardInterrupt:

@@ -68,7 +68,7 @@ class Kamailio:
         self._fill(accounts)
         config = self.directory / "kamailio.cfg"
         config.write_text(self._config())
-        command = [self.program, "-DD", "-E", "-m", "512", "-M", "32", "-f", str(config), "-Y", str(self.directory)]
+        command = [self.program, "-DD", "-E", "-m", "512", "-M", "256", "-f", str(config), "-Y", str(self.directory)]
         command += ["-A", "WITH_STORE"] if self.durable else []
         self.process = Process(command, self.directory / "kamailio.log", self.cores)
         self._await()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+PR_SET_PDEATHSIG = 1
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -79,6 +82,8 @@ class Process:
 def _in_child(cores: set[int]) -> None:
     os.sched_setaffinity(0, cores)
     os.setpgid(0, 0)  # Ctrl-C at the terminal is for the bench, which then stops the server
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stat(pid: int) -> list[str]:

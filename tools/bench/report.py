@@ -99,7 +99,7 @@ def table(results: Sequence[Result], ours: str) -> str:
 
 
 def _row(r: Result, base: Result | None) -> str:
-    rows = "not stored" if r.rows is None else f"{r.rows}/{r.accepted}{'' if r.honest else ' LOST'}"
+    rows = "-" if r.rows is None else f"{r.rows}/{r.accepted}{'' if r.honest else ' LOST'}"
     limit = ">" if r.generator_cpu >= GENERATOR_BOUND else ""
     return (
         f"{r.scenario:<22}{r.peer:<27}{f'{limit}{r.per_second:,.0f}':>8}{r.p50_ms:>8.1f}{r.p99_ms:>8.1f}"
