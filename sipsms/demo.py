@@ -57,7 +57,7 @@ class DemoFailed(Exception):
 
 
 def run(config_path: Path, *, once: bool) -> int:
-    """Returns 0 only if every step was seen."""
+    """Returns 0 only if every step was seen. Ends on Ctrl-C or SIGTERM, then with 130 if the play was still on."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the server in an orderly way
     try:
         return _run(config_path, once)
@@ -243,7 +243,7 @@ class Play:
         ):
             try:
                 scene()
-            except (TimeoutError, DemoFailed) as error:
+            except (TimeoutError, DemoFailed, KeyError) as error:
                 self.saw(False, scene.__name__.replace("_", " "), str(error))
         return self.good
 
@@ -251,7 +251,7 @@ class Play:
         for phone in (self.alice, self.bob):
             answer = phone.register()
             self.saw(answer.ok, f"{phone.name} registers", f"REGISTER {phone.aor}: {_shown(answer)}")
-        known = {line["aor"] for line in self.lines("registrations")}
+        known = {str(line["aor"]) for line in self.lines("registrations")}
         self.saw({"alice", "bob"} <= known, "`sipsms registrations` lists both", ", ".join(sorted(known)))
 
     def sms_in(self) -> None:
@@ -354,13 +354,13 @@ def _shown(answer: Answer) -> str:
 
 def _keep_serving(stage: Stage, server: subprocess.Popen[bytes], passwords: dict[str, str]) -> None:
     print(_invitation(stage, passwords), flush=True)
-    with stage.log.open(errors="replace") as log:
+    with stage.log.open(errors="replace") as log, contextlib.suppress(KeyboardInterrupt):
         log.seek(0, 2)
         while server.poll() is None:
             for line in log:
                 print(line, end="", flush=True)
             time.sleep(0.2)
-    raise DemoFailed(f"the server ended with {server.returncode}; its log: {stage.log}")
+        raise DemoFailed(f"the server ended with {server.returncode}; its log: {stage.log}")
 
 
 def _invitation(stage: Stage, passwords: dict[str, str]) -> str:

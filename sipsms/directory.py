@@ -14,6 +14,9 @@ class Directory:
         self._dids: dict[str, Did] = {}
         self.paused: frozenset[str] = frozenset()  # carriers an operator has stopped
 
+    def __len__(self) -> int:
+        return len(self._accounts)
+
     def update(
         self, version: int, whole: bool, accounts: Iterable[Account], dids: Iterable[Did], paused: frozenset[str]
     ) -> list[str]:

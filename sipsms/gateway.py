@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from sipsms import log
 from sipsms.dialplan import Decision, Dialplan, Facts, Refusal
@@ -24,6 +25,13 @@ SIP = "sip"
 class Receipt:
     message_id: int
     duplicate: bool = False
+
+
+def carrier_key(carrier: str, remote_id: str) -> bytes | None:
+    """What makes two deliveries of one message by a carrier the same; None if it gives no id."""
+    if not remote_id:
+        return None
+    return blake2b(f"{carrier}\n{remote_id}".encode("utf-8", "surrogateescape"), digest_size=20).digest()
 
 
 def device_lane(device: int) -> str:
@@ -47,7 +55,7 @@ class Gateway:
         self._location = location
         self._queue = queue
         self._clock = clock
-        self._keep = keep
+        self.keep = keep
         self._open: set[str] = set()  # accounts with messages that wait for their first device
         self.dialplan = dialplan
 
@@ -127,7 +135,7 @@ class Gateway:
         return self.dialplan.outgoing(facts)
 
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
-        expires_at = min(message.expires_at or now + self._keep, now + self._keep)
+        expires_at = min(message.expires_at or now + self.keep, now + self.keep)
         if route.courier != SIP:
             lane = f"{route.courier}/{route.source}/{route.destination}"
             return [
@@ -166,6 +174,12 @@ class Gateway:
         if count:
             log.handed_over(gone.aor, count, "the phone came back under another contact")
             self._queue.poll()
+
+    async def take_new(self) -> None:
+        """Somebody else wrote to the store: see what is for us."""
+        found = await self._queue.take_new()
+        self._open.update(delivery.destination for delivery in found if delivery.open)
+        await self._catch_up(found)
 
     async def _catch_up(self, deliveries: Sequence[Delivery]) -> None:
         """A device may have registered between the plan and the commit."""

@@ -162,6 +162,9 @@ class QueueStore(Protocol):
     async def waiting_lanes(self) -> list[str]:
         """Every lane with a queued delivery."""
 
+    async def claim_new(self) -> list[Delivery]:
+        """Queued deliveries that a command beside the server has committed, taken over by this node."""
+
 
 class GatewayStore(Protocol):
     async def accept(self, message: Message, deliveries: Sequence[Delivery], now: float) -> Stored: ...
@@ -176,6 +179,15 @@ class GatewayStore(Protocol):
         """What waits for one device goes to another, but for what that one already has or had."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A device that can be reached now. `new`: never seen before."""
+
+    aor: str
+    device: int
+    new: bool
+
+
 class Location(Protocol):
     """The location service: who is reachable where."""
 
@@ -184,3 +196,11 @@ class Location(Protocol):
     def devices(self, aor: str) -> list[Device]: ...
 
     def binding_of(self, device: int, now: float) -> Binding | None: ...
+
+    async def apply(
+        self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float
+    ) -> list[Reached]:
+        """Take over what the registrar decided. Raises Unavailable, with nothing changed."""
+
+    async def drop(self, binding: Binding) -> None:
+        """A phone said that it is not there."""

@@ -90,8 +90,13 @@ class Queue:
         limit = self._pace.concurrency.get(name, self._pace.default_concurrency)
         self._desks[name] = _Desk(name, courier, limit)
 
-    def has_courier(self, name: str) -> bool:
-        return name in self._desks
+    def set_courier(self, name: str, courier: Courier) -> None:
+        """Add a courier, or replace one in place."""
+        desk = self._desks.get(name)
+        if desk is None:
+            self.add_courier(name, courier)
+        else:
+            desk.courier = courier
 
     def remove_courier(self, name: str) -> None:
         """What is out comes back; what waits stays in the store until a courier of that name is added."""
@@ -197,6 +202,12 @@ class Queue:
             lane.woken = lane.more = True
         elif desk is not None:
             self._enter(desk, _Lane(key, more=True, woken=True))
+
+    async def take_new(self) -> list[Delivery]:
+        """Learn what a command beside the server has committed, and let it go."""
+        found = await self._store.claim_new()
+        self.offer(found)
+        return found
 
     def poll(self) -> None:
         """Look into the store now: somebody else may have written."""

@@ -11,24 +11,25 @@ from email.utils import formatdate
 from urllib.parse import quote
 
 from sipsms.model import Binding, Deferred, Delivered, Delivery, Outcome, Rejected
-from sipsms.ports import Clock
+from sipsms.ports import Clock, Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request, Response
 from sipsms.sip.transport import Flow, hostport
 from sipsms.sip.uri import ParseError, Uri, parse_uri
-from sipsms.store.location import Location
-
-MAX_DATAGRAM = 1300  # RFC 3261 section 18.1.1
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _LATER = frozenset((408, 413, 480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
 
 
 class SipCourier:
-    def __init__(self, endpoint: Endpoint, location: Location, domain: str, clock: Clock) -> None:
+    def __init__(
+        self, endpoint: Endpoint, location: Location, domain: str, clock: Clock, max_datagram: int = 1300
+    ) -> None:
+        """`max_datagram`: larger requests prefer a stream (RFC 3261 section 18.1.1)."""
         self._endpoint = endpoint
         self._location = location
         self._clock = clock
+        self._max_datagram = max_datagram
         self.domain = domain
 
     async def deliver(self, delivery: Delivery) -> Outcome:
@@ -48,7 +49,7 @@ class SipCourier:
     def _flow(self, binding: Binding, size: int) -> Flow | None:
         """The way the phone registered by; another, a stream, if the message is too large for a datagram."""
         flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
-        if flow is None or flow.reliable or size <= MAX_DATAGRAM:
+        if flow is None or flow.reliable or size <= self._max_datagram:
             return flow
         for other in self._location.bindings(binding.aor, self._clock()):
             if other.device == binding.device and other.flow:

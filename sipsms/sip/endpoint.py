@@ -106,11 +106,15 @@ class Endpoint:
         self._tcp.append(tcp)
         return tcp.port
 
-    async def close(self, seconds: float = 5.0) -> None:
-        """Answer what is being worked on, then close the sockets."""
+    async def refuse_new(self, seconds: float) -> None:
+        """Take no new requests; answer those that are being worked on."""
         self._closing = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def close(self, seconds: float) -> None:
+        """Answer what is being worked on, then close the sockets."""
+        await self.refuse_new(seconds)
         for udp in self._udp:
             udp.close()
         for tcp in self._tcp:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from email.utils import formatdate, parsedate_to_datetime
 from functools import partial
 from hashlib import blake2b
@@ -20,7 +20,7 @@ from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.model import Account
 from sipsms.numbers import is_ten_digits
-from sipsms.ports import Clock, Unavailable
+from sipsms.ports import Clock, Location, Reached, Unavailable
 from sipsms.sip import content, registrar
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict, issued_at
 from sipsms.sip.endpoint import Answer
@@ -29,7 +29,6 @@ from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import KNOWN_METHODS, Request
 from sipsms.sip.transport import Flow, is_local_address
 from sipsms.sip.uri import ParseError, Uri
-from sipsms.store.location import Location, Reached
 from sipsms.text import length
 
 ALLOW = "REGISTER, MESSAGE, OPTIONS"
@@ -75,7 +74,9 @@ class Server:
         location: Location,
         gateway: Gateway,
         clock: Clock,
+        spawn: Callable[[Coroutine[Any, Any, Any]], None],
     ) -> None:
+        """`spawn` runs a coroutine beside the request that caused it."""
         self.rules = rules
         self._authenticator = authenticator
         self._directory = directory
@@ -83,7 +84,7 @@ class Server:
         self._gateway = gateway
         self._clock = clock
         self._guard = Guard()
-        self._spawn: Any = None
+        self._spawn = spawn
 
     # --- stateless part ---
 
@@ -258,10 +259,6 @@ class Server:
     def _reached(self, reached: list[Reached]) -> None:
         for one in reached:
             self._spawn(self._gateway.reachable(one.aor, one.device, new=one.new))
-
-    def spawn_with(self, spawn: Any) -> None:
-        """How to run a coroutine beside the request."""
-        self._spawn = spawn
 
     # --- MESSAGE (RFC 3428 section 7) ---
 

@@ -18,17 +18,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from sipsms import devices as identity
 from sipsms.model import Binding, Device
+from sipsms.ports import Reached
 from sipsms.store.schema import bindings, devices
 from sipsms.store.sql import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """A device that can be reached now. `new`: never seen before."""
-
-    aor: str
-    device: int
-    new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +44,9 @@ class Location:
     def __len__(self) -> int:
         return sum(map(len, self._bindings.values()))
 
-    async def load(self, now: float) -> int:
-        """Read back what was registered before a restart; how many bindings are still alive."""
-        found, known, last = await self._store.read(lambda connection: _load(connection, now))
+    async def load(self, now: float, aor: str = "") -> int:
+        """Read back what was registered before (of one AOR, or all); how many bindings are still alive."""
+        found, known, last = await self._store.read(lambda connection: _load(connection, now, aor))
         for device in known:
             self._devices.setdefault(device.aor, []).append(device)
         for binding in found:
@@ -219,7 +211,10 @@ class Location:
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 
-_BINDING_FIELDS = "aor contact expires_at call_id cseq received q instance reg_id user_agent accept flow node local to_uri device".split()
+_BINDING_FIELDS = tuple(
+    "aor contact expires_at call_id cseq received q instance reg_id user_agent accept".split()
+    + "flow node local to_uri device".split()
+)
 
 
 def _binding_row(binding: Binding) -> dict[str, Any]:
@@ -239,10 +234,13 @@ def device_of(row: Row[Any]) -> Device:
     return Device(row.id, row.aor, row.key, row.user_agent, row.first_seen, row.last_seen, row.stable)
 
 
-def _load(connection: Connection, now: float) -> tuple[list[Binding], list[Device], int]:
-    alive = connection.execute(select(bindings).where(bindings.c.expires_at > now))
-    found = [binding_of(row) for row in alive]
-    known = [device_of(row) for row in connection.execute(select(devices).order_by(devices.c.id))]
+def _load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], list[Device], int]:
+    alive = select(bindings).where(bindings.c.expires_at > now)
+    phones = select(devices).order_by(devices.c.id)
+    if aor:
+        alive, phones = alive.where(bindings.c.aor == aor), phones.where(devices.c.aor == aor)
+    found = [binding_of(row) for row in connection.execute(alive)]
+    known = [device_of(row) for row in connection.execute(phones)]
     last = connection.execute(select(func.max(devices.c.id))).scalar() or 0
     return found, known, last
 

@@ -105,6 +105,7 @@ messages = Table(
 
 _OPEN = text("state IN ('queued', 'sending')")
 _QUEUED = text("state = 'queued'")
+_NOBODYS = text("state = 'queued' AND lease_owner = ''")  # committed by a command beside the server
 
 deliveries = Table(
     "deliveries",
@@ -138,6 +139,7 @@ deliveries = Table(
         sqlite_where=text("state = 'sending'"),
         postgresql_where=text("state = 'sending'"),
     ),
+    Index("ix_deliveries_unclaimed", "id", sqlite_where=_NOBODYS, postgresql_where=_NOBODYS),
     Index("ix_deliveries_remote_id", "remote_id", sqlite_where=text("remote_id <> ''"),
           postgresql_where=text("remote_id <> ''")),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, bindparam, exists, func, insert, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from sipsms.model import Account, Delivery, Did, Direction, Message, State
@@ -56,6 +56,10 @@ class Store:
         """Run a change in the writer, in one transaction with whatever else waits."""
         result: T = await self.writer.put(_call_each, change)
         return result
+
+    async def ping(self) -> None:
+        """Raises Unavailable if the writer cannot begin a transaction."""
+        await self.write(lambda connection: counter(connection, "directory"))
 
     # --- gateway ---
 
@@ -107,6 +111,12 @@ class Store:
     async def waiting_lanes(self) -> list[str]:
         query = select(deliveries.c.lane).where(deliveries.c.state == "queued").distinct()
         return await self.read(lambda connection: list(connection.execute(query).scalars()))
+
+    async def claim_new(self) -> list[Delivery]:
+        fresh = await self.read(lambda connection: connection.execute(_UNCLAIMED).all())
+        if fresh:
+            await self.write(lambda connection: connection.execute(_CLAIM, {"node": self.node}))
+        return [delivery_of(row) for row in fresh]
 
     # --- what the server keeps in memory ---
 
@@ -194,7 +204,7 @@ def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: s
         "destination": delivery.destination, "source": delivery.source, "device": delivery.device,
         "lane": delivery.lane, "state": delivery.state.value, "attempts": 0, "due_at": delivery.due_at,
         "expires_at": delivery.expires_at, "created_at": now, "updated_at": now, "open": delivery.open,
-        "lease_owner": node, "lease_until": now + LEASE,
+        "lease_owner": node, "lease_until": now + LEASE if node else 0.0,
     }  # fmt: skip
 
 
@@ -326,6 +336,11 @@ def message_of(row: Row[Any], prefix: str = "") -> Message:
         "remote_id", "id",
     )  # fmt: skip
     return Message(Direction(values[prefix + "direction"]), *(values[prefix + name] for name in fields))
+
+
+_IS_NEW = and_(deliveries.c.state == literal_column("'queued'"), deliveries.c.lease_owner == literal_column("''"))
+_UNCLAIMED = _WITH_MESSAGE.where(_IS_NEW).order_by(deliveries.c.id)
+_CLAIM = update(deliveries).where(_IS_NEW).values(lease_owner=bindparam("node"))
 
 
 def _due_lanes(connection: Connection, courier: str, now: float, limit: int) -> tuple[list[str], float | None]:

@@ -157,6 +157,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'sending'"),
             postgresql_where=sa.text("state = 'sending'"),
         )
+        batch_op.create_index(
+            "ix_deliveries_unclaimed",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'queued' AND lease_owner = ''"),
+            postgresql_where=sa.text("state = 'queued' AND lease_owner = ''"),
+        )
 
     op.create_table(
         "devices",
@@ -316,6 +323,11 @@ def downgrade() -> None:
 
     op.drop_table("devices")
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_deliveries_unclaimed",
+            sqlite_where=sa.text("state = 'queued' AND lease_owner = ''"),
+            postgresql_where=sa.text("state = 'queued' AND lease_owner = ''"),
+        )
         batch_op.drop_index(
             "ix_deliveries_sending",
             sqlite_where=sa.text("state = 'sending'"),

@@ -1,0 +1,5 @@
+"""`python -m sipsms`."""
+
+from sipsms.cli import main
+
+main()

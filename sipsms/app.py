@@ -1,0 +1,368 @@
+"""The composition root: builds everything in order, runs it, reloads it, and stops it in reverse.
+
+The only file besides the command line that knows all parts. `Node` is one server process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sipsms import config as configuration
+from sipsms import dialplan, log
+from sipsms.carriers.client import AiohttpClient
+from sipsms.carriers.http import HttpCarrier
+from sipsms.carriers.loopback import LoopbackCarrier
+from sipsms.config import Config, ConfigError, HttpCarrierConfig
+from sipsms.dialplan import Dialplan
+from sipsms.directory import Directory
+from sipsms.gateway import SIP, Gateway, carrier_key
+from sipsms.model import Deferred, Delivery, Outcome
+from sipsms.ports import Carrier, InboundSms, Unavailable
+from sipsms.queue import Pace, Queue
+from sipsms.sip.client import SipCourier
+from sipsms.sip.digest import Authenticator, Nonces
+from sipsms.sip.endpoint import Endpoint
+from sipsms.sip.registrar import Policy
+from sipsms.sip.server import Rules, Server
+from sipsms.sip.transport import Limits, describe
+from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.location import Location
+from sipsms.store.sql import Store
+from sipsms.web.app import HttpServer, build
+from sipsms.web.hooks import Hooks
+
+DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
+_FORGET_EVERY = 3600.0
+
+
+class StartError(Exception):
+    """The server cannot start; one line for whoever started it."""
+
+
+def steady_clock() -> Callable[[], float]:
+    """Wall-clock seconds that never jump: set once, then driven by the monotonic clock."""
+    offset = time.time() - time.monotonic()
+    return lambda: time.monotonic() + offset
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierCourier:
+    """A carrier as the queue sees it."""
+
+    carrier: Carrier
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        try:
+            return await self.carrier.send(delivery)
+        except Unavailable as error:  # loopback: our own store
+            return Deferred(f"store: {error}")
+
+
+def courier_name(carrier: str) -> str:
+    return f"carrier:{carrier}"
+
+
+def rules_of(config: Config) -> Rules:
+    sip = config.sip
+    policy = Policy(sip.min_expires, sip.max_expires, sip.default_expires, sip.max_contacts)
+    return Rules(config.domain, list(config.aliases), policy, config.messages.max_length, config.messages.length_unit)
+
+
+def load_dialplan(config: Config) -> Dialplan:
+    """Raises ConfigError."""
+    return dialplan.load(config.dialplan_directory, list(config.carriers))
+
+
+def open_store(config: Config, node: str, on_foreign_change: Callable[[], None]) -> Store:
+    """Open the store and bring its schema up to date. Raises StoreError."""
+    writing = open_engine(config.store_url)
+    ensure_schema(writing)
+    return Store(writing, open_engine(config.store_url, read_only=True), node, on_foreign_change)
+
+
+class Node:
+    """One running server."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self.config = config
+        self._path = path
+        self._clock = steady_clock()
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._client = AiohttpClient()
+        self.carriers: dict[str, Carrier] = {}
+        self.directory = Directory()
+        self.http: HttpServer | None = None
+
+    # --- start ---
+
+    async def start(self) -> None:
+        """Raises StartError, ConfigError or StoreError with nothing left running."""
+        config, node = self.config, socket.gethostname()
+        plan = load_dialplan(config)
+        self.store = open_store(config, node, self._changed.set)
+        self.location = Location(self.store)
+        pace = Pace(
+            config.queue.retry_min, config.queue.retry_max, {SIP: config.queue.sip_concurrency},
+            config.queue.carrier_concurrency,
+        )  # fmt: skip
+        self.queue = Queue(self.store, self._clock, pace)
+        self.gateway = Gateway(
+            self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep
+        )
+        self.hooks = Hooks(self.gateway, self.carriers)
+        self._build_sip()
+        self._set_carriers(config)
+        try:
+            await self._listen()
+            await self._load()
+        except BaseException:
+            await self.endpoint.close(0)
+            await self.store.close()
+            raise
+        self._run()
+
+    def _build_sip(self) -> None:
+        config = self.config
+        sip = config.sip
+        self.endpoint = Endpoint(Limits(sip.max_connections_per_address, sip.first_message_timeout, sip.idle_timeout))
+        nonces = Nonces(os.urandom(32), sip.nonce_lifetime)
+        authenticator = Authenticator(config.realm, list(config.digest), nonces)
+        self.server = Server(
+            rules_of(config), authenticator, self.directory, self.location, self.gateway, self._clock, self.spawn
+        )
+        self.courier = SipCourier(self.endpoint, self.location, config.domain, self._clock, sip.max_datagram)
+        self.queue.add_courier(SIP, self.courier)
+        self.endpoint.serve(self.server)
+
+    async def _listen(self) -> None:
+        self.ports: list[tuple[str, str, int]] = []
+        for one in self.config.listen.sip:
+            try:
+                port = await self.endpoint.listen(one.transport, one.host, one.port)
+            except OSError as error:
+                raise StartError(describe(error, f"{one.transport}://{one.host}:{one.port}")) from None
+            self.ports.append((one.transport, one.host, port))
+        http = self.config.listen.http
+        if http is not None:
+            try:
+                self.http = HttpServer(build(self.hooks, self._readiness), http.host, http.port)
+            except OSError as error:
+                raise StartError(describe(error, f"http://{http.host}:{http.port}")) from None
+            self.ports.append(("http", http.host, self.http.port))
+
+    async def _load(self) -> None:
+        await self._refresh_directory()
+        bindings = await self.location.load(self._clock())
+        self.gateway.expect_devices(await self.store.open_accounts())
+        idempotent = [
+            SIP,
+            *(courier_name(name) for name, one in self.carriers.items() if isinstance(one, LoopbackCarrier)),
+        ]
+        await self.queue.start(idempotent)
+        await self.gateway.take_new()
+        log.note(
+            "started", domain=self.config.domain, bindings=bindings, accounts=len(self.directory),
+            listening=[f"{name}://{host}:{port}" for name, host, port in self.ports],
+        )  # fmt: skip
+
+    def _run(self) -> None:
+        self.spawn(self.queue.run())
+        self.spawn(self._watch_store())
+        self.spawn(self._housekeeping())
+        if self.http is not None:
+            self.spawn(self.http.run())
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run beside everything else; a failure is logged, not lost."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Unavailable):
+            log.warning("store_unavailable", why=str(error))
+        elif error is not None:
+            log.crash("task_failed", error)
+
+    # --- carriers ---
+
+    def _set_carriers(self, config: Config) -> None:
+        """Build the carriers anew; those that are gone keep what waits for them in the store."""
+        fresh = {name: self._carrier(name, one) for name, one in config.carriers.items()}
+        for name in self.carriers.keys() - fresh.keys():
+            self.queue.remove_courier(courier_name(name))
+        for name, carrier in fresh.items():
+            self.queue.set_courier(courier_name(name), CarrierCourier(carrier))
+        self.carriers.clear()
+        self.carriers.update(fresh)
+
+    def _carrier(self, name: str, config: Any) -> Carrier:
+        if isinstance(config, HttpCarrierConfig):
+            return HttpCarrier(name, config, self._client)
+        return LoopbackCarrier(name, partial(self._looped_back, name))
+
+    async def _looped_back(self, name: str, sms: InboundSms) -> bool:
+        key = carrier_key(name, sms.remote_id)
+        return await self.gateway.receive(sms, f"carrier:{name}", key) is not None
+
+    # --- while it runs ---
+
+    async def _refresh_directory(self) -> None:
+        version, whole, accounts, dids, paused = await self.store.directory(self.directory.version)
+        for name in self.directory.update(version, whole, accounts, dids, paused):
+            self.location.forget_account(name)
+        self.queue.set_paused(courier_name(name) for name in paused)
+
+    async def _watch_store(self) -> None:
+        """A command beside us has written: take over what it changed."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._refresh_directory()
+                await self.gateway.take_new()
+            except Unavailable as error:
+                log.warning("store_unavailable", why=str(error))
+                await asyncio.sleep(1)
+                self._changed.set()
+
+    async def _housekeeping(self) -> None:
+        forget_at = self._clock() + 60
+        while True:
+            await asyncio.sleep(1)
+            try:
+                await self._sweep()
+                if self._clock() >= forget_at:
+                    forget_at = self._clock() + _FORGET_EVERY
+                    await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
+            except Unavailable as error:
+                log.warning("store_unavailable", why=str(error))
+
+    async def _sweep(self) -> None:
+        self.endpoint.sweep()
+        for binding in await self.location.sweep(self._clock()):
+            pair = self.location.successor(binding)
+            if pair is not None:
+                await self.gateway.came_back_as(*pair)
+                await self.location.forget(pair[0])
+        log.BINDINGS.set(len(self.location))
+
+    async def _readiness(self) -> dict[str, str]:
+        try:
+            await self.store.ping()
+        except Unavailable as error:
+            return {"store": str(error).splitlines()[0]}
+        return {"store": "ok"}
+
+    def reload(self) -> None:
+        """SIGHUP: take the new configuration if it is good, else keep the old one."""
+        try:
+            fresh = configuration.load(self._path)
+            plan = load_dialplan(fresh)
+        except ConfigError as error:
+            log.warning("reload_refused", why=str(error), kept="the old configuration")
+            return
+        needs_restart = [
+            name
+            for name in ("domain", "realm", "store", "listen", "digest")
+            if getattr(fresh, name) != getattr(self.config, name)
+        ]
+        self.server.rules = rules_of(fresh.model_copy(update={"domain": self.config.domain}))
+        self.gateway.dialplan = plan
+        self.gateway.keep = fresh.queue.keep
+        self._set_carriers(fresh)
+        self.queue.set_paused(courier_name(name) for name in self.directory.paused)
+        self.config = fresh
+        log.setup(fresh.log.level, fresh.log.format)
+        log.note("reloaded", needs_restart=needs_restart)
+
+    # --- end ---
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        await self._stop.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """In reverse: doors first, then what is out, then the store."""
+        log.note("stopping")
+        if self.http is not None:
+            self.http.stop()
+        await self.endpoint.refuse_new(DRAIN / 2)
+        await self.queue.drain(DRAIN)
+        await self.endpoint.close(1.0)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._client.close()
+        await self.store.close()
+        log.note("stopped")
+
+
+async def _serve(config: Config, path: Path) -> None:
+    node = Node(config, path)
+    await node.start()
+    await node.run()
+
+
+def run_loop(main: Coroutine[Any, Any, Any]) -> Any:
+    """asyncio.run on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def serve(config: Config, path: Path) -> None:
+    """Run a server until it is told to stop. Raises StartError, ConfigError or StoreError."""
+    log.setup(config.log.level, config.log.format)
+    run_loop(_serve(config, path))
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The gateway in a command's own process, beside a server or alone."""
+
+    gateway: Gateway
+    directory: Directory
+
+
+async def beside(
+    config: Config, work: Callable[[Beside], Awaitable[Any]], accounts: Callable[[Directory], list[str]]
+) -> Any:
+    """Run `work` on the store without serving: what it submits is taken over by the server, now or at its next start.
+
+    `accounts`: whose phones have to be known for that.
+    """
+    clock = steady_clock()
+    store = open_store(config, "", lambda: None)
+    try:
+        directory, location = Directory(), Location(store)
+        directory.update(*await store.directory(0))
+        for name in accounts(directory):
+            await location.load(clock(), name)
+        gateway = Gateway(
+            store, directory, location, Queue(store, clock, Pace()), load_dialplan(config), clock, config.queue.keep
+        )
+        return await work(Beside(gateway, directory))
+    finally:
+        await store.close()

@@ -1,0 +1,73 @@
+"""The HTTP application: health, metrics and the carriers' hooks, and the server that runs it in our event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Generator
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sipsms.web.hooks import Hooks
+
+Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it
+
+
+def build(hooks: Hooks, readiness: Readiness) -> Starlette:
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        parts = await readiness()
+        ready = all(state == "ok" for state in parts.values())
+        return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/hooks/{carrier}/{secret}", hooks.handle, methods=["GET", "POST"]),
+        ]
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the program's own drains the queue first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class HttpServer:
+    def __init__(self, application: Starlette, host: str, port: int) -> None:
+        """Binds at once. Raises OSError if the address cannot be had."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError:
+            self._socket.close()
+            raise
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            application, loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+            timeout_keep_alive=30, limit_concurrency=1000, h11_max_incomplete_event_size=65536,
+        )  # fmt: skip
+        self._server = _Server(config)
+
+    async def run(self) -> None:
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        self._server.should_exit = True

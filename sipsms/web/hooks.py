@@ -1,0 +1,73 @@
+"""The carriers' door in: /hooks/<carrier>/<secret>.
+
+The secret is the only key a carrier that signs nothing can have; it is compared in constant time, and a wrong one looks
+like a carrier that does not exist. The answer leaves after the commit; the same id from a carrier twice is one message.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from sipsms import log
+from sipsms.dialplan import Refusal
+from sipsms.gateway import Gateway, carrier_key
+from sipsms.ports import Carrier, HookError, HookRequest, InboundSms, Unavailable
+
+MAX_BODY = 256 * 1024
+
+
+class Hooks:
+    def __init__(self, gateway: Gateway, carriers: Mapping[str, Carrier]) -> None:
+        self._gateway = gateway
+        self.carriers = carriers
+
+    async def handle(self, request: Request) -> Response:
+        carrier = self._carrier(request.path_params["carrier"], request.path_params["secret"])
+        if carrier is None:
+            return _problem(404, "no such hook")
+        body = await _read(request)
+        if body is None:
+            return _problem(413, f"body larger than {MAX_BODY} bytes")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        hook = HookRequest(request.method, dict(request.query_params), headers, body)
+        try:
+            parsed = carrier.parse(hook)
+            for sms in parsed.messages:
+                await self._take(carrier, sms)
+        except HookError as error:
+            log.warning("hook_refused", carrier=carrier.name, status=error.status, why=error.reason)
+            return _problem(error.status, error.reason)
+        except Unavailable:
+            return Response("the store cannot write now\n", 503, {"Retry-After": "5"}, "text/plain")
+        return Response(parsed.reply.body, parsed.reply.status, media_type=parsed.reply.content_type)
+
+    def _carrier(self, name: str, secret: str) -> Carrier | None:
+        carrier = self.carriers.get(name)
+        expected = carrier.secret if carrier is not None else ""
+        matches = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "replace"))
+        return carrier if matches and expected else None
+
+    async def _take(self, carrier: Carrier, sms: InboundSms) -> None:
+        result = await self._gateway.receive(sms, f"hook:{carrier.name}", carrier_key(carrier.name, sms.remote_id))
+        if result is None:
+            raise HookError(404, f"{sms.destination[:32]} is not a number of this server")
+        if isinstance(result, Refusal):
+            raise HookError(422, result.reason)
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body, or None if it is too large. Reads no further than the limit."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return None
+    return bytes(body)
+
+
+def _problem(status: int, why: str) -> Response:
+    return PlainTextResponse(f"{why}\n", status_code=status)
