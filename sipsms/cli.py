@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rich_click as click
+from click.exceptions import Abort, Exit
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
@@ -82,9 +83,9 @@ def main() -> None:
     """Entry point: every expected error is one line on stderr."""
     try:
         cli.main(standalone_mode=False, prog_name="sipsms")
-    except click.exceptions.Exit as error:
+    except Exit as error:
         sys.exit(error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.UsageError as error:
         where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
@@ -133,6 +134,8 @@ def _show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: st
 
 
 def _cell(name: str, value: Any) -> str:
+    if name == "created_at":
+        return str(value)[:19].replace("T", " ")
     if name.endswith("_at") or name == "last_seen":
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
     if isinstance(value, bool):

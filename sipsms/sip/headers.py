@@ -42,7 +42,7 @@ _LIST_PART = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>]*>|[^",<]+', re.S)
 _PARAM = re.compile(
     r"[ \t\r\n]*;[ \t\r\n]*(" + TOKEN + r")[ \t\r\n]*(?:=[ \t\r\n]*(" + _QUOTED + r"|[^;,\"\s<>]+)[ \t\r\n]*)?", re.S
 )
-_NAME_ADDR = re.compile(r'(?:("(?:[^"\\]|\\.)*")[ \t]*|([^"<>,;]*))<([^<>"\s]*)>([^<>]*)\Z', re.S)
+_NAME_ADDR = re.compile(r'(?:("(?:[^"\\]|\\.)*")[ \t]*|([^"<>,;]*))<([^<>"\s]*)>([ \t]*(?:;.*)?)\Z', re.S)
 _ADDR_SPEC = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:[^<>\"\s,;?]+)[ \t]*((?:;.*)?)\Z", re.S)
 _VIA = re.compile(
     r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*(" + TOKEN + r")[ \t]+"

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is given up
 _RECEIVE_BUFFER = 8 * 1024 * 1024
@@ -172,8 +172,7 @@ class UdpListener(asyncio.DatagramProtocol):
     # --- asyncio.DatagramProtocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self._receiver.datagram(data, UdpFlow(self, (addr[0], addr[1])))
@@ -244,14 +243,13 @@ class TcpConnection(asyncio.Protocol):
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        peer = transport.get_extra_info("peername") or ("", 0)
+        stream = self._transport = cast(asyncio.Transport, transport)
+        peer = stream.get_extra_info("peername") or ("", 0)
         self.remote = (peer[0], peer[1])
         if not self._listener.admit(self):
-            transport.abort()
+            stream.abort()
             return
-        sock = transport.get_extra_info("socket")
+        sock = stream.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -356,7 +357,7 @@ def _message(row: Any, parts: list[Any]) -> dict[str, Any]:
         "to": row.destination,
         "text": row.text,
         "state": state,
-        "created_at": row.received_at,
+        "created_at": datetime.fromtimestamp(row.received_at, UTC).isoformat(timespec="milliseconds"),
         "account": row.account,
         "carrier": carrier.courier.removeprefix("carrier:") if carrier else inbound,
         "carrier_id": carrier.remote_id if carrier else row.remote_id,

@@ -1,0 +1,1 @@
+"""What tests share: a real server process, and raw SIP over real sockets."""

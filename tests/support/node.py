@@ -1,0 +1,166 @@
+"""A real sipsms server in its own process, on free loopback ports, with its own store.
+
+Ready means that /readyz said so; stopping is SIGTERM and waiting, killing is SIGKILL. Nothing here sleeps for luck.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def free_port() -> int:
+    """A port that is free for UDP and TCP on loopback now."""
+    for _ in range(50):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind(("127.0.0.1", 0))
+            port = int(tcp.getsockname()[1])
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port")
+
+
+class Node:
+    """`with Node(tmp_path) as node:`; `settings` are merged over the configuration."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.sip_port, self.http_port = free_port(), free_port()
+        self.path = folder / "sipsms.yaml"
+        self.store = folder / "sipsms.db"
+        self.log_path = folder / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+        self.write_config(**settings)
+
+    def write_config(self, **settings: Any) -> None:
+        address = f"127.0.0.1:{self.sip_port}"
+        self.settings = {
+            "domain": "sip.example.net",
+            "store": f"sqlite:///{self.store}",
+            "listen": {"sip": [f"udp://{address}", f"tcp://{address}"], "http": f"http://127.0.0.1:{self.http_port}"},
+            "carriers": {"sim": {"type": "loopback"}},
+            "log": {"level": "info", "format": "json"},
+            **settings,
+        }
+        self.path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+
+    def __enter__(self) -> Node:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- process ---
+
+    def start(self, seconds: float = 20.0) -> Node:
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sipsms", "-c", str(self.path), "serve"],
+                stdout=log, stderr=log, env={**os.environ, **self.environment},
+            )  # fmt: skip
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log_tail()}")
+            if self.ready():
+                return self
+            time.sleep(0.02)  # polled: the process has no other way to tell us
+        raise RuntimeError(f"the server is not ready after {seconds} s:\n{self.log_tail()}")
+
+    def ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def stop(self, seconds: float = 20.0) -> int:
+        """SIGTERM; the exit code."""
+        if self.process is None or self.process.poll() is not None:
+            return self.process.returncode if self.process else 0
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    # --- looking ---
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return ("127.0.0.1", self.sip_port)
+
+    def log_tail(self, lines: int = 40) -> str:
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """The log's life events, all or those of one name."""
+        found = []
+        for line in self.log_path.read_text(errors="replace").splitlines():
+            if line.startswith("{"):
+                event = json.loads(line)
+                if not name or event["event"] == name:
+                    found.append(event)
+        return found
+
+    # --- commands ---
+
+    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `sipsms -c FILE ...` in a process of its own."""
+        done = subprocess.run(
+            [sys.executable, "-m", "sipsms", "-c", str(self.path), *arguments],
+            capture_output=True, text=True, timeout=60, env={**os.environ, **self.environment}, check=False,
+        )  # fmt: skip
+        if check and done.returncode != 0:
+            raise AssertionError(f"sipsms {' '.join(arguments)} -> {done.returncode}: {done.stderr}")
+        return done
+
+    def listed(self, *arguments: str) -> list[dict[str, Any]]:
+        """The rows of a list command."""
+        return [json.loads(line) for line in self.cli(*arguments, "--json").stdout.splitlines()]
+
+    def import_accounts(self, *accounts: dict[str, Any]) -> None:
+        """One transaction, one process: quicker than a command an account."""
+        file = self.folder / "accounts.yaml"
+        file.write_text(yaml.safe_dump({"accounts": list(accounts)}))
+        self.cli("import", str(file))
+
+    def wait_for_messages(self, predicate: Any, seconds: float = 10.0) -> list[dict[str, Any]]:
+        """Poll `sipsms messages` until it satisfies the predicate."""
+        deadline = time.monotonic() + seconds
+        while True:
+            rows = self.listed("messages", "--limit", "100000")
+            if predicate(rows):
+                return rows
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not seen within {seconds} s; messages: {rows[-5:]}\n{self.log_tail(15)}")
+            time.sleep(0.05)
