@@ -251,7 +251,7 @@ class Play:
         for phone in (self.alice, self.bob):
             answer = phone.register()
             self.saw(answer.ok, f"{phone.name} registers", f"REGISTER {phone.aor}: {_shown(answer)}")
-        known = {str(line["aor"]) for line in self.lines("registrations")}
+        known = {str(line["account"]) for line in self.lines("registrations")}
         self.saw({"alice", "bob"} <= known, "`sipsms registrations` lists both", ", ".join(sorted(known)))
 
     def sms_in(self) -> None:
