@@ -6,6 +6,7 @@ The only file besides the command line that knows all parts. `Node` is one serve
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -320,7 +321,16 @@ class Node:
 async def _serve(config: Config, path: Path) -> None:
     node = Node(config, path)
     await node.start()
+    _tune_collector()
     await node.run()
+
+
+def _tune_collector() -> None:
+    """What was loaded stays; what a request makes is freed by its reference count. Looking for cycles as often as
+    Python does by default costs a fifth of all time here."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 def run_loop(main: Coroutine[Any, Any, Any]) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -128,8 +128,7 @@ DEFAULT_NUMBERING: Final = Numbering(service=frozenset(code for p in SERVICE_COD
 # --- routing ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What the dialplan may know of a message."""
 
     direction: Direction
@@ -140,8 +139,7 @@ class Facts:
     kind: str = "sms"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     routes: tuple[Route, ...] = ()
     trace: tuple[str, ...] = ()  # a line for every rule that was looked at
     refusal: Refusal | None = None

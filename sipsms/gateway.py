@@ -7,8 +7,8 @@ called may answer its client. It knows couriers by name only and never waits for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from sipsms import log
 from sipsms.dialplan import Decision, Dialplan, Facts, Refusal
@@ -21,8 +21,7 @@ from sipsms.queue import Queue
 SIP = "sip"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     message_id: int
     duplicate: bool = False
 

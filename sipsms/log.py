@@ -20,7 +20,8 @@ DUPLICATES = Counter("sipsms_messages_duplicate_total", "Messages that were ther
 REFUSED = Counter("sipsms_messages_refused_total", "Messages refused by a rule", ["door", "status"])
 ATTEMPTS = Counter("sipsms_attempts_total", "Attempts by how they ended", ["courier", "outcome"])
 ATTEMPT_SECONDS = Histogram("sipsms_attempt_seconds", "Duration of attempts", ["courier"])
-ACCEPT_SECONDS = Histogram("sipsms_accept_seconds", "From right credentials to the committed message")
+COMMIT_SECONDS = Histogram("sipsms_commit_seconds", "Duration of the store's group commits")
+COMMIT_SIZE = Histogram("sipsms_commit_jobs", "Jobs in one group commit", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
 EXPIRED = Counter("sipsms_deliveries_expired_total", "Deliveries that waited too long")
 REGISTRATIONS = Counter("sipsms_registrations_total", "REGISTER requests by answer", ["status"])
 AUTH_FAILURES = Counter("sipsms_auth_failures_total", "Wrong credentials", ["door"])
@@ -51,6 +52,19 @@ def setup(level: str = "info", style: str = "auto") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+_METHODS = frozenset("REGISTER MESSAGE OPTIONS INVITE SUBSCRIBE PUBLISH NOTIFY CANCEL".split())
+_answered: dict[tuple[str, int], Counter] = {}  # labels() is too slow for every request
+
+
+def sip_answered(method: str, status: int) -> None:
+    """Counts only."""
+    key = (method if method in _METHODS else "other", status)
+    child = _answered.get(key)
+    if child is None:
+        child = _answered[key] = SIP_REQUESTS.labels(key[0], str(status))
+    child.inc()
 
 
 # --- messages --------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sipsms.model import Binding, Delivery, Device, Message, Outcome, State
 
@@ -111,8 +111,7 @@ class Unavailable(Exception):
     """The store cannot write now (full, locked, read-only, gone). Nothing was stored; worth another try later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What `accept` committed. A duplicate brings the first message's id and no deliveries."""
 
     message_id: int
@@ -120,8 +119,7 @@ class Stored:
     duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """How an attempt ended, and where that leaves its delivery."""
 
     delivery_id: int

@@ -12,7 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sipsms import log
 from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
@@ -304,7 +304,7 @@ class Queue:
             return True  # expired, or somebody else has it
         log.attempt(delivery.message.id, delivery.id, desk.name, number)
         started = time.monotonic()
-        outcome = await self._attempt(desk, replace(delivery, attempts=number))
+        outcome = await self._attempt(desk, delivery._replace(attempts=number))
         closing = self._closing(desk, delivery, number, outcome)
         await self._close(closing)
         log.outcome(

@@ -1,7 +1,7 @@
 """Digest authentication, server side (RFC 3261 section 22, RFC 7616, RFC 8760). Pure: time and randomness come in.
 
-A nonce is a ticket, not a row: issue time, random bytes and a flag, sealed with an HMAC, so that challenging a stranger
-costs no memory. Memory is spent only on nonces that a right password has used (their highest nonce count), in two
+A nonce is a ticket, not a row: issue time, random bytes and a flag, sealed with a keyed hash, so that challenging a
+stranger costs no memory. Memory is spent only on nonces that a right password has used (their highest nonce count), in two
 generations; when the older one is dropped, every nonce issued before it was closed is stale: nothing can be replayed.
 
 A client that answers in a way not offered (another algorithm, RFC 2069 style) is challenged once more with a flagged
@@ -15,15 +15,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from sipsms.model import Account
 from sipsms.sip.headers import quote_string, unquote_string
 from sipsms.sip.uri import ParseError
 
-_PARAM = re.compile(r'[ \t,]*([A-Za-z0-9_\-]+)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^",\s]*)[ \t]*(?=,|\Z)', re.S)
+_NAME = r"[A-Za-z0-9_\-]+"
+_VALUE = r'"(?:[^"\\]|\\.)*"|[^",\s]*'
+_PARAM = re.compile(rf"({_NAME})[ \t]*=[ \t]*({_VALUE})", re.S)
+_ONE = rf"[ \t]*{_NAME}[ \t]*=[ \t]*(?:{_VALUE})[ \t]*"
+_PARAMS = re.compile(rf"{_ONE}(?:,{_ONE})*,?[ \t]*\Z", re.S)
 _NC = re.compile(r"[0-9A-Fa-f]{8}\Z")
 _GENERATION = 50_000  # nonces remembered in one generation
 MAX_CREDENTIALS = 4096
@@ -41,8 +44,7 @@ class Verdict(Enum):
     MALFORMED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     username: str
     realm: str
     nonce: str
@@ -54,8 +56,7 @@ class Credentials:
     cnonce: str
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     verdict: Verdict
     account: Account | None = None
     credentials: Credentials | None = None
@@ -74,22 +75,38 @@ def parse_credentials(value: str) -> Credentials | None:
         return None
     if len(value) > MAX_CREDENTIALS:
         raise ParseError("credentials too long")
-    params: dict[str, str] = {}
-    pos = 0
-    while pos < len(rest):
-        match = _PARAM.match(rest, pos)
-        if not match:
-            raise ParseError("malformed digest credentials")
-        name = match[1].lower()
-        if name in params:
-            raise ParseError(f"digest parameter {name} twice")
-        params[name] = unquote_string(match[2])
-        pos = match.end()
+    params = _plain_params(rest)
+    if params is None:
+        params = _any_params(rest)
     return Credentials(
         params.get("username", ""), params.get("realm", ""), params.get("nonce", ""), params.get("uri", ""),
         params.get("response", "").lower(), params.get("algorithm", "MD5").upper() or "MD5",
         params.get("qop", "").lower(), params.get("nc", ""), params.get("cnonce", ""),
     )  # fmt: skip
+
+
+def _plain_params(text: str) -> dict[str, str] | None:
+    """The usual kind: no comma, backslash or stray quote inside a value. None: look closer."""
+    params: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        name, value = name.strip(" \t").lower(), value.strip(" \t")
+        if value[:1] == '"' and value[-1:] == '"' and len(value) > 1:
+            value = value[1:-1]
+        if not equals or name in params or '"' in value or "\\" in value:
+            return None
+        params[name] = value
+    return params
+
+
+def _any_params(text: str) -> dict[str, str]:
+    if not _PARAMS.match(text):
+        raise ParseError("malformed digest credentials")
+    found = _PARAM.findall(text)
+    params = {name.lower(): unquote_string(value) for name, value in found}
+    if len(params) != len(found):
+        raise ParseError("a digest parameter stands there twice")
+    return params
 
 
 def expected_response(credentials: Credentials, secret_hash: str, method: str) -> str:
@@ -117,18 +134,20 @@ class Nonces:
     def issue(self, now: float, random: bytes, *, last: bool = False) -> str:
         """`random`: at least 5 bytes. `last`: the client was challenged before and answered in a way not offered."""
         body = int(now * 1000).to_bytes(6, "big") + random[:5] + (b"\1" if last else b"\0")
-        return urlsafe_b64encode(body + self._seal(body)).decode()
+        return (body + self._seal(body)).hex()
 
     def _seal(self, body: bytes) -> bytes:
-        return hmac.digest(self._secret, body, "sha256")[:12]
+        return hashlib.blake2b(body, digest_size=12, key=self._secret).digest()
 
     def valid(self, nonce: str, now: float) -> bool:
         """Ours, and neither too old nor from before what we remember."""
-        if len(nonce) != 32:
+        if len(nonce) != 48:
             return False
         try:
-            raw = urlsafe_b64decode(nonce)
+            raw = bytes.fromhex(nonce)
         except ValueError:
+            return False
+        if len(raw) != 24:
             return False
         if not hmac.compare_digest(self._seal(raw[:12]), raw[12:]):
             return False
@@ -136,7 +155,7 @@ class Nonces:
         return issued > self._floor and -5 <= now - issued <= self._lifetime
 
     def is_last(self, nonce: str, now: float) -> bool:
-        return self.valid(nonce, now) and urlsafe_b64decode(nonce)[11] == 1
+        return self.valid(nonce, now) and bytes.fromhex(nonce)[11] == 1
 
     def use(self, nonce: str, count: int, now: float) -> bool:
         """Record a nonce count; False if it is not above the last one (RFC 7616 section 3.4, nc)."""
@@ -158,10 +177,9 @@ class Nonces:
 def issued_at(nonce: str) -> int:
     """Milliseconds from the nonce's first bytes, whoever sealed it; 0 if it is not of our form."""
     try:
-        raw = urlsafe_b64decode(nonce)
+        return int(nonce[:12], 16) if len(nonce) == 48 and nonce.isalnum() and nonce.isascii() else 0
     except ValueError:
         return 0
-    return int.from_bytes(raw[:6], "big") if len(raw) == 24 else 0
 
 
 class Authenticator:

@@ -87,7 +87,7 @@ class Endpoint:
         self._merged: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._finished: deque[tuple[float, tuple[str, ...], tuple[str, str, int]]] = deque()
         self._client: dict[str, _Pending] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._closing = False
         self.on_disconnect: Callable[[TcpConnection], None] = lambda connection: None
 
@@ -110,7 +110,7 @@ class Endpoint:
         """Take no new requests; answer those that are being worked on."""
         self._closing = True
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+            await asyncio.wait(list(self._tasks.values()), timeout=seconds)
 
     async def close(self, seconds: float) -> None:
         """Answer what is being worked on, then close the sockets."""
@@ -227,9 +227,8 @@ class Endpoint:
             return
         transaction = self._server[key] = ServerTransaction()
         self._merged[merge] = key
-        task = self._loop.create_task(self._perform(request, flow, key, merge, transaction, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        work_on = self._perform(request, flow, key, merge, transaction, work)
+        self._tasks[key] = self._loop.create_task(work_on)
 
     async def _perform(
         self,
@@ -253,6 +252,7 @@ class Endpoint:
             self._merged.pop(merge, None)
         else:
             self._remember(key, merge)
+        del self._tasks[key]
         if answer.after is not None:
             answer.after()
 
@@ -283,7 +283,7 @@ class Endpoint:
 
     def _build(self, request: Request, flow: Flow, answer: Answer) -> bytes:
         """RFC 3261 section 8.2.6: Via, From, Call-ID and CSeq as they came, To with our tag."""
-        log.SIP_REQUESTS.labels(request.method if request.target else "other", str(answer.status)).inc()
+        log.sip_answered(request.method, answer.status)
         headers = request.headers
         lines = [f"SIP/2.0 {answer.status} {REASONS.get(answer.status, 'Unknown')}", f"Via: {top_via(request, flow)}"]
         lines += [f"Via: {via}" for via in request.vias[1:]]
@@ -368,5 +368,7 @@ def top_via(request: Request, flow: Flow) -> str:
     if "received" in params:
         value = _RECEIVED.sub("", value)
     if "rport" in params:
+        if value.endswith(";rport"):
+            return f"{value}={port};received={host}"
         value = _RPORT.sub(f";rport={port}", value, count=1)
     return f"{value};received={host}"

@@ -7,7 +7,7 @@ regular expression here is linear in its input: no two neighbouring repeats can 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sipsms.sip.uri import ParseError, Uri, parse_uri
 
@@ -24,16 +24,16 @@ _PRETTY = {
     "x-sms-to": "X-SMS-To", "min-expires": "Min-Expires", "sip-etag": "SIP-ETag",
 }  # fmt: skip
 
-_NAMES: dict[str, str] = {}  # spelling as received -> canonical name; filled with known spellings only, so bounded
+KNOWN_NAMES: dict[str, str] = {}  # spelling as received -> canonical name; filled with known spellings only, so bounded
 for _name in (
     "Via From To Call-ID CSeq Max-Forwards Contact Expires Content-Length Content-Type Authorization "
     "User-Agent Proxy-Authorization Supported Allow Accept Date Path Route Require Proxy-Require X-SMS-To "
     "Subject Server Content-Encoding WWW-Authenticate Proxy-Authenticate Min-Expires Warning Retry-After "
     "Event "
 ).split():
-    _NAMES[_name] = _NAMES[_name.lower()] = _name.lower()
+    KNOWN_NAMES[_name] = KNOWN_NAMES[_name.lower()] = _name.lower()
 for _short, _long in COMPACT.items():
-    _NAMES[_short] = _NAMES[_short.upper()] = _long
+    KNOWN_NAMES[_short] = KNOWN_NAMES[_short.upper()] = _long
 
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]+"
 _TOKEN = re.compile(TOKEN + r"\Z")
@@ -42,6 +42,7 @@ _LIST_PART = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>]*>|[^",<]+', re.S)
 _PARAM = re.compile(
     r"[ \t\r\n]*;[ \t\r\n]*(" + TOKEN + r")[ \t\r\n]*(?:=[ \t\r\n]*(" + _QUOTED + r"|[^;,\"\s<>]+)[ \t\r\n]*)?", re.S
 )
+_PLAIN_PARAMS = re.compile(r"(?:;" + TOKEN + r"(?:=[^;,\"\s<>=]+)?)+\Z")
 _NAME_ADDR = re.compile(r'(?:("(?:[^"\\]|\\.)*")[ \t]*|([^"<>,;]*))<([^<>"\s]*)>([ \t]*(?:;.*)?)\Z', re.S)
 _ADDR_SPEC = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:[^<>\"\s,;?]+)[ \t]*((?:;.*)?)\Z", re.S)
 _VIA = re.compile(
@@ -54,7 +55,7 @@ _CSEQ = re.compile(r"([0-9]{1,10})[ \t]+(" + TOKEN + r")\Z")
 
 def canonical(name: str) -> str:
     """The name in lower case, compact forms spelled out. Raises ParseError if it is not a token."""
-    known = _NAMES.get(name)
+    known = KNOWN_NAMES.get(name)
     if known is not None:
         return known
     name = name.rstrip(" \t")
@@ -90,6 +91,11 @@ def split_list(value: str) -> list[str]:
 def parse_params(text: str) -> dict[str, str | None]:
     """`;name=value;flag` -> {"name": "value", "flag": None}; names in lower case, quotes removed."""
     params: dict[str, str | None] = {}
+    if _PLAIN_PARAMS.match(text):  # the usual kind: no spaces, no quotes
+        for part in text[1:].split(";"):
+            name, equals, value = part.partition("=")
+            params[name.lower()] = value if equals else None
+        return params
     pos, end = 0, len(text)
     while pos < end:
         match = _PARAM.match(text, pos)
@@ -115,8 +121,7 @@ def quote_string(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(NamedTuple):
     """A To, From, Contact, Route or Path value. `uri` is the text between the brackets, exactly as written."""
 
     display: str
@@ -146,8 +151,7 @@ def parse_name_addr(value: str) -> NameAddr:
     return NameAddr("", match[1], parse_params(match[2]))
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     transport: str
     host: str
     port: int

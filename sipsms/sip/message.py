@@ -10,7 +10,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sipsms.sip.headers import NameAddr, Via, canonical, parse_cseq, parse_name_addr, parse_via, pretty, split_list
+from sipsms.sip.headers import (
+    KNOWN_NAMES,
+    NameAddr,
+    Via,
+    canonical,
+    parse_cseq,
+    parse_name_addr,
+    parse_via,
+    pretty,
+    split_list,
+)
 from sipsms.sip.uri import MAX_URI, ParseError, Uri, parse_uri, scheme_of
 
 MAX_HEAD = 32 * 1024
@@ -30,18 +40,7 @@ REASONS = {
 }  # fmt: skip
 
 # More than one of these makes the message ambiguous (RFC 4475 section 3.3.8).
-_SINGLE = (
-    "from",
-    "to",
-    "call-id",
-    "cseq",
-    "max-forwards",
-    "content-length",
-    "content-type",
-    "expires",
-    "date",
-    "event",
-)
+_SINGLE = frozenset("from to call-id cseq max-forwards content-length content-type expires date event".split())
 _MANDATORY = ("to", "from", "call-id", "cseq")
 
 _REQUEST_LINE = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+) ([^ \t]+) (SIP/[0-9]+\.[0-9]+)\Z", re.I)
@@ -202,16 +201,22 @@ def _read_headers(lines: list[str], headers: dict[str, list[str]]) -> None:
             raise ParseError(f"more than {MAX_HEADERS} header fields")
     previous: list[str] = []
     for line in lines[1:]:
-        if line[:1] in (" ", "\t"):
-            if not previous:
-                raise ParseError("the first header line is folded")
-            previous[-1] = (previous[-1] + " " + line.strip(" \t")).strip(" \t")
-            continue
         name, colon, value = line.partition(":")
+        known = KNOWN_NAMES.get(name)
+        if known is None:
+            if line[:1] in (" ", "\t"):
+                if not previous:
+                    raise ParseError("the first header line is folded")
+                previous[-1] = (previous[-1] + " " + line.strip(" \t")).strip(" \t")
+                continue
+            known = canonical(name) if colon else ""
         if not colon:
             raise ParseError(f"header line without a colon: {line[:40]!r}")
-        previous = headers.setdefault(canonical(name), [])
-        previous.append(value.strip(" \t"))
+        if known in headers:
+            previous = headers[known]
+            previous.append(value.strip(" \t"))
+        else:
+            previous = headers[known] = [value.strip(" \t")]
 
 
 def _unfold(lines: list[str]) -> list[str]:
@@ -230,18 +235,21 @@ def _check_request(request: Request) -> None:
         version = headers.pop(":version")[0]
         raise BadMessage(505, f"{version} is not spoken here, SIP/2.0 is")
     if "via" in headers:
-        request.vias = request.listed("via")
+        request.vias = headers["via"] if _single(headers["via"]) else request.listed("via")
         request.via = parse_via(request.vias[0]) if request.vias else None
-    for name in _SINGLE:
-        values = headers.get(name)
-        if values is not None and len(values) > 1:
+    for name, values in headers.items():
+        if len(values) > 1 and name in _SINGLE:
             raise ParseError(f"more than one {pretty(name)}")
     for name in _MANDATORY:
-        if not headers.get(name, [""])[0]:
+        if name not in headers or not headers[name][0]:
             raise ParseError(f"{pretty(name)} is missing")
     if len(request.vias) > MAX_VIA:
         raise ParseError(f"more than {MAX_VIA} Via values")
     _check_values(request)
+
+
+def _single(values: list[str]) -> bool:
+    return len(values) == 1 and bool(values[0]) and "," not in values[0]
 
 
 def _check_values(request: Request) -> None:
@@ -280,7 +288,7 @@ def _check_target(request: Request) -> None:
 
 def _address(request: Request, name: str) -> NameAddr:
     value = request.headers[name][0]
-    if _CONTROL.search(value) and _CONTROL.search(_QUOTED_PAIR.sub("", value)):
+    if not value.isprintable() and _CONTROL.search(value) and _CONTROL.search(_QUOTED_PAIR.sub("", value)):
         raise ParseError(f"control character in {pretty(name)}")
     try:
         return parse_name_addr(value)

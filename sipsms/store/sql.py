@@ -172,10 +172,11 @@ def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stor
     for message, new, node, now in batch:
         message_rows.append(_message_row(message, message_id))
         kept = []
+        numbered = message._replace(id=message_id)
         for delivery in new:
             row = _delivery_row(delivery, delivery_id, message_id, node, now)
             delivery_rows.append(row)
-            kept.append(_with_ids(delivery, delivery_id, message_id))
+            kept.append(delivery._replace(message=numbered, id=delivery_id))
             delivery_id += 1
         results.append(Stored(message_id, tuple(kept)))
         message_id += 1
@@ -206,18 +207,6 @@ def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: s
         "expires_at": delivery.expires_at, "created_at": now, "updated_at": now, "open": delivery.open,
         "lease_owner": node, "lease_until": now + LEASE if node else 0.0,
     }  # fmt: skip
-
-
-def _with_ids(delivery: Delivery, delivery_id: int, message_id: int) -> Delivery:
-    message = delivery.message
-    known = Message(
-        message.direction, message.source, message.destination, message.text, message.origin, message.received_at,
-        message.account, message.did, message.expires_at, message.dedupe_key, message.remote_id, message_id,
-    )  # fmt: skip
-    return Delivery(
-        known, delivery.courier, delivery.destination, delivery.source, delivery.lane, delivery.expires_at,
-        delivery.created_at, delivery.device, delivery.state, 0, delivery.due_at, "", "", delivery.open, delivery_id,
-    )  # fmt: skip
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from sipsms import log
 from sipsms.ports import Unavailable
 
 # Runs on all payloads of a batch inside one transaction; returns a result for each.
@@ -38,7 +39,8 @@ class Writer:
     def __init__(self, engine: Engine, on_foreign_change: Callable[[], None] | None = None) -> None:
         """`on_foreign_change` is called in the event loop after another process has written (SQLite only)."""
         self._engine = engine
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._gathered: list[_Job] = []
+        self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._on_foreign_change = on_foreign_change
         self._data_version = -1
@@ -49,11 +51,19 @@ class Writer:
     def put(self, bulk: Bulk, payload: Any) -> asyncio.Future[Any]:
         """Queue one job. The future fails with Unavailable if it could not be committed."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put(_Job(bulk, payload, future))
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(_Job(bulk, payload, future))
         return future
+
+    def _hand_over(self) -> None:
+        """Once a turn of the loop: waking the thread for each job would cost more than the job."""
+        jobs, self._gathered = self._gathered, []
+        self._jobs.put(jobs)
 
     async def close(self) -> None:
         """Commit what waits, then end."""
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -83,12 +93,12 @@ class Writer:
         """All jobs that wait, up to a limit; empty after a short while without any."""
         batch: list[_Job] = []
         try:
-            job = self._jobs.get(timeout=_WATCH_EVERY)
-            while job is not None:
-                batch.append(job)
+            jobs = self._jobs.get(timeout=_WATCH_EVERY)
+            while jobs is not None:
+                batch += jobs
                 if len(batch) >= _MAX_BATCH:
                     return batch, False
-                job = self._jobs.get_nowait()
+                jobs = self._jobs.get_nowait()
             return batch, True
         except Empty:
             return batch, False
@@ -106,6 +116,7 @@ class Writer:
         self._data_version = version
 
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:
+        started = time.monotonic()
         try:
             results = self._transact(connection, batch)
         except DBAPIError as error:
@@ -115,6 +126,8 @@ class Writer:
                 results = [self._alone(connection, job) for job in batch]
         except Exception:
             results = [self._alone(connection, job) for job in batch]
+        log.COMMIT_SECONDS.observe(time.monotonic() - started)
+        log.COMMIT_SIZE.observe(len(batch))
         self._answer(results)
 
     def _transact(self, connection: Connection, batch: list[_Job]) -> list[tuple[_Job, Any]]:
