@@ -34,7 +34,7 @@ from sipsms.sip.digest import Authenticator, Nonces
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.registrar import Policy
 from sipsms.sip.server import Rules, Server
-from sipsms.sip.transport import Limits, describe
+from sipsms.sip.transport import Limits, TcpConnection, describe
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.location import Location
 from sipsms.store.sql import Store
@@ -146,6 +146,14 @@ class Node:
         self.courier = SipCourier(self.endpoint, self.location, config.domain, self._clock, sip.max_datagram)
         self.queue.add_courier(SIP, self.courier)
         self.endpoint.serve(self.server)
+        self.endpoint.on_connect = self._connected
+        self.endpoint.on_disconnect = self._disconnected
+
+    def _connected(self, connection: TcpConnection) -> None:
+        connection.in_use = lambda: self.location.holds_flow(connection.local, connection.number)
+
+    def _disconnected(self, connection: TcpConnection) -> None:
+        self.spawn(self.location.disconnected(connection.local, connection.number))
 
     async def _listen(self) -> None:
         self.ports: list[tuple[str, str, int]] = []

@@ -102,9 +102,15 @@ class Gateway:
         if decision.refusal is not None:
             return decision.refusal
         now = self._clock()
-        deliveries = [delivery for route in decision.routes for delivery in self._deliveries(message, route, now)]
-        stored = await self._store.accept(message, deliveries, now)
+        planned = [delivery for route in decision.routes for delivery in self._deliveries(message, route, now)]
+        deliveries = [self._queue.reserve(delivery) for delivery in planned]
+        try:
+            stored = await self._store.accept(message, deliveries, now)
+        except BaseException:
+            self._queue.release(deliveries)
+            raise
         if stored.duplicate:
+            self._queue.release(deliveries)
             log.duplicate(stored.message_id, message.origin)
             return Receipt(stored.message_id, duplicate=True)
         log.accepted(

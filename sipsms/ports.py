@@ -132,6 +132,14 @@ class Closing(NamedTuple):
     remote_id: str = ""
 
 
+class DueLane(NamedTuple):
+    """A lane with something due. `deliveries` are its first ones; empty if its head is not due yet."""
+
+    lane: str
+    deliveries: Sequence[Delivery]
+    more: bool  # the lane holds others besides
+
+
 class QueueStore(Protocol):
     """What the queue needs to know of the store."""
 
@@ -143,8 +151,8 @@ class QueueStore(Protocol):
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         """The lane's queued deliveries in order, whether due or not. None: another node is working on it."""
 
-    async def due_lanes(self, courier: str, now: float, limit: int) -> tuple[list[str], float | None]:
-        """Lanes with a delivery that is due, oldest first, and when the next other one will be."""
+    async def due(self, courier: str, now: float, limit: int) -> tuple[list[DueLane], float | None]:
+        """Lanes of the `limit` deliveries that have been due longest, and when the next other one will be."""
 
     async def hold_back(self, lane: str, until: float | None) -> None:
         """The lane's head is not due before `until` (None: waits for an event): nor is what stands behind it."""

@@ -20,7 +20,7 @@ from sipsms.ports import Clock, Closing, Courier, QueueStore, Unavailable
 
 _LANE_CHUNK = 50  # deliveries of one lane in memory
 _READY_LANES = 5000  # lanes of one courier that wait in memory for their turn
-_POLL_LANES = 500
+_POLL = 500  # deliveries fetched in one look
 _RECOVER_EVERY = 60.0
 _SWEEP = 1.0  # seconds between looks for what has expired or fallen due
 
@@ -162,10 +162,39 @@ class Queue:
 
     # --- what comes in ---
 
+    def reserve(self, delivery: Delivery) -> Delivery:
+        """Before the commit: if its lane is free, the delivery may start with it, and needs no commit of its own.
+
+        It comes back as `sending`; it must then be offered when committed, or released.
+        """
+        desk = self._desks.get(delivery.courier)
+        free = desk is not None and desk.active < desk.limit and not desk.ready and not self._stopping
+        if desk is None or not free or delivery.due_at is None or not self._is_idle(delivery.lane):
+            return delivery
+        if not desk.open(self._clock()):
+            return delivery
+        desk.active += 1
+        self._lanes[delivery.lane] = _Lane(delivery.lane)
+        return delivery._replace(state=State.SENDING, attempts=1)
+
+    def release(self, deliveries: Iterable[Delivery]) -> None:
+        """What was reserved has not been committed."""
+        for delivery in deliveries:
+            if delivery.state is State.SENDING:
+                desk = self._desks[delivery.courier]
+                self._leave(desk, self._lanes[delivery.lane])
+
+    def _is_idle(self, key: str) -> bool:
+        """Nothing of this lane is at work or waits."""
+        return self._scanned and key not in self._lanes and hash(key) not in self._waiting
+
     def offer(self, deliveries: Iterable[Delivery]) -> None:
         """Deliveries just committed. They start at once if their lane is free."""
         for delivery in deliveries:
-            if delivery.due_at is None:
+            if delivery.state is State.SENDING:
+                self._lanes[delivery.lane].pending.appendleft(delivery)
+                self._begin_work(self._desks[delivery.courier], self._lanes[delivery.lane])
+            elif delivery.due_at is None:
                 self._waiting.add(hash(delivery.lane))
             else:
                 self._offer(delivery)
@@ -226,6 +255,9 @@ class Queue:
 
     def _launch(self, desk: _Desk, lane: _Lane) -> None:
         desk.active += 1
+        self._begin_work(desk, lane)
+
+    def _begin_work(self, desk: _Desk, lane: _Lane) -> None:
         task = asyncio.create_task(self._work(desk, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -234,13 +266,17 @@ class Queue:
         try:
             await self._guarded(lambda: self._work_lane(desk, lane))
         finally:
-            desk.active -= 1
-            if self._lanes.get(lane.key) is lane:
-                del self._lanes[lane.key]
-            if lane.pending or lane.more:
-                self._waiting.add(hash(lane.key))
-                desk.overflow = True
-            self._fill(desk)
+            self._leave(desk, lane)
+
+    def _leave(self, desk: _Desk, lane: _Lane) -> None:
+        """The lane is done with for now; what it still holds is found again in the store."""
+        desk.active -= 1
+        if self._lanes.get(lane.key) is lane:
+            del self._lanes[lane.key]
+        if lane.pending or lane.more:
+            self._waiting.add(hash(lane.key))
+            desk.overflow = True
+        self._fill(desk)
 
     def _fill(self, desk: _Desk) -> None:
         if self._stopping:
@@ -248,13 +284,16 @@ class Queue:
         now = self._clock()
         while desk.ready and desk.active < desk.limit and desk.open(now):
             self._launch(desk, desk.ready.popleft())
-        if not desk.ready and desk.overflow:
+        if desk.overflow and len(desk.ready) < _POLL // 2:
             desk.poll_at = 0.0
             self._poke.set()
 
     async def _work_lane(self, desk: _Desk, lane: _Lane) -> None:
         """Deliver what the lane holds, one by one, until it is empty or something has to wait."""
-        while not self._stopping and desk.open(self._clock()):
+        while lane.pending or not self._stopping:
+            begun = bool(lane.pending) and lane.pending[0].state is State.SENDING
+            if not begun and (self._stopping or not desk.open(self._clock())):
+                return
             if not lane.pending:
                 if not lane.more:
                     return
@@ -262,7 +301,7 @@ class Queue:
                     return
             delivery = lane.pending.popleft()
             now = self._clock()
-            if delivery.expires_at <= now:
+            if delivery.expires_at <= now and delivery.state is State.QUEUED:
                 continue  # the sweep writes it down
             if not await self._deliver(desk, lane, delivery, now):
                 return
@@ -299,12 +338,14 @@ class Queue:
 
     async def _deliver(self, desk: _Desk, lane: _Lane, delivery: Delivery, now: float) -> bool:
         """One attempt. False: the lane has to wait."""
-        number = delivery.attempts + 1
-        if not await self._store.begin(delivery, now):
-            return True  # expired, or somebody else has it
+        if delivery.state is State.QUEUED:
+            if not await self._store.begin(delivery, now):
+                return True  # expired, or somebody else has it
+            delivery = delivery._replace(attempts=delivery.attempts + 1, state=State.SENDING)
+        number = delivery.attempts
         log.attempt(delivery.message.id, delivery.id, desk.name, number)
         started = time.monotonic()
-        outcome = await self._attempt(desk, delivery._replace(attempts=number))
+        outcome = await self._attempt(desk, delivery)
         closing = self._closing(desk, delivery, number, outcome)
         await self._close(closing)
         log.outcome(
@@ -379,20 +420,21 @@ class Queue:
             if not desk.open(now) or self._stopping:
                 continue
             self._fill(desk)
-            if now >= desk.poll_at and len(desk.ready) < _POLL_LANES:
+            if now >= desk.poll_at and len(desk.ready) < _POLL:
                 await self._poll_desk(desk, now)
 
     async def _poll_desk(self, desk: _Desk, now: float) -> None:
         desk.overflow = False
         desk.poll_at = float("inf")
-        lanes, later = await self._store.due_lanes(desk.name, now, _POLL_LANES)
-        for key in lanes:
-            lane = self._lanes.get(key)
-            if lane is None:
-                self._enter(desk, _Lane(key, more=True))
-            else:
-                lane.more = True
-        if len(lanes) >= _POLL_LANES:
+        limit = _POLL + 2 * (len(desk.ready) + desk.active)
+        lanes, later = await self._store.due(desk.name, now, limit)
+        for found in lanes:
+            if found.lane in self._lanes:
+                continue  # being worked on; it knows what it holds
+            if not found.more:
+                self._waiting.discard(hash(found.lane))
+            self._enter(desk, _Lane(found.lane, deque(found.deliveries), more=found.more))
+        if sum(max(1, len(found.deliveries)) for found in lanes) >= limit:
             desk.overflow = True
         desk.poll_at = min(desk.poll_at, later if later is not None else float("inf"))
         self._fill(desk)

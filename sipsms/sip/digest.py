@@ -1,8 +1,9 @@
 """Digest authentication, server side (RFC 3261 section 22, RFC 7616, RFC 8760). Pure: time and randomness come in.
 
 A nonce is a ticket, not a row: issue time, random bytes and a flag, sealed with a keyed hash, so that challenging a
-stranger costs no memory. Memory is spent only on nonces that a right password has used (their highest nonce count), in two
-generations; when the older one is dropped, every nonce issued before it was closed is stale: nothing can be replayed.
+stranger costs no memory. Memory is spent only on nonces that a right password has used (their highest nonce count), in
+two generations; when the older one is dropped, every nonce issued before it was closed is stale, so nothing can be
+replayed.
 
 A client that answers in a way not offered (another algorithm, RFC 2069 style) is challenged once more with a flagged
 nonce; doing it again is a wrong answer. Some clients answer an endless run of challenges without end.

@@ -89,6 +89,7 @@ class Endpoint:
         self._client: dict[str, _Pending] = {}
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._closing = False
+        self.on_connect: Callable[[TcpConnection], None] = lambda connection: None
         self.on_disconnect: Callable[[TcpConnection], None] = lambda connection: None
 
     # --- life ---
@@ -147,6 +148,7 @@ class Endpoint:
 
     def connected(self, connection: TcpConnection) -> None:
         connection.state = Framer()
+        self.on_connect(connection)
 
     def stream_data(self, data: bytes, connection: TcpConnection) -> None:
         framer: Framer = connection.state

@@ -184,7 +184,8 @@ def _start(line: str) -> Request | Response:
         match = _STATUS_LINE.match(line)
         if not match or len(match[1]) != 3 or not 100 <= int(match[1]) <= 699:
             raise ParseError("malformed status line")
-        return Response(int(match[1]), match[2], {})
+        reason = match[2].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return Response(int(match[1]), reason, {})
     match = _REQUEST_LINE.match(line)
     if not match:
         raise ParseError("malformed request line: METHOD SP Request-URI SP SIP/2.0")

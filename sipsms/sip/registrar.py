@@ -61,6 +61,8 @@ def register(
         contacts = request.listed("contact")
         if not contacts:
             return Result(200, bindings=tuple(current))
+        if not _storable(request, contacts):
+            return Result(400, "Contact, To and Call-ID must be UTF-8")
         path = _path(request)
         if "*" in contacts:
             return _remove_all(request, contacts, current)
@@ -187,13 +189,28 @@ def _binding(
         q=_quality(contact),
         instance=_instance(contact),
         reg_id=_reg_id(contact),
-        user_agent=request.get("user-agent")[:255],
-        accept=", ".join(request.headers.get("accept", []))[:1024],
+        user_agent=_clean(request.get("user-agent"))[:255],
+        accept=_clean(", ".join(request.headers.get("accept", [])))[:1024],
         flow=arrival.flow,
         local=arrival.local,
         to_uri=request.to.uri if request.to else "",
         params=kept,
     )
+
+
+def _clean(text: str) -> str:
+    """Bytes that are not UTF-8 have no meaning to keep in free text."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _storable(request: Request, contacts: list[str]) -> bool:
+    """What identifies a binding must be kept exactly, so it must be text."""
+    try:
+        to = request.to.uri if request.to else ""
+        "".join((request.call_id, to, *contacts, *request.headers.get("path", ()))).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def contact_value(binding: Binding, now: float) -> str:

@@ -37,6 +37,7 @@ class Location:
         self._bindings: dict[str, list[Binding]] = {}
         self._devices: dict[str, list[Device]] = {}
         self._by_device: dict[int, Binding] = {}
+        self._flows: dict[tuple[str, int], list[Binding]] = {}  # of streams
         self._expiry: list[tuple[float, str]] = []  # a heap with one entry that counts for each AOR
         self._scheduled: dict[str, float] = {}
         self._last_device = 0
@@ -50,8 +51,9 @@ class Location:
         for device in known:
             self._devices.setdefault(device.aor, []).append(device)
         for binding in found:
-            binding.flow = 0  # connections do not survive a restart
             self._keep(binding)
+            if binding.flow:  # connections do not survive a restart; the phone comes back by a new one
+                self._by_device.pop(binding.device, None)
         self._last_device = last
         return len(found)
 
@@ -99,6 +101,11 @@ class Location:
         self._drop(binding)
         await self._store.writer.put(_save_all, _Change((), [(binding.aor, binding.contact)], ()))
 
+    async def disconnected(self, local: str, flow: int) -> None:
+        """A connection is closed: its phone can be reached only when it has registered by another (RFC 5626)."""
+        for binding in self._flows.get((local, flow), [])[:]:
+            await self.drop(binding)
+
     async def sweep(self, now: float) -> list[Binding]:
         """Remove bindings that are over."""
         over: list[Binding] = []
@@ -130,6 +137,10 @@ class Location:
         if old:
             await self._store.writer.put(_save_all, _Change((), (), (), [device.id for device in old]))
         return len(old)
+
+    def holds_flow(self, local: str, flow: int) -> bool:
+        """A registered phone needs this connection."""
+        return (local, flow) in self._flows
 
     def successor(self, binding: Binding) -> tuple[Device, Device] | None:
         """(gone, heir) if the phone behind this binding came back as another device meanwhile."""
@@ -170,10 +181,15 @@ class Location:
 
     def _keep(self, binding: Binding) -> None:
         rows = self._bindings.setdefault(binding.aor, [])
+        for row in rows:
+            if row.contact == binding.contact:
+                self._forget_flow(row)
         rows[:] = [row for row in rows if row.contact != binding.contact]
         rows.append(binding)
         if binding.device:
             self._by_device[binding.device] = binding
+        if binding.flow:
+            self._flows.setdefault((binding.local, binding.flow), []).append(binding)
         self._schedule(binding.aor)
 
     def _schedule(self, aor: str) -> None:
@@ -185,6 +201,9 @@ class Location:
 
     def _drop(self, binding: Binding) -> None:
         rows = self._bindings.get(binding.aor, [])
+        for row in rows:
+            if row.contact == binding.contact:
+                self._forget_flow(row)
         rows[:] = [row for row in rows if row.contact != binding.contact]
         if not rows:
             self._bindings.pop(binding.aor, None)
@@ -194,6 +213,13 @@ class Location:
                 self._by_device[binding.device] = others[-1]
             else:
                 del self._by_device[binding.device]
+
+    def _forget_flow(self, binding: Binding) -> None:
+        on_it = self._flows.get((binding.local, binding.flow))
+        if on_it is not None:
+            on_it[:] = [row for row in on_it if row is not binding]
+            if not on_it:
+                del self._flows[binding.local, binding.flow]
 
     def _put_back(self, aor: str, rows: list[Binding], known: list[Device]) -> None:
         for binding in self._bindings.pop(aor, []):

@@ -7,7 +7,7 @@ No query here scans: each one is answered from an index that holds only what is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Row, and_, bindparam, exists, func, i
 from sqlalchemy.exc import SQLAlchemyError
 
 from sipsms.model import Account, Delivery, Did, Direction, Message, State
-from sipsms.ports import Closing, Stored, Unavailable
+from sipsms.ports import Closing, DueLane, Stored, Unavailable
 from sipsms.store.schema import accounts, attempts, carriers, counters, deliveries, dids, messages
 from sipsms.store.writer import Writer
 
@@ -93,8 +93,8 @@ class Store:
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         return await self.read(lambda connection: _load_lane(connection, lane, limit, self.node, now))
 
-    async def due_lanes(self, courier: str, now: float, limit: int) -> tuple[list[str], float | None]:
-        return await self.read(lambda connection: _due_lanes(connection, courier, now, limit))
+    async def due(self, courier: str, now: float, limit: int) -> tuple[list[DueLane], float | None]:
+        return await self.read(lambda connection: _due(connection, courier, now, limit))
 
     async def hold_back(self, lane: str, until: float | None) -> None:
         await self.write(lambda connection: _hold_back(connection, lane, until))
@@ -123,6 +123,39 @@ class Store:
     async def directory(self, since: int) -> tuple[int, bool, list[Account], list[Did], frozenset[str]]:
         """(version, whole, accounts, DIDs, paused carriers) changed after version `since`."""
         return await self.read(lambda connection: _directory(connection, since))
+
+
+# --- bulk ---
+
+
+def execute_many(connection: Connection, statement: Any, keys: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
+    """executemany without SQLAlchemy's work on each row, where the driver takes tuples; the rows changed.
+
+    `rows` hold the values of the bound parameters `keys`, in that order, in types the driver knows.
+    """
+    if not connection.dialect.positional:
+        return connection.execute(statement, [dict(zip(keys, row, strict=True)) for row in rows]).rowcount
+    known = _COMPILED.get(id(statement))
+    if known is None:
+        compiled = statement.compile(dialect=connection.dialect, column_keys=list(keys))
+        known = _COMPILED[id(statement)] = _plan_of(compiled, keys)
+    sql, order, constants = known
+    if order is not None:
+        rows = [tuple([(row + constants)[index] for index in order]) for row in rows]
+    return connection.exec_driver_sql(sql, rows).rowcount
+
+
+_Plan = tuple[str, list[int] | None, tuple[Any, ...]]
+
+_COMPILED: dict[int, _Plan] = {}  # of the module's own statements, which live for ever
+
+
+def _plan_of(compiled: Any, keys: tuple[str, ...]) -> _Plan:
+    """SQL text, where each of its parameters stands in (row + constants), and the constants of the statement itself."""
+    fixed = [name for name in compiled.positiontup if name not in keys]
+    names = [*keys, *fixed]
+    order = [names.index(name) for name in compiled.positiontup]
+    return str(compiled), None if order == list(range(len(keys))) else order, tuple(compiled.params[n] for n in fixed)
 
 
 # --- ids -------------------------------------------------------------------------------------------------------------
@@ -166,23 +199,27 @@ def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stor
     message_id = take_ids(connection, "message", len(batch))
     total = sum(len(item[1]) for item in batch)
     delivery_id = take_ids(connection, "delivery", total) if total else 0
-    message_rows: list[dict[str, Any]] = []
-    delivery_rows: list[dict[str, Any]] = []
+    message_rows: list[tuple[Any, ...]] = []
+    delivery_rows: list[tuple[Any, ...]] = []
+    begun_rows: list[tuple[Any, ...]] = []
     results: list[Stored] = []
     for message, new, node, now in batch:
         message_rows.append(_message_row(message, message_id))
         kept = []
         numbered = message._replace(id=message_id)
         for delivery in new:
-            row = _delivery_row(delivery, delivery_id, message_id, node, now)
-            delivery_rows.append(row)
+            delivery_rows.append(_delivery_row(delivery, delivery_id, message_id, node, now))
+            if delivery.attempts:
+                begun_rows.append((delivery_id, delivery.attempts, now))
             kept.append(delivery._replace(message=numbered, id=delivery_id))
             delivery_id += 1
         results.append(Stored(message_id, tuple(kept)))
         message_id += 1
-    connection.execute(_INSERT_MESSAGE, message_rows)
+    execute_many(connection, _INSERT_MESSAGE, _MESSAGE_KEYS, message_rows)
     if delivery_rows:
-        connection.execute(_INSERT_DELIVERY, delivery_rows)
+        execute_many(connection, _INSERT_DELIVERY, _DELIVERY_KEYS, delivery_rows)
+    if begun_rows:
+        execute_many(connection, _INSERT_ATTEMPT, _ATTEMPT_KEYS, begun_rows)
     return results
 
 
@@ -190,23 +227,28 @@ def message_with_key(connection: Connection, key: bytes) -> int | None:
     return connection.execute(select(messages.c.id).where(messages.c.dedupe_key == key)).scalar()
 
 
-def _message_row(message: Message, message_id: int) -> dict[str, Any]:
-    return {
-        "id": message_id, "direction": message.direction.value, "source": message.source,
-        "destination": message.destination, "text": message.text, "origin": message.origin,
-        "account": message.account, "did": message.did, "received_at": message.received_at,
-        "expires_at": message.expires_at, "dedupe_key": message.dedupe_key, "remote_id": message.remote_id,
-    }  # fmt: skip
+_MESSAGE_KEYS = tuple(
+    "id direction source destination text origin account did received_at expires_at dedupe_key remote_id".split()
+)
+_DELIVERY_KEYS = tuple(
+    "id message_id courier destination source device lane state attempts due_at expires_at created_at updated_at "
+    "lease_owner lease_until open".split()
+)
 
 
-def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: str, now: float) -> dict[str, Any]:
-    return {
-        "id": delivery_id, "message_id": message_id, "courier": delivery.courier,
-        "destination": delivery.destination, "source": delivery.source, "device": delivery.device,
-        "lane": delivery.lane, "state": delivery.state.value, "attempts": 0, "due_at": delivery.due_at,
-        "expires_at": delivery.expires_at, "created_at": now, "updated_at": now, "open": delivery.open,
-        "lease_owner": node, "lease_until": now + LEASE if node else 0.0,
-    }  # fmt: skip
+def _message_row(message: Message, message_id: int) -> tuple[Any, ...]:
+    return (
+        message_id, str(message.direction), message.source, message.destination, message.text, message.origin,
+        message.account, message.did, message.received_at, message.expires_at, message.dedupe_key, message.remote_id,
+    )  # fmt: skip
+
+
+def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: str, now: float) -> tuple[Any, ...]:
+    return (
+        delivery_id, message_id, delivery.courier, delivery.destination, delivery.source, delivery.device,
+        delivery.lane, str(delivery.state), delivery.attempts, delivery.due_at, delivery.expires_at, now, now, node,
+        now + LEASE if node else 0.0, delivery.open,
+    )  # fmt: skip
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------
@@ -223,6 +265,7 @@ _BEGIN = (
     )
 )
 _INSERT_ATTEMPT = insert(attempts)
+_ATTEMPT_KEYS = ("delivery_id", "number", "started_at")
 
 
 class _Fenced(Exception):
@@ -230,17 +273,14 @@ class _Fenced(Exception):
 
 
 def _begin_all(connection: Connection, batch: Sequence[tuple[int, int, str, float]]) -> list[bool]:
-    rows = [
-        {"key": key, "number": number, "node": node, "now": now, "until": now + LEASE}
-        for key, number, node, now in batch
-    ]
-    changed = connection.execute(_BEGIN, rows).rowcount
+    rows = [(key, number, now, node, now + LEASE) for key, number, node, now in batch]
+    changed = execute_many(connection, _BEGIN, ("key", "number", "now", "node", "until"), rows)
     if changed != len(batch):
         if len(batch) > 1:
             raise _Fenced
         return [False]
-    started = [{"delivery_id": key, "number": number, "started_at": now} for key, number, _, now in batch]
-    connection.execute(_INSERT_ATTEMPT, started)
+    started = [(key, number, now) for key, number, _, now in batch]
+    execute_many(connection, _INSERT_ATTEMPT, _ATTEMPT_KEYS, started)
     return [True] * len(batch)
 
 
@@ -265,15 +305,11 @@ _CLOSE = (
 
 def _finish_all(connection: Connection, batch: Sequence[Closing]) -> list[None]:
     rows = [
-        {
-            "key": item.delivery_id, "nth": item.number, "new_state": item.state.value, "due": item.due_at,
-            "error": item.detail[:255], "remote": item.remote_id[:128], "now": item.now, "result": item.outcome,
-        }
-        for item in batch
-    ]  # fmt: skip
-    connection.execute(_FINISH, [{k: v for k, v in row.items() if k not in ("nth", "result")} for row in rows])
-    close = [{k: row[k] for k in ("key", "nth", "now", "result", "error")} for row in rows]
-    connection.execute(_CLOSE, close)
+        (one.delivery_id, str(one.state), one.due_at, one.detail[:255], one.remote_id[:128], one.now) for one in batch
+    ]
+    execute_many(connection, _FINISH, ("key", "new_state", "due", "error", "remote", "now"), rows)
+    ends = [(one.delivery_id, one.number, one.now, one.outcome, one.detail[:255]) for one in batch]
+    execute_many(connection, _CLOSE, ("key", "nth", "now", "result", "error"), ends)
     return [None] * len(batch)
 
 
@@ -332,17 +368,46 @@ _UNCLAIMED = _WITH_MESSAGE.where(_IS_NEW).order_by(deliveries.c.id)
 _CLAIM = update(deliveries).where(_IS_NEW).values(lease_owner=bindparam("node"))
 
 
-def _due_lanes(connection: Connection, courier: str, now: float, limit: int) -> tuple[list[str], float | None]:
+def _due(connection: Connection, courier: str, now: float, limit: int) -> tuple[list[DueLane], float | None]:
     mine = and_(deliveries.c.courier == courier, deliveries.c.state == "queued")
-    due = (
-        select(deliveries.c.lane)
-        .where(mine, deliveries.c.due_at <= now)
+    oldest = (
+        _WITH_MESSAGE.where(mine, deliveries.c.due_at <= now)
         .order_by(deliveries.c.due_at, deliveries.c.id)
         .limit(limit)
     )
-    lanes = list(dict.fromkeys(connection.execute(due).scalars()))
+    groups: dict[str, list[Delivery]] = {}
+    for row in connection.execute(oldest):
+        groups.setdefault(row.lane, []).append(delivery_of(row))
     later = select(func.min(deliveries.c.due_at)).where(mine, deliveries.c.due_at > now)
-    return lanes, connection.execute(later).scalar()
+    return _lanes_of(connection, groups), connection.execute(later).scalar()
+
+
+def _lanes_of(connection: Connection, groups: dict[str, list[Delivery]]) -> list[DueLane]:
+    """A lane goes as far as it is known without a gap: nothing passes its head."""
+    heads: dict[str, tuple[int, int]] = {}
+    for names in _chunks(list(groups), 500):
+        of_lane = (
+            select(deliveries.c.lane, func.min(deliveries.c.id), func.count())
+            .where(deliveries.c.lane.in_(names), deliveries.c.state.in_(_OPEN_STATES))
+            .group_by(deliveries.c.lane)
+        )
+        heads.update((row[0], (row[1], row[2])) for row in connection.execute(of_lane))
+    found: list[DueLane] = []
+    for name, group in groups.items():
+        group.sort(key=lambda delivery: delivery.id)
+        head, count = heads.get(name, (0, 0))
+        if group[0].id != head:
+            found.append(DueLane(name, (), True))
+        elif count == len(group):
+            found.append(DueLane(name, group, False))
+        else:
+            found.append(DueLane(name, group[:1], True))
+    return found
+
+
+def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _hold_back(connection: Connection, lane: str, until: float | None) -> None:
