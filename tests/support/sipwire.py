@@ -547,6 +547,11 @@ class Phone:
         """Send, answer the challenge, and give the response to that."""
         return self.ask(self.signed(draft, credentials), seconds)
 
+    def settled(self, draft: Draft) -> Incoming:
+        """What becomes of a request: refused at once, or the answer with credentials."""
+        first = self.ask(draft)
+        return self.ask(self.authorise(draft, first)) if first.status in (401, 407) else first
+
     def register(self, *contacts: str, expires: int | str | None = None) -> Incoming:
         """REGISTER with our contact, or those given. Raises AssertionError unless it is answered with 200."""
         response = self.authenticated(self.register_draft(*(contacts or (f"<{self.contact}>",)), expires=expires))
