@@ -6,14 +6,17 @@ the vocabulary; nothing else in sipsms writes to the log.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
+import traceback
 from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-_log = structlog.get_logger("sipsms")
+_log: Any = structlog.get_logger("sipsms")
 
 ACCEPTED = Counter("sipsms_messages_accepted_total", "Messages committed", ["direction", "door"])
 DUPLICATES = Counter("sipsms_messages_duplicate_total", "Messages that were there already", ["door"])
@@ -32,30 +35,70 @@ UNKNOWN = Gauge("sipsms_unknown", "Deliveries whose result is not known, found a
 
 
 def setup(level: str = "info", style: str = "auto") -> None:
-    """Log to stderr: for people on a terminal, as JSON lines elsewhere or when told so."""
+    """Log to stderr: coloured on a terminal, `key=value` lines elsewhere, JSON lines when told so."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if console
-        else structlog.processors.JSONRenderer()
-        if style == "json"
-        else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"], repr_native_str=False)
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
+    processors: list[Any] = [structlog.processors.add_log_level]
+    if console:
+        processors += [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
+    else:
+        processors.append(_as_json if style == "json" else _as_pairs)
+    structlog.configure(
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,
     )
+    global _log
+    _log = structlog.get_logger("sipsms").bind()
 
+
+def _as_pairs(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
+    """`2026-11-22T00:03:26.512Z info accepted message=12 ...`: made for every message, so made by hand."""
+    error = _traceback(event)
+    line = [_stamp(), str(event.pop("level")), str(event.pop("event"))]
+    for name, value in event.items():
+        text = str(value)
+        line.append(f"{name}={text}" if text.isalnum() else f"{name}={_quoted(text)}")
+    return " ".join(line) + error
+
+
+def _quoted(text: str) -> str:
+    plain = text and text.isprintable() and " " not in text and '"' not in text
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _as_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
+    error = _traceback(event)
+    if error:
+        event["exception"] = error.strip()
+    return json.dumps({"timestamp": _stamp(), **event}, ensure_ascii=True, default=str)
+
+
+def _traceback(event: structlog.typing.EventDict) -> str:
+    error = event.pop("exc_info", None)
+    return "" if error is None else "\n" + "".join(traceback.format_exception(error)).rstrip()
+
+
+def _stamp() -> str:
+    """UTC to the millisecond; the part down to the second is made once a second."""
+    global _second
+    now = time.time()
+    whole = int(now)
+    if whole != _second[0]:
+        _second = (whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)))
+    return f"{_second[1]}.{int((now - whole) * 1000):03d}Z"
+
+
+_second = (0, "")
 
 _METHODS = frozenset("REGISTER MESSAGE OPTIONS INVITE SUBSCRIBE PUBLISH NOTIFY CANCEL".split())
 _answered: dict[tuple[str, int], Counter] = {}  # labels() is too slow for every request
+
+
+_accepted: dict[tuple[str, str], Counter] = {}
 
 
 def sip_answered(method: str, status: int) -> None:
@@ -71,7 +114,10 @@ def sip_answered(method: str, status: int) -> None:
 
 
 def accepted(message: int, direction: str, door: str, source: str, destination: str, deliveries: int) -> None:
-    ACCEPTED.labels(direction, door).inc()
+    child = _accepted.get((direction, door))
+    if child is None:
+        child = _accepted[direction, door] = ACCEPTED.labels(direction, door)
+    child.inc()
     _log.info(
         "accepted", message=message, direction=direction, door=door, source=source, destination=destination,
         deliveries=deliveries,

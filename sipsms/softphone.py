@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 import uuid
@@ -406,9 +407,12 @@ def _local_address(server: tuple[str, int]) -> str:
 def _inet_sockets() -> Iterator[tuple[int, tuple[str, int], tuple[str, int] | None]]:
     """Every IPv4 socket of this process: descriptor, own name, peer."""
     for fd in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
-            if sock.family == socket.AF_INET:
-                yield fd, sock.getsockname(), _peer(sock)
+        with contextlib.suppress(OSError):
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                if sock.family == socket.AF_INET:
+                    yield fd, sock.getsockname(), _peer(sock)
 
 
 def _peer(sock: socket.socket) -> tuple[str, int] | None:

@@ -1,6 +1,6 @@
-"""Digest authentication, server side (RFC 3261 section 22, RFC 7616, RFC 8760). Pure: time and randomness come in.
+"""Digest authentication, server side (RFC 3261 section 22, RFC 7616, RFC 8760). Pure: the time comes in.
 
-A nonce is a ticket, not a row: issue time, random bytes and a flag, sealed with a keyed hash, so that challenging a
+A nonce is a ticket, not a row: issue time, a count and a flag, sealed with a keyed hash, so that challenging a
 stranger costs no memory. Memory is spent only on nonces that a right password has used (their highest nonce count), in
 two generations; when the older one is dropped, every nonce issued before it was closed is stale, so nothing can be
 replayed.
@@ -131,10 +131,12 @@ class Nonces:
         self._older: dict[str, int] = {}
         self._fresh_since = 0.0
         self._floor = 0.0
+        self._issued = 0  # makes each nonce another one; what makes it unguessable is the seal
 
-    def issue(self, now: float, random: bytes, *, last: bool = False) -> str:
-        """`random`: at least 5 bytes. `last`: the client was challenged before and answered in a way not offered."""
-        body = int(now * 1000).to_bytes(6, "big") + random[:5] + (b"\1" if last else b"\0")
+    def issue(self, now: float, *, last: bool = False) -> str:
+        """`last`: the client was challenged before and answered in a way not offered."""
+        self._issued = (self._issued + 1) & 0xFFFFFFFFFF
+        body = int(now * 1000).to_bytes(6, "big") + self._issued.to_bytes(5, "big") + (b"\1" if last else b"\0")
         return (body + self._seal(body)).hex()
 
     def _seal(self, body: bytes) -> bytes:
@@ -193,9 +195,9 @@ class Authenticator:
         self._quoted_realm = quote_string(realm)
         self._dummy = {name: ha1("nobody", realm, "x", name) for name in _HASH}
 
-    def challenges(self, now: float, random: bytes, *, stale: bool = False, last: bool = False) -> list[str]:
+    def challenges(self, now: float, *, stale: bool = False, last: bool = False) -> list[str]:
         """One value for each algorithm offered (RFC 8760 section 2.3), all with the same nonce."""
-        nonce = self._nonces.issue(now, random, last=last)
+        nonce = self._nonces.issue(now, last=last)
         end = ", stale=true" if stale else ""
         return [
             f'Digest realm={self._quoted_realm}, nonce="{nonce}", algorithm={name}, qop="auth"{end}'

@@ -36,6 +36,9 @@ _RPORT = re.compile(r";[ \t]*rport[ \t]*(?:=[^;,]*)?(?=;|\Z)", re.I)
 _RECEIVED = re.compile(r";[ \t]*received[ \t]*=[^;,]*", re.I)
 
 
+_ECHOED = (("from", "From: "), ("call-id", "Call-ID: "), ("cseq", "CSeq: "))
+
+
 @dataclass(slots=True)
 class Answer:
     """A final response to build. `after` runs once it has been sent."""
@@ -287,15 +290,18 @@ class Endpoint:
         """RFC 3261 section 8.2.6: Via, From, Call-ID and CSeq as they came, To with our tag."""
         log.sip_answered(request.method, answer.status)
         headers = request.headers
-        lines = [f"SIP/2.0 {answer.status} {REASONS.get(answer.status, 'Unknown')}", f"Via: {top_via(request, flow)}"]
-        lines += [f"Via: {via}" for via in request.vias[1:]]
-        lines += [f"From: {value}" for value in headers.get("from", ())[:1]]
-        for value in headers.get("to", ())[:1]:
+        start = f"SIP/2.0 {answer.status} {REASONS.get(answer.status, 'Unknown')}"
+        lines = [start, f"Via: {top_via(request, flow)}"]
+        if len(request.vias) > 1:
+            lines += [f"Via: {via}" for via in request.vias[1:]]
+        for name, label in _ECHOED:
+            if name in headers:
+                lines.append(label + headers[name][0])
+        if "to" in headers:
             tagged = request.to is None or "tag" in request.to.params
-            lines.append(f"To: {value}" if tagged else f"To: {value};tag={self._tag(request)}")
-        lines += [f"Call-ID: {value}" for value in headers.get("call-id", ())[:1]]
-        lines += [f"CSeq: {value}" for value in headers.get("cseq", ())[:1]]
-        lines += [f"{name}: {value}" for name, value in answer.headers]
+            lines.append(f"To: {headers['to'][0]}" + ("" if tagged else f";tag={self._tag(request)}"))
+        for name, value in answer.headers:
+            lines.append(f"{name}: {value}")
         lines.append("Content-Length: 0\r\n\r\n")
         return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 

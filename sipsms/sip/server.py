@@ -6,7 +6,6 @@ what happens for somebody whose password was right. Identity is always the crede
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate, parsedate_to_datetime
 from functools import partial
@@ -160,7 +159,7 @@ class Server:
 
     def _challenge(self, request: Request, *, stale: bool = False, last: bool = False) -> Answer:
         status, header = (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
-        values = self._authenticator.challenges(self._clock(), os.urandom(5), stale=stale, last=last)
+        values = self._authenticator.challenges(self._clock(), stale=stale, last=last)
         return Answer(status, [(header, value) for value in values])
 
     def _authenticated(

@@ -7,8 +7,8 @@ compared (host, scheme, escapes) is normalised at the comparison. Parsing is cac
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 MAX_URI = 1024
@@ -32,8 +32,7 @@ class ParseError(ValueError):
     """What was read is not in the grammar; the text says which part and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uri:
+class Uri(NamedTuple):
     """A SIP or SIPS URI. `user` is still escaped, `host` in lower case, `headers` without its question mark."""
 
     scheme: str
