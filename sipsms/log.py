@@ -74,7 +74,8 @@ def _as_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> s
     error = _traceback(event)
     if error:
         event["exception"] = error.strip()
-    return json.dumps({"timestamp": _stamp(), **event}, ensure_ascii=True, default=str)
+    head = {"timestamp": _stamp(), "level": event.pop("level"), "event": event.pop("event")}
+    return json.dumps({**head, **event}, default=str)
 
 
 def _traceback(event: structlog.typing.EventDict) -> str:

@@ -1,0 +1,47 @@
+# `make run` and `make test` set up all they need. Everything lives in .venv and var; `make clean` removes both.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit bench clean packages
+
+help:             ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: .venv/run    ## play the main job live with real softphones, then keep serving (ONCE=1: exit after the play)
+	@mkdir -p var
+	@$(BIN)/sipsms -c etc/demo.yaml demo $(if $(ONCE),--once)
+
+test: packages check unit   ## everything: style, types, layers, unit, conformance, end to end, faults
+
+check: .venv/dev  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: .venv/dev   ## the tests without installing Debian packages
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m tools.requirements
+
+bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio where it is installed
+	$(BIN)/python -m tools.bench $(BENCH)
+
+packages:         ## Debian packages the tests use (sip-tester, sipsak), if apt and root are at hand
+	@tools/packages
+
+clean:            ## remove what the other targets made
+	rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sipsms needs Python 3.11 or later; try make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+
+.venv/run: setup.cfg pyproject.toml | .venv/bin/python
+	@echo "setting up .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[softphone]'
+	@touch $@
+
+.venv/dev: setup.cfg pyproject.toml | .venv/bin/python
+	@echo "setting up .venv with what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[softphone,dev]'
+	@touch $@ .venv/run
