@@ -35,7 +35,7 @@ from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.registrar import Policy
 from sipsms.sip.server import Rules, Server
 from sipsms.sip.transport import Limits, TcpConnection, describe
-from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.engine import ensure_schema, lock, open_engine
 from sipsms.store.location import Location
 from sipsms.store.sql import Store
 from sipsms.web.app import HttpServer, build
@@ -112,6 +112,7 @@ class Node:
         """Raises StartError, ConfigError or StoreError with nothing left running."""
         config, node = self.config, socket.gethostname()
         plan = load_dialplan(config)
+        self._lock = lock(open_engine(config.store_url))
         self.store = open_store(config, node, self._changed.set)
         self.location = Location(self.store)
         pace = Pace(
@@ -323,6 +324,8 @@ class Node:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
         await self.store.close()
+        if self._lock is not None:
+            self._lock.close()
         log.note("stopped")
 
 

@@ -262,7 +262,7 @@ class Play:
         answer = self.alice.send(HANDSET, text)
         self.saw(answer.status == 202, "alice writes back", f"MESSAGE to {HANDSET}: {_shown(answer)}")
         message = self.settled("out", text, "delivered")
-        detail = "`sipsms messages`: #{id} {from} -> {to}, {carrier} {carrier_id}, {state}".format_map(message)
+        detail = "`sipsms messages`: #{id} {from} -> {to}, by {carrier}, {state}".format_map(message)
         self.saw(message["state"] == "delivered", "the handset has it", detail)
 
     def answer(self) -> None:

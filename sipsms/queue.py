@@ -152,13 +152,15 @@ class Queue:
             self._waiting.update(map(hash, lanes))
             self._scanned = True
 
-    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> bool:
         try:
             await step()
+            return True
         except Unavailable as error:
             log.warning("store_unavailable", why=str(error))
         except Exception as error:
             log.crash("queue_turn_failed", error)
+        return False
 
     # --- what comes in ---
 
@@ -264,7 +266,9 @@ class Queue:
 
     async def _work(self, desk: _Desk, lane: _Lane) -> None:
         try:
-            await self._guarded(lambda: self._work_lane(desk, lane))
+            if not await self._guarded(lambda: self._work_lane(desk, lane)):
+                lane.more = True  # what was being sent is still in the store
+                desk.closed_until = self._clock() + _SWEEP
         finally:
             self._leave(desk, lane)
 

@@ -6,8 +6,9 @@ begin IMMEDIATE, so that a command beside a running server waits for its turn in
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
@@ -61,6 +62,19 @@ def _sqlite(url: str, path: str, read_only: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def lock(engine: Engine) -> IO[str] | None:
+    """Keep a second server off a SQLite store for as long as the result is kept. Raises StoreError."""
+    if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
+        return None
+    handle = open(engine.url.database + ".lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise StoreError(f"store {engine.url.database}: another sipsms server is running on it") from None
+    return handle
 
 
 def version_of(engine: Engine) -> str:

@@ -113,10 +113,9 @@ class Store:
         return await self.read(lambda connection: list(connection.execute(query).scalars()))
 
     async def claim_new(self) -> list[Delivery]:
-        fresh = await self.read(lambda connection: connection.execute(_UNCLAIMED).all())
-        if fresh:
-            await self.write(lambda connection: connection.execute(_CLAIM, {"node": self.node}))
-        return [delivery_of(row) for row in fresh]
+        if await self.read(lambda connection: connection.execute(_UNCLAIMED.limit(1)).first()) is None:
+            return []
+        return await self.write(lambda connection: _claim_new(connection, self.node))
 
     # --- what the server keeps in memory ---
 
@@ -366,6 +365,12 @@ def message_of(row: Row[Any], prefix: str = "") -> Message:
 _IS_NEW = and_(deliveries.c.state == literal_column("'queued'"), deliveries.c.lease_owner == literal_column("''"))
 _UNCLAIMED = _WITH_MESSAGE.where(_IS_NEW).order_by(deliveries.c.id)
 _CLAIM = update(deliveries).where(_IS_NEW).values(lease_owner=bindparam("node"))
+
+
+def _claim_new(connection: Connection, node: str) -> list[Delivery]:
+    fresh = [delivery_of(row) for row in connection.execute(_UNCLAIMED)]
+    connection.execute(_CLAIM, {"node": node})
+    return fresh
 
 
 def _due(connection: Connection, courier: str, now: float, limit: int) -> tuple[list[DueLane], float | None]:

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from sipsms import log
 from sipsms.ports import Unavailable
@@ -119,11 +119,8 @@ class Writer:
         started = time.monotonic()
         try:
             results = self._transact(connection, batch)
-        except DBAPIError as error:
-            if len(batch) == 1:
-                results = [(batch[0], _translated(error))]
-            else:
-                results = [self._alone(connection, job) for job in batch]
+        except (OperationalError, InterfaceError) as error:  # full, locked, gone: the same for all
+            results = [(job, Unavailable(str(error.orig))) for job in batch]
         except Exception:
             results = [self._alone(connection, job) for job in batch]
         log.COMMIT_SECONDS.observe(time.monotonic() - started)
@@ -144,8 +141,8 @@ class Writer:
     def _alone(self, connection: Connection, job: _Job) -> tuple[_Job, Any]:
         try:
             return self._transact(connection, [job])[0]
-        except DBAPIError as error:
-            return job, _translated(error)
+        except (OperationalError, InterfaceError) as error:
+            return job, Unavailable(str(error.orig))
         except Exception as error:
             return job, error
 
@@ -154,11 +151,6 @@ class Writer:
             self._loop.call_soon_threadsafe(_resolve, results)
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
-
-
-def _translated(error: DBAPIError) -> Exception:
-    name = type(error).__name__
-    return Unavailable(str(error.orig)) if name in ("OperationalError", "InterfaceError") else error
 
 
 def _resolve(results: list[tuple[_Job, Any]]) -> None:
