@@ -35,7 +35,7 @@ from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.registrar import Policy
 from sipsms.sip.server import Rules, Server
 from sipsms.sip.transport import Limits, TcpConnection, describe
-from sipsms.store.engine import ensure_schema, lock, open_engine
+from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, lock, open_engine
 from sipsms.store.location import Location
 from sipsms.store.sql import Store
 from sipsms.web.app import HttpServer, build
@@ -84,8 +84,8 @@ def load_dialplan(config: Config) -> Dialplan:
 
 
 def open_store(config: Config, node: str, on_foreign_change: Callable[[], None]) -> Store:
-    """Open the store and bring its schema up to date. Raises StoreError."""
-    writing = open_engine(config.store_url)
+    """Open the store and bring its schema up to date; `node` is empty for a command. Raises StoreError."""
+    writing = open_engine(config.store_url, lock_wait=SERVER_WAIT if node else COMMAND_WAIT)
     ensure_schema(writing)
     return Store(writing, open_engine(config.store_url, read_only=True), node, on_foreign_change)
 

@@ -173,7 +173,8 @@ class Queue:
         free = desk is not None and desk.active < desk.limit and not desk.ready and not self._stopping
         if desk is None or not free or delivery.due_at is None or not self._is_idle(delivery.lane):
             return delivery
-        if not desk.open(self._clock()):
+        now = self._clock()
+        if not desk.open(now) or delivery.expires_at <= now:
             return delivery
         desk.active += 1
         self._lanes[delivery.lane] = _Lane(delivery.lane)

@@ -224,8 +224,8 @@ class Server:
         if result.updated or result.removed:
             try:
                 reached = await self._location.apply(aor, result.updated, result.removed, now)
-            except Unavailable:
-                return self._unavailable()
+            except Unavailable:  # RFC 3261 section 10.3, step 7: 500
+                return self.refusal(500, "the store cannot write now", ("Retry-After", _RETRY_AFTER))
         log.registered(aor, result.status, len(result.bindings), received)
         if result.status != 200:
             if result.status == 420:

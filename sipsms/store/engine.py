@@ -16,25 +16,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 HEAD = "0001"  # the newest migration; a test compares it with Alembic's
-_LOCK_WAIT_MS = 5000
+SERVER_WAIT = 2500  # milliseconds a server waits for another program's lock; who comes meanwhile waits twice that
+COMMAND_WAIT = 15000  # a command may wait longer for its turn beside a busy server
 
 
 class StoreError(Exception):
     """The store cannot be used; the text is one line for whoever runs the program."""
 
 
-def open_engine(url: str, *, read_only: bool = False) -> Engine:
+def open_engine(url: str, *, read_only: bool = False, lock_wait: int = COMMAND_WAIT) -> Engine:
     """An engine for one kind of use. Raises StoreError."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(url, parsed.database or "", read_only)
+        return _sqlite(url, parsed.database or "", read_only, lock_wait)
     try:
         return create_engine(url, pool_pre_ping=True)
     except (SQLAlchemyError, ImportError) as error:
         raise StoreError(f"store {parsed.render_as_string(hide_password=True)}: {error}") from None
 
 
-def _sqlite(url: str, path: str, read_only: bool) -> Engine:
+def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
     folder = Path(path).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def _sqlite(url: str, path: str, read_only: bool) -> Engine:
     def _prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
+        cursor.execute(f"PRAGMA busy_timeout={lock_wait}")
         cursor.execute("PRAGMA cache_size=-65536")
         if read_only:
             cursor.execute("PRAGMA query_only=ON")
