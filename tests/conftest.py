@@ -1,0 +1,40 @@
+"""Which requirement ids did this run show? Writes `.pytest_cache/requirements.json` for tools/requirements.py.
+
+The ids of `@pytest.mark.req(...)` travel with the tests' reports, so it works under pytest-xdist as well.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+_PROPERTY = "req"
+_SEEN: dict[str, dict[str, Any]] = {}
+_WORST = {"passed": 0, "skipped": 1, "failed": 2}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        ids = [str(one) for mark in item.iter_markers("req") for one in mark.args]
+        if ids:
+            item.user_properties.append((_PROPERTY, ",".join(dict.fromkeys(ids))))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A test is as good as the worst of its set-up, call and tear-down."""
+    ids = next((str(value) for name, value in report.user_properties if name == _PROPERTY), "")
+    if not ids:
+        return
+    entry = _SEEN.setdefault(report.nodeid, {"ids": ids.split(","), "outcome": "passed"})
+    if _WORST[report.outcome] > _WORST[entry["outcome"]]:
+        entry["outcome"] = report.outcome
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput") or not _SEEN:
+        return
+    folder = session.config.rootpath / ".pytest_cache"
+    folder.mkdir(exist_ok=True)
+    (folder / "requirements.json").write_text(json.dumps(_SEEN, indent=1, sort_keys=True))
