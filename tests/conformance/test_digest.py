@@ -145,7 +145,11 @@ def test_c070_other_schemes(phone: Phone, value: str) -> None:
 
 
 def _with_nonce(phone: Phone, challenge: dict[str, str], nc: int, method: str) -> Incoming:
-    draft = phone.register_draft(f"<{phone.contact}>") if method == "REGISTER" else phone.message_draft("5554443001", f"nc {nc}")
+    draft = (
+        phone.register_draft(f"<{phone.contact}>")
+        if method == "REGISTER"
+        else phone.message_draft("5554443001", f"nc {nc}")
+    )
     phone.credentials.nc = nc
     name = "Authorization" if method == "REGISTER" else "Proxy-Authorization"
     return phone.ask(draft.add(name, phone.credentials.header(challenge, draft)))
@@ -153,9 +157,7 @@ def _with_nonce(phone: Phone, challenge: dict[str, str], nc: int, method: str) -
 
 @pytest.mark.req("C-072")
 @pytest.mark.parametrize(("method", "good", "challenged"), [("REGISTER", 200, 401), ("MESSAGE", 202, 407)])
-def test_c072_nonce_count(
-    lab: Lab, account: Account, phone: Phone, method: str, good: int, challenged: int
-) -> None:
+def test_c072_nonce_count(lab: Lab, account: Account, phone: Phone, method: str, good: int, challenged: int) -> None:
     challenge = _register(phone).challenges()[0]
     statuses = []
     for nc in (1, 2, 5, 5, 3, 1, 6, 0x10, 6):
@@ -193,7 +195,9 @@ def test_c073_exact_retransmission_with_the_same_nonce_count(lab: Lab, account: 
 
 
 @pytest.mark.req("C-074")
-@pytest.mark.parametrize("uri", ["sip:5554443002@sip.example.net", "sip:5554443001@other.example", "sip:sip.example.net", "*"])
+@pytest.mark.parametrize(
+    "uri", ["sip:5554443002@sip.example.net", "sip:5554443001@other.example", "sip:sip.example.net", "*"]
+)
 def test_c074_digest_for_another_uri(lab: Lab, account: Account, phone: Phone, uri: str) -> None:
     phone.credentials.uri = uri
     assert phone.message("5554443001").status in (400, 401, 407)
@@ -281,7 +285,9 @@ def test_c076_timing(lab: Lab) -> None:
 
 
 @pytest.mark.req("C-076")
-def test_c076_guesses_are_slowed_but_the_owner_is_not_locked_out(lab: Lab, account: Account, make_phone: MakePhone) -> None:
+def test_c076_guesses_are_slowed_but_the_owner_is_not_locked_out(
+    lab: Lab, account: Account, make_phone: MakePhone
+) -> None:
     """After the free guesses even the right password is refused to the guesser for a moment, not to other addresses."""
     guesser = make_phone(account, "udp", "wrong")
     for _ in range(15):
@@ -376,7 +382,16 @@ def test_c080_nonce_count_zero(phone: Phone) -> None:
 
 @pytest.mark.req("C-080")
 @pytest.mark.parametrize(
-    "value", ["Digest", "Digest ", "Digest ,,,", "Digest =", 'Digest username="a" realm="b"', "Digest a=b, a=c", "Digest \udcff=1"]
+    "value",
+    [
+        "Digest",
+        "Digest ",
+        "Digest ,,,",
+        "Digest =",
+        'Digest username="a" realm="b"',
+        "Digest a=b, a=c",
+        "Digest \udcff=1",
+    ],
 )
 def test_c080_garbage(phone: Phone, value: str) -> None:
     assert phone.ask(phone.register_draft().add("Authorization", value)).status in (400, 401)
@@ -393,7 +408,9 @@ def test_c081_ten_thousand_strangers(lab: Lab) -> None:
         assert isinstance(wire, Udp)
         for start in range(0, count, window):
             for number in range(start, start + window):
-                wire.send(template.replace(b"NUMBER", b"stranger-%d" % number).replace(b"z9hG4bK", b"z9hG4bK%d." % number))
+                wire.send(
+                    template.replace(b"NUMBER", b"stranger-%d" % number).replace(b"z9hG4bK", b"z9hG4bK%d." % number)
+                )
             for _ in range(window):
                 raw, _ = wire.receive_raw()
                 assert raw.startswith(b"SIP/2.0 401 ")

@@ -144,7 +144,9 @@ def test_c010_stream_message_of_60_kilobytes_is_read(tcp_phone: Phone) -> None:
 
 
 @pytest.mark.req("C-011")
-@pytest.mark.parametrize(("version", "status"), [("SIP/7.0", 505), ("sip/2.0", 200), ("Sip/2.0", 200), ("SIP/2.1", 505)])
+@pytest.mark.parametrize(
+    ("version", "status"), [("SIP/7.0", 505), ("sip/2.0", 200), ("Sip/2.0", 200), ("SIP/2.1", 505)]
+)
 def test_c011_version(phone: Phone, version: str, status: int) -> None:
     draft = phone.options()
     draft.version = version
@@ -196,7 +198,7 @@ def test_c015_second_single_valued_header(phone: Phone, name: str) -> None:
 @pytest.mark.req("C-016")
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("X-Nobody-Knows", "?;:,,,\"<>"), ("Date", "Fri, 33 Foo 2099 99:99:99 EST"), ("Subject", "\x08\"<"), ("P-Q", "")],
+    [("X-Nobody-Knows", '?;:,,,"<>'), ("Date", "Fri, 33 Foo 2099 99:99:99 EST"), ("Subject", '\x08"<'), ("P-Q", "")],
 )
 def test_c016_unknown_and_malformed_optional_headers(
     lab: Lab, account: Account, phone: Phone, name: str, value: str

@@ -79,7 +79,9 @@ def test_c087_types_that_are_no_sms(lab: Lab, account: Account, phone: Phone, co
 @pytest.mark.req("C-087")
 def test_c087_text_in_cpim_and_multipart(lab: Lab, account: Account, phone: Phone) -> None:
     cpim = b"From: <sip:x@y>\r\nTo: <sip:z@y>\r\n\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nwrapped"
-    parts = b"--b\r\nContent-Type: text/html\r\n\r\n<i>\r\n--b\r\nContent-Type: text/plain\r\n\r\nplain part\r\n--b--\r\n"
+    parts = (
+        b"--b\r\nContent-Type: text/html\r\n\r\n<i>\r\n--b\r\nContent-Type: text/plain\r\n\r\nplain part\r\n--b--\r\n"
+    )
     assert phone.message(TO, cpim, "message/cpim").status == 202
     assert phone.message(TO, parts, 'multipart/mixed; boundary="b"').status == 202
     assert lab.texts(account.did) == ["wrapped", "plain part"]
@@ -131,7 +133,9 @@ COMPOSING = (
 
 
 @pytest.mark.req("C-089", "G06")
-@pytest.mark.parametrize("content_type", ["application/im-iscomposing+xml", "Application/IM-isComposing+XML;charset=utf-8"])
+@pytest.mark.parametrize(
+    "content_type", ["application/im-iscomposing+xml", "Application/IM-isComposing+XML;charset=utf-8"]
+)
 def test_c089_typing_notice_is_no_sms(lab: Lab, account: Account, phone: Phone, content_type: str) -> None:
     assert phone.message(TO, COMPOSING, content_type).status == 200
     assert lab.rows(account.did) == []
@@ -145,7 +149,9 @@ def test_c098_length_in_ascii(lab: Lab, account: Account, phone: Phone) -> None:
 
 
 @pytest.mark.req("C-099", "C-7")
-@pytest.mark.parametrize(("text", "parts"), [("\u20ac" * 160, 3), ("\U0001f600" * 160, 5), ("[" * 80, 1), ("\u0416" * 70, 1)])
+@pytest.mark.parametrize(
+    ("text", "parts"), [("\u20ac" * 160, 3), ("\U0001f600" * 160, 5), ("[" * 80, 1), ("\u0416" * 70, 1)]
+)
 def test_c099_length_in_characters(lab: Lab, account: Account, phone: Phone, text: str, parts: int) -> None:
     assert phone.message(TO, text).status == 202
     assert phone.message(TO, text[0] * 161).status == 413
@@ -259,7 +265,9 @@ def test_c102_display_name_of_ten_digits(
 
 
 @pytest.mark.req("C-102", "S-082")
-@pytest.mark.parametrize("name", ["Bob", '"Bob"', '"15550001111"', '"555000111"', '"555 000 1111"', '""', '"\uff15550001111"'])
+@pytest.mark.parametrize(
+    "name", ["Bob", '"Bob"', '"15550001111"', '"555000111"', '"555 000 1111"', '""', '"\uff15550001111"']
+)
 def test_c102_other_display_names_are_discarded(lab: Lab, account: Account, phone: Phone, name: str) -> None:
     assert phone.authenticated(_from(phone, f"{name} <sip:{account.name}@sip.example.net>")).status == 202
     assert [row["from"] for row in lab.rows(account.did)] == [account.did]
@@ -282,7 +290,9 @@ def test_c104_from_is_somebody_else(lab: Lab, account: Account, phone: Phone, us
 
 
 @pytest.mark.req("C-104")
-@pytest.mark.parametrize("name", ["\0", "a\0b", '"a\0b"', '"a\x01b"', "a;b", "a <sip:x@y>", "a,b", "a\rb", "a\nb", '"a\rb"', '"a\nb"'])
+@pytest.mark.parametrize(
+    "name", ["\0", "a\0b", '"a\0b"', '"a\x01b"', "a;b", "a <sip:x@y>", "a,b", "a\rb", "a\nb", '"a\rb"', '"a\nb"']
+)
 def test_c104_display_name_that_is_malformed(lab: Lab, account: Account, phone: Phone, name: str) -> None:
     response = phone.settled(_from(phone, f"{name} <sip:{account.name}@sip.example.net>"))
     assert response.status in (400, 403)
@@ -291,7 +301,9 @@ def test_c104_display_name_that_is_malformed(lab: Lab, account: Account, phone: 
 
 @pytest.mark.req("C-104", "S-082")
 @pytest.mark.parametrize("name", [r'"a\"b"', '"a;b=c"', '"<sip:5559990001@x>"', '"5559990001 <sip:x>"', '"a,b"'])
-def test_c104_odd_but_quoted_display_name_never_is_an_identity(lab: Lab, account: Account, phone: Phone, name: str) -> None:
+def test_c104_odd_but_quoted_display_name_never_is_an_identity(
+    lab: Lab, account: Account, phone: Phone, name: str
+) -> None:
     response = phone.settled(_from(phone, f"{name} <sip:{account.name}@sip.example.net>"))
     assert response.status in (202, 400, 403)
     assert {row["from"] for row in lab.rows(account.did)} <= {account.did}
@@ -299,7 +311,9 @@ def test_c104_odd_but_quoted_display_name_never_is_an_identity(lab: Lab, account
 
 
 @pytest.mark.req("C-104")
-@pytest.mark.parametrize("name", ["P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "X-Caller-ID", "Reply-To"])
+@pytest.mark.parametrize(
+    "name", ["P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "X-Caller-ID", "Reply-To"]
+)
 def test_c104_identity_is_never_taken_from_other_headers(lab: Lab, account: Account, phone: Phone, name: str) -> None:
     other = lab.account()
     assert phone.authenticated(phone.message_draft(TO).add(name, f"<sip:{other.did}@sip.example.net>")).status == 202
@@ -317,7 +331,9 @@ def test_c104_identity_is_never_taken_from_cpim(lab: Lab, account: Account, phon
 
 
 @pytest.mark.req("C-107", "D3")
-@pytest.mark.parametrize("uri", ["sip:sip.example.net", "sip:127.0.0.1", "sip:c000@sip.example.net", "sip:nobody@sip.example.net"])
+@pytest.mark.parametrize(
+    "uri", ["sip:sip.example.net", "sip:127.0.0.1", "sip:c000@sip.example.net", "sip:nobody@sip.example.net"]
+)
 def test_c107_options(phone: Phone, uri: str) -> None:
     response = phone.ask(phone.draft("OPTIONS", uri))
     assert response.status == 200
@@ -332,7 +348,9 @@ def test_c107_options_does_not_tell_who_exists(phone: Phone) -> None:
     shapes = []
     for user in (phone.name, "nobody-of-that-name"):
         response = phone.ask(phone.draft("OPTIONS", f"sip:{user}@{phone.domain}"))
-        shapes.append((response.start, [pair for pair in response.headers if pair[0] not in ("Via", "From", "To", "Call-ID")]))
+        shapes.append(
+            (response.start, [pair for pair in response.headers if pair[0] not in ("Via", "From", "To", "Call-ID")])
+        )
     assert shapes[0] == shapes[1]
 
 

@@ -37,7 +37,7 @@ def test_s038_message_to_a_phone(lab: Lab, account: Account, phone: Phone) -> No
 def test_request_uri_is_the_contact_to_the_letter(lab: Lab, account: Account, phone: Phone, user: str) -> None:
     host, port = phone.wire.local
     uri = f"{user}@{host}:{port};transport={phone.wire.name.upper()};ob;line=abc%20d"
-    phone.register(f"<{uri}>;+sip.instance=\"<urn:uuid:x>\"")
+    phone.register(f'<{uri}>;+sip.instance="<urn:uuid:x>"')
     lab.sms(account.did, "exactly")
     assert phone.take().uri == uri
 
@@ -255,7 +255,9 @@ def test_number_without_sms_is_not_delivered(lab: Lab, account: Account, phone: 
 
 
 @pytest.mark.req("C-043")
-@pytest.mark.parametrize("answer", [b"SIP/2.0 200 OK\r\n\r\n", b"SIP/2.0 99 x\r\n\r\n", b"\xff" * 50 + b"\r\n\r\n", b"SIP/2.0"])
+@pytest.mark.parametrize(
+    "answer", [b"SIP/2.0 200 OK\r\n\r\n", b"SIP/2.0 99 x\r\n\r\n", b"\xff" * 50 + b"\r\n\r\n", b"SIP/2.0"]
+)
 def test_garbage_as_an_answer_is_no_answer(lab: Lab, account: Account, udp_phone: Phone, answer: bytes) -> None:
     udp_phone.register()
     lab.sms(account.did, "garbage")

@@ -63,7 +63,9 @@ def test_c049_address_of_record_of_somebody_else(lab: Lab, make_phone: MakePhone
 
 
 @pytest.mark.req("C-050")
-@pytest.mark.parametrize("to", ["tel:+15551234567", "<tel:5551234567>", "isbn:2983792873", "<mailto:a@sip.example.net>"])
+@pytest.mark.parametrize(
+    "to", ["tel:+15551234567", "<tel:5551234567>", "isbn:2983792873", "<mailto:a@sip.example.net>"]
+)
 def test_c050_to_is_no_sip_uri(phone: Phone, to: str) -> None:
     assert phone.ask(phone.register_draft(f"<{phone.contact}>").set("To", to)).status == 400
 
@@ -97,7 +99,13 @@ def test_c052_remove_all(lab: Lab, account: Account, phone: Phone) -> None:
 @pytest.mark.req("C-053")
 @pytest.mark.parametrize(
     ("contacts", "expires"),
-    [(["*"], 60), (["*"], None), (["*", "<sip:b@192.0.2.2>"], 0), (["<sip:b@192.0.2.2>, *"], 0), (["*;expires=0"], None)],
+    [
+        (["*"], 60),
+        (["*"], None),
+        (["*", "<sip:b@192.0.2.2>"], 0),
+        (["<sip:b@192.0.2.2>, *"], 0),
+        (["*;expires=0"], None),
+    ],
 )
 def test_c053_star_that_does_not_stand_alone(phone: Phone, contacts: list[str], expires: int | None) -> None:
     phone.register("<sip:a@192.0.2.1>")
@@ -132,7 +140,8 @@ def test_c054_other_call_id_with_a_lower_cseq_is_taken(phone: Phone) -> None:
 
 @pytest.mark.req("C-055")
 @pytest.mark.parametrize(
-    ("params", "expires", "granted"), [(";expires=120", 600, 120), ("", 600, 600), ("", None, 3600), (';expires="90"', None, 90)]
+    ("params", "expires", "granted"),
+    [(";expires=120", 600, 120), ("", 600, 600), ("", None, 3600), (';expires="90"', None, 90)],
 )
 def test_c055_expires(phone: Phone, params: str, expires: int | None, granted: int) -> None:
     response = phone.register(f"<{phone.contact}>{params}", expires=expires)
@@ -192,7 +201,7 @@ def test_c059_second_contact_is_too_short(phone: Phone) -> None:
 
 @pytest.mark.req("C-060")
 def test_c060_what_a_success_says(phone: Phone) -> None:
-    phone.register("<sip:a@192.0.2.1>;q=0.5;+sip.instance=\"<urn:uuid:1>\"", "<sip:b@192.0.2.2;transport=tcp>;expires=70")
+    phone.register('<sip:a@192.0.2.1>;q=0.5;+sip.instance="<urn:uuid:1>"', "<sip:b@192.0.2.2;transport=tcp>;expires=70")
     response = phone.register("<sip:c@192.0.2.3?x=1>;flag")
     for value in response.all("contact"):
         assert re.search(r"^<[^>]+>.*;expires=\d+(;|$)", value), value
@@ -211,7 +220,11 @@ def test_c061_pipelined_registers_are_applied_in_order(lab: Lab, account: Accoun
     challenge = tcp_phone.ask(draft.copy()).challenges()[0]
     pipeline = []
     for number in range(1, 21):
-        one = draft.next().set("CSeq", f"{number + 1} REGISTER").set("Contact", f"<{tcp_phone.contact}>;expires={100 + number}")
+        one = (
+            draft.next()
+            .set("CSeq", f"{number + 1} REGISTER")
+            .set("Contact", f"<{tcp_phone.contact}>;expires={100 + number}")
+        )
         tcp_phone.credentials.nc = number
         pipeline.append(one.add("Authorization", tcp_phone.credentials.header(challenge, one)))
     tcp_phone.send(b"".join(one.bytes() for one in pipeline))

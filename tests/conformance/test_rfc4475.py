@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sipwire import Closed, Credentials, Incoming, Phone, Silence, Tcp, Udp, Wire, open_wire, parse_challenge, token
+from support.sipwire import (
+    Closed,
+    Credentials,
+    Incoming,
+    Phone,
+    Silence,
+    Tcp,
+    Udp,
+    Wire,
+    open_wire,
+    parse_challenge,
+    token,
+)
 
 from .lab import Lab
 

@@ -82,7 +82,9 @@ def test_c090_expired_before_it_could_be_sent(lab: Lab, account: Account, phone:
 @pytest.mark.req("C-091")
 @pytest.mark.parametrize("off", [-3600, 3600])
 def test_c091_date_that_is_not_sane_counts_from_receipt(lab: Lab, account: Account, phone: Phone, off: int) -> None:
-    draft = phone.message_draft("5554443001").add("Expires", "60").add("Date", formatdate(time.time() + off, usegmt=True))
+    draft = (
+        phone.message_draft("5554443001").add("Expires", "60").add("Date", formatdate(time.time() + off, usegmt=True))
+    )
     assert phone.authenticated(draft).status == 202
     lab.wait(lambda: lab.rows(account.did)[-1]["state"] in ("delivered", "accepted"))
     if off > 0:
@@ -95,7 +97,9 @@ def test_c091_date_that_is_not_sane_counts_from_receipt(lab: Lab, account: Accou
 
 @pytest.mark.req("C-091")
 def test_c091_sane_date_counts(lab: Lab, account: Account, phone: Phone) -> None:
-    draft = phone.message_draft("5554443001").add("Expires", "10").add("Date", formatdate(time.time() - 60, usegmt=True))
+    draft = (
+        phone.message_draft("5554443001").add("Expires", "10").add("Date", formatdate(time.time() - 60, usegmt=True))
+    )
     assert phone.authenticated(draft).status == 202
     lab.delivery(account.did, state="expired", attempts=0)
 

@@ -39,7 +39,7 @@ def test_c024_rport(lab: Lab, phone: Phone) -> None:
 
 @pytest.mark.req("C-024")
 def test_c024_rport_in_the_middle_of_other_parameters(phone: Phone) -> None:
-    value = f"SIP/2.0/UDP 192.0.2.1 ; RPORT ; branch = {branch()} ;x=\"rport;\""
+    value = f'SIP/2.0/UDP 192.0.2.1 ; RPORT ; branch = {branch()} ;x="rport;"'
     response = phone.ask(phone.options().set("Via", value))
     assert f"PORT={phone.wire.local[1]}" in response.get("via").upper().replace(" ", "")
     assert 'x="rport;"' in response.get("via")
@@ -57,7 +57,9 @@ def test_c025_no_reflection_to_sent_by_or_maddr(phone: Phone, method: str) -> No
     with listening(phone.wire.name) as other, listening("udp") as datagrams:
         host, port = other.address
         draft = phone.draft(method)
-        draft.set("Via", phone.via(f"{host}:{port}", f";maddr=127.0.0.1;received=127.0.0.1;rport={datagrams.address[1]}"))
+        draft.set(
+            "Via", phone.via(f"{host}:{port}", f";maddr=127.0.0.1;received=127.0.0.1;rport={datagrams.address[1]}")
+        )
         draft.add("Contact", f"<sip:x@127.0.0.1:{datagrams.address[1]}>")
         draft.add("Route", f"<sip:127.0.0.1:{datagrams.address[1]};lr>")
         assert phone.ask(draft).status in (200, 401, 403, 405, 407)
@@ -66,7 +68,7 @@ def test_c025_no_reflection_to_sent_by_or_maddr(phone: Phone, method: str) -> No
 
 
 def _mirror(phone: Phone, method: str) -> None:
-    draft = phone.draft(method).set("To", f"\"T\" <sip:5554443001@{phone.domain}>;x=1")
+    draft = phone.draft(method).set("To", f'"T" <sip:5554443001@{phone.domain}>;x=1')
     draft.headers[1:1] = [
         ("Via", "SIP/2.0/TLS 192.0.2.1:5061;branch=z9hG4bKsecond, SIP/2.0/UDP [::1];branch=z9hG4bKthird;received=::2"),
         ("Via", "SIP / 2.0 / SCTP first.example.com: 4000 ;ttl=16;maddr=192.0.2.2 ;branch=z9hG4bKa7c6"),
@@ -118,7 +120,10 @@ def test_c026_accepted_message(account: Account, phone: Phone) -> None:
 
 @pytest.mark.req("C-029")
 def test_c029_response_that_belongs_to_nobody(lab: Lab, phone: Phone) -> None:
-    for via in ("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKnobody", f"SIP/2.0/UDP 127.0.0.1:{lab.sip_port};branch=z9hG4bKx"):
+    for via in (
+        "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKnobody",
+        f"SIP/2.0/UDP 127.0.0.1:{lab.sip_port};branch=z9hG4bKx",
+    ):
         phone.send(
             f"SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\n"
             f"Call-ID: {token()}\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n".encode()
