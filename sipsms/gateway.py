@@ -16,7 +16,7 @@ from sipsms.directory import Directory
 from sipsms.model import Account, Delivery, Device, Direction, Message, Route, State
 from sipsms.numbers import normalise
 from sipsms.ports import Clock, GatewayStore, InboundSms, Location
-from sipsms.queue import Queue
+from sipsms.queue import Queue, carrier_lane
 
 SIP = "sip"
 
@@ -102,7 +102,7 @@ class Gateway:
         if decision.refusal is not None:
             return decision.refusal
         now = self._clock()
-        planned = [delivery for route in decision.routes for delivery in self._deliveries(message, route, now)]
+        planned = self._planned(message, decision.routes, now)
         deliveries = [self._queue.reserve(delivery) for delivery in planned]
         try:
             stored = await self._store.accept(message, deliveries, now)
@@ -139,10 +139,17 @@ class Gateway:
             return self.dialplan.incoming(facts, self._directory.did(message.did))
         return self.dialplan.outgoing(facts)
 
+    def _planned(self, message: Message, routes: Sequence[Route], now: float) -> list[Delivery]:
+        """Outgoing: one delivery, by the first carrier, the others being tried after it. Incoming: all destinations."""
+        if message.direction is Direction.OUT:
+            others = ",".join(route.courier for route in routes[1:])
+            return [one._replace(others=others) for one in self._deliveries(message, routes[0], now)] if routes else []
+        return [delivery for route in routes for delivery in self._deliveries(message, route, now)]
+
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
         expires_at = min(message.expires_at or now + self.keep, now + self.keep)
         if route.courier != SIP:
-            lane = f"{route.courier}/{route.source}/{route.destination}"
+            lane = carrier_lane(route.courier, route.source, route.destination)
             return [
                 Delivery(message, route.courier, route.destination, route.source, lane, expires_at, now, due_at=now)
             ]

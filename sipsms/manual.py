@@ -80,7 +80,7 @@ def route(config: Config, source: str, target: str) -> dict[str, Any]:
             decision = here.gateway.dialplan.incoming(facts, into)
         else:
             account = out.account if out is not None else ""
-            checked = here.gateway.dialplan.numbering.check(number)
+            checked = here.gateway.dialplan.numbering.check(target)
             if isinstance(checked, Refusal):
                 return {"routes": [], "trace": [f"numbering: {checked.reason}"], "refused": checked.reason}
             facts = Facts(Direction.OUT, account, out.number if out else "", source, checked)

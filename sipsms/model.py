@@ -96,6 +96,7 @@ class Delivery(NamedTuple):
     due_at: float | None = None  # None: waits for an event (the device's REGISTER)
     last_error: str = ""
     remote_id: str = ""
+    others: str = ""  # couriers to try after this one, in order, by commas
     open: bool = False  # SIP: came while no device of the account was known, so every later one gets a copy
     id: int = 0
 

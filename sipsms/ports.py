@@ -130,6 +130,7 @@ class Closing(NamedTuple):
     now: float
     due_at: float | None = None
     remote_id: str = ""
+    moved: tuple[str, str, str] | None = None  # to another courier: its name, the new lane, the couriers after it
 
 
 class DueLane(NamedTuple):

@@ -43,6 +43,11 @@ class _Lane:
     woken: bool = False  # its event has come: due or not, go
 
 
+def carrier_lane(courier: str, source: str, destination: str) -> str:
+    """Messages of one pair of numbers stay in order at a carrier."""
+    return f"{courier}/{source}/{destination}"
+
+
 class _Desk:
     """One courier's lanes."""
 
@@ -351,11 +356,16 @@ class Queue:
         log.attempt(delivery.message.id, delivery.id, desk.name, number)
         started = time.monotonic()
         outcome = await self._attempt(desk, delivery)
-        closing = self._closing(desk, delivery, number, outcome)
+        closing = self._elsewhere(self._closing(desk, delivery, number, outcome), delivery, outcome)
         await self._close(closing)
         log.outcome(
             delivery.message.id, delivery.id, desk.name, closing.outcome, closing.detail, time.monotonic() - started
         )
+        if closing.moved is not None:
+            courier, key, others = closing.moved
+            self._offer(
+                delivery._replace(courier=courier, lane=key, others=others, state=State.QUEUED, due_at=closing.due_at)
+            )
         if not isinstance(outcome, Deferred):
             desk.failures = 0
             return True
@@ -365,12 +375,20 @@ class Queue:
     def _put_off(self, desk: _Desk, lane: _Lane, closing: Closing, outcome: Deferred) -> None:
         lane.pending.clear()  # order: nothing of this lane passes its head
         self._waiting.add(hash(lane.key))
-        if closing.due_at is None:
-            return
-        desk.poll_at = min(desk.poll_at, closing.due_at)
+        if closing.due_at is not None:
+            desk.poll_at = min(desk.poll_at, closing.due_at)
         if outcome.whole_courier and closing.now >= desk.closed_until:
+            desk.closed_until = closing.now + self._delay(desk, closing.number, outcome)
             desk.failures += 1
-            desk.closed_until = closing.due_at
+
+    def _elsewhere(self, closing: Closing, delivery: Delivery, outcome: Outcome) -> Closing:
+        """Certainly not sent, and there is another carrier: it goes on there, at once."""
+        refused = isinstance(outcome, Rejected) or (isinstance(outcome, Deferred) and outcome.whole_courier)
+        if not refused or not delivery.others:
+            return closing
+        courier, _, rest = delivery.others.partition(",")
+        lane = carrier_lane(courier, delivery.source, delivery.destination)
+        return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(courier, lane, rest))
 
     async def _attempt(self, desk: _Desk, delivery: Delivery) -> Outcome:
         try:

@@ -127,6 +127,7 @@ deliveries = Table(
     Column("lease_until", Double, nullable=False, server_default="0"),
     _text("remote_id", 128),
     _text("last_error"),
+    _text("others", 512),  # couriers to try after this one, in order, by commas
     # No device of the account was known when it came: every device that registers later gets a copy.
     Column("open", Boolean, nullable=False, server_default=false()),
     Index("ix_deliveries_lane_id", "lane", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),

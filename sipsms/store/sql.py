@@ -231,7 +231,7 @@ _MESSAGE_KEYS = tuple(
 )
 _DELIVERY_KEYS = tuple(
     "id message_id courier destination source device lane state attempts due_at expires_at created_at updated_at "
-    "lease_owner lease_until open".split()
+    "lease_owner lease_until open others".split()
 )
 
 
@@ -246,7 +246,7 @@ def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: s
     return (
         delivery_id, message_id, delivery.courier, delivery.destination, delivery.source, delivery.device,
         delivery.lane, str(delivery.state), delivery.attempts, delivery.due_at, delivery.expires_at, now, now, node,
-        now + LEASE if node else 0.0, delivery.open,
+        now + LEASE if node else 0.0, delivery.open, delivery.others,
     )  # fmt: skip
 
 
@@ -302,6 +302,13 @@ _CLOSE = (
 )
 
 
+_MOVE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("key"))
+    .values(courier=bindparam("to_courier"), lane=bindparam("to_lane"), others=bindparam("rest"))
+)
+
+
 def _finish_all(connection: Connection, batch: Sequence[Closing]) -> list[None]:
     rows = [
         (one.delivery_id, str(one.state), one.due_at, one.detail[:255], one.remote_id[:128], one.now) for one in batch
@@ -309,6 +316,9 @@ def _finish_all(connection: Connection, batch: Sequence[Closing]) -> list[None]:
     execute_many(connection, _FINISH, ("key", "new_state", "due", "error", "remote", "now"), rows)
     ends = [(one.delivery_id, one.number, one.now, one.outcome, one.detail[:255]) for one in batch]
     execute_many(connection, _CLOSE, ("key", "nth", "now", "result", "error"), ends)
+    moved = [(one.delivery_id, *one.moved) for one in batch if one.moved is not None]
+    if moved:
+        execute_many(connection, _MOVE, ("key", "to_courier", "to_lane", "rest"), moved)
     return [None] * len(batch)
 
 
@@ -348,6 +358,7 @@ def delivery_of(row: Row[Any]) -> Delivery:
         due_at=row.due_at,
         last_error=row.last_error,
         remote_id=row.remote_id,
+        others=row.others,
         open=row.open,
         id=row.id,
     )

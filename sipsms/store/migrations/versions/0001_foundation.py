@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.Double(), server_default="0", nullable=False),
         sa.Column("remote_id", sa.String(length=128), server_default="", nullable=False),
         sa.Column("last_error", sa.String(length=255), server_default="", nullable=False),
+        sa.Column("others", sa.String(length=512), server_default="", nullable=False),
         sa.Column("open", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

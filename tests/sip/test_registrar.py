@@ -1,0 +1,121 @@
+"""RFC 3261 section 10.3, steps 6 to 8, without a socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipsms.model import Binding
+from sipsms.sip.message import Request, parse_datagram
+from sipsms.sip.registrar import Arrival, Policy, Result, contact_value, register
+
+NOW = 1_000_000.0
+POLICY = Policy(60, 7200, 3600, 10)
+ARRIVAL = Arrival("udp:192.0.2.1:5060", "udp:0.0.0.0:5060", 0)
+
+
+def _request(*headers: str, call_id: str = "c", cseq: int = 1) -> Request:
+    lines = [
+        "REGISTER sip:example.com SIP/2.0",
+        "Via: SIP/2.0/UDP h;branch=z9hG4bK1",
+        "From: <sip:alice@example.com>;tag=1",
+        "To: <sip:alice@example.com>",
+        f"Call-ID: {call_id}",
+        f"CSeq: {cseq} REGISTER",
+        *headers,
+    ]
+    request = parse_datagram(("\r\n".join(lines) + "\r\n\r\n").encode())
+    assert isinstance(request, Request)
+    return request
+
+
+def _register(bindings: list[Binding], *headers: str, now: float = NOW, cseq: int = 1, call_id: str = "c") -> Result:
+    return register(_request(*headers, cseq=cseq, call_id=call_id), "alice", bindings, now, POLICY, ARRIVAL)
+
+
+def _bound(*headers: str) -> list[Binding]:
+    return list(_register([], *headers).bindings)
+
+
+@pytest.mark.req("C-055", "C-056", "C-057", "C-058")
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        (["Contact: <sip:a@h>;expires=120", "Expires: 600"], 120),
+        (["Contact: <sip:a@h>", "Expires: 600"], 600),
+        (["Contact: <sip:a@h>"], 3600),
+        (["Contact: <sip:a@h>;expires=999999999"], 7200),
+        (["Contact: <sip:a@h>", "Expires: abc"], 3600),
+        (["Contact: <sip:a@h>", "Expires: 1099511627776"], 3600),
+    ],
+)
+def test_expires(headers: list[str], seconds: int) -> None:
+    result = _register([], *headers)
+    assert result.status == 200
+    assert result.bindings[0].expires_at == NOW + seconds
+    assert f"expires={seconds}" in contact_value(result.bindings[0], NOW)
+
+
+@pytest.mark.req("C-056")
+def test_too_brief() -> None:
+    result = _register([], "Contact: <sip:a@h>;expires=30")
+    assert (result.status, result.headers, result.updated) == (423, (("Min-Expires", "60"),), ())
+
+
+@pytest.mark.req("C-052", "C-053")
+def test_star() -> None:
+    bound = _bound("Contact: <sip:a@h>, <sip:b@h>")
+    assert len(_register(bound, "Contact: *", "Expires: 0", cseq=2).removed) == 2
+    for headers in (["Contact: *", "Expires: 60"], ["Contact: *"], ["Contact: *, <sip:c@h>", "Expires: 0"]):
+        result = _register(bound, *headers, cseq=2)
+        assert (result.status, result.removed) == (400, ())
+
+
+@pytest.mark.req("C-054")
+def test_order_within_a_call_id() -> None:
+    bound = _bound("Contact: <sip:a@h>")
+    assert _register(bound, "Contact: <sip:a@h>", cseq=1).status == 400
+    assert _register(bound, "Contact: <sip:a@h>", cseq=2).status == 200
+    assert _register(bound, "Contact: <sip:a@h>", cseq=1, call_id="other").status == 200
+
+
+@pytest.mark.req("C-059")
+def test_all_or_nothing() -> None:
+    result = _register([], "Contact: <sip:a@h>", "Contact: <sip:b@h>;expires=5")
+    assert (result.status, result.updated) == (423, ())
+    assert _register([], "Contact: <sip:a@h>", "Contact: <mailto:b@h>").status == 400
+
+
+@pytest.mark.req("C-064")
+def test_eleventh_contact() -> None:
+    bound = _bound("Contact: " + ", ".join(f"<sip:a{n}@h>" for n in range(10)))
+    assert len(bound) == 10
+    assert _register(bound, "Contact: <sip:eleventh@h>", cseq=2).status == 403
+    assert _register(bound, "Contact: <sip:a3@h>", cseq=2).status == 200
+
+
+@pytest.mark.req("C-065a", "C-065b")
+def test_path() -> None:
+    path = "Path: <sip:p1.example.com;lr>, <sip:p2.example.com;lr>"
+    result = _register([], "Contact: <sip:a@h>", path, "Supported: path")
+    assert result.bindings[0].path == ("<sip:p1.example.com;lr>", "<sip:p2.example.com;lr>")
+    refused = _register([], "Contact: <sip:a@h>", path)
+    assert (refused.status, refused.headers) == (420, (("Unsupported", "path"),))
+
+
+def test_the_same_instance_replaces_its_contact() -> None:
+    bound = _bound('Contact: <sip:a@h:1>;+sip.instance="<urn:uuid:1>"')
+    bound[0].device = 7
+    result = _register(bound, 'Contact: <sip:a@h:2>;+sip.instance="<urn:uuid:1>"', cseq=2)
+    assert [binding.contact for binding in result.bindings] == ["sip:a@h:2"]
+    assert [binding.contact for binding in result.removed] == ["sip:a@h:1"]
+    assert result.bindings[0].device == 7
+    assert '+sip.instance="<urn:uuid:1>"' in contact_value(result.bindings[0], NOW)
+
+
+@pytest.mark.req("C-051", "C-060")
+def test_query_and_dead_bindings() -> None:
+    bound = _bound("Contact: <sip:a@h>;expires=60, <sip:b@h>;q=0.5")
+    assert len(_register(bound).bindings) == 2
+    left = _register(bound, now=NOW + 61).bindings
+    assert [binding.contact for binding in left] == ["sip:b@h"]
+    assert "q=0.5" in contact_value(left[0], NOW)
