@@ -367,7 +367,7 @@ LENGTH = "\0length\0"  # stands for the body's length until the bytes are made
 
 # --- digest (RFC 2617, RFC 7616, RFC 2069) ---------------------------------------------------------------------------
 
-_HASHES: dict[str, Callable[[bytes], "hashlib._Hash"]] = {
+_HASHES: dict[str, Callable[[bytes], hashlib._Hash]] = {
     "MD5": hashlib.md5, "SHA-256": hashlib.sha256, "SHA-512-256": lambda data: hashlib.new("sha512_256", data),
 }  # fmt: skip
 
@@ -392,7 +392,11 @@ def digest(
     secret = hashed(user, realm, password)
     if algorithm.endswith("-sess"):
         secret = hashed(secret, nonce, cnonce)
-    a2 = (method, uri, _HASHES[algorithm.removesuffix("-sess")](body).hexdigest()) if qop == "auth-int" else (method, uri)
+    a2 = (
+        (method, uri, _HASHES[algorithm.removesuffix("-sess")](body).hexdigest())
+        if qop == "auth-int"
+        else (method, uri)
+    )
     middle = (nonce, nc, cnonce, qop) if qop else (nonce,)
     return hashed(secret, *middle, hashed(*a2))
 
@@ -627,6 +631,8 @@ class Phone:
 def check_response(response: Incoming) -> None:
     """What no response of a MESSAGE server may be, whatever the request was."""
     if response.status == 408 or 101 <= response.status <= 199 or response.status >= 600:
-        raise AssertionError(f"never to be sent (RFC 4320 sections 4.1 and 4.2, RFC 3261 section 10.3): {response.start}")
+        raise AssertionError(
+            f"never to be sent (RFC 4320 sections 4.1 and 4.2, RFC 3261 section 10.3): {response.start}"
+        )
     if response.has("record-route"):
         raise AssertionError("Record-Route in a response")

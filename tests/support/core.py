@@ -1,0 +1,121 @@
+"""The core on a real SQLite store, with couriers that can be scripted and a clock that is set by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from sipsms import dialplan
+from sipsms.directory import Directory
+from sipsms.gateway import Gateway
+from sipsms.model import Accepted, Account, Delivery, Did, Outcome
+from sipsms.queue import Pace, Queue
+from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.location import Location
+from sipsms.store.sql import Store
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class ScriptedCourier:
+    """Answers with the outcomes it was given, then with `Accepted`; remembers what it was asked to deliver."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.seen: list[Delivery] = []
+        self.gate: asyncio.Event | None = None
+        self._arrived = asyncio.Event()
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        self.seen.append(delivery)
+        self._arrived.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.outcomes.pop(0) if self.outcomes else Accepted(f"r{delivery.id}")
+
+    @property
+    def texts(self) -> list[str]:
+        return [delivery.message.text for delivery in self.seen]
+
+    async def wait(self, count: int, seconds: float = 5.0) -> None:
+        """Until it was asked `count` times."""
+        async with asyncio.timeout(seconds):
+            while len(self.seen) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+
+@dataclass
+class Core:
+    store: Store
+    queue: Queue
+    gateway: Gateway
+    location: Location
+    directory: Directory
+    clock: Clock
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What the store says, once the writer has done all that was asked of it before."""
+        await self.store.ping()
+        return await self.store.read(lambda connection: [tuple(row) for row in connection.execute(text(sql))])
+
+    async def until(self, sql: str, expected: list[tuple[Any, ...]], seconds: float = 5.0) -> None:
+        """Until a query has this result; each look waits for the writer."""
+        async with asyncio.timeout(seconds):
+            while await self.rows(sql) != expected:
+                continue
+
+
+@asynccontextmanager
+async def core(
+    folder: Path,
+    couriers: dict[str, Any] | None = None,
+    *,
+    pace: Pace | None = None,
+    run: bool = True,
+    idempotent: tuple[str, ...] = ("sip",),
+    prepare: Callable[[Core], Any] | None = None,
+) -> AsyncIterator[Core]:
+    """A node's core with customer `demo`, accounts alice and bob, DIDs 5550001111 and 5550002222."""
+    url = f"sqlite:///{folder / 'core.db'}"
+    writing = open_engine(url)
+    ensure_schema(writing)
+    store = Store(writing, open_engine(url, read_only=True), "node", lambda: None)
+    clock, directory, location = Clock(), Directory(), Location(store)
+    people = [Account("demo"), Account("alice", "demo", caller_id="5550001111"), Account("bob", "demo")]
+    numbers = [Did("5550001111", "demo", "alice"), Did("5550002222", "demo", "bob", sms=False)]
+    directory.update(1, True, people, numbers, frozenset())
+    queue = Queue(store, clock, pace or Pace(), jitter=lambda: 0.5)
+    for name, courier in (couriers or {}).items():
+        queue.add_courier(name, courier)
+    carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
+    gateway = Gateway(store, directory, location, queue, dialplan.load(None, carriers or ["sim"]), clock, 86400.0)
+    here = Core(store, queue, gateway, location, directory, clock)
+    if prepare is not None:
+        prepare(here)
+    await location.load(clock())
+    gateway.expect_devices(await store.open_accounts())
+    await queue.start(idempotent)
+    if run:
+        here.tasks.append(asyncio.create_task(queue.run()))
+    try:
+        yield here
+    finally:
+        await queue.drain(5)
+        for task in here.tasks:
+            task.cancel()
+        await asyncio.gather(*here.tasks, return_exceptions=True)
+        await store.close()

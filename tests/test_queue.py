@@ -1,0 +1,202 @@
+"""The queue on a real store: order, patience, the journal, and what a crash leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sipsms.gateway import Receipt
+from sipsms.model import Account, Deferred, Delivered, Rejected, Unknown
+from sipsms.queue import Pace
+from tests.support.core import Core, ScriptedCourier, core
+
+STATES = "SELECT state, attempts FROM deliveries ORDER BY id"
+ALICE = Account("alice", "demo")
+
+
+async def _send(here: Core, text: str, to: str = "2125550123", key: bytes | None = None) -> Receipt:
+    result = await here.gateway.send(ALICE, "5550001111", to, text, "test", dedupe_key=key)
+    assert isinstance(result, Receipt)
+    return result
+
+
+async def test_attempt_is_in_the_journal_before_the_courier_is_called(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    sim.gate = asyncio.Event()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await here.queue._scan()
+        await _send(here, "one")
+        await sim.wait(1)
+        assert await here.rows(STATES) == [("sending", 1)]
+        assert await here.rows("SELECT number, outcome FROM attempts") == [(1, "")]
+        sim.gate.set()
+        await here.until(STATES, [("accepted", 1)])
+        assert await here.rows("SELECT number, outcome FROM attempts") == [(1, "accepted")]
+        assert await here.rows("SELECT remote_id FROM deliveries") == [("r1",)]
+
+
+@pytest.mark.parametrize("scanned", [True, False])
+async def test_order_within_a_lane_and_freedom_between_lanes(tmp_path: Path, scanned: bool) -> None:
+    sim = ScriptedCourier(Deferred("busy", retry_after=1000))
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        if scanned:
+            await here.queue._scan()
+        for text in ("a1", "a2", "a3"):
+            await _send(here, text)
+        await _send(here, "b1", "2125550199")
+        await sim.wait(2)
+        await here.until(STATES, [("queued", 1), ("queued", 0), ("queued", 0), ("accepted", 1)])
+        assert sim.texts == ["a1", "b1"]
+        here.clock.now += 1001
+        here.queue.poll()
+        await sim.wait(5)
+        assert sim.texts == ["a1", "b1", "a1", "a2", "a3"]
+
+
+async def test_back_off_grows_and_is_capped(tmp_path: Path) -> None:
+    sim = ScriptedCourier(*[Deferred("busy")] * 6)
+    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60)) as here:
+        await _send(here, "one")
+        for attempt, delay in enumerate([5, 10, 20, 40, 60, 60], start=1):
+            await here.until(STATES, [("queued", attempt)])
+            assert await here.rows("SELECT due_at FROM deliveries") == [(here.clock.now + delay,)]
+            here.clock.now += delay
+            here.queue.poll()
+        await here.until(STATES, [("accepted", 7)])
+
+
+@pytest.mark.req("F-11", "F-14")
+async def test_unknown_is_not_sent_again_and_does_not_block_its_lane(tmp_path: Path) -> None:
+    sim = ScriptedCourier(Unknown("no answer"), Rejected("bad number", "400"))
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        for text in ("one", "two", "three"):
+            await _send(here, text)
+        await here.until(STATES, [("unknown", 1), ("failed", 1), ("accepted", 1)])
+        here.clock.now += 86400 * 2
+        here.queue.poll()
+        assert sim.texts == ["one", "two", "three"]
+
+
+async def test_a_failing_courier_is_left_alone_as_a_whole(tmp_path: Path) -> None:
+    sim = ScriptedCourier(Deferred("refused", whole_courier=True))
+    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60, default_concurrency=1)) as here:
+        await _send(here, "one")
+        await here.until(STATES, [("queued", 1)])
+        await _send(here, "two", "2125550199")
+        here.queue.poll()
+        await here.rows(STATES)
+        assert sim.texts == ["one"]
+        here.clock.now += 6
+        here.queue.poll()
+        await sim.wait(3)
+        assert sorted(sim.texts) == ["one", "one", "two"]
+
+
+@pytest.mark.req("F-40")
+async def test_the_next_carrier_takes_what_the_first_certainly_did_not_send(tmp_path: Path) -> None:
+    first = ScriptedCourier(Rejected("no", "403"), Unknown("no answer"), Deferred("down", whole_courier=True))
+    second = ScriptedCourier()
+    async with core(tmp_path, {"carrier:a": first, "carrier:b": second}) as here:
+        for text in ("refused", "unclear", "unreachable"):
+            await _send(here, text)
+        await second.wait(2)
+        await here.until("SELECT courier, state FROM deliveries ORDER BY id", [
+            ("carrier:b", "accepted"), ("carrier:a", "unknown"), ("carrier:b", "accepted"),
+        ])  # fmt: skip
+        assert second.texts == ["refused", "unreachable"]
+
+
+async def test_a_message_that_is_over_is_never_sent(tmp_path: Path) -> None:
+    sim = ScriptedCourier(Deferred("busy", retry_after=90000))
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await _send(here, "one")
+        await here.until(STATES, [("queued", 1)])
+        here.clock.now += 86401
+        here.queue.poll()
+        await here.until(STATES, [("expired", 1)])
+        here.clock.now += 90000
+        here.queue.poll()
+        assert sim.texts == ["one"]
+
+
+async def test_pause_and_resume(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        here.queue.set_paused(["carrier:sim"])
+        for number in range(20):
+            await _send(here, f"{number}", f"21255501{number % 3}0")
+        assert sim.seen == []
+        here.queue.set_paused([])
+        await sim.wait(20)
+        for lane in range(3):
+            ours = [int(one.message.text) for one in sim.seen if one.destination == f"21255501{lane}0"]
+            assert ours == sorted(ours)
+
+
+@pytest.mark.req("F-01", "F-10")
+async def test_restart_with_a_backlog_and_open_attempts(tmp_path: Path) -> None:
+    """What a crash leaves: queued rows, and attempts nobody closed."""
+    stuck = ScriptedCourier()
+    stuck.gate = asyncio.Event()
+    async with core(tmp_path, {"carrier:sim": stuck, "carrier:again": stuck}, run=False) as here:
+        await here.queue._scan()
+        await _send(here, "out")
+        await stuck.wait(1)
+        for number in range(200):
+            await _send(here, f"{number}", f"212555{number % 7:04d}")
+        rows = await here.rows("SELECT count(*) FROM deliveries WHERE state = 'sending'")
+        assert rows[0][0] >= 1
+        for task in list(here.queue._tasks):  # the process is gone
+            task.cancel()
+        sending = rows[0][0]
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await sim.wait(201 - sending)
+        await here.until("SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state", [
+            ("accepted", 201 - sending), ("unknown", sending),
+        ])  # fmt: skip
+        for lane in range(7):
+            ours = [int(one.message.text) for one in sim.seen if one.destination == f"212555{lane:04d}"]
+            assert ours == sorted(ours)
+
+
+async def test_open_attempts_of_an_idempotent_courier_go_again(tmp_path: Path) -> None:
+    stuck = ScriptedCourier()
+    stuck.gate = asyncio.Event()
+    async with core(tmp_path, {"carrier:sim": stuck}, run=False) as here:
+        await here.queue._scan()
+        await _send(here, "out")
+        await stuck.wait(1)
+        for task in list(here.queue._tasks):
+            task.cancel()
+    sim = ScriptedCourier(Delivered())
+    async with core(tmp_path, {"carrier:sim": sim}, idempotent=("carrier:sim",)) as here:
+        await here.until(STATES, [("delivered", 2)])
+        assert [one.id for one in sim.seen] == [one.id for one in stuck.seen]
+
+
+async def test_a_lane_longer_than_memory_holds_keeps_its_order(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    sim.gate = asyncio.Event()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await here.queue._scan()
+        for number in range(180):
+            await _send(here, f"{number}")
+        lane = next(iter(here.queue._lanes.values()))
+        assert len(lane.pending) <= 50
+        sim.gate.set()
+        await sim.wait(180)
+        assert sim.texts == [f"{number}" for number in range(180)]
+
+
+async def test_duplicates_are_known(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        first, *others = await asyncio.gather(*(_send(here, "once", key=b"k") for _ in range(20)))
+        assert {receipt.message_id for receipt in others} == {first.message_id}
+        assert [first.duplicate, *(one.duplicate for one in others)].count(False) == 1
+        await here.until(STATES, [("accepted", 1)])
+        assert await here.gateway.known(b"k") == Receipt(first.message_id, duplicate=True)
+        assert await here.gateway.known(b"other") is None
