@@ -342,7 +342,7 @@ def test_c021_text_that_is_no_utf8(lab: Lab, account: Account, phone: Phone, bod
 def test_c021_register_with_headers_that_are_no_utf8(phone: Phone, name: str) -> None:
     """Kept as they are, or refused; never a server error."""
     draft = phone.register_draft(f"<{phone.contact}>").set("Supported", "path")
-    values = {"Contact": f"<sip:\udcff@192.0.2.1>", "Path": "<sip:\udcfe@192.0.2.1;lr>", "Supported": "path, \udcff"}
+    values = {"Contact": "<sip:\udcff@192.0.2.1>", "Path": "<sip:\udcfe@192.0.2.1;lr>", "Supported": "path, \udcff"}
     values |= {header: f'"\udcff" {draft.get(header)}' for header in ("From", "To")}
     draft.set(name, values.get(name, f"\udcff\udcc3{phone.name}"))
     assert phone.authenticated(draft).status in (200, 400)

@@ -141,7 +141,12 @@ def test_answer_without_content_length(lab: Lab, account: Account, udp_phone: Ph
     udp_phone.register()
     lab.sms(account.did, "short answer")
     request = udp_phone.request()
-    lines = ["SIP/2.0 200 Ok", f"Via: {request.get('via')}", f"From: {request.get('from')}", f"To: {request.get('to')};tag=x"]
+    lines = [
+        "SIP/2.0 200 Ok",
+        f"Via: {request.get('via')}",
+        f"From: {request.get('from')}",
+        f"To: {request.get('to')};tag=x",
+    ]
     lines += [f"Call-ID: {request.call_id}", f"CSeq: {request.get('cseq')}"]
     udp_phone.send(("\r\n".join(lines) + "\r\n\r\n").encode())
     lab.delivery(account.did, state="delivered", attempts=1)
@@ -151,7 +156,9 @@ def test_answer_without_content_length(lab: Lab, account: Account, udp_phone: Ph
 
 
 @pytest.mark.req("C-074")
-@pytest.mark.parametrize("uri", ["sip:{to}@127.0.0.1", "sip:{to}@127.0.0.1:{port}", "sip:{to}@127.0.0.1:{port};transport=udp"])
+@pytest.mark.parametrize(
+    "uri", ["sip:{to}@127.0.0.1", "sip:{to}@127.0.0.1:{port}", "sip:{to}@127.0.0.1:{port};transport=udp"]
+)
 def test_digest_uri_without_the_port(lab: Lab, account: Account, phone: Phone, uri: str) -> None:
     """linphone leaves the port out."""
     phone.domain = _address(lab)
@@ -234,7 +241,10 @@ def test_legacy_switch_is_for_one_account(lab: Lab, account: Account, make_phone
 def test_asterisk_message_send(lab: Lab, account: Account, make_phone: MakePhone, transport: str) -> None:
     """A trunk: the endpoint's name is the user name, From is the second argument of MessageSend."""
     trunk = make_phone(account.sub, transport)
-    assert trunk.authenticated(trunk.message_draft(TO, "x").set("From", f"<sip:{account.sub}@127.0.0.1>;tag=1")).status == 403
+    assert (
+        trunk.authenticated(trunk.message_draft(TO, "x").set("From", f"<sip:{account.sub}@127.0.0.1>;tag=1")).status
+        == 403
+    )
     draft = Draft("MESSAGE", f"sip:{TO}@{_address(lab)}", body=b"from the dialplan")
     draft.add("Via", trunk.via(params=";rport")).add("From", f'"{account.did}" <sip:{account.did}@127.0.0.1>;tag=1e-4f')
     draft.add("To", f"<sip:{TO}@127.0.0.1>").add("Call-ID", f"ast-{account.name}").add("CSeq", "12873 MESSAGE")
@@ -263,7 +273,9 @@ def test_linphone_registration(lab: Lab, account: Account, udp_phone: Phone) -> 
     draft = Draft("REGISTER", "sip:127.0.0.1")
     draft.add("Via", f"SIP/2.0/UDP {host}:{port};branch=z9hG4bK.{account.name}~1;rport")
     draft.add("From", f"<{phone.aor}>;tag=Kz~9-.x").add("To", phone.aor).add("CSeq", "20 REGISTER")
-    draft.add("Call-ID", f"q2~.{account.name}").add("Max-Forwards", "70").add("Supported", "replaces, outbound, gruu, path")
+    draft.add("Call-ID", f"q2~.{account.name}").add("Max-Forwards", "70").add(
+        "Supported", "replaces, outbound, gruu, path"
+    )
     draft.add("Accept", "application/sdp", "text/plain", "application/vnd.gsma.rcs-ft-http+xml")
     draft.add("Contact", contact).add("Expires", "3600").add("User-Agent", "Unknown (belle-sip/5.1.65)")
     phone.credentials.uri = "sip:127.0.0.1"
@@ -278,10 +290,10 @@ def test_linphone_registration(lab: Lab, account: Account, udp_phone: Phone) -> 
 
 
 IMDN = (
-    '<?xml version="1.0" encoding="UTF-8"?><imdn xmlns="urn:ietf:params:xml:ns:imdn"><message-id>x</message-id>'
-    "<datetime>2026-01-01T00:00:00Z</datetime><delivery-notification><status><delivered/></status>"
-    "</delivery-notification></imdn>"
-).encode()
+    b'<?xml version="1.0" encoding="UTF-8"?><imdn xmlns="urn:ietf:params:xml:ns:imdn"><message-id>x</message-id>'
+    b"<datetime>2026-01-01T00:00:00Z</datetime><delivery-notification><status><delivered/></status>"
+    b"</delivery-notification></imdn>"
+)
 
 
 @pytest.mark.req("G06")
@@ -291,7 +303,9 @@ def test_linphone_delivery_notice_is_absorbed(lab: Lab, account: Account, phone:
     draft = phone.message_draft(TO, zlib.compress(IMDN) if packed else IMDN, "message/imdn+xml")
     if packed:
         draft.add("Content-Encoding", "deflate")
-    draft.add("Date", formatdate(usegmt=True)).add("Supported", "replaces, outbound, gruu").add("Priority", "non-urgent")
+    draft.add("Date", formatdate(usegmt=True)).add("Supported", "replaces, outbound, gruu").add(
+        "Priority", "non-urgent"
+    )
     assert phone.authenticated(draft).status == 200
     assert lab.rows(account.did) == []
 

@@ -111,7 +111,11 @@ def test_c088_deflate_bomb(lab: Lab, account: Account, phone: Phone) -> None:
 
 
 @pytest.mark.req("C-088")
-@pytest.mark.parametrize("body", [b"no deflate", b"\x78\x9c", b"\x78\x9c\x4b", zlib.compress(b"cut off text")[:-6]])
+@pytest.mark.parametrize(
+    "body",
+    [b"no deflate", b"\x78\x9c", b"\x78\x9c\x4b", zlib.compress(b"cut off text")[:-6]],
+    ids=["garbage", "head only", "one byte", "cut off"],
+)
 def test_c088_broken_deflate(lab: Lab, account: Account, phone: Phone, body: bytes) -> None:
     draft = phone.message_draft(TO, body).add("Content-Encoding", "deflate")
     assert phone.authenticated(draft).status in (400, 415)
@@ -252,7 +256,7 @@ def test_c101_subaccount_sends_from_the_customers_number(
 def test_c102_display_name_of_ten_digits(
     lab: Lab, account: Account, make_phone: MakePhone, transport: str, quoted: bool
 ) -> None:
-    """The name overrides: an owned number is taken where From says nothing, a foreign one refused where From is good."""
+    """The name overrides: an owned one is taken where From says nothing, a foreign one refused where From is good."""
     mark = '"' if quoted else ""
     sub, phone, other = make_phone(account.sub, transport), make_phone(account, transport), lab.account()
     name = f"{mark}{account.did}{mark} "

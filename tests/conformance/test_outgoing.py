@@ -256,7 +256,9 @@ def test_number_without_sms_is_not_delivered(lab: Lab, account: Account, phone: 
 
 @pytest.mark.req("C-043")
 @pytest.mark.parametrize(
-    "answer", [b"SIP/2.0 200 OK\r\n\r\n", b"SIP/2.0 99 x\r\n\r\n", b"\xff" * 50 + b"\r\n\r\n", b"SIP/2.0"]
+    "answer",
+    [b"SIP/2.0 200 OK\r\n\r\n", b"SIP/2.0 99 x\r\n\r\n", b"\xff" * 50 + b"\r\n\r\n", b"SIP/2.0"],
+    ids=["no headers", "status 99", "bytes", "cut off"],
 )
 def test_garbage_as_an_answer_is_no_answer(lab: Lab, account: Account, udp_phone: Phone, answer: bytes) -> None:
     udp_phone.register()

@@ -76,7 +76,7 @@ def test_c090_expired_before_it_could_be_sent(lab: Lab, account: Account, phone:
     assert phone.message(other.did, "the next one").status == 202
     lab.wait(lambda: lab.rows(other.did))
     assert lab.texts(other.did) == ["the next one"]
-    assert [row["state"] for row in lab.rows(account.did)][0] == "expired"
+    assert lab.rows(account.did)[0]["state"] == "expired"
 
 
 @pytest.mark.req("C-091")

@@ -5,6 +5,7 @@ One scenario is one thread with a phone of its own; the tests look at what the s
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -239,4 +240,4 @@ def test_c041_timeout_on_a_stream(runs: dict[str, Run]) -> None:
 
 
 def _intervals(found: list[Incoming]) -> list[float]:
-    return [later.at - earlier.at for earlier, later in zip(found, found[1:], strict=False)]
+    return [later.at - earlier.at for earlier, later in itertools.pairwise(found)]

@@ -1,4 +1,4 @@
-"""Via and responses: C-023 to C-031 (reliability plan, section 2.2). C-027, C-028 and C-030 are in test_store_blocked."""
+"""Via and responses: C-023 to C-031 (reliability plan, section 2.2); for C-027, C-028, C-030 see test_store_blocked."""
 
 from __future__ import annotations
 
