@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from sipsms.store.schema import accounts, bindings, carriers, deliveries, devices, dids, messages
-from sipsms.store.sql import counter, take_ids
+from sipsms.store.sql import OPEN, QUEUED, counter, take_ids
 
 # The state of a message with several deliveries is the best of theirs, for what is over, else that it is not over.
 _BEST = ("delivered", "accepted", "sending", "queued", "unknown", "expired", "failed")
@@ -281,7 +281,7 @@ def carrier_states(connection: Connection) -> tuple[set[str], dict[str, int]]:
     """(names of paused carriers, deliveries waiting by courier)."""
     paused = set(connection.execute(select(carriers.c.name).where(carriers.c.paused)).scalars())
     waiting = connection.execute(
-        select(deliveries.c.courier, func.count()).where(deliveries.c.state == "queued").group_by(deliveries.c.courier)
+        select(deliveries.c.courier, func.count()).where(QUEUED).group_by(deliveries.c.courier)
     )
     return paused, {row.courier: row[1] for row in waiting}
 
@@ -303,7 +303,7 @@ def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]
         row.device: row[1]
         for row in connection.execute(
             select(deliveries.c.device, func.count())
-            .where(deliveries.c.state == "queued", deliveries.c.courier == "sip")
+            .where(QUEUED, deliveries.c.courier == "sip")
             .group_by(deliveries.c.device)
         )
     }
@@ -315,9 +315,7 @@ def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]
 
 
 def list_queue(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
-    query = (
-        select(deliveries).where(deliveries.c.state.in_(("queued", "sending"))).order_by(deliveries.c.id).limit(limit)
-    )
+    query = select(deliveries).where(OPEN).order_by(deliveries.c.id).limit(limit)
     for row in connection.execute(query):
         yield {
             "delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,

@@ -133,7 +133,7 @@ deliveries = Table(
     Index("ix_deliveries_lane_id", "lane", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index("ix_deliveries_courier_due_at", "courier", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
     Index("ix_deliveries_expires_at", "expires_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
-    Index("ix_deliveries_destination", "destination", sqlite_where=text("open"), postgresql_where=text("open")),
+    Index("ix_deliveries_destination", "destination", sqlite_where=text("open = 1"), postgresql_where=text("open")),
     Index(
         "ix_deliveries_sending",
         "lease_owner",

@@ -23,7 +23,10 @@ T = TypeVar("T")
 
 LEASE = 120.0  # seconds; longer than any attempt
 
-_OPEN_STATES = ("queued", "sending")
+# Literals, not parameters: only so can the database see that a partial index answers the query.
+QUEUED = deliveries.c.state == literal_column("'queued'")
+SENDING = deliveries.c.state == literal_column("'sending'")
+OPEN = deliveries.c.state.in_((literal_column("'queued'"), literal_column("'sending'")))
 
 
 class Store:
@@ -109,7 +112,7 @@ class Store:
         return await self.write(lambda connection: _recover(connection, self.node if own else "", idempotent, now))
 
     async def waiting_lanes(self) -> list[str]:
-        query = select(deliveries.c.lane).where(deliveries.c.state == "queued").distinct()
+        query = select(deliveries.c.lane).where(QUEUED).distinct()
         return await self.read(lambda connection: list(connection.execute(query).scalars()))
 
     async def claim_new(self) -> list[Delivery]:
@@ -254,7 +257,7 @@ def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: s
 
 _BEGIN = (
     update(deliveries)
-    .where(deliveries.c.id == bindparam("key"), deliveries.c.state == "queued")
+    .where(deliveries.c.id == bindparam("key"), QUEUED)
     .values(
         state="sending",
         attempts=bindparam("number"),
@@ -330,9 +333,7 @@ _WITH_MESSAGE = select(
 ).join(messages, messages.c.id == deliveries.c.message_id)
 
 _LANE = (
-    _WITH_MESSAGE.where(deliveries.c.lane == bindparam("key"), deliveries.c.state.in_(_OPEN_STATES))
-    .order_by(deliveries.c.id)
-    .limit(bindparam("most"))
+    _WITH_MESSAGE.where(deliveries.c.lane == bindparam("key"), OPEN).order_by(deliveries.c.id).limit(bindparam("most"))
 )
 
 
@@ -373,7 +374,7 @@ def message_of(row: Row[Any], prefix: str = "") -> Message:
     return Message(Direction(values[prefix + "direction"]), *(values[prefix + name] for name in fields))
 
 
-_IS_NEW = and_(deliveries.c.state == literal_column("'queued'"), deliveries.c.lease_owner == literal_column("''"))
+_IS_NEW = and_(QUEUED, deliveries.c.lease_owner == literal_column("''"))
 _UNCLAIMED = _WITH_MESSAGE.where(_IS_NEW).order_by(deliveries.c.id)
 _CLAIM = update(deliveries).where(_IS_NEW).values(lease_owner=bindparam("node"))
 
@@ -385,7 +386,7 @@ def _claim_new(connection: Connection, node: str) -> list[Delivery]:
 
 
 def _due(connection: Connection, courier: str, now: float, limit: int) -> tuple[list[DueLane], float | None]:
-    mine = and_(deliveries.c.courier == courier, deliveries.c.state == "queued")
+    mine = and_(deliveries.c.courier == courier, QUEUED)
     oldest = (
         _WITH_MESSAGE.where(mine, deliveries.c.due_at <= now)
         .order_by(deliveries.c.due_at, deliveries.c.id)
@@ -404,7 +405,7 @@ def _lanes_of(connection: Connection, groups: dict[str, list[Delivery]]) -> list
     for names in _chunks(list(groups), 500):
         of_lane = (
             select(deliveries.c.lane, func.min(deliveries.c.id), func.count())
-            .where(deliveries.c.lane.in_(names), deliveries.c.state.in_(_OPEN_STATES))
+            .where(deliveries.c.lane.in_(names), OPEN)
             .group_by(deliveries.c.lane)
         )
         heads.update((row[0], (row[1], row[2])) for row in connection.execute(of_lane))
@@ -428,23 +429,14 @@ def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
 
 def _hold_back(connection: Connection, lane: str, until: float | None) -> None:
     early = deliveries.c.due_at.is_not(None) if until is None else deliveries.c.due_at < until
-    connection.execute(
-        update(deliveries).where(deliveries.c.lane == lane, deliveries.c.state == "queued", early).values(due_at=until)
-    )
+    connection.execute(update(deliveries).where(deliveries.c.lane == lane, QUEUED, early).values(due_at=until))
 
 
-_EXPIRING = (
-    select(deliveries.c.id).where(deliveries.c.state == "queued", deliveries.c.expires_at <= bindparam("now")).limit(1)
-)
+_EXPIRING = select(deliveries.c.id).where(QUEUED, deliveries.c.expires_at <= bindparam("now")).limit(1)
 
 
 def _expire(connection: Connection, now: float, limit: int) -> list[tuple[int, int]]:
-    chosen = (
-        select(deliveries.c.id)
-        .where(deliveries.c.state == "queued", deliveries.c.expires_at <= now)
-        .limit(limit)
-        .scalar_subquery()
-    )
+    chosen = select(deliveries.c.id).where(QUEUED, deliveries.c.expires_at <= now).limit(limit).scalar_subquery()
     rows = connection.execute(
         update(deliveries)
         .where(deliveries.c.id.in_(chosen))
@@ -456,7 +448,7 @@ def _expire(connection: Connection, now: float, limit: int) -> list[tuple[int, i
 
 def _recover(connection: Connection, node: str, idempotent: Sequence[str], now: float) -> tuple[int, int]:
     stale = deliveries.c.lease_owner == node if node else deliveries.c.lease_until < now
-    mine = and_(deliveries.c.state == "sending", stale)
+    mine = and_(SENDING, stale)
     again = connection.execute(
         update(deliveries)
         .where(mine, deliveries.c.courier.in_(idempotent))
@@ -478,7 +470,7 @@ def _adopt_open(connection: Connection, account: str, device: int, lane: str, no
     waiting = and_(deliveries.c.destination == account, deliveries.c.open, deliveries.c.expires_at > now)
     taken = connection.execute(
         update(deliveries)
-        .where(waiting, deliveries.c.device == 0, deliveries.c.state == "queued")
+        .where(waiting, deliveries.c.device == 0, QUEUED)
         .values(device=device, lane=lane, due_at=now, updated_at=now)
     ).rowcount
     other = deliveries.alias()
@@ -504,7 +496,7 @@ def _move_lane(connection: Connection, old_device: int, old_lane: str, device: i
     has_it = exists().where(other.c.message_id == deliveries.c.message_id, other.c.device == device)
     return connection.execute(
         update(deliveries)
-        .where(deliveries.c.lane == old_lane, deliveries.c.state == "queued", ~has_it)
+        .where(deliveries.c.lane == old_lane, QUEUED, ~has_it)
         .values(device=device, lane=lane, due_at=now, updated_at=now)
     ).rowcount
 

@@ -126,7 +126,7 @@ def upgrade() -> None:
             "ix_deliveries_destination",
             ["destination"],
             unique=False,
-            sqlite_where=sa.text("open"),
+            sqlite_where=sa.text("open = 1"),
             postgresql_where=sa.text("open"),
         )
         batch_op.create_index(
@@ -350,7 +350,9 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'queued'"),
             postgresql_where=sa.text("state = 'queued'"),
         )
-        batch_op.drop_index("ix_deliveries_destination", sqlite_where=sa.text("open"), postgresql_where=sa.text("open"))
+        batch_op.drop_index(
+            "ix_deliveries_destination", sqlite_where=sa.text("open = 1"), postgresql_where=sa.text("open")
+        )
         batch_op.drop_index(
             "ix_deliveries_courier_due_at",
             sqlite_where=sa.text("state = 'queued'"),

@@ -1,0 +1,136 @@
+"""The store: group commit, isolation of failures, and queries that never scan."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+from sipsms.model import Delivery, Direction, Message
+from sipsms.ports import Unavailable
+from sipsms.store.engine import StoreError, ensure_schema, lock, open_engine
+from sipsms.store.sql import Store
+from tests.support.core import core
+
+
+def _store(folder: Path, wait: int = 200) -> Store:
+    url = f"sqlite:///{folder / 's.db'}"
+    writing = open_engine(url, lock_wait=wait)
+    ensure_schema(writing)
+    return Store(writing, open_engine(url, read_only=True), "node", lambda: None)
+
+
+def _message(text: str, key: bytes | None = None) -> Message:
+    return Message(Direction.OUT, "5550001111", "2125550123", text, "test", 1.0, "alice", "5550001111", None, key)
+
+
+async def test_what_waits_is_one_commit(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    sizes: list[int] = []
+
+    def count(connection: Connection, batch: Any) -> list[int]:
+        sizes.append(len(batch))
+        return list(batch)
+
+    assert await asyncio.gather(*(store.writer.put(count, number) for number in range(100))) == list(range(100))
+    assert max(sizes) > 50
+    await store.close()
+
+
+async def test_only_the_guilty_job_of_a_batch_fails(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    bad = _message("bad")._replace(text=None)
+    results = await asyncio.gather(
+        *(store.accept(message, (), 1.0) for message in (_message("one"), bad, _message("two"))), return_exceptions=True
+    )
+    assert [isinstance(result, Exception) for result in results] == [False, True, False]
+    texts = await store.read(lambda db: [row[0] for row in db.exec_driver_sql("SELECT text FROM messages ORDER BY id")])
+    assert texts == ["one", "two"]
+    await store.close()
+
+
+@pytest.mark.req("F-05")
+async def test_a_locked_store_is_unavailable_and_stores_nothing(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    results = await asyncio.gather(
+        *(store.accept(_message(f"{n}"), (), 1.0) for n in range(20)), return_exceptions=True
+    )
+    assert all(isinstance(result, Unavailable) for result in results)
+    other.execute("ROLLBACK")
+    other.close()
+    assert (await store.accept(_message("after"), (), 1.0)).message_id == 1
+    await store.close()
+
+
+async def test_one_server_to_a_store(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    first = lock(engine)
+    with pytest.raises(StoreError, match="another sipsms server"):
+        lock(engine)
+    assert first is not None
+    first.close()
+    again = lock(engine)
+    assert again is not None
+    again.close()
+
+
+async def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    ensure_schema(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreError, match="newer"):
+        ensure_schema(engine)
+    assert (tmp_path / "s.db").stat().st_mode & 0o077 == 0
+
+
+async def test_durable_settings(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    with engine.connect() as connection:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    assert (mode, synchronous) == ("wal", 2)  # 2 is FULL
+
+
+@pytest.mark.req("L-07")
+async def test_no_query_of_the_hot_paths_scans_a_table(tmp_path: Path) -> None:
+    """Every statement the store sends while messages flow is answered from an index."""
+    seen: dict[str, Any] = {}
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        seen[statement] = parameters[0] if many else parameters
+
+    event.listen(Engine, "before_cursor_execute", note)
+    async with core(tmp_path, {}) as here:
+        store, message = here.store, _message("x", b"key")
+        delivery = Delivery(message, "carrier:sim", "2125550123", "5550001111", "lane", 9e9, 1.0, due_at=1.0)
+        stored = await store.accept(message, [delivery], 1.0)
+        assert (await store.accept(message, [delivery], 1.0)).duplicate
+        await store.begin(stored.deliveries[0], 2.0)
+        await store.due("carrier:sim", 2.0, 10)
+        await store.load_lane("lane", 10, 2.0)
+        await store.hold_back("lane", 5.0)
+        await store.expire(2.0, 10)
+        await store.find_duplicate(b"key")
+        await store.claim_new()
+        await store.adopt_open("alice", 1, "sip:1", 2.0)
+        await store.move_lane(1, "sip:1", 2, "sip:2", 2.0)
+        await store.recover(["sip"], 2.0, own=True)
+        await store.directory(5)
+    event.remove(Engine, "before_cursor_execute", note)
+    scans = {}
+    with sqlite3.connect(tmp_path / "core.db") as plain:
+        queries = {text: values for text, values in seen.items() if text.startswith(("SELECT", "UPDATE", "DELETE"))}
+        for text, values in queries.items():
+            for row in plain.execute(f"EXPLAIN QUERY PLAN {text}", values):
+                if row[3].startswith("SCAN") and "INDEX" not in row[3]:
+                    scans[text] = row[3]
+    assert len(queries) > 15
+    small = ("counters", "carriers", "alembic_version", "bindings", "devices", "sqlite_master")
+    assert {text: plan for text, plan in scans.items() if not any(name in plan for name in small)} == {}

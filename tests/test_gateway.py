@@ -1,0 +1,172 @@
+"""Who gets what: devices, phones that come back, doors. On a real store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sipsms.gateway import Receipt, carrier_key, device_lane
+from sipsms.model import Binding, Deferred, Delivered, Delivery
+from sipsms.ports import InboundSms
+from tests.support.core import Core, ScriptedCourier, core
+
+STATES = "SELECT device, state FROM deliveries ORDER BY id"
+
+
+def _binding(here: Core, contact: str, *, instance: str = "", seconds: float = 3600, aor: str = "alice") -> Binding:
+    return Binding(
+        aor, contact, here.clock.now + seconds, "c", 1, "udp:192.0.2.1:5060", instance=instance, user_agent="phone/1"
+    )
+
+
+async def _register(here: Core, contact: str, **values: str) -> int:
+    """What the SIP server does with a good REGISTER; the device's id."""
+    (reached,) = await here.location.apply("alice", [_binding(here, contact, **values)], [], here.clock.now)  # type: ignore[arg-type]
+    await here.gateway.reachable(reached.aor, reached.device, new=reached.new)
+    return reached.device
+
+
+async def _unregister(here: Core, contact: str) -> None:
+    gone = [one for one in here.location.bindings("alice", here.clock.now) if one.contact == contact]
+    await here.location.apply("alice", [], gone, here.clock.now)
+
+
+async def _arrive(here: Core, text: str, remote_id: str = "") -> Receipt | None:
+    sms = InboundSms("+1 (212) 555-0123", "5550001111", text, remote_id)
+    result = await here.gateway.receive(sms, "test", carrier_key("c", remote_id))
+    assert result is None or isinstance(result, Receipt)
+    return result
+
+
+class Phones(ScriptedCourier):
+    """A SIP courier: answers 200 for devices that are registered."""
+
+    here: Core | None = None
+
+    async def deliver(self, delivery: Delivery) -> Delivered | Deferred:
+        assert self.here is not None
+        if self.here.location.binding_of(delivery.device, self.here.clock.now) is None:
+            return Deferred("not registered", parked=True)
+        await super().deliver(delivery)
+        return Delivered("200")
+
+    def texts_of(self, device: int) -> list[str]:
+        return [one.message.text for one in self.seen if one.device == device]
+
+
+def _set(phones: Phones) -> object:
+    def prepare(here: Core) -> None:
+        phones.here = here
+
+    return prepare
+
+
+@pytest.mark.req("G02", "C-10")
+async def test_every_known_device_gets_every_message_once(tmp_path: Path) -> None:
+    phones = Phones()
+    async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        desk = await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        mobile = await _register(here, "sip:a@h:2", instance="<urn:uuid:2>")
+        await _arrive(here, "one")
+        await phones.wait(2)
+        await _unregister(here, "sip:a@h:2")
+        for text in ("two", "three"):
+            await _arrive(here, text)
+        await phones.wait(4)
+        here.clock.now += 3 * 86400 / 10
+        assert await _register(here, "sip:a@h:7", instance="<urn:uuid:2>") == mobile
+        await phones.wait(6)
+        assert phones.texts_of(desk) == ["one", "two", "three"]
+        assert phones.texts_of(mobile) == ["one", "two", "three"]
+
+
+async def test_before_the_first_device_everything_waits_for_each(tmp_path: Path) -> None:
+    phones = Phones()
+    async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        for text in ("one", "two"):
+            await _arrive(here, text)
+        first = await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        await phones.wait(2)
+        second = await _register(here, "sip:a@h:2", instance="<urn:uuid:2>")
+        await phones.wait(4)
+        await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'delivered'", [(4,)])
+        assert phones.texts_of(first) == ["one", "two"]
+        assert phones.texts_of(second) == ["one", "two"]
+
+
+@pytest.mark.req("F-17")
+async def test_first_device_after_a_restart(tmp_path: Path) -> None:
+    phones = Phones()
+    async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        await _arrive(here, "one")
+    async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        device = await _register(here, "sip:a@h:1")
+        await phones.wait(1)
+        assert phones.texts_of(device) == ["one"]
+
+
+async def test_a_phone_without_instance_comes_back_under_another_contact(tmp_path: Path) -> None:
+    phones = Phones()
+    async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        device = await _register(here, "sip:a@h:1111")
+        await _unregister(here, "sip:a@h:1111")
+        await _arrive(here, "while away")
+        assert await _register(here, "sip:a@h:2222") == device
+        await phones.wait(1)
+        assert [one.key for one in here.location.devices("alice")] == ["sip:a@h:2222"]
+
+
+async def test_a_phone_that_crashed_and_came_back_gets_what_its_old_self_was_owed(tmp_path: Path) -> None:
+    phones = Phones()
+    async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        await _register(here, "sip:a@h:1111")
+        phones.outcomes = []
+        here.clock.now += 10
+        old = here.location.bindings("alice", here.clock.now)[0]
+        here.location._by_device.pop(old.device)  # its socket is dead, but nobody knows
+        await _arrive(here, "lost?")
+        here.location._by_device[old.device] = old
+        new = await _register(here, "sip:a@h:2222")
+        assert new != old.device
+        here.clock.now += 3600
+        await _register(here, "sip:a@h:2222")
+        for binding in await here.location.sweep(here.clock.now):
+            pair = here.location.successor(binding)
+            assert pair is not None
+            await here.gateway.came_back_as(*pair)
+            await here.location.forget(pair[0])
+        await phones.wait(1)
+        assert phones.texts_of(new) == ["lost?"]
+        assert [one.id for one in here.location.devices("alice")] == [new]
+
+
+@pytest.mark.req("F-20")
+async def test_a_carriers_message_twice_is_one(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        first = await _arrive(here, "one", "id-1")
+        again = await _arrive(here, "one", "id-1")
+        other = await _arrive(here, "one", "id-2")
+        assert first is not None
+        assert again is not None
+        assert other is not None
+        assert (again.message_id, again.duplicate) == (first.message_id, True)
+        assert other.message_id != first.message_id
+        assert await here.rows("SELECT count(*) FROM messages") == [(2,)]
+
+
+async def test_destinations(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        assert await here.gateway.receive(InboundSms("2125550123", "5559999999", "x"), "test") is None
+        assert isinstance(await here.gateway.receive(InboundSms("72345", "+15550001111", "code"), "test"), Receipt)
+        assert isinstance(await here.gateway.receive(InboundSms("ACME", "5550002222", "hi"), "test"), Receipt)
+        rows = await here.rows("SELECT source, destination FROM messages ORDER BY id")
+        assert rows == [("72345", "5550001111"), ("ACME", "5550002222")]
+        assert await here.rows(STATES) == [(0, "queued")]
+
+
+def test_lane_names() -> None:
+    assert device_lane(7) == "sip:7"
+    assert carrier_key("a", "1") != carrier_key("b", "1")
+    assert carrier_key("a", "") is None
