@@ -165,6 +165,7 @@ def _main() -> None:
         def socks():
             import contextlib
             import socket
+
             for fd in map(int, os.listdir("/proc/self/fd")):
                 with contextlib.suppress(OSError):
                     if not stat.S_ISSOCK(os.fstat(fd).st_mode):

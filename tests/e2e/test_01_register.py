@@ -37,9 +37,7 @@ def test_a_wrong_password_is_refused(site: Site, make_phone: MakePhone, transpor
 
 
 @pytest.mark.req("A-07")
-def test_an_unknown_account_looks_like_a_wrong_password(
-    site: Site, account: Account, make_phone: MakePhone
-) -> None:
+def test_an_unknown_account_looks_like_a_wrong_password(site: Site, account: Account, make_phone: MakePhone) -> None:
     wrong = make_phone(account, password="not-it").register()
     nobody = make_phone(Account("nobody", "x", "", "")).register()
     assert nobody == wrong

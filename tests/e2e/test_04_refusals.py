@@ -50,9 +50,7 @@ def test_emergency_calls_for_help_by_text_leave_an_audit_line(
 
 @pytest.mark.req("S-089", "C-7", "C-098", "C-099")
 @pytest.mark.parametrize("text", ["x" * 160, "👋" * 160, "{" * 160], ids=["ascii", "emoji", "gsm-extension"])
-def test_160_characters_pass(
-    accepting_account: Account, shared_site: Site, make_phone: MakePhone, text: str
-) -> None:
+def test_160_characters_pass(accepting_account: Account, shared_site: Site, make_phone: MakePhone, text: str) -> None:
     """A character is a code point, whatever room it takes on the air."""
     assert make_phone(accepting_account, "tcp").send(HANDSET, text).status == 202
     shared_site.settled(accepting_account.did, text, "delivered")

@@ -1,0 +1,109 @@
+"""What cannot start says why in one line, exits with 1, and touches nothing."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .conftest import MakeSite
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.req("F-39")
+@pytest.mark.parametrize("which", ["udp", "tcp", "http"])
+def test_a_port_in_use_is_named(make_site: MakeSite, which: str) -> None:
+    site = make_site()
+    port = site.http_port if which == "http" else site.sip_port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if which == "udp" else socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", port))
+        if which != "udp":
+            taken.listen()
+        done = site.cli("serve", check=False)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, done.stderr
+    assert str(port) in lines[0]
+    assert "in use" in lines[0]
+    site.start()  # and with the port free it starts
+
+
+@pytest.mark.req("F-39")
+def test_two_servers_on_one_store(make_site: MakeSite) -> None:
+    """The second finds the ports taken, and leaves the first alone."""
+    site = make_site()
+    site.start()
+    done = site.cli("serve", check=False)
+    assert done.returncode == 1
+    assert site.ready()
+    account = site.account()
+    site.sms(account.did, "still served")
+    assert [row["text"] for row in site.rows(account.did)] == ["still served"]
+
+
+BAD = {
+    "no YAML": ("domain: [sip.example.net\n", ":2"),
+    "a tab": ("domain: sip.example.net\n\tstore: x\n", ":2"),
+    "unknown key": ("domain: sip.example.net\nlisten:\n  sips: []\n", ":3: listen.sips"),
+    "no domain": ("store: sqlite:///x.db\n", ":1"),
+    "a key twice": ("domain: a.example\nlog: {}\ndomain: b.example\n", ":3: domain"),
+    "a bad port": ("domain: a.example\nlisten:\n  sip:\n  - udp://0.0.0.0:99999\n", ":4: listen.sip[0]"),
+    "a bad duration": ("domain: a.example\nqueue:\n  keep: two weeks\n", ":3: queue.keep"),
+    "no such carrier type": ("domain: a.example\ncarriers:\n  x: {type: pigeon}\n", ":3: carriers.x"),
+    "a secret that is not there": (
+        "domain: a.example\ncarriers:\n  x:\n    type: http\n    url: http://h/\n    auth: {bearer: 'env:NOT_SET_AT_ALL'}",
+        ":6: carriers.x.auth.bearer",
+    ),
+    "not text": (b"\xff\xfe\x00domain", ""),
+    "a list": ("- domain\n", ":1"),
+}
+
+
+@pytest.mark.req("F-39")
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_configuration_is_told_with_file_and_line(tmp_path: Path, make_site: MakeSite, name: str) -> None:
+    text, where = BAD[name]
+    site = make_site(accounts=0)
+    site.path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    for command in ("serve", "check-config") if name == "unknown key" else ("check-config",):
+        done = site.cli(command, check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        lines = done.stderr.strip().splitlines()
+        assert all(line.startswith(f"sipsms: {site.path}") for line in lines)
+        assert f"{site.path}{where}" in done.stderr
+
+
+@pytest.mark.req("F-39")
+def test_all_that_is_wrong_is_told_at_once(make_site: MakeSite) -> None:
+    site = make_site(accounts=0)
+    tree = {"domain": "not a domain", "queue": {"keep": "x"}, "colour": "red"}
+    site.path.write_text(yaml.safe_dump(tree))
+    done = site.cli("check-config", check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 3
+
+
+@pytest.mark.req("F-39")
+def test_a_bad_dialplan_is_told_with_file_and_line(make_site: MakeSite) -> None:
+    site = make_site(accounts=0)
+    folder = site.folder / "dialplan"
+    folder.mkdir()
+    (folder / "routing.yaml").write_text("rules:\n- name: one\n  carriers: [sim]\n- name: two\n  carriers: [nobody]\n")
+    done = site.cli("serve", check=False)
+    assert done.returncode == 1
+    assert "routing.yaml:5" in done.stderr
+    assert "nobody" in done.stderr
+
+
+@pytest.mark.req("F-39")
+def test_no_such_configuration(tmp_path: Path, make_site: MakeSite) -> None:
+    site = make_site(accounts=0)
+    site.path.unlink()
+    done = site.cli("serve", check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert str(site.path) in done.stderr
