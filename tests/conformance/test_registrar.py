@@ -311,3 +311,31 @@ def test_two_phones_of_one_account(lab: Lab, account: Account, make_phone: MakeP
     udp, tcp = make_phone(account, "udp"), make_phone(account, "tcp")
     udp.register()
     assert set(tcp.register().contacts()) == {udp.contact, tcp.contact}
+
+
+@pytest.mark.req("C-064", "G05")
+@pytest.mark.parametrize("size", [255, 256, 900])
+def test_long_contact(lab: Lab, account: Account, phone: Phone, size: int) -> None:
+    """Push parameters (RFC 8599) make contacts long; all of it must come back."""
+    uri = f"{phone.contact};pn-provider=x;pn-prid="
+    uri += "p" * (size - len(uri))
+    assert list(phone.register(f"<{uri}>").contacts()) == [uri]
+    lab.sms(account.did, "to the long contact")
+    assert phone.take().uri == uri
+
+
+@pytest.mark.req("C-060", "C-064")
+def test_ten_long_contacts_are_all_listed(phone: Phone) -> None:
+    uris = {f"sip:{number}@192.0.2.{number};x={'y' * 700}" for number in range(1, 11)}
+    for uri in uris:
+        phone.register(f"<{uri}>")
+    assert set(phone.bindings()) == uris
+
+
+@pytest.mark.req("C-060")
+@pytest.mark.parametrize(
+    "uri", ["sip:a@[2001:db8::1]:5060", "sip:[::1]", "sips:a@192.0.2.1", "sip:a@host_name.example", "sip:a@b."]
+)
+def test_unusual_contacts(phone: Phone, uri: str) -> None:
+    assert list(phone.register(f"<{uri}>").contacts()) == [uri]
+    assert list(phone.bindings()) == [uri]

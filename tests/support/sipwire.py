@@ -429,7 +429,7 @@ class Credentials:
             "username": f'"{self.user}"', "realm": f'"{realm}"', "nonce": f'"{nonce}"', "uri": f'"{uri}"',
             "response": f'"{response}"', "algorithm": algorithm,
         }  # fmt: skip
-        if challenge.get("opaque"):
+        if "opaque" in challenge:
             values["opaque"] = f'"{challenge["opaque"]}"'
         if self.qop:
             values |= {"qop": self.qop, "nc": nc, "cnonce": f'"{cnonce}"'}
