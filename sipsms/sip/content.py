@@ -65,7 +65,7 @@ def _inflate(body: bytes) -> bytes | None:
             data = inflater.decompress(body, MAX_INFLATED + 1)
         except zlib.error:
             continue
-        return data if len(data) <= MAX_INFLATED else None
+        return data if len(data) <= MAX_INFLATED and inflater.eof else None
     return None
 
 

@@ -200,7 +200,7 @@ class Authenticator:
         nonce = self._nonces.issue(now, last=last)
         end = ", stale=true" if stale else ""
         return [
-            f'Digest realm={self._quoted_realm}, nonce="{nonce}", algorithm={name}, qop="auth"{end}'
+            f'Digest realm={self._quoted_realm}, nonce="{nonce}", opaque="0", algorithm={name}, qop="auth"{end}'
             for name in self._algorithms
         ]
 

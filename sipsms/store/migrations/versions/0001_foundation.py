@@ -145,13 +145,6 @@ def upgrade() -> None:
         )
         batch_op.create_index(batch_op.f("ix_deliveries_message_id"), ["message_id"], unique=False)
         batch_op.create_index(
-            "ix_deliveries_remote_id",
-            ["remote_id"],
-            unique=False,
-            sqlite_where=sa.text("remote_id <> ''"),
-            postgresql_where=sa.text("remote_id <> ''"),
-        )
-        batch_op.create_index(
             "ix_deliveries_sending",
             ["lease_owner"],
             unique=False,
@@ -255,7 +248,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("dedupe_key", name=op.f("uq_messages_dedupe_key")),
     )
     with op.batch_alter_table("messages", schema=None) as batch_op:
-        batch_op.create_index("ix_messages_account_id", ["account", "id"], unique=False)
         batch_op.create_index("ix_messages_did_id", ["did", "id"], unique=False)
 
     op.create_table(
@@ -300,7 +292,6 @@ def downgrade() -> None:
     op.drop_table("receipts")
     with op.batch_alter_table("messages", schema=None) as batch_op:
         batch_op.drop_index("ix_messages_did_id")
-        batch_op.drop_index("ix_messages_account_id")
 
     op.drop_table("messages")
     with op.batch_alter_table("media", schema=None) as batch_op:
@@ -333,11 +324,6 @@ def downgrade() -> None:
             "ix_deliveries_sending",
             sqlite_where=sa.text("state = 'sending'"),
             postgresql_where=sa.text("state = 'sending'"),
-        )
-        batch_op.drop_index(
-            "ix_deliveries_remote_id",
-            sqlite_where=sa.text("remote_id <> ''"),
-            postgresql_where=sa.text("remote_id <> ''"),
         )
         batch_op.drop_index(batch_op.f("ix_deliveries_message_id"))
         batch_op.drop_index(
