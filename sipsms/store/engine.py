@@ -10,13 +10,14 @@ import fcntl
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 HEAD = "0001"  # the newest migration; a test compares it with Alembic's
-SERVER_WAIT = 2500  # milliseconds a server waits for another program's lock; who comes meanwhile waits twice that
+SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
+SERVER_WAIT_AGAIN = 200  # and after it waited in vain, until it has got the lock again
 COMMAND_WAIT = 15000  # a command may wait longer for its turn beside a busy server
 
 
@@ -87,6 +88,13 @@ def version_of(engine: Engine) -> str:
             return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
     except SQLAlchemyError as error:
         raise StoreError(f"store {engine.url.render_as_string(hide_password=True)}: {_first_line(error)}") from None
+
+
+def set_patience(connection: Connection, milliseconds: int) -> None:
+    """How long this connection waits for a lock from now on (SQLite)."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite" and driver is not None:
+        driver.execute(f"PRAGMA busy_timeout={milliseconds}")
 
 
 def ensure_schema(engine: Engine) -> bool:

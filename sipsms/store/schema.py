@@ -1,7 +1,7 @@
 """All tables, once. Alembic's migrations must arrive at exactly this (a test compares them).
 
 Times are seconds since the epoch as REAL. The partial indexes keep the queue's queries as cheap with a million settled
-messages as with none: a row leaves them when its delivery is over. Every other index is paid for by each message that is
+messages as with none: a row leaves them when its delivery is over. Every other index is paid for by each message
 accepted, the more the further apart its rows land, so there is one only where a query of today needs it.
 """
 

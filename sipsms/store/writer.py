@@ -18,6 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from sipsms import log
 from sipsms.ports import Unavailable
+from sipsms.store.engine import SERVER_WAIT, SERVER_WAIT_AGAIN, set_patience
 
 # Runs on all payloads of a batch inside one transaction; returns a result for each.
 Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
@@ -44,6 +45,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._on_foreign_change = on_foreign_change
         self._data_version = -1
+        self._patient = True
         self._watched_at = 0.0
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -119,13 +121,21 @@ class Writer:
         started = time.monotonic()
         try:
             results = self._transact(connection, batch)
+            self._be_patient(connection, True)
         except (OperationalError, InterfaceError) as error:  # full, locked, gone: the same for all
             results = [(job, Unavailable(str(error.orig))) for job in batch]
+            self._be_patient(connection, False)
         except Exception:
             results = [self._alone(connection, job) for job in batch]
         log.COMMIT_SECONDS.observe(time.monotonic() - started)
         log.COMMIT_SIZE.observe(len(batch))
         self._answer(results)
+
+    def _be_patient(self, connection: Connection, patient: bool) -> None:
+        """Who comes while the store stays locked is told so soon, and does not wait behind those who waited in vain."""
+        if patient is not self._patient:
+            self._patient = patient
+            set_patience(connection, SERVER_WAIT if patient else SERVER_WAIT_AGAIN)
 
     def _transact(self, connection: Connection, batch: list[_Job]) -> list[tuple[_Job, Any]]:
         groups: dict[Bulk, list[_Job]] = {}

@@ -1,0 +1,103 @@
+"""The location service: memory first, store always, and nothing half done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sipsms.model import Binding
+from sipsms.ports import Unavailable
+from tests.support.core import Core, core
+
+
+def _binding(here: Core, contact: str, **values: Any) -> Binding:
+    given = {"expires_at": here.clock.now + 3600, "received": "udp:192.0.2.1:5060", "call_id": "c", "cseq": 1, **values}
+    return Binding("alice", contact, **given)
+
+
+async def _apply(here: Core, *bindings: Binding, removed: tuple[Binding, ...] = ()) -> list[Any]:
+    return await here.location.apply("alice", bindings, removed, here.clock.now)
+
+
+@pytest.mark.req("C-059")
+async def test_a_failed_commit_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with core(tmp_path, {}) as here:
+        (first,) = await _apply(here, _binding(here, "sip:a@h:1", params=(("ob", None),)))
+
+        def broken(*_: Any) -> Any:
+            raise Unavailable("full")
+
+        monkeypatch.setattr(here.store.writer, "put", broken)
+        old = here.location.bindings("alice", here.clock.now)[0]
+        with pytest.raises(Unavailable):
+            await _apply(here, _binding(here, "sip:a@h:2"), removed=(old,))
+        assert [one.contact for one in here.location.bindings("alice", here.clock.now)] == ["sip:a@h:1"]
+        assert here.location.binding_of(first.device, here.clock.now) is old
+        assert [one.id for one in here.location.devices("alice")] == [first.device]
+
+
+async def test_a_restart_keeps_what_is_alive(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        alive = _binding(
+            here, "sip:a@h:1", path=("<sip:p;lr>",), params=(("+sip.instance", "<urn:uuid:1>"), ("ob", None)),
+            instance="<urn:uuid:1>", reg_id=1, q=0.5, user_agent="phone/1", accept="text/plain", to_uri="sip:alice@h",
+        )  # fmt: skip
+        over = _binding(here, "sip:a@h:2", expires_at=here.clock.now - 1)
+        stream = _binding(here, "sip:a@h:3", received="tcp:192.0.2.1:40000", local="tcp:0.0.0.0:5060", flow=7)
+        reached = await _apply(here, alive, over, stream)
+    async with core(tmp_path, {}) as here:
+        found = {one.contact: one for one in here.location.bindings("alice", here.clock.now)}
+        assert set(found) == {"sip:a@h:1", "sip:a@h:3"}
+        assert found["sip:a@h:1"] == alive
+        assert here.location.binding_of(reached[0].device, here.clock.now) == alive
+        assert here.location.binding_of(reached[2].device, here.clock.now) is None  # its connection is gone
+        assert len(here.location.devices("alice")) == 3
+
+
+@pytest.mark.req("C-063")
+async def test_sweep(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        short = _binding(here, "sip:a@h:1", expires_at=here.clock.now + 60)
+        await _apply(here, short, _binding(here, "sip:a@h:2"))
+        assert await here.location.sweep(here.clock.now + 59) == []
+        assert await here.location.sweep(here.clock.now + 60) == [short]
+        assert await here.location.sweep(here.clock.now + 61) == []
+        assert await here.rows("SELECT contact FROM bindings") == [("sip:a@h:2",)]
+        assert len(await here.location.sweep(here.clock.now + 4000)) == 1
+        assert len(here.location) == 0
+
+
+async def test_many_refreshes_leave_one_entry_to_sweep(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        for step in range(50):
+            here.clock.now += 1
+            await _apply(here, _binding(here, "sip:a@h:1", cseq=step + 2))
+        assert len(here.location._expiry) <= 2
+        assert await here.location.sweep(here.clock.now + 3599) == []
+        assert len(await here.location.sweep(here.clock.now + 3600)) == 1
+
+
+@pytest.mark.req("C-065h")
+async def test_a_closed_connection_ends_its_bindings_only(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        stream = {"received": "tcp:192.0.2.1:40000", "local": "tcp:0.0.0.0:5060"}
+        await _apply(here, _binding(here, "sip:a@h:1", flow=7, **stream), _binding(here, "sip:a@h:2", flow=8, **stream))
+        assert here.location.holds_flow("tcp:0.0.0.0:5060", 7)
+        await here.location.disconnected("tcp:0.0.0.0:5060", 7)
+        assert [one.contact for one in here.location.bindings("alice", here.clock.now)] == ["sip:a@h:2"]
+        assert not here.location.holds_flow("tcp:0.0.0.0:5060", 7)
+        assert await here.rows("SELECT contact FROM bindings") == [("sip:a@h:2",)]
+
+
+async def test_devices_are_forgotten_when_they_stay_away(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        (first,) = await _apply(here, _binding(here, "sip:a@h:1", instance="<urn:uuid:1>"))
+        await _apply(here, removed=tuple(here.location.bindings("alice", here.clock.now)))
+        here.clock.now += 1000
+        (second,) = await _apply(here, _binding(here, "sip:a@h:2", instance="<urn:uuid:2>"))
+        assert await here.location.forget_devices(here.clock.now - 500) == 1
+        assert [one.id for one in here.location.devices("alice")] == [second.device]
+        assert await here.rows("SELECT id FROM devices") == [(second.device,)]
+        assert first.device != second.device

@@ -1,0 +1,50 @@
+"""The log: one line an event, readable and parseable, and no way to forge a second line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from sipsms import log
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    yield
+    log.setup("warning", "json")
+
+
+def test_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("info", "auto")
+    log.accepted(12, "in", "hook:acme", "2125550123", "5550001111", 2)
+    line = capsys.readouterr().err
+    assert line.endswith(
+        " info accepted message=12 direction=in door=hook:acme source=2125550123 destination=5550001111 deliveries=2\n"
+    )
+    assert line[10] == "T"
+    assert line[23] == "Z"
+
+
+@pytest.mark.req("A-31")
+def test_nobody_can_write_a_line_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for style in ("auto", "json"):
+        log.setup("info", style)
+        log.auth_failure("sip", 'a\r\nlevel=error event="x"\x1b[31m', "192.0.2.1", 5060, "wrong credentials")
+        output = capsys.readouterr().err
+        assert output.count("\n") == 1
+        assert "\r" not in output
+        assert "\x1b" not in output
+
+
+def test_json_and_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("warning", "json")
+    log.accepted(1, "in", "sip", "1", "2", 0)
+    try:
+        raise ValueError("broken")
+    except ValueError as error:
+        log.crash("bug", error, message=7)
+    (event,) = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (event["event"], event["level"], event["message"]) == ("bug", "error", 7)
+    assert "ValueError: broken" in event["exception"]
