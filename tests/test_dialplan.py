@@ -199,7 +199,7 @@ def test_outgoing_refuses_what_numbering_refuses(plan: Dialplan, destination: st
 
 
 def test_no_rule_matches(tmp_path: Path) -> None:
-    text = 'rules: [{match: {account: zoe}, carriers: all}]'
+    text = "rules: [{match: {account: zoe}, carriers: all}]"
     decision = dialplan.load(write(tmp_path, routing=text), ["a"]).outgoing(out())
     assert decision.refusal == Refusal(C.NO_ROUTE, "no rule of the dialplan matches")
     assert decision.trace[1] == "routing.yaml:1: no, account is not zoe"

@@ -159,7 +159,7 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply(200, b'{"data": {"id": null}}'), Accepted("")),
     (reply(200, b'{"data": {"id": [1]}}'), Accepted("")),
     (reply(200, b'{"data": {"id": true}}'), Accepted("")),
-    (reply(200, b'[]'), Accepted("")),
+    (reply(200, b"[]"), Accepted("")),
     (reply(200, b"<html>"), Unknown("answered 200 with a body that is not JSON")),
     (reply(200, b""), Unknown("answered 200 with a body that is not JSON")),
     (reply(200, b"\xff\xfe\x00"), Unknown("answered 200 with a body that is not JSON")),

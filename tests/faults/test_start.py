@@ -54,7 +54,7 @@ BAD = {
     "a bad duration": ("domain: a.example\nqueue:\n  keep: two weeks\n", ":3: queue.keep"),
     "no such carrier type": ("domain: a.example\ncarriers:\n  x: {type: pigeon}\n", ":3: carriers.x"),
     "a secret that is not there": (
-        "domain: a.example\ncarriers:\n  x:\n    type: http\n    url: http://h/\n    auth: {bearer: 'env:NOT_SET_AT_ALL'}",
+        "domain: a.example\ncarriers:\n  x:\n    type: http\n    url: http://h/\n    auth: {bearer: 'env:NOT_SET'}\n",
         ":6: carriers.x.auth.bearer",
     ),
     "not text": (b"\xff\xfe\x00domain", ""),
