@@ -87,6 +87,15 @@ def test_c087_text_in_cpim_and_multipart(lab: Lab, account: Account, phone: Phon
     assert lab.texts(account.did) == ["wrapped", "plain part"]
 
 
+@pytest.mark.req("C-087", "A-10")
+@pytest.mark.parametrize("boundary", ['"\udcff"', '""', "", "x y", '"' + "b" * 5000 + '"', "b;boundary=c"])
+def test_c087_odd_boundaries(lab: Lab, account: Account, phone: Phone, boundary: str) -> None:
+    parts = b"--b\r\nContent-Type: text/plain\r\n\r\nplain part\r\n--b--\r\n"
+    response = phone.message(TO, parts, f"multipart/mixed;boundary={boundary}")
+    assert response.status in (400, 415)
+    assert lab.rows(account.did) == []
+
+
 def _deflated(phone: Phone, body: bytes, raw: bool = False) -> Draft:
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS if raw else zlib.MAX_WBITS)
     return phone.message_draft(TO, packer.compress(body) + packer.flush()).add("Content-Encoding", "deflate")
