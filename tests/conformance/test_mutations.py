@@ -29,7 +29,7 @@ PIECES = [
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("mutations"), 10) as lab:
+    with Lab(tmp_path_factory.mktemp("mutations"), 140) as lab:
         yield lab
 
 
@@ -154,3 +154,27 @@ def _drain(wire: Udp, seen: Counter[int]) -> None:
             seen[int(raw.split(b" ", 2)[1])] += 1
     except Silence:
         return
+
+
+@pytest.mark.req("C-029", "C-043", "F-34")
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_bent_answers_of_a_phone(lab: Lab, transport: str) -> None:
+    """Whatever a phone answers with: the delivery ends or waits, it does not hang."""
+    dice = random.Random(4)
+    for number in range(60):
+        account = lab.account()
+        with lab.phone(account, transport) as phone:
+            phone.register()
+            lab.sms(account.did, f"number {number}")
+            request = phone.request()
+            lines = ["SIP/2.0 200 OK", *(f"Via: {value}" for value in request.all("via")), "From: <sip:a@b>;tag=1"]
+            lines += [f"To: {request.get('to')};tag=2", f"Call-ID: {request.call_id}", f"CSeq: {request.get('cseq')}"]
+            index = dice.randrange(len(lines))
+            lines[index] = _bent(lines[index], dice)
+            phone.send(("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode("utf-8", "surrogateescape"))
+            try:
+                phone.answer(request)
+            except ConnectionError:
+                continue  # closed, because the answer could not be read: that is fine, too
+            lab.wait(lambda did=account.did: lab.delivery(did)["state"] != "sending", 3.0)
+        lab.assert_healthy()
