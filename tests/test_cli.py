@@ -1,0 +1,367 @@
+"""The command line as an operator types it: what it does, what it says, and how it ends (0, 1, 2).
+
+Most commands run in this process through click's runner around `main`, the few that matter as programs in one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from sipsms import __version__
+from sipsms.cli import cli, main
+from sipsms.sip.digest import ha1
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Host:
+    """A configuration and its store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "sipsms.yaml"
+        self.path.write_text(
+            yaml.safe_dump({"domain": "sip.example.net", "store": "sqlite:///sipsms.db", "listen": {"http": None},
+                            "carriers": {"sim": {"type": "loopback"}}})
+        )  # fmt: skip
+
+    def run(self, *arguments: str, code: int = 0, config: bool = True, one_line: bool = True) -> Done:
+        """Run `main` with these arguments; raises AssertionError unless it ends with `code`."""
+        argv = ["sipsms", *(["-c", str(self.path)] if config else []), *arguments]
+        out, err = io.StringIO(), io.StringIO()
+        ended = 0
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.setattr(sys, "argv", argv)
+            try:
+                main()
+            except SystemExit as error:
+                ended = int(error.code or 0)
+        done = Done(ended, out.getvalue(), err.getvalue())
+        assert done.code == code, f"{arguments} -> {done}"
+        if code:
+            assert done.err.startswith("sipsms: "), done
+            assert done.err.count("\n") == 1 or not one_line, f"one line: {done.err}"
+        return done
+
+    def rows(self, *arguments: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.run(*arguments, "--json").out.splitlines()]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def customer(host: Host) -> Host:
+    """With a customer, a subaccount, two DIDs and a message."""
+    host.run("account", "add", "acme", "--password", "pw", "--caller-id", "5550001111")
+    host.run("subaccount", "add", "acme-1", "--account", "acme", "--password", "pw1", "--caller-id", "5550001111")
+    host.run("did", "add", "5550001111", "--account", "acme", "--sip-account", "acme-1")
+    host.run("did", "add", "(555) 000-2222", "--account", "acme", "--no-sms")
+    return host
+
+
+# --- what it does ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S-079", "S-028", "S-090")
+def test_accounts_and_dids(customer: Host) -> None:
+    assert customer.rows("account", "list") == [
+        {"name": "acme", "customer": "acme", "subaccount": False, "caller_id": "5550001111", "enabled": True,
+         "legacy_digest": False},
+        {"name": "acme-1", "customer": "acme", "subaccount": True, "caller_id": "5550001111", "enabled": True,
+         "legacy_digest": False},
+    ]  # fmt: skip
+    assert customer.rows("did", "list") == [
+        {"number": "5550001111", "account": "acme", "sip_account": "acme-1", "sms": True},
+        {"number": "5550002222", "account": "acme", "sip_account": "acme", "sms": False},
+    ]
+    customer.run("did", "set", "5550002222", "--sms", "--sip-account", "")
+    customer.run("account", "set", "acme-1", "--caller-id", "", "--disabled", "--legacy-digest")
+    assert customer.rows("did", "list")[1] == {
+        "number": "5550002222", "account": "acme", "sip_account": "", "sms": True,
+    }  # fmt: skip
+    changed = customer.rows("subaccount", "list")[1]
+    assert (changed["caller_id"], changed["enabled"], changed["legacy_digest"]) == ("", False, True)
+    customer.run("did", "remove", "5550001111")
+    customer.run("did", "remove", "5550002222")
+    customer.run("subaccount", "remove", "acme-1")
+    customer.run("account", "remove", "acme")
+    assert customer.rows("account", "list") == customer.rows("did", "list") == []
+
+
+@pytest.mark.req("A-48")
+def test_passwords_are_kept_as_hashes_for_the_realm(customer: Host) -> None:
+    customer.run("account", "passwd", "acme", "--password", "secret-word")
+    with sqlite3.connect(customer.folder / "sipsms.db") as db:
+        row = db.execute("SELECT ha1_md5, ha1_sha256, realm FROM accounts WHERE name = 'acme'").fetchone()
+    db.close()
+    expected = [ha1("acme", "sip.example.net", "secret-word", name) for name in ("MD5", "SHA-256")]
+    assert row == (*expected, "sip.example.net")
+    for file in customer.folder.glob("sipsms.db*"):
+        assert b"secret-word" not in file.read_bytes()
+
+
+@pytest.mark.req("S-057")
+def test_messages_by_hand_without_a_server(customer: Host) -> None:
+    """They wait for one."""
+    customer.run("receive", "--from", "72345", "--to", "+1 555 000 1111", "code 1234")
+    customer.run("send", "--from", "5550001111", "--to", "4445556666", "bye")
+    first, second = customer.rows("messages")
+    assert (first["from"], first["to"], first["text"], first["state"]) == ("72345", "5550001111", "code 1234", "queued")
+    assert (second["direction"], second["state"], second["carrier"]) == ("out", "queued", "sim")
+    assert [row["courier"] for row in customer.rows("queue")] == ["sip", "carrier:sim"]
+    assert customer.rows("carriers") == [{"name": "sim", "type": "loopback", "paused": False, "waiting": 1}]
+    customer.run("carriers", "pause", "sim")
+    assert customer.rows("carriers")[0]["paused"] is True
+    customer.run("carriers", "resume", "sim")
+    assert customer.rows("carriers")[0]["paused"] is False
+    assert customer.rows("messages", "--limit", "1") == [second]
+    assert customer.rows("messages", "--did", "5550002222") == []
+    assert customer.rows("registrations") == customer.rows("devices") == []
+
+
+def test_lists_for_people(customer: Host) -> None:
+    """Tables with what --json has; a word where there is nothing."""
+    table = customer.run("account", "list").out
+    assert "acme-1" in table
+    assert "5550001111" in table
+    for command, words in (("messages", "no messages"), ("queue", "empty"), ("registrations", "nobody")):
+        assert words in customer.run(command).out
+    assert "nothing to do" in customer.run("migrate").out
+    assert "good" in customer.run("check-config").out
+
+
+def test_help_and_version(host: Host) -> None:
+    assert __version__ in host.run("--version", config=False).out
+    assert "registrar" in host.run("--help", config=False).out
+    for name in cli.commands:
+        assert "Usage" in host.run(name, "--help", config=False).out
+
+
+def test_the_names_are_a_contract() -> None:
+    expected = {
+        "serve", "check-config", "migrate", "demo", "account", "subaccount", "did", "registrations", "devices",
+        "messages", "queue", "carriers", "import", "export", "receive", "send", "route", "softphone",
+    }  # fmt: skip
+    assert expected <= set(cli.commands)
+    groups: dict[str, set[str]] = {
+        "account": {"add", "list", "passwd", "remove"}, "subaccount": {"add"}, "did": {"add", "set", "list", "remove"},
+        "carriers": {"pause", "resume"},
+    }  # fmt: skip
+    for group, commands in groups.items():
+        assert commands <= set(cli.commands[group].commands)  # type: ignore[attr-defined]
+
+
+# --- what cannot be done: one line, exit 1 ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("account add acme --password x", "exists"),
+        ("subaccount add x --account nobody --password x", "nobody"),
+        ("subaccount add x --account acme-1 --password x", "subaccount"),
+        ("subaccount add acme-1 --account acme --password x", "exists"),
+        ("account passwd nobody --password x", "nobody"),
+        ("account set nobody --disabled", "nobody"),
+        ("account remove nobody", "nobody"),
+        ("account remove acme", "subaccounts"),
+        ("did add 5550001111 --account acme", "exists"),
+        ("did add 5550003333 --account nobody", "nobody"),
+        ("did add 5550003333 --account acme --sip-account nobody", "nobody"),
+        ("did set 5550003333 --sms", "5550003333"),
+        ("did set 5550001111 --sip-account nobody", "nobody"),
+        ("did remove 5550003333", "5550003333"),
+        ("carriers pause nobody", "nobody"),
+        ("receive --from 4445556666 --to 4449998888 hi", "4449998888"),
+        ("send --from 4449998888 --to 4445556666 hi", "4449998888"),
+        ("send --from 5550002222 --to 4445556666 hi", "5550002222"),
+        ("send --from 5550001111 --to 911 hi", ""),
+        ("send --from 5550001111 --to 444555666 hi", "10 digits"),
+    ],
+)
+def test_what_cannot_be_done(customer: Host, arguments: str, words: str) -> None:
+    before = customer.run("export").out
+    assert words in customer.run(*arguments.split(), code=1).err
+    assert customer.run("export").out == before
+    assert customer.rows("messages") == []
+
+
+def test_an_account_that_still_owns_dids_is_not_removed(customer: Host) -> None:
+    customer.run("subaccount", "remove", "acme-1")
+    assert "5550001111" in customer.run("account", "remove", "acme", code=1).err
+
+
+def test_a_did_of_a_removed_subaccount_delivers_to_nobody(customer: Host) -> None:
+    customer.run("subaccount", "remove", "acme-1")
+    assert customer.rows("did", "list")[0]["sip_account"] == ""
+
+
+@pytest.mark.req("F-39")
+def test_no_configuration(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    if not Path("/etc/sipsms/sipsms.yaml").exists():
+        assert "-c FILE" in host.run("messages", code=1, config=False).err
+    host.path.write_text("domain: x y\n")
+    assert f"{host.path}:1: domain" in host.run("messages", code=1).err
+
+
+# --- wrong usage: one line, exit 2 -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "nonsense", "--nonsense", "account", "account nonsense", "account add", "account add x", "account add x y",
+        "account add a/b --password x", "account add x --password x --caller-id 12", "did add 123 --account acme",
+        "did add abc --account acme", "messages --limit 0", "messages --limit x", "messages --did x",
+        "receive --from 1 x", "receive --to 5550001111 hi", "import no-such-file.yaml", "route --from 5550001111",
+        "softphone x --password y", "softphone x --password y --server h --to 5551234567",
+    ],
+)  # fmt: skip
+def test_wrong_usage(host: Host, arguments: str) -> None:
+    done = host.run(*arguments.split(), code=2) if arguments != "account" else None
+    if done is not None:
+        assert "--help" in done.err or "no-such-file" in done.err
+
+
+# --- import and export -----------------------------------------------------------------------------------------------
+
+
+def tree(customers: int, subs: int, dids: int) -> dict[str, Any]:
+    return {
+        "accounts": [
+            {
+                "name": f"c{n:05d}", "password": f"pw-{n}", "caller_id": f"{5550000000 + n * dids}",
+                "dids": [
+                    {"number": f"{5550000000 + n * dids + d}", "sip_account": f"c{n:05d}-{d % subs}", "sms": True}
+                    for d in range(dids)
+                ],
+                "subaccounts": [
+                    {"name": f"c{n:05d}-{s}", "password": f"pw-{n}-{s}", "caller_id": f"{5550000000 + n * dids}"}
+                    for s in range(subs)
+                ],
+            }
+            for n in range(customers)
+        ]
+    }  # fmt: skip
+
+
+@pytest.fixture
+def small(host: Host) -> Path:
+    path = host.folder / "accounts.yaml"
+    path.write_text(yaml.safe_dump(tree(3, 2, 4)))
+    return path
+
+
+def test_import_is_idempotent(host: Host, small: Path) -> None:
+    assert host.run("import", str(small)).out == "21 added, 0 changed, 0 unchanged\n"
+    before = host.run("export").out
+    assert host.run("import", str(small)).out == "0 added, 0 changed, 21 unchanged\n"
+    assert host.run("export").out == before
+    changed = tree(3, 2, 4)
+    changed["accounts"][0]["password"] = "new"
+    changed["accounts"][1]["dids"][0]["sms"] = False
+    small.write_text(yaml.safe_dump(changed))
+    assert host.run("import", str(small)).out == "0 added, 2 changed, 19 unchanged\n"
+
+
+def test_what_is_exported_can_be_imported_again(host: Host, small: Path, tmp_path: Path) -> None:
+    """Passwords are not exported; imported over the same store all stays as it is, they too."""
+    host.run("import", str(small))
+    exported = host.run("export").out
+    assert "password" not in exported
+    expected = tree(3, 2, 4)
+    for account in expected["accounts"]:
+        for one in (account, *account["subaccounts"]):
+            del one["password"]
+    assert yaml.safe_load(exported) == expected
+    again = tmp_path / "exported.yaml"
+    again.write_text(exported)
+    assert host.run("import", str(again)).out == "0 added, 0 changed, 21 unchanged\n"
+    other = Host(tmp_path / "other") if (tmp_path / "other").mkdir() is None else host
+    assert "password" in other.run("import", str(again), code=1).err
+    with_passwords = yaml.safe_load(exported)
+    for account in with_passwords["accounts"]:
+        for one in (account, *account["subaccounts"]):
+            one["password"] = "given anew"
+    again.write_text(yaml.safe_dump(with_passwords))
+    other.run("import", str(again))
+    assert other.run("export").out == exported
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda t: t["accounts"][1].update(name="a/b"), "accounts[1].name"),
+        (lambda t: t["accounts"][1].update(colour="red"), "accounts[1].colour"),
+        (lambda t: t["accounts"][2]["dids"][3].update(number="12"), "accounts[2].dids[3].number"),
+        (lambda t: t["accounts"][2]["dids"][0].update(sip_account="c00000"), "accounts[2].dids[0].sip_account"),
+        (lambda t: t["accounts"][0]["subaccounts"][1].update(name="c00001"), "c00001"),
+        (lambda t: t["accounts"][0]["subaccounts"][1].pop("name"), "accounts[0].subaccounts[1].name"),
+        (lambda t: t["accounts"][0].update(caller_id="rubbish"), "accounts[0].caller_id"),
+        (lambda t: t["accounts"][2]["dids"][0].update(number="5550000000"), "5550000000"),
+    ],
+)
+def test_a_bad_file_is_told_with_its_line_and_changes_nothing(host: Host, small: Path, change: Any, where: str) -> None:
+    bad = tree(3, 2, 4)
+    change(bad)
+    small.write_text(yaml.safe_dump(bad))
+    error = host.run("import", str(small), code=1, one_line=False).err
+    assert all(line.startswith(f"sipsms: {small}:") for line in error.splitlines())
+    assert where in error
+    assert host.rows("account", "list") == []
+
+
+def test_somebody_elses_did_is_not_taken(host: Host, small: Path) -> None:
+    host.run("account", "add", "first", "--password", "x")
+    host.run("did", "add", "5550000001", "--account", "first")
+    assert "5550000001" in host.run("import", str(small), code=1).err
+    assert len(host.rows("account", "list")) == 1
+
+
+@pytest.mark.req("L-01")
+def test_ten_thousand_accounts_in_thirty_seconds(host: Host) -> None:
+    """2,000 customers with 4 subaccounts and 5 DIDs each; a program of its own, as an operator would run it."""
+    path = host.folder / "many.yaml"
+    path.write_text(yaml.dump(tree(2000, 4, 5), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
+    command = [sys.executable, "-m", "sipsms", "-c", str(host.path), "import", str(path)]
+    seconds = []
+    for expected in ("20000 added, 0 changed, 0 unchanged", "0 added, 0 changed, 20000 unchanged"):
+        started = time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        seconds.append(time.monotonic() - started)
+        assert expected in done.stdout
+    print(f"10,000 accounts and 10,000 DIDs: {seconds[0]:.1f} s, again {seconds[1]:.1f} s")
+    assert seconds[0] < 30
+
+
+def test_as_a_program(customer: Host) -> None:
+    """Exit codes and streams as the shell sees them; output into a closed pipe is no error."""
+
+    def shell(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sipsms", "-c", str(customer.path), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert shell("account", "list", "--json").returncode == 0
+    done = shell("account", "remove", "nobody")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "sipsms: no account nobody\n")
+    assert shell("did", "add").returncode == 2
