@@ -75,7 +75,8 @@ def courier_name(carrier: str) -> str:
 def rules_of(config: Config) -> Rules:
     sip = config.sip
     policy = Policy(sip.min_expires, sip.max_expires, sip.default_expires, sip.max_contacts)
-    return Rules(config.domain, list(config.aliases), policy, config.messages.max_length, config.messages.length_unit)
+    names = [*config.aliases, socket.gethostname()]
+    return Rules(config.domain, names, policy, config.messages.max_length, config.messages.length_unit)
 
 
 def load_dialplan(config: Config) -> Dialplan:

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
-from sipsms import __version__
+from sipsms import __version__, importing
 from sipsms import config as configuration
 from sipsms.config import Config, ConfigError
+from sipsms.importing import telephone_number
 from sipsms.numbers import normalise
 from sipsms.sip.digest import ha1
 from sipsms.store import admin
@@ -29,8 +30,6 @@ T = TypeVar("T")
 
 _PLACES = ("sipsms.yaml", "etc/sipsms.yaml", "/etc/sipsms/sipsms.yaml")
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-
-click.rich_click.USE_RICH_MARKUP = False
 
 
 class Context:
@@ -160,8 +159,8 @@ def _name(_context: Any, _param: Any, value: str | None) -> str | None:
 def _number(_context: Any, _param: Any, value: str | None) -> str | None:
     if not value:
         return value
-    number = normalise(value)
-    if number is None or not number.lstrip("+").isdigit() or len(number) < 10:
+    number = telephone_number(value)
+    if number is None:
         raise click.BadParameter(f"{value!r} is not a telephone number (10 digits)")
     return number
 
@@ -244,7 +243,13 @@ def softphone(name: str, password: str, server: str, transport: str, to: str | N
 
 # --- accounts --------------------------------------------------------------------------------------------------------
 
-_password = click.option("--password", required=True, help="What the phone registers with.")
+_password = click.option(
+    "--password",
+    prompt=True,
+    hide_input=True,
+    confirmation_prompt=True,
+    help="What the phone registers with; asked for.",
+)
 _caller_id = click.option("--caller-id", callback=_number, help="DID shown where the phone names none.")
 
 
@@ -476,9 +481,7 @@ def carriers_resume(context: Context, name: str) -> None:
 @pass_context
 def import_(context: Context, file: Path) -> None:
     """Accounts, subaccounts and DIDs from YAML; what is there already stays or is changed."""
-    from sipsms.importing import read
-
-    people, numbers = read(file, context.config().realm)
+    people, numbers = importing.read(file, context.config().realm)
     counts = context.store(lambda db: admin.import_all(db, people, numbers, time.time()))
     click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
 

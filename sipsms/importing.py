@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field
+from rich.console import Console
 from rich.progress import track
 
 from sipsms.config import ConfigError, Document, Model
@@ -41,30 +42,61 @@ def read(path: Path, realm: str) -> tuple[list[NewAccount], list[NewDid]]:
     """Accounts and DIDs of a file. Raises ConfigError."""
     document = Document.read(path)
     file = document.validate(File)
-    errors: list[str] = []
+    errors = list(_doubled(document, file))
+    if errors:
+        raise ConfigError(errors)
     people: list[NewAccount] = []
     numbers: list[NewDid] = []
-    for index, entry in enumerate(track(file.accounts, "reading", transient=True)):
-        where = ("accounts", index)
-        members = {entry.name, *(one.name for one in entry.subaccounts)}
-        people.append(_account(entry, "", realm))
-        people += [_account(one, entry.name, realm) for one in entry.subaccounts]
+    console = Console(stderr=True)
+    for index, entry in enumerate(track(file.accounts, "reading", console=console, disable=not console.is_terminal)):
+        where: tuple[str | int, ...] = ("accounts", index)
+        owners = {entry.name, *(one.name for one in entry.subaccounts)}
+        everyone = [
+            (where, entry, ""),
+            *(((*where, "subaccounts", place), one, entry.name) for place, one in enumerate(entry.subaccounts)),
+        ]
+        for place, one, parent in everyone:
+            if one.caller_id and telephone_number(one.caller_id) is None:
+                errors.append(document.error((*place, "caller_id"), f"not a telephone number: {one.caller_id!r}"))
+            people.append(_account(one, parent, realm))
         for position, did in enumerate(entry.dids):
-            number = normalise(str(did.number))
             target = entry.name if did.sip_account is None else did.sip_account
-            if number is None or not number.lstrip("+").isdigit() or len(number) < 10:
-                errors.append(document.error((*where, "dids", position, "number"), f"not a number: {did.number!r}"))
-            elif target and target not in members:
-                errors.append(
-                    document.error((*where, "dids", position, "sip_account"), f"{target} is no account of {entry.name}")
-                )
-            else:
-                numbers.append(NewDid(number, entry.name, target, did.sms))
-    twice = [name for name, count in Counter(one.name for one in people).items() if count > 1]
-    errors += [document.error(("accounts",), f"account {name} stands there twice") for name in twice[:20]]
+            if target and target not in owners:
+                place = (*where, "dids", position, "sip_account")
+                errors.append(document.error(place, f"{target} is no account of {entry.name}"))
+            numbers.append(NewDid(telephone_number(did.number) or "", entry.name, target, did.sms))
     if errors:
         raise ConfigError(errors)
     return people, numbers
+
+
+def _doubled(document: Document, file: File) -> Iterator[str]:
+    """Names and numbers that stand there twice, and numbers that are none."""
+    names: set[str] = set()
+    numbers: set[str] = set()
+    for index, entry in enumerate(file.accounts):
+        where: tuple[str | int, ...] = ("accounts", index)
+        for place, one in [
+            ((*where, "name"), entry),
+            *(((*where, "subaccounts", place, "name"), one) for place, one in enumerate(entry.subaccounts)),
+        ]:
+            if one.name in names:
+                yield document.error(place, f"account {one.name} stands there twice")
+            names.add(one.name)
+        for position, did in enumerate(entry.dids):
+            number = telephone_number(did.number)
+            place = (*where, "dids", position, "number")
+            if number is None:
+                yield document.error(place, f"not a telephone number: {did.number!r}")
+            elif number in numbers:
+                yield document.error(place, f"DID {number} stands there twice")
+            numbers.add(number or "")
+
+
+def telephone_number(value: str | int) -> str | None:
+    """Ten digits, or + and digits: what a DID or a caller ID can be."""
+    number = normalise(str(value))
+    return number if number and number.lstrip("+").isdigit() and len(number) >= 10 else None
 
 
 def _account(entry: Subaccount, parent: str, realm: str) -> NewAccount:
@@ -72,5 +104,4 @@ def _account(entry: Subaccount, parent: str, realm: str) -> NewAccount:
     if entry.password is not None:
         md5, sha256 = (ha1(entry.name, realm, entry.password, name) for name in ("MD5", "SHA-256"))
         hashes = Hashes(md5, sha256, realm)
-    caller_id = normalise(str(entry.caller_id)) or "" if entry.caller_id else ""
-    return NewAccount(entry.name, parent, caller_id, hashes)
+    return NewAccount(entry.name, parent, telephone_number(entry.caller_id) or "", hashes)

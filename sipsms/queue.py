@@ -434,6 +434,8 @@ class Queue:
 
     async def _turn(self) -> None:
         now = self._clock()
+        log.LANES.labels("active").set(len(self._lanes))
+        log.LANES.labels("waiting").set(len(self._waiting))
         for message, delivery in await self._store.expire(now, 500):
             log.expired(message, delivery)
         if now >= self._recover_at:
