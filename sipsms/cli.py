@@ -243,13 +243,17 @@ def softphone(name: str, password: str, server: str, transport: str, to: str | N
 
 # --- accounts --------------------------------------------------------------------------------------------------------
 
-_password = click.option(
-    "--password",
-    prompt=True,
-    hide_input=True,
-    confirmation_prompt=True,
-    help="What the phone registers with; asked for.",
-)
+
+def _ask(_context: Any, _param: Any, value: str | None) -> str:
+    """A password that is not given is asked for, where there is somebody to ask."""
+    if value is not None:
+        return value
+    if not sys.stdin.isatty():
+        raise click.UsageError("Missing option '--password'.")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+_password = click.option("--password", callback=_ask, help="What the phone registers with; asked for if not given.")
 _caller_id = click.option("--caller-id", callback=_number, help="DID shown where the phone names none.")
 
 
@@ -281,7 +285,7 @@ def account_list(context: Context, as_json: bool) -> None:
 
 @account.command("passwd")
 @click.argument("name")
-@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
+@_password
 @pass_context
 def account_passwd(context: Context, name: str, password: str) -> None:
     """Set the password of an account or subaccount."""
