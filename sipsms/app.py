@@ -22,9 +22,10 @@ from sipsms import dialplan, log
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.http import HttpCarrier
 from sipsms.carriers.loopback import LoopbackCarrier
-from sipsms.config import Config, ConfigError, HttpCarrierConfig
+from sipsms.config import Config, HttpCarrierConfig
 from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
+from sipsms.document import ConfigError
 from sipsms.gateway import SIP, Gateway, carrier_key
 from sipsms.model import Deferred, Delivery, Outcome
 from sipsms.ports import Carrier, InboundSms, Unavailable

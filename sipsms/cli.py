@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 
 from sipsms import __version__, importing
 from sipsms import config as configuration
-from sipsms.config import Config, ConfigError
+from sipsms.config import Config
+from sipsms.document import ConfigError
 from sipsms.importing import telephone_number
 from sipsms.numbers import normalise
 from sipsms.sip.digest import ha1

@@ -29,6 +29,7 @@ from typing import Any
 import yaml
 
 from sipsms import config as settings
+from sipsms.document import ConfigError
 from sipsms.softphone import Answer, Received, Softphone, SoftphoneMissing, Stack, load_pjsua2
 
 ALICE, BOB, HANDSET = "5550001111", "5550002222", "4445556666"
@@ -61,7 +62,7 @@ def run(config_path: Path, *, once: bool) -> int:
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the server in an orderly way
     try:
         return _run(config_path, once)
-    except (DemoFailed, settings.ConfigError) as error:
+    except (DemoFailed, ConfigError) as error:
         print(f"sipsms: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sipsms.config import ConfigError, Document, Model
+from sipsms.document import ConfigError, Document, Model
 from sipsms.model import Did, Direction, Route
 from sipsms.numbers import REGIONS, is_digits, is_ten_digits, region_of_area
 

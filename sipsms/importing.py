@@ -9,7 +9,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from sipsms.config import ConfigError, Document, Model
+from sipsms.document import ConfigError, Document, Model
 from sipsms.numbers import normalise
 from sipsms.sip.digest import ha1
 from sipsms.store.admin import Hashes, NewAccount, NewDid

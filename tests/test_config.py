@@ -14,13 +14,13 @@ from pydantic import BaseModel, SecretStr
 from sipsms import config
 from sipsms.config import (
     Config,
-    ConfigError,
     HttpCarrierConfig,
     HttpListen,
     LoopbackConfig,
     Reply,
     SipListen,
 )
+from sipsms.document import ConfigError
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "sipsms.yaml"
 

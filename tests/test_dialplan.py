@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms import dialplan
-from sipsms.config import ConfigError
 from sipsms.dialplan import DEFAULT_NUMBERING, Dialplan, Facts, Numbering, Refusal, RefusalCode
+from sipsms.document import ConfigError
 from sipsms.model import Did, Direction
 
 SHIPPED = Path(__file__).parent.parent / "dialplan"
