@@ -230,7 +230,7 @@ def test_no_configuration(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.parametrize(
     "arguments",
     [
-        "nonsense", "--nonsense", "account", "account nonsense", "account add", "account add x", "account add x y",
+        "nonsense", "--nonsense", "account", "account nonsense", "account add", "account add x",
         "account add a/b --password x", "account add x --password x --caller-id 12", "did add 123 --account acme",
         "did add abc --account acme", "messages --limit 0", "messages --limit x", "messages --did x",
         "receive --from 1 x", "receive --to 5550001111 hi", "import no-such-file.yaml", "route --from 5550001111",

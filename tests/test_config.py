@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from sipsms import config
+from sipsms import config, document
 from sipsms.config import (
     Config,
     HttpCarrierConfig,
@@ -95,7 +95,7 @@ def test_shipped_file_is_the_defaults(tmp_path: Path) -> None:
 def _names(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         yield above or model.__name__, field.alias or name
-        for inner in config._models_in(field.annotation):
+        for inner in document._models_in(field.annotation):
             yield from _names(inner)
 
 

@@ -14,7 +14,7 @@ MakePhone = Callable[..., Phone]
 
 @pytest.fixture(scope="session")
 def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab"), 900) as lab:
+    with Lab(tmp_path_factory.mktemp("lab"), 1500) as lab:
         yield lab
 
 

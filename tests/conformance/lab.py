@@ -144,8 +144,8 @@ class Lab(Node):
 
 
 def _account(number: int) -> Account:
-    name = f"c{number:03d}"
-    return Account(name, f"pw-{name}", f"555{number:03d}0001", f"555{number:03d}0002")
+    name = f"c{number:04d}"
+    return Account(name, f"pw-{name}", f"555{number:04d}001", f"555{number:04d}002")
 
 
 def _entry(account: Account) -> dict[str, Any]:

@@ -296,7 +296,7 @@ def test_c103_service_numbers(lab: Lab, account: Account, phone: Phone, number: 
 
 
 @pytest.mark.req("C-104", "G15")
-@pytest.mark.parametrize("user", ["c000", "nobody", "admin", "12345", "anonymous", "+15550000001"])
+@pytest.mark.parametrize("user", ["c0000", "nobody", "admin", "12345", "anonymous", "+15550000001"])
 def test_c104_from_is_somebody_else(lab: Lab, account: Account, phone: Phone, user: str) -> None:
     assert phone.authenticated(_from(phone, f"<sip:{user}@sip.example.net>")).status == 403
     assert lab.rows(account.did) == []
@@ -345,7 +345,7 @@ def test_c104_identity_is_never_taken_from_cpim(lab: Lab, account: Account, phon
 
 @pytest.mark.req("C-107", "D3")
 @pytest.mark.parametrize(
-    "uri", ["sip:sip.example.net", "sip:127.0.0.1", "sip:c000@sip.example.net", "sip:nobody@sip.example.net"]
+    "uri", ["sip:sip.example.net", "sip:127.0.0.1", "sip:c0000@sip.example.net", "sip:nobody@sip.example.net"]
 )
 def test_c107_options(phone: Phone, uri: str) -> None:
     response = phone.ask(phone.draft("OPTIONS", uri))

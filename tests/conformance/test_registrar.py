@@ -240,7 +240,7 @@ def test_c062_failures_are_no_6xx_and_have_no_record_route(phone: Phone) -> None
     good = f"<{phone.contact}>"
     drafts = [
         phone.register_draft(good).set("To", "<sip:nobody-here@sip.example.net>"),
-        phone.register_draft(good).set("To", "<sip:c000@sip.example.net>"),
+        phone.register_draft(good).set("To", "<sip:c0000@sip.example.net>"),
         phone.register_draft(good, expires=5),
         phone.register_draft("*"),
         phone.register_draft(good).add("Path", "<sip:192.0.2.1;lr>"),

@@ -157,24 +157,6 @@ class Phone:
 def _main() -> None:
     from sipsms.softphone import Softphone, Stack
 
-    if True:  # TEMP until softphone is fixed
-        import stat
-
-        from sipsms import softphone
-
-        def socks():
-            import contextlib
-            import socket
-
-            for fd in map(int, os.listdir("/proc/self/fd")):
-                with contextlib.suppress(OSError):
-                    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-                        continue
-                    with socket.socket(fileno=os.dup(fd)) as sock:
-                        if sock.family == socket.AF_INET:
-                            yield fd, sock.getsockname(), softphone._peer(sock)
-
-        softphone._inet_sockets = socks
     wire = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever pjsua2 prints is not part of the conversation
     phones: dict[int, Softphone] = {}
