@@ -22,12 +22,25 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @contextlib.contextmanager
 def paused(lab: Lab) -> Iterator[None]:
-    """Nothing leaves by the carrier."""
+    """Nothing leaves by the carrier: the server has seen the command when a message stays where it is."""
     lab.cli("carriers", "pause", "sim")
+    probe = lab.account()
     try:
+        with lab.phone(probe) as phone:
+            lab.wait(lambda: _stays_queued(lab, phone, probe))
         yield
     finally:
         lab.cli("carriers", "resume", "sim")
+
+
+def _stays_queued(lab: Lab, phone: Phone, probe: Account) -> bool:
+    phone.message("5554443001", "probe")
+    deadline = time.monotonic() + 0.2
+    while time.monotonic() < deadline:
+        if lab.rows(probe.did)[-1]["state"] not in ("queued", "sending"):
+            return False
+        time.sleep(0.02)
+    return bool(lab.rows(probe.did)[-1]["state"] == "queued")
 
 
 @pytest.mark.req("C-063")
