@@ -82,6 +82,7 @@ def test_c071_old_nonce(phone: Phone) -> None:
 @pytest.mark.req("C-090")
 def test_c090_expired_before_it_could_be_sent(lab: Lab, account: Account, phone: Phone) -> None:
     other = lab.account()
+    assert phone.ask(phone.options()).status == 200  # a connection that has said nothing is closed meanwhile
     with paused(lab):
         assert phone.authenticated(phone.message_draft(other.did).add("Expires", "1")).status == 202
         assert lab.delivery(account.did)["state"] == "queued"
