@@ -29,6 +29,13 @@ def until(phone: Phone, status: int, site: Site) -> Answer:
     return answer
 
 
+def noticed(site: Site, make_phone: MakePhone) -> None:
+    """Wait until the server has seen all commands so far: changes are taken over in their order."""
+    name = f"probe-{len(site.listed('account', 'list'))}"
+    site.cli("account", "add", name, "--password", "x")
+    assert until(make_phone(Account(name, "x", "", "")), 200, site).ok
+
+
 @pytest.mark.req("S-079", "S-028", "S-090")
 def test_a_new_account_registers_at_once(site: Site, make_phone: MakePhone) -> None:
     """Account, subaccount and DID by hand; the phone of each registers, and the DID rings at the subaccount."""
@@ -110,6 +117,7 @@ def test_a_paused_carrier_sends_nothing_until_it_is_resumed(
     """What phones send meanwhile is accepted and waits, in order."""
     phone = make_phone(account)
     site.cli("carriers", "pause", "sim")
+    noticed(site, make_phone)
     states = {row["name"]: row["paused"] for row in site.listed("carriers")}
     assert states == {"sim": True, "door": False}
     texts = ["first", "second", "third"]
