@@ -121,7 +121,7 @@ def _multipart(body: bytes, boundary: str, depth: int) -> Content:
     if not boundary:
         return Refused(400, "multipart without a boundary")
     result: Content = _unsupported("multipart/mixed without text/plain")
-    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode())[1:9]:
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"))[1:9]:
         if part.startswith(b"--"):
             break
         headers, content = _split(part.lstrip(b" \t").removeprefix(b"\r\n"))
