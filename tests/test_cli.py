@@ -80,7 +80,6 @@ def customer(host: Host) -> Host:
 # --- what it does ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.req("S-079", "S-028", "S-090")
 def test_accounts_and_dids(customer: Host) -> None:
     assert customer.rows("account", "list") == [
         {"name": "acme", "customer": "acme", "subaccount": False, "caller_id": "5550001111", "enabled": True,
@@ -118,7 +117,6 @@ def test_passwords_are_kept_as_hashes_for_the_realm(customer: Host) -> None:
         assert b"secret-word" not in file.read_bytes()
 
 
-@pytest.mark.req("S-057")
 def test_messages_by_hand_without_a_server(customer: Host) -> None:
     """They wait for one."""
     customer.run("receive", "--from", "72345", "--to", "+1 555 000 1111", "code 1234")
@@ -338,7 +336,6 @@ def test_somebody_elses_did_is_not_taken(host: Host, small: Path) -> None:
     assert len(host.rows("account", "list")) == 1
 
 
-@pytest.mark.req("L-01")
 def test_ten_thousand_accounts_in_thirty_seconds(host: Host) -> None:
     """2,000 customers with 4 subaccounts and 5 DIDs each; a program of its own, as an operator would run it."""
     path = host.folder / "many.yaml"

@@ -41,7 +41,6 @@ def shape(connection: Connection) -> dict[str, str]:
     return {row.name: "".join(row.sql.replace('"', "").split()).lower() for row in rows}
 
 
-@pytest.mark.req("F-32")
 def test_upgrade_gives_the_schema(engine: Engine) -> None:
     assert store.ensure_schema(engine) is True
     with engine.connect() as connection:
@@ -81,7 +80,6 @@ def test_a_second_time_does_nothing(engine: Engine) -> None:
         assert shape(connection) == before
 
 
-@pytest.mark.req("F-32")
 def test_down_to_the_base_and_up_again(engine: Engine) -> None:
     store.ensure_schema(engine)
     with engine.begin() as connection:
@@ -93,7 +91,6 @@ def test_down_to_the_base_and_up_again(engine: Engine) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-@pytest.mark.req("F-32", "F-01")
 def test_a_migration_that_fails_leaves_nothing_behind(engine: Engine) -> None:
     """All or nothing: a table that is in the way, and not one of ours is there afterwards."""
     with engine.begin() as connection:
@@ -109,7 +106,6 @@ def test_the_store_is_its_owners_alone(engine: Engine, tmp_path: Path) -> None:
     assert (tmp_path / "sipsms.db").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.req("F-02")
 def test_commits_survive_a_power_cut(engine: Engine) -> None:
     """WAL with synchronous=FULL (2): NORMAL loses committed rows."""
     with engine.connect() as connection:

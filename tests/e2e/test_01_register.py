@@ -24,7 +24,7 @@ def test_the_right_password_registers(site: Site, make_phone: MakePhone, transpo
     assert site.contacts(account) == []
 
 
-@pytest.mark.req("S-011", "A-12")
+@pytest.mark.req("S-011", "D4")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_wrong_password_is_refused(site: Site, make_phone: MakePhone, transport: str) -> None:
     """403 and no endless challenge: pjsua2 would answer fresh challenges without end."""
@@ -36,14 +36,14 @@ def test_a_wrong_password_is_refused(site: Site, make_phone: MakePhone, transpor
     assert "not-it" not in str(failures)
 
 
-@pytest.mark.req("A-07")
+@pytest.mark.req("D4")
 def test_an_unknown_account_looks_like_a_wrong_password(site: Site, account: Account, make_phone: MakePhone) -> None:
     wrong = make_phone(account, password="not-it").register()
     nobody = make_phone(Account("nobody", "x", "", "")).register()
     assert nobody == wrong
 
 
-@pytest.mark.req("S-011", "A-01")
+@pytest.mark.req("S-011", "A-12")
 def test_a_message_needs_the_password_too(site: Site, account: Account, make_phone: MakePhone) -> None:
     """Also from an address that is registered: no trust by IP address."""
     assert make_phone(account).register().ok

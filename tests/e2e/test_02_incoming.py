@@ -47,7 +47,7 @@ def test_short_codes_and_names_are_senders_too(
     assert got.header("X-SMS-To") == one_account.did
 
 
-@pytest.mark.req("S-015", "G10")
+@pytest.mark.req("S-015")
 @pytest.mark.parametrize(
     "text", ["naïve Ærøskøbing, 日本語", "👋🏽 family 👨‍👩‍👧", "two\nlines", "x" * 160, "<b>&amp;</b> {from}"]
 )
@@ -60,7 +60,6 @@ def test_texts_arrive_as_they_were_sent(
     assert phone.wait_message(text).raw.partition("\r\n\r\n")[2] == text
 
 
-@pytest.mark.req("G03", "S-041")
 def test_each_message_has_a_call_id_of_its_own(site: Site, account: Account, make_phone: MakePhone) -> None:
     """Linphone takes two messages with one Call-ID for one."""
     phone = make_phone(account)

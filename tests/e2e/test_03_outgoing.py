@@ -57,7 +57,7 @@ def test_the_caller_id(
         assert [row["from"] for row in found] == [number(source)]
 
 
-@pytest.mark.req("S-079", "C-083")
+@pytest.mark.req("S-079")
 def test_from_one_customer_to_another(site: Site, account: Account, make_phone: MakePhone) -> None:
     """It leaves by the carrier and comes back in as an SMS to the other's DID."""
     other = site.account()
@@ -71,14 +71,14 @@ def test_from_one_customer_to_another(site: Site, account: Account, make_phone: 
     assert alice.wait_message("I see.").sender == other.did
 
 
-@pytest.mark.req("S-011", "C-083")
+@pytest.mark.req("S-011")
 def test_a_phone_need_not_be_registered_to_send(site: Site, account: Account, make_phone: MakePhone) -> None:
     """Its password is what counts."""
     assert make_phone(account, "tcp").send(HANDSET, "from nowhere").status == 202
     site.settled(account.did, "from nowhere", "delivered")
 
 
-@pytest.mark.req("C-089", "G06")
+@pytest.mark.req("C-089")
 def test_typing_is_no_sms(site: Site, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account)
     typing = "<isComposing><state>active</state></isComposing>"

@@ -23,7 +23,7 @@ REFUSALS = [
     pytest.param("8765551234", "hi", 403, "", id="Jamaica", marks=pytest.mark.req("C-9", "S-010", "A-04")),
     pytest.param(HANDSET, "x" * 161, 413, "160", id="161", marks=pytest.mark.req("S-001", "S-089", "C-1", "C-098")),
     pytest.param(HANDSET, "👋" * 161, 413, "160", id="161-emoji", marks=pytest.mark.req("S-089", "C-7", "C-099")),
-    pytest.param(HANDSET, " ", 400, "empty", id="empty", marks=pytest.mark.req("C-083")),
+    pytest.param(HANDSET, " ", 400, "empty", id="empty"),
 ]
 
 
@@ -63,7 +63,7 @@ def test_numbers_of_the_region_pass(accepting_account: Account, make_phone: Make
     assert make_phone(accepting_account).send(number, "hello").status == 202
 
 
-@pytest.mark.req("D11", "C-112")
+@pytest.mark.req("C-112")
 def test_another_domain_is_not_relayed_to(site: Site, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account)
     assert phone.send(f"sip:{HANDSET}@elsewhere.example", "relay me").status == 403

@@ -14,7 +14,7 @@ MOBILE = "urn:uuid:00000000-0000-4000-8000-000000000b1e"
 DAY = 86400.0
 
 
-@pytest.mark.req("C-10", "S-092", "G02", "C-094")
+@pytest.mark.req("C-10", "S-092", "G02")
 def test_each_device_gets_each_message_once(site: Site, account: Account, make_phone: MakePhone) -> None:
     desk, mobile = make_phone(account, instance=DESK), make_phone(account, "tcp", instance=MOBILE)
     assert desk.register().ok
@@ -53,7 +53,7 @@ def test_one_comes_back_days_later(site: Site, account: Account, make_phone: Mak
     site.settled(account.did, "monday", "delivered")
 
 
-@pytest.mark.req("G02", "C-090")
+@pytest.mark.req("G02")
 def test_after_fourteen_days_it_is_too_late(site: Site, account: Account, make_phone: MakePhone) -> None:
     """What nobody fetched expires, is not sent, and says so."""
     phone = make_phone(account, instance=DESK)
@@ -70,7 +70,7 @@ def test_after_fourteen_days_it_is_too_late(site: Site, account: Account, make_p
     phone.assert_nothing_more(1)
 
 
-@pytest.mark.req("C-065c", "G02")
+@pytest.mark.req("G02")
 def test_the_same_phone_under_a_new_port_is_one_device(site: Site, account: Account, make_phone: MakePhone) -> None:
     """Known by its +sip.instance: its old contact gets nothing any more, and the message comes once."""
     before = make_phone(account, instance=DESK)

@@ -31,7 +31,7 @@ def test_it_left_and_comes_back_under_a_new_port(site: Site, account: Account, m
     assert len(site.rows(account.did)[0]["deliveries"]) == 1
 
 
-@pytest.mark.req("G02", "F-26", "F-27")
+@pytest.mark.req("G02", "F-27")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_it_was_cut_off_and_comes_back_under_a_new_port(site: Site, make_phone: MakePhone, when: str) -> None:
     """The old binding lives on for a while. Messages from before and from after the return: all come, each once."""

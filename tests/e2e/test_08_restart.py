@@ -17,7 +17,7 @@ def settings() -> dict[str, Any]:
     return {"sip": {"min_expires": 1}, "queue": {"retry_min": "200ms", "retry_max": "1s"}}
 
 
-@pytest.mark.req("G03", "L-09", "S-091")
+@pytest.mark.req("S-091")
 def test_bindings_are_alive_afterwards(site: Site, account: Account, make_phone: MakePhone) -> None:
     """The phone does nothing at all, and gets an SMS from the server it never registered with."""
     phone = make_phone(account)
@@ -56,7 +56,7 @@ def test_a_binding_expires_while_the_server_runs(site: Site, account: Account, m
     assert site.settled(account.did, "gone", "queued")["deliveries"][0]["attempts"] == 0
 
 
-@pytest.mark.req("F-17", "F-31")
+@pytest.mark.req("F-17")
 def test_what_waited_comes(site: Site, account: Account, make_phone: MakePhone) -> None:
     """Messages from before the stop, and one by a command while the server is down."""
     phone = make_phone(account, instance="urn:uuid:00000000-0000-4000-8000-000000000009")
@@ -71,7 +71,7 @@ def test_what_waited_comes(site: Site, account: Account, make_phone: MakePhone) 
     phone.assert_nothing_more(2)
 
 
-@pytest.mark.req("F-01", "F-17", "S-091")
+@pytest.mark.req("F-17", "S-091")
 def test_killed_and_started_again(site: Site, account: Account, make_phone: MakePhone) -> None:
     """kill -9: a phone that stays on gets what comes afterwards, by UDP without registering anew."""
     phone = make_phone(account)

@@ -44,7 +44,7 @@ def test_fields_and_forms(site: Site, account: Account, make_phone: MakePhone) -
     assert delivery["device"] > 0
 
 
-@pytest.mark.req("S-053", "S-057")
+@pytest.mark.req("S-057")
 def test_of_one_did_and_the_newest(site: Site, account: Account) -> None:
     other = site.account()
     for n in range(5):
@@ -68,7 +68,6 @@ def test_no_text_and_no_password_in_the_log(site: Site, account: Account, make_p
     assert [e["event"] for e in site.events() if e.get("message") == message] == ["accepted", "delivered"]
 
 
-@pytest.mark.req("A-34", "A-32")
 def test_the_table_is_safe_to_look_at(site: Site, account: Account) -> None:
     """Somebody else's text on the operator's terminal: no escape sequences, no markup."""
     site.sms(account.did, "\x1b[31mred\x1b[0m [bold]bold[/bold]")

@@ -52,7 +52,7 @@ def texts(stub: StubCarrier) -> list[str]:
     return [taken.json["text"] for taken in stub.taken]
 
 
-@pytest.mark.req("S-135", "I2", "G03")
+@pytest.mark.req("S-135", "I2")
 async def test_the_first_takes_it(site: Site, stubs: tuple[StubCarrier, StubCarrier], tmp_path: Path) -> None:
     row = await send(site, tmp_path, "one way", "accepted")
     await send(site, tmp_path, "another", "accepted")
@@ -71,7 +71,7 @@ async def test_refused_by_the_first_it_goes_by_the_second(
     assert (texts(stubs[0]), texts(stubs[1])) == (["second best"], ["second best"])
 
 
-@pytest.mark.req("S-135", "F-10")
+@pytest.mark.req("S-135")
 async def test_with_the_first_away_it_goes_by_the_second(
     site: Site, stubs: tuple[StubCarrier, StubCarrier], tmp_path: Path
 ) -> None:
@@ -81,7 +81,7 @@ async def test_with_the_first_away_it_goes_by_the_second(
     assert texts(stubs[1]) == ["detour"]
 
 
-@pytest.mark.req("F-40", "I2")
+@pytest.mark.req("I2")
 async def test_perhaps_taken_by_the_first_it_stays_there(
     site: Site, stubs: tuple[StubCarrier, StubCarrier], tmp_path: Path
 ) -> None:

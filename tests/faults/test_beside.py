@@ -21,7 +21,7 @@ def start(site: Site, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.req("F-05", "I1", "I2")
+@pytest.mark.req("I1", "I2")
 async def test_two_receive_commands_at_once(make_site: MakeSite, tmp_path: Path) -> None:
     """Both, and what a phone sends meanwhile, are in the store and delivered, each once."""
     site = make_site()
@@ -50,7 +50,7 @@ async def test_two_receive_commands_at_once(make_site: MakeSite, tmp_path: Path)
     site.no_crash()
 
 
-@pytest.mark.req("F-31", "I1")
+@pytest.mark.req("I1")
 async def test_commands_while_the_server_restarts(make_site: MakeSite) -> None:
     """A message that a command stored while there was no server, or while one was starting, is not forgotten."""
     site = make_site()

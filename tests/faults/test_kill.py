@@ -22,7 +22,7 @@ IN_FLIGHT = 16  # at most that many requests are with the carrier at the moment 
 SETTLED = {"accepted", "delivered", "unknown"}
 
 
-@pytest.mark.req("F-01", "I1", "I2", "I3", "I4", "I6", "G03", "C-045", "L-11")
+@pytest.mark.req("F-01", "I1", "I2", "I3", "I4", "I6")
 async def test_killed_in_the_middle_of_a_load(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -70,7 +70,7 @@ def settle(site: Site) -> None:
     site.wait(lambda: all(row["state"] in SETTLED for row in site.rows()), 20)
 
 
-@pytest.mark.req("C-045", "F-01", "I4")
+@pytest.mark.req("C-045", "I4")
 async def test_an_answer_that_was_lost_in_the_crash_is_given_again(make_site: MakeSite, tmp_path: Path) -> None:
     """The 202 did not reach the phone, the server is killed and back; the phone's next copy of the same bytes gets 202,
     though its nonce is of the server before. One row. A request the server never saw is challenged anew instead."""
@@ -98,7 +98,6 @@ async def test_an_answer_that_was_lost_in_the_crash_is_given_again(make_site: Ma
     sender.close()
 
 
-@pytest.mark.req("F-01", "L-09")
 def test_ready_soon_after_a_kill(make_site: MakeSite) -> None:
     """With 300 messages waiting for a phone: ready within seconds, and all of them still there."""
     site = make_site()

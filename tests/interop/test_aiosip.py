@@ -47,14 +47,14 @@ def own_number(site: Site) -> Account:
     return account
 
 
-@pytest.mark.req("S-079", "S-011", "C-068")
+@pytest.mark.req("S-079", "S-011")
 def test_register(site: Site, own_number: Account) -> None:
     status = play("REGISTER", site, own_number.name, own_number.password, own_number.name)
     assert status == 200
     assert len(site.contacts(own_number)) == 1
 
 
-@pytest.mark.req("S-012", "C-083", "C-068")
+@pytest.mark.req("S-012")
 def test_message(site: Site, own_number: Account) -> None:
     status = play("MESSAGE", site, own_number.name, own_number.password, own_number.did)
     assert status == 202
@@ -62,7 +62,6 @@ def test_message(site: Site, own_number: Account) -> None:
     assert {row["text"] for row in site.rows(own_number.did)} == {"hello from aiosip"}
 
 
-@pytest.mark.req("C-068", "C-070")
 def test_without_the_switch_it_is_not_let_in(site: Site, own_number: Account) -> None:
     """RFC 2069's digest can be replayed; it is taken from nobody who was not given leave."""
     site.cli("account", "set", own_number.name, "--no-legacy-digest")

@@ -68,7 +68,7 @@ def sipp(program: Callable[[str], str], site: Site, tmp_path: Path) -> Sipp:
     return Sipp(program("sipp"), site, tmp_path)
 
 
-@pytest.mark.req("S-011", "C-048", "C-060", "L-02")
+@pytest.mark.req("S-011", "C-048", "C-060")
 @pytest.mark.parametrize("transport", ["u1", "t1"])
 def test_register(sipp: Sipp, site: Site, transport: str) -> None:
     """Ten phones are challenged, register, and read their contact in the 200."""
@@ -79,7 +79,7 @@ def test_register(sipp: Sipp, site: Site, transport: str) -> None:
         assert site.contacts(account)
 
 
-@pytest.mark.req("S-012", "C-083", "C-066")
+@pytest.mark.req("S-012", "C-066")
 @pytest.mark.parametrize("transport", ["u1", "t1"])
 def test_message(sipp: Sipp, site: Site, account: Account, transport: str) -> None:
     sipp.run("message", [account], calls=10, transport=transport)
@@ -88,7 +88,7 @@ def test_message(sipp: Sipp, site: Site, account: Account, transport: str) -> No
         site.settled(account.did, f"sipp {n}", "delivered", "accepted")
 
 
-@pytest.mark.req("C-032", "F-19", "I4")
+@pytest.mark.req("C-032", "I4")
 def test_answers_that_are_lost_do_not_make_two_messages(sipp: Sipp, site: Site, account: Account) -> None:
     """A request comes once, twice, five times; each is one row, and leaves once."""
     statistics = sipp.run("message_lost", [account], "-r", "20", "-max_retrans", "15", calls=20)
@@ -96,7 +96,7 @@ def test_answers_that_are_lost_do_not_make_two_messages(sipp: Sipp, site: Site, 
     assert sorted(row["text"] for row in site.rows(account.did)) == sorted(f"lost {n}" for n in range(1, 21))
 
 
-@pytest.mark.req("S-093", "S-090", "F-17", "C-093")
+@pytest.mark.req("S-093", "S-090", "F-17")
 def test_sipp_takes_messages(sipp: Sipp, site: Site, account: Account, tmp_path: Path) -> None:
     """It registers, goes, five messages come, and a sipp that is back on this port takes all of them."""
     port = free_port()
@@ -116,7 +116,7 @@ def test_sipp_takes_messages(sipp: Sipp, site: Site, account: Account, tmp_path:
         assert len(row["deliveries"]) == 1
 
 
-@pytest.mark.req("L-03", "I1", "I4")
+@pytest.mark.req("I1", "I4")
 def test_three_hundred_a_second_for_ten_seconds(sipp: Sipp, site: Site) -> None:
     """A smoke test, not a measurement: all 3,000 are accepted with 202, each is one row, and each leaves."""
     accounts = [site.account() for _ in range(20)]
