@@ -9,8 +9,8 @@ help:             ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 run: .venv/run    ## play the main job live with real softphones, then keep serving (ONCE=1: exit after the play)
-	@mkdir -p var
-	@$(BIN)/sipsms -c etc/demo.yaml demo $(if $(ONCE),--once)
+	@mkdir -p var && cp etc/demo.yaml var/sipsms.yaml
+	@$(BIN)/sipsms -c var/sipsms.yaml demo $(if $(ONCE),--once)
 
 test: packages check unit   ## everything: style, types, layers, unit, conformance, end to end, faults
 

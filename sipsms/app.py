@@ -236,7 +236,7 @@ class Node:
     async def _refresh_directory(self) -> None:
         version, whole, accounts, dids, paused = await self.store.directory(self.directory.version)
         for name in self.directory.update(version, whole, accounts, dids, paused):
-            self.location.forget_account(name)
+            await self.location.forget_account(name)
         self.queue.set_paused(courier_name(name) for name in paused)
 
     async def _watch_store(self) -> None:

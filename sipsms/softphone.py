@@ -283,8 +283,8 @@ class Softphone:
             here.close()
             there.close()
         self._fds.clear()
-        self.stack.pump(0.05)  # lets pjsip see the end of a TCP connection
-        self.stack.endpoint.transportClose(self._transport_id)
+        self.stack.endpoint.transportClose(self._transport_id)  # first: pjsip must not find its listener dead
+        self.stack.pump(0.05)  # lets it see the end of a TCP connection
 
     def _registration(self, wanted: bool, timeout: float) -> Answer:
         self._reg = None

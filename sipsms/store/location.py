@@ -155,11 +155,12 @@ class Location:
         self._forget(device)
         await self._store.writer.put(_save_all, _Change((), (), (), [device.id]))
 
-    def forget_account(self, aor: str) -> None:
-        """The account is gone: so is everything that was kept for it."""
-        for binding in self._bindings.pop(aor, []):
-            self._by_device.pop(binding.device, None)
+    async def forget_account(self, aor: str) -> None:
+        """The account is gone: so is everything that was kept for it, and what a last REGISTER has just written."""
+        for binding in self._bindings.get(aor, [])[:]:
+            self._drop(binding)
         self._devices.pop(aor, None)
+        await self._store.write(lambda connection: forget_aor(connection, aor))
 
     # --- inside ---
 
@@ -258,6 +259,11 @@ def binding_of(row: Row[Any]) -> Binding:
 
 def device_of(row: Row[Any]) -> Device:
     return Device(row.id, row.aor, row.key, row.user_agent, row.first_seen, row.last_seen, row.stable)
+
+
+def forget_aor(connection: Connection, aor: str) -> None:
+    connection.execute(delete(bindings).where(bindings.c.aor == aor))
+    connection.execute(delete(devices).where(devices.c.aor == aor))
 
 
 def _load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], list[Device], int]:

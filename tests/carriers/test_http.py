@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -134,7 +133,7 @@ async def test_secrets_in_fields(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(text=st.text(max_size=40), body=st.sampled_from(["json", "form", "query"]))
 async def test_a_text_is_only_ever_a_value(text: str, body: str) -> None:
     acme, client = carrier(body=body, fields={"text": "{text}", "to": "{to}"})
-    await acme.send(replace(DELIVERY, message=replace(MESSAGE, text=text)))
+    await acme.send(DELIVERY._replace(message=MESSAGE._replace(text=text)))
     _, url, _, sent, _ = client.requests[0]
     if body == "json":
         fields = json.loads(sent)
@@ -146,7 +145,7 @@ async def test_a_text_is_only_ever_a_value(text: str, body: str) -> None:
 
 async def test_half_a_pair_of_surrogates_does_not_break_a_form() -> None:
     acme, client = carrier(body="form", fields={"text": "{text}"})
-    await acme.send(replace(DELIVERY, message=replace(MESSAGE, text="a\ud83d")))
+    await acme.send(DELIVERY._replace(message=MESSAGE._replace(text="a\ud83d")))
     assert client.requests[0][3] == b"text=a%3F"
 
 
