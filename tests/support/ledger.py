@@ -80,7 +80,8 @@ class Ledger:
         doubly_sent = [text for text, count in left.items() if count > 1]
         assert not doubly_sent, f"I2: {len(doubly_sent)} sent more than once: {doubly_sent[:5]}"
         promised = {*self.accepted, *self.unanswered}
-        unasked = [text for text in stored if text not in promised]
+        answers = dict(self.refused)
+        unasked = [(text, answers.get(text)) for text in stored if text not in promised]
         assert not unasked, f"I3: {len(unasked)} stored though the client was refused: {unasked[:5]}"
         invented = [text for text in left if stored[text] == 0]
         assert not invented, f"I3: {len(invented)} sent and not in the store: {invented[:5]}"
