@@ -48,10 +48,14 @@ class Answer:
     after: Callable[[], None] | None = None
 
 
+# Ends in the answer, or in None: say nothing and forget the request; its next copy is looked at afresh.
+Work = Coroutine[Any, Any, Answer | None]
+
+
 class Handler(Protocol):
     """The transaction user."""
 
-    def admit(self, request: Request, flow: Flow) -> Answer | Coroutine[Any, Any, Answer]:
+    def admit(self, request: Request, flow: Flow) -> Answer | Work:
         """An answer that needs no state, or the work to do in a transaction."""
 
     def refusal(self, status: int, why: str) -> Answer:
@@ -223,7 +227,7 @@ class Endpoint:
         found = any((*key[:3], method) in self._server for method in ("MESSAGE", "REGISTER"))
         self._answer(request, flow, Answer(200 if found else 481))
 
-    def _start(self, request: Request, flow: Flow, key: tuple[str, ...], work: Coroutine[Any, Any, Answer]) -> None:
+    def _start(self, request: Request, flow: Flow, key: tuple[str, ...], work: Work) -> None:
         merge = merge_key(request)
         if merge in self._merged:
             work.close()
@@ -242,22 +246,24 @@ class Endpoint:
         key: tuple[str, ...],
         merge: tuple[str, str, int],
         transaction: ServerTransaction,
-        work: Coroutine[Any, Any, Answer],
+        work: Work,
     ) -> None:
+        answer: Answer | None = Answer(500)
         try:
             answer = await work
         except Exception as error:
             log.crash("sip_request_failed", error, method=request.method, call_id=request.call_id[:64])
-            answer = Answer(500)
+        del self._tasks[key]
+        if answer is None:
+            self._forget(key, merge)
+            return
         transaction.response = self._build(request, flow, answer)
         if transaction.receive(Event.FINAL) is Action.SEND:
             flow.send(transaction.response)
         if answer.status in (401, 407):  # a challenge is not remembered: the next request is another one
-            del self._server[key]
-            self._merged.pop(merge, None)
+            self._forget(key, merge)
         else:
             self._remember(key, merge)
-        del self._tasks[key]
         if answer.after is not None:
             answer.after()
 
@@ -267,17 +273,17 @@ class Endpoint:
         finished = self._finished
         finished.append((now + TIMEOUT, key, merge))
         while finished and (finished[0][0] <= now or len(finished) > MAX_REMEMBERED):
-            _, old, merged = finished.popleft()
-            self._server.pop(old, None)
-            self._merged.pop(merged, None)
+            self._forget(*finished.popleft()[1:])
+
+    def _forget(self, key: tuple[str, ...], merge: tuple[str, str, int]) -> None:
+        self._server.pop(key, None)
+        self._merged.pop(merge, None)
 
     def sweep(self) -> None:
         """Call now and then: forget finished transactions also when no new ones come."""
         now = self._loop.time()
         while self._finished and self._finished[0][0] <= now:
-            _, old, merged = self._finished.popleft()
-            self._server.pop(old, None)
-            self._merged.pop(merged, None)
+            self._forget(*self._finished.popleft()[1:])
 
     # --- answers ---
 

@@ -21,7 +21,7 @@ from sipsms.numbers import is_ten_digits
 from sipsms.ports import Clock, Location, Reached, Unavailable
 from sipsms.sip import content, registrar
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict, issued_at
-from sipsms.sip.endpoint import Answer
+from sipsms.sip.endpoint import Answer, Work
 from sipsms.sip.guard import Guard
 from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import KNOWN_METHODS, Request
@@ -86,7 +86,7 @@ class Server:
 
     # --- stateless part ---
 
-    def admit(self, request: Request, flow: Flow) -> Answer | Coroutine[Any, Any, Answer]:
+    def admit(self, request: Request, flow: Flow) -> Answer | Work:
         refused = self._precheck(request)
         if refused is not None:
             return refused
@@ -162,9 +162,7 @@ class Server:
         values = self._authenticator.challenges(self._clock(), stale=stale, last=last)
         return Answer(status, [(header, value) for value in values])
 
-    def _authenticated(
-        self, request: Request, flow: Flow, credentials: Credentials
-    ) -> Answer | Coroutine[Any, Any, Answer]:
+    def _authenticated(self, request: Request, flow: Flow, credentials: Credentials) -> Answer | Work:
         now, source = self._clock(), flow.remote[0]
         if not self._guard.allows(source, credentials.username, now):
             return self._wrong(request, flow, credentials, "too many failures")
@@ -189,21 +187,21 @@ class Server:
         log.auth_failure("sip", credentials.username, flow.remote[0], flow.remote[1], reason)
         return self.refusal(403, "wrong user name or password")
 
-    def _work(self, request: Request, flow: Flow, checked: Checked) -> Coroutine[Any, Any, Answer]:
+    def _work(self, request: Request, flow: Flow, checked: Checked) -> Work:
         assert checked.account is not None
         assert checked.credentials is not None
         if request.method == "REGISTER":
             return self._register(request, flow, checked.account)
         return self._message(request, checked.account, checked.credentials)
 
-    async def _again(self, request: Request, checked: Checked) -> Answer:
+    async def _again(self, request: Request, checked: Checked) -> Answer | None:
         """The right password with a used nonce: a retransmission gets its old answer, anything else a challenge."""
         assert checked.account is not None
         assert checked.credentials is not None
         try:
             known = await self._gateway.known(retransmission_key(request, checked.account, checked.credentials))
         except Unavailable:
-            return self._unavailable()
+            return None  # it may be stored: a refusal could be a lie, and the phone will ask again
         return Answer(202) if known is not None else self._challenge(request, stale=True)
 
     def _unavailable(self) -> Answer:
