@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from sys import intern
 
 from sipsms.model import Binding
 from sipsms.sip.headers import NameAddr, parse_name_addr, quote_string
@@ -189,8 +190,8 @@ def _binding(
         q=_quality(contact),
         instance=_instance(contact),
         reg_id=_reg_id(contact),
-        user_agent=_clean(request.get("user-agent"))[:255],
-        accept=_clean(", ".join(request.headers.get("accept", [])))[:1024],
+        user_agent=intern(_clean(request.get("user-agent"))[:255]),  # thousands of phones say the same
+        accept=intern(_clean(", ".join(request.headers.get("accept", [])))[:1024]),
         flow=arrival.flow,
         local=arrival.local,
         to_uri=request.to.uri if request.to else "",
