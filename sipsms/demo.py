@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -368,13 +369,14 @@ def _invitation(stage: Stage, passwords: dict[str, str]) -> str:
     reachable = [listen.host for listen in stage.listen.sip if listen.host not in ("127.0.0.1", "localhost")]
     address = _own_address() if "0.0.0.0" in reachable else reachable[0] if reachable else stage.host
     note = "" if reachable else f"\n  It listens on this computer only; for others set listen.sip in {stage.config}."
-    sipsms = f"sipsms -c {stage.config}"
+    program = "sipsms" if shutil.which("sipsms") else os.path.relpath(Path(sys.executable).parent / "sipsms")
+    sipsms = f"{program} -c {os.path.relpath(stage.config)}"
     return f"""
 Serving until Ctrl-C. Connect a phone of your own:{note}
   user alice, password {passwords["alice"]}    or    user bob, password {passwords["bob"]}
   Zoiper    Domain {stage.domain}, Outbound proxy {address}:{stage.port}, Transport UDP
   Linphone  SIP address sip:alice@{stage.domain}, SIP server address sip:{address}:{stage.port};transport=udp
-  terminal  sipsms softphone alice --password {passwords["alice"]} --server {address}:{stage.port}
+  terminal  {program} softphone alice --password {passwords["alice"]} --server {address}:{stage.port}
 
 Try, in another terminal:
   {sipsms} receive --from {HANDSET} --to {ALICE} "hello alice"

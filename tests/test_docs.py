@@ -1,0 +1,73 @@
+"""The documentation tells the truth: its YAML loads, its commands run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sipsms import config, importing
+from tests.support.node import Node
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.S | re.M)
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in _BLOCK.findall(page.read_text()) if kind == language]
+
+
+def _yaml() -> list[tuple[str, str]]:
+    return [(page.name, text) for page in PAGES for text in _blocks(page, "yaml")]
+
+
+@pytest.mark.parametrize(("page", "text"), _yaml(), ids=lambda value: value[:20].strip())
+def test_yaml_in_the_pages_is_accepted(page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret")
+    for name in re.findall(r"env:(\w+)", text):
+        monkeypatch.setenv(name, "s3cret")
+    text = re.sub(r"file:[\w/]+", f"file:{secret}", text)
+    file = tmp_path / "page.yaml"
+    if "accounts" in yaml.safe_load(text):
+        file.write_text(text)
+        people, numbers = importing.read(file, "realm")
+        assert people
+        assert numbers
+        return
+    file.write_text(text if "domain:" in text else f"domain: sip.example.net\n{text}")
+    assert config.load(file).carriers
+
+
+@pytest.mark.e2e
+def test_the_readmes_first_account_works(tmp_path: Path) -> None:
+    """The commands of "A first account and number by hand", as they stand there."""
+    (commands,) = [text for text in _blocks(ROOT / "README.md", "") if "account add" in text]
+    lines = [line.partition("  #")[0].strip() for line in commands.splitlines()]
+    with Node(tmp_path) as node:
+        for line in lines:
+            words = shlex.split(line.replace('"$(openssl rand -hex 8)"', "generated"))
+            if words and words[1:] != ["serve", "&"]:
+                assert words[0] == "sipsms"
+                node.cli(*words[1:])
+        (message,) = node.listed("messages")
+        assert (message["to"], message["text"], message["state"]) == ("5550001111", "Hello, desk", "queued")
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_command_of_the_pages_exists() -> None:
+    """`sipsms WORD` in running text names a command."""
+    from sipsms.cli import cli
+
+    for page in PAGES:
+        for word in re.findall(r"`sipsms (?:-c \S+ )?([a-z][a-z-]*)", page.read_text()):
+            assert word in cli.commands, f"{page.name}: sipsms {word}"
