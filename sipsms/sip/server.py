@@ -261,7 +261,8 @@ class Server:
     async def _message(self, request: Request, account: Account, credentials: Credentials) -> Answer:
         checked = self._check(request, account)
         if isinstance(checked, Answer):
-            log.refused("sip", checked.status, account.name, _warning(checked)) if checked.status >= 300 else None
+            if checked.status >= 300:
+                log.refused("sip", checked.status, account.name, _warning(checked))
             return checked
         source, destination, text = checked
         try:
