@@ -27,7 +27,7 @@ from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError
 from sipsms.gateway import SIP, Gateway, carrier_key
-from sipsms.model import Deferred, Delivery, Outcome
+from sipsms.model import Binding, Deferred, Delivery, Outcome
 from sipsms.ports import Carrier, InboundSms, Unavailable
 from sipsms.queue import Pace, Queue
 from sipsms.sip.client import SipCourier
@@ -103,6 +103,8 @@ class Node:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
+        self._ended: list[Binding] = []  # bindings that are over and may have a successor
+        self._forget_at = self._clock() + 60
         self._client = AiohttpClient()
         self.carriers: dict[str, Carrier] = {}
         self.directory = Directory()
@@ -121,7 +123,7 @@ class Node:
             config.queue.retry_min, config.queue.retry_max, {SIP: config.queue.sip_concurrency},
             config.queue.carrier_concurrency,
         )  # fmt: skip
-        self.queue = Queue(self.store, self._clock, pace)
+        self.queue = Queue(self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane))
         self.gateway = Gateway(
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep
         )
@@ -177,13 +179,12 @@ class Node:
     async def _load(self) -> None:
         await self._refresh_directory()
         bindings = await self.location.load(self._clock())
-        self.gateway.expect_devices(await self.store.open_accounts())
         idempotent = [
             SIP,
             *(courier_name(name) for name, one in self.carriers.items() if isinstance(one, LoopbackCarrier)),
         ]
         await self.queue.start(idempotent)
-        await self.gateway.take_new()
+        await self.gateway.start(await self.store.open_accounts())
         log.note(
             "started", domain=self.config.domain, bindings=bindings, accounts=len(self.directory),
             listening=[f"{name}://{host}:{port}" for name, host, port in self.ports],
@@ -200,9 +201,9 @@ class Node:
         """Run beside everything else; a failure is logged, not lost."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._finished)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Unavailable):
@@ -244,34 +245,48 @@ class Node:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            try:
-                await self._refresh_directory()
-                await self.gateway.take_new()
-            except Unavailable as error:
-                log.warning("store_unavailable", why=str(error))
+            if not await self._survives(self._take_over):
                 await asyncio.sleep(1)
                 self._changed.set()
 
+    async def _take_over(self) -> None:
+        await self._refresh_directory()
+        await self.gateway.take_new()
+
+    async def _survives(self, step: Callable[[], Awaitable[None]]) -> bool:
+        """A failing step must not end what runs for ever."""
+        try:
+            await step()
+            return True
+        except Unavailable as error:
+            log.warning("store_unavailable", why=str(error))
+        except Exception as error:
+            log.crash("background_failed", error)
+        return False
+
     async def _housekeeping(self) -> None:
-        forget_at = self._clock() + 60
         while True:
             await asyncio.sleep(1)
-            try:
-                await self._sweep()
-                if self._clock() >= forget_at:
-                    forget_at = self._clock() + _FORGET_EVERY
-                    await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
-            except Unavailable as error:
-                log.warning("store_unavailable", why=str(error))
+            await self._survives(self._sweep)
 
     async def _sweep(self) -> None:
         self.endpoint.sweep()
-        for binding in await self.location.sweep(self._clock()):
-            pair = self.location.successor(binding)
-            if pair is not None:
-                await self.gateway.came_back_as(*pair)
-                await self.location.forget(pair[0])
+        self._ended.extend(await self.location.sweep(self._clock()))
+        self._ended = [binding for binding in self._ended if not await self._settled(binding)]
+        if self._clock() >= self._forget_at:
+            self._forget_at = self._clock() + _FORGET_EVERY
+            await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
         log.BINDINGS.set(len(self.location))
+
+    async def _settled(self, ended: Binding) -> bool:
+        """See to what waits for a phone whose binding is over: it may be here under another contact."""
+        pair = self.location.successor(ended)
+        if pair is None:
+            return True
+        if not await self.gateway.came_back_as(*pair):
+            return False
+        await self.location.forget(pair[0])
+        return True
 
     async def _readiness(self) -> dict[str, str]:
         try:

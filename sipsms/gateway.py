@@ -56,11 +56,20 @@ class Gateway:
         self._clock = clock
         self.keep = keep
         self._open: set[str] = set()  # accounts with messages that wait for their first device
+        self._adopted: set[int] = set()  # devices that have been given those
         self.dialplan = dialplan
 
-    def expect_devices(self, accounts: Sequence[str]) -> None:
-        """Accounts that still have messages from before their first device."""
+    async def start(self, accounts: Sequence[str]) -> None:
+        """After a restart. `accounts` still have messages from before their first device."""
         self._open.update(accounts)
+        for account in accounts:
+            await self._adopt_all(account)
+        await self.take_new()
+
+    def is_reachable(self, lane: str) -> bool:
+        """Does a device's lane wait although the device is registered?"""
+        device = lane.removeprefix("sip:")
+        return device.isdigit() and self._location.binding_of(int(device), self._clock()) is not None
 
     # --- doors ---
 
@@ -161,7 +170,7 @@ class Gateway:
         return [self._to_device(message, route, device, expires_at, now) for device in known]
 
     def _to_device(self, message: Message, route: Route, device: Device, expires_at: float, now: float) -> Delivery:
-        reachable = self._location.binding_of(device.id, now) is not None
+        reachable = self._location.binding_of(device.id, now) is not None and not self._owes(device)
         return Delivery(
             message, SIP, route.destination, route.source, device_lane(device.id), expires_at, now, device.id,
             State.QUEUED, due_at=now if reachable else None,
@@ -169,23 +178,35 @@ class Gateway:
 
     # --- devices ---
 
-    async def reachable(self, account: str, device: int, *, new: bool) -> None:
+    async def reachable(self, device: Device) -> None:
         """A device registered: what waits for it goes out now."""
-        lane = device_lane(device)
-        if new and account in self._open:
-            count = await self._store.adopt_open(account, device, lane, self._clock())
+        lane = device_lane(device.id)
+        if self._owes(device):
+            self._queue.expect(lane)
+            count = await self._store.adopt_open(device.aor, device.id, lane, self._clock())
+            self._adopted.add(device.id)
             if count:
-                log.handed_over(account, count, "first registration")
-                self._queue.poll()
-        self._queue.wake(SIP, lane)
+                log.handed_over(device.aor, count, "first registration")
+        self._queue.wake(lane)
 
-    async def came_back_as(self, gone: Device, heir: Device) -> None:
-        """The phone behind `gone` registers as `heir` now; what waits for the one is the other's."""
-        now = self._clock()
-        count = await self._store.move_lane(gone.id, device_lane(gone.id), heir.id, device_lane(heir.id), now)
+    def _owes(self, device: Device) -> bool:
+        """It has not been given yet what came before any device of its account was known."""
+        return device.aor in self._open and device.id not in self._adopted
+
+    async def came_back_as(self, gone: Device, heir: Device) -> bool:
+        """The phone behind `gone` registers as `heir` now; what waits for the one is the other's.
+
+        False: an attempt to reach the old one is still out; ask again when it is over.
+        """
+        lane = device_lane(heir.id)
+        if self._queue.is_working_on(device_lane(gone.id)):
+            return False
+        self._queue.expect(lane)
+        count = await self._store.move_lane(gone.id, device_lane(gone.id), heir.id, lane, self._clock())
         if count:
             log.handed_over(gone.aor, count, "the phone came back under another contact")
-            self._queue.poll()
+            self._queue.wake(lane)
+        return True
 
     async def take_new(self) -> None:
         """Somebody else wrote to the store: see what is for us."""
@@ -199,9 +220,13 @@ class Gateway:
         for delivery in deliveries:
             if delivery.courier != SIP or delivery.due_at is not None:
                 continue
-            if delivery.device:
-                if self._location.binding_of(delivery.device, now) is not None:
-                    self._queue.wake(SIP, delivery.lane)
-                continue
-            for device in self._location.devices(delivery.destination):
-                await self.reachable(delivery.destination, device.id, new=True)
+            if not delivery.device:
+                await self._adopt_all(delivery.destination)
+            elif self._location.binding_of(delivery.device, now) is not None:
+                self._queue.wake(delivery.lane)
+
+    async def _adopt_all(self, account: str) -> None:
+        """Every device of the account that is known by now gets what came before the first."""
+        for device in list(self._location.devices(account)):
+            self._adopted.discard(device.id)
+            await self.reachable(device)

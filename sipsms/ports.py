@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -141,6 +142,12 @@ class DueLane(NamedTuple):
     more: bool  # the lane holds others besides
 
 
+class Due(NamedTuple):
+    lanes: Sequence[DueLane]
+    full: bool  # the limit was reached: there may be more
+    later: float | None  # when the next one that is not due yet will be
+
+
 class QueueStore(Protocol):
     """What the queue needs to know of the store."""
 
@@ -152,8 +159,11 @@ class QueueStore(Protocol):
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         """The lane's queued deliveries in order, whether due or not. None: another node is working on it."""
 
-    async def due(self, courier: str, now: float, limit: int) -> tuple[list[DueLane], float | None]:
-        """Lanes of the `limit` deliveries that have been due longest, and when the next other one will be."""
+    async def due(self, courier: str, now: float, limit: int) -> Due:
+        """Lanes of the `limit` deliveries that have been due longest."""
+
+    async def make_due(self, lanes: Sequence[str], now: float) -> None:
+        """The oldest queued delivery of each of these lanes is due now."""
 
     async def hold_back(self, lane: str, until: float | None) -> None:
         """The lane's head is not due before `until` (None: waits for an event): nor is what stands behind it."""
@@ -186,15 +196,6 @@ class GatewayStore(Protocol):
         """What waits for one device goes to another, but for what that one already has or had."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """A device that can be reached now. `new`: never seen before."""
-
-    aor: str
-    device: int
-    new: bool
-
-
 class Location(Protocol):
     """The location service: who is reachable where."""
 
@@ -204,10 +205,14 @@ class Location(Protocol):
 
     def binding_of(self, device: int, now: float) -> Binding | None: ...
 
-    async def apply(
-        self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float
-    ) -> list[Reached]:
-        """Take over what the registrar decided. Raises Unavailable, with nothing changed."""
+    async def apply(self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float) -> list[Device]:
+        """Take over what the registrar decided; the devices that can be reached now. One at a time for an AOR: `turn`.
+
+        Raises Unavailable, with nothing changed.
+        """
+
+    def turn(self, aor: str) -> AbstractAsyncContextManager[None]:
+        """Changes to one AOR come one after the other, in the order they asked."""
 
     async def drop(self, binding: Binding) -> None:
         """A phone said that it is not there."""

@@ -3,6 +3,10 @@
 A lane (one device, or one DID and peer at a carrier) has one delivery out at a time. Only lanes that are being worked
 on are in memory, so a million waiting messages cost nothing; what waits in the store is known by its lane's hash.
 The attempt is committed before the courier is called and closed after; an attempt that is never closed is `unknown`.
+
+The store is the truth, memory only makes it quick: a lane may go when the oldest delivery in it is due, whatever stands
+behind; every courier's due lanes are looked for at least every half minute; and a wake is written down as a due time.
+So what memory misses is late, and never lost.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from sipsms.ports import Clock, Closing, Courier, QueueStore, Unavailable
 _LANE_CHUNK = 50  # deliveries of one lane in memory
 _READY_LANES = 5000  # lanes of one courier that wait in memory for their turn
 _POLL = 500  # deliveries fetched in one look
+_LOOK_AT_LEAST = 30.0  # seconds
 _RECOVER_EVERY = 60.0
 _SWEEP = 1.0  # seconds between looks for what has expired or fallen due
 
@@ -40,7 +45,8 @@ class _Lane:
     key: str
     pending: deque[Delivery] = field(default_factory=deque)
     more: bool = False  # the store holds further deliveries behind these
-    woken: bool = False  # its event has come: due or not, go
+    woken: bool = False  # its event has come while it was being worked on
+    going: bool = False  # its head has been sent: what follows need not be due by itself
 
 
 def carrier_lane(courier: str, source: str, destination: str) -> str:
@@ -53,7 +59,7 @@ class _Desk:
 
     def __init__(self, name: str, courier: Courier, limit: int) -> None:
         self.name = name
-        self.courier = courier
+        self.courier: Courier | None = courier  # None: not configured now; what waits stays in the store
         self.limit = limit
         self.active = 0
         self.ready: deque[_Lane] = deque()
@@ -62,9 +68,10 @@ class _Desk:
         self.failures = 0  # in a row, of the far side as such
         self.closed_until = 0.0
         self.paused = False
+        self.touched: set[str] | None = None  # lanes that came or went while the store was being asked
 
     def open(self, now: float) -> bool:
-        return not self.paused and now >= self.closed_until
+        return self.courier is not None and not self.paused and now >= self.closed_until
 
 
 class Queue:
@@ -74,11 +81,15 @@ class Queue:
         clock: Clock,
         pace: Pace,
         jitter: Callable[[], float] = random.random,
+        is_reachable: Callable[[str], bool] = lambda lane: False,
     ) -> None:
+        """`is_reachable`: has the event come that this lane may wait for? Asked at the start for each that waits."""
         self._store = store
         self._clock = clock
         self._pace = pace
         self._jitter = jitter
+        self._is_reachable = is_reachable
+        self._wakes: set[str] = set()  # lanes whose event has come, but is not written down yet
         self._desks: dict[str, _Desk] = {}
         self._lanes: dict[str, _Lane] = {}  # lanes that are ready or at work
         self._waiting: set[int] = set()  # hashes of lanes with deliveries in the store only
@@ -102,10 +113,16 @@ class Queue:
             self.add_courier(name, courier)
         else:
             desk.courier = courier
+            self.poll()
 
     def remove_courier(self, name: str) -> None:
-        """What is out comes back; what waits stays in the store until a courier of that name is added."""
-        self._desks.pop(name, None)
+        """What is out comes back; what waits stays in the store until a courier of that name is set."""
+        desk = self._desks[name]
+        desk.courier = None
+        while desk.ready:
+            lane = desk.ready.popleft()
+            del self._lanes[lane.key]
+            self._waiting.add(hash(lane.key))
 
     def set_paused(self, couriers: Iterable[str]) -> None:
         stopped = set(couriers)
@@ -124,6 +141,11 @@ class Queue:
         if again or unknown:
             log.warning("recovered", sent_again=again, unknown=unknown)
             log.UNKNOWN.inc(unknown)
+        if again and not own:
+            self._scanned = False
+            scan = asyncio.create_task(self._scan())
+            self._tasks.add(scan)
+            scan.add_done_callback(self._tasks.discard)
 
     async def run(self) -> None:
         """Until cancelled: find lanes that fall due, expire what waited too long."""
@@ -156,6 +178,9 @@ class Queue:
                 continue
             self._waiting.update(map(hash, lanes))
             self._scanned = True
+            for key in filter(self._is_reachable, lanes):
+                self.wake(key)
+            self.poll()
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> bool:
         try:
@@ -183,6 +208,8 @@ class Queue:
             return delivery
         desk.active += 1
         self._lanes[delivery.lane] = _Lane(delivery.lane)
+        if desk.touched is not None:
+            desk.touched.add(delivery.lane)
         return delivery._replace(state=State.SENDING, attempts=1)
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
@@ -229,16 +256,21 @@ class Queue:
         if desk is not None:
             desk.overflow = True
 
-    def wake(self, courier: str, key: str) -> None:
+    def wake(self, key: str) -> None:
         """The event a lane waits for has come: its device registered."""
-        if self._scanned and hash(key) not in self._waiting and key not in self._lanes:
-            return
         lane = self._lanes.get(key)
-        desk = self._desks.get(courier)
         if lane is not None:
             lane.woken = lane.more = True
-        elif desk is not None:
-            self._enter(desk, _Lane(key, more=True, woken=True))
+        elif not self._scanned or hash(key) in self._waiting:
+            self._wakes.add(key)
+            self._poke.set()
+
+    def expect(self, key: str) -> None:
+        """The store is about to hold deliveries of this lane that were not offered: none may pass them."""
+        self._waiting.add(hash(key))
+
+    def is_working_on(self, key: str) -> bool:
+        return key in self._lanes
 
     async def take_new(self) -> list[Delivery]:
         """Learn what a command beside the server has committed, and let it go."""
@@ -256,6 +288,8 @@ class Queue:
 
     def _enter(self, desk: _Desk, lane: _Lane) -> None:
         self._lanes[lane.key] = lane
+        if desk.touched is not None:
+            desk.touched.add(lane.key)
         if desk.active < desk.limit and desk.open(self._clock()) and not self._stopping:
             self._launch(desk, lane)
         else:
@@ -274,7 +308,6 @@ class Queue:
         try:
             if not await self._guarded(lambda: self._work_lane(desk, lane)):
                 lane.more = True  # what was being sent is still in the store
-                desk.closed_until = self._clock() + _SWEEP
         finally:
             self._leave(desk, lane)
 
@@ -283,9 +316,13 @@ class Queue:
         desk.active -= 1
         if self._lanes.get(lane.key) is lane:
             del self._lanes[lane.key]
+        if desk.touched is not None:
+            desk.touched.add(lane.key)
         if lane.pending or lane.more:
             self._waiting.add(hash(lane.key))
             desk.overflow = True
+            if lane.woken or lane.going:  # its next one may have no due time of its own
+                self._wakes.add(lane.key)
         self._fill(desk)
 
     def _fill(self, desk: _Desk) -> None:
@@ -318,7 +355,7 @@ class Queue:
 
     async def _load(self, desk: _Desk, lane: _Lane) -> bool:
         """Fetch the lane's next deliveries; False if none is to be sent now."""
-        woken, lane.woken, lane.more = lane.woken, False, False
+        lane.more = False
         now = self._clock()
         rows = await self._store.load_lane(lane.key, _LANE_CHUNK, now)
         if rows is None:  # another node is at it
@@ -328,12 +365,8 @@ class Queue:
         if not rows:
             self._waiting.discard(hash(lane.key))
             return lane.more
-        head = rows[0].due_at
-        if not woken and (head is None or head > now):
-            self._waiting.add(hash(lane.key))
-            if any(row.due_at is not None and row.due_at <= now for row in rows):
-                await self._store.hold_back(lane.key, head)
-            return False
+        if not lane.going and not self._is_due(rows[0]):
+            return await self._not_yet(lane, rows)
         known = {row.id for row in rows}
         late = [delivery for delivery in lane.pending if delivery.id not in known]  # committed after we looked
         lane.pending = deque(rows)
@@ -341,7 +374,26 @@ class Queue:
             self._waiting.discard(hash(lane.key))
             lane.pending.extend(late)
         else:
-            lane.more, lane.woken = True, woken or lane.woken
+            lane.more = True
+        return True
+
+    def _is_due(self, head: Delivery) -> bool:
+        return head.due_at is not None and head.due_at <= self._clock()
+
+    async def _not_yet(self, lane: _Lane, rows: list[Delivery]) -> bool:
+        """The head has to wait: so does what stands behind it."""
+        self._waiting.add(hash(lane.key))
+        if any(self._is_due(row) for row in rows):
+            await self._store.hold_back(lane.key, rows[0].due_at)
+        return await self._woken(lane)
+
+    async def _woken(self, lane: _Lane) -> bool:
+        """Its event has come meanwhile: the head is due after all. Once for each event."""
+        if not lane.woken:
+            return False
+        lane.woken = lane.going = False
+        await self._store.make_due([lane.key], self._clock())
+        lane.more = True
         return True
 
     # --- one delivery ---
@@ -368,12 +420,14 @@ class Queue:
             )
         if not isinstance(outcome, Deferred):
             desk.failures = 0
+            lane.going = True
             return True
         self._put_off(desk, lane, closing, outcome)
-        return lane.woken  # it registered again while this attempt was failing
+        return await self._woken(lane)
 
     def _put_off(self, desk: _Desk, lane: _Lane, closing: Closing, outcome: Deferred) -> None:
         lane.pending.clear()  # order: nothing of this lane passes its head
+        lane.going = False
         self._waiting.add(hash(lane.key))
         if closing.due_at is not None:
             desk.poll_at = min(desk.poll_at, closing.due_at)
@@ -391,6 +445,8 @@ class Queue:
         return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(courier, lane, rest))
 
     async def _attempt(self, desk: _Desk, delivery: Delivery) -> Outcome:
+        if desk.courier is None:
+            return Deferred("this carrier is not configured any more")
         try:
             return await desk.courier.deliver(delivery)
         except Exception as error:  # a bug in a courier: the bytes may have left
@@ -425,7 +481,7 @@ class Queue:
     def _delay(self, desk: _Desk, number: int, outcome: Deferred) -> float:
         """Exponential from retry_min to retry_max, with up to a fifth of jitter."""
         if outcome.retry_after is not None:
-            return outcome.retry_after
+            return max(outcome.retry_after, 1.0)
         tries = desk.failures + 1 if outcome.whole_courier else number
         delay: float = min(self._pace.retry_max, self._pace.retry_min * 2 ** min(tries - 1, 20))
         return delay * (0.9 + 0.2 * self._jitter())
@@ -436,6 +492,8 @@ class Queue:
         now = self._clock()
         log.LANES.labels("active").set(len(self._lanes))
         log.LANES.labels("waiting").set(len(self._waiting))
+        if self._wakes:
+            await self._wake_all(now)
         for message, delivery in await self._store.expire(now, 500):
             log.expired(message, delivery)
         if now >= self._recover_at:
@@ -448,18 +506,34 @@ class Queue:
             if now >= desk.poll_at and len(desk.ready) < _POLL:
                 await self._poll_desk(desk, now)
 
+    async def _wake_all(self, now: float) -> None:
+        """Write down that events have come; the poll finds what is due then."""
+        keys = list(self._wakes)[:_POLL]
+        await self._store.make_due(keys, now)
+        self._wakes.difference_update(keys)
+        self.poll()
+
     async def _poll_desk(self, desk: _Desk, now: float) -> None:
-        desk.overflow = False
-        desk.poll_at = float("inf")
         limit = _POLL + 2 * (len(desk.ready) + desk.active)
-        lanes, later = await self._store.due(desk.name, now, limit)
-        for found in lanes:
-            if found.lane in self._lanes:
-                continue  # being worked on; it knows what it holds
-            if not found.more:
-                self._waiting.discard(hash(found.lane))
-            self._enter(desk, _Lane(found.lane, deque(found.deliveries), more=found.more))
-        if sum(max(1, len(found.deliveries)) for found in lanes) >= limit:
-            desk.overflow = True
-        desk.poll_at = min(desk.poll_at, later if later is not None else float("inf"))
+        desk.overflow, desk.poll_at, desk.touched = False, now + _LOOK_AT_LEAST, set()
+        try:
+            found = await self._store.due(desk.name, now, limit)
+        except BaseException:
+            desk.poll_at = now + _SWEEP
+            raise
+        finally:
+            touched, desk.touched = desk.touched, None
+        for due in found.lanes:
+            lane = self._lanes.get(due.lane)
+            if lane is not None:
+                lane.more = True
+            elif due.lane in touched:  # what was read of it is old
+                desk.overflow = True
+            else:
+                if not due.more:
+                    self._waiting.discard(hash(due.lane))
+                self._enter(desk, _Lane(due.lane, deque(due.deliveries), more=due.more))
+        desk.overflow = desk.overflow or found.full
+        if found.later is not None:
+            desk.poll_at = min(desk.poll_at, found.later)
         self._fill(desk)

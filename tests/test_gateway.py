@@ -22,9 +22,10 @@ def _binding(here: Core, contact: str, *, instance: str = "", seconds: float = 3
 
 async def _register(here: Core, contact: str, **values: str) -> int:
     """What the SIP server does with a good REGISTER; the device's id."""
-    (reached,) = await here.location.apply("alice", [_binding(here, contact, **values)], [], here.clock.now)  # type: ignore[arg-type]
-    await here.gateway.reachable(reached.aor, reached.device, new=reached.new)
-    return reached.device
+    async with here.location.turn("alice"):
+        (device,) = await here.location.apply("alice", [_binding(here, contact, **values)], [], here.clock.now)  # type: ignore[arg-type]
+    await here.gateway.reachable(device)
+    return int(device.id)
 
 
 async def _unregister(here: Core, contact: str) -> None:

@@ -16,9 +16,9 @@ from sipsms import log
 from sipsms.dialplan import Refusal, RefusalCode
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.model import Account
+from sipsms.model import Account, Device
 from sipsms.numbers import is_ten_digits
-from sipsms.ports import Clock, Location, Reached, Unavailable
+from sipsms.ports import Clock, Location, Unavailable
 from sipsms.sip import content, registrar
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict, issued_at
 from sipsms.sip.endpoint import Answer, Work
@@ -216,14 +216,15 @@ class Server:
         aor, now = account.name, self._clock()
         received = f"{flow.name}:{flow.remote[0]}:{flow.remote[1]}"
         arrival = registrar.Arrival(received, flow.local, flow.number)
-        current = self._location.bindings(aor, now)
-        result = registrar.register(request, aor, current, now, self.rules.policy, arrival)
-        reached: list[Reached] = []
-        if result.updated or result.removed:
-            try:
-                reached = await self._location.apply(aor, result.updated, result.removed, now)
-            except Unavailable:  # RFC 3261 section 10.3, step 7: 500
-                return self.refusal(500, "the store cannot write now", ("Retry-After", _RETRY_AFTER))
+        reached: list[Device] = []
+        try:
+            async with self._location.turn(aor):
+                current = self._location.bindings(aor, now)
+                result = registrar.register(request, aor, current, now, self.rules.policy, arrival)
+                if result.updated or result.removed:
+                    reached = await self._location.apply(aor, result.updated, result.removed, now)
+        except Unavailable:  # RFC 3261 section 10.3, step 7: 500
+            return self.refusal(500, "the store cannot write now", ("Retry-After", _RETRY_AFTER))
         log.registered(aor, result.status, len(result.bindings), received)
         if result.status != 200:
             if result.status == 420:
@@ -252,9 +253,9 @@ class Server:
         headers += [("Path", value) for value in request.headers.get("path", ())]
         return [*headers, ("Date", formatdate(now, usegmt=True)), ("Supported", ", ".join(_SUPPORTED))]
 
-    def _reached(self, reached: list[Reached]) -> None:
-        for one in reached:
-            self._spawn(self._gateway.reachable(one.aor, one.device, new=one.new))
+    def _reached(self, reached: list[Device]) -> None:
+        for device in reached:
+            self._spawn(self._gateway.reachable(device))
 
     # --- MESSAGE (RFC 3428 section 7) ---
 

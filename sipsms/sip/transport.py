@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -162,7 +163,10 @@ class UdpListener(asyncio.DatagramProtocol):
     def send(self, data: bytes, remote: Address) -> bool:
         if self._transport is None or self._transport.is_closing():
             return False
-        self._transport.sendto(data, remote)
+        try:
+            self._transport.sendto(data, remote)
+        except ValueError:  # an address of the other family: nothing left
+            return False
         return True
 
     def close(self) -> None:
@@ -294,7 +298,7 @@ class TcpListener:
         self.port = 0
         self.local = ""
         self._server: asyncio.Server | None = None
-        self._last_number = 0
+        self._last_number = int.from_bytes(os.urandom(5), "big")  # not one of before a restart
         self._connections: dict[int, TcpConnection] = {}
         self._per_address: Counter[str] = Counter()
 

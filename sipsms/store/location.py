@@ -7,9 +7,11 @@ away for days is still owed its messages.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +20,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from sipsms import devices as identity
 from sipsms.model import Binding, Device
-from sipsms.ports import Reached
 from sipsms.store.schema import bindings, devices
 from sipsms.store.sql import Store
+
+_MAX_DEVICES = 40  # of one account, registered or remembered
+
+
+def _usable(binding: Binding) -> bool:
+    """A stream binding lives as long as its connection."""
+    return bool(binding.flow) or binding.received.startswith("udp:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Location:
         self._expiry: list[tuple[float, str]] = []  # a heap with one entry that counts for each AOR
         self._scheduled: dict[str, float] = {}
         self._last_device = 0
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._bindings.values()))
@@ -51,9 +60,8 @@ class Location:
         for device in known:
             self._devices.setdefault(device.aor, []).append(device)
         for binding in found:
+            binding.flow = 0  # connections do not survive a restart; the phone comes back by a new one
             self._keep(binding)
-            if binding.flow:  # connections do not survive a restart; the phone comes back by a new one
-                self._by_device.pop(binding.device, None)
         self._last_device = last
         return len(found)
 
@@ -71,28 +79,45 @@ class Location:
 
     # --- changes ---
 
-    async def apply(
-        self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float
-    ) -> list[Reached]:
-        """Take over what the registrar decided. Raises Unavailable, with nothing changed."""
+    async def apply(self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float) -> list[Device]:
+        """Take over what the registrar decided; the devices that can be reached now.
+
+        Raises Unavailable, with nothing changed. Call it in the AOR's `turn`.
+        """
         before = list(self._bindings.get(aor, ())), list(self._devices.get(aor, ()))
         for binding in removed:
             self._drop(binding)
-        reached, touched = [], []
+        touched: list[Device] = []
+        forgotten: list[int] = []
         for binding in updated:
-            device, new = self._identify(binding, now)
+            device = self._identify(binding, now, forgotten)
             binding.device = device.id
             self._keep(binding)
             touched.append(device)
-            reached.append(Reached(aor, device.id, new))
         gone = {binding.contact for binding in removed} - {binding.contact for binding in updated}
-        change = _Change(updated, [(aor, contact) for contact in gone], touched)
+        change = _Change(updated, [(aor, contact) for contact in gone], touched, forgotten)
         try:
             await self._store.writer.put(_save_all, change)
         except Exception:
             self._put_back(aor, *before)
             raise
-        return reached
+        return touched
+
+    @asynccontextmanager
+    async def turn(self, aor: str) -> AsyncIterator[None]:
+        """Changes to one AOR come one after the other: each sees what the one before has made of it."""
+        lock, users = self._turns.get(aor, (None, 0))
+        lock = lock or asyncio.Lock()
+        self._turns[aor] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            left = self._turns[aor][1] - 1
+            if left:
+                self._turns[aor] = (lock, left)
+            else:
+                del self._turns[aor]
 
     async def drop(self, binding: Binding) -> None:
         """A phone said that it is not there (404, 410)."""
@@ -164,7 +189,7 @@ class Location:
 
     # --- inside ---
 
-    def _identify(self, binding: Binding, now: float) -> tuple[Device, bool]:
+    def _identify(self, binding: Binding, now: float, forgotten: list[int]) -> Device:
         """The device behind a binding: known, come back under another contact, or new."""
         known = self._devices.setdefault(binding.aor, [])
         key, stable = identity.key_of(binding)
@@ -175,10 +200,19 @@ class Location:
             self._last_device += 1
             device = Device(self._last_device, binding.aor, key, binding.user_agent, now, now, stable)
             known.append(device)
-            return device, True
+            forgotten.extend(self._too_many(known))
+            return device
         seen = replace(device, key=key, user_agent=binding.user_agent, last_seen=now)
         known[known.index(device)] = seen
-        return seen, False
+        return seen
+
+    def _too_many(self, known: list[Device]) -> list[int]:
+        """Phones that make up a new instance at each start must not multiply an account's messages without end."""
+        away = sorted((one for one in known if one.id not in self._by_device), key=lambda one: one.last_seen)
+        surplus = away[: max(0, len(known) - _MAX_DEVICES)]
+        for device in surplus:
+            self._forget(device)
+        return [device.id for device in surplus]
 
     def _keep(self, binding: Binding) -> None:
         rows = self._bindings.setdefault(binding.aor, [])
@@ -187,7 +221,7 @@ class Location:
                 self._forget_flow(row)
         rows[:] = [row for row in rows if row.contact != binding.contact]
         rows.append(binding)
-        if binding.device:
+        if binding.device and _usable(binding):
             self._by_device[binding.device] = binding
         if binding.flow:
             self._flows.setdefault((binding.local, binding.flow), []).append(binding)
@@ -209,7 +243,7 @@ class Location:
         if not rows:
             self._bindings.pop(binding.aor, None)
         if self._by_device.get(binding.device) is binding:
-            others = [row for row in rows if row.device == binding.device]
+            others = [row for row in rows if row.device == binding.device and _usable(row)]
             if others:
                 self._by_device[binding.device] = others[-1]
             else:
@@ -223,8 +257,8 @@ class Location:
                 del self._flows[binding.local, binding.flow]
 
     def _put_back(self, aor: str, rows: list[Binding], known: list[Device]) -> None:
-        for binding in self._bindings.pop(aor, []):
-            self._by_device.pop(binding.device, None)
+        for binding in self._bindings.get(aor, [])[:]:
+            self._drop(binding)
         self._devices[aor] = known
         for binding in rows:
             self._keep(binding)

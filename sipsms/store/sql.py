@@ -11,11 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, and_, bindparam, exists, func, insert, literal_column, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from sipsms.model import Account, Delivery, Did, Direction, Message, State
-from sipsms.ports import Closing, DueLane, Stored, Unavailable
+from sipsms.ports import Closing, Due, DueLane, Stored, Unavailable
 from sipsms.store.schema import accounts, attempts, carriers, counters, deliveries, dids, messages
 from sipsms.store.writer import Writer
 
@@ -96,8 +109,11 @@ class Store:
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         return await self.read(lambda connection: _load_lane(connection, lane, limit, self.node, now))
 
-    async def due(self, courier: str, now: float, limit: int) -> tuple[list[DueLane], float | None]:
+    async def due(self, courier: str, now: float, limit: int) -> Due:
         return await self.read(lambda connection: _due(connection, courier, now, limit))
+
+    async def make_due(self, lanes: Sequence[str], now: float) -> None:
+        await self.write(lambda connection: _make_due(connection, lanes, now))
 
     async def hold_back(self, lane: str, until: float | None) -> None:
         await self.write(lambda connection: _hold_back(connection, lane, until))
@@ -257,7 +273,7 @@ def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: s
 
 _BEGIN = (
     update(deliveries)
-    .where(deliveries.c.id == bindparam("key"), QUEUED)
+    .where(deliveries.c.id == bindparam("key"), QUEUED, deliveries.c.attempts == bindparam("number") - 1)
     .values(
         state="sending",
         attempts=bindparam("number"),
@@ -385,7 +401,17 @@ def _claim_new(connection: Connection, node: str) -> list[Delivery]:
     return fresh
 
 
-def _due(connection: Connection, courier: str, now: float, limit: int) -> tuple[list[DueLane], float | None]:
+def _make_due(connection: Connection, lanes: Sequence[str], now: float) -> None:
+    for names in _chunks(list(lanes), 500):
+        heads = (
+            select(func.min(deliveries.c.id)).where(deliveries.c.lane.in_(names), QUEUED).group_by(deliveries.c.lane)
+        )
+        ids = list(connection.execute(heads).scalars())
+        if ids:
+            connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(due_at=now))
+
+
+def _due(connection: Connection, courier: str, now: float, limit: int) -> Due:
     mine = and_(deliveries.c.courier == courier, QUEUED)
     oldest = (
         _WITH_MESSAGE.where(mine, deliveries.c.due_at <= now)
@@ -393,10 +419,11 @@ def _due(connection: Connection, courier: str, now: float, limit: int) -> tuple[
         .limit(limit)
     )
     groups: dict[str, list[Delivery]] = {}
-    for row in connection.execute(oldest):
+    rows = connection.execute(oldest).all()
+    for row in rows:
         groups.setdefault(row.lane, []).append(delivery_of(row))
     later = select(func.min(deliveries.c.due_at)).where(mine, deliveries.c.due_at > now)
-    return _lanes_of(connection, groups), connection.execute(later).scalar()
+    return Due(_lanes_of(connection, groups), len(rows) >= limit, connection.execute(later).scalar())
 
 
 def _lanes_of(connection: Connection, groups: dict[str, list[Delivery]]) -> list[DueLane]:
@@ -447,7 +474,10 @@ def _expire(connection: Connection, now: float, limit: int) -> list[tuple[int, i
 
 
 def _recover(connection: Connection, node: str, idempotent: Sequence[str], now: float) -> tuple[int, int]:
-    stale = deliveries.c.lease_owner == node if node else deliveries.c.lease_until < now
+    # One server to a SQLite store: at its start nobody else can be sending, whatever name it had before.
+    alone = connection.dialect.name == "sqlite" and bool(node)
+    mine = deliveries.c.lease_owner == node if node else deliveries.c.lease_until < now
+    stale = true() if alone else mine
     mine = and_(SENDING, stale)
     again = connection.execute(
         update(deliveries)

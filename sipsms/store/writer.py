@@ -78,6 +78,9 @@ class Writer:
             try:
                 if connection is None or connection.invalidated:
                     connection = self._engine.connect()
+                    self._data_version = -1  # another connection's numbers
+                    if self._on_foreign_change is not None:
+                        self._loop.call_soon_threadsafe(self._on_foreign_change)
                 self._watch(connection)
                 if batch:
                     self._commit(connection, batch)

@@ -34,8 +34,8 @@ async def test_a_failed_commit_changes_nothing(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(Unavailable):
             await _apply(here, _binding(here, "sip:a@h:2"), removed=(old,))
         assert [one.contact for one in here.location.bindings("alice", here.clock.now)] == ["sip:a@h:1"]
-        assert here.location.binding_of(first.device, here.clock.now) is old
-        assert [one.id for one in here.location.devices("alice")] == [first.device]
+        assert here.location.binding_of(first.id, here.clock.now) is old
+        assert [one.id for one in here.location.devices("alice")] == [first.id]
 
 
 async def test_a_restart_keeps_what_is_alive(tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ async def test_a_restart_keeps_what_is_alive(tmp_path: Path) -> None:
         found = {one.contact: one for one in here.location.bindings("alice", here.clock.now)}
         assert set(found) == {"sip:a@h:1", "sip:a@h:3"}
         assert found["sip:a@h:1"] == alive
-        assert here.location.binding_of(reached[0].device, here.clock.now) == alive
-        assert here.location.binding_of(reached[2].device, here.clock.now) is None  # its connection is gone
+        assert here.location.binding_of(reached[0].id, here.clock.now) == alive
+        assert here.location.binding_of(reached[2].id, here.clock.now) is None  # its connection is gone
         assert len(here.location.devices("alice")) == 3
 
 
@@ -98,6 +98,6 @@ async def test_devices_are_forgotten_when_they_stay_away(tmp_path: Path) -> None
         here.clock.now += 1000
         (second,) = await _apply(here, _binding(here, "sip:a@h:2", instance="<urn:uuid:2>"))
         assert await here.location.forget_devices(here.clock.now - 500) == 1
-        assert [one.id for one in here.location.devices("alice")] == [second.device]
-        assert await here.rows("SELECT id FROM devices") == [(second.device,)]
-        assert first.device != second.device
+        assert [one.id for one in here.location.devices("alice")] == [second.id]
+        assert await here.rows("SELECT id FROM devices") == [(second.id,)]
+        assert first.id != second.id

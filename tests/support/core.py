@@ -98,7 +98,7 @@ async def core(
     people = [Account("demo"), Account("alice", "demo", caller_id="5550001111"), Account("bob", "demo")]
     numbers = [Did("5550001111", "demo", "alice"), Did("5550002222", "demo", "bob", sms=False)]
     directory.update(1, True, people, numbers, frozenset())
-    queue = Queue(store, clock, pace or Pace(), jitter=lambda: 0.5)
+    queue = Queue(store, clock, pace or Pace(), lambda: 0.5, lambda lane: gateway.is_reachable(lane))
     for name, courier in (couriers or {}).items():
         queue.add_courier(name, courier)
     carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
@@ -107,8 +107,8 @@ async def core(
     if prepare is not None:
         prepare(here)
     await location.load(clock())
-    gateway.expect_devices(await store.open_accounts())
     await queue.start(idempotent)
+    await gateway.start(await store.open_accounts())
     if run:
         here.tasks.append(asyncio.create_task(queue.run()))
     try:
