@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Generator
+from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -12,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.web.hooks import Hooks
 
@@ -40,6 +42,25 @@ def build(hooks: Hooks, readiness: Readiness) -> Starlette:
     )
 
 
+FIRST_REQUEST = 10.0  # seconds a connection may take for its first request
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, but a connection that asks for nothing is closed: a thousand of those would close the door."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._impatience.cancel()
+        super().connection_lost(exc)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling: the program's own drains the queue first."""
 
@@ -61,7 +82,7 @@ class HttpServer:
             raise
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            application, loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+            application, http=_Protocol, loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
             timeout_keep_alive=30, limit_concurrency=1000, h11_max_incomplete_event_size=65536,
         )  # fmt: skip
         self._server = _Server(config)

@@ -1,0 +1,332 @@
+"""What the queue remembers may be wrong at any moment; nothing may be lost or sent twice by that. On a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sipsms.gateway import Receipt, device_lane
+from sipsms.model import Accepted, Account, Binding, Deferred, Delivery, Outcome, Rejected, Unknown
+from sipsms.ports import InboundSms, Unavailable
+from sipsms.queue import Pace
+from tests.support.core import Core, ScriptedCourier, core
+
+ALICE = Account("alice", "demo")
+OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending')"
+
+
+async def _send(here: Core, text: str, to: str) -> None:
+    assert isinstance(await here.gateway.send(ALICE, "5550001111", to, text, "test"), Receipt)
+
+
+async def _arrive(here: Core, text: str) -> None:
+    assert await here.gateway.receive(InboundSms("2125550123", "5550001111", text), "test")
+
+
+async def _register(here: Core, contact: str, **values: Any) -> int:
+    given = {"received": "udp:192.0.2.1:5060", "user_agent": "phone/1", **values}
+    binding = Binding("alice", contact, here.clock.now + 3600, "c", 1, **given)
+    async with here.location.turn("alice"):
+        (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
+    await here.gateway.reachable(device)
+    return int(device.id)
+
+
+async def test_a_backlog_larger_than_one_look(tmp_path: Path) -> None:
+    """1,200 due messages in 400 lanes at the start; a look fetches 500."""
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, run=False) as here:
+        here.queue.set_paused(["carrier:sim"])
+        for number in range(1200):
+            await _send(here, f"{number}", f"212{number % 400:07d}")
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await sim.wait(1200, 20)
+        await here.until(OPEN, [(0,)])
+
+
+async def test_a_read_that_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = ScriptedCourier(Deferred("busy", retry_after=5))
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await _send(here, "one", "2125550123")
+        await here.until("SELECT state, attempts FROM deliveries", [("queued", 1)])
+        real, failed = here.store.due, asyncio.Event()
+
+        async def broken(*arguments: Any) -> Any:
+            monkeypatch.setattr(here.store, "due", real)
+            failed.set()
+            raise Unavailable("once")
+
+        monkeypatch.setattr(here.store, "due", broken)
+        here.clock.now += 6
+        here.queue.poll()
+        await failed.wait()
+        here.clock.now += 2
+        await sim.wait(2)
+
+
+@pytest.mark.parametrize("answer", [Deferred("480", retry_after=3600), Deferred("gone", parked=True)])
+async def test_a_phone_with_much_waiting_is_asked_once_a_registration(tmp_path: Path, answer: Outcome) -> None:
+    phone = ScriptedCourier(*[answer] * 1000)
+    async with core(tmp_path, {"sip": phone}) as here:
+        await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        gone = here.location.bindings("alice", here.clock.now)
+        await here.location.apply("alice", [], gone, here.clock.now)
+        for number in range(120):
+            await _arrive(here, f"{number}")
+        for times in (1, 2):
+            await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+            await phone.wait(times)
+            await here.until("SELECT attempts, state FROM deliveries ORDER BY id LIMIT 1", [(times, "queued")])
+            for _ in range(20):
+                await here.store.ping()
+            assert len(phone.seen) == times
+        phone.outcomes = []
+        await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        await phone.wait(122)
+        assert [int(text) for text in phone.texts[2:]] == list(range(120))
+
+
+async def test_a_carrier_taken_away_and_given_back(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await here.queue._scan()
+        here.queue.set_paused(["carrier:sim"])
+        await _send(here, "one", "2125550123")
+        here.queue.remove_courier("carrier:sim")
+        await _send(here, "two", "2125550123")
+        here.queue.set_paused([])
+        await here.store.ping()
+        assert sim.seen == []
+        here.queue.set_courier("carrier:sim", sim)
+        await sim.wait(2)
+        await _send(here, "three", "2125550123")
+        await sim.wait(3)
+        assert sim.texts == ["one", "two", "three"]
+
+
+async def test_a_carrier_taken_away_while_the_message_is_being_stored(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await here.queue._scan()
+        sending = asyncio.create_task(_send(here, "one", "2125550123"))
+        await asyncio.sleep(0)
+        here.queue.remove_courier("carrier:sim")
+        await sending
+        await here.until("SELECT state FROM deliveries", [("queued",)])
+        here.queue.set_courier("carrier:sim", sim)
+        here.clock.now += 400
+        here.queue.poll()
+        await sim.wait(1)
+
+
+async def test_what_waits_moves_after_the_attempt_that_is_out(tmp_path: Path) -> None:
+    """The phone crashed and is back as another device, while an attempt to reach the old one is still out."""
+    phone = ScriptedCourier(Deferred("no answer", parked=True))
+    phone.gate = asyncio.Event()
+    async with core(tmp_path, {"sip": phone}) as here:
+        await _register(here, "sip:a@h:1111")
+        gone = here.location.devices("alice")[0]
+        for text in ("one", "two"):
+            await _arrive(here, text)
+        await phone.wait(1)
+        here.clock.now += 10
+        old = here.location.bindings("alice", here.clock.now)[0]
+        heir = await _register(here, "sip:a@h:2222")
+        await here.location.apply("alice", [], [old], here.clock.now)
+        pair = here.location.successor(old)
+        assert pair is not None
+        assert not await here.gateway.came_back_as(*pair)
+        phone.gate.set()
+        await here.until("SELECT attempts, state FROM deliveries ORDER BY id LIMIT 1", [(1, "queued")])
+        async with asyncio.timeout(5):
+            while not await here.gateway.came_back_as(*pair):
+                await here.store.ping()
+        await phone.wait(3)
+        assert [(one.device, one.message.text) for one in phone.seen[1:]] == [(heir, "one"), (heir, "two")]
+        assert gone.id != heir
+
+
+async def test_a_crash_between_the_registration_and_its_messages(tmp_path: Path) -> None:
+    phone = ScriptedCourier()
+    async with core(tmp_path, {"sip": phone}) as here:
+        for text in ("one", "two"):
+            await _arrive(here, text)
+        binding = Binding("alice", "sip:a@h:1", here.clock.now + 3600, "c", 1, "udp:192.0.2.1:5060")
+        await here.location.apply("alice", [binding], [], here.clock.now)  # and no more: the process dies here
+    async with core(tmp_path, {"sip": phone}) as here:
+        await phone.wait(2)
+        assert phone.texts == ["one", "two"]
+
+
+async def test_a_crash_between_a_later_registration_and_its_messages(tmp_path: Path) -> None:
+    phone = ScriptedCourier()
+    async with core(tmp_path, {"sip": phone}) as here:
+        device = await _register(here, "sip:a@h:1")
+        await here.location.apply("alice", [], here.location.bindings("alice", here.clock.now), here.clock.now)
+        await _arrive(here, "one")
+        binding = Binding("alice", "sip:a@h:1", here.clock.now + 3600, "c", 2, "udp:192.0.2.1:5060")
+        await here.location.apply("alice", [binding], [], here.clock.now)
+    async with core(tmp_path, {"sip": phone}) as here:
+        await phone.wait(1)
+        assert phone.seen[0].device == device
+
+
+async def test_a_wake_survives_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = ScriptedCourier()
+    async with core(tmp_path, {"sip": phone}) as here:
+        await _register(here, "sip:a@h:1")
+        await here.location.apply("alice", [], here.location.bindings("alice", here.clock.now), here.clock.now)
+        for text in ("one", "two", "three"):
+            await _arrive(here, text)
+        failures = 3
+        real = here.store.begin
+
+        async def begin(*arguments: Any) -> bool:
+            nonlocal failures
+            failures -= 1
+            if failures >= 0:
+                raise Unavailable("away")
+            return await real(*arguments)
+
+        monkeypatch.setattr(here.store, "begin", begin)
+        await _register(here, "sip:a@h:1")
+        await phone.wait(3, 10)
+        assert phone.texts == ["one", "two", "three"]
+
+
+async def test_nothing_passes_what_waited_for_the_first_phone(tmp_path: Path) -> None:
+    phone = ScriptedCourier()
+    async with core(tmp_path, {"sip": phone}) as here:
+        await here.queue._scan()
+        for number in range(3):
+            await _arrive(here, f"old {number}")
+        await asyncio.gather(_register(here, "sip:a@h:1"), _arrive(here, "new"), _arrive(here, "newer"))
+        await phone.wait(5)
+        assert phone.texts == ["old 0", "old 1", "old 2", "new", "newer"]
+
+
+async def test_two_registrations_at_once_of_which_the_first_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with core(tmp_path, {}) as here:
+        real = here.store.writer.put
+
+        def broken(*_: Any) -> Any:
+            monkeypatch.setattr(here.store.writer, "put", real)
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            future.get_loop().call_later(0.01, future.set_exception, Unavailable("full"))
+            return future
+
+        monkeypatch.setattr(here.store.writer, "put", broken)
+        results = await asyncio.gather(
+            _register(here, "sip:a@h:1", instance="<urn:uuid:a>"),
+            _register(here, "sip:a@h:2", instance="<urn:uuid:b>"),
+            return_exceptions=True,
+        )
+        assert isinstance(results[0], Unavailable)
+        assert [one.contact for one in here.location.bindings("alice", here.clock.now)] == ["sip:a@h:2"]
+        assert [one.key for one in here.location.devices("alice")] == ["<urn:uuid:b>"]
+        assert await here.rows("SELECT contact FROM bindings") == [("sip:a@h:2",)]
+
+
+async def test_an_account_has_a_bounded_number_of_devices(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        for number in range(100):
+            here.clock.now += 1
+            await _register(here, f"sip:a@h:{number + 1}", instance=f"<urn:uuid:{number}>")
+            await here.location.apply("alice", [], here.location.bindings("alice", here.clock.now), here.clock.now)
+        assert len(here.location.devices("alice")) <= 41
+        assert (await here.rows("SELECT count(*) FROM devices"))[0][0] <= 41
+        assert here.location.devices("alice")[-1].key == "<urn:uuid:99>"
+
+
+class Moody:
+    """A courier that does all that couriers do, and writes down what it did."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice = dice
+        self.calm = False
+        self.out: set[str] = set()
+        self.over: dict[int, str] = {}
+        self.taken: dict[str, list[int]] = defaultdict(list)
+        self.wrong: list[str] = []
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        if delivery.lane in self.out:
+            self.wrong.append(f"two out in {delivery.lane}")
+        if delivery.id in self.over:
+            self.wrong.append(f"{delivery.id} again, was {self.over[delivery.id]}")
+        self.out.add(delivery.lane)
+        try:
+            await asyncio.sleep(self.dice.choice([0, 0, 0, 0.001, 0.003]))
+        finally:
+            self.out.discard(delivery.lane)
+        return self._answer(delivery)
+
+    def _answer(self, delivery: Delivery) -> Outcome:
+        mood = 1.0 if self.calm else self.dice.random()
+        if mood < 0.08:
+            return Deferred("busy", retry_after=self.dice.choice([1.0, 5.0, 60.0]))
+        if mood < 0.10:
+            return Deferred("down", whole_courier=True, retry_after=2.0)
+        self.taken[delivery.lane].append(delivery.id)
+        if mood < 0.12:
+            self.over[delivery.id] = "failed"
+            return Rejected("no", "400")
+        if mood < 0.14:
+            self.over[delivery.id] = "unknown"
+            return Unknown("?")
+        self.over[delivery.id] = "accepted"
+        return Accepted("r")
+
+
+@pytest.mark.req("F-10", "F-15")
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_thousand_and_five_hundred_messages_in_bad_weather(tmp_path: Path, seed: int) -> None:
+    """Refusals, outages, pauses and restarts, then calm: all gone, once, in order."""
+    dice = random.Random(seed)
+    moody, now, sent, total = Moody(dice), 1_000_000.0, 0, 1500
+    while True:
+        pace = Pace(retry_max=30, default_concurrency=dice.choice([1, 8, 32]))
+        async with core(tmp_path, {"carrier:sim": moody}, pace=pace) as here:
+            here.clock.now = now
+            for _ in range(dice.randint(10, 40)):
+                count = min(dice.randint(1, 40), total - sent)
+                await asyncio.gather(*(
+                    _send(here, f"{sent + step}", f"212{dice.randrange(100):07d}") for step in range(count)
+                ))  # fmt: skip
+                sent += count
+                here.clock.now += dice.random() * 2
+                weather = dice.random()
+                if weather < 0.3:
+                    here.queue.set_paused(["carrier:sim"] if weather < 0.1 else [])
+                await asyncio.sleep(dice.random() * 0.01)
+            if sent >= total:
+                moody.calm = True
+                here.queue.set_paused([])
+                async with asyncio.timeout(30):
+                    while await here.rows(OPEN) != [(0,)]:
+                        here.clock.now += 35  # longer than any pause and than the longest time between looks
+                        await asyncio.sleep(0.05)
+                assert await here.rows("SELECT count(*) FROM messages") == [(total,)]
+                break
+            now = here.clock.now
+    assert moody.wrong == []
+    assert len(moody.over) == total
+    assert [lane for lane, ids in moody.taken.items() if ids != sorted(ids)] == []
+
+
+async def test_a_stream_binding_of_before_a_restart_is_nobodys(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        await _register(here, "sip:a@h:1", received="tcp:192.0.2.1:4000", local="tcp:0.0.0.0:5060", flow=1)
+    async with core(tmp_path, {}) as here:
+        assert not here.location.holds_flow("tcp:0.0.0.0:5060", 1)
+        (binding,) = here.location.bindings("alice", here.clock.now)
+        assert binding.flow == 0
+        assert here.location.binding_of(binding.device, here.clock.now) is None
+        assert here.gateway.is_reachable(device_lane(binding.device)) is False

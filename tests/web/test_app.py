@@ -1,0 +1,64 @@
+"""The HTTP door on a real socket: health, metrics, and connections that say nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from sipsms.web import app
+from sipsms.web.app import HttpServer, build
+from sipsms.web.hooks import Hooks
+
+
+@asynccontextmanager
+async def _served(state: str = "ok") -> AsyncIterator[int]:
+    async def readiness() -> dict[str, str]:
+        return {"store": state}
+
+    no_gateway: Any = None
+    server = HttpServer(build(Hooks(no_gateway, {}), readiness), "127.0.0.1", 0)
+    task = asyncio.create_task(server.run())
+    try:
+        yield server.port
+    finally:
+        server.stop()
+        await task
+
+
+async def _get(port: int, path: str) -> tuple[int, str]:
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+        writer.close()
+    return int(answer.split(" ", 2)[1]), answer.partition("\r\n\r\n")[2]
+
+
+async def test_health() -> None:
+    async with _served() as port:
+        assert await _get(port, "/healthz") == (200, "ok\n")
+        assert await _get(port, "/readyz") == (200, '{"ready":true,"store":"ok"}')
+        status, body = await _get(port, "/metrics")
+        assert status == 200
+        assert "sipsms_messages_accepted_total" in body
+        assert (await _get(port, "/"))[0] == 404
+        assert (await _get(port, "/hooks/acme/"))[0] == 404
+    async with _served("disk is full") as port:
+        assert await _get(port, "/readyz") == (503, '{"ready":false,"store":"disk is full"}')
+
+
+@pytest.mark.req("A-21")
+async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "FIRST_REQUEST", 0.2)
+    async with _served() as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        silent[0][1].write(b"GET /healthz HT")
+        async with asyncio.timeout(5):
+            assert [await reader.read() for reader, _ in silent] == [b"", b"", b""]
+        assert (await _get(port, "/healthz"))[0] == 200
+        for _, writer in silent:
+            writer.close()
