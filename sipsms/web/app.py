@@ -53,7 +53,8 @@ class _Protocol(HttpToolsProtocol):
         self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
 
     def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        asked = getattr(self, "cycle", None) is not None
+        if not asked and not self.transport.is_closing():
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -71,19 +72,20 @@ class _Server(uvicorn.Server):
 
 class HttpServer:
     def __init__(self, application: Starlette, host: str, port: int) -> None:
-        """Binds at once. Raises OSError if the address cannot be had."""
+        """Listens at once. Raises OSError if the address cannot be had."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
+            self._socket.listen(1024)
         except OSError:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            application, http=_Protocol, loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-            timeout_keep_alive=30, limit_concurrency=1000, h11_max_incomplete_event_size=65536,
+            application, http=_Protocol, loop="none", lifespan="off", log_config=None, access_log=False,
+            server_header=False, timeout_keep_alive=30, limit_concurrency=1000, h11_max_incomplete_event_size=65536,
         )  # fmt: skip
         self._server = _Server(config)
 
