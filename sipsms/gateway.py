@@ -151,8 +151,9 @@ class Gateway:
     def _planned(self, message: Message, routes: Sequence[Route], now: float) -> list[Delivery]:
         """Outgoing: one delivery, by the first carrier, the others being tried after it. Incoming: all destinations."""
         if message.direction is Direction.OUT:
+            first = self._deliveries(message, routes[0], now) if routes else []
             others = ",".join(route.courier for route in routes[1:])
-            return [one._replace(others=others) for one in self._deliveries(message, routes[0], now)] if routes else []
+            return [one._replace(others=others) for one in first] if others else first
         return [delivery for route in routes for delivery in self._deliveries(message, route, now)]
 
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:

@@ -256,7 +256,7 @@ def same_target(digest_uri: str, request_uri: str) -> bool:
 
     linphone leaves the port out, aiosip puts the URI into brackets; what must agree is user and host.
     """
-    return _bare(digest_uri) == _bare(request_uri)
+    return digest_uri == request_uri or _bare(digest_uri) == _bare(request_uri)
 
 
 def _bare(uri: str) -> str:
