@@ -101,15 +101,6 @@ class Delivery(NamedTuple):
     id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    delivery_id: int
-    number: int
-    started_at: float
-    outcome: str = ""  # empty: not closed, so the result is not known
-    detail: str = ""
-
-
 # --- what an attempt came to: values, not exceptions ------------------------------------------------------------------
 
 
