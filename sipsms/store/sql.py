@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     Connection,
     Engine,
+    Insert,
     Row,
     and_,
     bindparam,
@@ -30,7 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sipsms.model import Account, Delivery, Did, Direction, Message, State
 from sipsms.ports import Closing, Due, DueLane, Stored, Unavailable
 from sipsms.store.schema import accounts, attempts, carriers, counters, deliveries, dids, messages
-from sipsms.store.writer import Writer
+from sipsms.store.writer import ALONE, Writer
 
 T = TypeVar("T")
 
@@ -153,14 +154,29 @@ def execute_many(connection: Connection, statement: Any, keys: tuple[str, ...], 
     """
     if not connection.dialect.positional:
         return connection.execute(statement, [dict(zip(keys, row, strict=True)) for row in rows]).rowcount
-    known = _COMPILED.get(id(statement))
-    if known is None:
-        compiled = statement.compile(dialect=connection.dialect, column_keys=list(keys))
-        known = _COMPILED[id(statement)] = _plan_of(compiled, keys)
-    sql, order, constants = known
+    sql, order, constants = _compiled(connection, statement, keys)
     if order is not None:
         rows = [tuple([(row + constants)[index] for index in order]) for row in rows]
     return connection.exec_driver_sql(sql, rows).rowcount
+
+
+def execute_scalar(connection: Connection, statement: Any, keys: tuple[str, ...], row: tuple[Any, ...]) -> Any:
+    """The same for one row; the first value of the result."""
+    if not connection.dialect.positional:
+        return connection.execute(statement, dict(zip(keys, row, strict=True))).scalar()
+    sql, order, constants = _compiled(connection, statement, keys)
+    if order is not None:
+        row = tuple([(row + constants)[index] for index in order])
+    return connection.exec_driver_sql(sql, row).scalar()
+
+
+def _compiled(connection: Connection, statement: Any, keys: tuple[str, ...]) -> _Plan:
+    known = _COMPILED.get(id(statement))
+    if known is None:
+        inserted = list(keys) if isinstance(statement, Insert) else None  # the columns that get values
+        compiled = statement.compile(dialect=connection.dialect, column_keys=inserted)
+        known = _COMPILED[id(statement)] = _plan_of(compiled, keys)
+    return known
 
 
 _Plan = tuple[str, list[int] | None, tuple[Any, ...]]
@@ -181,7 +197,7 @@ def _plan_of(compiled: Any, keys: tuple[str, ...]) -> _Plan:
 
 def take_ids(connection: Connection, name: str, count: int) -> int:
     """Reserve `count` ids in this transaction; the first of them."""
-    last = connection.execute(_COUNT, {"key": name, "step": count}).scalar()
+    last = execute_scalar(connection, _COUNT, ("key", "step"), (name, count))
     if last is None:
         connection.execute(insert(counters), {"name": name, "value": count})
         last = count
@@ -210,7 +226,7 @@ Acceptance = tuple[Message, Sequence[Delivery], str, float]
 
 def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stored]:
     """Messages with their deliveries. A key that is there already fails the batch, then is found when run alone."""
-    if len(batch) == 1 and (key := batch[0][0].dedupe_key) is not None:
+    if connection.info.get(ALONE) and (key := batch[0][0].dedupe_key) is not None:
         known = message_with_key(connection, key)
         if known is not None:
             return [Stored(known, duplicate=True)]

@@ -27,6 +27,9 @@ _MAX_BATCH = 512
 _WATCH_EVERY = 0.1
 
 
+ALONE = "alone"  # in a connection's info: this job has failed once, look why
+
+
 class _Job:
     __slots__ = ("bulk", "future", "payload")
 
@@ -152,12 +155,15 @@ class Writer:
         return results
 
     def _alone(self, connection: Connection, job: _Job) -> tuple[_Job, Any]:
+        connection.info[ALONE] = True
         try:
             return self._transact(connection, [job])[0]
         except (OperationalError, InterfaceError) as error:
             return job, Unavailable(str(error.orig))
         except Exception as error:
             return job, error
+        finally:
+            del connection.info[ALONE]
 
     def _answer(self, results: list[tuple[_Job, Any]]) -> None:
         try:
