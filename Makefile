@@ -24,7 +24,7 @@ unit: .venv/dev   ## the tests without installing Debian packages
 	$(BIN)/python -m tools.requirements
 
 bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio where it is installed
-	$(BIN)/python -m tools.bench $(BENCH)
+	$(BIN)/python -m tools.bench --full $(BENCH)
 
 packages:         ## Debian packages the tests use (sip-tester, sipsak), if apt and root are at hand
 	@tools/packages
