@@ -300,12 +300,11 @@ def account_passwd(context: Context, name: str, password: str) -> None:
 @click.option("--caller-id", callback=_number, help="Empty: none.")
 @click.option("--enabled/--disabled", default=None)
 @click.option("--legacy-digest/--no-legacy-digest", default=None, help="Take RFC 2069-style answers (no nc).")
+@click.option("--presence/--no-presence", default=None, help="Others of its customer may see whether it is there.")
+@click.option("--copies/--no-copies", default=None, help="Show what one of its devices sends on the others.")
 @pass_context
-def account_set(
-    context: Context, name: str, caller_id: str | None, enabled: bool | None, legacy_digest: bool | None
-) -> None:
+def account_set(context: Context, name: str, **given: Any) -> None:
     """Change an account or subaccount."""
-    given = {"caller_id": caller_id, "enabled": enabled, "legacy_digest": legacy_digest}
     values = {key: value for key, value in given.items() if value is not None}
     context.store(lambda db: admin.set_account(db, name, **values))
     click.echo(f"account {name} set")

@@ -41,6 +41,8 @@ class Account:
     caller_id: str = ""
     enabled: bool = True
     legacy_digest: bool = False
+    presence: bool = True  # others of its customer may watch whether it is there
+    copies: bool = False  # what one of its devices sends is shown on the others
 
     @property
     def customer(self) -> str:
@@ -68,6 +70,8 @@ class Message(NamedTuple):
     expires_at: float | None = None  # the sender's own limit (RFC 3428 section 4, Expires)
     dedupe_key: bytes | None = None
     remote_id: str = ""  # the id the carrier gave it, for incoming messages
+    content_type: str = ""  # of `text`; empty: text/plain
+    notify: str = ""  # the sender's imdn.Message-ID, if it wants to know when this is delivered (RFC 5438)
     id: int = 0
 
 

@@ -83,9 +83,9 @@ def customer(host: Host) -> Host:
 def test_accounts_and_dids(customer: Host) -> None:
     assert customer.rows("account", "list") == [
         {"name": "acme", "customer": "acme", "subaccount": False, "caller_id": "5550001111", "enabled": True,
-         "legacy_digest": False},
+         "legacy_digest": False, "presence": True, "copies": False},
         {"name": "acme-1", "customer": "acme", "subaccount": True, "caller_id": "5550001111", "enabled": True,
-         "legacy_digest": False},
+         "legacy_digest": False, "presence": True, "copies": False},
     ]  # fmt: skip
     assert customer.rows("did", "list") == [
         {"number": "5550001111", "account": "acme", "sip_account": "acme-1", "sms": True},

@@ -107,6 +107,7 @@ def list_accounts(connection: Connection) -> Iterator[dict[str, Any]]:
         yield {
             "name": row.name, "customer": row.parent or row.name, "subaccount": bool(row.parent),
             "caller_id": row.caller_id, "enabled": row.enabled, "legacy_digest": row.legacy_digest,
+            "presence": row.presence, "copies": row.copies,
         }  # fmt: skip
 
 

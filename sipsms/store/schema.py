@@ -55,6 +55,8 @@ accounts = Table(
     _text("caller_id", 32),
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("legacy_digest", Boolean, nullable=False, server_default=false()),
+    Column("presence", Boolean, nullable=False, server_default=true()),
+    Column("copies", Boolean, nullable=False, server_default=false()),  # own sent messages to its other devices
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),  # of counters.directory when last changed
     Index("ix_accounts_parent", "parent"),
@@ -100,7 +102,10 @@ messages = Table(
     # (door's own key: SIP retransmission, carrier's message id). One key, one message: decision 3 of the architecture.
     Column("dedupe_key", LargeBinary(32), unique=True),
     _text("remote_id", 128),
+    _text("content_type", 127),  # of `text`; empty: text/plain
+    _text("notify"),  # the imdn.Message-ID to report the delivery of, until that is done (RFC 5438)
     Index("ix_messages_did_id", "did", "id"),
+    Index("ix_messages_notify", "id", sqlite_where=text("notify <> ''"), postgresql_where=text("notify <> ''")),
 )
 
 _OPEN = text("state IN ('queued', 'sending')")
@@ -197,6 +202,17 @@ carriers = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("paused", Boolean, nullable=False, server_default=false()),
+)
+
+# A phone's settings, to be fetched once or a few times by a link that nobody can guess.
+provisions = Table(
+    "provisions",
+    metadata,
+    Column("hash", String(64), primary_key=True),  # SHA-256 of the link's token
+    Column("account", String(64), nullable=False, index=True),
+    Column("sealed", LargeBinary, nullable=False),  # the password, under a key that only the token yields
+    Column("expires_at", Double, nullable=False),
+    Column("fetches_left", Integer, nullable=False),
 )
 
 # --- foreseen by the requirements; the doors that fill them come later ---

@@ -262,7 +262,8 @@ def message_with_key(connection: Connection, key: bytes) -> int | None:
 
 
 _MESSAGE_KEYS = tuple(
-    "id direction source destination text origin account did received_at expires_at dedupe_key remote_id".split()
+    "id direction source destination text origin account did received_at expires_at dedupe_key remote_id content_type "
+    "notify".split()
 )
 _DELIVERY_KEYS = tuple(
     "id message_id courier destination source device lane state attempts due_at expires_at created_at updated_at "
@@ -274,6 +275,7 @@ def _message_row(message: Message, message_id: int) -> tuple[Any, ...]:
     return (
         message_id, str(message.direction), message.source, message.destination, message.text, message.origin,
         message.account, message.did, message.received_at, message.expires_at, message.dedupe_key, message.remote_id,
+        message.content_type, message.notify,
     )  # fmt: skip
 
 
@@ -401,7 +403,7 @@ def message_of(row: Row[Any], prefix: str = "") -> Message:
     values = row._mapping
     fields = (
         "source", "destination", "text", "origin", "received_at", "account", "did", "expires_at", "dedupe_key",
-        "remote_id", "id",
+        "remote_id", "content_type", "notify", "id",
     )  # fmt: skip
     return Message(Direction(values[prefix + "direction"]), *(values[prefix + name] for name in fields))
 
@@ -555,7 +557,17 @@ def _directory(connection: Connection, since: int) -> tuple[int, bool, list[Acco
     whole = since < counter(connection, "directory-removed") or since == 0
     after = 0 if whole else since
     people = [
-        Account(row.name, row.parent, row.ha1_md5, row.ha1_sha256, row.caller_id, row.enabled, row.legacy_digest)
+        Account(
+            row.name,
+            row.parent,
+            row.ha1_md5,
+            row.ha1_sha256,
+            row.caller_id,
+            row.enabled,
+            row.legacy_digest,
+            row.presence,
+            row.copies,
+        )
         for row in connection.execute(select(accounts).where(accounts.c.version > after))
     ]
     numbers = [
