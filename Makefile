@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit bench clean packages
+.PHONY: help run test check unit interop bench clean packages asterisk
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -12,7 +12,7 @@ run: .venv/run    ## play the main job live with real softphones, then keep serv
 	@mkdir -p var && cp etc/demo.yaml var/sipsms.yaml
 	@$(BIN)/sipsms -c var/sipsms.yaml demo $(if $(ONCE),--once)
 
-test: packages check unit   ## everything: style, types, layers, unit, conformance, end to end, faults
+test: packages asterisk check unit   ## everything: style, types, layers, unit, conformance, end to end, faults
 
 check: .venv/dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -23,11 +23,17 @@ unit: .venv/dev   ## the tests without installing Debian packages
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m tools.requirements
 
+interop: packages asterisk .venv/dev  ## the tests with other people's programs: Asterisk, Kamailio, baresip, sipp ...
+	$(BIN)/python -m pytest tests/interop
+
 bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio where it is installed
 	$(BIN)/python -m tools.bench --full $(BENCH)
 
-packages:         ## Debian packages the tests use (sip-tester, sipsak), if apt and root are at hand
+packages:         ## Debian packages the tests use (sip-tester, baresip ...), if apt and root are at hand
 	@tools/packages
+
+asterisk:         ## an Asterisk in a folder of its own (tools/asterisk path), if root is at hand
+	@tools/asterisk install || true
 
 clean:            ## remove what the other targets made
 	rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
