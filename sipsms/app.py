@@ -33,6 +33,8 @@ from sipsms.queue import Pace, Queue
 from sipsms.sip.client import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
 from sipsms.sip.endpoint import Endpoint
+from sipsms.sip.notifier import Notifier
+from sipsms.sip.presence import Presence
 from sipsms.sip.registrar import Policy
 from sipsms.sip.server import Rules, Server
 from sipsms.sip.transport import Limits, TcpConnection, describe
@@ -145,9 +147,14 @@ class Node:
         self.endpoint = Endpoint(Limits(sip.max_connections_per_address, sip.first_message_timeout, sip.idle_timeout))
         nonces = Nonces(os.urandom(32), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
-        self.server = Server(
-            rules_of(config), authenticator, self.directory, self.location, self.gateway, self._clock, self.spawn
+        self.notifier = Notifier(
+            Presence(config.domain), self.endpoint, self.directory, self.location, self._clock, self.spawn
         )
+        self.location.on_change = self.notifier.changed
+        self.server = Server(
+            rules_of(config), authenticator, self.directory, self.location, self.gateway, self.notifier, self._clock,
+            self.spawn,
+        )  # fmt: skip
         self.courier = SipCourier(self.endpoint, self.location, config.domain, self._clock, sip.max_datagram)
         self.queue.add_courier(SIP, self.courier)
         self.endpoint.serve(self.server)
@@ -238,6 +245,7 @@ class Node:
         version, whole, accounts, dids, paused = await self.store.directory(self.directory.version)
         for name in self.directory.update(version, whole, accounts, dids, paused):
             await self.location.forget_account(name)
+        self.notifier.review(None if whole else [account.name for account in accounts])
         self.queue.set_paused(courier_name(name) for name in paused)
 
     async def _watch_store(self) -> None:
@@ -271,6 +279,7 @@ class Node:
 
     async def _sweep(self) -> None:
         self.endpoint.sweep()
+        self.notifier.sweep()
         self._ended.extend(await self.location.sweep(self._clock()))
         self._ended = [binding for binding in self._ended if not await self._settled(binding)]
         if self._clock() >= self._forget_at:

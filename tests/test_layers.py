@@ -17,12 +17,14 @@ PACKAGE = ROOT / "sipsms"
 
 PURE = {
     "model", "numbers", "text", "dialplan", "devices", "sip.uri", "sip.headers", "sip.message", "sip.digest",
-    "sip.transaction", "sip.registrar", "sip.content", "sip.guard",
+    "sip.transaction", "sip.registrar", "sip.content", "sip.guard", "sip.pidf", "sip.deadlines", "sip.presence",
 }  # fmt: skip
 TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing"}
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
 CORE = {"ports", "gateway", "queue", "directory"}
-ADAPTERS = {"sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip"}
+ADAPTERS = {
+    "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
+}  # fmt: skip
 ADAPTER_PACKAGES = ("store", "web", "carriers")
 NOT_PURE = {"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"}
 NOT_CORE = {"socket", "starlette", "uvicorn", "fastapi", "aiohttp", "sqlalchemy", "alembic", "redis", "subprocess"}

@@ -41,11 +41,12 @@ _ECHOED = (("from", "From: "), ("call-id", "Call-ID: "), ("cseq", "CSeq: "))
 
 @dataclass(slots=True)
 class Answer:
-    """A final response to build. `after` runs once it has been sent."""
+    """A final response to build. `after` runs once it has been sent; `tag` is To's, empty for any."""
 
     status: int
     headers: Sequence[tuple[str, str]] = ()
     after: Callable[[], None] | None = None
+    tag: str = ""
 
 
 # Ends in the answer, or in None: say nothing and forget the request; its next copy is looked at afresh.
@@ -224,7 +225,7 @@ class Endpoint:
 
     def _cancel(self, request: Request, flow: Flow, key: tuple[str, ...]) -> None:
         """RFC 3261 section 9.2: what is not an INVITE cannot be cancelled, but the CANCEL is answered."""
-        found = any((*key[:3], method) in self._server for method in ("MESSAGE", "REGISTER"))
+        found = any((*key[:3], method) in self._server for method in ("MESSAGE", "REGISTER", "SUBSCRIBE", "PUBLISH"))
         self._answer(request, flow, Answer(200 if found else 481))
 
     def _start(self, request: Request, flow: Flow, key: tuple[str, ...], work: Work) -> None:
@@ -305,7 +306,7 @@ class Endpoint:
                 lines.append(label + headers[name][0])
         if "to" in headers:
             tagged = request.to is None or "tag" in request.to.params
-            lines.append(f"To: {headers['to'][0]}" + ("" if tagged else f";tag={self._tag(request)}"))
+            lines.append(f"To: {headers['to'][0]}" + ("" if tagged else f";tag={answer.tag or self._tag(request)}"))
         for name, value in answer.headers:
             lines.append(f"{name}: {value}")
         lines.append("Content-Length: 0\r\n\r\n")

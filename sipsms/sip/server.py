@@ -1,4 +1,4 @@
-"""The SIP door in: REGISTER, MESSAGE and OPTIONS from phones and PBXes.
+"""The SIP door in: REGISTER, MESSAGE, OPTIONS, SUBSCRIBE and PUBLISH from phones and PBXes.
 
 `admit` runs the checks of decision D2 in order up to the credentials, and keeps nothing; `_register` and `_message` are
 what happens for somebody whose password was right. Identity is always the credentials', never a header's.
@@ -19,18 +19,20 @@ from sipsms.gateway import Gateway
 from sipsms.model import Account, Device
 from sipsms.numbers import is_ten_digits
 from sipsms.ports import Clock, Location, Unavailable
-from sipsms.sip import content, registrar
+from sipsms.sip import content, pidf, presence, registrar
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict, issued_at
 from sipsms.sip.endpoint import Answer, Work
 from sipsms.sip.guard import Guard
 from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import KNOWN_METHODS, Request
+from sipsms.sip.notifier import Notifier
 from sipsms.sip.transport import Flow, is_local_address
 from sipsms.sip.uri import ParseError, Uri
 from sipsms.text import length
 
-ALLOW = "REGISTER, MESSAGE, OPTIONS"
-_HANDLED = frozenset(("REGISTER", "MESSAGE", "OPTIONS"))
+ALLOW = "REGISTER, MESSAGE, OPTIONS, SUBSCRIBE, PUBLISH"
+_HANDLED = frozenset(("REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE", "PUBLISH"))
+_ANY_DOMAIN = frozenset(("MESSAGE", "SUBSCRIBE", "PUBLISH"))  # looked at after the credentials
 _SUPPORTED = frozenset(("path",))
 _RETRY_AFTER = "5"
 
@@ -71,6 +73,7 @@ class Server:
         directory: Directory,
         location: Location,
         gateway: Gateway,
+        notifier: Notifier,
         clock: Clock,
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
     ) -> None:
@@ -80,6 +83,7 @@ class Server:
         self._directory = directory
         self._location = location
         self._gateway = gateway
+        self._notifier = notifier
         self._clock = clock
         self._guard = Guard()
         self._spawn = spawn
@@ -114,11 +118,13 @@ class Server:
         extensions = self._extensions(request)
         if extensions is not None:
             return extensions
+        if request.method == "NOTIFY":  # RFC 6665 section 4.1.3: we have subscribed to nothing
+            return self.refusal(481, "this server has no subscriptions elsewhere")
         if request.method not in _HANDLED:
             if request.method in KNOWN_METHODS:
                 return self.refusal(405, f"{request.method} is not served here", ("Allow", ALLOW))
             return self.refusal(501, "unknown method", ("Allow", ALLOW))
-        if request.method == "MESSAGE":
+        if request.method in _ANY_DOMAIN:
             return None  # a stranger does not learn which domains are ours: credentials first
         if not self.rules.is_ours(request.target):
             status = 403 if request.method == "REGISTER" else 404
@@ -143,7 +149,8 @@ class Server:
             200,
             (
                 ("Allow", ALLOW),
-                ("Accept", content.ACCEPT),
+                ("Allow-Events", presence.EVENT),
+                ("Accept", f"{content.ACCEPT}, {pidf.TYPE}"),
                 ("Accept-Encoding", "deflate, identity"),
                 ("Accept-Language", "en"),
                 ("Supported", ", ".join(_SUPPORTED)),
@@ -192,6 +199,8 @@ class Server:
         assert checked.credentials is not None
         if request.method == "REGISTER":
             return self._register(request, flow, checked.account)
+        if request.method in ("SUBSCRIBE", "PUBLISH"):
+            return self._presence(request, flow, checked.account)
         return self._message(request, checked.account, checked.credentials)
 
     async def _again(self, request: Request, checked: Checked) -> Answer | None:
@@ -256,6 +265,20 @@ class Server:
     def _reached(self, reached: list[Device]) -> None:
         for device in reached:
             self._spawn(self._gateway.reachable(device))
+
+    # --- SUBSCRIBE and PUBLISH (RFC 6665, RFC 3856, RFC 3903) ---
+
+    async def _presence(self, request: Request, flow: Flow, account: Account) -> Answer:
+        assert request.target is not None
+        if not self.rules.is_ours(request.target):
+            return self.refusal(403, f"{request.target.host[:80]} is not a domain of this server")
+        if request.method == "PUBLISH":
+            reply = self._notifier.publish(request, account)
+        else:
+            reply = self._notifier.subscribe(request, flow, account)
+        if reply.status >= 300:
+            return self.refusal(reply.status, reply.why, *reply.headers)
+        return Answer(reply.status, reply.headers, reply.after, reply.tag)
 
     # --- MESSAGE (RFC 3428 section 7) ---
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,6 +50,7 @@ class Location:
         self._scheduled: dict[str, float] = {}
         self._last_device = 0
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self.on_change: Callable[[str], None] = lambda aor: None  # an AOR's bindings came or went; must only note it
 
     def __len__(self) -> int:
         return sum(map(len, self._bindings.values()))
@@ -226,6 +227,7 @@ class Location:
         if binding.flow:
             self._flows.setdefault((binding.local, binding.flow), []).append(binding)
         self._schedule(binding.aor)
+        self.on_change(binding.aor)
 
     def _schedule(self, aor: str) -> None:
         """See to it that the sweep looks at this AOR when its first binding is over."""
@@ -248,6 +250,7 @@ class Location:
                 self._by_device[binding.device] = others[-1]
             else:
                 del self._by_device[binding.device]
+        self.on_change(binding.aor)
 
     def _forget_flow(self, binding: Binding) -> None:
         on_it = self._flows.get((binding.local, binding.flow))

@@ -1,0 +1,39 @@
+"""When many things are over: a heap in which a thing can be given another time. Pure; no cost grows with the number.
+
+An old entry of a thing stays in the heap until its time or until half of the heap is such: then it is made anew.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+_SLACK = 64
+
+
+class Deadlines:
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int]] = []
+        self._at: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def set(self, key: int, at: float) -> None:
+        self._at[key] = at
+        heapq.heappush(self._heap, (at, key))
+        if len(self._heap) > 2 * len(self._at) + _SLACK:
+            self._heap = [(at, key) for key, at in self._at.items()]
+            heapq.heapify(self._heap)
+
+    def drop(self, key: int) -> None:
+        self._at.pop(key, None)
+
+    def due(self, now: float) -> list[int]:
+        """What is over, earliest first; it is not kept any longer."""
+        found: list[int] = []
+        while self._heap and self._heap[0][0] <= now:
+            at, key = heapq.heappop(self._heap)
+            if self._at.get(key) == at:
+                del self._at[key]
+                found.append(key)
+        return found
