@@ -217,7 +217,7 @@ def test_c041_answer_on_a_stream(lab: Lab, account: Account, tcp_phone: Phone) -
 
 @pytest.mark.req("C-026", "C-044")
 def test_unknown_methods_and_known_ones_that_are_not_served(phone: Phone) -> None:
-    for method, status in (("INVITE", 405), ("SUBSCRIBE", 405), ("PUBLISH", 405), ("BYE", 405), ("FOO", 501)):
+    for method, status in (("INVITE", 405), ("REFER", 405), ("NOTIFY", 481), ("BYE", 405), ("FOO", 501)):
         response = phone.ask(phone.draft(method))
         assert response.status == status, method
         if status == 405:

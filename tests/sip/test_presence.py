@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ class World:
         }
         self.presence = Presence(DOMAIN, replace(Limits(), **limits))
 
-    def change(self, name: str, **values: bool) -> list[Subscription]:
+    def change(self, name: str, **values: Any) -> list[Subscription]:
         self.accounts[name] = replace(self.accounts[name], **values)
         return self.presence.review([name], self.accounts.get)
 
