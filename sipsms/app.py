@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import dialplan, log
@@ -37,7 +38,8 @@ from sipsms.sip.notifier import Notifier
 from sipsms.sip.presence import Presence
 from sipsms.sip.registrar import Policy
 from sipsms.sip.server import Rules, Server
-from sipsms.sip.transport import Limits, TcpConnection, describe
+from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
+from sipsms.sip.transport import Limits, StreamConnection, describe
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, lock, open_engine
 from sipsms.store.location import Location
 from sipsms.store.sql import Store
@@ -46,6 +48,8 @@ from sipsms.web.hooks import Hooks
 
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
 _FORGET_EVERY = 3600.0
+_CERTIFICATE_EVERY = 60.0
+_CERTIFICATE_ALARM = 14 * 86400.0  # before it ends
 
 
 class StartError(Exception):
@@ -87,6 +91,16 @@ def load_dialplan(config: Config) -> Dialplan:
     return dialplan.load(config.dialplan_directory, list(config.carriers))
 
 
+def check_certificate(config: Config) -> ServerCertificate | None:
+    """What TLS listeners would use. Raises StartError."""
+    if config.tls is None:
+        return None
+    try:
+        return ServerCertificate(config.tls.certificate, config.tls.key)
+    except TlsError as error:
+        raise StartError(str(error)) from None
+
+
 def open_store(config: Config, node: str, on_foreign_change: Callable[[], None]) -> Store:
     """Open the store and bring its schema up to date; `node` is empty for a command. Raises StoreError."""
     writing = open_engine(config.store_url, lock_wait=SERVER_WAIT if node else COMMAND_WAIT)
@@ -107,10 +121,13 @@ class Node:
         self._changed = asyncio.Event()
         self._ended: list[Binding] = []  # bindings that are over and may have a successor
         self._forget_at = self._clock() + 60
+        self._certificate_at = self._clock()
+        self._alarm_at = 0.0
         self._client = AiohttpClient()
         self.carriers: dict[str, Carrier] = {}
         self.directory = Directory()
         self.http: HttpServer | None = None
+        self.certificate: ServerCertificate | None = None
 
     # --- start ---
 
@@ -144,7 +161,12 @@ class Node:
     def _build_sip(self) -> None:
         config = self.config
         sip = config.sip
-        self.endpoint = Endpoint(Limits(sip.max_connections_per_address, sip.first_message_timeout, sip.idle_timeout))
+        limits = Limits(
+            sip.max_connections_per_address, sip.first_message_timeout, sip.handshake_timeout, sip.idle_timeout
+        )
+        self.certificate = check_certificate(config)
+        tls = self.certificate.context if self.certificate is not None else None
+        self.endpoint = Endpoint(limits, tls, self._origin_allowed)
         nonces = Nonces(os.urandom(32), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
         self.notifier = Notifier(
@@ -161,10 +183,20 @@ class Node:
         self.endpoint.on_connect = self._connected
         self.endpoint.on_disconnect = self._disconnected
 
-    def _connected(self, connection: TcpConnection) -> None:
+    def _origin_allowed(self, origin: str) -> bool:
+        """A page of our own domain, or one that the configuration names (RFC 7118 section 7)."""
+        listed = self.config.sip.websocket_origins
+        if "*" in listed or origin.lower() in listed:
+            return True
+        try:
+            return (urlsplit(origin).hostname or "") in self.server.rules.domains
+        except ValueError:
+            return False
+
+    def _connected(self, connection: StreamConnection) -> None:
         connection.in_use = lambda: self.location.holds_flow(connection.local, connection.number)
 
-    def _disconnected(self, connection: TcpConnection) -> None:
+    def _disconnected(self, connection: StreamConnection) -> None:
         self.spawn(self.location.disconnected(connection.local, connection.number))
 
     async def _listen(self) -> None:
@@ -282,10 +314,28 @@ class Node:
         self.notifier.sweep()
         self._ended.extend(await self.location.sweep(self._clock()))
         self._ended = [binding for binding in self._ended if not await self._settled(binding)]
+        if self._clock() >= self._certificate_at:
+            self._certificate_at = self._clock() + _CERTIFICATE_EVERY
+            self._look_at_certificate()
         if self._clock() >= self._forget_at:
             self._forget_at = self._clock() + _FORGET_EVERY
             await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
         log.BINDINGS.set(len(self.location))
+
+    def _look_at_certificate(self) -> None:
+        """Take over a renewed certificate; connections that are there keep the old one. Say early that one will end."""
+        if self.certificate is None or self.config.tls is None:
+            return
+        try:
+            if self.certificate.renew():
+                log.note("certificate_renewed")
+            ends_in = expires_at(self.config.tls.certificate) - time.time()
+        except TlsError as error:
+            log.warning("certificate_refused", why=str(error), kept="the old one")
+            return
+        if ends_in < _CERTIFICATE_ALARM and self._clock() >= self._alarm_at:
+            self._alarm_at = self._clock() + 86400.0
+            log.warning("certificate_ends", days=round(ends_in / 86400, 1))
 
     async def _settled(self, ended: Binding) -> bool:
         """See to what waits for a phone whose binding is over: it may be here under another contact."""
@@ -312,6 +362,13 @@ class Node:
         except ConfigError as error:
             log.warning("reload_refused", why=str(error), kept="the old configuration")
             return
+        try:
+            if self.certificate is not None and fresh.tls is not None:
+                self.certificate.move(fresh.tls.certificate, fresh.tls.key)
+        except TlsError as error:
+            log.warning("reload_refused", why=str(error), kept="the old configuration")
+            return
+        self._certificate_at = self._alarm_at = 0.0
         needs_restart = [
             name
             for name in ("domain", "realm", "store", "listen", "digest")

@@ -201,6 +201,7 @@ def check_config(context: Context) -> None:
 
     config = context.config()
     app.load_dialplan(config)
+    app.check_certificate(config)
     click.echo(f"{context.path}: good")
 
 
@@ -303,7 +304,7 @@ def account_passwd(context: Context, name: str, password: str) -> None:
 @click.option("--presence/--no-presence", default=None, help="Others of its customer may see whether it is there.")
 @click.option("--copies/--no-copies", default=None, help="Show what one of its devices sends on the others.")
 @pass_context
-def account_set(context: Context, name: str, **given: Any) -> None:
+def account_set(context: Context, /, name: str, **given: Any) -> None:
     """Change an account or subaccount."""
     values = {key: value for key, value in given.items() if value is not None}
     context.store(lambda db: admin.set_account(db, name, **values))

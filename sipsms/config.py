@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from string import Formatter
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -53,6 +53,19 @@ def duration(value: object) -> float:
 def _domain(value: str) -> str:
     if not _DOMAIN.fullmatch(value) or ".." in value:
         raise ValueError(f"expected a host name or an address, got {value!r}")
+    return value.lower()
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected the path of a file")
+    return (_directory_of(info) / value).absolute()
+
+
+def _origin(value: str) -> str:
+    url = urlsplit(value)
+    if value != "*" and (url.scheme not in ("http", "https") or not url.hostname or url.path or url.query):
+        raise ValueError("expected an origin like https://phone.example.net, or * for any")
     return value.lower()
 
 
@@ -105,9 +118,12 @@ def _from_file(name: str, directory: Path) -> str:
 _SOURCES: Final[Mapping[str, Callable[[str, Path], str]]] = {"env": _from_environment, "file": _from_file}
 
 
+TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
+
+
 @dataclass(frozen=True, slots=True)
 class SipListen:
-    transport: Literal["udp", "tcp"]
+    transport: Literal["udp", "tcp", "tls", "ws", "wss"]
     host: str
     port: int  # 0: any free port
 
@@ -134,8 +150,8 @@ def _address(value: object, schemes: Sequence[str]) -> tuple[str, str, int]:
 
 
 def _sip_listen(value: object) -> SipListen:
-    scheme, host, port = _address(value, ("udp", "tcp"))
-    return SipListen("udp" if scheme == "udp" else "tcp", host, port)
+    scheme, host, port = _address(value, TRANSPORTS)
+    return SipListen(cast(Any, scheme), host, port)
 
 
 def _http_listen(value: object) -> HttpListen | None:
@@ -212,6 +228,8 @@ HeaderName = Annotated[str, AfterValidator(_header_name)]
 CarrierName = Annotated[str, AfterValidator(_carrier_name)]
 FieldValue = Annotated[object, BeforeValidator(_field_value)]
 Count = Annotated[int, Field(ge=1)]
+AbsolutePath = Annotated[Path, BeforeValidator(_path)]
+Origin = Annotated[str, AfterValidator(_origin)]
 
 
 # --- sipsms.yaml -----------------------------------------------------------------------------------------------------
@@ -230,14 +248,34 @@ class Sip(Model):
     nonce_lifetime: Positive = 300.0
     max_connections_per_address: Count = 100
     first_message_timeout: Positive = 5.0
+    handshake_timeout: Positive = 10.0
     idle_timeout: Positive = 180.0
     max_datagram: Annotated[int, Field(ge=200, le=65535)] = 1300
+    websocket_origins: tuple[Origin, ...] = ()
 
     @model_validator(mode="after")
     def _in_order(self) -> Sip:
         if not self.min_expires <= self.default_expires <= self.max_expires:
             raise ValueError("expected min_expires <= default_expires <= max_expires")
         return self
+
+
+class Tls(Model):
+    certificate: AbsolutePath
+    key: AbsolutePath
+
+
+class Hep(Model):
+    """A capture server (Homer, sngrep -L, heplify) that gets a copy of every SIP message."""
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 9060
+    id: Annotated[int, Field(ge=1, le=2**32 - 1)] = 2001
+    password: Secret | None = None
+
+
+class Trace(Model):
+    hep: Hep | None = None
 
 
 class Messages(Model):
@@ -363,11 +401,13 @@ class Config(Model):
     store: Annotated[str, AfterValidator(_store_url)] = Field("sqlite:///var/lib/sipsms/sipsms.db", repr=False)
     listen: Listen = Listen()
     digest: Annotated[tuple[Literal["md5", "sha-256"], ...], AfterValidator(_some_once)] = ("md5",)
+    tls: Tls | None = None
     sip: Sip = Sip()
     messages: Messages = Messages()
     queue: Queue = Queue()
     dialplan: str | None = None
     log: Log = Log()
+    trace: Trace = Trace()
     carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
 
     _directory: Path = PrivateAttr(default=Path())
@@ -380,6 +420,12 @@ class Config(Model):
         domain = data.get("domain")  # a bad one is told about once, as the domain
         realm = domain.lower() if isinstance(domain, str) and _DOMAIN.fullmatch(domain) else "-"
         return {**data, "realm": realm}
+
+    @model_validator(mode="after")
+    def _certificate_for_tls(self) -> Config:
+        if self.tls is None and any(one.transport in ("tls", "wss") for one in self.listen.sip):
+            raise ValueError("tls:// and wss:// need `tls: {certificate: FILE, key: FILE}`")
+        return self
 
     def model_post_init(self, context: Any, /) -> None:
         self._directory = Path((context or {}).get("directory", "."))

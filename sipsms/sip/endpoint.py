@@ -28,7 +28,18 @@ from sipsms.sip.transaction import (
     merge_key,
     server_key,
 )
-from sipsms.sip.transport import Address, Flow, Limits, TcpConnection, TcpListener, UdpFlow, UdpListener
+from sipsms.sip.transport import (
+    Address,
+    Flow,
+    Limits,
+    StreamConnection,
+    StreamListener,
+    Streams,
+    TlsContext,
+    UdpFlow,
+    UdpListener,
+)
+from sipsms.sip.websocket import IsAllowed, WebSocketConnection
 
 MAX_REMEMBERED = 50_000  # finished server transactions; older ones are known to the store by their key
 
@@ -84,21 +95,26 @@ class _Pending:
 
 
 class Endpoint:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self, limits: Limits, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False
+    ) -> None:
+        """`tls`: what TLS and WSS listeners take for each new connection; `origin_allowed`: which browsers' pages."""
         self._handler: Handler | None = None
         self._limits = limits
+        self._tls = tls
+        self._origin_allowed = origin_allowed
         self._loop = asyncio.get_running_loop()
         self._tag_key = os.urandom(16)
         self._udp: list[UdpListener] = []
-        self._tcp: list[TcpListener] = []
+        self._streams: dict[str, StreamListener] = {}  # by their `local`
         self._server: dict[tuple[str, ...], ServerTransaction] = {}
         self._merged: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._finished: deque[tuple[float, tuple[str, ...], tuple[str, str, int]]] = deque()
         self._client: dict[str, _Pending] = {}
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._closing = False
-        self.on_connect: Callable[[TcpConnection], None] = lambda connection: None
-        self.on_disconnect: Callable[[TcpConnection], None] = lambda connection: None
+        self.on_connect: Callable[[StreamConnection], None] = lambda connection: None
+        self.on_disconnect: Callable[[StreamConnection], None] = lambda connection: None
 
     # --- life ---
 
@@ -111,9 +127,15 @@ class Endpoint:
             udp = await UdpListener.open(self, host, port)
             self._udp.append(udp)
             return udp.port
-        tcp = await TcpListener.open(self, host, port, self._limits)
-        self._tcp.append(tcp)
-        return tcp.port
+        make = self._make_websocket if transport in ("ws", "wss") else StreamConnection
+        tls = self._tls if transport in ("tls", "wss") else None
+        listener = StreamListener(self, transport, self._limits, make, tls)
+        await listener.open(host, port)
+        self._streams[listener.local] = listener
+        return listener.port
+
+    def _make_websocket(self, pool: Streams, number: int) -> WebSocketConnection:
+        return WebSocketConnection(pool, number, self._origin_allowed)
 
     async def refuse_new(self, seconds: float) -> None:
         """Take no new requests; answer those that are being worked on."""
@@ -126,19 +148,17 @@ class Endpoint:
         await self.refuse_new(seconds)
         for udp in self._udp:
             udp.close()
-        for tcp in self._tcp:
-            tcp.close()
+        for listener in self._streams.values():
+            listener.close()
         for pending in list(self._client.values()):
             self._fail(pending, "shutting down")
 
     def flow(self, received: str, local: str, number: int) -> Flow | None:
         """The way to a peer known by "udp:HOST:PORT" or by its connection's number; None if it is gone."""
         name, _, address = received.partition(":")
-        if name == "tcp":
-            for listener in self._tcp:
-                if listener.local == local and (connection := listener.connection(number)):
-                    return connection
-            return None
+        if name != "udp":
+            listener = self._streams.get(local)
+            return listener.connection(number) if listener is not None else None
         host, _, port = address.rpartition(":")
         udp = next((one for one in self._udp if one.local == local), self._udp[0] if self._udp else None)
         return UdpFlow(udp, (host.strip("[]"), int(port))) if udp is not None else None
@@ -154,11 +174,11 @@ class Endpoint:
         if message is not None:
             self._message(message, flow)
 
-    def connected(self, connection: TcpConnection) -> None:
+    def connected(self, connection: StreamConnection) -> None:
         connection.state = Framer()
         self.on_connect(connection)
 
-    def stream_data(self, data: bytes, connection: TcpConnection) -> None:
+    def stream_data(self, data: bytes, connection: StreamConnection) -> None:
         framer: Framer = connection.state
         for event in framer.feed(data):
             if isinstance(event, Ping):
@@ -174,7 +194,21 @@ class Endpoint:
             else:
                 self._message(event, connection)
 
-    def disconnected(self, connection: TcpConnection) -> None:
+    def message(self, data: bytes, connection: StreamConnection) -> None:
+        """RFC 7118 section 5: one SIP message in one WebSocket message, with a Content-Length that agrees or none."""
+        connection.spoke = True
+        if not data.strip(b"\r\n"):
+            connection.send(b"\r\n")
+            return
+        try:
+            message = parse_datagram(data, exact=True)
+        except BadMessage as error:
+            self._bad(error, connection)
+            return
+        if message is not None:
+            self._message(message, connection)
+
+    def disconnected(self, connection: StreamConnection) -> None:
         for pending in [one for one in self._client.values() if one.flow is connection]:
             self._error(pending, "the connection was closed")
         self.on_disconnect(connection)

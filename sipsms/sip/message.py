@@ -134,8 +134,11 @@ def _serialise(start: str, headers: dict[str, list[str]], body: bytes) -> bytes:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def parse_datagram(data: bytes) -> Request | Response | None:
-    """One UDP datagram (RFC 3261 section 18.3). None for keep-alives. Raises BadMessage."""
+def parse_datagram(data: bytes, *, exact: bool = False) -> Request | Response | None:
+    """One UDP datagram (RFC 3261 section 18.3). None for keep-alives. Raises BadMessage.
+
+    `exact`: nothing may stand behind the body (RFC 7118 section 5).
+    """
     if data[:2] == b"\r\n":
         data = data.lstrip(b"\r\n")
     if not data:
@@ -146,6 +149,8 @@ def parse_datagram(data: bytes) -> Request | Response | None:
     if length is not None:
         if length > len(body):
             raise BadMessage(400, f"Content-Length {length} is more than the datagram holds", message)
+        if exact and length < len(body):
+            raise BadMessage(400, "something stands behind the body", message)
         body = body[:length]
     message.body = body
     return message

@@ -1,4 +1,4 @@
-"""Sockets: UDP listeners and TCP connections. They move bytes and bound what a peer may take; they know no SIP.
+"""Sockets: UDP listeners, TCP and TLS connections. They move bytes and bound what a peer may take; they know no SIP.
 
 A `Flow` is the way back to one peer. Answers on UDP go to the address and port the packet came from, whatever its Via
 says: phones sit behind NAT, and nobody can have our answers sent to a third party.
@@ -10,11 +10,14 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, cast
+
+from sipsms.sip import stun
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is given up
 _RECEIVE_BUFFER = 8 * 1024 * 1024
@@ -25,7 +28,7 @@ Address = tuple[str, int]
 class Flow(Protocol):
     @property
     def name(self) -> str:
-        """ "udp", "tcp": the transport, in lower case."""
+        """ "udp", "tcp", "tls", "ws" or "wss"."""
 
     @property
     def reliable(self) -> bool: ...
@@ -55,11 +58,14 @@ class Receiver(Protocol):
 
     def unreachable(self, remote: Address | None) -> None: ...
 
-    def connected(self, connection: TcpConnection) -> None: ...
+    def connected(self, connection: StreamConnection) -> None: ...
 
-    def stream_data(self, data: bytes, connection: TcpConnection) -> None: ...
+    def stream_data(self, data: bytes, connection: StreamConnection) -> None: ...
 
-    def disconnected(self, connection: TcpConnection) -> None: ...
+    def message(self, data: bytes, connection: StreamConnection) -> None:
+        """One whole SIP message of a transport that keeps them apart."""
+
+    def disconnected(self, connection: StreamConnection) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Limits:
 
     connections_per_address: int = 100
     first_message: float = 5.0
+    handshake: float = 10.0
     idle: float = 180.0
 
 
@@ -103,7 +110,7 @@ def _source_address(remote: str) -> str:
 
 
 def hostport(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host and host[0] != "[" else f"{host}:{port}"
 
 
 class UdpFlow:
@@ -179,6 +186,11 @@ class UdpListener(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        if data and data[0] < 4:  # no SIP message begins so: STUN (RFC 5389 section 8)
+            answer = stun.answer(data, (addr[0], addr[1]))
+            if answer:
+                self.send(answer, (addr[0], addr[1]))
+            return
         self._receiver.datagram(data, UdpFlow(self, (addr[0], addr[1])))
 
     def error_received(self, exc: Exception) -> None:
@@ -200,22 +212,27 @@ def _tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_RECVERR", 11), 1)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, getattr(socket, "IPV6_RECVERR", 25), 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has listeners of its own
 
 
-class TcpConnection(asyncio.Protocol):
-    """One accepted connection; also its own Flow."""
+# --- streams ---------------------------------------------------------------------------------------------------------
 
-    name = "tcp"
+
+class StreamConnection(asyncio.Protocol):
+    """One connection, by TCP or TLS; also its own Flow."""
+
     reliable = True
 
-    def __init__(self, listener: TcpListener, number: int) -> None:
-        self._listener = listener
+    def __init__(self, pool: Streams, number: int) -> None:
+        self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._quiet_since = 0.0
+        self._early = b""  # came with the end of the TLS handshake
+        self.name = pool.transport
         self.number = number
         self.remote: Address = ("", 0)
-        self.local = listener.local
+        self.local = pool.local
         self.spoke = False  # has sent a whole message
         self.in_use: Callable[[], bool] = lambda: False  # a live binding needs this connection
         self.state: Any = None  # the endpoint's
@@ -225,6 +242,9 @@ class TcpConnection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, data: bytes) -> bool:
+        return self._write(data)
+
+    def _write(self, data: bytes) -> bool:
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
@@ -248,29 +268,34 @@ class TcpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = self._transport = cast(asyncio.Transport, transport)
-        peer = stream.get_extra_info("peername") or ("", 0)
-        self.remote = (peer[0], peer[1])
-        if not self._listener.admit(self):
-            stream.abort()
-            return
-        sock = stream.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        self._timer = self._listener.loop.call_later(self._listener.limits.first_message, self._first_is_late)
-        self._listener.receiver.connected(self)
+        if not self.number:  # not counted yet: there was no handshake before
+            self.remote = _peer(stream)
+            if not self._pool.admit(self):
+                stream.abort()
+                return
+        _keep_alive(stream)
+        self._quiet_since = self._pool.loop.time()
+        self._timer = self._pool.loop.call_later(self._pool.limits.first_message, self._first_is_late)
+        self._pool.receiver.connected(self)
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
-        self._quiet_since = self._listener.loop.time()
-        self._listener.receiver.stream_data(data, self)
+        if self._transport is None:
+            self._early += data
+            return
+        self._quiet_since = self._pool.loop.time()
+        self._received(data)
+
+    def _received(self, data: bytes) -> None:
+        self._pool.receiver.stream_data(data, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._listener.release(self):
-            self._listener.receiver.disconnected(self)
+        if self._pool.release(self) and self._transport is not None:
+            self._pool.receiver.disconnected(self)
 
     # --- time limits ---
 
@@ -282,49 +307,55 @@ class TcpConnection(asyncio.Protocol):
 
     def _check_idle(self) -> None:
         """Close after a quiet time, unless a registered phone would be cut off by that."""
-        limit = self._listener.limits.idle
-        quiet = self._listener.loop.time() - self._quiet_since
+        limit = self._pool.limits.idle
+        quiet = self._pool.loop.time() - self._quiet_since
         if quiet >= limit and not self.in_use():
             self.close()
             return
-        self._timer = self._listener.loop.call_later(max(1.0, limit - quiet), self._check_idle)
+        self._timer = self._pool.loop.call_later(max(1.0, limit - quiet), self._check_idle)
 
 
-class TcpListener:
-    def __init__(self, receiver: Receiver, limits: Limits) -> None:
+def _peer(stream: asyncio.Transport) -> Address:
+    peer = stream.get_extra_info("peername") or ("", 0)
+    return (peer[0], peer[1])
+
+
+def _keep_alive(stream: asyncio.Transport) -> None:
+    """A peer that is gone without a word (power off) is noticed within 90 s (F-26)."""
+    sock = stream.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 90_000)  # and so is one that takes no data
+
+
+class Streams:
+    """The connections of one listener, counted and bounded."""
+
+    def __init__(self, receiver: Receiver, transport: str, limits: Limits) -> None:
         self.receiver = receiver
+        self.transport = transport
         self.limits = limits
         self.loop = asyncio.get_running_loop()
-        self.port = 0
         self.local = ""
-        self._server: asyncio.Server | None = None
         self._last_number = int.from_bytes(os.urandom(5), "big")  # not one of before a restart
-        self._connections: dict[int, TcpConnection] = {}
+        self._connections: dict[int, StreamConnection] = {}
         self._per_address: Counter[str] = Counter()
 
-    @classmethod
-    async def open(cls, receiver: Receiver, host: str, port: int, limits: Limits) -> TcpListener:
-        """Raises OSError if the address cannot be had."""
-        listener = cls(receiver, limits)
-        listener._server = await listener.loop.create_server(listener._new, host, port, backlog=1024)
-        bound = listener._server.sockets[0].getsockname()
-        listener.port = bound[1]
-        listener.local = f"tcp:{hostport(bound[0], bound[1])}"
-        return listener
-
-    def _new(self) -> TcpConnection:
-        self._last_number += 1
-        return TcpConnection(self, self._last_number)
-
-    def admit(self, connection: TcpConnection) -> bool:
+    def admit(self, connection: StreamConnection) -> bool:
+        """Give it its number, unless its address has too many."""
         address = connection.remote[0]
         if self._per_address[address] >= self.limits.connections_per_address:
             return False
         self._per_address[address] += 1
+        self._last_number += 1
+        connection.number = self._last_number
         self._connections[connection.number] = connection
         return True
 
-    def release(self, connection: TcpConnection) -> bool:
+    def release(self, connection: StreamConnection) -> bool:
         if self._connections.pop(connection.number, None) is None:
             return False
         address = connection.remote[0]
@@ -333,15 +364,84 @@ class TcpListener:
             del self._per_address[address]
         return True
 
-    def connection(self, number: int) -> TcpConnection | None:
+    def connection(self, number: int) -> StreamConnection | None:
         found = self._connections.get(number)
         return found if found is not None and found.open else None
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
         for connection in list(self._connections.values()):
             connection.close()
+
+
+class StreamListener(Streams):
+    """Accepts connections; `make` builds what speaks on them."""
+
+    def __init__(self, receiver: Receiver, transport: str, limits: Limits, make: Make, tls: TlsContext | None) -> None:
+        super().__init__(receiver, transport, limits)
+        self.port = 0
+        self._make = make
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    async def open(self, host: str, port: int) -> None:
+        """Raises OSError if the address cannot be had."""
+        self._server = await self.loop.create_server(self._new, host, port, backlog=1024)
+        bound = self._server.sockets[0].getsockname()
+        self.port = bound[1]
+        self.local = f"{self.transport}:{hostport(bound[0], bound[1])}"
+
+    def _new(self) -> asyncio.Protocol:
+        connection = self._make(self, 0)
+        return connection if self._tls is None else _Handshake(self, connection)
+
+    def begin_handshake(self, raw: asyncio.Transport, connection: StreamConnection) -> None:
+        task = self.loop.create_task(self._shake_hands(raw, connection))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, raw: asyncio.Transport, connection: StreamConnection) -> None:
+        """The connection was counted before: strangers who never finish are bounded like all others (A-24)."""
+        assert self._tls is not None
+        try:
+            stream = await self.loop.start_tls(
+                raw, connection, self._tls(), server_side=True, ssl_handshake_timeout=self.limits.handshake
+            )
+        except (TimeoutError, OSError):  # ssl.SSLError is an OSError
+            stream = None
+        if stream is None:
+            raw.abort()
+            self.release(connection)
+        else:
+            connection.connection_made(stream)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._handshakes:
+            task.cancel()
+        super().close()
+
+
+class _Handshake(asyncio.Protocol):
+    """An accepted connection until TLS is agreed on."""
+
+    def __init__(self, listener: StreamListener, connection: StreamConnection) -> None:
+        self._listener = listener
+        self._connection = connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        raw = cast(asyncio.Transport, transport)
+        raw.pause_reading()  # what comes is for the handshake
+        self._connection.remote = _peer(raw)
+        if self._listener.admit(self._connection):
+            self._listener.begin_handshake(raw, self._connection)
+        else:
+            raw.abort()
+
+
+Make = Callable[[Streams, int], StreamConnection]
+TlsContext = Callable[[], ssl.SSLContext]  # asked for each connection: a renewed certificate counts at once
 
 
 def describe(error: OSError, url: str) -> str:

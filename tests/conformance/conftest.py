@@ -14,7 +14,7 @@ MakePhone = Callable[..., Phone]
 
 @pytest.fixture(scope="session")
 def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab"), 1500) as lab:
+    with Lab(tmp_path_factory.mktemp("lab"), 4000) as lab:
         yield lab
 
 
@@ -30,7 +30,7 @@ def healthy(lab: Lab) -> Iterator[None]:
     lab.assert_healthy()
 
 
-@pytest.fixture(params=["udp", "tcp"])
+@pytest.fixture(params=["udp", "tcp", "tls", "wss"])
 def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -56,7 +56,7 @@ def make_phone(lab: Lab) -> Iterator[MakePhone]:
 
 @pytest.fixture
 def phone(make_phone: MakePhone, account: Account, transport: str) -> Phone:
-    """A phone of `account`, not registered, by UDP and by TCP."""
+    """A phone of `account`, not registered, by each transport."""
     return make_phone(account, transport)
 
 

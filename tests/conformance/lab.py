@@ -39,6 +39,8 @@ class Account:
 class Lab(Node):
     def __init__(self, folder: Path, accounts: int = 30, *extra: dict[str, Any], **settings: Any) -> None:
         super().__init__(folder, **settings)
+        if "listen" not in settings:
+            self.listen_securely()
         self.realm: str = self.settings.get("realm", DOMAIN)
         self._accounts = [_account(number) for number in range(accounts)]
         self.import_accounts(*map(_entry, self._accounts), *extra)
@@ -53,7 +55,7 @@ class Lab(Node):
 
     def phone(self, account: Account | str, transport: str = "udp", password: str = "") -> Phone:
         name = account if isinstance(account, str) else account.name
-        return Phone(self.address, name, password or f"pw-{name.removesuffix('-sub')}", transport)
+        return Phone(self.address_of(transport), name, password or f"pw-{name.removesuffix('-sub')}", transport)
 
     # --- looking into the store ---
 

@@ -17,7 +17,7 @@ from .lab import Account, Lab
 
 @pytest.fixture(scope="module")
 def two_algorithms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("sha256"), 12, digest=["sha-256", "md5"]) as lab:
+    with Lab(tmp_path_factory.mktemp("sha256"), 30, digest=["sha-256", "md5"]) as lab:
         yield lab
         lab.assert_healthy()
 

@@ -29,7 +29,7 @@ PIECES = [
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("mutations"), 140) as lab:
+    with Lab(tmp_path_factory.mktemp("mutations"), 240) as lab:
         yield lab
 
 

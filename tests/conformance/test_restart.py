@@ -14,7 +14,7 @@ from .lab import Account, Lab
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("restart"), 20) as lab:
+    with Lab(tmp_path_factory.mktemp("restart"), 40) as lab:
         yield lab
 
 

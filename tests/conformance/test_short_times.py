@@ -16,7 +16,7 @@ from .lab import Account, Lab
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     sip = {"min_expires": 1, "nonce_lifetime": 2, "first_message_timeout": 1}
-    with Lab(tmp_path_factory.mktemp("short"), 30, sip=sip) as lab:
+    with Lab(tmp_path_factory.mktemp("short"), 80, sip=sip) as lab:
         yield lab
 
 

@@ -23,7 +23,7 @@ Scenario = Callable[[Lab, Account], Any]
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("timers"), 20) as lab:
+    with Lab(tmp_path_factory.mktemp("timers"), 40) as lab:
         yield lab
 
 

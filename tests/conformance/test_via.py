@@ -34,7 +34,7 @@ def test_c024_rport(lab: Lab, phone: Phone) -> None:
     via = response.get("via")
     assert param(via, "rport") == str(phone.wire.local[1])
     assert param(via, "received") == "127.0.0.1"
-    assert response.sender == lab.address
+    assert response.sender == lab.address_of(phone.wire.name)
 
 
 @pytest.mark.req("C-024")

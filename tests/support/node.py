@@ -18,6 +18,8 @@ from typing import Any
 
 import yaml
 
+from support.certificates import Authority
+
 
 def free_port() -> int:
     """A port that is free for UDP and TCP on loopback now."""
@@ -48,7 +50,21 @@ class Node:
         self.log_path = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.environment: dict[str, str] = {}
+        self.ports = {"udp": self.sip_port, "tcp": self.sip_port}
         self.write_config(**settings)
+
+    def listen_securely(self, **settings: Any) -> Node:
+        """TLS, WS and WSS besides UDP and TCP, with a certificate of a fresh authority."""
+        self.authority = Authority()
+        self.certificate = self.authority.issue(self.folder)
+        self.ports |= {name: free_port() for name in ("tls", "ws", "wss")}
+        sip = [f"{name}://127.0.0.1:{port}" for name, port in self.ports.items()]
+        listen = {"sip": sip, "http": f"http://127.0.0.1:{self.http_port}"}
+        self.write_config(**{**self.settings, "listen": listen, "tls": self.certificate.settings, **settings})
+        return self
+
+    def address_of(self, transport: str) -> tuple[str, int]:
+        return ("127.0.0.1", self.ports[transport])
 
     def write_config(self, **settings: Any) -> None:
         address = f"127.0.0.1:{self.sip_port}"

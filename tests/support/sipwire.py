@@ -12,6 +12,7 @@ import hashlib
 import re
 import select
 import socket
+import ssl
 import struct
 import time
 import uuid
@@ -130,9 +131,10 @@ class Udp:
     name = "udp"
     stream = False
 
-    def __init__(self, server: Address, *, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, server: Address, *, port: int = 0, host: str = "") -> None:
         self.server = server
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        host = host or ("::1" if ":" in server[0] else "127.0.0.1")
+        self._socket = socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
         self._socket.bind((host, port))
         self.local: Address = self._socket.getsockname()[:2]
@@ -170,9 +172,10 @@ class Tcp:
     name = "tcp"
     stream = True
 
-    def __init__(self, server: Address, *, host: str = "127.0.0.1") -> None:
+    def __init__(self, server: Address, *, host: str = "") -> None:
         self.server = server
-        self._socket = socket.create_connection(server, timeout=5, source_address=(host, 0))
+        host = host or ("::1" if ":" in server[0] else "127.0.0.1")
+        self._socket: socket.socket = socket.create_connection(server, timeout=5, source_address=(host, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.local: Address = self._socket.getsockname()[:2]
         self._buffer = b""
@@ -212,33 +215,41 @@ class Tcp:
         return raw
 
     def _more(self, deadline: float) -> None:
-        if not _readable(self._socket, max(0.0, deadline - time.monotonic())):
+        data = self._read(deadline)
+        if data is None:
             raise Silence(f"nothing from {self.server} in time; so far {self._buffer[:200]!r}")
-        try:
-            data = self._socket.recv(65536)
-        except ConnectionError as error:
-            raise Closed(str(error)) from None
         if not data:
             raise Closed(f"closed by {self.server}; so far {self._buffer[:200]!r}")
         self._buffer += data
+
+    def _read(self, deadline: float) -> bytes | None:
+        """What is there, b"" at the end, None if nothing comes until the deadline."""
+        while _readable(self._socket, max(0.0, deadline - time.monotonic())):
+            try:
+                return self._socket.recv(65536)
+            except ssl.SSLWantReadError:  # TLS had something to say to itself
+                continue
+            except OSError:
+                return b""
+        return None
 
     def assert_silent(self, seconds: float = 0.3) -> None:
         """Open, and nothing comes."""
         if self._buffer:
             raise AssertionError(f"expected silence, got {self._buffer[:300]!r}")
-        if _readable(self._socket, seconds):
-            raise AssertionError(f"expected silence, got {self._socket.recv(65536)[:300]!r}")
+        data = self._read(time.monotonic() + seconds)
+        if data is not None:
+            raise AssertionError(f"expected silence, got {data[:300]!r}")
 
     def assert_closed(self, seconds: float = 3.0) -> None:
         """The server closes without another byte."""
         if self._buffer:
             raise AssertionError(f"expected the end, got {self._buffer[:300]!r}")
-        if not _readable(self._socket, seconds):
+        data = self._read(time.monotonic() + seconds)
+        if data is None:
             raise Silence(f"the connection is still open after {seconds} s")
-        with contextlib.suppress(ConnectionError):
-            data = self._socket.recv(65536)
-            if data:
-                raise AssertionError(f"expected the end, got {data[:300]!r}")
+        if data:
+            raise AssertionError(f"expected the end, got {data[:300]!r}")
 
     def reset(self) -> None:
         """Close with RST."""
@@ -256,11 +267,43 @@ Wire = Udp | Tcp
 
 
 def _readable(sock: socket.socket, seconds: float) -> bool:
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
     return bool(select.select([sock], [], [], max(0.0, seconds))[0])
 
 
+class Tls(Tcp):
+    """A connection by TLS; `context` None: whatever certificate the server has is taken."""
+
+    name = "tls"
+
+    def __init__(self, server: Address, *, host: str = "", context: ssl.SSLContext | None = None) -> None:
+        super().__init__(server, host=host)
+        self._socket = (context or credulous()).wrap_socket(self._socket, server_hostname="sip.example.net")
+        self._socket.setblocking(False)
+
+    def send(self, data: bytes) -> None:
+        self._socket.settimeout(5)
+        try:
+            self._socket.sendall(data)
+        finally:
+            self._socket.setblocking(False)
+
+
+def credulous() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def open_wire(transport: str, server: Address) -> Wire:
-    return Udp(server) if transport == "udp" else Tcp(server)
+    if transport in ("ws", "wss"):
+        from support.websocket import WebSocket, open_websocket
+
+        found: WebSocket = open_websocket(transport, server)
+        return found
+    return {"udp": Udp, "tcp": Tcp, "tls": Tls}[transport](server)
 
 
 @contextlib.contextmanager
@@ -277,7 +320,7 @@ class Watcher:
     def __init__(self, kind: str) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
         self._socket.bind(("127.0.0.1", 0))
-        if kind == "tcp":
+        if kind != "udp":
             self._socket.listen(16)
         self._kind = kind
         self.address: Address = self._socket.getsockname()[:2]
@@ -300,6 +343,10 @@ class Watcher:
 
 
 # --- what goes out ---------------------------------------------------------------------------------------------------
+
+
+def hostport(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def token(prefix: str = "") -> str:
@@ -454,6 +501,7 @@ class Phone:
         self.credentials = Credentials(name, password)
         self.register_call_id = token("reg-")
         self.register_cseq = 0
+        self.invalid = f"{token()}.invalid"
         self.from_tag = token()
         self.challenge: dict[str, str] | None = None
         self._requests: deque[Incoming] = deque()
@@ -475,14 +523,16 @@ class Phone:
     @property
     def contact(self) -> str:
         host, port = self.wire.local
-        suffix = ";transport=tcp" if self.wire.stream else ""
-        return f"sip:{self.name}@{host}:{port}{suffix}"
+        if self.wire.name.startswith("ws"):  # a browser does not know its address (RFC 7118 section 5.1)
+            return f"sip:{self.name}@{self.invalid};transport=ws"
+        suffix = f";transport={self.wire.name}" if self.wire.stream else ""
+        return f"sip:{self.name}@{hostport(host, port)}{suffix}"
 
     # --- making requests ---
 
     def via(self, sent_by: str = "", params: str = ";rport") -> str:
-        host, port = self.wire.local
-        return f"SIP/2.0/{self.wire.name.upper()} {sent_by or f'{host}:{port}'};branch={branch()}{params}"
+        sent_by = sent_by or (self.invalid if self.wire.name.startswith("ws") else hostport(*self.wire.local))
+        return f"SIP/2.0/{self.wire.name.upper()} {sent_by};branch={branch()}{params}"
 
     def draft(self, method: str, uri: str = "", body: bytes = b"", content_type: str = "text/plain") -> Draft:
         """A plain good request of ours."""

@@ -1,0 +1,31 @@
+"""STUN Binding on the SIP port: keep-alive, and how phones learn their address (RFC 5389, RFC 5626 4.4.2). Pure.
+
+One answer for one well-formed request, hardly larger than it, to where it came from: nobody gains by forging a source.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+_COOKIE = 0x2112A442
+_REQUEST, _SUCCESS = 0x0001, 0x0101
+_XOR_MAPPED_ADDRESS = 0x0020
+_HEADER = struct.Struct("!HHI12s")
+
+
+def answer(data: bytes, source: tuple[str, int]) -> bytes | None:
+    """The Binding success response with XOR-MAPPED-ADDRESS (section 15.2); None for anything else than a request."""
+    if len(data) < _HEADER.size:
+        return None
+    kind, length, cookie, transaction = _HEADER.unpack_from(data)
+    if kind != _REQUEST or cookie != _COOKIE or length % 4 or len(data) != _HEADER.size + length:
+        return None
+    host, port = source[0].partition("%")[0], source[1] ^ (_COOKIE >> 16)
+    family = 2 if ":" in host else 1
+    packed = socket.inet_pton(socket.AF_INET6 if family == 2 else socket.AF_INET, host)
+    key = struct.pack("!I", _COOKIE) + transaction
+    hidden = bytes(a ^ b for a, b in zip(packed, key, strict=False))
+    value = struct.pack("!BBH", 0, family, port) + hidden
+    attribute = struct.pack("!HH", _XOR_MAPPED_ADDRESS, len(value)) + value
+    return _HEADER.pack(_SUCCESS, len(attribute), _COOKIE, transaction) + attribute

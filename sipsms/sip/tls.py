@@ -1,0 +1,97 @@
+"""TLS for SIP (RFC 3261 26.3, RFC 5922): our certificate, renewed without dropping anybody, and whose we trust."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+
+class TlsError(Exception):
+    """A certificate cannot be used; one line for the operator."""
+
+
+def _context(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        why = "the key does not belong to the certificate" if "MISMATCH" in str(error) else "not readable as PEM"
+        raise TlsError(f"tls: {certificate} with {key}: {why}") from None
+    except OSError as error:
+        raise TlsError(f"tls: {error.strerror}: {certificate} or {key}") from None
+    return context
+
+
+class ServerCertificate:
+    """Our certificate and key. `renew` takes over new files; connections that are there keep the old."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """Raises TlsError."""
+        self._files = (certificate, key)
+        self._seen = self._stamps()
+        self._current = _context(certificate, key)
+
+    def context(self) -> ssl.SSLContext:
+        return self._current
+
+    def renew(self, *, always: bool = False) -> bool:
+        """Read the files again if they have changed. Raises TlsError: the old certificate stays in use."""
+        stamps = self._stamps()
+        if stamps == self._seen and not always:
+            return False
+        self._seen = stamps
+        self._current = _context(*self._files)
+        return True
+
+    def move(self, certificate: Path, key: Path) -> None:
+        """Take other files. Raises TlsError: nothing is changed."""
+        self._current = _context(certificate, key)
+        self._files = (certificate, key)
+        self._seen = self._stamps()
+
+    def _stamps(self) -> list[tuple[float, int]]:
+        found = []
+        for file in self._files:
+            try:
+                state = os.stat(file)
+            except OSError:
+                found.append((0.0, 0))
+            else:
+                found.append((state.st_mtime, state.st_size))
+        return found
+
+
+def expires_at(certificate: Path) -> float:
+    """When the first certificate of a file ends; seconds since the epoch. Raises TlsError."""
+    try:
+        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        raise TlsError(f"tls: {certificate} cannot be read") from None
+
+
+def client_context(authorities: Path | None = None) -> ssl.SSLContext:
+    """For connections that we open: the chain must be good; `is_for` checks the name by the rules of SIP."""
+    context = ssl.create_default_context(cafile=str(authorities) if authorities else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    return context
+
+
+def is_for(certificate: dict[str, Any], domain: str) -> bool:
+    """Does this peer speak for a SIP domain (RFC 5922 section 7)?
+
+    `certificate`: as `SSLSocket.getpeercert()` gives it. SIP URIs among the alternative names count alone where there
+    are any, else DNS names; no wildcards, and never the common name.
+    """
+    names = certificate.get("subjectAltName", ())
+    wanted = domain.lower().rstrip(".")
+    uris = [value[4:] for kind, value in names if kind == "URI" and value.lower().startswith("sip:")]
+    if uris:
+        return any(uri.lower() == wanted for uri in uris if "@" not in uri)
+    return any(kind == "DNS" and value.lower().rstrip(".") == wanted for kind, value in names)

@@ -1,0 +1,110 @@
+"""SIP over WebSocket (RFC 7118): one SIP message in one WebSocket message. The framing is the `websockets` library's.
+
+No extension is negotiated, so nothing here inflates; a message, its fragments and its handshake are bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from websockets.datastructures import Headers
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from sipsms.sip.message import MAX_STREAM_MESSAGE
+from sipsms.sip.transport import StreamConnection, Streams
+
+_MAX_FRAGMENTS = 64
+_MAX_HANDSHAKE = 16 * 1024
+_QUIET = logging.getLogger("sipsms.websocket")
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
+_QUIET.setLevel(logging.CRITICAL)
+
+IsAllowed = Callable[[str], bool]  # an Origin (RFC 6454 section 7): may its pages use this server?
+
+
+class WebSocketConnection(StreamConnection):
+    def __init__(self, pool: Streams, number: int, is_allowed: IsAllowed) -> None:
+        super().__init__(pool, number)
+        self._is_allowed = is_allowed
+        self._protocol = ServerProtocol(subprotocols=["sip"], max_size=MAX_STREAM_MESSAGE, logger=_QUIET)  # type: ignore[list-item]
+        self._handshake = 0
+        self._parts: list[bytes] = []
+
+    def send(self, data: bytes) -> bool:
+        """One SIP message; as text if it is UTF-8, as a browser's phone expects."""
+        protocol = self._protocol
+        if protocol.state is not State.OPEN:
+            return False
+        (protocol.send_text if _is_utf8(data) else protocol.send_binary)(data)
+        return self._flush()
+
+    def close(self) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(CloseCode.GOING_AWAY)
+            self._flush()
+        super().close()
+
+    def _received(self, data: bytes) -> None:
+        protocol = self._protocol
+        if protocol.state is State.CONNECTING:
+            self._handshake += len(data)
+            if self._handshake > _MAX_HANDSHAKE:
+                self._write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n")
+                super().close()
+                return
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if isinstance(event, Request):
+                self._upgrade(event)
+            elif isinstance(event, Frame):
+                self._frame(event)
+        self._flush()
+        if protocol.close_expected() or protocol.state is State.CLOSED:
+            super().close()
+
+    def _upgrade(self, request: Request) -> None:
+        origin = request.headers.get("Origin")
+        if origin is not None and not self._is_allowed(origin):
+            response = self._protocol.reject(403, f"Origin {origin[:100]!a} is not allowed here\n")
+        else:
+            response = self._protocol.accept(request)
+        if response.status_code != 101:
+            response = _closing(response)
+        self._protocol.send_response(response)
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return
+        self._parts.append(bytes(frame.data))
+        if len(self._parts) > _MAX_FRAGMENTS:
+            self._parts.clear()
+            self._protocol.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+        elif frame.fin:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._pool.receiver.message(data, self)
+
+    def _flush(self) -> bool:
+        data = b"".join(self._protocol.data_to_send())
+        return self._write(data) if data else self.open
+
+
+def _closing(response: Response) -> Response:
+    headers = Headers(response.headers)
+    headers["Connection"] = "close"
+    return Response(response.status_code, response.reason_phrase, headers, response.body)
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
