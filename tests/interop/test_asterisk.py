@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,11 +38,6 @@ class Pbx:
     asterisk: Asterisk
     transport: str
     port: int  # Asterisk's own, by UDP
-
-    def start(self) -> None:
-        """After a start the first REGISTER comes at random within ten seconds, unless one asks for it."""
-        self.asterisk.start()
-        self.asterisk.console("pjsip send register sipsms")
 
     def registered(self) -> None:
         self.asterisk.shows("pjsip show registrations", r"sipsms/sip:\S+ .*\bRegistered\b", 20)
@@ -100,7 +96,7 @@ def make_asterisk(site: Site, transport: str, port: int, **changes: str) -> Aste
         "0.0.0.0:5060": f"127.0.0.1:{port}",
         "0.0.0.0:5061": f"127.0.0.1:{free_port()}",
         "/etc/ssl/certs/ca-certificates.crt": "{etc}/ca.pem",
-        "retry_interval=30": "retry_interval=1",
+        "max_retries=": "max_random_initial_delay=1\nmax_retries=",  # by default up to ten seconds
     }
     files = {name: (FILES / name).read_text() for name in ("pjsip.conf", "extensions.conf")}
     authority = site.folder / "ca.pem"
@@ -127,7 +123,7 @@ def shared_pbx(transport: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with make_site(tmp_path_factory.mktemp(transport), transport) as site:
         pbx = Pbx(site, make_asterisk(site, transport, port), transport, port)
         try:
-            pbx.start()
+            pbx.asterisk.start()
             yield pbx
         finally:
             pbx.asterisk.remove()
@@ -249,7 +245,7 @@ def test_what_comes_while_asterisk_is_stopped_waits(pbx: Pbx) -> None:
     for text in texts:
         pbx.receive(text)
     assert {row["state"] for row in pbx.site.rows(DID) if row["text"] in texts} <= {"queued", "sending"}
-    pbx.start()
+    pbx.asterisk.start()
     assert [text_of(pbx.received(seconds=20)) for _ in texts] == texts
     for text in texts:
         pbx.site.settled(DID, text, "delivered", seconds=10)
@@ -262,10 +258,21 @@ def test_a_wrong_password_is_rejected(pbx: Pbx) -> None:
     before = pbx.site.rows()
     wrong = {"SIPSMS_PASSWORD": "not-it", "forbidden_retry_interval=300": "forbidden_retry_interval=3000"}
     with make_asterisk(pbx.site, pbx.transport, free_port(), **wrong) as stranger:
-        stranger.console("pjsip send register sipsms")
         stranger.shows("pjsip show registrations", r"\bRejected\b")
         stranger.send(f"pjsip:PJSIP/{HANDSET}@sipsms", f"<sip:{DID}@{DOMAIN}>", "from a stranger")
         pbx.site.wait(lambda: len(pbx.site.events("auth_failure")) >= 2)  # a REGISTER and a MESSAGE
     assert {event["user"] for event in pbx.site.events("auth_failure")} == {TRUNK.name}
     assert pbx.site.rows() == before
     assert len(pbx.site.contacts(TRUNK)) == 1
+
+
+WORD = re.compile(r"\b(?:SIPSMS|PBX|PHONE)_[A-Z0-9_]+\b")
+
+
+def test_the_readme_names_every_word_to_fill_in() -> None:
+    """And its `sed` fills them in, but for the passwords of the phones."""
+    readme = (FILES / "README.md").read_text()
+    files = "\n".join((FILES / name).read_text() for name in ("pjsip.conf", "extensions.conf"))
+    assert {word for word in WORD.findall(files) if not word.endswith("_")} == set(WORD.findall(readme))
+    replaced = re.findall(r"-e 's/([A-Z_]+)/", readme)
+    assert set(WORD.findall(files)) - set(replaced) == {"PHONE_PASSWORD_101", "PHONE_PASSWORD_102"}

@@ -25,13 +25,13 @@ PROJECT = Path(__file__).parents[2]
 Event = dict[str, str]
 
 _FOLDERS = ("astetcdir", "astrundir", "astlogdir", "astdbdir", "astspooldir")
-# What a small PBX with chan_pjsip needs. All of them (autoload) would fill the log with those that lack a configuration.
+# What a small PBX with chan_pjsip needs. With autoload, modules that lack a configuration would fill the log.
 _MODULES = """
 res_sorcery_astdb res_sorcery_config res_sorcery_memory res_pjproject res_timing_timerfd
 res_pjsip res_pjsip_authenticator_digest res_pjsip_caller_id res_pjsip_endpoint_identifier_ip
 res_pjsip_endpoint_identifier_user res_pjsip_messaging res_pjsip_nat res_pjsip_outbound_authenticator_digest
-res_pjsip_outbound_registration res_pjsip_pubsub res_pjsip_registrar res_pjsip_sdp_rtp res_pjsip_session res_rtp_asterisk
-bridge_simple chan_pjsip codec_ulaw pbx_config app_dial app_userevent app_verbose
+res_pjsip_outbound_registration res_pjsip_pubsub res_pjsip_registrar res_pjsip_sdp_rtp res_pjsip_session
+res_rtp_asterisk bridge_simple chan_pjsip codec_ulaw pbx_config app_dial app_userevent app_verbose
 func_base64 func_cut func_db func_logic func_strings
 """.split()
 _MANAGER = """\
