@@ -146,7 +146,9 @@ class Softphone:
         display_name: str = "",
         local_port: int = 0,
         expires: int = 300,
+        publish: bool = False,
     ) -> None:
+        """`publish`: `appear` tells the server (RFC 3903)."""
         self.stack = stack
         self.name, self.password, self.auth_user = name, password, auth_user or name
         self.server = (server_host, server_port)
@@ -155,12 +157,14 @@ class Softphone:
         self.instance = instance
         self.display_name = display_name
         self.expires = expires
+        self.publish = publish
         self.inbox: list[Received] = []
         self.online = False
         self.port = local_port
         self._host = _local_address(self.server)
         self._reg: Answer | None = None
         self._sent: list[Answer] = []
+        self._watched: dict[str, Any] = {}
         self._ignore = 0  # answers still to come for sends that we stopped waiting for
         self._fds: set[int] = set()
         self._before = _sockets_to(self.server)
@@ -211,6 +215,23 @@ class Softphone:
         del buddy  # before the account goes, or pjsua2 aborts
         return self._sent.pop()
 
+    def watch(self, user: str) -> None:
+        """Subscribe to somebody's presence. pjsua2 does so as the first account of this domain on the stack."""
+        self._watched[user] = self._buddy(self._uri(user), subscribe=True)
+
+    def presence(self, user: str) -> str:
+        """What is known of somebody who is watched: "online", "offline", or "unknown" before the first NOTIFY."""
+        status = int(self._watched[user].getInfo().presStatus.status)
+        pj = self.stack.pj
+        return {pj.PJSUA_BUDDY_STATUS_ONLINE: "online", pj.PJSUA_BUDDY_STATUS_OFFLINE: "offline"}.get(status, "unknown")
+
+    def appear(self, online: bool) -> None:
+        """Publish that one is there, or is not."""
+        pj = self.stack.pj
+        status = pj.PresenceStatus()
+        status.status = pj.PJSUA_BUDDY_STATUS_ONLINE if online else pj.PJSUA_BUDDY_STATUS_OFFLINE
+        self.account.setOnlineStatus(status)
+
     def wait_for(self, predicate: Callable[[Softphone], Any], timeout: float = 5.0) -> bool:
         return self.stack.wait_for(lambda: predicate(self), timeout)
 
@@ -243,6 +264,7 @@ class Softphone:
         """Unregister (unless it went offline) and give everything back. The phone cannot be used afterwards."""
         if self.account is None:
             return
+        self._watched.clear()  # before the account goes, or pjsua2 aborts
         self.offline()
         self.account.shutdown()
         self.account = None
@@ -305,6 +327,7 @@ class Softphone:
         config.regConfig.registrarUri = self._uri("")
         config.regConfig.registerOnAdd = False
         config.regConfig.timeoutSec = self.expires
+        config.presConfig.publishEnabled = self.publish
         config.regConfig.retryIntervalSec = 0  # what a test does not ask for does not happen
         config.sipConfig.transportId = self._transport_id
         config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", self.auth_user, 0, self.password))
@@ -325,9 +348,9 @@ class Softphone:
         shown = self.display_name if display_name is None else display_name
         return f'"{shown}" <sip:{user or self.name}@{self.domain}>'.removeprefix('"" ')
 
-    def _buddy(self, uri: str) -> Any:
+    def _buddy(self, uri: str, *, subscribe: bool = False) -> Any:
         config = self.stack.pj.BuddyConfig()
-        config.uri, config.subscribe = uri, False
+        config.uri, config.subscribe = uri, subscribe
         buddy = self.stack.pj.Buddy()
         buddy.create(self.account, config)
         return buddy

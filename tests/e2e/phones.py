@@ -63,7 +63,7 @@ class Phones:
         self._process.communicate(timeout=30)  # end of input ends it
 
     def phone(self, name: str, password: str, server: tuple[str, int], transport: str = "udp", **more: Any) -> Phone:
-        """`domain`, `instance`, `display_name`, `auth_user`, `local_port`, `expires` as sipsms.softphone's."""
+        """`domain`, `instance`, `display_name`, `auth_user`, `local_port`, `expires`, `publish` as softphone's."""
         self._count += 1
         options = {"domain": "sip.example.net", **more}
         facts = self.call("open", id=self._count, args=[name, password, *server, transport], options=options)
@@ -120,6 +120,20 @@ class Phone:
     def send(self, number: str, text: str, **options: Any) -> Answer:
         """`display_name`, `from_user`, `headers`, `content_type` as sipsms.softphone's."""
         return Answer(*self._do("send", args=[number, text], options=options))
+
+    def watch(self, user: str) -> None:
+        self._do("watch", args=[user])
+
+    def appear(self, online: bool) -> None:
+        self._do("appear", args=[online])
+
+    def wait_presence(self, user: str, wanted: str, seconds: float = 5.0) -> None:
+        """Until somebody who is watched is "online", "offline" or "unknown"."""
+        deadline = time.monotonic() + seconds
+        while (seen := self._do("presence", args=[user])) != wanted:
+            if time.monotonic() >= deadline:
+                raise AssertionError(f"{user} is {seen}, not {wanted}, after {seconds} s")
+            time.sleep(0.02)
 
     @property
     def inbox(self) -> list[Received]:
@@ -187,7 +201,7 @@ def _main() -> None:
             return phone.offline(abrupt=command["abrupt"])
         if op == "send":
             return phone.send(*command["args"], **command["options"])
-        return getattr(phone, op)()
+        return getattr(phone, op)(*command.get("args", ()))
 
     with Stack() as stack:
         pending = b""
