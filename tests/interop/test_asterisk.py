@@ -82,7 +82,9 @@ def make_site(folder: Path, transport: str) -> Site:
     return site
 
 
-def make_asterisk(site: Site, transport: str, port: int, **changes: str) -> Asterisk:
+def make_asterisk(
+    site: Site, transport: str, port: int, *, authority: trustme.CA | None = None, **changes: str
+) -> Asterisk:
     """The files as README.md tells the reader to fill them in; and ports, since a test may not have 5060."""
     words = {
         "SIPSMS_HOST": "127.0.0.1",
@@ -99,17 +101,9 @@ def make_asterisk(site: Site, transport: str, port: int, **changes: str) -> Aste
         "max_retries=": "max_random_initial_delay=1\nmax_retries=",  # by default up to ten seconds
     }
     files = {name: (FILES / name).read_text() for name in ("pjsip.conf", "extensions.conf")}
-    authority = site.folder / "ca.pem"
-    files["ca.pem"] = authority.read_text() if authority.exists() else ""
+    own = site.folder / "ca.pem"
+    files["ca.pem"] = authority.cert_pem.bytes().decode() if authority else own.read_text() if own.exists() else ""
     return Asterisk(files, {**words, **changes})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _asterisk_is_there() -> None:
-    try:
-        installed()
-    except NotInstalledError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module", params=["udp", "tcp", "tls"])
@@ -119,6 +113,10 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def shared_pbx(transport: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pbx]:
+    try:
+        installed()
+    except NotInstalledError as error:
+        pytest.skip(str(error))
     port = free_port()
     with make_site(tmp_path_factory.mktemp(transport), transport) as site:
         pbx = Pbx(site, make_asterisk(site, transport, port), transport, port)
@@ -264,6 +262,16 @@ def test_a_wrong_password_is_rejected(pbx: Pbx) -> None:
     assert {event["user"] for event in pbx.site.events("auth_failure")} == {TRUNK.name}
     assert pbx.site.rows() == before
     assert len(pbx.site.contacts(TRUNK)) == 1
+
+
+@pytest.mark.req("S-079")
+def test_a_certificate_of_another_authority_is_not_trusted(pbx: Pbx) -> None:
+    """verify_server of the shipped file does its work."""
+    if pbx.transport != "tls":
+        pytest.skip("only TLS has certificates")
+    with make_asterisk(pbx.site, "tls", free_port(), authority=trustme.CA()) as careful:
+        careful.logs(r"certificate verif\w+ .*fail|untrusted|SSL.*fail")
+        assert not re.search(r"\bRegistered\b", careful.console("pjsip show registrations"))
 
 
 WORD = re.compile(r"\b(?:SIPSMS|PBX|PHONE)_[A-Z0-9_]+\b")

@@ -163,6 +163,17 @@ class Asterisk:
             time.sleep(0.05)
         return text
 
+    def logs(self, pattern: str, seconds: float = 10.0) -> str:
+        """Wait until a line of the log has the pattern; the line."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for line in self.log_tail(1000).splitlines():
+                if re.search(pattern, line):
+                    return line
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {pattern!r} in the log within {seconds} s:\n{self.log_tail()}")
+            time.sleep(0.05)
+
     # --- causing ---
 
     def send(self, to: str, source: str, text: str) -> None:
