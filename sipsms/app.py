@@ -35,6 +35,7 @@ from sipsms.sip.client import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.notifier import Notifier
+from sipsms.sip.presence import Limits as PresenceLimits
 from sipsms.sip.presence import Presence
 from sipsms.sip.registrar import Policy
 from sipsms.sip.server import Rules, Server
@@ -84,6 +85,12 @@ def rules_of(config: Config) -> Rules:
     policy = Policy(sip.min_expires, sip.max_expires, sip.default_expires, sip.max_contacts)
     names = [*config.aliases, socket.gethostname()]
     return Rules(config.domain, names, policy, config.messages.max_length, config.messages.length_unit)
+
+
+def presence_limits(config: Config) -> PresenceLimits:
+    """Subscriptions and publications last as long as registrations may, an hour at most."""
+    longest = min(PresenceLimits().max_expires, config.sip.max_expires)
+    return PresenceLimits(min_expires=min(config.sip.min_expires, longest), max_expires=longest)
 
 
 def load_dialplan(config: Config) -> Dialplan:
@@ -169,9 +176,8 @@ class Node:
         self.endpoint = Endpoint(limits, tls, self._origin_allowed)
         nonces = Nonces(os.urandom(32), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
-        self.notifier = Notifier(
-            Presence(config.domain), self.endpoint, self.directory, self.location, self._clock, self.spawn
-        )
+        presence = Presence(config.domain, presence_limits(config))
+        self.notifier = Notifier(presence, self.endpoint, self.directory, self.location, self._clock, self.spawn)
         self.location.on_change = self.notifier.changed
         self.server = Server(
             rules_of(config), authenticator, self.directory, self.location, self.gateway, self.notifier, self._clock,

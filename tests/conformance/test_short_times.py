@@ -11,6 +11,7 @@ import pytest
 from support.sipwire import Phone, Tcp
 
 from .lab import Account, Lab
+from .test_presence import Watch, basic, document, publish_draft
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,29 @@ def test_c063_binding_that_expires(lab: Lab, account: Account, phone: Phone) -> 
     phone.register()
     assert phone.take(1.0).text == "while away"
     lab.delivery(account.did, state="delivered")
+
+
+@pytest.mark.req("C-126")
+def test_c126_a_subscription_that_expires(account: Account, phone: Phone) -> None:
+    watch = Watch(phone, account.sub, expires=1)
+    watch.notified()
+    assert watch.notified(3).get("subscription-state") == "terminated;reason=timeout"
+    assert watch.again(60).status == 481
+    phone.assert_silent()
+
+
+@pytest.mark.req("C-125", "C-126")
+def test_c126_what_others_learn_from_an_expiry(lab: Lab, account: Account, udp_phone: Phone) -> None:
+    """A publication and a binding that nobody refreshes."""
+    watch = Watch(udp_phone, account.sub)
+    assert basic(watch.notified()) == "closed"
+    with lab.phone(account.sub) as other:
+        assert other.authenticated(publish_draft(other, document(account.sub, "open"), 1)).status == 200
+        assert basic(watch.notified()) == "open"
+        assert basic(watch.notified(3)) == "closed"
+        other.register(f"<{other.contact}>;expires=1")
+        assert basic(watch.notified()) == "open"
+        assert basic(watch.notified(3)) == "closed"
 
 
 @pytest.mark.req("C-071")
