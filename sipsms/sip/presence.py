@@ -10,6 +10,7 @@ may not know cannot tell another customer's account from a missing one or from o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,13 @@ from sipsms.model import Account
 from sipsms.numbers import is_ten_digits, normalise
 from sipsms.sip import pidf
 from sipsms.sip.deadlines import Deadlines
-from sipsms.sip.headers import parse_media_type, parse_name_addr, parse_params
+from sipsms.sip.headers import TOKEN, parse_media_type, parse_name_addr, parse_params
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError
 
 EVENT = "presence"
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
+_TAG = re.compile(f"(?:{TOKEN})?\\Z")
 _ADMITTING = frozenset((pidf.TYPE, "application/*", "*/*"))
 _MAX_DIALOG = 4096  # bytes of URIs and routes that a subscription keeps
 _RETRY_AFTER = ("Retry-After", "60")
@@ -157,12 +159,14 @@ class Presence:
         _check_accept(request)
         watched = self._watched(request, watcher, find)
         seconds = self._seconds(request)
-        contact, routes = _contact(request), request.listed("record-route")
+        contact, routes = _contact(request), _routes(request)
         if not contact:
             return Result(400, "SUBSCRIBE needs a Contact")
-        self._check_room(watcher)
         assert request.to is not None
         assert request.from_ is not None
+        if not _TAG.match(request.from_.tag):
+            return Result(400, "the From tag is no token")
+        self._check_room(watcher)
         assert request.target is not None
         subscription = Subscription(
             self._next(), watcher.name, watched, self._entity(request.target.username), request.call_id, tag,
@@ -455,6 +459,14 @@ def _contact(request: Request) -> str:
     contact = parse_name_addr(contacts[0])
     uri = contact.parsed()
     return str(uri._replace(headers="")) if uri.headers else contact.uri
+
+
+def _routes(request: Request) -> list[str]:
+    """Raises ParseError."""
+    routes = request.listed("record-route")
+    for route in routes:
+        parse_name_addr(route).parsed()
+    return routes
 
 
 def _size(subscription: Subscription) -> int:

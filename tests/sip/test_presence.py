@@ -140,6 +140,7 @@ def test_the_notify_of_a_subscription(world: World) -> None:
         (["Accept: text/plain, application/pidf+xml;q=0.5"], 200, None),
         (["Accept: */*"], 200, None),
         (["Expires: 5"], 423, ("Min-Expires", "60")),
+        (["Record-Route: nonsense"], 400, None),
         (["Record-Route: <sip:" + "a" * 1000 + ";lr>"] * 5, 400, None),
     ],
 )
@@ -154,6 +155,11 @@ def test_refusals(world: World, headers: list[str], status: int, extra: tuple[st
 @pytest.mark.parametrize("contact", ["", "*", "<tel:911>", "<sip:a@h>, <sip:b@h>"])
 def test_a_dialog_needs_one_sip_contact(world: World, contact: str) -> None:
     assert world.subscribe(contact=contact).status == 400
+
+
+def test_a_tag_is_a_token(world: World) -> None:
+    assert world.subscribe(from_tag='"a;b=c"').status == 400
+    assert world.subscribe(from_tag="a.B-c").status == 200
 
 
 def test_header_fields_in_the_contact_do_not_become_part_of_the_request_uri(world: World) -> None:
