@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from sipsms import log
 from sipsms.sip.message import REASONS, BadMessage, Broken, Framer, Ping, Request, Response, parse_datagram
+from sipsms.sip.tls import TlsLayer
 from sipsms.sip.transaction import (
     MAGIC,
     TIMEOUT,
@@ -134,8 +135,8 @@ class Endpoint:
         self._streams[listener.local] = listener
         return listener.port
 
-    def _make_websocket(self, pool: Streams, number: int) -> WebSocketConnection:
-        return WebSocketConnection(pool, number, self._origin_allowed)
+    def _make_websocket(self, pool: Streams, tls: TlsLayer | None) -> WebSocketConnection:
+        return WebSocketConnection(pool, tls, self._origin_allowed)
 
     async def refuse_new(self, seconds: float) -> None:
         """Take no new requests; answer those that are being worked on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 from pathlib import Path
@@ -95,3 +96,62 @@ def is_for(certificate: dict[str, Any], domain: str) -> bool:
     if uris:
         return any(uri.lower() == wanted for uri in uris if "@" not in uri)
     return any(kind == "DNS" and value.lower().rstrip(".") == wanted for kind, value in names)
+
+
+class TlsLayer:
+    """TLS over bytes that somebody else moves (`ssl.MemoryBIO`): counted, timed and bounded like any other connection.
+
+    `over`: the peer has ended it, or broke the protocol; what `unsent` holds may still be sent.
+    """
+
+    __slots__ = ("_in", "_out", "_tls", "agreed", "over")
+
+    def __init__(self, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None) -> None:
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=server_side, server_hostname=server_name)
+        self.agreed = False
+        self.over = False
+
+    def start(self) -> bytes:
+        """A client's first words."""
+        self.decrypt(b"")
+        return self.unsent()
+
+    def decrypt(self, data: bytes) -> bytes:
+        """What the peer says in the bytes that came; b"" if nothing yet."""
+        if self.over:
+            return b""
+        self._in.write(data)
+        parts: list[bytes] = []
+        try:
+            if not self.agreed:
+                self._tls.do_handshake()
+                self.agreed = True
+            while part := self._tls.read(65536):
+                parts.append(part)
+            self.over = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            self.over = True
+        return b"".join(parts)
+
+    def encrypt(self, data: bytes) -> bytes:
+        try:
+            self._tls.write(data)
+        except ssl.SSLError:
+            self.over = True
+        return self._out.read()
+
+    def unsent(self) -> bytes:
+        return self._out.read()
+
+    def close(self) -> bytes:
+        """close_notify (RFC 8446 section 6.1), without waiting for the peer's."""
+        with contextlib.suppress(ssl.SSLError, ValueError):
+            self._tls.unwrap()
+        return self._out.read()
+
+    def certificate(self) -> dict[str, Any]:
+        """The peer's, checked against the authorities; as `SSLSocket.getpeercert`."""
+        return dict(self._tls.getpeercert() or {})

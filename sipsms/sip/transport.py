@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from sipsms.sip import stun
+from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is given up
 _RECEIVE_BUFFER = 8 * 1024 * 1024
@@ -219,18 +220,18 @@ def _tune(sock: socket.socket) -> None:
 
 
 class StreamConnection(asyncio.Protocol):
-    """One connection, by TCP or TLS; also its own Flow."""
+    """One connection, by TCP or TLS; also its own Flow. TLS stands between the socket and `_received`/`_write`."""
 
     reliable = True
 
-    def __init__(self, pool: Streams, number: int) -> None:
+    def __init__(self, pool: Streams, tls: TlsLayer | None) -> None:
         self._pool = pool
+        self._tls = tls
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._quiet_since = 0.0
-        self._early = b""  # came with the end of the TLS handshake
         self.name = pool.transport
-        self.number = number
+        self.number = 0
         self.remote: Address = ("", 0)
         self.local = pool.local
         self.spoke = False  # has sent a whole message
@@ -251,7 +252,7 @@ class StreamConnection(asyncio.Protocol):
         if transport.get_write_buffer_size() > MAX_UNSENT:
             transport.abort()
             return False
-        transport.write(data)
+        transport.write(data if self._tls is None else self._tls.encrypt(data))
         return True
 
     def sent_by(self) -> str:
@@ -261,32 +262,49 @@ class StreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close when what was written has gone out."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
+            if self._tls is not None:
+                self._transport.write(self._tls.close())
             self._transport.close()
 
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = self._transport = cast(asyncio.Transport, transport)
-        if not self.number:  # not counted yet: there was no handshake before
-            self.remote = _peer(stream)
-            if not self._pool.admit(self):
-                stream.abort()
-                return
+        peer = stream.get_extra_info("peername") or ("", 0)
+        self.remote = (peer[0], peer[1])
+        if not self._pool.admit(self):
+            stream.abort()
+            return
         _keep_alive(stream)
+        if self._tls is None:
+            self._begin()
+        else:
+            self._timer = self._pool.loop.call_later(self._pool.limits.handshake, stream.abort)
+
+    def _begin(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._quiet_since = self._pool.loop.time()
         self._timer = self._pool.loop.call_later(self._pool.limits.first_message, self._first_is_late)
         self._pool.receiver.connected(self)
-        if self._early:
-            early, self._early = self._early, b""
-            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None:
-            self._early += data
-            return
         self._quiet_since = self._pool.loop.time()
-        self._received(data)
+        if self._tls is None:
+            self._received(data)
+            return
+        agreed = self._tls.agreed
+        plain = self._tls.decrypt(data)
+        assert self._transport is not None
+        if answer := self._tls.unsent():
+            self._transport.write(answer)
+        if self._tls.agreed and not agreed:
+            self._begin()
+        if plain:
+            self._received(plain)
+        if self._tls.over:
+            self._transport.close()
 
     def _received(self, data: bytes) -> None:
         self._pool.receiver.stream_data(data, self)
@@ -294,7 +312,7 @@ class StreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._pool.release(self) and self._transport is not None:
+        if self._pool.release(self) and (self._tls is None or self._tls.agreed):
             self._pool.receiver.disconnected(self)
 
     # --- time limits ---
@@ -313,11 +331,6 @@ class StreamConnection(asyncio.Protocol):
             self.close()
             return
         self._timer = self._pool.loop.call_later(max(1.0, limit - quiet), self._check_idle)
-
-
-def _peer(stream: asyncio.Transport) -> Address:
-    peer = stream.get_extra_info("peername") or ("", 0)
-    return (peer[0], peer[1])
 
 
 def _keep_alive(stream: asyncio.Transport) -> None:
@@ -382,7 +395,6 @@ class StreamListener(Streams):
         self._make = make
         self._tls = tls
         self._server: asyncio.Server | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
 
     async def open(self, host: str, port: int) -> None:
         """Raises OSError if the address cannot be had."""
@@ -391,56 +403,16 @@ class StreamListener(Streams):
         self.port = bound[1]
         self.local = f"{self.transport}:{hostport(bound[0], bound[1])}"
 
-    def _new(self) -> asyncio.Protocol:
-        connection = self._make(self, 0)
-        return connection if self._tls is None else _Handshake(self, connection)
-
-    def begin_handshake(self, raw: asyncio.Transport, connection: StreamConnection) -> None:
-        task = self.loop.create_task(self._shake_hands(raw, connection))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
-
-    async def _shake_hands(self, raw: asyncio.Transport, connection: StreamConnection) -> None:
-        """The connection was counted before: strangers who never finish are bounded like all others (A-24)."""
-        assert self._tls is not None
-        try:
-            stream = await self.loop.start_tls(
-                raw, connection, self._tls(), server_side=True, ssl_handshake_timeout=self.limits.handshake
-            )
-        except (TimeoutError, OSError):  # ssl.SSLError is an OSError
-            stream = None
-        if stream is None:
-            raw.abort()
-            self.release(connection)
-        else:
-            connection.connection_made(stream)
+    def _new(self) -> StreamConnection:
+        return self._make(self, TlsLayer(self._tls(), server_side=True) if self._tls is not None else None)
 
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for task in self._handshakes:
-            task.cancel()
         super().close()
 
 
-class _Handshake(asyncio.Protocol):
-    """An accepted connection until TLS is agreed on."""
-
-    def __init__(self, listener: StreamListener, connection: StreamConnection) -> None:
-        self._listener = listener
-        self._connection = connection
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        raw = cast(asyncio.Transport, transport)
-        raw.pause_reading()  # what comes is for the handshake
-        self._connection.remote = _peer(raw)
-        if self._listener.admit(self._connection):
-            self._listener.begin_handshake(raw, self._connection)
-        else:
-            raw.abort()
-
-
-Make = Callable[[Streams, int], StreamConnection]
+Make = Callable[[Streams, TlsLayer | None], StreamConnection]
 TlsContext = Callable[[], ssl.SSLContext]  # asked for each connection: a renewed certificate counts at once
 
 

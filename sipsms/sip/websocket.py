@@ -15,6 +15,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from sipsms.sip.message import MAX_STREAM_MESSAGE
+from sipsms.sip.tls import TlsLayer
 from sipsms.sip.transport import StreamConnection, Streams
 
 _MAX_FRAGMENTS = 64
@@ -28,8 +29,8 @@ IsAllowed = Callable[[str], bool]  # an Origin (RFC 6454 section 7): may its pag
 
 
 class WebSocketConnection(StreamConnection):
-    def __init__(self, pool: Streams, number: int, is_allowed: IsAllowed) -> None:
-        super().__init__(pool, number)
+    def __init__(self, pool: Streams, tls: TlsLayer | None, is_allowed: IsAllowed) -> None:
+        super().__init__(pool, tls)
         self._is_allowed = is_allowed
         self._protocol = ServerProtocol(subprotocols=["sip"], max_size=MAX_STREAM_MESSAGE, logger=_QUIET)  # type: ignore[list-item]
         self._handshake = 0

@@ -19,6 +19,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 Address = tuple[str, int]
 
@@ -281,6 +282,11 @@ class Tls(Tcp):
         super().__init__(server, host=host)
         self._socket = (context or credulous()).wrap_socket(self._socket, server_hostname="sip.example.net")
         self._socket.setblocking(False)
+
+    def certificate(self) -> dict[str, Any]:
+        """The server's, checked; see ssl.SSLSocket.getpeercert."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return dict(self._socket.getpeercert() or {})
 
     def send(self, data: bytes) -> None:
         self._socket.settimeout(5)
