@@ -31,6 +31,7 @@ AUTH_FAILURES = Counter("sipsms_auth_failures_total", "Wrong credentials", ["doo
 SIP_DROPPED = Counter("sipsms_sip_dropped_total", "SIP packets without an answer", ["reason"])
 SIP_REQUESTS = Counter("sipsms_sip_requests_total", "SIP requests by method and answer", ["method", "status"])
 BINDINGS = Gauge("sipsms_bindings", "Bindings in the location service")
+SUBSCRIPTIONS = Gauge("sipsms_subscriptions", "Subscriptions to presence")
 LANES = Gauge("sipsms_lanes", "Lanes being worked on, and lanes whose deliveries wait in the store", ["state"])
 UNKNOWN = Gauge("sipsms_unknown", "Deliveries whose result is not known, found at start or since")
 

@@ -112,6 +112,7 @@ class Notifier:
             self.changed(name)
         for key in held & self._dialogs.keys():
             self._tell(self._dialogs[key].subscription)
+        log.SUBSCRIPTIONS.set(len(self._presence))
 
     # --- NOTIFY ---
 

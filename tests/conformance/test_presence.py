@@ -417,6 +417,7 @@ def test_the_dialog_is_its_account_s(lab: Lab, account: Account, udp_phone: Phon
     watch.notified()
     draft = watch.draft.next().drop("Proxy-Authorization").set("Expires", "0")
     draft.set("To", f"{watch.draft.get('To')};tag={watch.tag}").set("CSeq", "100 SUBSCRIBE")
+    lab.wait(lambda: lab.metric("sipsms_subscriptions") > 0)
     mallory = make_phone(lab.account())
     assert mallory.authenticated(draft).status == 481
     assert watch.again(300).status == 200
