@@ -1,4 +1,4 @@
-"""The registrar (RFC 3261 section 10.3, RFC 3327). Pure: the request and the AOR's bindings in, the changes out.
+"""The registrar (RFC 3261 section 10.3, RFC 3327, RFC 5626, RFC 5627). Pure: a request and bindings in, changes out.
 
 Steps 1 to 5 (domain, Require, credentials, authorisation, AOR) are the server's; this is steps 6 to 8. All or nothing:
 a request with one bad contact changes no binding.
@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from sys import intern
+from urllib.parse import quote
 
 from sipsms.model import Binding
 from sipsms.sip.headers import NameAddr, parse_name_addr, quote_string
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError, Uri, equal, parse_uri
+
+_USER_SAFE = "-_.!~*'()&=+$,;?/"
+_GR_SAFE = "-_.!~*'()[]/:&+$"  # RFC 3261 section 25.1, paramchar
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Policy:
     max_expires: int = 7200
     default_expires: int = 3600
     max_contacts: int = 10
+    flow_timer: int = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What to answer and what to change. `bindings`: all that stand afterwards."""
+    """What to answer and what to change. `bindings`: all that stand afterwards. `outbound`: RFC 5626 was used."""
 
     status: int
     why: str = ""
@@ -45,6 +50,7 @@ class Result:
     updated: tuple[Binding, ...] = ()
     removed: tuple[Binding, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    outbound: bool = False
 
 
 class _Refused(Exception):
@@ -67,7 +73,9 @@ def register(
         path = _path(request)
         if "*" in contacts:
             return _remove_all(request, contacts, current)
-        return _apply(request, aor, contacts, current, now, policy, arrival, path)
+        return _apply(
+            request, aor, contacts, current, now, policy, arrival, path, _is_outbound(request, contacts, path)
+        )
     except ParseError as error:
         return Result(400, str(error))
     except _Refused as refused:
@@ -76,11 +84,27 @@ def register(
 
 def _path(request: Request) -> tuple[str, ...]:
     path = tuple(request.listed("path"))
-    if path and "path" not in (token.lower() for token in request.listed("supported")):
+    if path and "path" not in _supported(request):
         raise _Refused(420, "Path without Supported: path", ("Unsupported", "path"))
     for value in path:
         parse_name_addr(value).parsed()
     return path
+
+
+def _supported(request: Request) -> list[str]:
+    return [token.lower() for token in request.listed("supported")]
+
+
+def _is_outbound(request: Request, contacts: list[str], path: tuple[str, ...]) -> bool:
+    """RFC 5626 section 6: is this a flow of its own, and does the first hop know how to keep it?"""
+    flows = [contact for contact in map(parse_name_addr, contacts) if _instance(contact) and _reg_id(contact)]
+    if not flows or "outbound" not in _supported(request):
+        return False
+    if len(flows) > 1:
+        raise _Refused(400, "one contact with reg-id in one REGISTER")
+    if len(request.vias) > 1 and not (path and parse_name_addr(path[0]).parsed().param("ob") is not None):
+        raise _Refused(439, "the first hop does not keep flows: its Path has no ob parameter")
+    return True
 
 
 def _remove_all(request: Request, contacts: list[str], current: list[Binding]) -> Result:
@@ -107,6 +131,7 @@ def _apply(
     policy: Policy,
     arrival: Arrival,
     path: tuple[str, ...],
+    outbound: bool,
 ) -> Result:
     updated: list[Binding] = []
     removed: list[Binding] = []
@@ -114,7 +139,7 @@ def _apply(
         contact = parse_name_addr(text)
         uri = contact.parsed()
         seconds = _expires(request, contact, policy)
-        old = _find(current, contact, uri)
+        old = _find(current, contact, uri) or _restarted(current, request, contact, uri)
         if old is not None:
             if old not in updated:
                 _check_order(request, old)
@@ -131,7 +156,13 @@ def _apply(
         updated.append(new)
     if updated and len(current) > policy.max_contacts:
         raise _Refused(403, f"more than {policy.max_contacts} contacts")
-    return Result(200, bindings=tuple(current), updated=tuple(updated), removed=tuple(removed))
+    return Result(
+        200,
+        bindings=tuple(current),
+        updated=tuple(updated),
+        removed=tuple(removed),
+        outbound=outbound and bool(updated),
+    )
 
 
 def _expires(request: Request, contact: NameAddr, policy: Policy) -> int:
@@ -159,13 +190,33 @@ def _find(current: list[Binding], contact: NameAddr, uri: Uri) -> Binding | None
     return None
 
 
+def _restarted(current: list[Binding], request: Request, contact: NameAddr, uri: Uri) -> Binding | None:
+    """One socket has one user agent: the same user, host, port and transport under another Call-ID is the same program
+    started anew, though other parameters differ (Asterisk's `line`). Its old contact would be refused by it now."""
+    if _instance(contact):
+        return None
+    for binding in current:
+        if (
+            not binding.instance
+            and binding.call_id != request.call_id
+            and _socket(parse_uri(binding.contact)) == _socket(uri)
+        ):
+            return binding
+    return None
+
+
+def _socket(uri: Uri) -> tuple[str, str, str, int, str]:
+    return uri.scheme, uri.username, uri.host, uri.port, (uri.param("transport") or "").lower()
+
+
 def _instance(contact: NameAddr) -> str:
     return (contact.params.get("+sip.instance") or "")[:255]
 
 
 def _reg_id(contact: NameAddr) -> int:
+    """RFC 5626 section 6: without an instance it means nothing."""
     text = contact.params.get("reg-id") or ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return int(text) if _instance(contact) and text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def _quality(contact: NameAddr) -> float:
@@ -214,14 +265,26 @@ def _storable(request: Request, contacts: list[str]) -> bool:
     return True
 
 
-def contact_value(binding: Binding, now: float) -> str:
-    """The Contact header value of a binding in a 200 (step 8)."""
+def contact_value(binding: Binding, now: float, gruu_domain: str = "") -> str:
+    """The Contact header value of a binding in a 200 (step 8); with its public GRUU if a domain for it is given."""
     params = [f"expires={max(0, round(binding.expires_at - now))}"]
     for name, value in binding.params:
         params.append(name if value is None else f"{name}={_parameter(value)}")
     if binding.q != 1.0:
         params.append(f"q={binding.q:g}")
+    if gruu_domain and binding.instance:
+        params.append(f'pub-gruu="{public_gruu(binding, gruu_domain)}"')
     return f"<{binding.contact}>;" + ";".join(params)
+
+
+def public_gruu(binding: Binding, domain: str) -> str:
+    """The address of one device of an AOR, for as long as it exists (RFC 5627 section 5.4)."""
+    return f"sip:{quote(binding.aor, safe=_USER_SAFE)}@{domain};gr={quote(gruu_of(binding.instance), safe=_GR_SAFE)}"
+
+
+def gruu_of(instance: str) -> str:
+    """+sip.instance="<urn:uuid:...>" as the `gr` parameter names it."""
+    return instance.strip("<>")
 
 
 def _parameter(value: str) -> str:

@@ -33,7 +33,7 @@ from sipsms.text import length
 ALLOW = "REGISTER, MESSAGE, OPTIONS, SUBSCRIBE, PUBLISH"
 _HANDLED = frozenset(("REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE", "PUBLISH"))
 _ANY_DOMAIN = frozenset(("MESSAGE", "SUBSCRIBE", "PUBLISH"))  # looked at after the credentials
-_SUPPORTED = frozenset(("path",))
+_SUPPORTED = ("path", "outbound", "gruu")
 _RETRY_AFTER = "5"
 
 # Decision D8. A code that is not here is 403.
@@ -258,7 +258,10 @@ class Server:
         return self.refusal(403, "an account registers only itself: To must be the digest user name")
 
     def _registered(self, request: Request, result: registrar.Result, now: float) -> list[tuple[str, str]]:
-        headers = [("Contact", registrar.contact_value(binding, now)) for binding in result.bindings]
+        gruu = self.rules.domain if "gruu" in _tokens(request, "supported") else ""
+        headers = [("Contact", registrar.contact_value(binding, now, gruu)) for binding in result.bindings]
+        if result.outbound:  # a phone keeps its flow alive only if it is told so (RFC 5626 sections 4.4 and 6)
+            headers += [("Require", "outbound"), ("Flow-Timer", str(self.rules.policy.flow_timer))]
         headers += [("Path", value) for value in request.headers.get("path", ())]
         return [*headers, ("Date", formatdate(now, usegmt=True)), ("Supported", ", ".join(_SUPPORTED))]
 
@@ -376,6 +379,13 @@ def _stated(from_: NameAddr, user: str) -> str:
     if is_ten_digits(from_.display):
         return from_.display
     return user if is_ten_digits(user) else ""
+
+
+def _tokens(request: Request, header: str) -> list[str]:
+    try:
+        return [token.lower() for token in request.listed(header)]
+    except ParseError:
+        return []
 
 
 def _warning(answer: Answer) -> str:
