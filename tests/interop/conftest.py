@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from e2e.site import Account, Site
 
-PACKAGES = {"sipp": "sip-tester", "sipsak": "sipsak"}
+PACKAGES = {"sipp": "sip-tester", "sipsak": "sipsak", "kamailio": "kamailio", "baresip": "baresip"}
 
 
 @pytest.fixture(scope="session")
