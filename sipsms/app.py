@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sipsms import config as configuration
-from sipsms import dialplan, log
+from sipsms import dialplan, log, tracing
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.http import HttpCarrier
 from sipsms.carriers.loopback import LoopbackCarrier
@@ -40,7 +40,8 @@ from sipsms.sip.presence import Presence
 from sipsms.sip.registrar import Policy
 from sipsms.sip.server import Rules, Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
-from sipsms.sip.transport import Limits, StreamConnection, describe
+from sipsms.sip.trace import HepTarget, Tracer
+from sipsms.sip.transport import Flow, Limits, StreamConnection, describe, hostport
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, lock, open_engine
 from sipsms.store.location import Location
 from sipsms.store.sql import Store
@@ -91,6 +92,13 @@ def presence_limits(config: Config) -> PresenceLimits:
     """Subscriptions and publications last as long as registrations may, an hour at most."""
     longest = min(PresenceLimits().max_expires, config.sip.max_expires)
     return PresenceLimits(min_expires=min(config.sip.min_expires, longest), max_expires=longest)
+
+
+def hep_target(config: Config) -> HepTarget | None:
+    hep = config.trace.hep
+    if hep is None:
+        return None
+    return HepTarget(hep.host, hep.port, hep.id, hep.password.get_secret_value() if hep.password else "")
 
 
 def load_dialplan(config: Config) -> Dialplan:
@@ -159,6 +167,7 @@ class Node:
         try:
             await self._listen()
             await self._load()
+            await self.tracer.listen(tracing.path_of(config))
         except BaseException:
             await self.endpoint.close(0)
             await self.store.close()
@@ -174,6 +183,7 @@ class Node:
         self.certificate = check_certificate(config)
         tls = self.certificate.context if self.certificate is not None else None
         self.endpoint = Endpoint(limits, tls, self._origin_allowed)
+        self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.spawn)
         nonces = Nonces(os.urandom(32), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
         presence = Presence(config.domain, presence_limits(config))
@@ -198,6 +208,12 @@ class Node:
             return (urlsplit(origin).hostname or "") in self.server.rules.domains
         except ValueError:
             return False
+
+    def _is_of(self, account: str, flow: Flow) -> bool:
+        """Is a phone of this account registered on this flow?"""
+        here = (flow.local, flow.number) if flow.number else (f"udp:{hostport(*flow.remote)}", 0)
+        found = self.location.bindings(account, self._clock())
+        return any((one.local if flow.number else one.received, one.flow) == here for one in found)
 
     def _connected(self, connection: StreamConnection) -> None:
         connection.in_use = lambda: self.location.holds_flow(connection.local, connection.number)
@@ -236,6 +252,7 @@ class Node:
         )  # fmt: skip
 
     def _run(self) -> None:
+        self.tracer.send_to(hep_target(self.config))
         self.spawn(self.queue.run())
         self.spawn(self._watch_store())
         self.spawn(self._housekeeping())
@@ -384,6 +401,7 @@ class Node:
         self.gateway.dialplan = plan
         self.gateway.keep = fresh.queue.keep
         self._set_carriers(fresh)
+        self.tracer.send_to(hep_target(fresh))
         self.queue.set_paused(courier_name(name) for name in self.directory.paused)
         self.config = fresh
         log.setup(fresh.log.level, fresh.log.format)
@@ -407,6 +425,7 @@ class Node:
         await self.endpoint.refuse_new(DRAIN / 2)
         await self.queue.drain(DRAIN)
         await self.endpoint.close(1.0)
+        self.tracer.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -228,6 +228,22 @@ def demo(context: Context, once: bool) -> None:
 
 
 @cli.command()
+@click.option("--account", default="", metavar="NAME", help="Only what concerns this account.")
+@click.option("--full", is_flag=True, help="The whole messages, with their texts.")
+@click.option("--count", type=click.IntRange(1), help="End after N messages.")
+@_json
+@pass_context
+def trace(context: Context, account: str, full: bool, count: int | None, as_json: bool) -> None:
+    """Watch the SIP messages of the running server."""
+    from sipsms import tracing
+
+    try:
+        tracing.show(context.config(), account, full, as_json, count or 0, click.echo)
+    except tracing.NotRunning as error:
+        raise click.ClickException(str(error)) from None
+
+
+@cli.command()
 @click.argument("name")
 @click.option("--password", required=True)
 @click.option("--server", required=True, metavar="HOST:PORT")

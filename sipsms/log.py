@@ -30,6 +30,7 @@ REGISTRATIONS = Counter("sipsms_registrations_total", "REGISTER requests by answ
 AUTH_FAILURES = Counter("sipsms_auth_failures_total", "Wrong credentials", ["door"])
 SIP_DROPPED = Counter("sipsms_sip_dropped_total", "SIP packets without an answer", ["reason"])
 SIP_REQUESTS = Counter("sipsms_sip_requests_total", "SIP requests by method and answer", ["method", "status"])
+HEP_PACKETS = Counter("sipsms_hep_packets_total", "Copies for the capture server", ["outcome"])
 BINDINGS = Gauge("sipsms_bindings", "Bindings in the location service")
 SUBSCRIPTIONS = Gauge("sipsms_subscriptions", "Subscriptions to presence")
 LANES = Gauge("sipsms_lanes", "Lanes being worked on, and lanes whose deliveries wait in the store", ["state"])

@@ -18,12 +18,15 @@ PACKAGE = ROOT / "sipsms"
 PURE = {
     "model", "numbers", "text", "dialplan", "devices", "sip.uri", "sip.headers", "sip.message", "sip.digest",
     "sip.transaction", "sip.registrar", "sip.content", "sip.guard", "sip.pidf", "sip.deadlines", "sip.presence",
+    "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken", "notice",
 }  # fmt: skip
-TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing"}
+TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing", "tracing"}
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
 CORE = {"ports", "gateway", "queue", "directory"}
 ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
+    "sip.tls": "sip", "sip.websocket": "sip", "sip.rules": "sip", "sip.relay": "sip", "sip.messages": "sip",
+    "sip.trace": "sip",
 }  # fmt: skip
 ADAPTER_PACKAGES = ("store", "web", "carriers")
 NOT_PURE = {"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"}

@@ -5,7 +5,7 @@ One answer for one well-formed request, hardly larger than it, to where it came 
 
 from __future__ import annotations
 
-import socket
+import ipaddress
 import struct
 
 _COOKIE = 0x2112A442
@@ -22,10 +22,10 @@ def answer(data: bytes, source: tuple[str, int]) -> bytes | None:
     if kind != _REQUEST or cookie != _COOKIE or length % 4 or len(data) != _HEADER.size + length:
         return None
     host, port = source[0].partition("%")[0], source[1] ^ (_COOKIE >> 16)
-    family = 2 if ":" in host else 1
-    packed = socket.inet_pton(socket.AF_INET6 if family == 2 else socket.AF_INET, host)
+    address = ipaddress.ip_address(host)
+    family = 2 if address.version == 6 else 1
     key = struct.pack("!I", _COOKIE) + transaction
-    hidden = bytes(a ^ b for a, b in zip(packed, key, strict=False))
+    hidden = bytes(a ^ b for a, b in zip(address.packed, key, strict=False))
     value = struct.pack("!BBH", 0, family, port) + hidden
     attribute = struct.pack("!HH", _XOR_MAPPED_ADDRESS, len(value)) + value
     return _HEADER.pack(_SUCCESS, len(attribute), _COOKIE, transaction) + attribute

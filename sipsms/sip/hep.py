@@ -1,0 +1,105 @@
+"""HEP3, the packets in which a capture server (Homer, sngrep, heplify) takes copies of SIP messages. Pure.
+
+A packet is `HEP3`, its length, and chunks: vendor (0), type, length with these six bytes, value; all in network order
+(the HEP3 document, https://github.com/sipcapture/HEP, section 3). A chunk that is missing makes Homer drop the packet,
+so all of the document's mandatory ones are always there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import struct
+from typing import NamedTuple
+
+# Chunk types, section 3.1 of the document.
+_FAMILY, _PROTOCOL = 0x01, 0x02
+_SOURCE_4, _DESTINATION_4, _SOURCE_6, _DESTINATION_6 = 0x03, 0x04, 0x05, 0x06
+_SOURCE_PORT, _DESTINATION_PORT = 0x07, 0x08
+_SECONDS, _MICROSECONDS = 0x09, 0x0A
+_KIND, _CAPTURE_ID, _KEY, _PAYLOAD, _CORRELATION = 0x0B, 0x0C, 0x0E, 0x0F, 0x11
+
+_SIP = 1
+_AF_INET, _AF_INET6 = 2, 10  # Linux's numbers, which the document means
+_IP_PROTOCOL = {"udp": 17}  # everything else runs on TCP: Homer reads what is inside from the message's own Via
+
+MAX_PAYLOAD = 65_000  # a packet's length has 16 bits, and it has to fit into one UDP datagram
+
+_CREDENTIALS = re.compile(rb"\r\n(?:proxy-)?authorization[ \t]*:(?:[^\r\n]|\r\n[ \t])*", re.I)
+_RESPONSE = re.compile(rb"(\bresponse(?:[ \t]|\r\n[ \t])*=(?:[ \t]|\r\n[ \t])*)(?:\"[^\"]*\"|[^\",\s]*)", re.I)
+_CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]{1,255})", re.I)
+
+
+class Seen(NamedTuple):
+    """One SIP message on its way from one address to another."""
+
+    transport: str  # udp, tcp, tls, ws, wss
+    source: tuple[str, int]
+    destination: tuple[str, int]
+    at: float  # seconds since the epoch
+    data: bytes
+
+
+def without_hashes(data: bytes) -> bytes:
+    """The message with empty digest responses: whoever has one can try passwords on it at leisure."""
+    if b"authorization" not in data.lower():
+        return data
+    head, end, body = data.partition(b"\r\n\r\n")
+    return _CREDENTIALS.sub(lambda match: _RESPONSE.sub(rb'\1""', match[0]), head) + end + body
+
+
+def call_id(data: bytes) -> bytes:
+    """The Call-ID's value as it stands in the message; empty if there is none."""
+    match = _CALL_ID.search(data.partition(b"\r\n\r\n")[0])
+    return match[1] if match else b""
+
+
+def encode(seen: Seen, capture_id: int, password: str = "") -> bytes:
+    """One packet; the digest responses stay here."""
+    source, destination = _address(seen.source[0]), _address(seen.destination[0])
+    six = 6 in (source.version, destination.version)
+    seconds, micro = divmod(round(seen.at * 1_000_000), 1_000_000)
+    chunks = [
+        _byte(_FAMILY, _AF_INET6 if six else _AF_INET),
+        _byte(_PROTOCOL, _IP_PROTOCOL.get(seen.transport, 6)),
+        _chunk(_SOURCE_6 if six else _SOURCE_4, _packed(source, six)),
+        _chunk(_DESTINATION_6 if six else _DESTINATION_4, _packed(destination, six)),
+        _chunk(_SOURCE_PORT, struct.pack("!H", seen.source[1])),
+        _chunk(_DESTINATION_PORT, struct.pack("!H", seen.destination[1])),
+        _chunk(_SECONDS, struct.pack("!I", seconds & 0xFFFFFFFF)),
+        _chunk(_MICROSECONDS, struct.pack("!I", micro)),
+        _byte(_KIND, _SIP),
+        _chunk(_CAPTURE_ID, struct.pack("!I", capture_id)),
+    ]
+    if password:
+        chunks.append(_chunk(_KEY, password.encode()))
+    if correlation := call_id(seen.data):
+        chunks.append(_chunk(_CORRELATION, correlation))
+    chunks.append(_chunk(_PAYLOAD, without_hashes(seen.data)[:MAX_PAYLOAD]))
+    body = b"".join(chunks)
+    return struct.pack("!4sH", b"HEP3", 6 + len(body)) + body
+
+
+_Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _address(host: str) -> _Ip:
+    """0.0.0.0 for what is no address: a packet without one is worth nothing, one with a wrong one a little."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return ipaddress.IPv4Address(0)
+
+
+def _packed(address: _Ip, six: bool) -> bytes:
+    if six and isinstance(address, ipaddress.IPv4Address):
+        return b"\0" * 10 + b"\xff\xff" + address.packed  # RFC 4291 section 2.5.5.2
+    return address.packed
+
+
+def _chunk(kind: int, value: bytes) -> bytes:
+    return struct.pack("!HHH", 0, kind, 6 + len(value)) + value
+
+
+def _byte(kind: int, value: int) -> bytes:
+    return _chunk(kind, bytes((value,)))

@@ -1,0 +1,292 @@
+"""Who may look at SIP traffic: a capture server by HEP, and `sipsms trace` by a Unix socket for the server's own user.
+
+The invariant: nobody who looks can slow the server down. A packet or a line that does not fit into a buffer is dropped
+and counted. While nobody looks the endpoint has no tap at all. Digest responses leave in no case, and texts leave
+only by HEP or to whoever asked for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+from sipsms import log
+from sipsms.sip.hep import Seen, encode, without_hashes
+from sipsms.sip.summary import Summary, summarise
+from sipsms.sip.transport import Address, Flow, hostport
+
+MAX_UNREAD = 256 * 1024  # bytes a watcher may leave unread before it misses messages
+_PATIENCE = 5.0  # seconds for a watcher to say what it wants
+_AGAIN = 60.0  # seconds until a capture server's name is looked up again
+_LONGEST_PATH = 100  # sun_path has 108 bytes
+
+Tap = Callable[[bool, Flow, bytes], None]
+IsOf = Callable[[str, Flow], bool]  # does this flow belong to a phone of that account?
+
+
+class Tapped(Protocol):
+    tap: Tap | None
+
+
+@dataclass(frozen=True, slots=True)
+class HepTarget:
+    host: str
+    port: int
+    id: int
+    password: str = ""
+
+
+def socket_path(store_url: str, key: str) -> Path:
+    """Where the server of a store listens for watchers: beside a SQLite file, else in a folder of the user's own.
+
+    `key` tells servers apart that share a store which is no file.
+    """
+    kind, _, path = store_url.partition(":///")
+    if kind == "sqlite" and path != ":memory:":
+        return Path(path + ".trace")
+    name = blake2b(f"{store_url}\n{key}".encode(), digest_size=8).hexdigest() + ".trace"
+    run = Path("/run/sipsms")
+    if run.is_dir() and os.access(run, os.W_OK):
+        return run / name
+    return Path(tempfile.gettempdir()) / f"sipsms-{os.getuid()}" / name
+
+
+@contextlib.contextmanager
+def address_of(path: Path) -> Iterator[str]:
+    """The path as connect() and bind() take it: a long one goes by its directory's descriptor."""
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+class _Watcher:
+    """One `sipsms trace`."""
+
+    def __init__(self, writer: asyncio.StreamWriter, account: str, full: bool) -> None:
+        self._writer = writer
+        self.account = account
+        self.full = full
+        self._missed = 0
+
+    def tell(self, event: dict[str, Any]) -> None:
+        if self._writer.transport.get_write_buffer_size() > MAX_UNREAD:
+            self._missed += 1
+            return
+        if self._missed:
+            self._write({"missed": self._missed})
+            self._missed = 0
+        self._write(event)
+
+    def _write(self, event: dict[str, Any]) -> None:
+        self._writer.write(json.dumps(event).encode() + b"\n")
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Tracer:
+    def __init__(self, endpoint: Tapped, domain: str, is_of: IsOf, spawn: Callable[[Coroutine[Any, Any, Any]], Any]):
+        self._endpoint = endpoint
+        self._domain = domain
+        self._is_of = is_of
+        self._spawn = spawn
+        self._watchers: set[_Watcher] = set()
+        self._path: Path | None = None
+        self._server: asyncio.Server | None = None
+        self._target: HepTarget | None = None
+        self._socket: socket.socket | None = None
+
+    # --- life ---
+
+    async def listen(self, path: Path) -> None:
+        """Take watchers. A server that cannot is none the worse for it."""
+        try:
+            sock = _bind(path)
+            self._server = await asyncio.start_unix_server(self._serve, sock=sock)
+            self._path = path
+        except OSError as error:
+            log.warning("trace_unavailable", path=str(path), why=error.strerror or str(error))
+
+    def send_to(self, target: HepTarget | None) -> None:
+        """Send copies to this capture server from now on; None: to none."""
+        if target == self._target:
+            return
+        self._hang_up()
+        self._target = target
+        if target is not None:
+            self._spawn(self._connect(target))
+
+    def close(self) -> None:
+        self._hang_up()
+        if self._server is not None:
+            self._server.close()
+        for watcher in list(self._watchers):
+            watcher.close()
+        self._watchers.clear()
+        self._update()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+    def _hang_up(self) -> None:
+        self._target = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._update()
+
+    def _update(self) -> None:
+        """The endpoint is tapped only while somebody looks."""
+        self._endpoint.tap = self.see if self._watchers or self._socket is not None else None
+
+    # --- HEP ---
+
+    async def _connect(self, target: HepTarget) -> None:
+        """Look the name up, again and again until it has an address."""
+        loop = asyncio.get_running_loop()
+        while self._target == target:
+            try:
+                found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)
+                sock = _datagrams_to(found[0][0], found[0][4])
+            except OSError as error:
+                log.warning("hep_unavailable", host=target.host, port=target.port, why=error.strerror or str(error))
+                await asyncio.sleep(_AGAIN)
+                continue
+            if self._target != target:  # changed while we asked
+                sock.close()
+                return
+            self._socket = sock
+            self._update()
+            return
+
+    def _send(self, seen: Seen) -> None:
+        assert self._socket is not None
+        assert self._target is not None
+        try:
+            self._socket.send(encode(seen, self._target.id, self._target.password))
+        except OSError:  # the buffer is full, or nobody listens there (ICMP)
+            log.HEP_PACKETS.labels("dropped").inc()
+        else:
+            log.HEP_PACKETS.labels("sent").inc()
+
+    # --- what is seen ---
+
+    def see(self, incoming: bool, flow: Flow, data: bytes) -> None:
+        """The tap. What goes wrong here must not reach the endpoint."""
+        try:
+            at = time.time()
+            ours = _split(flow.sent_by())
+            source, destination = (flow.remote, ours) if incoming else (ours, flow.remote)
+            if self._socket is not None:
+                self._send(Seen(flow.name, source, destination, at, data))
+            if self._watchers:
+                self._tell(incoming, flow, at, data)
+        except Exception as error:
+            log.crash("trace_failed", error)
+
+    def _tell(self, incoming: bool, flow: Flow, at: float, data: bytes) -> None:
+        summary = summarise(data)
+        event = _event(incoming, flow, at, summary)
+        for watcher in self._watchers:
+            if watcher.account and not self._concerns(watcher.account, summary, flow):
+                continue
+            text = {"raw": without_hashes(data).decode("utf-8", "replace")} if watcher.full else {}
+            watcher.tell({**event, **text})
+
+    def _concerns(self, account: str, summary: Summary, flow: Flow) -> bool:
+        return summary.names(account) or self._is_of(account, flow)
+
+    # --- watchers ---
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        watcher = None
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                wish = json.loads(await reader.readline())
+            watcher = _Watcher(writer, str(wish.get("account") or ""), bool(wish.get("full")))
+            watcher.tell({"hello": self._domain})
+            self._watchers.add(watcher)
+            self._update()
+            while await reader.read(4096):
+                pass
+        except (OSError, ValueError, AttributeError, TimeoutError):
+            pass
+        finally:
+            if watcher is not None:
+                self._watchers.discard(watcher)
+                self._update()
+            writer.close()
+
+
+def _event(incoming: bool, flow: Flow, at: float, summary: Summary) -> dict[str, Any]:
+    facts = {"at": round(at, 6), "incoming": incoming, "transport": flow.name, "peer": hostport(*flow.remote)}
+    return {**facts, **asdict(summary)}
+
+
+def _split(address: str) -> Address:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _datagrams_to(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind(path: Path) -> socket.socket:
+    """A socket for our own user only; one that a killed server has left is taken away. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owner = path.parent.stat()
+    if path.parent.parent == Path(tempfile.gettempdir()) and owner.st_uid != os.getuid():
+        raise PermissionError(1, f"{path.parent} belongs to somebody else")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with address_of(path) as address:
+            _clear(path, address)
+            sock.bind(address)
+            path.chmod(0o600)  # nobody can connect before listen()
+        sock.listen(16)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _clear(path: Path, address: str) -> None:
+    """Raises FileExistsError if somebody answers there, or if it is no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(17, f"{path} is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(address)
+        except OSError:
+            path.unlink()
+            return
+    raise FileExistsError(17, "another server answers there")
