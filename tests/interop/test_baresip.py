@@ -1,4 +1,4 @@
-"""baresip, a real softphone of another hand: it registers, takes an SMS and writes one. Set up as docs/phones.md says."""
+"""baresip, a softphone of another hand: it registers, takes an SMS and writes one. Set up as docs/phones.md says."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Baresip:
         self._output = folder / "output"
         with self._output.open("wb") as log:
             self._process = subprocess.Popen(
-                [program, "-f", str(folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                ["stdbuf", "-o0", program, "-f", str(folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def printed(self) -> str:
@@ -112,7 +112,7 @@ def test_what_came_while_it_was_off(
 ) -> None:
     """Nothing is registered; the text waits, and comes once."""
     site.sms(account.did, "before baresip")
-    line = f"<{f'sip:{account.name}@sip.example.net'}>;auth_pass={account.password}"
+    line = f"<sip:{account.name}@sip.example.net>;auth_pass={account.password}"
     line += f';outbound="sip:127.0.0.1:{site.sip_port};transport=udp";regint=600'
     phone = Baresip(program("baresip"), tmp_path, line, documented('"Anna" <sip:'))
     try:
