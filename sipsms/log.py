@@ -43,6 +43,7 @@ def setup(level: str = "info", style: str = "auto") -> None:
     processors: list[Any] = [structlog.processors.add_log_level]
     if console:
         processors += [
+            _without_controls,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
@@ -58,6 +59,14 @@ def setup(level: str = "info", style: str = "auto") -> None:
     _log = structlog.get_logger("sipsms").bind()
 
 
+def _without_controls(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A terminal obeys the control characters in what strangers write."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = json.dumps(value)
+    return event
+
+
 def _as_pairs(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
     """`2026-11-22T00:03:26.512Z info accepted message=12 ...`: made for every message, so made by hand."""
     error = _traceback(event)
@@ -70,7 +79,7 @@ def _as_pairs(_logger: Any, _method: str, event: structlog.typing.EventDict) -> 
 
 def _quoted(text: str) -> str:
     plain = text and text.isprintable() and " " not in text and '"' not in text
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())  # no raw U+2028, no C1 controls
 
 
 def _as_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:

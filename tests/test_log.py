@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
@@ -29,13 +30,17 @@ def test_pairs(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.req("A-31")
 def test_nobody_can_write_a_line_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    for style in ("auto", "json"):
+    for style, user in product(
+        ("auto", "json", "console"), ('a\r\nlevel=error event="x"\x1b[31m', "a\nb", "a\x9b31m\u2028b")
+    ):
         log.setup("info", style)
-        log.auth_failure("sip", 'a\r\nlevel=error event="x"\x1b[31m', "192.0.2.1", 5060, "wrong credentials")
+        log.auth_failure("sip", user, "192.0.2.1", 5060, "wrong credentials")
         output = capsys.readouterr().err
         assert output.count("\n") == 1
         assert "\r" not in output
         assert "\x1b" not in output
+        assert "\x9b" not in output
+        assert len(output.splitlines()) == 1
 
 
 def test_json_and_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
