@@ -22,6 +22,7 @@ net_interface 127.0.0.1
 sip_listen 127.0.0.1:{sip}
 ctrl_tcp_listen 127.0.0.1:{control}
 module_path {modules}
+module stdio.so
 module_tmp account.so
 module g711.so
 module_app contact.so
@@ -42,7 +43,7 @@ class Baresip:
         self._output = folder / "output"
         with self._output.open("wb") as log:
             self._process = subprocess.Popen(
-                ["stdbuf", "-o0", program, "-f", str(folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                ["stdbuf", "-o0", program, "-f", str(folder)], stdin=subprocess.PIPE, stdout=log, stderr=log
             )
 
     def printed(self) -> str:
