@@ -235,6 +235,14 @@ def test_a_text_too_long_for_asterisk_comes_in_parts(pbx: Pbx, unit: str) -> Non
     pbx.site.settled(DID, text, "delivered")
 
 
+@pytest.mark.req("S-083")
+def test_a_text_that_just_fits_comes_in_one(pbx: Pbx) -> None:
+    text = "x" * 1020 + "end"
+    pbx.receive(text)
+    event = pbx.received()
+    assert (event["Part"], text_of(event)) == ("", text)
+
+
 @pytest.mark.req("S-093", "F-17")
 def test_what_comes_while_asterisk_is_stopped_waits(pbx: Pbx) -> None:
     """It goes without a word (SIGTERM unregisters, and so do the phones of a PBX that burns): kept, then once each."""

@@ -62,6 +62,8 @@ class Baresip:
         return str(json.loads(match[1])["data"])
 
     def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._process.terminate()
         try:
             self._process.wait(5)
