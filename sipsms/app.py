@@ -34,11 +34,14 @@ from sipsms.queue import Pace, Queue
 from sipsms.sip.client import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
 from sipsms.sip.endpoint import Endpoint
+from sipsms.sip.messages import Messages
 from sipsms.sip.notifier import Notifier
 from sipsms.sip.presence import Limits as PresenceLimits
 from sipsms.sip.presence import Presence
 from sipsms.sip.registrar import Policy
-from sipsms.sip.server import Rules, Server
+from sipsms.sip.relay import Relay
+from sipsms.sip.rules import Rules
+from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import HepTarget, Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, describe, hostport
@@ -85,7 +88,8 @@ def rules_of(config: Config) -> Rules:
     sip = config.sip
     policy = Policy(sip.min_expires, sip.max_expires, sip.default_expires, sip.max_contacts)
     names = [*config.aliases, socket.gethostname()]
-    return Rules(config.domain, names, policy, config.messages.max_length, config.messages.length_unit)
+    texts = config.messages
+    return Rules(config.domain, names, policy, texts.max_length, texts.length_unit, texts.copy_prefix)
 
 
 def presence_limits(config: Config) -> PresenceLimits:
@@ -157,7 +161,10 @@ class Node:
             config.queue.retry_min, config.queue.retry_max, {SIP: config.queue.sip_concurrency},
             config.queue.carrier_concurrency,
         )  # fmt: skip
-        self.queue = Queue(self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane))
+        self.queue = Queue(
+            self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane),
+            on_delivered=lambda one: self.spawn(self.gateway.delivered(one.message, one.destination)),
+        )  # fmt: skip
         self.gateway = Gateway(
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep
         )
@@ -189,11 +196,23 @@ class Node:
         presence = Presence(config.domain, presence_limits(config))
         self.notifier = Notifier(presence, self.endpoint, self.directory, self.location, self._clock, self.spawn)
         self.location.on_change = self.notifier.changed
+        rules, key = rules_of(config), os.urandom(32)
+        messages = Messages(
+            rules,
+            self.directory,
+            self.location,
+            self.gateway,
+            Relay(self.endpoint, config.realm, key),
+            self._clock,
+            key,
+        )
         self.server = Server(
-            rules_of(config), authenticator, self.directory, self.location, self.gateway, self.notifier, self._clock,
-            self.spawn,
+            rules, authenticator, self.directory, self.location, self.gateway, messages, self.notifier, self._clock,
+            self.spawn, key,
         )  # fmt: skip
-        self.courier = SipCourier(self.endpoint, self.location, config.domain, self._clock, sip.max_datagram)
+        self.courier = SipCourier(
+            self.endpoint, self.location, lambda: self.server.rules, self._clock, sip.max_datagram
+        )
         self.queue.add_courier(SIP, self.courier)
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected

@@ -281,6 +281,7 @@ class Trace(Model):
 class Messages(Model):
     max_length: Count = 160
     length_unit: Literal["characters", "septets", "bytes"] = "characters"
+    copy_prefix: Annotated[str, Field(max_length=40)] = "Me: "
 
 
 class Queue(Model):

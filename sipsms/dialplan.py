@@ -41,6 +41,14 @@ class RefusalCode(StrEnum):
     NO_ROUTE = "no_route"  # the number is good, but nothing carries it
 
 
+class Internal(StrEnum):
+    """What becomes of a message from one account to another."""
+
+    STORE = "store"  # taken, and delivered to every phone of the account, also to one that is away
+    RELAY = "relay"  # passed on to the phones that are there, with their own answer
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     code: RefusalCode
@@ -167,8 +175,9 @@ class Rule:
 
 
 class Dialplan:
-    def __init__(self, numbering: Numbering, rules: Sequence[Rule]) -> None:
+    def __init__(self, numbering: Numbering, rules: Sequence[Rule], internal: Internal = Internal.STORE) -> None:
         self.numbering = numbering
+        self.internal = internal
         self._rules = tuple((rule, rule.matched) for rule in rules)
 
     def outgoing(self, facts: Facts) -> Decision:
@@ -268,6 +277,7 @@ class RuleEntry(Model):
 
 
 class RoutingFile(Model):
+    internal: Internal = Internal.STORE
     rules: tuple[RuleEntry, ...] = Field(default_factory=lambda: (RuleEntry(carriers=ALL),))
 
 
@@ -278,7 +288,8 @@ def load(directory: Path | None, carriers: Sequence[str]) -> Dialplan:
     rules = routing.validate(RoutingFile) if routing else RoutingFile()
     if routing and (errors := list(_unknown_carriers(routing, rules, carriers))):
         raise ConfigError(errors)
-    return Dialplan(_numbering(file), [_rule(i, entry, carriers, routing) for i, entry in enumerate(rules.rules)])
+    compiled = [_rule(i, entry, carriers, routing) for i, entry in enumerate(rules.rules)]
+    return Dialplan(_numbering(file), compiled, rules.internal)
 
 
 def _document(directory: Path | None, name: str) -> Document | None:

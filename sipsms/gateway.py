@@ -14,6 +14,7 @@ from sipsms import log
 from sipsms.dialplan import Decision, Dialplan, Facts, Refusal
 from sipsms.directory import Directory
 from sipsms.model import Account, Delivery, Device, Direction, Message, Route, State
+from sipsms.notice import IMDN, delivered_notice
 from sipsms.numbers import normalise
 from sipsms.ports import Clock, GatewayStore, InboundSms, Location
 from sipsms.queue import Queue, carrier_lane
@@ -31,6 +32,10 @@ def carrier_key(carrier: str, remote_id: str) -> bytes | None:
     if not remote_id:
         return None
     return blake2b(f"{carrier}\n{remote_id}".encode("utf-8", "surrogateescape"), digest_size=20).digest()
+
+
+def _notice_key(message: Message) -> bytes:
+    return blake2b(f"notice\n{message.id}".encode(), digest_size=20).digest()
 
 
 def device_lane(device: int) -> str:
@@ -65,6 +70,8 @@ class Gateway:
         for account in accounts:
             await self._adopt_all(account)
         await self.take_new()
+        for message, recipient in await self._store.unnoticed():
+            await self.delivered(message, recipient)
 
     def is_reachable(self, lane: str) -> bool:
         """Does a device's lane wait although the device is registered?"""
@@ -75,22 +82,27 @@ class Gateway:
 
     async def send(
         self, account: Account, source: str, destination: str, text: str, origin: str, *,
-        dedupe_key: bytes | None = None, expires_at: float | None = None,
+        dedupe_key: bytes | None = None, expires_at: float | None = None, to_account: str = "", instance: str = "",
+        device: int = 0, notify: str = "",
     ) -> Receipt | Refusal:  # fmt: skip
-        """An account's SMS goes out. `source` and `destination` have been checked. Raises Unavailable."""
+        """An account's SMS goes out, or its message to another account. Raises Unavailable.
+
+        `source` and `destination` have been checked. `to_account`: instead of a number; `instance`: only that device of
+        it. `device`: of the account, where this was written. `notify`: what it calls the message, if it wants a notice.
+        """
         message = Message(
-            Direction.OUT,
-            source,
-            destination,
-            text,
-            origin,
-            self._clock(),
-            account.name,
-            source,
-            expires_at,
-            dedupe_key,
-        )
-        return await self.submit(message)
+            Direction.OUT, source, to_account or destination, text, origin, self._clock(), account.name,
+            "" if to_account else source, expires_at, dedupe_key, notify=notify, device=device if notify else 0,
+        )  # fmt: skip
+        copies = self._copies(account, device, message) if account.copies and device and not to_account else []
+        return await self.submit(message, copies, instance)
+
+    def _copies(self, account: Account, device: int, message: Message) -> list[Delivery]:
+        """What one device has sent, for the account's others: in the conversation with the number it went to."""
+        route = Route(SIP, account.name, message.destination, "copy")
+        now = self._clock()
+        others = [one for one in self._location.devices(account.name) if one.id != device]
+        return [self._to_device(message, route, one, now + self.keep, now) for one in others]
 
     async def receive(self, sms: InboundSms, origin: str, dedupe_key: bytes | None = None) -> Receipt | Refusal | None:
         """An SMS arrives from the telephone network. None: the destination is no DID of ours. Raises Unavailable."""
@@ -105,13 +117,16 @@ class Gateway:
         )  # fmt: skip
         return await self.submit(message)
 
-    async def submit(self, message: Message) -> Receipt | Refusal:
+    async def submit(self, message: Message, copies: Sequence[Delivery] = (), instance: str = "") -> Receipt | Refusal:
         """Commit a message with all its deliveries, then let them go. Raises Unavailable: nothing was stored."""
         decision = self.plan(message)
         if decision.refusal is not None:
             return decision.refusal
         now = self._clock()
-        planned = self._planned(message, decision.routes, now)
+        planned = [*self._planned(message, decision.routes, now), *copies]
+        if instance:
+            chosen = self._location.device_of_instance(message.destination, instance)
+            planned = [one for one in planned if one.device == chosen]
         deliveries = [self._queue.reserve(delivery) for delivery in planned]
         try:
             stored = await self._store.accept(message, deliveries, now)
@@ -127,9 +142,22 @@ class Gateway:
             len(stored.deliveries),
         )  # fmt: skip
         self._queue.offer(stored.deliveries)
-        if message.direction is Direction.IN:
+        if any(one.courier == SIP for one in stored.deliveries):
             await self._catch_up(stored.deliveries)
         return Receipt(stored.message_id)
+
+    # --- notices of delivery (RFC 5438) ---
+
+    async def delivered(self, message: Message, recipient: str) -> None:
+        """Tell the sender, who wanted to know. Once, also when this is asked again after a restart."""
+        notice = Message(
+            Direction.IN, recipient, message.account, delivered_notice(message.notify, recipient, self._clock()),
+            "notice", self._clock(), message.account, "", None, _notice_key(message), content_type=IMDN,
+            device=message.device,
+        )  # fmt: skip
+        if message.device:
+            await self.submit(notice)
+        await self._store.noticed(message.id)
 
     async def known(self, dedupe_key: bytes) -> Receipt | None:
         """The receipt given before for this key, also before a restart."""
@@ -139,7 +167,9 @@ class Gateway:
     # --- routes ---
 
     def plan(self, message: Message) -> Decision:
-        """What the dialplan says to a message."""
+        """What the dialplan says to a message; one that concerns no number is for the account it names."""
+        if not message.did:
+            return Decision((Route(SIP, message.destination, message.source, "to an account"),))
         facts = Facts(
             direction=message.direction, account=message.account, did=message.did, source=message.source,
             destination=message.destination,
@@ -164,7 +194,9 @@ class Gateway:
                 Delivery(message, route.courier, route.destination, route.source, lane, expires_at, now, due_at=now)
             ]
         known = self._location.devices(route.destination)
-        if not known:
+        if message.content_type and message.device:  # a notice is for the phone that wanted it
+            known = [one for one in known if one.id == message.device]
+        elif not known:
             self._open.add(route.destination)
             lane = f"sip:{route.destination}"
             return [Delivery(message, SIP, route.destination, route.source, lane, expires_at, now, open=True)]

@@ -152,6 +152,10 @@ def audit(door: str, account: str, destination: str, why: str) -> None:
     _log.warning("audit", door=door, account=account, destination=destination, why=why)
 
 
+def relayed(account: str, to: str, status: int, phones: int) -> None:
+    _log.info("relayed", account=account, to=to, status=status, phones=phones)
+
+
 def attempt(message: int, delivery: int, courier: str, number: int) -> None:
     _log.debug("attempt", message=message, delivery=delivery, courier=courier, number=number)
 

@@ -71,6 +71,7 @@ class Message(NamedTuple):
     dedupe_key: bytes | None = None
     remote_id: str = ""  # the id the carrier gave it, for incoming messages
     content_type: str = ""  # of `text`; empty: text/plain
+    device: int = 0  # of `account`: which one sent it, where a notice must find back there
     notify: str = ""  # the sender's imdn.Message-ID, if it wants to know when this is delivered (RFC 5438)
     id: int = 0
 

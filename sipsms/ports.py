@@ -184,6 +184,12 @@ class QueueStore(Protocol):
 
 
 class GatewayStore(Protocol):
+    async def noticed(self, message: int) -> None:
+        """Its sender has been told that it was delivered."""
+
+    async def unnoticed(self) -> list[tuple[Message, str]]:
+        """Delivered messages whose sender has not been told so, with whom they went to."""
+
     async def accept(self, message: Message, deliveries: Sequence[Delivery], now: float) -> Stored: ...
 
     async def find_duplicate(self, dedupe_key: bytes) -> int | None:
@@ -203,7 +209,16 @@ class Location(Protocol):
 
     def devices(self, aor: str) -> list[Device]: ...
 
+    def device_of_instance(self, aor: str, instance: str) -> int:
+        """The device with this instance id, without <>; 0 if there is none."""
+
+    def on_flow(self, received: str, local: str, number: int, now: float) -> list[Binding]:
+        """What is registered by one flow."""
+
     def binding_of(self, device: int, now: float) -> Binding | None: ...
+
+    def ways(self, device: int, now: float) -> list[Binding]:
+        """All ways to one device, the newest first."""
 
     async def apply(self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float) -> list[Device]:
         """Take over what the registrar decided; the devices that can be reached now. One at a time for an AOR: `turn`.

@@ -82,13 +82,17 @@ class Queue:
         pace: Pace,
         jitter: Callable[[], float] = random.random,
         is_reachable: Callable[[str], bool] = lambda lane: False,
+        on_delivered: Callable[[Delivery], None] = lambda delivery: None,
     ) -> None:
-        """`is_reachable`: has the event come that this lane may wait for? Asked at the start for each that waits."""
+        """`is_reachable`: has the event come that this lane may wait for? Asked at the start for each that waits.
+        `on_delivered`: the destination has it, and its sender wants to know.
+        """
         self._store = store
         self._clock = clock
         self._pace = pace
         self._jitter = jitter
         self._is_reachable = is_reachable
+        self._on_delivered = on_delivered
         self._wakes: set[str] = set()  # lanes whose event has come, but is not written down yet
         self._desks: dict[str, _Desk] = {}
         self._lanes: dict[str, _Lane] = {}  # lanes that are ready or at work
@@ -152,8 +156,8 @@ class Queue:
         scan = asyncio.create_task(self._scan())
         try:
             while True:
+                self._poke.clear()  # what comes during the turn counts for the next
                 await self._guarded(self._turn)
-                self._poke.clear()
                 try:
                     async with asyncio.timeout(_SWEEP):
                         await self._poke.wait()
@@ -413,6 +417,8 @@ class Queue:
         log.outcome(
             delivery.message.id, delivery.id, desk.name, closing.outcome, closing.detail, time.monotonic() - started
         )
+        if closing.state is State.DELIVERED and delivery.message.notify:
+            self._on_delivered(delivery)
         if closing.moved is not None:
             courier, key, others = closing.moved
             self._offer(

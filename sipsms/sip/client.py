@@ -1,85 +1,142 @@
-"""The SIP door out: one MESSAGE to one device (RFC 3428; what phones need is in docs/clients).
+"""The SIP door out: one message to one device (RFC 3428; what phones need is in docs/phones.md).
 
 Request-URI is the registered contact, To the AOR as the phone wrote it, From the sender's number at the host the phone
 registered with (so that its reply comes back here). Call-ID and From tag belong to the delivery, so that a phone which
-has the message already drops the copy; CSeq counts the attempts.
+has the message already drops the copy; CSeq counts the attempts. What a phone cannot take in one piece is sent in
+several, one after the other; which of them have arrived is remembered, so that a retry goes on where it stopped.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from email.utils import formatdate
 from urllib.parse import quote
 
-from sipsms.model import Binding, Deferred, Delivered, Delivery, Outcome, Rejected
+from sipsms.model import Binding, Deferred, Delivered, Delivery, Direction, Outcome, Rejected
 from sipsms.ports import Clock, Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
+from sipsms.sip.form import Form, forms, limit_of, pieces
 from sipsms.sip.message import Request, Response
+from sipsms.sip.rules import Rules
 from sipsms.sip.transport import Flow, hostport
 from sipsms.sip.uri import ParseError, Uri, parse_uri
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _LATER = frozenset((408, 413, 480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
+_REMEMBERED = 10_000  # deliveries of which some pieces have arrived
+
+
+class _Gone(Exception):
+    """No way to this device is open."""
 
 
 class SipCourier:
     def __init__(
-        self, endpoint: Endpoint, location: Location, domain: str, clock: Clock, max_datagram: int = 1300
+        self, endpoint: Endpoint, location: Location, rules: Callable[[], Rules], clock: Clock, max_datagram: int = 1300
     ) -> None:
-        """`max_datagram`: larger requests prefer a stream (RFC 3261 section 18.1.1)."""
+        """`max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1)."""
         self._endpoint = endpoint
         self._location = location
+        self._rules = rules
         self._clock = clock
         self._max_datagram = max_datagram
-        self.domain = domain
+        self._arrived: OrderedDict[int, tuple[int, int]] = OrderedDict()  # delivery -> pieces, bytes of each
 
     async def deliver(self, delivery: Delivery) -> Outcome:
-        binding = self._location.binding_of(delivery.device, self._clock())
-        if binding is None:
+        bindings = self._location.ways(delivery.device, self._clock())
+        if not bindings:
             return Deferred("not registered", parked=True)
-        request = self._request(delivery, binding)
-        flow = self._flow(binding, len(request.to_bytes()))
+        why: Outcome = Deferred("its connection is closed", parked=True)
+        for binding in bindings:  # several flows of one phone: the next if one fails (RFC 5626 section 4.3)
+            try:
+                return await self._deliver_to(delivery, binding)
+            except _Gone:
+                continue
+            except NoResponse as error:
+                why = Deferred(str(error))
+        return why
+
+    async def _deliver_to(self, delivery: Delivery, binding: Binding) -> Outcome:
+        """Raises NoResponse and _Gone."""
+        flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
         if flow is None:
-            return Deferred("its connection is closed", parked=True)
-        try:
-            response = await self._endpoint.request(request, flow)
-        except NoResponse as error:
-            return Deferred(str(error))
+            raise _Gone
+        text = self._text(delivery)
+        head = len(self._request(delivery, binding, Form("text/plain;charset=UTF-8", b""), 1, 1).to_bytes())
+        count, limit = self._arrived.get(delivery.id, (0, -1))
+        if limit < 0:
+            limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
+            if not flow.reliable and limit and len(text.encode("utf-8", "replace")) > limit:
+                flow = self._stream_of(binding) or flow
+                limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
+        parts = pieces(text, limit)
+        outcome: Outcome = Delivered()
+        for number, part in enumerate(parts[count:], count + 1):
+            outcome = await self._send(delivery, binding, flow, part, number, len(parts))
+            if not isinstance(outcome, Delivered):
+                return outcome
+            if len(parts) > 1:
+                self._note(delivery.id, number, limit)
+        self._arrived.pop(delivery.id, None)
+        return outcome
+
+    def _note(self, delivery: int, count: int, limit: int) -> None:
+        self._arrived[delivery] = (count, limit)
+        if len(self._arrived) > _REMEMBERED:
+            self._arrived.popitem(last=False)
+
+    async def _send(
+        self, delivery: Delivery, binding: Binding, flow: Flow, text: str, number: int, total: int
+    ) -> Outcome:
+        """One piece, in the first form that the phone takes."""
+        aor, _ = self._aor(binding)
+        response = None
+        for form in forms(delivery.message, text, binding.accept, aor):
+            response = await self._endpoint.request(self._request(delivery, binding, form, number, total), flow)
+            if response.status != 415:
+                break
+        assert response is not None
         return await self._outcome(response, binding)
 
-    def _flow(self, binding: Binding, size: int) -> Flow | None:
-        """The way the phone registered by; another, a stream, if the message is too large for a datagram."""
-        flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
-        if flow is None or flow.reliable or size <= self._max_datagram:
-            return flow
-        for other in self._location.bindings(binding.aor, self._clock()):
-            if other.device == binding.device and other.flow:
-                stream = self._endpoint.flow(other.received, other.local, other.flow)
-                if stream is not None:
-                    return stream
-        return flow
+    def _stream_of(self, binding: Binding) -> Flow | None:
+        """Another way to the same phone, that takes any size."""
+        for other in self._location.ways(binding.device, self._clock()):
+            if other.flow and (flow := self._endpoint.flow(other.received, other.local, other.flow)) is not None:
+                return flow
+        return None
 
-    def _request(self, delivery: Delivery, binding: Binding) -> Request:
+    def _text(self, delivery: Delivery) -> str:
+        prefix = self._rules().copy_prefix if _is_copy(delivery) else ""
+        return prefix + delivery.message.text
+
+    def _request(self, delivery: Delivery, binding: Binding, form: Form, number: int, total: int) -> Request:
         message = delivery.message
         aor, at = self._aor(binding)
+        piece = f".{number}" if total > 1 else ""
+        domain = self._rules().domain
         headers = {
             "route": list(binding.path),
             "max-forwards": ["70"],
-            "from": [f"<sip:{quote(delivery.source, safe=_USER_SAFE)}@{at}>;tag=d{delivery.id:x}"],
+            "from": [f"<sip:{quote(delivery.source, safe=_USER_SAFE)}@{at}>;tag=d{delivery.id:x}{piece}"],
             "to": [f"<{aor}>"],
-            "call-id": [f"{delivery.id:x}.{int(delivery.created_at * 1000):x}@{self.domain}"],
+            "call-id": [f"{delivery.id:x}.{int(delivery.created_at * 1000):x}{piece}@{domain}"],
             "cseq": [f"{delivery.attempts} MESSAGE"],
             "date": [formatdate(message.received_at, usegmt=True)],
-            "x-sms-to": [message.destination],
-            "content-type": ["text/plain;charset=UTF-8"],
+            "x-sms-to": [message.did] if message.did else [],
+            "x-sms-copy": ["sent"] if _is_copy(delivery) else [],
+            "x-sms-part": [f"{number}/{total}"] if total > 1 else [],
+            "content-type": [form.content_type],
         }
-        return Request("MESSAGE", request_uri(binding.contact), headers, message.text.encode("utf-8", "replace"))
+        return Request("MESSAGE", request_uri(binding.contact), headers, form.body)
 
     def _aor(self, binding: Binding) -> tuple[str, str]:
         """(To, host for From): as the phone wrote them when it registered."""
+        domain = self._rules().domain
         try:
             uri = parse_uri(binding.to_uri)
         except ParseError:
-            return f"sip:{binding.aor}@{self.domain}", self.domain
+            return f"sip:{binding.aor}@{domain}", domain
         host = hostport(uri.host, uri.port) if uri.port else uri.host
         return str(Uri(uri.scheme, uri.user, uri.host, uri.port)), host
 
@@ -95,6 +152,12 @@ class SipCourier:
         if status == 415 or status >= 600:
             return Rejected(response.reason[:120], str(status))
         return Deferred(reason, parked=True)  # it will not get better before the phone registers anew
+
+
+def _is_copy(delivery: Delivery) -> bool:
+    """What an account sent, shown on its other devices (`account set --copies`)."""
+    message = delivery.message
+    return message.direction is Direction.OUT and bool(message.did) and delivery.destination == message.account
 
 
 def request_uri(contact: str) -> str:

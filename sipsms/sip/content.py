@@ -9,20 +9,27 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from sipsms.sip.headers import parse_media_type
+from sipsms.sip.headers import parse_media_type, parse_name_addr
 from sipsms.sip.message import Request
-from sipsms.sip.uri import ParseError
+from sipsms.sip.uri import ParseError, parse_uri
 
 ACCEPT = "text/plain, message/cpim, multipart/mixed, application/im-iscomposing+xml, message/imdn+xml"
 _NOTICES = frozenset(("application/im-iscomposing+xml", "message/imdn+xml"))
 _CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii", "iso-8859-1": "latin-1"}
 MAX_INFLATED = 64 * 1024
 _DEPTH = 3
+_CPIM_KNOWN = frozenset(
+    "from to cc datetime subject ns require imdn.message-id imdn.disposition-notification imdn.original-to".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """`author`: who wrote it, as a CPIM wrapper says (user part); `notify`: the imdn.Message-ID of what to report."""
+
     text: str
+    author: str = ""
+    notify: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +117,39 @@ def _split(entity: bytes) -> tuple[dict[str, str], bytes]:
 
 
 def _cpim(body: bytes, depth: int) -> Content:
-    """RFC 3862: message headers, empty line, MIME headers, empty line, content."""
-    _, inner = _split(body)
+    """RFC 3862: message headers, empty line, MIME headers, empty line, content; RFC 5438 section 6 in its headers."""
+    outer, inner = _split(body)
+    if not inner:
+        return Refused(400, "a CPIM wrapper without content")
+    required = {name.strip().lower() for name in outer.get("require", "").split(",") if name.strip()}
+    if required - _CPIM_KNOWN:
+        return Refused(
+            415, f"CPIM header {min(required - _CPIM_KNOWN)[:40]} is required and not known", ("Accept", ACCEPT)
+        )
     headers, content = _split(inner)
-    return _content(headers.get("content-type") or "text/plain", content, depth - 1)
+    found = _content(headers.get("content-type") or "text/plain", content, depth - 1)
+    if not isinstance(found, Text):
+        return found
+    try:
+        author = _author(outer.get("from", ""))
+    except ParseError as error:
+        return Refused(400, f"CPIM From: {error}")
+    wanted = {
+        part.partition(";")[0].strip().lower() for part in outer.get("imdn.disposition-notification", "").split(",")
+    }
+    notify = outer.get("imdn.message-id", "")[:255] if "positive-delivery" in wanted else ""
+    return Text(found.text, author, notify)
+
+
+def _author(value: str) -> str:
+    """`Alice <im:alice@example.net>` -> alice (RFC 3862 section 4.1); "" where it is missing."""
+    if not value:
+        return ""
+    uri = parse_name_addr(value).uri
+    scheme, _, rest = uri.partition(":")
+    if scheme.lower() == "tel":
+        return rest
+    return parse_uri("sip:" + rest if scheme.lower() in ("im", "pres") else uri).username
 
 
 def _multipart(body: bytes, boundary: str, depth: int) -> Content:

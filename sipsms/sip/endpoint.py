@@ -59,6 +59,8 @@ class Answer:
     headers: Sequence[tuple[str, str]] = ()
     after: Callable[[], None] | None = None
     tag: str = ""
+    reason: str = ""
+    body: bytes = b""
 
 
 # Ends in the answer, or in None: say nothing and forget the request; its next copy is looked at afresh.
@@ -82,15 +84,17 @@ class NoResponse(Exception):
 class _Pending:
     """A client transaction and who waits for it."""
 
-    __slots__ = ("data", "flow", "future", "handle", "machine", "method")
+    __slots__ = ("data", "flow", "future", "handle", "machine", "method", "vias")
 
     def __init__(
-        self, machine: ClientTransaction, data: bytes, flow: Flow, method: str, future: asyncio.Future[Response]
-    ) -> None:
+        self, machine: ClientTransaction, data: bytes, flow: Flow, method: str, vias: int,
+        future: asyncio.Future[Response],
+    ) -> None:  # fmt: skip
         self.machine = machine
         self.data = data
         self.flow = flow
         self.method = method
+        self.vias = vias
         self.future = future
         self.handle: asyncio.TimerHandle | None = None
 
@@ -116,6 +120,7 @@ class Endpoint:
         self._closing = False
         self.on_connect: Callable[[StreamConnection], None] = lambda connection: None
         self.on_disconnect: Callable[[StreamConnection], None] = lambda connection: None
+        self.tap: Callable[[bool, Flow, bytes], None] | None = None  # sees each SIP message: coming in?, flow, bytes
 
     # --- life ---
 
@@ -167,6 +172,8 @@ class Endpoint:
     # --- from the transports ---
 
     def datagram(self, data: bytes, flow: Flow) -> None:
+        if self.tap is not None and len(data) > 4:
+            self.tap(True, flow, data)
         try:
             message = parse_datagram(data)
         except BadMessage as error:
@@ -186,6 +193,8 @@ class Endpoint:
                 connection.send(b"\r\n")
                 continue
             connection.spoke = True
+            if self.tap is not None:
+                self._tap_event(event, connection)
             if isinstance(event, Broken):
                 self._bad(event.error, connection)
                 connection.close()
@@ -195,12 +204,20 @@ class Endpoint:
             else:
                 self._message(event, connection)
 
+    def _tap_event(self, event: Request | Response | BadMessage | Broken, connection: StreamConnection) -> None:
+        error = event.error if isinstance(event, Broken) else event
+        message = error.message if isinstance(error, BadMessage) else error
+        if self.tap is not None and isinstance(message, Request | Response):
+            self.tap(True, connection, message.to_bytes())
+
     def message(self, data: bytes, connection: StreamConnection) -> None:
         """RFC 7118 section 5: one SIP message in one WebSocket message, with a Content-Length that agrees or none."""
         connection.spoke = True
         if not data.strip(b"\r\n"):
             connection.send(b"\r\n")
             return
+        if self.tap is not None:
+            self.tap(True, connection, data)
         try:
             message = parse_datagram(data, exact=True)
         except BadMessage as error:
@@ -244,7 +261,7 @@ class Endpoint:
         known = self._server.get(key)
         if known is not None:
             if known.receive(Event.REQUEST) is Action.SEND:
-                flow.send(known.response)
+                self._send(flow, known.response)
             return
         if request.method == "CANCEL":
             self._cancel(request, flow, key)
@@ -295,7 +312,7 @@ class Endpoint:
             return
         transaction.response = self._build(request, flow, answer)
         if transaction.receive(Event.FINAL) is Action.SEND:
-            flow.send(transaction.response)
+            self._send(flow, transaction.response)
         if answer.status in (401, 407):  # a challenge is not remembered: the next request is another one
             self._forget(key, merge)
         else:
@@ -323,8 +340,13 @@ class Endpoint:
 
     # --- answers ---
 
+    def _send(self, flow: Flow, data: bytes) -> bool:
+        if self.tap is not None:
+            self.tap(False, flow, data)
+        return flow.send(data)
+
     def _answer(self, request: Request, flow: Flow, answer: Answer) -> None:
-        flow.send(self._build(request, flow, answer))
+        self._send(flow, self._build(request, flow, answer))
         if answer.after is not None:
             answer.after()
 
@@ -332,7 +354,7 @@ class Endpoint:
         """RFC 3261 section 8.2.6: Via, From, Call-ID and CSeq as they came, To with our tag."""
         log.sip_answered(request.method, answer.status)
         headers = request.headers
-        start = f"SIP/2.0 {answer.status} {REASONS.get(answer.status, 'Unknown')}"
+        start = f"SIP/2.0 {answer.status} {answer.reason or REASONS.get(answer.status, 'Unknown')}"
         lines = [start, f"Via: {top_via(request, flow)}"]
         if len(request.vias) > 1:
             lines += [f"Via: {via}" for via in request.vias[1:]]
@@ -344,8 +366,8 @@ class Endpoint:
             lines.append(f"To: {headers['to'][0]}" + ("" if tagged else f";tag={answer.tag or self._tag(request)}"))
         for name, value in answer.headers:
             lines.append(f"{name}: {value}")
-        lines.append("Content-Length: 0\r\n\r\n")
-        return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+        lines.append(f"Content-Length: {len(answer.body)}\r\n\r\n")
+        return "\r\n".join(lines).encode("utf-8", "surrogateescape") + answer.body
 
     def _tag(self, request: Request) -> str:
         """64 bits, the same for each copy of a request, so that a stateless answer is the same again."""
@@ -354,16 +376,20 @@ class Endpoint:
 
     # --- requests out ---
 
-    async def request(self, request: Request, flow: Flow) -> Response:
-        """Send a request on a flow and wait for its final response. Raises NoResponse."""
-        branch = MAGIC + os.urandom(9).hex()
+    async def request(self, request: Request, flow: Flow, mark: str = "") -> Response:
+        """Send a request on a flow and wait for its final response. Raises NoResponse.
+
+        `mark` ends the branch: by it a proxy knows its own Via again.
+        """
+        branch = MAGIC + os.urandom(9).hex() + ("-" + mark if mark else "")
         via = f"SIP/2.0/{flow.name.upper()} {flow.sent_by()};branch={branch};rport"
-        request.headers = {"via": [via], **request.headers}
+        vias = [via, *request.headers.get("via", ())]
+        request.headers = {"via": vias, **{name: values for name, values in request.headers.items() if name != "via"}}
         now = self._loop.time()
         machine = ClientTransaction(reliable=flow.reliable, now=now)
         future: asyncio.Future[Response] = self._loop.create_future()
-        pending = _Pending(machine, request.to_bytes(), flow, request.method, future)
-        if not flow.send(pending.data):
+        pending = _Pending(machine, request.to_bytes(), flow, request.method, len(vias), future)
+        if not self._send(flow, pending.data):
             raise NoResponse("the connection is closed")
         self._client[branch] = pending
         self._arm(branch, pending)
@@ -375,7 +401,7 @@ class Endpoint:
     def _timer(self, branch: str, pending: _Pending) -> None:
         action = pending.machine.timer(self._loop.time())
         if action is Action.SEND:
-            pending.flow.send(pending.data)
+            self._send(pending.flow, pending.data)
         elif action is Action.FAIL:
             self._fail(pending, "no answer in 32 seconds")
         if pending.machine.state.name == "TERMINATED":
@@ -385,7 +411,7 @@ class Endpoint:
 
     def _response(self, response: Response) -> None:
         pending = self._client.get(response.branch)
-        if pending is None or response.via_count != 1 or response.method != pending.method:
+        if pending is None or response.via_count != pending.vias or response.method != pending.method:
             log.SIP_DROPPED.labels("stray response").inc()
             return
         now = self._loop.time()

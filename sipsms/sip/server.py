@@ -7,62 +7,31 @@ what happens for somebody whose password was right. Identity is always the crede
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from functools import partial
-from hashlib import blake2b
 from typing import Any
 
 from sipsms import log
-from sipsms.dialplan import Refusal, RefusalCode
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.model import Account, Device
-from sipsms.numbers import is_ten_digits
 from sipsms.ports import Clock, Location, Unavailable
 from sipsms.sip import content, pidf, presence, registrar
-from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict, issued_at
+from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict
 from sipsms.sip.endpoint import Answer, Work
+from sipsms.sip.flowtoken import FlowName, seal
 from sipsms.sip.guard import Guard
-from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import KNOWN_METHODS, Request
+from sipsms.sip.messages import Messages, retransmission_key
 from sipsms.sip.notifier import Notifier
-from sipsms.sip.transport import Flow, is_local_address
-from sipsms.sip.uri import ParseError, Uri
-from sipsms.text import length
+from sipsms.sip.rules import RETRY_AFTER, Rules
+from sipsms.sip.transport import Flow
+from sipsms.sip.uri import ParseError
 
 ALLOW = "REGISTER, MESSAGE, OPTIONS, SUBSCRIBE, PUBLISH"
 _HANDLED = frozenset(("REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE", "PUBLISH"))
 _ANY_DOMAIN = frozenset(("MESSAGE", "SUBSCRIBE", "PUBLISH"))  # looked at after the credentials
 _SUPPORTED = ("path", "outbound", "gruu")
-_RETRY_AFTER = "5"
-
-# Decision D8. A code that is not here is 403.
-_STATUS = {
-    RefusalCode.TOO_SHORT: 484,
-    RefusalCode.TOO_LONG: 404,
-    RefusalCode.NOT_DIGITS: 404,
-    RefusalCode.LEADING_ONE: 404,
-    RefusalCode.INVALID: 404,
-    RefusalCode.NO_ROUTE: 480,
-}
-_AUDITED = frozenset((RefusalCode.SERVICE, RefusalCode.PREMIUM, RefusalCode.REGION))
-
-
-class Rules:
-    """What the configuration says about SIP. Replaced as a whole on reload."""
-
-    def __init__(
-        self, domain: str, aliases: list[str], policy: registrar.Policy, max_length: int, length_unit: str
-    ) -> None:
-        self.domain = domain.lower()
-        self.domains = frozenset((self.domain, "localhost", *(alias.lower() for alias in aliases)))
-        self.policy = policy
-        self.max_length = max_length
-        self.length_unit = length_unit
-
-    def is_ours(self, uri: Uri) -> bool:
-        """One of our domains, or an address of this machine: phones are often given that."""
-        return uri.host in self.domains or is_local_address(uri.host)
 
 
 class Server:
@@ -73,20 +42,32 @@ class Server:
         directory: Directory,
         location: Location,
         gateway: Gateway,
+        messages: Messages,
         notifier: Notifier,
         clock: Clock,
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
+        flow_key: bytes,
     ) -> None:
-        """`spawn` runs a coroutine beside the request that caused it."""
-        self.rules = rules
+        """`spawn` runs a coroutine beside the request that caused it; `flow_key` seals flow tokens."""
+        self._rules = rules
         self._authenticator = authenticator
         self._directory = directory
         self._location = location
         self._gateway = gateway
+        self._messages = messages
         self._notifier = notifier
         self._clock = clock
         self._guard = Guard()
         self._spawn = spawn
+        self._flow_key = flow_key
+
+    @property
+    def rules(self) -> Rules:
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: Rules) -> None:
+        self._rules = self._messages.rules = rules
 
     # --- stateless part ---
 
@@ -105,9 +86,7 @@ class Server:
         return self._authenticated(request, flow, credentials)
 
     def refusal(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
-        """A refusal that says the rule in words (Warning 399)."""
-        text = why.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
-        return Answer(status, (*headers, ("Warning", f'399 {self.rules.domain} "{text[:200]}"')))
+        return self.rules.refusal(status, why, *headers)
 
     def _precheck(self, request: Request) -> Answer | None:
         """Decision D2, from the scheme to the method; and the domain of a REGISTER."""
@@ -201,7 +180,7 @@ class Server:
             return self._register(request, flow, checked.account)
         if request.method in ("SUBSCRIBE", "PUBLISH"):
             return self._presence(request, flow, checked.account)
-        return self._message(request, checked.account, checked.credentials)
+        return self._messages.handle(request, flow, checked.account, checked.credentials)
 
     async def _again(self, request: Request, checked: Checked) -> Answer | None:
         """The right password with a used nonce: a retransmission gets its old answer, anything else a challenge."""
@@ -212,9 +191,6 @@ class Server:
         except Unavailable:
             return None  # it may be stored: a refusal could be a lie, and the phone will ask again
         return Answer(202) if known is not None else self._challenge(request, stale=True)
-
-    def _unavailable(self) -> Answer:
-        return self.refusal(503, "the store cannot write now", ("Retry-After", _RETRY_AFTER))
 
     # --- REGISTER (RFC 3261 section 10.3; steps 1 to 3 are done) ---
 
@@ -233,14 +209,14 @@ class Server:
                 if result.updated or result.removed:
                     reached = await self._location.apply(aor, result.updated, result.removed, now)
         except Unavailable:  # RFC 3261 section 10.3, step 7: 500
-            return self.refusal(500, "the store cannot write now", ("Retry-After", _RETRY_AFTER))
+            return self.refusal(500, "the store cannot write now", ("Retry-After", RETRY_AFTER))
         log.registered(aor, result.status, len(result.bindings), received)
         if result.status != 200:
             if result.status == 420:
                 return Answer(420, result.headers)
             return self.refusal(result.status, result.why, *result.headers)
         after = partial(self._reached, reached) if reached else None
-        return Answer(200, self._registered(request, result, now), after)
+        return Answer(200, [*self._registered(request, result, now), *self._own_path(request, flow, result)], after)
 
     def _own_aor(self, request: Request, account: Account) -> Answer | None:
         """Steps 4 and 5: an account registers its own AOR only."""
@@ -265,6 +241,15 @@ class Server:
         headers += [("Path", value) for value in request.headers.get("path", ())]
         return [*headers, ("Date", formatdate(now, usegmt=True)), ("Supported", ", ".join(_SUPPORTED))]
 
+    def _own_path(self, request: Request, flow: Flow, result: registrar.Result) -> list[tuple[str, str]]:
+        """We are the edge proxy of a phone that keeps a connection: the way back by just this flow, for those who want
+        to write to it by a Route (RFC 5626 section 5.1)."""
+        if not result.outbound or not flow.reliable or "path" in request.headers:
+            return []
+        token = seal(FlowName(result.updated[0].received, flow.local, flow.number), self._flow_key)
+        kind = "ws" if flow.name == "wss" else flow.name
+        return [("Path", f"<sip:{token}@{flow.sent_by()};transport={kind};lr;ob>")]
+
     def _reached(self, reached: list[Device]) -> None:
         for device in reached:
             self._spawn(self._gateway.reachable(device))
@@ -283,122 +268,9 @@ class Server:
             return self.refusal(reply.status, reply.why, *reply.headers)
         return Answer(reply.status, reply.headers, reply.after, reply.tag)
 
-    # --- MESSAGE (RFC 3428 section 7) ---
-
-    async def _message(self, request: Request, account: Account, credentials: Credentials) -> Answer:
-        checked = self._check(request, account)
-        if isinstance(checked, Answer):
-            if checked.status >= 300:
-                log.refused("sip", checked.status, account.name, _warning(checked))
-            return checked
-        source, destination, text = checked
-        try:
-            result = await self._gateway.send(
-                account, source, destination, text, "sip",
-                dedupe_key=retransmission_key(request, account, credentials),
-                expires_at=self._expires_at(request),
-            )  # fmt: skip
-        except Unavailable:
-            return self._unavailable()
-        if isinstance(result, Refusal):
-            return self._refuse_destination(result, account, destination)
-        return Answer(202)
-
-    def _check(self, request: Request, account: Account) -> Answer | tuple[str, str, str]:
-        """Ownership, destination, content, in this order (D2): (source, destination, text) or the refusal."""
-        assert request.to is not None
-        assert request.target is not None
-        if request.to.tag:
-            return self.refusal(481, "there are no dialogs here: send without To tag")
-        if not self.rules.is_ours(request.target):
-            return self.refusal(403, f"{request.target.host[:80]} is not a domain of this server")
-        source = self._caller_id(request, account)
-        if isinstance(source, Answer):
-            return source
-        destination = self._gateway.dialplan.numbering.check(request.target.username)
-        if isinstance(destination, Refusal):
-            return self._refuse_destination(destination, account, request.target.username)
-        text = self._text(request)
-        return text if isinstance(text, Answer) else (source, destination, text)
-
-    def _caller_id(self, request: Request, account: Account) -> str | Answer:
-        """D8: display name of ten digits, else From user of ten digits, else the account's own."""
-        assert request.from_ is not None
-        try:
-            user = request.from_.parsed().username
-        except ParseError as error:
-            return self.refusal(400, str(error))
-        if not is_ten_digits(user) and user != account.name:
-            return self.refusal(403, "From must be the account or one of its numbers")
-        source = _stated(request.from_, user) or account.caller_id
-        if not source:
-            return self.refusal(403, "no caller ID: send From a number of the account, or set the account's caller ID")
-        if not self._directory.may_send_from(account, source):
-            return self.refusal(403, f"caller ID {source} is not an SMS-enabled number of this account")
-        return source
-
-    def _text(self, request: Request) -> str | Answer:
-        found = content.read(request)
-        match found:
-            case content.Notice():
-                return Answer(200)
-            case content.Refused(status, why, header):
-                return self.refusal(status, why, *([header] if header else []))
-        text = found.text.replace("\r\n", "\n")
-        if not text.strip():
-            return self.refusal(400, "the text is empty")
-        if "\0" in text:
-            return self.refusal(400, "the text contains a NUL character")
-        count = length(text, self.rules.length_unit)  # type: ignore[arg-type]
-        if count > self.rules.max_length:
-            return self.refusal(413, f"the text has {count} {self.rules.length_unit}, at most {self.rules.max_length}")
-        return text
-
-    def _refuse_destination(self, refusal: Refusal, account: Account, destination: str) -> Answer:
-        if refusal.code in _AUDITED:
-            log.audit("sip", account.name, destination[:32], refusal.reason)
-        return self.refusal(_STATUS.get(refusal.code, 403), refusal.reason)
-
-    def _expires_at(self, request: Request) -> float | None:
-        """RFC 3428 section 4: counted from Date if that is sane, else from now. 0 is no limit we could keep."""
-        text = request.get("expires")
-        if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) == 0:
-            return None
-        now = start = self._clock()
-        try:
-            sent = parsedate_to_datetime(request.get("date")).timestamp() if request.get("date") else now
-        except (ValueError, TypeError, OverflowError):
-            sent = now
-        if abs(sent - now) <= 300:
-            start = sent
-        return start + int(text)
-
-
-def _stated(from_: NameAddr, user: str) -> str:
-    """The caller ID that a request states itself."""
-    if is_ten_digits(from_.display):
-        return from_.display
-    return user if is_ten_digits(user) else ""
-
 
 def _tokens(request: Request, header: str) -> list[str]:
     try:
         return [token.lower() for token in request.listed(header)]
     except ParseError:
         return []
-
-
-def _warning(answer: Answer) -> str:
-    return next((value for name, value in answer.headers if name == "Warning"), "")
-
-
-def retransmission_key(request: Request, account: Account, credentials: Credentials) -> bytes:
-    """16 bytes that are the same for each copy of one request (decision D7).
-
-    They begin with the time the nonce was issued, so that keys of one moment stand together in the store's index.
-    """
-    tag = request.from_.tag if request.from_ else ""
-    branch = request.via.branch if request.via else ""
-    text = "\n".join((account.name, request.call_id, str(request.cseq), tag, branch))
-    digest = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=10).digest()
-    return issued_at(credentials.nonce).to_bytes(6, "big") + digest

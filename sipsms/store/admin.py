@@ -327,7 +327,8 @@ def list_queue(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
 
 def list_messages(connection: Connection, did: str, limit: int) -> list[dict[str, Any]]:
     """The newest `limit` messages, oldest of them first."""
-    query = select(messages).order_by(messages.c.id.desc()).limit(limit)
+    texts = messages.c.content_type == ""  # no notices of delivery
+    query = select(messages).where(texts).order_by(messages.c.id.desc()).limit(limit)
     if did:
         query = query.where(messages.c.did == did)
     rows = connection.execute(query).all()[::-1]
@@ -344,8 +345,13 @@ def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
         yield items[start : start + size]
 
 
+def _is_copy(row: Any, part: Any) -> bool:
+    """Shown on another device of the sender: says nothing about where the message stands."""
+    return bool(row.direction == "out" and row.did and part.courier == "sip" and part.destination == row.account)
+
+
 def _message(row: Any, parts: list[Any]) -> dict[str, Any]:
-    states = {part.state for part in parts}
+    states = {part.state for part in parts if not _is_copy(row, part)}
     state = next((name for name in _BEST if name in states), "delivered")
     carrier = next((part for part in parts if part.courier.startswith("carrier:")), None)
     inbound = row.origin.partition(":")[2] if row.direction == "in" else ""

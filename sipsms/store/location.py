@@ -78,6 +78,21 @@ class Location:
         binding = self._by_device.get(device)
         return binding if binding is not None and binding.expires_at > now else None
 
+    def device_of_instance(self, aor: str, instance: str) -> int:
+        return next((one.id for one in self.devices(aor) if one.stable and one.key.strip("<>") == instance), 0)
+
+    def on_flow(self, received: str, local: str, number: int, now: float) -> list[Binding]:
+        if number:
+            return [one for one in self._flows.get((local, number), ()) if one.expires_at > now]
+        return []
+
+    def ways(self, device: int, now: float) -> list[Binding]:
+        newest = self.binding_of(device, now)
+        if newest is None:
+            return []
+        others = self.bindings(newest.aor, now)
+        return [newest, *(one for one in reversed(others) if one.device == device and one is not newest)]
+
     # --- changes ---
 
     async def apply(self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float) -> list[Device]:

@@ -103,6 +103,7 @@ messages = Table(
     Column("dedupe_key", LargeBinary(32), unique=True),
     _text("remote_id", 128),
     _text("content_type", 127),  # of `text`; empty: text/plain
+    Column("device", _Id, nullable=False, server_default="0"),
     _text("notify"),  # the imdn.Message-ID to report the delivery of, until that is done (RFC 5438)
     Index("ix_messages_did_id", "did", "id"),
     Index("ix_messages_notify", "id", sqlite_where=text("notify <> ''"), postgresql_where=text("notify <> ''")),

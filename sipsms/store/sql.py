@@ -87,6 +87,14 @@ class Store:
     async def find_duplicate(self, dedupe_key: bytes) -> int | None:
         return await self.read(lambda connection: message_with_key(connection, dedupe_key))
 
+    async def noticed(self, message: int) -> None:
+        await self.write(lambda connection: connection.execute(_NOTICED, {"key": message}))
+
+    async def unnoticed(self) -> list[tuple[Message, str]]:
+        return await self.read(
+            lambda connection: [(message_of(row), row.to) for row in connection.execute(_UNNOTICED) if row.to]
+        )
+
     async def adopt_open(self, account: str, device: int, lane: str, now: float) -> int:
         return await self.write(lambda connection: _adopt_open(connection, account, device, lane, now))
 
@@ -263,7 +271,7 @@ def message_with_key(connection: Connection, key: bytes) -> int | None:
 
 _MESSAGE_KEYS = tuple(
     "id direction source destination text origin account did received_at expires_at dedupe_key remote_id content_type "
-    "notify".split()
+    "device notify".split()
 )
 _DELIVERY_KEYS = tuple(
     "id message_id courier destination source device lane state attempts due_at expires_at created_at updated_at "
@@ -275,7 +283,7 @@ def _message_row(message: Message, message_id: int) -> tuple[Any, ...]:
     return (
         message_id, str(message.direction), message.source, message.destination, message.text, message.origin,
         message.account, message.did, message.received_at, message.expires_at, message.dedupe_key, message.remote_id,
-        message.content_type, message.notify,
+        message.content_type, message.device, message.notify,
     )  # fmt: skip
 
 
@@ -285,6 +293,20 @@ def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: s
         delivery.lane, str(delivery.state), delivery.attempts, delivery.due_at, delivery.expires_at, now, now, node,
         now + LEASE if node else 0.0, delivery.open, delivery.others,
     )  # fmt: skip
+
+
+_NOTICED = update(messages).where(messages.c.id == bindparam("key")).values(notify="")
+_REACHED = (
+    select(func.min(deliveries.c.destination))
+    .where(
+        deliveries.c.message_id == messages.c.id,
+        deliveries.c.state == literal_column("'delivered'"),
+        deliveries.c.destination != messages.c.account,
+    )
+    .correlate(messages)
+    .scalar_subquery()
+)
+_UNNOTICED = select(messages, _REACHED.label("to")).where(messages.c.notify != literal_column("''"))
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------
@@ -403,7 +425,7 @@ def message_of(row: Row[Any], prefix: str = "") -> Message:
     values = row._mapping
     fields = (
         "source", "destination", "text", "origin", "received_at", "account", "did", "expires_at", "dedupe_key",
-        "remote_id", "content_type", "notify", "id",
+        "remote_id", "content_type", "device", "notify", "id",
     )  # fmt: skip
     return Message(Direction(values[prefix + "direction"]), *(values[prefix + name] for name in fields))
 

@@ -78,7 +78,8 @@ def test_c087_types_that_are_no_sms(lab: Lab, account: Account, phone: Phone, co
 
 @pytest.mark.req("C-087")
 def test_c087_text_in_cpim_and_multipart(lab: Lab, account: Account, phone: Phone) -> None:
-    cpim = b"From: <sip:x@y>\r\nTo: <sip:z@y>\r\n\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nwrapped"
+    own = f"From: <sip:{account.name}@y>\r\n".encode()
+    cpim = own + b"To: <sip:z@y>\r\n\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nwrapped"
     parts = (
         b"--b\r\nContent-Type: text/html\r\n\r\n<i>\r\n--b\r\nContent-Type: text/plain\r\n\r\nplain part\r\n--b--\r\n"
     )

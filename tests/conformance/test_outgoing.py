@@ -84,13 +84,82 @@ def test_c092_large_message_goes_by_the_stream(lab: Lab, account: Account, make_
 
 
 @pytest.mark.req("C-092")
-def test_c092_large_message_without_a_stream_goes_by_datagram(lab: Lab, account: Account, udp_phone: Phone) -> None:
+@pytest.mark.parametrize("large", ["\U0001f600" * 600, "word " * 500, "e\u0301" * 700, "x" * 3000])
+def test_c092_large_message_without_a_stream_goes_in_pieces(
+    lab: Lab, account: Account, udp_phone: Phone, large: str
+) -> None:
     udp_phone.register()
-    large = "\U0001f600" * 280
     lab.cli("receive", "--from", "5557770001", "--to", account.did, large)
-    request = udp_phone.take()
-    assert len(request.raw) > 1300
-    assert request.text == large
+    pieces = [udp_phone.take()]
+    total = int(pieces[0].get("x-sms-part").split("/")[1])
+    pieces += [udp_phone.take() for _ in range(total - 1)]
+    assert all(len(one.raw) <= 1300 for one in pieces)
+    assert "".join(one.text for one in pieces) == large
+    assert [one.get("x-sms-part") for one in pieces] == [f"{number}/{total}" for number in range(1, total + 1)]
+    assert len({one.call_id for one in pieces}) == total
+    udp_phone.assert_silent(0.1)
+    lab.delivery(account.did, state="delivered")
+
+
+@pytest.mark.req("C-092", "C-097")
+def test_a_piece_that_fails_is_sent_again_and_those_before_it_are_not(
+    lab: Lab, account: Account, udp_phone: Phone
+) -> None:
+    udp_phone.register()
+    lab.cli("receive", "--from", "5557770001", "--to", account.did, "word " * 300)
+    first = udp_phone.take()
+    second = udp_phone.request()
+    udp_phone.answer(second, 480, "Busy typing")
+    lab.delivery(account.did, state="queued", attempts=1)
+    udp_phone.register()
+    again = udp_phone.take()
+    assert (again.call_id, again.text) == (second.call_id, second.text)
+    assert again.call_id != first.call_id
+    rest = [udp_phone.take() for _ in range(int(first.get("x-sms-part").split("/")[1]) - 2)]
+    assert "".join(one.text for one in (first, again, *rest)) == "word " * 300
+    udp_phone.assert_silent(0.1)
+
+
+@pytest.mark.req("C-097")
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "wss"])
+@pytest.mark.parametrize("agent", ["Asterisk PBX 22.1", "FPBX-16.0.40(18.9)", "other"])
+def test_asterisk_gets_at_most_1023_bytes(lab: Lab, account: Account, phone: Phone, agent: str) -> None:
+    """It takes a longer body with 202, and hands an empty text to its dialplan."""
+    response = phone.authenticated(phone.register_draft(f"<{phone.contact}>").add("User-Agent", agent))
+    assert response.status == 200
+    large = "a longer text \U0001f600 " * 60
+    lab.cli("receive", "--from", "5557770001", "--to", account.did, large)
+    pieces = [phone.take()]
+    for _ in range(int((pieces[0].get("x-sms-part") or "1/1").split("/")[1]) - 1):
+        pieces.append(phone.take())
+    assert "".join(one.text for one in pieces) == large
+    if agent == "other" and phone.wire.stream:
+        assert len(pieces) == 1
+    else:
+        assert all(len(one.body) <= 1023 for one in pieces)
+
+
+@pytest.mark.req("C-097")
+def test_c097_415_is_tried_again_as_bare_text(lab: Lab, account: Account, phone: Phone) -> None:
+    phone.register()
+    lab.sms(account.did, "plainer, please")
+    first = phone.request()
+    assert first.get("content-type") == "text/plain;charset=UTF-8"
+    phone.answer(first, 415, "Unsupported Media Type", ("Accept", "text/plain"))
+    second = phone.take()
+    assert (second.get("content-type"), second.text, second.call_id) == ("text/plain", first.text, first.call_id)
+    lab.delivery(account.did, state="delivered")
+
+
+def test_phone_that_takes_cpim_only(lab: Lab, account: Account, phone: Phone) -> None:
+    phone.authenticated(phone.register_draft(f"<{phone.contact}>").add("Accept", "message/cpim, image/png"))
+    lab.sms(account.did, "wrapped")
+    request = phone.take()
+    assert request.get("content-type") == "message/cpim"
+    outer, inner, text = request.text.split("\r\n\r\n")
+    assert f"From: <sip:{lab.sender}@" in outer
+    assert "Content-Type: text/plain;charset=UTF-8" in inner
+    assert text == "wrapped"
 
 
 @pytest.mark.req("C-093")

@@ -54,7 +54,7 @@ def test_notices_are_swallowed(kind: str) -> None:
 
 def test_cpim_and_multipart() -> None:
     cpim = b"From: <im:a@b>\r\nDateTime: 2026\r\n\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nhi \xc3\xa9"
-    assert _read(cpim, "message/cpim") == Text("hi é")
+    assert _read(cpim, "message/cpim") == Text("hi é", author="a")
     parts = b"--b1\r\nContent-Type: image/png\r\n\r\nPNG\r\n--b1\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b1--\r\n"
     assert _read(parts, 'multipart/mixed; boundary="b1"') == Text("hello")
     nested = parts

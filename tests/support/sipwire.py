@@ -394,6 +394,12 @@ class Draft:
         self.headers.extend((name, value) for value in values)
         return self
 
+    def set_first_via(self, value: str) -> Draft:
+        """Another topmost Via; those below stay."""
+        index = next(i for i, (name, _) in enumerate(self.headers) if name.lower() == "via")
+        self.headers[index] = ("Via", value)
+        return self
+
     def drop(self, *names: str) -> Draft:
         gone = {name.lower() for name in names}
         self.headers = [pair for pair in self.headers if pair[0].lower() not in gone]
@@ -412,7 +418,7 @@ class Draft:
         """The same request again as a new one: CSeq up, another branch."""
         number, method = self.get("CSeq").split(None, 1)
         twin = self.copy().set("CSeq", f"{int(number) + 1} {method}")
-        return twin.set("Via", re.sub(r"branch=[^;]*", f"branch={branch()}", twin.get("Via"), count=1))
+        return twin.set_first_via(re.sub(r"branch=[^;]*", f"branch={branch()}", twin.get("Via"), count=1))
 
 
 LENGTH = "\0length\0"  # stands for the body's length until the bytes are made

@@ -19,6 +19,8 @@ def upgrade() -> None:
     op.add_column("accounts", sa.Column("presence", sa.Boolean(), server_default=sa.true(), nullable=False))
     op.add_column("accounts", sa.Column("copies", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("messages", sa.Column("content_type", sa.String(length=127), server_default="", nullable=False))
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.add_column("messages", sa.Column("device", number, server_default="0", nullable=False))
     op.add_column("messages", sa.Column("notify", sa.String(length=255), server_default="", nullable=False))
     asked = sa.text("notify <> ''")
     op.create_index("ix_messages_notify", "messages", ["id"], sqlite_where=asked, postgresql_where=asked)
@@ -39,6 +41,7 @@ def downgrade() -> None:
     op.drop_index("ix_messages_notify", "messages")
     with op.batch_alter_table("messages") as batch:
         batch.drop_column("notify")
+        batch.drop_column("device")
         batch.drop_column("content_type")
     with op.batch_alter_table("accounts") as batch:
         batch.drop_column("copies")

@@ -1,0 +1,115 @@
+"""Passing a request on (RFC 3261 section 16). Pure: what leaves, how a loop is seen, which answer is the best.
+
+Only accounts of our domains are relayed to, over the flows they registered by: this is no proxy for strangers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from sipsms.sip.digest import parse_credentials
+from sipsms.sip.headers import parse_name_addr, parse_via, pretty
+from sipsms.sip.message import REASONS, Request, Response
+from sipsms.sip.uri import ParseError, Uri
+
+# Who somebody is, only his credentials say: such claims of his go no further (A-05).
+_CLAIMS = ("p-asserted-identity", "p-preferred-identity", "remote-party-id", "x-sms-to", "x-sms-copy", "x-sms-part")
+_HOP = ("via", "max-forwards", "route", "content-length", "record-route")
+# Made anew for the way back, or ours to say.
+_NOT_RETURNED = frozenset("via from to call-id cseq content-length record-route".split())
+
+
+def forwarded(request: Request, target: str, path: Iterable[str], top_via: str, realm: str) -> Request:
+    """The request as it goes on (section 16.6): new target, one hop less, our credentials and claims left out."""
+    hops = int(request.get("max-forwards")) - 1 if request.get("max-forwards") else 70
+    headers: dict[str, list[str]] = {
+        "via": [top_via, *request.vias[1:]],
+        "route": list(path),
+        "max-forwards": [str(hops)],
+    }
+    for name, values in request.headers.items():
+        if name in _HOP or name in _CLAIMS:
+            continue
+        kept = [value for value in values if not _is_for(value, realm)] if name == "proxy-authorization" else values
+        if kept:
+            headers[name] = list(kept)
+    return Request(request.method, target, headers, request.body)
+
+
+def _is_for(credentials: str, realm: str) -> bool:
+    try:
+        found = parse_credentials(credentials)
+    except ParseError:
+        return True
+    return found is not None and found.realm == realm
+
+
+def loop_mark(request: Request, key: bytes) -> str:
+    """What a branch of ours ends with; the same when the same request comes back (section 16.6, item 8)."""
+    fields = (
+        request.uri, request.call_id, str(request.cseq), request.from_.tag if request.from_ else "",
+        request.to.tag if request.to else "", *request.headers.get("route", ()),
+    )  # fmt: skip
+    text = "\n".join(fields).encode("utf-8", "surrogateescape")
+    return blake2b(text, digest_size=8, key=key[:64]).hexdigest()
+
+
+def has_looped(request: Request, mark: str) -> bool:
+    """It has been here unchanged (section 16.3, item 4)."""
+    for value in request.vias:
+        try:
+            if parse_via(value).branch.endswith("-" + mark):
+                return True
+        except ParseError:
+            continue
+    return False
+
+
+def own_routes(request: Request, is_ours: object) -> tuple[str, bool]:
+    """(user part of the topmost Route, whether others follow) where it names us (section 16.4).
+
+    `is_ours`: Uri -> bool. Raises ParseError; a Route elsewhere is given as ("", True).
+    """
+    routes = request.listed("route")
+    if not routes:
+        return "", False
+    uri: Uri = parse_name_addr(routes[0]).parsed()
+    if not is_ours(uri):  # type: ignore[operator]
+        return "", True
+    return uri.username, len(routes) > 1
+
+
+def best(responses: Iterable[Response]) -> Response | None:
+    """The final response to send back (section 16.7, item 6): 6xx before all, else the lowest class."""
+    found = [one for one in responses if one.status >= 200]
+    if not found:
+        return None
+    sixes = [one for one in found if one.status >= 600]
+    if sixes:
+        return sixes[0]
+    lowest = min(one.status // 100 for one in found)
+    candidates = [one for one in found if one.status // 100 == lowest]
+    if lowest == 4:  # those that say what the sender can do about it
+        for status in (401, 407, 415, 420, 484):
+            for one in candidates:
+                if one.status == status:
+                    return one
+    return next((one for one in candidates if one.status != 503), candidates[0])
+
+
+def returned(response: Response) -> tuple[int, str, list[tuple[str, str]], bytes, str]:
+    """(status, reason, headers, body, To tag) of the answer upstream; 503 is ours to say, never a phone's (C-115)."""
+    status = 500 if response.status == 503 else response.status
+    reason = REASONS[500] if response.status == 503 else _one_line(response.reason)
+    kept = ((name, values) for name, values in response.headers.items() if name not in _NOT_RETURNED)
+    headers = [(pretty(name), value) for name, values in kept for value in values]
+    try:
+        tag = parse_name_addr(response.get("to")).tag
+    except ParseError:
+        tag = ""
+    return status, reason, headers, response.body, tag
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)[:100]

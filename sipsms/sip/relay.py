@@ -1,0 +1,71 @@
+"""A MESSAGE passed on to an account's phones with their own answer (RFC 3261 section 16), where the dialplan says so.
+
+Nothing is kept: who is not there gets nothing. All phones are asked at once; the first 2xx is the answer, else the
+best of all when the last has answered. When none answers there is no answer (RFC 4320 section 4.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sipsms.model import Binding
+from sipsms.sip import proxy
+from sipsms.sip.client import request_uri
+from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, top_via
+from sipsms.sip.flowtoken import FlowName
+from sipsms.sip.message import Request, Response
+from sipsms.sip.transport import Flow
+
+
+class Relay:
+    def __init__(self, endpoint: Endpoint, realm: str, key: bytes) -> None:
+        """`key`: makes the loop marks in our branches unguessable."""
+        self._endpoint = endpoint
+        self._realm = realm
+        self._key = key
+
+    def has_looped(self, request: Request) -> bool:
+        return proxy.has_looped(request, proxy.loop_mark(request, self._key))
+
+    def flow_of(self, name: FlowName) -> Flow | None:
+        return self._endpoint.flow(name.received, name.local, name.number)
+
+    async def pass_on(self, request: Request, source: Flow, bindings: Sequence[Binding]) -> Answer | None:
+        """The phones' answer; 430 if the flow of each is gone (RFC 5626 section 5.3), None if nobody answered."""
+        mark = proxy.loop_mark(request, self._key)
+        via = top_via(request, source)
+        asked: list[asyncio.Task[Response]] = []
+        for binding in bindings:
+            flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
+            if flow is not None:
+                onward = proxy.forwarded(request, request_uri(binding.contact), binding.path, via, self._realm)
+                asked.append(asyncio.create_task(self._endpoint.request(onward, flow, mark)))
+        if not asked:
+            return Answer(430)
+        return await self._answer(asked)
+
+    async def _answer(self, asked: Sequence[asyncio.Task[Response]]) -> Answer | None:
+        got: list[Response] = []
+        waiting = set(asked)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                try:
+                    got.append(task.result())
+                except NoResponse:
+                    continue
+            if any(one.status < 300 for one in got):
+                break
+        for task in waiting:  # their transactions go on by themselves; nobody waits for them
+            task.add_done_callback(_forget)
+        chosen = proxy.best(got)
+        if chosen is None:
+            return None
+        status, reason, headers, body, tag = proxy.returned(chosen)
+        return Answer(status, headers, tag=tag, reason=reason, body=body)
+
+
+def _forget(task: asyncio.Task[Response]) -> None:
+    if not task.cancelled():
+        task.exception()
