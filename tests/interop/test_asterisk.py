@@ -130,6 +130,8 @@ def shared_pbx(transport: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def pbx(shared_pbx: Pbx) -> Iterator[Pbx]:
     shared_pbx.registered()
+    assert shared_pbx.asterisk.ami is not None
+    shared_pbx.asterisk.ami.forget()
     yield shared_pbx
     shared_pbx.site.no_crash()
 
@@ -173,6 +175,8 @@ def test_each_number_has_its_phone(pbx: Pbx, phone: Phone) -> None:
         assert second.take(10).text == "to the second"
         pbx.receive("to the first", DID)
         assert phone.take(10).text == "to the first"
+        assert text_of(pbx.received(OTHER_DID)) == "to the second"
+        assert text_of(pbx.received(DID)) == "to the first"
         with pytest.raises(Silence):
             second.request(0.2)
 

@@ -199,6 +199,11 @@ class Ami:
         with contextlib.suppress(OSError):
             self._socket.close()
 
+    def forget(self) -> None:
+        """Events that nobody has waited for."""
+        self.ask("Ping")
+        self._kept.clear()
+
     def ask(self, action: str, **fields: str) -> Event:
         self._number += 1
         number = str(self._number)
