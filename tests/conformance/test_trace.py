@@ -207,7 +207,7 @@ def test_from_start_to_end(tmp_path: Path) -> None:
     node.start()
     node.kill()
     assert Path(f"{node.store}.trace").is_socket()
-    with node.start(), watching(node) as process:
+    with node, watching(node) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert process.stderr is not None
