@@ -266,14 +266,14 @@ def test_what_comes_while_asterisk_is_stopped_waits(pbx: Pbx) -> None:
 
 @pytest.mark.req("S-011", "S-079")
 def test_a_wrong_password_is_rejected(pbx: Pbx) -> None:
-    before = pbx.site.rows()
+    before = [row["id"] for row in pbx.site.rows()]
     wrong = {"SIPSMS_PASSWORD": "not-it", "forbidden_retry_interval=300": "forbidden_retry_interval=3000"}
     with make_asterisk(pbx.site, pbx.transport, free_port(), **wrong) as stranger:
         stranger.shows("pjsip show registrations", r"\bRejected\b")
         stranger.send(f"pjsip:PJSIP/{HANDSET}@sipsms", f"<sip:{DID}@{DOMAIN}>", "from a stranger")
         pbx.site.wait(lambda: len(pbx.site.events("auth_failure")) >= 2)  # a REGISTER and a MESSAGE
     assert {event["user"] for event in pbx.site.events("auth_failure")} == {TRUNK.name}
-    assert pbx.site.rows() == before
+    assert [row["id"] for row in pbx.site.rows()] == before
     assert len(pbx.site.contacts(TRUNK)) == 1
 
 
