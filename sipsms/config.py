@@ -278,6 +278,10 @@ class Trace(Model):
     hep: Hep | None = None
 
 
+class Web(Model):
+    url: Annotated[str, AfterValidator(_http_url)] | None = None
+
+
 class Messages(Model):
     max_length: Count = 160
     length_unit: Literal["characters", "septets", "bytes"] = "characters"
@@ -409,6 +413,7 @@ class Config(Model):
     dialplan: str | None = None
     log: Log = Log()
     trace: Trace = Trace()
+    web: Web = Web()
     carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
 
     _directory: Path = PrivateAttr(default=Path())
