@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,6 +106,12 @@ def hep_target(config: Config) -> HepTarget | None:
     return HepTarget(hep.host, hep.port, hep.id, hep.password.get_secret_value() if hep.password else "")
 
 
+def nonce_key(config: Config) -> bytes:
+    """What challenges are sealed with: made up at each start, unless several servers must know each other's (C-082)."""
+    secret = config.sip.nonce_secret
+    return os.urandom(32) if secret is None else blake2b(secret.get_secret_value().encode(), digest_size=32).digest()
+
+
 def load_dialplan(config: Config) -> Dialplan:
     """Raises ConfigError."""
     return dialplan.load(config.dialplan_directory, list(config.carriers))
@@ -191,7 +198,7 @@ class Node:
         tls = self.certificate.context if self.certificate is not None else None
         self.endpoint = Endpoint(limits, tls, self._origin_allowed)
         self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.spawn)
-        nonces = Nonces(os.urandom(32), sip.nonce_lifetime)
+        nonces = Nonces(nonce_key(config), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
         presence = Presence(config.domain, presence_limits(config))
         self.notifier = Notifier(presence, self.endpoint, self.directory, self.location, self._clock, self.spawn)

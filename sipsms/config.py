@@ -135,7 +135,7 @@ class HttpListen:
 
 
 def _address(value: object, schemes: Sequence[str]) -> tuple[str, str, int]:
-    expected = " or ".join(f"{scheme}://HOST:PORT" for scheme in schemes)
+    expected = f"{'|'.join(schemes)}://HOST:PORT"
     problem = ValueError(f"expected {expected}, got {value!r}")
     try:
         url = urlsplit(value) if isinstance(value, str) else urlsplit("")
@@ -246,6 +246,7 @@ class Sip(Model):
     default_expires: Count = 3600
     max_contacts: Count = 10
     nonce_lifetime: Positive = 300.0
+    nonce_secret: Secret | None = None
     max_connections_per_address: Count = 100
     first_message_timeout: Positive = 5.0
     handshake_timeout: Positive = 10.0

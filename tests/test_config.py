@@ -194,9 +194,9 @@ WRONG: list[tuple[str, list[str]]] = [
     ("", [":1: domain: is required"]),
     ("- a\n", [":1: expected `key: value` lines"]),
     ("domain: a\nlisten:\n  sip:\n    - foo\n", [
-        ":4: listen.sip[0]: expected udp://HOST:PORT or tcp://HOST:PORT or tls://HOST:PORT or ws://HOST:PORT or wss://HOST:PORT, got 'foo'"]),
+        ":4: listen.sip[0]: expected udp|tcp|tls|ws|wss://HOST:PORT, got 'foo'"]),
     ("domain: a\nlisten: {sip: ['udp://h:99999']}", [
-        ":2: listen.sip[0]: expected udp://HOST:PORT or tcp://HOST:PORT or tls://HOST:PORT or ws://HOST:PORT or wss://HOST:PORT, got 'udp://h:99999'"]),
+        ":2: listen.sip[0]: expected udp|tcp|tls|ws|wss://HOST:PORT, got 'udp://h:99999'"]),
     ("domain: a\nlisten:\n  http: https://h:1\n", [":3: listen.http: expected http://HOST:PORT, got 'https://h:1'"]),
     ("domain: a\n\nqeue: {}\n", [":3: qeue: unknown key; did you mean `queue`?"]),
     ("domain: a\nqueue:\n  keep: 14d\n  retry_mim: 5s\n", [

@@ -25,7 +25,8 @@ TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing", "tr
 CORE = {"ports", "gateway", "queue", "directory"}
 ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
-    "sip.tls": "sip", "sip.websocket": "sip", "sip.rules": "sip", "sip.relay": "sip", "sip.messages": "sip",
+    "sip.tls": "sip", "sip.connector": "sip", "sip.websocket": "sip", "sip.rules": "sip",
+    "sip.relay": "sip", "sip.messages": "sip",
     "sip.trace": "sip",
 }  # fmt: skip
 ADAPTER_PACKAGES = ("store", "web", "carriers")

@@ -104,13 +104,15 @@ class TlsLayer:
     `over`: the peer has ended it, or broke the protocol; what `unsent` holds may still be sent.
     """
 
-    __slots__ = ("_in", "_out", "_tls", "agreed", "over")
+    __slots__ = ("_in", "_out", "_tls", "agreed", "over", "server_side", "why")
 
     def __init__(self, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None) -> None:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side=server_side, server_hostname=server_name)
+        self.server_side = server_side
         self.agreed = False
         self.over = False
+        self.why = ""  # it is over
 
     def start(self) -> bytes:
         """A client's first words."""
@@ -132,8 +134,9 @@ class TlsLayer:
             self.over = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLError:
+        except ssl.SSLError as error:
             self.over = True
+            self.why = getattr(error, "verify_message", "") or error.reason or str(error)
         return b"".join(parts)
 
     def encrypt(self, data: bytes) -> bytes:

@@ -237,6 +237,7 @@ class StreamConnection(asyncio.Protocol):
         self.spoke = False  # has sent a whole message
         self.in_use: Callable[[], bool] = lambda: False  # a live binding needs this connection
         self.state: Any = None  # the endpoint's
+        self.settled: Callable[[], None] = lambda: None  # told once it can be used, or is closed
 
     @property
     def open(self) -> bool:
@@ -267,6 +268,10 @@ class StreamConnection(asyncio.Protocol):
                 self._transport.write(self._tls.close())
             self._transport.close()
 
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -279,15 +284,19 @@ class StreamConnection(asyncio.Protocol):
         _keep_alive(stream)
         if self._tls is None:
             self._begin()
-        else:
-            self._timer = self._pool.loop.call_later(self._pool.limits.handshake, stream.abort)
+            return
+        self._timer = self._pool.loop.call_later(self._pool.limits.handshake, stream.abort)
+        if not self._tls.server_side:
+            stream.write(self._tls.start())
 
     def _begin(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._quiet_since = self._pool.loop.time()
-        self._timer = self._pool.loop.call_later(self._pool.limits.first_message, self._first_is_late)
+        if self._pool.accepts:
+            self._timer = self._pool.loop.call_later(self._pool.limits.first_message, self._first_is_late)
         self._pool.receiver.connected(self)
+        self.settled()
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since = self._pool.loop.time()
@@ -312,6 +321,7 @@ class StreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self.settled()
         if self._pool.release(self) and (self._tls is None or self._tls.agreed):
             self._pool.receiver.disconnected(self)
 
@@ -345,9 +355,10 @@ def _keep_alive(stream: asyncio.Transport) -> None:
 
 
 class Streams:
-    """The connections of one listener, counted and bounded."""
+    """The connections of one listener, or those we open (`accepts` is False), counted and bounded."""
 
-    def __init__(self, receiver: Receiver, transport: str, limits: Limits) -> None:
+    def __init__(self, receiver: Receiver, transport: str, limits: Limits, *, accepts: bool = True) -> None:
+        self.accepts = accepts
         self.receiver = receiver
         self.transport = transport
         self.limits = limits

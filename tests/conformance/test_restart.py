@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.sipwire import Draft, Phone, Silence, Tcp, open_wire
@@ -89,3 +90,17 @@ def test_terminated_server_answers_what_it_took(lab: Lab, account: Account, udp_
             break
     assert len(lab.rows(account.did)) == answered
     lab.start()
+
+
+@pytest.mark.req("C-082")
+@pytest.mark.parametrize("shared", [True, False])
+def test_c082_challenge_of_one_server_answered_at_another(tmp_path: Path, shared: bool) -> None:
+    """Two servers with the same secret know each other's nonces; without it, the second challenges anew."""
+    settings = {"sip": {"nonce_secret": "of both"}} if shared else {}
+    with Lab(tmp_path / "a", 3, **settings) as one, Lab(tmp_path / "b", 3, **settings) as other:
+        account = one.account()
+        with one.phone(account) as first, other.phone(account) as second:
+            draft = first.message_draft("5551234567", "begun here, ended there")
+            signed = first.signed(draft)
+            assert second.ask(signed).status == (202 if shared else 407)
+            assert other.texts(account.did) == (["begun here, ended there"] if shared else [])

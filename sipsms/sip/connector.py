@@ -1,0 +1,71 @@
+"""Connections that we open to a SIP server of another domain: whose they are is checked before a byte is sent.
+
+One connection is kept for each (transport, domain, address): two domains behind one address are two connections, for a
+certificate speaks for the domain it names and for no other (RFC 5923 section 7.1; CVE-2020-15260).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import partial
+
+from sipsms.sip.tls import TlsLayer, is_for
+from sipsms.sip.transport import Limits, Receiver, StreamConnection, Streams
+
+
+class NotConnected(Exception):
+    """No connection, or not to whom it was meant for; nothing was sent."""
+
+
+class Connector(Streams):
+    """Asked for a connection by name, gives one that is open and whose other side is who it should be."""
+
+    def __init__(self, receiver: Receiver, transport: str, limits: Limits, tls: ssl.SSLContext | None) -> None:
+        """`tls`: for transport "tls", what is trusted: see `tls.client_context`."""
+        super().__init__(receiver, transport, limits, accepts=False)
+        self.local = f"{transport}:out"
+        self._context = tls
+        self._kept: dict[tuple[str, str, int], asyncio.Task[StreamConnection]] = {}
+
+    async def connect(self, domain: str, host: str, port: int) -> StreamConnection:
+        """Raises NotConnected."""
+        key = (domain.lower(), host, port)
+        kept = self._kept.get(key)
+        if kept is None or (kept.done() and (kept.cancelled() or kept.exception() or not kept.result().open)):
+            kept = self._kept[key] = self.loop.create_task(self._open(*key))
+        return await asyncio.shield(kept)
+
+    async def _open(self, domain: str, host: str, port: int) -> StreamConnection:
+        name = domain if self._context is not None else None
+        layer = TlsLayer(self._context, server_side=False, server_name=name) if self._context is not None else None
+        connection, ready = StreamConnection(self, layer), asyncio.Event()
+        connection.settled = ready.set
+        try:
+            async with asyncio.timeout(self.limits.handshake):
+                await self.loop.create_connection(partial(_same, connection), host, port)
+                await ready.wait()
+        except (OSError, TimeoutError) as error:
+            connection.abort()
+            raise NotConnected(f"{host}:{port}: {error or 'no answer in time'}") from None
+        if layer is not None:
+            self._check(connection, layer, domain)
+        if not connection.open:
+            raise NotConnected(f"{host}:{port}: closed at once")
+        return connection
+
+    def _check(self, connection: StreamConnection, layer: TlsLayer, domain: str) -> None:
+        if layer.agreed and is_for(layer.certificate(), domain):
+            return
+        why = f"its certificate is not for {domain}" if layer.agreed else layer.why or "no TLS"
+        connection.abort()
+        raise NotConnected(why)
+
+    def close(self) -> None:
+        for task in self._kept.values():
+            task.cancel()
+        super().close()
+
+
+def _same(connection: StreamConnection) -> StreamConnection:
+    return connection
