@@ -234,7 +234,7 @@ def test_a_text_too_long_for_asterisk_comes_in_parts(pbx: Pbx, unit: str) -> Non
     count = int(parts[0]["Part"].partition("/")[2])
     assert count >= 2
     parts += [pbx.received() for _ in range(count - 1)]
-    # Asterisk says 202 before it queues for the dialplan, in several threads: two that come within milliseconds may swap.
+    # Asterisk says 202 before it queues for the dialplan, in several threads: two within milliseconds may swap.
     parts.sort(key=lambda one: int(one["Part"].partition("/")[0]))
     assert [one["Part"] for one in parts] == [f"{n}/{count}" for n in range(1, count + 1)]
     assert all(len(text_of(one).encode()) < 1024 for one in parts)
