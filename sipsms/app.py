@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import time
@@ -31,9 +32,10 @@ from sipsms.document import ConfigError
 from sipsms.gateway import SIP, Gateway, carrier_key
 from sipsms.model import Binding, Deferred, Delivery, Outcome
 from sipsms.ports import Carrier, InboundSms, Unavailable
+from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
 from sipsms.sip.client import SipCourier
-from sipsms.sip.digest import Authenticator, Nonces
+from sipsms.sip.digest import Authenticator, Nonces, ha1
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.messages import Messages
 from sipsms.sip.notifier import Notifier
@@ -46,15 +48,18 @@ from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import HepTarget, Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, describe, hostport
+from sipsms.store import provisions
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, lock, open_engine
 from sipsms.store.location import Location
 from sipsms.store.sql import Store
 from sipsms.web.app import HttpServer, build
 from sipsms.web.hooks import Hooks
+from sipsms.web.provision import Provision
 
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
 _FORGET_EVERY = 3600.0
 _CERTIFICATE_EVERY = 60.0
+_KEPT_FILES = 256  # descriptors that SIP connections leave to the store, HTTP and the carriers (A-23)
 _CERTIFICATE_ALARM = 14 * 86400.0  # before it ends
 
 
@@ -104,6 +109,17 @@ def hep_target(config: Config) -> HepTarget | None:
     if hep is None:
         return None
     return HepTarget(hep.host, hep.port, hep.id, hep.password.get_secret_value() if hep.password else "")
+
+
+def connection_limit() -> int:
+    """SIP connections that this process can hold: as many files as it may open, less what the rest needs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(hard, 1_048_576) if hard != resource.RLIM_INFINITY else 1_048_576
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most - min(_KEPT_FILES, most // 2)
 
 
 def nonce_key(config: Config) -> bytes:
@@ -196,7 +212,7 @@ class Node:
         )
         self.certificate = check_certificate(config)
         tls = self.certificate.context if self.certificate is not None else None
-        self.endpoint = Endpoint(limits, tls, self._origin_allowed)
+        self.endpoint = Endpoint(limits, tls, self._origin_allowed, connection_limit())
         self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.spawn)
         nonces = Nonces(nonce_key(config), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
@@ -258,7 +274,8 @@ class Node:
         http = self.config.listen.http
         if http is not None:
             try:
-                self.http = HttpServer(build(self.hooks, self._readiness), http.host, http.port)
+                application = build(self.hooks, self._readiness, Provision(self._settings))
+                self.http = HttpServer(application, http.host, http.port)
             except OSError as error:
                 raise StartError(describe(error, f"http://{http.host}:{http.port}")) from None
             self.ports.append(("http", http.host, self.http.port))
@@ -369,6 +386,7 @@ class Node:
         if self._clock() >= self._forget_at:
             self._forget_at = self._clock() + _FORGET_EVERY
             await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
+            await self.store.write(lambda db: provisions.forget(db, time.time()))
         log.BINDINGS.set(len(self.location))
 
     def _look_at_certificate(self) -> None:
@@ -395,6 +413,19 @@ class Node:
             return False
         await self.location.forget(pair[0])
         return True
+
+    async def _settings(self, token: str) -> Settings | None:
+        """What a phone with this link may have; uses up one fetch."""
+        now = time.time()
+        if not await self.store.read(lambda db: provisions.is_there(db, token, now)):
+            return None
+        fetched = await self.store.write(lambda db: provisions.take(db, token, now))
+        if fetched is None:
+            return None
+        settings, account = Settings(fetched.account, **fetched.secret), self.directory.account(fetched.account)
+        if account is None or not account.enabled or account.ha1_md5 != ha1(*settings.credentials):
+            return None  # it has another password now
+        return settings
 
     async def _readiness(self) -> dict[str, str]:
         try:

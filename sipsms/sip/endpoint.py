@@ -36,6 +36,7 @@ from sipsms.sip.transport import (
     StreamConnection,
     StreamListener,
     Streams,
+    Tally,
     TlsContext,
     UdpFlow,
     UdpListener,
@@ -101,11 +102,13 @@ class _Pending:
 
 class Endpoint:
     def __init__(
-        self, limits: Limits, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False
-    ) -> None:
+        self, limits: Limits, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False,
+        most_connections: int = 1_000_000,
+    ) -> None:  # fmt: skip
         """`tls`: what TLS and WSS listeners take for each new connection; `origin_allowed`: which browsers' pages."""
         self._handler: Handler | None = None
         self._limits = limits
+        self._tally = Tally(most_connections)
         self._tls = tls
         self._origin_allowed = origin_allowed
         self._loop = asyncio.get_running_loop()
@@ -135,7 +138,7 @@ class Endpoint:
             return udp.port
         make = self._make_websocket if transport in ("ws", "wss") else StreamConnection
         tls = self._tls if transport in ("tls", "wss") else None
-        listener = StreamListener(self, transport, self._limits, make, tls)
+        listener = StreamListener(self, transport, self._limits, self._tally, make, tls)
         await listener.open(host, port)
         self._streams[listener.local] = listener
         return listener.port

@@ -79,6 +79,14 @@ class Limits:
     idle: float = 180.0
 
 
+class Tally:
+    """Connections of all listeners together; `most`: what the process may open, less what the store and HTTP need."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.open = 0
+
+
 @lru_cache(maxsize=4096)
 def is_local_address(host: str) -> bool:
     """Is this IP address one of this machine's? The kernel knows: it lets us bind to it."""
@@ -357,8 +365,11 @@ def _keep_alive(stream: asyncio.Transport) -> None:
 class Streams:
     """The connections of one listener, or those we open (`accepts` is False), counted and bounded."""
 
-    def __init__(self, receiver: Receiver, transport: str, limits: Limits, *, accepts: bool = True) -> None:
+    def __init__(
+        self, receiver: Receiver, transport: str, limits: Limits, tally: Tally | None = None, *, accepts: bool = True
+    ) -> None:
         self.accepts = accepts
+        self._tally = tally or Tally(1_000_000)
         self.receiver = receiver
         self.transport = transport
         self.limits = limits
@@ -369,10 +380,11 @@ class Streams:
         self._per_address: Counter[str] = Counter()
 
     def admit(self, connection: StreamConnection) -> bool:
-        """Give it its number, unless its address has too many."""
+        """Give it its number, unless its address, or the process, has too many."""
         address = connection.remote[0]
-        if self._per_address[address] >= self.limits.connections_per_address:
+        if self._tally.open >= self._tally.most or self._per_address[address] >= self.limits.connections_per_address:
             return False
+        self._tally.open += 1
         self._per_address[address] += 1
         self._last_number += 1
         connection.number = self._last_number
@@ -383,6 +395,7 @@ class Streams:
         if self._connections.pop(connection.number, None) is None:
             return False
         address = connection.remote[0]
+        self._tally.open -= 1
         self._per_address[address] -= 1
         if not self._per_address[address]:
             del self._per_address[address]
@@ -400,8 +413,10 @@ class Streams:
 class StreamListener(Streams):
     """Accepts connections; `make` builds what speaks on them."""
 
-    def __init__(self, receiver: Receiver, transport: str, limits: Limits, make: Make, tls: TlsContext | None) -> None:
-        super().__init__(receiver, transport, limits)
+    def __init__(
+        self, receiver: Receiver, transport: str, limits: Limits, tally: Tally, make: Make, tls: TlsContext | None
+    ) -> None:
+        super().__init__(receiver, transport, limits, tally)
         self.port = 0
         self._make = make
         self._tls = tls
