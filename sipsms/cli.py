@@ -336,6 +336,35 @@ def account_remove(context: Context, name: str) -> None:
     click.echo(f"account {name} removed")
 
 
+@account.command("provision")
+@click.argument("name")
+@click.option("--password", help="Its password; asked for if not given.")
+@click.option("--new-password", is_flag=True, help="Make a new password, and set it.")
+@click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), help="Else the best there is.")
+@click.option("--server", metavar="HOST[:PORT]", help="What phones connect to, if not the domain.")
+@click.option("--url", help="Instead of `web.url` of the configuration.")
+@click.option("--expires", "lasts", type=configuration.duration, default="24h", show_default=True, help="30m, 24h, 7d")
+@click.option("--fetches", type=click.IntRange(1, 1000), default=5, show_default=True, help="By all phones together.")
+@click.option("--cloud-id", help="Of Acrobits' Cloud Softphone, for its QR code.")
+@click.option("--png", "--svg", "picture", type=click.Path(path_type=Path), help="Write the QR code to this file, too.")
+@click.option("--app", type=click.Choice(["linphone", "acrobits"]), default="linphone", help="Whose code is written.")
+@_json
+@pass_context
+def account_provision(context: Context, /, picture: Path | None, app: str, as_json: bool, **given: Any) -> None:
+    """Make a link and a QR code by which a phone sets itself up."""
+    from sipsms.handout import Order, issue, show
+
+    given["password"] = _old_password(given["password"], given.pop("new_password"))
+    made = context.store(lambda db: issue(context.config(), db, Order(**given), time.time()))
+    show(made, as_json, click.echo, app, picture)
+
+
+def _old_password(password: str | None, make_new: bool) -> str | None:
+    if make_new != (password is None) and (make_new or not sys.stdin.isatty()):
+        raise click.UsageError("Give either --password or --new-password.")
+    return password if make_new or password is not None else str(click.prompt("Password", hide_input=True))
+
+
 @cli.group()
 def subaccount() -> None:
     """Phones and trunks of a customer."""
@@ -358,6 +387,7 @@ subaccount.add_command(account_list, "list")
 subaccount.add_command(account_set, "set")
 subaccount.add_command(account_passwd, "passwd")
 subaccount.add_command(account_remove, "remove")
+subaccount.add_command(account_provision, "provision")
 
 
 # --- DIDs ------------------------------------------------------------------------------------------------------------

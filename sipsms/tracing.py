@@ -20,7 +20,7 @@ _RIGHT, _LEFT = "──▶", "◀──"
 _PEER_WIDTH = 46
 
 
-class NotRunning(Exception):
+class NotRunning(ConnectionError):
     """No server to look at; one line for whoever asked."""
 
 

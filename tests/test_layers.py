@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sipsms"
 
 PURE = {
-    "model", "numbers", "text", "dialplan", "devices", "sip.uri", "sip.headers", "sip.message", "sip.digest",
+    "model", "numbers", "text", "dialplan", "devices", "provisioning", "sip.uri", "sip.headers", "sip.message", "sip.digest",
     "sip.transaction", "sip.registrar", "sip.content", "sip.guard", "sip.pidf", "sip.deadlines", "sip.presence",
     "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken", "notice",
 }  # fmt: skip
-TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing", "tracing"}
+TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing", "tracing", "handout"}
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
 CORE = {"ports", "gateway", "queue", "directory"}
 ADAPTERS = {
@@ -34,7 +34,7 @@ NOT_PURE = {"asyncio", "time", "random", "secrets", "socket", "threading", "subp
 NOT_CORE = {"socket", "starlette", "uvicorn", "fastapi", "aiohttp", "sqlalchemy", "alembic", "redis", "subprocess"}
 HOMES = {  # library -> where it may be imported
     "starlette": ("web",), "uvicorn": ("web",), "aiohttp": ("carriers",), "redis": ("store",),
-    "sqlalchemy": ("store", "cli", "app"), "alembic": ("store", "cli", "app"), "pjsua2": ("softphone",),
+    "sqlalchemy": ("store", "cli", "app", "handout"), "alembic": ("store", "cli", "app"), "pjsua2": ("softphone",),
     "click": ("cli",), "rich_click": ("cli",),
 }  # fmt: skip
 PURE_MAY_READ = {("dialplan", "document")}  # `dialplan.load` reads YAML with the configuration's machinery

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from sipsms.store import provisions
 from sipsms.store.schema import accounts, bindings, carriers, deliveries, devices, dids, messages
 from sipsms.store.sql import OPEN, QUEUED, counter, take_ids
 
@@ -83,6 +84,7 @@ def set_account(connection: Connection, name: str, **values: Any) -> None:
 
 def set_password(connection: Connection, name: str, hashes: Hashes) -> None:
     set_account(connection, name, ha1_md5=hashes.md5, ha1_sha256=hashes.sha256, realm=hashes.realm)
+    provisions.forget_account(connection, name)
 
 
 def remove_account(connection: Connection, name: str) -> None:
@@ -98,6 +100,7 @@ def remove_account(connection: Connection, name: str) -> None:
     connection.execute(delete(accounts).where(accounts.c.name == name))
     connection.execute(delete(bindings).where(bindings.c.aor == name))
     connection.execute(delete(devices).where(devices.c.aor == name))
+    provisions.forget_account(connection, name)
     version = _changed(connection, removed=True)
     connection.execute(update(dids).where(dids.c.sip_account == name).values(sip_account="", version=version))
 

@@ -1,4 +1,4 @@
-"""The HTTP application: health, metrics and the carriers' hooks, and the server that runs it in our event loop."""
+"""The HTTP application: health, metrics, carriers' hooks, phones' settings; and the server for it in our event loop."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.web.hooks import Hooks
+from sipsms.web.provision import Provision
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it
 
 
-def build(hooks: Hooks, readiness: Readiness) -> Starlette:
+def build(hooks: Hooks, readiness: Readiness, provision: Provision) -> Starlette:
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -38,6 +39,7 @@ def build(hooks: Hooks, readiness: Readiness) -> Starlette:
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             Route("/hooks/{carrier}/{secret}", hooks.handle, methods=["GET", "POST"]),
+            Route("/provision/{token}/{app}.xml", provision.handle, methods=["GET"]),
         ]
     )
 

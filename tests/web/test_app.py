@@ -12,6 +12,7 @@ import pytest
 from sipsms.web import app
 from sipsms.web.app import HttpServer, build
 from sipsms.web.hooks import Hooks
+from sipsms.web.provision import Provision
 
 
 @asynccontextmanager
@@ -20,7 +21,7 @@ async def _served(state: str = "ok") -> AsyncIterator[int]:
         return {"store": state}
 
     no_gateway: Any = None
-    server = HttpServer(build(Hooks(no_gateway, {}), readiness), "127.0.0.1", 0)
+    server = HttpServer(build(Hooks(no_gateway, {}), readiness, Provision(no_gateway)), "127.0.0.1", 0)
     task = asyncio.create_task(server.run())
     try:
         yield server.port

@@ -1,0 +1,74 @@
+"""The table `provisions`: settings that a phone may fetch by a link, a few times, for a while.
+
+The store alone yields nothing: a row holds the SHA-256 of the link's token, and what only the token opens. The key is
+HKDF-SHA256 of the token (RFC 5869), which has 192 random bits, so neither hash nor key need a salt or slowness.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import Connection, delete, insert, select, update
+
+from sipsms.store.schema import provisions
+
+_PURPOSE = b"sipsms provision"
+
+
+class Fetched(NamedTuple):
+    account: str
+    secret: dict[str, Any]  # what was sealed
+
+
+def create(
+    connection: Connection, token: str, account: str, secret: dict[str, Any], expires_at: float, fetches: int
+) -> None:
+    sealed = _lock(token).encrypt(json.dumps(secret).encode())
+    row = {"hash": _hash(token), "account": account, "sealed": sealed}
+    connection.execute(insert(provisions), {**row, "expires_at": expires_at, "fetches_left": fetches})
+
+
+def is_there(connection: Connection, token: str, now: float) -> bool:
+    """Reads only: strangers who guess make nobody wait for the store's lock."""
+    return connection.execute(select(provisions.c.hash).where(*_good(token, now))).first() is not None
+
+
+def take(connection: Connection, token: str, now: float) -> Fetched | None:
+    """Use up one fetch; None for a token that is wrong, expired or used up."""
+    counted = update(provisions).where(*_good(token, now)).values(fetches_left=provisions.c.fetches_left - 1)
+    row = connection.execute(counted.returning(provisions.c.account, provisions.c.sealed)).first()
+    if row is None:
+        return None
+    try:
+        return Fetched(row.account, json.loads(_lock(token).decrypt(row.sealed)))
+    except InvalidToken:  # the row was tampered with
+        return None
+
+
+def forget(connection: Connection, now: float) -> None:
+    """Remove what nobody can fetch any more."""
+    connection.execute(delete(provisions).where((provisions.c.expires_at <= now) | (provisions.c.fetches_left <= 0)))
+
+
+def forget_account(connection: Connection, account: str) -> None:
+    """Its password is another one now, or it is gone."""
+    connection.execute(delete(provisions).where(provisions.c.account == account))
+
+
+def _good(token: str, now: float) -> tuple[Any, ...]:
+    return provisions.c.hash == _hash(token), provisions.c.expires_at > now, provisions.c.fetches_left > 0
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _lock(token: str) -> Fernet:
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(token.encode())
+    return Fernet(base64.urlsafe_b64encode(derived))
