@@ -1,0 +1,100 @@
+"""The door for phones' settings on a real socket: what it answers, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from sipsms import log
+from sipsms.ports import Unavailable
+from sipsms.provisioning import Settings, document
+from sipsms.web import provision
+from sipsms.web.app import HttpServer, build
+from sipsms.web.hooks import Hooks
+from sipsms.web.provision import Provision
+
+DESK = Settings("desk", "s3cret", "sip.example.net", "sip.example.net", "tcp", "sip.example.net", 3600)
+Ask = Any
+
+
+class Links:
+    """Good for one fetch each."""
+
+    def __init__(self) -> None:
+        self.left = {"good": 1, "down": 1}
+
+    async def fetch(self, token: str) -> Settings | None:
+        if token == "down":
+            raise Unavailable("disk is full")
+        if self.left.get(token, 0) <= 0:
+            return None
+        self.left[token] -= 1
+        return DESK
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Ask]:
+    no_gateway: Any = None
+
+    async def ready() -> dict[str, str]:
+        return {}
+
+    server = HttpServer(build(Hooks(no_gateway, {}), ready, Provision(Links().fetch)), "127.0.0.1", 0)
+    task = asyncio.create_task(server.run())
+
+    async def ask(path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            writer.close()
+        lines = head.decode().lower().split("\r\n")
+        headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        headers.pop("date", None)
+        return int(lines[0].split()[1]), headers, body
+
+    yield ask
+    server.stop()
+    await task
+
+
+@pytest.mark.parametrize("app", ["linphone", "acrobits"])
+async def test_once_and_never_again(ask: Ask, app: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("debug", "json")
+    wrong = await ask(f"/provision/wrong/{app}.xml")
+    assert wrong[0] == 404
+    assert await ask(f"/provision/good/{app}.xml", "HEAD") == (404, wrong[1], b"")  # uses nothing up
+    status, headers, body = await ask(f"/provision/good/{app}.xml")
+    assert (status, body) == (200, document(app, DESK))
+    assert (headers["cache-control"], headers["content-type"]) == ("no-store", "application/xml")
+    assert await ask(f"/provision/good/{app}.xml") == wrong
+    assert await ask("/provision/%FF%00/other.xml") == wrong
+    assert wrong[1]["cache-control"] == "no-store"
+    (line,) = capsys.readouterr().err.splitlines()
+    log.setup("warning", "json")
+    assert '"provisioned"' in line
+    assert '"desk"' in line
+    assert "good" not in line
+    assert "s3cret" not in line
+
+
+async def test_other_ways(ask: Ask) -> None:
+    assert (await ask("/provision/good/linphone.xml", "POST"))[0] == 405
+    assert (await ask("/provision/good/"))[0] == 404
+    status, headers, _ = await ask("/provision/down/linphone.xml")
+    assert (status, headers["retry-after"]) == (503, "5")
+
+
+async def test_the_rate_is_bounded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right and wrong tokens alike; after a minute it goes on."""
+    now = [0.0]
+    monkeypatch.setattr(provision.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(provision, "PER_MINUTE", 3)
+    statuses = [(await ask("/provision/wrong/linphone.xml"))[0] for _ in range(5)]
+    assert statuses == [404] * 3 + [429] * 2
+    assert (await ask("/provision/good/linphone.xml"))[0] == 429
+    now[0] = 61.0
+    assert (await ask("/provision/good/linphone.xml"))[0] == 200
