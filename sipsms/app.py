@@ -95,7 +95,10 @@ def rules_of(config: Config) -> Rules:
     policy = Policy(sip.min_expires, sip.max_expires, sip.default_expires, sip.max_contacts)
     names = [*config.aliases, socket.gethostname()]
     texts = config.messages
-    return Rules(config.domain, names, policy, texts.max_length, texts.length_unit, texts.copy_prefix)
+    return Rules(
+        config.domain, names, policy, texts.max_length, texts.length_unit, texts.copy_prefix, sip.flood_limit,
+        sip.scanners == "drop",
+    )  # fmt: skip
 
 
 def presence_limits(config: Config) -> PresenceLimits:
@@ -283,6 +286,8 @@ class Node:
     async def _load(self) -> None:
         await self._refresh_directory()
         bindings = await self.location.load(self._clock())
+        for host in self.location.hosts():
+            self.server.trust(host)
         idempotent = [
             SIP,
             *(courier_name(name) for name, one in self.carriers.items() if isinstance(one, LoopbackCarrier)),

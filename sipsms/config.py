@@ -253,6 +253,8 @@ class Sip(Model):
     idle_timeout: Positive = 180.0
     max_datagram: Annotated[int, Field(ge=200, le=65535)] = 1300
     websocket_origins: tuple[Origin, ...] = ()
+    flood_limit: Annotated[int, Field(ge=0)] = 100
+    scanners: Literal["drop", "answer"] = "drop"
 
     @model_validator(mode="after")
     def _in_order(self) -> Sip:

@@ -71,8 +71,14 @@ Work = Coroutine[Any, Any, Answer | None]
 class Handler(Protocol):
     """The transaction user."""
 
-    def admit(self, request: Request, flow: Flow) -> Answer | Work:
-        """An answer that needs no state, or the work to do in a transaction."""
+    def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
+        """An answer that needs no state, the work to do in a transaction, or nothing."""
+
+    def malformed(self, request: Request, flow: Flow, status: int, why: str) -> Answer | None:
+        """How what could not be read is refused, if at all."""
+
+    def ignores(self, data: bytes, flow: Flow) -> bool:
+        """Is this datagram of somebody who floods us?"""
 
     def refusal(self, status: int, why: str) -> Answer:
         """How a request is refused with a reason in words."""
@@ -177,6 +183,9 @@ class Endpoint:
     def datagram(self, data: bytes, flow: Flow) -> None:
         if self.tap is not None and len(data) > 4:
             self.tap(True, flow, data)
+        if self._handler is not None and self._handler.ignores(data, flow):
+            log.SIP_DROPPED.labels("flood").inc()
+            return
         try:
             message = parse_datagram(data)
         except BadMessage as error:
@@ -255,7 +264,11 @@ class Endpoint:
             log.SIP_DROPPED.labels("unreadable").inc()
             return
         assert self._handler is not None
-        self._answer(request, flow, self._handler.refusal(error.status, error.why))
+        answer = self._handler.malformed(request, flow, error.status, error.why)
+        if answer is None:
+            log.SIP_DROPPED.labels("unwanted").inc()
+            return
+        self._answer(request, flow, answer)
 
     def _request(self, request: Request, flow: Flow) -> None:
         if request.method == "ACK":
@@ -273,6 +286,9 @@ class Endpoint:
             return
         assert self._handler is not None
         work = self._handler.admit(request, flow)
+        if work is None:
+            log.SIP_DROPPED.labels("unwanted").inc()
+            return
         if isinstance(work, Answer):
             self._answer(request, flow, work)
             return

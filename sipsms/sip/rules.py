@@ -17,7 +17,7 @@ class Rules:
 
     def __init__(
         self, domain: str, aliases: Iterable[str], policy: Policy, max_length: int, length_unit: str,
-        copy_prefix: str = "",
+        copy_prefix: str = "", flood_limit: int = 0, drop_scanners: bool = False,
     ) -> None:  # fmt: skip
         self.domain = domain.lower()
         self.domains = frozenset((self.domain, "localhost", *(alias.lower() for alias in aliases)))
@@ -25,6 +25,8 @@ class Rules:
         self.max_length = max_length
         self.length_unit = length_unit
         self.copy_prefix = copy_prefix
+        self.flood_limit = flood_limit
+        self.drop_scanners = drop_scanners
 
     def is_ours(self, uri: Uri) -> bool:
         """One of our domains, or an address of this machine: phones are often given that."""

@@ -19,6 +19,7 @@ from sipsms.ports import Clock, Location, Unavailable
 from sipsms.sip import content, pidf, presence, registrar
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict
 from sipsms.sip.endpoint import Answer, Work
+from sipsms.sip.flood import Flood, is_scanner
 from sipsms.sip.flowtoken import FlowName, seal
 from sipsms.sip.guard import Guard
 from sipsms.sip.message import KNOWN_METHODS, Request
@@ -58,6 +59,7 @@ class Server:
         self._notifier = notifier
         self._clock = clock
         self._guard = Guard()
+        self._flood = Flood(rules.flood_limit, trust=rules.policy.max_expires)
         self._spawn = spawn
         self._flow_key = flow_key
 
@@ -68,10 +70,40 @@ class Server:
     @rules.setter
     def rules(self, rules: Rules) -> None:
         self._rules = self._messages.rules = rules
+        self._flood.limit = rules.flood_limit
 
     # --- stateless part ---
 
-    def admit(self, request: Request, flow: Flow) -> Answer | Work:
+    def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
+        """None: not a word."""
+        if self._is_scanner(request):
+            return None
+        work = self._admit(request, flow)
+        return self._bounded(work, flow) if isinstance(work, Answer) else work
+
+    def malformed(self, request: Request, flow: Flow, status: int, why: str) -> Answer | None:
+        """The answer to what could not be read."""
+        return None if self._is_scanner(request) else self._bounded(self.refusal(status, why), flow)
+
+    def ignores(self, data: bytes, flow: Flow) -> bool:
+        """A datagram that need not even be read: without credentials, and its sender is muted."""
+        muted = self._flood.is_muted(flow.remote[0], self._clock())
+        return muted and b"authorization" not in data.lower() and data[:4] != b"SIP/"
+
+    def trust(self, address: str) -> None:
+        """A phone is registered from here."""
+        self._flood.knows_password(address, self._clock())
+
+    def _is_scanner(self, request: Request) -> bool:
+        return self.rules.drop_scanners and is_scanner(request.get("user-agent"))
+
+    def _bounded(self, answer: Answer, flow: Flow) -> Answer | None:
+        """Nothing for a flood of strangers; by a connection they are bounded by its speed."""
+        if flow.reliable or self._flood.allows(flow.remote[0], self._clock()):
+            return answer
+        return None
+
+    def _admit(self, request: Request, flow: Flow) -> Answer | Work:
         refused = self._precheck(request)
         if refused is not None:
             return refused
@@ -149,19 +181,21 @@ class Server:
         return Answer(status, [(header, value) for value in values])
 
     def _authenticated(self, request: Request, flow: Flow, credentials: Credentials) -> Answer | Work:
-        now, source = self._clock(), flow.remote[0]
-        if not self._guard.allows(source, credentials.username, now):
+        now, (source, port) = self._clock(), flow.remote
+        if not self._guard.allows(source, credentials.username, now, port):
             return self._wrong(request, flow, credentials, "too many failures")
         account = self._directory.account(credentials.username)
         checked = self._authenticator.check(credentials, account, request.method, request.uri, now)
+        if checked.account is not None:  # the password is right, the nonce may be stale
+            self._flood.knows_password(source, now)
         match checked.verdict:
             case Verdict.OK:
-                self._guard.succeeded(source, credentials.username)
+                self._guard.succeeded(source, credentials.username, port)
                 return self._work(request, flow, checked)
             case Verdict.STALE if request.method == "MESSAGE":
                 return self._again(request, checked)
             case Verdict.WRONG:
-                self._guard.failed(source, credentials.username, now)
+                self._guard.failed(source, credentials.username, now, port)
                 return self._wrong(request, flow, credentials, "wrong credentials")
             case Verdict.MALFORMED:
                 return self.refusal(400, checked.why)

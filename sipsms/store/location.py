@@ -68,6 +68,11 @@ class Location:
 
     # --- lookups ---
 
+    def hosts(self) -> set[str]:
+        """The addresses that phones are registered from."""
+        received = (binding.received for bindings in self._bindings.values() for binding in bindings)
+        return {one.partition(":")[2].rpartition(":")[0].strip("[]") for one in received}
+
     def bindings(self, aor: str, now: float) -> list[Binding]:
         return [binding for binding in self._bindings.get(aor, ()) if binding.expires_at > now]
 

@@ -7,27 +7,65 @@ import pytest
 from sipsms.sip.guard import Guard
 
 
+def attacked(guard: Guard, port: int = 4000) -> None:
+    for _ in range(10):
+        assert guard.allows("192.0.2.1", "alice", 0, port)
+        guard.failed("192.0.2.1", "alice", 0, port)
+
+
+def guesses(guard: Guard, ports: list[int]) -> int:
+    """How many of 100 guesses in ten seconds are looked at; all are wrong."""
+    count = 0
+    for tenth in range(100):
+        now, port = tenth / 10, ports[tenth % len(ports)]
+        if guard.allows("192.0.2.1", "alice", now, port):
+            guard.failed("192.0.2.1", "alice", now, port)
+            count += 1
+    return count
+
+
 @pytest.mark.req("A-08")
 def test_one_guess_a_second_after_ten() -> None:
     guard = Guard(free=10, window=300)
-    for _ in range(10):
-        assert guard.allows("192.0.2.1", "alice", 0)
-        guard.failed("192.0.2.1", "alice", 0)
-    allowed = [now / 10 for now in range(100) if guard.allows("192.0.2.1", "alice", now / 10)]
-    assert len(allowed) == 10
-    assert guard.allows("192.0.2.2", "alice", 0)
-    assert guard.allows("192.0.2.1", "bob", 0)
-    assert guard.allows("192.0.2.1", "alice", 301)
-    assert guard.allows("192.0.2.1", "alice", 301)
+    attacked(guard)
+    assert 1 <= guesses(guard, [4000]) <= 10
+    assert guard.allows("192.0.2.2", "alice", 10)
+    assert guard.allows("192.0.2.1", "bob", 10)
+    assert guard.allows("192.0.2.1", "alice", 301, 4000)
+    assert guard.allows("192.0.2.1", "alice", 301, 4000)
 
 
-def test_success_clears_and_memory_is_bounded() -> None:
+@pytest.mark.req("A-08")
+def test_another_port_for_each_guess_is_no_way_round() -> None:
+    guard = Guard(free=10, window=300)
+    attacked(guard)
+    assert guesses(guard, list(range(5000, 5100))) <= 10
+
+
+@pytest.mark.req("A-08")
+def test_the_owner_behind_the_same_nat() -> None:
+    """Gets in while the guesser goes on, and is then not slowed at all; the guesser still is."""
+    guard = Guard(free=10, window=300)
+    attacked(guard)
+    guesses(guard, [4000])
+    assert guard.allows("192.0.2.1", "alice", 10, 5060)
+    assert guard.allows("192.0.2.1", "alice", 10, 5060), "its nonce was stale"
+    guard.succeeded("192.0.2.1", "alice", 5060)
+    assert all(guard.allows("192.0.2.1", "alice", 10, 5060) for _ in range(100))
+    assert sum(guard.allows("192.0.2.1", "alice", 10 + n / 10, 4000) for n in range(100)) <= 10
+    guard.failed("192.0.2.1", "alice", 20, 5060)
+    assert sum(guard.allows("192.0.2.1", "alice", 20, 5060) for _ in range(100)) <= 1
+
+
+def test_memory_is_bounded() -> None:
     guard = Guard(free=1, capacity=100)
     for number in range(1000):
         guard.failed("192.0.2.1", f"user{number}", 0)
     assert guard.allows("192.0.2.1", "user0", 0)
     assert guard.allows("192.0.2.1", "user999", 0)
     assert not guard.allows("192.0.2.1", "user999", 0)
-    guard.succeeded("192.0.2.1", "user999")
-    assert guard.allows("192.0.2.1", "user999", 0)
-    assert guard.allows("192.0.2.1", "user999", 0)
+    for port in range(1000):
+        guard.failed("192.0.2.1", "user999", 0, port)
+        guard.succeeded("192.0.2.1", "user999", port + 1000)
+    pair = guard._pairs["192.0.2.1", "user999"]
+    assert (len(pair.wrong), len(pair.right)) == (64, 64)

@@ -1,0 +1,82 @@
+"""Who asks too much without a password is no longer answered. Pure and bounded: the time comes in, counts stay small.
+
+Only requests by UDP that were answered without right credentials are counted: challenges, refusals, OPTIONS. Above
+`limit` of them in `window` seconds an address is muted. A right password from an address, then or at any time within
+`trust` seconds before, exempts it: many phones behind one NAT are never hurt, and neither are those whose address
+somebody else put on forged packets. Whoever calls decides what a muted address may still say: all with credentials is
+looked at, so a phone among strangers gets in. Known scanners are told by what they call themselves.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address
+from typing import Any
+
+# The beginnings of User-Agent: svmap and its children, sipp-like dialers of old botnets, sippts.
+SCANNERS = (
+    "friendly-scanner", "friendly-request", "sipvicious", "sipcli", "sip-scan", "sipscan", "sundayddr",
+    "vaxsipuseragent", "pplsip", "sivus", "iwar", "smap",
+)  # fmt: skip
+_MOST = 10_000  # addresses counted at once
+_MOST_TRUSTED = 100_000
+
+
+def is_scanner(user_agent: str) -> bool:
+    return user_agent.lower().startswith(SCANNERS)
+
+
+class Flood:
+    def __init__(self, limit: int, window: float = 2.0, mute: float = 300.0, trust: float = 7200.0) -> None:
+        """`limit` 0: nobody is ever muted."""
+        self.limit = limit
+        self._window = window
+        self._mute = mute
+        self._trust = trust
+        self._counted: dict[str, tuple[int, float]] = {}  # network -> requests, since when
+        self._muted: dict[str, float] = {}  # network -> until when
+        self._trusted: dict[str, float] = {}  # address -> until when
+
+    def is_muted(self, address: str, now: float) -> bool:
+        if not self._muted:
+            return False
+        until = self._muted.get(_network(address))
+        return until is not None and now < until and self.limit > 0 and self._trusted.get(address, 0.0) <= now
+
+    def allows(self, address: str, now: float) -> bool:
+        """Count a request without right credentials: may it be answered?"""
+        if self.limit == 0 or self._trusted.get(address, 0.0) > now:
+            return True
+        if self.is_muted(address, now):
+            return False
+        network = _network(address)
+        count, since = self._counted.pop(network, (0, now))
+        if not 0 <= now - since < self._window:
+            count, since = 0, now
+        if count < self.limit:
+            self._counted[network] = (count + 1, since)
+            _bound(self._counted, _MOST)
+            return True
+        self._muted.pop(network, None)
+        self._muted[network] = now + self._mute
+        _bound(self._muted, _MOST)
+        return False
+
+    def knows_password(self, address: str, now: float) -> None:
+        """The right password came from here."""
+        self._trusted.pop(address, None)
+        self._trusted[address] = now + self._trust
+        _bound(self._trusted, _MOST_TRUSTED)
+        if self._muted:
+            self._muted.pop(_network(address), None)
+
+
+def _network(address: str) -> str:
+    """An IPv6 host has a /64 to itself and can take a new address for each packet."""
+    if ":" not in address:
+        return address
+    return str(int(IPv6Address(address.partition("%")[0])) >> 64)
+
+
+def _bound(table: dict[str, Any], most: int) -> None:
+    if len(table) > most:
+        del table[next(iter(table))]

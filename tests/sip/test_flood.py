@@ -1,0 +1,84 @@
+"""A stranger that floods is muted, nobody else, and what is remembered is bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipsms.sip.flood import Flood, is_scanner
+
+
+def flooding(flood: Flood, address: str, now: float, count: int = 1000) -> int:
+    """How many of `count` requests are answered."""
+    return sum(flood.allows(address, now) for _ in range(count))
+
+
+@pytest.mark.req("A-27")
+def test_a_stranger_is_muted_above_the_limit() -> None:
+    flood = Flood(16)
+    assert flooding(flood, "192.0.2.1", 10.0) == 16
+    assert flood.is_muted("192.0.2.1", 10.0)
+    assert flooding(flood, "192.0.2.1", 309.0) == 0
+    assert not flood.is_muted("192.0.2.2", 10.0)
+    assert not flood.is_muted("192.0.2.1", 310.1)
+    assert flooding(flood, "192.0.2.1", 310.1) == 16
+
+
+@pytest.mark.req("A-27")
+def test_a_slow_one_never() -> None:
+    flood = Flood(16)
+    assert all(flood.allows("192.0.2.1", second / 8) for second in range(10_000))
+
+
+@pytest.mark.req("A-27")
+def test_one_right_password_speaks_for_all_behind_its_address() -> None:
+    """Before the flood, or after the mute has begun; for as long as a registration lasts."""
+    flood = Flood(16, trust=7200.0)
+    flood.knows_password("192.0.2.1", 0.0)
+    assert flooding(flood, "192.0.2.1", 7199.9) == 1000
+    assert flooding(flood, "192.0.2.1", 7200.0) == 16
+    flood.knows_password("192.0.2.1", 7201.0)
+    assert not flood.is_muted("192.0.2.1", 7201.0)
+    assert flooding(flood, "192.0.2.1", 7201.0) == 1000
+
+
+def test_ipv6_is_counted_by_network() -> None:
+    flood = Flood(16)
+    assert sum(flood.allows(f"2001:db8:1:2::{n:x}", 0.0) for n in range(100)) == 16
+    assert flood.is_muted("2001:db8:1:2:ffff::1", 0.0)
+    assert flood.allows("2001:db8:1:3::1", 0.0)
+    assert flood.allows("fe80::1%eth0", 0.0)
+    flood.knows_password("2001:db8:1:2::7", 0.0)
+    assert flood.allows("2001:db8:1:2::7", 0.0)
+
+
+def test_off() -> None:
+    flood = Flood(16)
+    flooding(flood, "192.0.2.1", 0.0)
+    flood.limit = 0
+    assert not flood.is_muted("192.0.2.1", 0.0)
+    assert flooding(flood, "192.0.2.1", 0.0) == 1000
+
+
+def test_memory_is_bounded() -> None:
+    flood = Flood(1)
+    for n in range(11_000):
+        flooding(flood, f"10.{n >> 8}.{n & 255}.2", 0.0, 1)
+    assert len(flood._counted) == 10_000
+    for n in range(11_000):
+        flooding(flood, f"10.{n >> 8}.{n & 255}.2", 0.0, 2)
+    assert len(flood._muted) == 10_000
+    for n in range(100_100):
+        flood.knows_password(f"{n >> 16}.{n >> 8 & 255}.{n & 255}.1", 0.0)
+    assert len(flood._trusted) == 100_000
+
+
+@pytest.mark.req("A-28")
+@pytest.mark.parametrize(
+    ("user_agent", "scanner"),
+    [
+        ("friendly-scanner", True), ("sipcli/v1.8", True), ("VaxSIPUserAgent/3.1", True), ("pplsip", True),
+        ("Friendly-Request", True), ("", False), ("Linphone/5.2 (smap)", False), ("sipsak 0.9.8", False),
+    ],
+)  # fmt: skip
+def test_scanners(user_agent: str, scanner: bool) -> None:
+    assert is_scanner(user_agent) is scanner
