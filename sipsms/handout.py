@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -157,4 +158,6 @@ def _save(handout: Handout, app: str, path: Path) -> None:
     kind = "svg" if path.suffix.lower() == ".svg" else "png"
     segno.make(handout.codes[app], error="m", micro=False).save(out, kind=kind, scale=8)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with contextlib.suppress(OSError):
+            os.fchmod(file.fileno(), 0o600)  # of a file that was there
         file.write(out.getvalue())

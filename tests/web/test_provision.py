@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,12 @@ from sipsms.web.provision import Provision
 
 DESK = Settings("desk", "s3cret", "sip.example.net", "sip.example.net", "tcp", "sip.example.net", 3600)
 Ask = Any
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    yield
+    log.setup("warning", "json")
 
 
 class Links:
@@ -74,7 +80,6 @@ async def test_once_and_never_again(ask: Ask, app: str, capsys: pytest.CaptureFi
     assert await ask("/provision/%FF%00/other.xml") == wrong
     assert wrong[1]["cache-control"] == "no-store"
     (line,) = capsys.readouterr().err.splitlines()
-    log.setup("warning", "json")
     assert '"provisioned"' in line
     assert '"desk"' in line
     assert "good" not in line

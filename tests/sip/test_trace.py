@@ -1,0 +1,153 @@
+"""The tracer beside a stand-in for the endpoint: when it taps, what it drops, where its socket is."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sipsms import log
+from sipsms.sip import trace
+from sipsms.sip.trace import HepTarget, Tap, Tracer, address_of, socket_path
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    yield
+    log.setup("warning", "json")
+
+
+class Tapped:
+    tap: Tap | None = None
+
+
+class Flow:
+    name, reliable, remote, local, number = "udp", False, ("192.0.2.7", 5062), "udp:0.0.0.0:5060", 0
+
+    def send(self, data: bytes) -> bool:
+        return True
+
+    def sent_by(self) -> str:
+        return "[2001:db8::1]:5060"
+
+
+@pytest.fixture
+async def tapped() -> Tapped:
+    return Tapped()
+
+
+@pytest.fixture
+async def tracer(tapped: Tapped) -> AsyncIterator[Tracer]:
+    tasks: list[asyncio.Task[Any]] = []
+    loop = asyncio.get_running_loop()
+    tracer = Tracer(tapped, "h", lambda account, flow: False, lambda work: tasks.append(loop.create_task(work)))
+    yield tracer
+    tracer.close()
+    for task in tasks:
+        task.cancel()
+
+
+async def _until(look: Any) -> None:
+    async with asyncio.timeout(5):
+        while not look():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_no_tap_while_nobody_looks(tapped: Tapped, tracer: Tracer, tmp_path: Path) -> None:
+    path = tmp_path / "s.trace"
+    await tracer.listen(path)
+    assert tapped.tap is None
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"{}\n")
+    assert b"hello" in await reader.readline()
+    assert tapped.tap is not None
+    tapped.tap(True, Flow(), b"OPTIONS sip:h SIP/2.0\r\n\r\n")
+    assert b'"peer": "192.0.2.7:5062"' in await reader.readline()
+    writer.close()
+    await _until(lambda: tapped.tap is None)
+    tracer.close()
+    assert not path.exists()
+
+
+async def test_a_capture_server_that_changes(tapped: Tapped, tracer: Tracer) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
+    ):
+        for sock in (one, two):
+            sock.bind(("127.0.0.1", 0))
+            sock.settimeout(5)
+            tracer.send_to(HepTarget("localhost" if sock is one else "127.0.0.1", sock.getsockname()[1], 1))
+            await _until(lambda: tapped.tap is not None)
+            assert tapped.tap is not None
+            tapped.tap(False, Flow(), b"OPTIONS sip:h SIP/2.0\r\n\r\n")
+            assert sock.recv(65535).startswith(b"HEP3")
+    tapped.tap(False, Flow(), b"x")  # nobody listens there any more: ICMP
+    before = log.HEP_PACKETS.labels("dropped")._value.get()
+    tapped.tap(False, Flow(), b"x")
+    tapped.tap(False, Flow(), b"x")
+    assert log.HEP_PACKETS.labels("dropped")._value.get() > before
+    tracer.send_to(None)
+    assert tapped.tap is None
+
+
+async def test_a_name_without_address_is_asked_again(
+    tapped: Tapped, tracer: Tracer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.setup("warning", "json")
+    monkeypatch.setattr(trace, "_AGAIN", 0.01)
+    tracer.send_to(HepTarget("nowhere.invalid", 9060, 1))
+    seen = ""
+    async with asyncio.timeout(20):
+        while seen.count("hep_unavailable") < 2:
+            await asyncio.sleep(0.01)
+            seen += capsys.readouterr().err
+    assert tapped.tap is None
+    tracer.send_to(None)
+
+
+async def test_a_mistake_in_the_tracer_reaches_nobody(tapped: Tapped, tracer: Tracer) -> None:
+    class Broken(Flow):
+        def sent_by(self) -> str:
+            raise RuntimeError("no")
+
+    tracer.see(True, Broken(), b"")
+
+
+async def test_sockets_that_are_there(tracer: Tracer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dead one is replaced; a file, and a socket where somebody answers, are left alone, and serving goes on."""
+    log.setup("warning", "json")
+    dead, alive, file = tmp_path / "dead", tmp_path / "alive", tmp_path / "file"
+    with socket.socket(socket.AF_UNIX) as left, socket.socket(socket.AF_UNIX) as other:
+        left.bind(str(dead))
+        other.bind(str(alive))
+        other.listen()
+        file.write_text("keep")
+        await tracer.listen(alive)
+        await tracer.listen(file)
+        assert capsys.readouterr().err.count("trace_unavailable") == 2
+        assert file.read_text() == "keep"
+        left.close()
+        await tracer.listen(dead)
+    assert stat.S_IMODE(dead.stat().st_mode) == 0o600
+    assert capsys.readouterr().err == ""
+
+
+def test_where_the_socket_is(tmp_path: Path) -> None:
+    assert socket_path("sqlite:////srv/s.db", "") == Path("/srv/s.db.trace")
+    one, two = (socket_path("postgresql://u@h/d", key) for key in ("a", "b"))
+    assert one != two
+    assert one.parent in (Path("/run/sipsms"), Path(tempfile.gettempdir()) / one.parent.name)
+    assert socket_path("sqlite:///:memory:", "").suffix == ".trace"
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    with address_of(deep / "s.trace") as address:
+        assert len(address) < 100
+        Path(address).write_text("here")
+    assert (deep / "s.trace").read_text() == "here"
