@@ -16,7 +16,7 @@ from urllib.parse import quote
 from sipsms.model import Binding, Deferred, Delivered, Delivery, Direction, Outcome, Rejected
 from sipsms.ports import Clock, Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
-from sipsms.sip.form import Form, forms, limit_of, pieces
+from sipsms.sip.form import ASTERISK_BODY, PLAIN, Form, forms, is_asterisk, limit_of, pieces
 from sipsms.sip.message import Request, Response
 from sipsms.sip.rules import Rules
 from sipsms.sip.transport import Flow, hostport
@@ -24,6 +24,7 @@ from sipsms.sip.uri import ParseError, Uri, parse_uri
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _LATER = frozenset((408, 413, 480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
+_USUAL_HEAD = 600  # bytes of a request besides what the phone has named itself: more than it ever is
 _REMEMBERED = 10_000  # deliveries of which some pieces have arrived
 
 
@@ -41,6 +42,7 @@ class SipCourier:
         self._rules = rules
         self._clock = clock
         self._max_datagram = max_datagram
+        self._cseq = int(clock()) & 0x7FFFFFFF  # above that of before a restart
         self._arrived: OrderedDict[int, tuple[int, int]] = OrderedDict()  # delivery -> pieces, bytes of each
 
     async def deliver(self, delivery: Delivery) -> Outcome:
@@ -63,13 +65,9 @@ class SipCourier:
         if flow is None:
             raise _Gone
         text = self._text(delivery)
-        head = len(self._request(delivery, binding, Form("text/plain;charset=UTF-8", b""), 1, 1).to_bytes())
         count, limit = self._arrived.get(delivery.id, (0, -1))
         if limit < 0:
-            limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
-            if not flow.reliable and limit and len(text.encode("utf-8", "replace")) > limit:
-                flow = self._stream_of(binding) or flow
-                limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
+            flow, limit = self._limit(delivery, binding, flow, len(text.encode("utf-8", "replace")))
         parts = pieces(text, limit)
         outcome: Outcome = Delivered()
         for number, part in enumerate(parts[count:], count + 1):
@@ -80,6 +78,18 @@ class SipCourier:
                 self._note(delivery.id, number, limit)
         self._arrived.pop(delivery.id, None)
         return outcome
+
+    def _limit(self, delivery: Delivery, binding: Binding, flow: Flow, size: int) -> tuple[Flow, int]:
+        """How many bytes of text one request may carry (0: any number), and by which way it goes then."""
+        rough = _USUAL_HEAD + len(binding.contact) + len(binding.to_uri) + sum(map(len, binding.path))
+        if size + rough <= min(self._max_datagram, ASTERISK_BODY):
+            return flow, 0
+        head = len(self._request(delivery, binding, Form(PLAIN, b""), 1, 1).to_bytes())
+        limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
+        if not flow.reliable and size > limit:
+            flow = self._stream_of(binding) or flow
+            limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
+        return flow, limit
 
     def _note(self, delivery: int, count: int, limit: int) -> None:
         self._arrived[delivery] = (count, limit)
@@ -113,15 +123,14 @@ class SipCourier:
     def _request(self, delivery: Delivery, binding: Binding, form: Form, number: int, total: int) -> Request:
         message = delivery.message
         aor, at = self._aor(binding)
-        piece = f".{number}" if total > 1 else ""
-        domain = self._rules().domain
+        call_id, tag, cseq = self._names(delivery, binding, f".{number}" if total > 1 else "")
         headers = {
             "route": list(binding.path),
             "max-forwards": ["70"],
-            "from": [f"<sip:{quote(delivery.source, safe=_USER_SAFE)}@{at}>;tag=d{delivery.id:x}{piece}"],
+            "from": [f"<sip:{quote(delivery.source, safe=_USER_SAFE)}@{at}>;tag={tag}"],
             "to": [f"<{aor}>"],
-            "call-id": [f"{delivery.id:x}.{int(delivery.created_at * 1000):x}{piece}@{domain}"],
-            "cseq": [f"{delivery.attempts} MESSAGE"],
+            "call-id": [call_id],
+            "cseq": [f"{cseq} MESSAGE"],
             "date": [formatdate(message.received_at, usegmt=True)],
             "x-sms-to": [message.did] if message.did else [],
             "x-sms-copy": ["sent"] if _is_copy(delivery) else [],
@@ -129,6 +138,17 @@ class SipCourier:
             "content-type": [form.content_type],
         }
         return Request("MESSAGE", request_uri(binding.contact), headers, form.body)
+
+    def _names(self, delivery: Delivery, binding: Binding, piece: str) -> tuple[str, str, int]:
+        """(Call-ID, From tag, CSeq). Asterisk looks at no Call-ID to drop a copy, but it hands requests with different
+        ones to its dialplan in any order: there, all messages of a device share one and count on."""
+        domain = self._rules().domain
+        if is_asterisk(binding):
+            self._cseq = (self._cseq + 1) & 0x7FFFFFFF
+            return f"device-{binding.device:x}@{domain}", f"device-{binding.device:x}", self._cseq
+        number = f"{delivery.id:x}"
+        call_id = f"{number}.{int(delivery.created_at * 1000):x}{piece}@{domain}"
+        return call_id, f"d{number}{piece}", delivery.attempts
 
     def _aor(self, binding: Binding) -> tuple[str, str]:
         """(To, host for From): as the phone wrote them when it registered."""

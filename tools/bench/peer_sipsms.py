@@ -43,11 +43,14 @@ class Sipsms:
         self.database = directory / "sipsms.db"
 
     def start(self, accounts: int) -> None:
-        values = {"domain": scenarios.DOMAIN.decode(), "directory": self.directory}
-        self.config.write_text(CONFIG.format(sip=self.address[1], http=self.http, **values))
+        self.config.write_text(self._settings())
         self._import(accounts)
         self.process = Process([*COMMAND, "-c", str(self.config), "serve"], self.directory / "log", self.cores)
         self._await()
+
+    def _settings(self) -> str:
+        values = {"domain": scenarios.DOMAIN.decode(), "directory": self.directory}
+        return CONFIG.format(sip=self.address[1], http=self.http, **values)
 
     def stop(self) -> None:
         self.process.stop()
