@@ -27,6 +27,7 @@ listen:
 carriers:
   sim: {{type: loopback}}
 log: {{level: warning}}
+sip: {{flood_limit: 0}}
 """
 
 
