@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 # Chunk types, section 3.1 of the document.
@@ -25,8 +26,8 @@ _IP_PROTOCOL = {"udp": 17}  # everything else runs on TCP: Homer reads what is i
 
 MAX_PAYLOAD = 65_000  # a packet's length has 16 bits, and it has to fit into one UDP datagram
 
-_CREDENTIALS = re.compile(rb"\r\n(?:proxy-)?authorization[ \t]*:(?:[^\r\n]|\r\n[ \t])*", re.I)
-_RESPONSE = re.compile(rb"(\bresponse(?:[ \t]|\r\n[ \t])*=(?:[ \t]|\r\n[ \t])*)(?:\"[^\"]*\"|[^\",\s]*)", re.I)
+_CREDENTIALS = re.compile(rb"\n(?:proxy-)?authorization[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.I)
+_RESPONSE = re.compile(rb"(\bresponse\s*=\s*)(?:\"[^\"]*\"?|[^\",\s]*)", re.I)
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]{1,255})", re.I)
 
 
@@ -83,6 +84,7 @@ def encode(seen: Seen, capture_id: int, password: str = "") -> bytes:
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+@lru_cache(maxsize=4096)
 def _address(host: str) -> _Ip:
     """0.0.0.0 for what is no address: a packet without one is worth nothing, one with a wrong one a little."""
     try:

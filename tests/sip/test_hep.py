@@ -83,6 +83,8 @@ def test_odd_messages() -> None:
         'authorization: Digest username="a",\r\n response =\r\n\t"%s"',
         'Authorization: Digest username="a, response=\\"x", response="%s"',
         'Authorization: Digest username="a"\r\nAuthorization: Digest response="%s"',
+        'Authorization: Digest username="\r", response="%s"',
+        'Authorization: Digest username="a",\n\tresponse="%s',
     ],
 )
 def test_digest_responses_stay_here(header: str) -> None:
