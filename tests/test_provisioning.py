@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -167,6 +169,16 @@ def test_what_is_refused(host: Host) -> None:
     assert rows(host, "SELECT ha1_md5 FROM accounts WHERE name = 'desk'") == [
         (ha1("desk", "sip.example.net", "s3cret-desk"),)
     ]
+
+
+def test_at_a_terminal_it_asks(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sipsms.cli.click.prompt", lambda text, hide_input: "s3cret-desk")
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert "password" not in made(host)
 
 
 def test_url_server_and_cloud_id(host: Host) -> None:
