@@ -139,7 +139,7 @@ def _apply(
         contact = parse_name_addr(text)
         uri = contact.parsed()
         seconds = _expires(request, contact, policy)
-        old = _find(current, contact, uri) or _restarted(current, request, contact, uri)
+        old = _find(current, contact, uri) or _restarted(current, request, contact, uri, arrival)
         if old is not None:
             if old not in updated:
                 _check_order(request, old)
@@ -190,19 +190,25 @@ def _find(current: list[Binding], contact: NameAddr, uri: Uri) -> Binding | None
     return None
 
 
-def _restarted(current: list[Binding], request: Request, contact: NameAddr, uri: Uri) -> Binding | None:
-    """One socket has one user agent: the same user, host, port and transport under another Call-ID is the same program
-    started anew, though other parameters differ (Asterisk's `line`). Its old contact would be refused by it now."""
+def _restarted(
+    current: list[Binding], request: Request, contact: NameAddr, uri: Uri, arrival: Arrival
+) -> Binding | None:
+    """One socket has one user agent: the same user, host, port and transport under another Call-ID, from the same
+    address, is the same program started anew, though other parameters differ (Asterisk's `line`). Its old contact would
+    be refused by it now. From another address it is another phone, behind another NAT with the same private addresses.
+    """
     if _instance(contact):
         return None
     for binding in current:
-        if (
-            not binding.instance
-            and binding.call_id != request.call_id
-            and _socket(parse_uri(binding.contact)) == _socket(uri)
-        ):
+        if binding.instance or binding.call_id == request.call_id or _host(binding.received) != _host(arrival.received):
+            continue
+        if _socket(parse_uri(binding.contact)) == _socket(uri):
             return binding
     return None
+
+
+def _host(received: str) -> str:
+    return received.partition(":")[2].rpartition(":")[0]
 
 
 def _socket(uri: Uri) -> tuple[str, str, str, int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.sipwire import Draft, Incoming, Phone, param
+from support.sipwire import Draft, Incoming, Phone, Udp, param
 
 from .conftest import MakePhone
 from .lab import Account, Lab
@@ -195,3 +195,18 @@ def test_a_restarted_program_replaces_its_contact_and_gets_what_waits(lab: Lab, 
     assert (request.uri, request.text) == (new, "waits")
     assert list(phone.bindings()) == [new]
     phone.assert_silent()
+
+
+def test_the_same_private_address_behind_another_nat_is_another_phone(lab: Lab, account: Account) -> None:
+    contacts = [f"sip:{account.name}@192.168.1.10:5060;rinstance={number}" for number in (1, 2)]
+    phones = [
+        Phone(lab.address, account.name, account.password, wire=Udp(lab.address, host=f"127.0.0.{20 + number}"))
+        for number in (1, 2)
+    ]
+    for phone, contact in zip(phones, contacts, strict=True):
+        phone.register(f"<{contact}>")
+    assert set(lab.bindings(account.name)) == set(contacts)
+    lab.sms(account.did, "to both")
+    assert [phone.take().uri for phone in phones] == contacts
+    for phone in phones:
+        phone.close()
