@@ -31,7 +31,7 @@ def test_yaml_in_the_pages_is_accepted(page: str, text: str, tmp_path: Path, mon
     secret.write_text("s3cret")
     for name in re.findall(r"env:(\w+)", text):
         monkeypatch.setenv(name, "s3cret")
-    text = re.sub(r"file:[\w/]+", f"file:{secret}", text)
+    text = re.sub(r"file:[\w/]+", f"file:{secret}", text)  # certificates are read at start only
     file = tmp_path / "page.yaml"
     if "accounts" in yaml.safe_load(text):
         file.write_text(text)
@@ -58,6 +58,17 @@ def test_the_readmes_first_account_works(tmp_path: Path) -> None:
                 node.cli(*words[1:])
         (message,) = node.listed("messages")
         assert (message["to"], message["text"], message["state"]) == ("5550001111", "Hello, desk", "queued")
+
+
+@pytest.mark.e2e
+def test_the_commands_of_the_sip_page(tmp_path: Path) -> None:
+    (commands,) = [text for text in _blocks(ROOT / "docs" / "sip.md", "") if "sipsms" in text]
+    with Node(tmp_path) as node:
+        node.import_accounts({"name": "acme", "password": "x", "dids": [{"number": "5550001111"}]})
+        for line in commands.splitlines():
+            assert node.cli(*shlex.split(line)[1:]).returncode == 0
+        (row,) = node.listed("account", "list")
+        assert (row["copies"], row["presence"], row["legacy_digest"]) == (True, True, False)
 
 
 def test_links_between_pages_lead_somewhere() -> None:
