@@ -247,7 +247,7 @@ def trace(context: Context, account: str, full: bool, count: int | None, as_json
 @click.argument("name")
 @click.option("--password", required=True)
 @click.option("--server", required=True, metavar="HOST:PORT")
-@click.option("--transport", type=click.Choice(["udp", "tcp"]), default="udp", show_default=True)
+@click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), default="udp", show_default=True)
 @click.option("--to", metavar="NUMBER", help="Send TEXT to this number and exit.")
 @click.argument("text", required=False)
 def softphone(name: str, password: str, server: str, transport: str, to: str | None, text: str | None) -> None:

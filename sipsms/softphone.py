@@ -116,8 +116,12 @@ class Stack:
         return True
 
     def open_transport(self, transport: str, host: str, port: int) -> int:
-        kinds = {"udp": self.pj.PJSIP_TRANSPORT_UDP, "tcp": self.pj.PJSIP_TRANSPORT_TCP}
+        kinds = {
+            "udp": self.pj.PJSIP_TRANSPORT_UDP, "tcp": self.pj.PJSIP_TRANSPORT_TCP,
+            "tls": self.pj.PJSIP_TRANSPORT_TLS,
+        }  # fmt: skip
         config = self.pj.TransportConfig()
+        config.tlsConfig.method = self.pj.PJSIP_TLSV1_2_METHOD  # its OpenSSL knows no newer, and we take no older
         config.boundAddress, config.port = host, port
         return int(self.endpoint.transportCreate(kinds[transport], config))
 
@@ -315,7 +319,7 @@ class Softphone:
         answer: Answer | None = self._reg
         if answer is None:
             raise TimeoutError(f"no answer to the REGISTER of {self.name} within {timeout:g} s")
-        if self.transport == "tcp" and wanted:
+        if self.transport != "udp" and wanted:
             others = set().union(*(p._fds for p in self.stack.phones if p is not self))
             self._fds = _sockets_to(self.server) - self._before - others
         return answer
@@ -333,7 +337,7 @@ class Softphone:
         config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", self.auth_user, 0, self.password))
         if self.domain != self.server[0]:
             config.sipConfig.proxies.append(f"<sip:{self.server[0]}:{self.server[1]};transport={self.transport};lr>")
-        if self.transport == "tcp":  # left alone, pjsip takes one id for all phones of this host
+        if self.transport != "udp":  # left alone, pjsip takes one id for all phones of this host
             config.natConfig.sipOutboundInstanceId = f"<{self.instance or uuid.uuid4().urn}>"
         elif self.instance:  # over UDP pjsip does not offer outbound
             config.regConfig.contactParams = f';+sip.instance="<{self.instance}>"'
@@ -341,7 +345,7 @@ class Softphone:
 
     def _uri(self, user: str) -> str:
         host = self.domain if self.domain != self.server[0] else f"{self.server[0]}:{self.server[1]}"
-        suffix = ";transport=tcp" if self.transport == "tcp" else ""
+        suffix = f";transport={self.transport}" if self.transport != "udp" else ""
         return f"sip:{user}@{host}{suffix}" if user else f"sip:{host}{suffix}"
 
     def _identity(self, display_name: str | None, user: str | None) -> str:

@@ -56,6 +56,8 @@ def make_phone(site: Site, phones: Phones) -> MakePhone:
     """A phone of an account, not registered yet."""
 
     def make(account: Account, transport: str = "udp", **options: Any) -> Phone:
-        return phones.phone(account.name, options.pop("password", account.password), site.address, transport, **options)
+        return phones.phone(
+            account.name, options.pop("password", account.password), site.address_of(transport), transport, **options
+        )
 
     return make

@@ -46,6 +46,8 @@ class Site(Node):
 
     def __init__(self, folder: Path, accounts: int = 40, **settings: Any) -> None:
         super().__init__(folder, **{"carriers": {"sim": {"type": "loopback"}, "door": DOOR}, **settings})
+        if "listen" not in settings:
+            self.listen_securely()
         self._accounts = [_account(n) for n in range(1, accounts + 1)]
         self.import_accounts(*map(entry, self._accounts))
         self._next = iter(self._accounts)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.req("S-011", "S-079", "S-091")
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def test_the_right_password_registers(site: Site, make_phone: MakePhone, transport: str) -> None:
     """The phone is told 200, and the operator sees it under the contact it gave."""
     account = site.account()
@@ -25,7 +25,7 @@ def test_the_right_password_registers(site: Site, make_phone: MakePhone, transpo
 
 
 @pytest.mark.req("S-011", "D4")
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def test_a_wrong_password_is_refused(site: Site, make_phone: MakePhone, transport: str) -> None:
     """403 and no endless challenge: pjsua2 would answer fresh challenges without end."""
     account = site.account()

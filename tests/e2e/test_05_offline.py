@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.req("F-17", "S-091", "I6")
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def test_messages_wait_for_a_phone_that_left(site: Site, make_phone: MakePhone, transport: str) -> None:
     """It unregisters, ten messages come, it registers: all of them within a second, in their order, each once."""
     account = site.account()
