@@ -173,7 +173,7 @@ def test_a29_sipsak_trashes_characters(lab: Fort) -> None:
 
 @pytest.mark.req("A-29")
 def test_a29_noise(lab: Fort, make_phone: MakePhone) -> None:
-    """Good requests with bits turned, pieces cut out, doubled and swapped: by UDP, and on connections until they end."""
+    """Good requests with bits turned, pieces cut out and doubled: by UDP, and on connections until they end."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     dice = random.Random(seed)
