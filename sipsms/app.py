@@ -211,7 +211,11 @@ class Node:
         config = self.config
         sip = config.sip
         limits = Limits(
-            sip.max_connections_per_address, sip.first_message_timeout, sip.handshake_timeout, sip.idle_timeout
+            sip.max_connections_per_address,
+            sip.first_message_timeout,
+            sip.handshake_timeout,
+            sip.idle_timeout,
+            sip.advertised or "",
         )
         self.certificate = check_certificate(config)
         tls = self.certificate.context if self.certificate is not None else None

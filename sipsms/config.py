@@ -252,6 +252,7 @@ class Sip(Model):
     handshake_timeout: Positive = 10.0
     idle_timeout: Positive = 180.0
     max_datagram: Annotated[int, Field(ge=200, le=65535)] = 1300
+    advertised: Domain | None = None
     websocket_origins: tuple[Origin, ...] = ()
     flood_limit: Annotated[int, Field(ge=0)] = 100
     scanners: Literal["drop", "answer"] = "drop"

@@ -65,6 +65,7 @@ class Answer:
 
 
 # Ends in the answer, or in None: say nothing and forget the request; its next copy is looked at afresh.
+MergeKey = tuple[str, str, str, int]
 Work = Coroutine[Any, Any, Answer | None]
 
 
@@ -122,8 +123,8 @@ class Endpoint:
         self._udp: list[UdpListener] = []
         self._streams: dict[str, StreamListener] = {}  # by their `local`
         self._server: dict[tuple[str, ...], ServerTransaction] = {}
-        self._merged: dict[tuple[str, str, int], tuple[str, ...]] = {}
-        self._finished: deque[tuple[float, tuple[str, ...], tuple[str, str, int]]] = deque()
+        self._merged: dict[MergeKey, tuple[str, ...]] = {}
+        self._finished: deque[tuple[float, tuple[str, ...], MergeKey]] = deque()
         self._client: dict[str, _Pending] = {}
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._closing = False
@@ -139,7 +140,7 @@ class Endpoint:
     async def listen(self, transport: str, host: str, port: int) -> int:
         """Open a listener; its port. Raises OSError."""
         if transport == "udp":
-            udp = await UdpListener.open(self, host, port)
+            udp = await UdpListener.open(self, host, port, self._limits.advertised)
             self._udp.append(udp)
             return udp.port
         make = self._make_websocket if transport in ("ws", "wss") else StreamConnection
@@ -316,7 +317,7 @@ class Endpoint:
         request: Request,
         flow: Flow,
         key: tuple[str, ...],
-        merge: tuple[str, str, int],
+        merge: MergeKey,
         transaction: ServerTransaction,
         work: Work,
     ) -> None:
@@ -339,7 +340,7 @@ class Endpoint:
         if answer.after is not None:
             answer.after()
 
-    def _remember(self, key: tuple[str, ...], merge: tuple[str, str, int]) -> None:
+    def _remember(self, key: tuple[str, ...], merge: MergeKey) -> None:
         """Keep a finished transaction for timer J: all take equally long, so they end in the order they came."""
         now = self._loop.time()
         finished = self._finished
@@ -347,7 +348,7 @@ class Endpoint:
         while finished and (finished[0][0] <= now or len(finished) > MAX_REMEMBERED):
             self._forget(*finished.popleft()[1:])
 
-    def _forget(self, key: tuple[str, ...], merge: tuple[str, str, int]) -> None:
+    def _forget(self, key: tuple[str, ...], merge: MergeKey) -> None:
         self._server.pop(key, None)
         self._merged.pop(merge, None)
 

@@ -83,7 +83,7 @@ class Message:
 class Request(Message):
     """A request. The parsed header fields stand beside the raw ones; `vias` has one value an element, top first."""
 
-    __slots__ = ("call_id", "cseq", "from_", "method", "target", "to", "uri", "via", "vias")
+    __slots__ = ("call_id", "cseq", "from_", "method", "target", "to", "uri", "user", "via", "vias")
 
     def __init__(self, method: str, uri: str, headers: dict[str, list[str]], body: bytes = b"") -> None:
         super().__init__(headers, body)
@@ -96,6 +96,7 @@ class Request(Message):
         self.from_: NameAddr | None = None
         self.call_id = ""
         self.cseq = 0
+        self.user = ""  # whose password it was signed with, once that is checked
 
     @property
     def to_is_sip(self) -> bool:

@@ -209,6 +209,7 @@ class Server:
 
     def _work(self, request: Request, flow: Flow, checked: Checked) -> Work:
         assert checked.account is not None
+        request.user = checked.account.name
         assert checked.credentials is not None
         if request.method == "REGISTER":
             return self._register(request, flow, checked.account)

@@ -143,6 +143,7 @@ def server_key(request: Request) -> tuple[str, ...]:
     )
 
 
-def merge_key(request: Request) -> tuple[str, str, int]:
-    """Equal for copies of one request that came by different ways (RFC 3261 section 8.2.2.2)."""
-    return (request.from_.tag if request.from_ else "", request.call_id, request.cseq)
+def merge_key(request: Request) -> tuple[str, str, str, int]:
+    """Equal for copies of one request that came by different ways (RFC 3261 section 8.2.2.2), of one user: nobody can
+    use up another's."""
+    return (request.user, request.from_.tag if request.from_ else "", request.call_id, request.cseq)

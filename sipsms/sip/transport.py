@@ -77,6 +77,7 @@ class Limits:
     first_message: float = 5.0
     handshake: float = 10.0
     idle: float = 180.0
+    advertised: str = ""  # our host as peers see it, where that is not the address we are bound to (NAT, containers)
 
 
 class Tally:
@@ -150,11 +151,12 @@ class UdpListener(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._socket: socket.socket | None = None
         self._host = ""
+        self._advertised = ""
         self.port = 0
         self.local = ""
 
     @classmethod
-    async def open(cls, receiver: Receiver, host: str, port: int) -> UdpListener:
+    async def open(cls, receiver: Receiver, host: str, port: int, advertised: str = "") -> UdpListener:
         """Raises OSError if the address cannot be had."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -167,12 +169,15 @@ class UdpListener(asyncio.DatagramProtocol):
             raise
         listener = cls(receiver)
         listener._socket = sock
+        listener._advertised = advertised
         listener._host, listener.port = sock.getsockname()[:2]
         listener.local = f"udp:{hostport(listener._host, listener.port)}"
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: listener, sock=sock)
         return listener
 
     def sent_by(self, remote: str) -> str:
+        if self._advertised:
+            return hostport(self._advertised, self.port)
         host = self._host if self._host not in ("0.0.0.0", "::") else _source_address(remote)
         return hostport(host, self.port)
 
@@ -267,7 +272,7 @@ class StreamConnection(asyncio.Protocol):
     def sent_by(self) -> str:
         assert self._transport is not None
         host, port = self._transport.get_extra_info("sockname")[:2]
-        return hostport(host, port)
+        return hostport(self._pool.limits.advertised or host, port)
 
     def close(self) -> None:
         """Close when what was written has gone out."""

@@ -223,3 +223,18 @@ def test_unknown_methods_and_known_ones_that_are_not_served(phone: Phone) -> Non
         if status == 405:
             assert {"REGISTER", "MESSAGE", "OPTIONS"} <= set(re.split(r"\s*,\s*", response.get("allow")))
     assert param(phone.ask(phone.options().set("Call-ID", token())).get("to"), "tag")
+
+
+@pytest.mark.req("C-037", "A-52")
+def test_c037_another_account_cannot_use_up_ones_call_id(lab: Lab, make_phone: MakePhone) -> None:
+    """Whoever has seen a Call-ID and From tag on the wire, and has a password of his own."""
+    owner, other = make_phone(lab.account()), make_phone(lab.account())
+    signed = owner.signed(owner.message_draft("5551234567", "the owner's"))
+    theft = other.message_draft("5551234567", "another's")
+    for name in ("Call-ID", "CSeq"):
+        theft.set(name, signed.get(name))
+    theft.set("From", f"<{other.aor}>;tag={signed.get('From').partition('tag=')[2]}")
+    challenge = other.ask(other.message_draft("5551234567")).challenges()[0]
+    theft.add("Proxy-Authorization", other.credentials.header(challenge, theft))
+    assert other.ask(theft).status == 202
+    assert owner.ask(signed).status == 202

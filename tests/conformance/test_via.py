@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.sipwire import Phone, Tcp, Udp, branch, listening, param, token
 
@@ -181,3 +183,14 @@ def test_c030_no_connection_to_sent_by_after_the_stream_is_closed(lab: Lab) -> N
             phone.send(phone.options().set("Via", phone.via(f"127.0.0.1:{other.address[1]}")))
             wire.reset()
         assert other.connections(0.3) <= 1
+
+
+def test_advertised_host_is_in_our_via(tmp_path: Path) -> None:
+    with Lab(tmp_path, 4, sip={"advertised": "sms.example.org"}) as lab:
+        for transport in ("udp", "tcp"):
+            account = lab.account()
+            with lab.phone(account, transport) as phone:
+                phone.register()
+                lab.sms(account.did, "from behind NAT")
+                via = phone.take().get("via")
+                assert via.startswith(f"SIP/2.0/{transport.upper()} sms.example.org:{lab.sip_port};branch=")
