@@ -396,6 +396,7 @@ class Node:
             self._forget_at = self._clock() + _FORGET_EVERY
             await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
             await self.store.write(lambda db: provisions.forget(db, time.time()))
+            await self.store.forget_notices(self._clock() - self.config.queue.keep)
         log.BINDINGS.set(len(self.location))
 
     def _look_at_certificate(self) -> None:

@@ -126,7 +126,7 @@ class Gateway:
         planned = [*self._planned(message, decision.routes, now), *copies]
         if instance:
             chosen = self._location.device_of_instance(message.destination, instance)
-            planned = [one for one in planned if one.device == chosen]
+            planned = [one for one in planned if one.device == chosen] or planned
         deliveries = [self._queue.reserve(delivery) for delivery in planned]
         try:
             stored = await self._store.accept(message, deliveries, now)

@@ -87,7 +87,7 @@ class Server:
 
     def ignores(self, data: bytes, flow: Flow) -> bool:
         """A datagram that need not even be read: without credentials, and its sender is muted."""
-        muted = self._flood.is_muted(flow.remote[0], self._clock())
+        muted = self._flood.is_muted(*flow.remote, self._clock())
         return muted and b"authorization" not in data.lower() and data[:4] != b"SIP/"
 
     def trust(self, address: str) -> None:
@@ -99,7 +99,7 @@ class Server:
 
     def _bounded(self, answer: Answer, flow: Flow) -> Answer | None:
         """Nothing for a flood of strangers; by a connection they are bounded by its speed."""
-        if flow.reliable or self._flood.allows(flow.remote[0], self._clock()):
+        if flow.reliable or self._flood.allows(*flow.remote, self._clock()):
             return answer
         return None
 

@@ -90,6 +90,10 @@ class Store:
     async def noticed(self, message: int) -> None:
         await self.write(lambda connection: connection.execute(_NOTICED, {"key": message}))
 
+    async def forget_notices(self, before: float) -> None:
+        """Nobody waits any more to hear that a message of before then was delivered."""
+        await self.write(lambda connection: connection.execute(_FORGET_NOTICES, {"before": before}))
+
     async def unnoticed(self) -> list[tuple[Message, str]]:
         return await self.read(
             lambda connection: [(message_of(row), row.to) for row in connection.execute(_UNNOTICED) if row.to]
@@ -296,6 +300,8 @@ def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: s
 
 
 _NOTICED = update(messages).where(messages.c.id == bindparam("key")).values(notify="")
+_WAITED_FOR = messages.c.notify != literal_column("''")
+_FORGET_NOTICES = update(messages).where(_WAITED_FOR, messages.c.received_at < bindparam("before")).values(notify="")
 _REACHED = (
     select(func.min(deliveries.c.destination))
     .where(
@@ -306,7 +312,7 @@ _REACHED = (
     .correlate(messages)
     .scalar_subquery()
 )
-_UNNOTICED = select(messages, _REACHED.label("to")).where(messages.c.notify != literal_column("''"))
+_UNNOTICED = select(messages, _REACHED.label("to")).where(_WAITED_FOR)
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from sipsms.model import Delivery, Direction, Message
+from sipsms.model import Delivery, Direction, Message, State
 from sipsms.ports import Unavailable
 from sipsms.store.engine import StoreError, ensure_schema, lock, open_engine
 from sipsms.store.sql import Store
@@ -134,3 +134,18 @@ async def test_no_query_of_the_hot_paths_scans_a_table(tmp_path: Path) -> None:
     assert len(queries) > 15
     small = ("counters", "carriers", "alembic_version", "bindings", "devices", "sqlite_master")
     assert {text: plan for text, plan in scans.items() if not any(name in plan for name in small)} == {}
+
+
+async def test_notices_are_waited_for_a_while_only(tmp_path: Path) -> None:
+    """What a sender wanted to know and never came to pass is not looked through at every start for ever."""
+    store, now = _store(tmp_path), 5000.0
+    for name, at in (("young", now), ("old", now - 1000)):
+        message = _message(name)._replace(received_at=at, notify=name, device=1)
+        delivery = Delivery(
+            message, "carrier:x", "2125550123", "5550001111", name, now + 99, now, state=State.DELIVERED
+        )
+        await store.accept(message, [delivery], now)
+    assert sorted(message.notify for message, _ in await store.unnoticed()) == ["old", "young"]
+    await store.forget_notices(now - 500)
+    assert [(message.notify, to) for message, to in await store.unnoticed()] == [("young", "2125550123")]
+    await store.close()
