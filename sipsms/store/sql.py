@@ -30,6 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sipsms.model import Account, Delivery, Did, Direction, Message, State
 from sipsms.ports import Closing, Due, DueLane, Stored, Unavailable
+from sipsms.store import notices
 from sipsms.store.schema import accounts, attempts, carriers, counters, deliveries, dids, messages
 from sipsms.store.writer import ALONE, Writer
 
@@ -88,16 +89,14 @@ class Store:
         return await self.read(lambda connection: message_with_key(connection, dedupe_key))
 
     async def noticed(self, message: int) -> None:
-        await self.write(lambda connection: connection.execute(_NOTICED, {"key": message}))
+        await self.write(lambda connection: notices.done(connection, message))
 
     async def forget_notices(self, before: float) -> None:
-        """Nobody waits any more to hear that a message of before then was delivered."""
-        await self.write(lambda connection: connection.execute(_FORGET_NOTICES, {"before": before}))
+        await self.write(lambda connection: notices.forget(connection, before))
 
     async def unnoticed(self) -> list[tuple[Message, str]]:
-        return await self.read(
-            lambda connection: [(message_of(row), row.to) for row in connection.execute(_UNNOTICED) if row.to]
-        )
+        rows = await self.read(notices.due)
+        return [(message_of(row), row.to) for row in rows]
 
     async def adopt_open(self, account: str, device: int, lane: str, now: float) -> int:
         return await self.write(lambda connection: _adopt_open(connection, account, device, lane, now))
@@ -297,22 +296,6 @@ def _delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: s
         delivery.lane, str(delivery.state), delivery.attempts, delivery.due_at, delivery.expires_at, now, now, node,
         now + LEASE if node else 0.0, delivery.open, delivery.others,
     )  # fmt: skip
-
-
-_NOTICED = update(messages).where(messages.c.id == bindparam("key")).values(notify="")
-_WAITED_FOR = messages.c.notify != literal_column("''")
-_FORGET_NOTICES = update(messages).where(_WAITED_FOR, messages.c.received_at < bindparam("before")).values(notify="")
-_REACHED = (
-    select(func.min(deliveries.c.destination))
-    .where(
-        deliveries.c.message_id == messages.c.id,
-        deliveries.c.state == literal_column("'delivered'"),
-        deliveries.c.destination != messages.c.account,
-    )
-    .correlate(messages)
-    .scalar_subquery()
-)
-_UNNOTICED = select(messages, _REACHED.label("to")).where(_WAITED_FOR)
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------
