@@ -21,6 +21,7 @@ from sipsms.sip import stun
 from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is given up
+_GREEDY = 16 * 1024  # a peer that sends this much at once waits for its next turn
 _RECEIVE_BUFFER = 8 * 1024 * 1024
 
 Address = tuple[str, int]
@@ -313,6 +314,9 @@ class StreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since = self._pool.loop.time()
+        if len(data) >= _GREEDY and self._transport is not None:  # uvloop would read the next 32 pieces at once
+            self._transport.pause_reading()
+            self._pool.loop.call_soon(self._read_on)
         if self._tls is None:
             self._received(data)
             return
@@ -327,6 +331,10 @@ class StreamConnection(asyncio.Protocol):
             self._received(plain)
         if self._tls.over:
             self._transport.close()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _received(self, data: bytes) -> None:
         self._pool.receiver.stream_data(data, self)

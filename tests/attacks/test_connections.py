@@ -7,6 +7,7 @@ import select
 import shutil
 import socket
 import ssl
+import statistics
 import struct
 import subprocess
 import sys
@@ -97,13 +98,13 @@ def test_a21_slowloris(lab: Fort, account: Account, make_phone: MakePhone, trans
 def test_a22_others_do_not_wait_for_one_that_never_reads(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     wedge, good = Tcp(lab.address), make_phone(account, "tcp")
     wedge._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
-    data = Phone(lab.address, "x", "x", wire=wedge).options().add("X-Padding", "y" * 500).bytes()
-    before, slowest = lab.memory(), 0.0
+    data = Phone(lab.address, "x", "x", wire=wedge).options().add("X-Padding", "y" * 500).bytes() * 20
+    before, times = lab.memory(), []
 
     def flood() -> bool:
         """True if the connection was given up."""
         try:
-            for _ in range(60_000):
+            for _ in range(3000):
                 wedge.send(data)
         except OSError:
             return True
@@ -114,12 +115,15 @@ def test_a22_others_do_not_wait_for_one_that_never_reads(lab: Fort, account: Acc
         while not flooding.done():
             asked = time.monotonic()
             assert good.ask(good.options()).status == 200
-            slowest = max(slowest, time.monotonic() - asked)
+            times.append(time.monotonic() - asked)
             time.sleep(0.01)  # an ordinary client, not a second flood
         assert flooding.result()
     wedge.close()
-    print(f"A-22: slowest answer to others {slowest * 1000:.0f} ms")
-    assert slowest < 0.25
+    print(
+        f"A-22: answers to others: median {statistics.median(times) * 1000:.0f} ms, slowest {max(times) * 1000:.0f} ms"
+    )
+    assert statistics.median(times) < 0.05
+    assert max(times) < 1
     assert lab.memory() - before < 20
 
 

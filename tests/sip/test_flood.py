@@ -9,24 +9,24 @@ from sipsms.sip.flood import Flood, is_scanner
 
 def flooding(flood: Flood, address: str, now: float, count: int = 1000) -> int:
     """How many of `count` requests are answered."""
-    return sum(flood.allows(address, now) for _ in range(count))
+    return sum(flood.allows(address, 5060, now) for _ in range(count))
 
 
 @pytest.mark.req("A-27")
 def test_a_stranger_is_muted_above_the_limit() -> None:
     flood = Flood(16)
     assert flooding(flood, "192.0.2.1", 10.0) == 16
-    assert flood.is_muted("192.0.2.1", 10.0)
+    assert flood.is_muted("192.0.2.1", 5060, 10.0)
     assert flooding(flood, "192.0.2.1", 309.0) == 0
-    assert not flood.is_muted("192.0.2.2", 10.0)
-    assert not flood.is_muted("192.0.2.1", 310.1)
+    assert not flood.is_muted("192.0.2.2", 5060, 10.0)
+    assert not flood.is_muted("192.0.2.1", 5060, 310.1)
     assert flooding(flood, "192.0.2.1", 310.1) == 16
 
 
 @pytest.mark.req("A-27")
 def test_a_slow_one_never() -> None:
     flood = Flood(16)
-    assert all(flood.allows("192.0.2.1", second / 8) for second in range(10_000))
+    assert all(flood.allows("192.0.2.1", 5060, second / 8) for second in range(10_000))
 
 
 @pytest.mark.req("A-27")
@@ -37,25 +37,38 @@ def test_one_right_password_speaks_for_all_behind_its_address() -> None:
     assert flooding(flood, "192.0.2.1", 7199.9) == 1000
     assert flooding(flood, "192.0.2.1", 7200.0) == 16
     flood.knows_password("192.0.2.1", 7201.0)
-    assert not flood.is_muted("192.0.2.1", 7201.0)
+    assert not flood.is_muted("192.0.2.1", 5060, 7201.0)
     assert flooding(flood, "192.0.2.1", 7201.0) == 1000
+
+
+@pytest.mark.req("A-27", "A-08")
+def test_a_phone_that_comes_new_behind_the_flooder() -> None:
+    """Its port had no answer yet: it gets its challenge, again if that is lost; all ports together five a second."""
+    flood = Flood(16)
+    flooding(flood, "192.0.2.1", 0.0)
+    assert not flood.is_muted("192.0.2.1", 1024, 1.0)
+    assert [flood.allows("192.0.2.1", 1024, 1.0 + n) for n in range(4)] == [True, True, True, False]
+    assert flood.is_muted("192.0.2.1", 1024, 9.0)
+    assert not flood.allows("192.0.2.1", 5060, 9.0)
+    assert sum(flood.allows("192.0.2.1", 2000 + n, 10.0 + n / 1000) for n in range(10_000)) <= 60
+    assert len(flood._muted["192.0.2.1"].answered) <= 64
 
 
 def test_ipv6_is_counted_by_network() -> None:
     flood = Flood(16)
-    assert sum(flood.allows(f"2001:db8:1:2::{n:x}", 0.0) for n in range(100)) == 16
-    assert flood.is_muted("2001:db8:1:2:ffff::1", 0.0)
-    assert flood.allows("2001:db8:1:3::1", 0.0)
-    assert flood.allows("fe80::1%eth0", 0.0)
+    assert sum(flood.allows(f"2001:db8:1:2::{n:x}", 5060, 0.0) for n in range(100)) == 16
+    assert flood.is_muted("2001:db8:1:2:ffff::1", 5060, 0.0)
+    assert flood.allows("2001:db8:1:3::1", 5060, 0.0)
+    assert flood.allows("fe80::1%eth0", 5060, 0.0)
     flood.knows_password("2001:db8:1:2::7", 0.0)
-    assert flood.allows("2001:db8:1:2::7", 0.0)
+    assert flood.allows("2001:db8:1:2::7", 5060, 0.0)
 
 
 def test_off() -> None:
     flood = Flood(16)
     flooding(flood, "192.0.2.1", 0.0)
     flood.limit = 0
-    assert not flood.is_muted("192.0.2.1", 0.0)
+    assert not flood.is_muted("192.0.2.1", 5060, 0.0)
     assert flooding(flood, "192.0.2.1", 0.0) == 1000
 
 
