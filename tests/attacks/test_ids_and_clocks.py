@@ -56,7 +56,7 @@ def test_a52_nonces(lab: Fort) -> None:
 
 @pytest.mark.req("A-52")
 def test_a52_what_we_send_ourselves(lab: Fort, account: Account, make_phone: MakePhone) -> None:
-    """The branch: an answer to our request cannot be forged by who does not see it. (The Call-ID names the delivery.)"""
+    """The branch: an answer to our request cannot be forged by who does not see it. (The Call-ID names a delivery.)"""
     phone = make_phone(account, "tcp")
     phone.register()
     requests = []
