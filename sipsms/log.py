@@ -192,6 +192,11 @@ def auth_failure(door: str, user: str, source: str, port: int, reason: str) -> N
     _log.warning("auth_failure", proto=door, user=user[:64], src=source, port=port, reason=reason)
 
 
+def flood_muted(source: str) -> None:
+    """Too many requests without a right password: this address is not answered for a while."""
+    _log.warning("flood_muted", src=source)
+
+
 # --- the program -----------------------------------------------------------------------------------------------------
 
 

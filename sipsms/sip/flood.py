@@ -62,7 +62,7 @@ class Flood:
         return mute is not None and not mute.spares(port, now)
 
     def _mute_of(self, address: str, now: float) -> _Mute | None:
-        mute = self._muted.get(_network(address))
+        mute = self._muted.get(network_of(address))
         if mute is None or now >= mute.until or self.limit == 0 or self._trusted.get(address, 0.0) > now:
             return None
         return mute
@@ -77,7 +77,7 @@ class Flood:
             if spared:
                 mute.spare(port, now)
             return spared
-        network = _network(address)
+        network = network_of(address)
         count, since = self._counted.pop(network, (0, now))
         if not 0 <= now - since < self._window:
             count, since = 0, now
@@ -96,10 +96,10 @@ class Flood:
         self._trusted[address] = now + self._trust
         _bound(self._trusted, _MOST_TRUSTED)
         if self._muted:
-            self._muted.pop(_network(address), None)
+            self._muted.pop(network_of(address), None)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """An IPv6 host has a /64 to itself and can take a new address for each packet."""
     if ":" not in address:
         return address

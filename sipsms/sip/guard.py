@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sipsms.sip.flood import network_of
+
 _INTERVAL = 2.0  # seconds a guess in each half
 _AHEAD = 2  # guesses that a port without failures may make at once: a used nonce costs one
 _PORTS = 64
@@ -36,7 +38,7 @@ class Guard:
         """May a guess of this pair be looked at now?"""
         if not self._pairs:
             return True
-        pair = self._pairs.get((address, user))
+        pair = self._pairs.get((network_of(address), user))
         if pair is None or pair.failures < self._free or now - pair.since > self._window or port in pair.right:
             return True
         if port not in pair.wrong:
@@ -50,7 +52,7 @@ class Guard:
         return True
 
     def failed(self, address: str, user: str, now: float, port: int = 0) -> None:
-        key = (address, user)
+        key = (network_of(address), user)
         pair = self._pairs.pop(key, None)
         if pair is None or now - pair.since > self._window:
             pair = _Pair(now)
@@ -64,7 +66,7 @@ class Guard:
     def succeeded(self, address: str, user: str, port: int = 0) -> None:
         if not self._pairs:
             return
-        pair = self._pairs.get((address, user))
+        pair = self._pairs.get((network_of(address), user))
         if pair is not None:
             pair.wrong.pop(port, None)
             _note(pair.right, port)

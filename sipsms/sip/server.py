@@ -99,8 +99,14 @@ class Server:
 
     def _bounded(self, answer: Answer, flow: Flow) -> Answer | None:
         """Nothing for a flood of strangers; by a connection they are bounded by its speed."""
-        if flow.reliable or self._flood.allows(*flow.remote, self._clock()):
+        if flow.reliable:
             return answer
+        now = self._clock()
+        muted = self._flood.is_muted(*flow.remote, now)
+        if self._flood.allows(*flow.remote, now):
+            return answer
+        if not muted:
+            log.flood_muted(flow.remote[0])
         return None
 
     def _admit(self, request: Request, flow: Flow) -> Answer | Work:

@@ -194,6 +194,7 @@ def test_a27_flood(lab: Fort, account: Account, make_phone: MakePhone) -> None:
           f"slowest {max(times) * 1000:.0f} ms, {lab.memory() - before:.0f} MB more")  # fmt: skip
     assert sent > 3000
     assert answered <= 110
+    assert [one["src"] for one in lab.events("flood_muted") if one["src"] == FLOODER] == [FLOODER]
     assert statistics.median(times) < 0.2
     assert lab.memory() - before < 50
     with _phone(lab, None, FLOODER) as stranger:

@@ -57,6 +57,18 @@ def test_the_owner_behind_the_same_nat() -> None:
     assert sum(guard.allows("192.0.2.1", "alice", 20, 5060) for _ in range(100)) <= 1
 
 
+@pytest.mark.req("A-08")
+def test_another_ipv6_address_for_each_guess_is_no_way_round() -> None:
+    guard = Guard(free=10, window=300)
+    looked_at = 0
+    for n in range(100):
+        if guard.allows(f"2001:db8::{n:x}", "alice", n / 100, 5060):
+            guard.failed(f"2001:db8::{n:x}", "alice", n / 100, 5060)
+            looked_at += 1
+    assert looked_at <= 11
+    assert guard.allows("2001:db8:0:1::1", "alice", 1.0, 5060)
+
+
 def test_memory_is_bounded() -> None:
     guard = Guard(free=1, capacity=100)
     for number in range(1000):
