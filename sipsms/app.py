@@ -30,7 +30,7 @@ from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError
 from sipsms.gateway import SIP, Gateway, carrier_key
-from sipsms.model import Binding, Deferred, Delivery, Outcome
+from sipsms.model import Binding, Deferred, Delivery, Outcome, is_copy
 from sipsms.ports import Carrier, InboundSms, Unavailable
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
@@ -59,6 +59,7 @@ from sipsms.web.provision import Provision
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
 _FORGET_EVERY = 3600.0
 _CERTIFICATE_EVERY = 60.0
+_NOTICES_EVERY = 600.0
 _KEPT_FILES = 256  # descriptors that SIP connections leave to the store, HTTP and the carriers
 _CERTIFICATE_ALARM = 14 * 86400.0  # before it ends
 
@@ -168,6 +169,7 @@ class Node:
         self._forget_at = self._clock() + 60
         self._certificate_at = self._clock()
         self._alarm_at = 0.0
+        self._notices_at = 0.0
         self._client = AiohttpClient()
         self.carriers: dict[str, Carrier] = {}
         self.directory = Directory()
@@ -189,7 +191,7 @@ class Node:
         )  # fmt: skip
         self.queue = Queue(
             self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane),
-            on_delivered=lambda one: self.spawn(self.gateway.delivered(one.message, one.destination)),
+            on_delivered=self._delivered,
         )  # fmt: skip
         self.gateway = Gateway(
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep
@@ -206,6 +208,10 @@ class Node:
             await self.store.close()
             raise
         self._run()
+
+    def _delivered(self, delivery: Delivery) -> None:
+        if not is_copy(delivery):
+            self.spawn(self.gateway.delivered(delivery.message, delivery.destination))
 
     def _build_sip(self) -> None:
         config = self.config
@@ -392,6 +398,9 @@ class Node:
         if self._clock() >= self._certificate_at:
             self._certificate_at = self._clock() + _CERTIFICATE_EVERY
             self._look_at_certificate()
+        if self._clock() >= self._notices_at:
+            self._notices_at = self._clock() + _NOTICES_EVERY
+            await self.gateway.tell_delivered()
         if self._clock() >= self._forget_at:
             self._forget_at = self._clock() + _FORGET_EVERY
             await self.location.forget_devices(self._clock() - self.config.queue.device_memory)

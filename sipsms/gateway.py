@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from sipsms import log
-from sipsms.dialplan import Decision, Dialplan, Facts, Refusal
+from sipsms.dialplan import Decision, Dialplan, Facts, Refusal, RefusalCode
 from sipsms.directory import Directory
 from sipsms.model import Account, Delivery, Device, Direction, Message, Route, State
 from sipsms.notice import IMDN, delivered_notice
@@ -70,8 +70,6 @@ class Gateway:
         for account in accounts:
             await self._adopt_all(account)
         await self.take_new()
-        for message, recipient in await self._store.unnoticed():
-            await self.delivered(message, recipient)
 
     def is_reachable(self, lane: str) -> bool:
         """Does a device's lane wait although the device is registered?"""
@@ -126,7 +124,9 @@ class Gateway:
         planned = [*self._planned(message, decision.routes, now), *copies]
         if instance:
             chosen = self._location.device_of_instance(message.destination, instance)
-            planned = [one for one in planned if one.device == chosen] or planned
+            planned = [one for one in planned if one.device == chosen]
+            if not planned:
+                return Refusal(RefusalCode.NO_ROUTE, "this device is not known any more")
         deliveries = [self._queue.reserve(delivery) for delivery in planned]
         try:
             stored = await self._store.accept(message, deliveries, now)
@@ -147,6 +147,11 @@ class Gateway:
         return Receipt(stored.message_id)
 
     # --- notices of delivery (RFC 5438) ---
+
+    async def tell_delivered(self) -> None:
+        """Those who have not been told yet: after a restart, or where the store could not write then."""
+        for message, recipient in await self._store.unnoticed():
+            await self.delivered(message, recipient)
 
     async def delivered(self, message: Message, recipient: str) -> None:
         """Tell the sender, who wanted to know. Once, also when this is asked again after a restart."""

@@ -106,6 +106,12 @@ class Delivery(NamedTuple):
     id: int = 0
 
 
+def is_copy(delivery: Delivery) -> bool:
+    """What an account sent, shown on another of its own devices: says nothing about where the message stands."""
+    message = delivery.message
+    return message.direction is Direction.OUT and bool(message.did) and delivery.destination == message.account
+
+
 # --- what an attempt came to: values, not exceptions ------------------------------------------------------------------
 
 
@@ -175,6 +181,11 @@ class Binding:
     local: str = ""  # the listener that received it: "udp:0.0.0.0:5060"
     to_uri: str = ""  # the AOR as the phone wrote it in To; what it expects to see again
     params: tuple[tuple[str, str | None], ...] = field(default=())
+
+
+def identity(binding: Binding) -> tuple[str, str, int]:
+    """What makes it another binding of its AOR: contact, device, flow."""
+    return binding.contact, binding.instance, binding.reg_id
 
 
 @dataclass(frozen=True, slots=True)

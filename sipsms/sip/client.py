@@ -13,10 +13,10 @@ from collections.abc import Callable
 from email.utils import formatdate
 from urllib.parse import quote
 
-from sipsms.model import Binding, Deferred, Delivered, Delivery, Direction, Outcome, Rejected
+from sipsms.model import Binding, Deferred, Delivered, Delivery, Outcome, Rejected, is_copy
 from sipsms.ports import Clock, Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
-from sipsms.sip.form import ASTERISK_BODY, PLAIN, Form, forms, is_asterisk, limit_of, pieces
+from sipsms.sip.form import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
 from sipsms.sip.message import Request, Response
 from sipsms.sip.rules import Rules
 from sipsms.sip.transport import Flow, hostport
@@ -25,11 +25,16 @@ from sipsms.sip.uri import ParseError, Uri, parse_uri
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _LATER = frozenset((408, 413, 480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
 _USUAL_HEAD = 600  # bytes of a request besides what the phone has named itself: more than it ever is
+_NEXT_FORM = 1_000_000  # added to CSeq; attempts never get so far
 _REMEMBERED = 10_000  # deliveries of which some pieces have arrived
 
 
-class _Gone(Exception):
-    """No way to this device is open."""
+class _NextWay(Exception):
+    """Not by this flow; the phone may have another (RFC 5626 section 4.3). `outcome`: what it is if it has none."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
 
 
 class SipCourier:
@@ -49,26 +54,26 @@ class SipCourier:
         bindings = self._location.ways(delivery.device, self._clock())
         if not bindings:
             return Deferred("not registered", parked=True)
-        why: Outcome = Deferred("its connection is closed", parked=True)
-        for binding in bindings:  # several flows of one phone: the next if one fails (RFC 5626 section 4.3)
+        why: Outcome = Deferred("not registered", parked=True)
+        for binding in bindings:
             try:
                 return await self._deliver_to(delivery, binding)
-            except _Gone:
-                continue
+            except _NextWay as failed:
+                why = failed.outcome
             except NoResponse as error:
                 why = Deferred(str(error))
         return why
 
     async def _deliver_to(self, delivery: Delivery, binding: Binding) -> Outcome:
-        """Raises NoResponse and _Gone."""
+        """Raises NoResponse and _NextWay."""
         flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
         if flow is None:
-            raise _Gone
+            raise _NextWay(Deferred("its connection is closed", parked=True))
         text = self._text(delivery)
         count, limit = self._arrived.get(delivery.id, (0, -1))
         if limit < 0:
             flow, limit = self._limit(delivery, binding, flow, len(text.encode("utf-8", "replace")))
-        parts = pieces(text, limit)
+        parts = pieces(text, 0 if delivery.message.content_type else limit)
         outcome: Outcome = Delivered()
         for number, part in enumerate(parts[count:], count + 1):
             outcome = await self._send(delivery, binding, flow, part, number, len(parts))
@@ -84,7 +89,8 @@ class SipCourier:
         rough = _USUAL_HEAD + len(binding.contact) + len(binding.to_uri) + sum(map(len, binding.path))
         if size + rough <= min(self._max_datagram, ASTERISK_BODY):
             return flow, 0
-        head = len(self._request(delivery, binding, Form(PLAIN, b""), 1, 1).to_bytes())
+        bare = forms(delivery.message, "", binding.accept, self._aor(binding)[0])[0]
+        head = len(self._request(delivery, binding, bare, 1, 1).to_bytes())
         limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
         if not flow.reliable and size > limit:
             flow = self._stream_of(binding) or flow
@@ -102,8 +108,12 @@ class SipCourier:
         """One piece, in the first form that the phone takes."""
         aor, _ = self._aor(binding)
         response = None
-        for form in forms(delivery.message, text, binding.accept, aor):
-            response = await self._endpoint.request(self._request(delivery, binding, form, number, total), flow)
+        for index, form in enumerate(forms(delivery.message, text, binding.accept, aor)):
+            request = self._request(delivery, binding, form, number, total)
+            if index:  # a request of its own (RFC 3261 section 8.1.3.5), else a phone takes it for a merged copy
+                cseq = int(request.headers["cseq"][0].split()[0])
+                request.headers["cseq"] = [f"{cseq + index * _NEXT_FORM} MESSAGE"]
+            response = await self._endpoint.request(request, flow)
             if response.status != 415:
                 break
         assert response is not None
@@ -117,7 +127,7 @@ class SipCourier:
         return None
 
     def _text(self, delivery: Delivery) -> str:
-        prefix = self._rules().copy_prefix if _is_copy(delivery) else ""
+        prefix = self._rules().copy_prefix if is_copy(delivery) else ""
         return prefix + delivery.message.text
 
     def _request(self, delivery: Delivery, binding: Binding, form: Form, number: int, total: int) -> Request:
@@ -133,7 +143,7 @@ class SipCourier:
             "cseq": [f"{cseq} MESSAGE"],
             "date": [formatdate(message.received_at, usegmt=True)],
             "x-sms-to": [message.did] if message.did else [],
-            "x-sms-copy": ["sent"] if _is_copy(delivery) else [],
+            "x-sms-copy": ["sent"] if is_copy(delivery) else [],
             "x-sms-part": [f"{number}/{total}"] if total > 1 else [],
             "content-type": [form.content_type],
         }
@@ -166,18 +176,14 @@ class SipCourier:
             return Delivered(reason)
         if status in (404, 410):
             await self._location.drop(binding)
-            return Deferred(reason, parked=True)
+            raise _NextWay(Deferred(reason, parked=True))
+        if status in (408, 430, 503):
+            raise _NextWay(Deferred(reason))
         if status in _LATER or status // 100 in (3, 5):
             return Deferred(reason)
         if status == 415 or status >= 600:
             return Rejected(response.reason[:120], str(status))
         return Deferred(reason, parked=True)  # it will not get better before the phone registers anew
-
-
-def _is_copy(delivery: Delivery) -> bool:
-    """What an account sent, shown on its other devices (`account set --copies`)."""
-    message = delivery.message
-    return message.direction is Direction.OUT and bool(message.did) and delivery.destination == message.account
 
 
 def request_uri(contact: str) -> str:

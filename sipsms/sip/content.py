@@ -6,6 +6,7 @@ bodies); a typing notice must never become an SMS that somebody pays for.
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ _NOTICES = frozenset(("application/im-iscomposing+xml", "message/imdn+xml"))
 _CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii", "iso-8859-1": "latin-1"}
 MAX_INFLATED = 64 * 1024
 _DEPTH = 3
+_MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")  # RFC 5438 section 11.1.7: a token; what is no such thing is not answered
 _CPIM_KNOWN = frozenset(
     "from to cc datetime subject ns require imdn.message-id imdn.disposition-notification imdn.original-to".split()
 )
@@ -137,8 +139,8 @@ def _cpim(body: bytes, depth: int) -> Content:
     wanted = {
         part.partition(";")[0].strip().lower() for part in outer.get("imdn.disposition-notification", "").split(",")
     }
-    notify = outer.get("imdn.message-id", "")[:255] if "positive-delivery" in wanted else ""
-    return Text(found.text, author, notify)
+    name = outer.get("imdn.message-id", "")
+    return Text(found.text, author, name if "positive-delivery" in wanted and _MESSAGE_ID.match(name) else "")
 
 
 def _author(value: str) -> str:

@@ -225,10 +225,10 @@ class Endpoint:
 
     def message(self, data: bytes, connection: StreamConnection) -> None:
         """RFC 7118 section 5: one SIP message in one WebSocket message, with a Content-Length that agrees or none."""
-        connection.spoke = True
         if not data.strip(b"\r\n"):
             connection.send(b"\r\n")
             return
+        connection.spoke = True
         if self.tap is not None:
             self.tap(True, connection, data)
         try:

@@ -57,7 +57,11 @@ def cpim(source: str, aor: str, sent_at: float, content_type: str, body: bytes) 
 
 
 def is_asterisk(binding: Binding) -> bool:
-    return bool(_ASTERISK.search(binding.user_agent)) or ";line=" in binding.contact
+    """By its User-Agent, which may be set to anything; where it is empty, by the `line` of its registrations. (snom's
+    phones have that too, but say who they are.)"""
+    if binding.user_agent:
+        return bool(_ASTERISK.search(binding.user_agent))
+    return ";line=" in binding.contact and not binding.instance
 
 
 def limit_of(binding: Binding, head: int, max_datagram: int, *, reliable: bool) -> int:

@@ -245,8 +245,12 @@ class Messages:
     async def _pass_on(self, request: Request, flow: Flow, account: Account, target: _Target) -> Answer | None:
         """To whom is there now, never back to the phone it came from."""
         assert request.from_ is not None
-        if request.from_.parsed().username != account.name:
-            raise self._refuse(403, "From must be the account: the other side sees it")
+        who = request.from_.parsed()
+        if who.username != account.name or not self.rules.is_ours(who):
+            raise self._refuse(403, "From must be the account, at this domain: the other side sees it")
+        inside = content.read(request)
+        if isinstance(inside, content.Text) and inside.author not in ("", account.name):
+            raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
         if self._relay.has_looped(request):
             raise self._refuse(482, "this request has been here before")
         found = target.bindings

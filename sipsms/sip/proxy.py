@@ -15,9 +15,16 @@ from sipsms.sip.uri import ParseError, Uri
 
 # Who somebody is, only his credentials say: such claims of his go no further (A-05).
 _CLAIMS = ("p-asserted-identity", "p-preferred-identity", "remote-party-id", "x-sms-to", "x-sms-copy", "x-sms-part")
+_CREDENTIALS = ("authorization", "proxy-authorization")
 _HOP = ("via", "max-forwards", "route", "content-length", "record-route")
-# Made anew for the way back, or ours to say.
-_NOT_RETURNED = frozenset("via from to call-id cseq content-length record-route".split())
+# 503 is ours to say, never a phone's (C-115); and no phone is asked for its password by another phone (D11).
+_SAID_OTHERWISE = {503: 500, 401: 403, 407: 403}
+# Made anew for the way back, ours to say, or fit to make the sender's phone do what another phone wants: pay for an SMS
+# to where a Contact points, or answer a challenge.
+_NOT_RETURNED = frozenset(
+    "via from to call-id cseq content-length record-route contact www-authenticate proxy-authenticate "
+    "authentication-info proxy-authentication-info".split()
+)
 
 
 def forwarded(request: Request, target: str, path: Iterable[str], top_via: str, realm: str) -> Request:
@@ -31,7 +38,7 @@ def forwarded(request: Request, target: str, path: Iterable[str], top_via: str, 
     for name, values in request.headers.items():
         if name in _HOP or name in _CLAIMS:
             continue
-        kept = [value for value in values if not _is_for(value, realm)] if name == "proxy-authorization" else values
+        kept = [value for value in values if not _is_for(value, realm)] if name in _CREDENTIALS else values
         if kept:
             headers[name] = list(kept)
     return Request(request.method, target, headers, request.body)
@@ -99,9 +106,9 @@ def best(responses: Iterable[Response]) -> Response | None:
 
 
 def returned(response: Response) -> tuple[int, str, list[tuple[str, str]], bytes, str]:
-    """(status, reason, headers, body, To tag) of the answer upstream; 503 is ours to say, never a phone's (C-115)."""
-    status = 500 if response.status == 503 else response.status
-    reason = REASONS[500] if response.status == 503 else _one_line(response.reason)
+    """(status, reason, headers, body, To tag) of the answer upstream."""
+    status = _SAID_OTHERWISE.get(response.status, response.status)
+    reason = _one_line(response.reason) if status == response.status else REASONS[status]
     kept = ((name, values) for name, values in response.headers.items() if name not in _NOT_RETURNED)
     headers = [(pretty(name), value) for name, values in kept for value in values]
     try:

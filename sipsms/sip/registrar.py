@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sys import intern
 from urllib.parse import quote
 
-from sipsms.model import Binding
+from sipsms.model import Binding, identity
 from sipsms.sip.headers import NameAddr, parse_name_addr, quote_string
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError, Uri, equal, parse_uri
@@ -139,7 +139,7 @@ def _apply(
         contact = parse_name_addr(text)
         uri = contact.parsed()
         seconds = _expires(request, contact, policy)
-        old = _find(current, contact, uri) or _restarted(current, request, contact, uri, arrival)
+        old = _find(current, contact, uri, arrival) or _restarted(current, request, contact, uri, arrival)
         if old is not None:
             if old not in updated:
                 _check_order(request, old)
@@ -147,7 +147,7 @@ def _apply(
         if seconds == 0:
             removed.extend([old] if old is not None else [])
             continue
-        if old is not None and old.contact != contact.uri:
+        if old is not None and identity(old) != (contact.uri, _instance(contact), _reg_id(contact)):
             removed.append(old)
         new = _binding(request, aor, contact, now + seconds, arrival, path)
         if old is not None:
@@ -178,16 +178,27 @@ def _expires(request: Request, contact: NameAddr, policy: Policy) -> int:
     return min(seconds, policy.max_expires)
 
 
-def _find(current: list[Binding], contact: NameAddr, uri: Uri) -> Binding | None:
+def _find(current: list[Binding], contact: NameAddr, uri: Uri, arrival: Arrival) -> Binding | None:
     """The binding this contact refreshes: of the same device and flow (RFC 5626 section 6), else an equal URI."""
     instance, reg_id = _instance(contact), _reg_id(contact)
     for binding in current:
         if instance and binding.instance == instance and binding.reg_id == reg_id:
             return binding
     for binding in current:
-        if binding.contact == contact.uri or equal(parse_uri(binding.contact), uri):
+        equals = binding.contact == contact.uri or equal(parse_uri(binding.contact), uri)
+        if equals and _may_be_one(binding, instance, reg_id, arrival):
             return binding
     return None
+
+
+def _may_be_one(binding: Binding, instance: str, reg_id: int, arrival: Arrival) -> bool:
+    """Equal URIs are one contact, but not where instance ids say otherwise: two phones behind two NATs can have one
+    private address, and a phone may use one contact for several flows."""
+    if binding.instance and instance:
+        return binding.instance == instance and 0 in (binding.reg_id, reg_id)
+    if binding.instance or instance:
+        return _host(binding.received) == _host(arrival.received)
+    return True
 
 
 def _restarted(
@@ -197,10 +208,15 @@ def _restarted(
     address, is the same program started anew, though other parameters differ (Asterisk's `line`). Its old contact would
     be refused by it now. From another address it is another phone, behind another NAT with the same private addresses.
     """
-    if _instance(contact):
+    if _instance(contact) or "path" in request.headers:  # behind a proxy all have its address
         return None
     for binding in current:
-        if binding.instance or binding.call_id == request.call_id or _host(binding.received) != _host(arrival.received):
+        if (
+            binding.path
+            or binding.instance
+            or binding.call_id == request.call_id
+            or _host(binding.received) != _host(arrival.received)
+        ):
             continue
         if _socket(parse_uri(binding.contact)) == _socket(uri):
             return binding

@@ -33,17 +33,32 @@ class Relay:
 
     async def pass_on(self, request: Request, source: Flow, bindings: Sequence[Binding]) -> Answer | None:
         """The phones' answer; 430 if the flow of each is gone (RFC 5626 section 5.3), None if nobody answered."""
-        mark = proxy.loop_mark(request, self._key)
         via = top_via(request, source)
-        asked: list[asyncio.Task[Response]] = []
-        for binding in bindings:
+        phones: dict[int, list[tuple[Binding, Flow]]] = {}
+        for binding in reversed(bindings):  # the newest first
             flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
             if flow is not None:
-                onward = proxy.forwarded(request, request_uri(binding.contact), binding.path, via, self._realm)
-                asked.append(asyncio.create_task(self._endpoint.request(onward, flow, mark)))
-        if not asked:
+                phones.setdefault(binding.device, []).append((binding, flow))
+        if not phones:
             return Answer(430)
-        return await self._answer(asked)
+        return await self._answer([asyncio.create_task(self._ask(request, via, ways)) for ways in phones.values()])
+
+    async def _ask(self, request: Request, via: str, ways: Sequence[tuple[Binding, Flow]]) -> Response:
+        """One phone by one of its flows; by the next only if that fails (RFC 5626 section 7). Raises NoResponse."""
+        mark = proxy.loop_mark(request, self._key)
+        response, failed = None, NoResponse("no flow")
+        for binding, flow in ways:
+            onward = proxy.forwarded(request, request_uri(binding.contact), binding.path, via, self._realm)
+            try:
+                response = await self._endpoint.request(onward, flow, mark)
+            except NoResponse as error:
+                failed = error
+                continue
+            if response.status != 430:
+                return response
+        if response is None:
+            raise failed
+        return response
 
     async def _answer(self, asked: Sequence[asyncio.Task[Response]]) -> Answer | None:
         got: list[Response] = []

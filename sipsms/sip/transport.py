@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
+from sipsms import log
 from sipsms.sip import stun
 from sipsms.sip.tls import TlsLayer
 
@@ -317,6 +318,13 @@ class StreamConnection(asyncio.Protocol):
         if len(data) >= _GREEDY and self._transport is not None:  # uvloop would read the next 32 pieces at once
             self._transport.pause_reading()
             self._pool.loop.call_soon(self._read_on)
+        try:
+            self._take(data)
+        except Exception as error:  # a bug must cost this connection only, and must be in the log
+            log.crash("connection_failed", error, source=self.remote[0], transport=self.name)
+            self.abort()
+
+    def _take(self, data: bytes) -> None:
         if self._tls is None:
             self._received(data)
             return

@@ -69,9 +69,11 @@ class WebSocketConnection(StreamConnection):
             super().close()
 
     def _upgrade(self, request: Request) -> None:
-        origin = request.headers.get("Origin")
-        if origin is not None and not self._is_allowed(origin):
-            response = self._protocol.reject(403, f"Origin {origin[:100]!a} is not allowed here\n")
+        origins = request.headers.get_all("Origin")
+        if len(origins) > 1:
+            response = self._protocol.reject(400, "more than one Origin\n")
+        elif origins and not self._is_allowed(origins[0]):
+            response = self._protocol.reject(403, f"Origin {origins[0][:100]!a} is not allowed here\n")
         else:
             response = self._protocol.accept(request)
         if response.status_code != 101:

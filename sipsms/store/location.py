@@ -18,8 +18,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sipsms import devices as identity
-from sipsms.model import Binding, Device
+from sipsms import devices as phones
+from sipsms.model import Binding, Device, identity
 from sipsms.store.schema import bindings, devices
 from sipsms.store.sql import Store
 
@@ -31,10 +31,17 @@ def _usable(binding: Binding) -> bool:
     return bool(binding.flow) or binding.received.startswith("udp:")
 
 
+Key = tuple[str, str, str, int]
+
+
+def _key(binding: Binding) -> Key:
+    return (binding.aor, *identity(binding))
+
+
 @dataclass(frozen=True, slots=True)
 class _Change:
     updated: Sequence[Binding]
-    removed: Sequence[tuple[str, str]]
+    removed: Sequence[Key]
     devices: Sequence[Device]
     forgotten: Sequence[int] = ()
 
@@ -115,8 +122,8 @@ class Location:
             binding.device = device.id
             self._keep(binding)
             touched.append(device)
-        gone = {binding.contact for binding in removed} - {binding.contact for binding in updated}
-        change = _Change(updated, [(aor, contact) for contact in gone], touched, forgotten)
+        gone = {_key(binding) for binding in removed} - {_key(binding) for binding in updated}
+        change = _Change(updated, list(gone), touched, forgotten)
         try:
             await self._store.writer.put(_save_all, change)
         except Exception:
@@ -145,7 +152,7 @@ class Location:
         if binding not in self._bindings.get(binding.aor, ()):
             return
         self._drop(binding)
-        await self._store.writer.put(_save_all, _Change((), [(binding.aor, binding.contact)], ()))
+        await self._store.writer.put(_save_all, _Change((), [_key(binding)], ()))
 
     async def disconnected(self, local: str, flow: int) -> None:
         """A connection is closed: its phone can be reached only when it has registered by another (RFC 5626)."""
@@ -165,7 +172,7 @@ class Location:
                 self._drop(binding)
             over.extend(ended)
             self._schedule(aor)
-        unique = {(binding.aor, binding.contact): binding for binding in over}
+        unique = {_key(binding): binding for binding in over}
         if unique:
             await self._store.writer.put(_save_all, _Change((), list(unique), ()))
         return list(unique.values())
@@ -194,7 +201,7 @@ class Location:
         gone = next((device for device in known if device.id == binding.device), None)
         if gone is None:
             return None
-        heir = identity.successor(gone, known, {device.id for device in known if device.id in self._by_device})
+        heir = phones.successor(gone, known, {device.id for device in known if device.id in self._by_device})
         return (gone, heir) if heir is not None else None
 
     async def forget(self, device: Device) -> None:
@@ -213,17 +220,17 @@ class Location:
     def _identify(self, binding: Binding, now: float, forgotten: list[int]) -> Device:
         """The device behind a binding: known, come back under another contact, or new."""
         known = self._devices.setdefault(binding.aor, [])
-        key, stable = identity.key_of(binding)
+        key, stable = phones.key_of(binding)
         bound = {device.id for device in known if device.id in self._by_device}
         device = next((one for one in known if one.id == binding.device), None) if binding.device else None
-        device = device or identity.find(binding, known) or identity.inherit(binding, known, bound)
+        device = device or phones.find(binding, known) or phones.inherit(binding, known, bound)
         if device is None:
             self._last_device += 1
             device = Device(self._last_device, binding.aor, key, binding.user_agent, now, now, stable)
             known.append(device)
             forgotten.extend(self._too_many(known))
             return device
-        seen = replace(device, key=key, user_agent=binding.user_agent, last_seen=now)
+        seen = replace(device, key=key, stable=stable, user_agent=binding.user_agent, last_seen=now)
         known[known.index(device)] = seen
         return seen
 
@@ -238,9 +245,9 @@ class Location:
     def _keep(self, binding: Binding) -> None:
         rows = self._bindings.setdefault(binding.aor, [])
         for row in rows:
-            if row.contact == binding.contact:
+            if identity(row) == identity(binding):
                 self._forget_flow(row)
-        rows[:] = [row for row in rows if row.contact != binding.contact]
+        rows[:] = [row for row in rows if identity(row) != identity(binding)]
         rows.append(binding)
         if binding.device and _usable(binding):
             self._by_device[binding.device] = binding
@@ -259,9 +266,9 @@ class Location:
     def _drop(self, binding: Binding) -> None:
         rows = self._bindings.get(binding.aor, [])
         for row in rows:
-            if row.contact == binding.contact:
+            if identity(row) == identity(binding):
                 self._forget_flow(row)
-        rows[:] = [row for row in rows if row.contact != binding.contact]
+        rows[:] = [row for row in rows if identity(row) != identity(binding)]
         if not rows:
             self._bindings.pop(binding.aor, None)
         if self._by_device.get(binding.device) is binding:
@@ -354,16 +361,17 @@ def _save(connection: Connection, table: Any, keys: Sequence[str], rows: list[di
 def _save_all(connection: Connection, batch: Sequence[_Change]) -> list[None]:
     """All changes of a batch. Later changes of one row win, so the order between changes is kept."""
     dead = {key: None for change in batch for key in change.removed}
-    alive: dict[tuple[str, str], dict[str, Any]] = {}
+    alive: dict[Key, dict[str, Any]] = {}
     for change in batch:
         for key in change.removed:
             alive.pop(key, None)
         for binding in change.updated:
-            alive[binding.aor, binding.contact] = _binding_row(binding)
+            alive[_key(binding)] = _binding_row(binding)
     if dead:
-        connection.execute(delete(bindings).where(tuple_(bindings.c.aor, bindings.c.contact).in_(list(dead))))
+        keys = tuple_(bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
+        connection.execute(delete(bindings).where(keys.in_(list(dead))))
     if alive:
-        _save(connection, bindings, ("aor", "contact"), list(alive.values()))
+        _save(connection, bindings, ("aor", "contact", "instance", "reg_id"), list(alive.values()))
     _save_devices(connection, [device for change in batch for device in change.devices])
     gone = [device for change in batch for device in change.forgotten]
     if gone:

@@ -186,8 +186,9 @@ bindings = Table(
     Column("path", Text, nullable=False),  # JSON list
     Column("params", Text, nullable=False),  # JSON list of pairs
     Column("q", Double, nullable=False),
-    _text("instance"),
-    Column("reg_id", Integer, nullable=False, server_default="0"),
+    # Two phones at two sites may have one private address, and one phone may have several flows (RFC 5626).
+    Column("instance", String(255), primary_key=True, server_default=""),
+    Column("reg_id", Integer, primary_key=True, autoincrement=False, server_default="0"),
     _text("user_agent"),
     _text("accept", 1024),
     Column("flow", _Id, nullable=False, server_default="0"),

@@ -127,6 +127,44 @@ def test_c106_phone_that_takes_no_wrapper_gets_it_bare(lab: Lab, account: Accoun
     assert "34jk324j" in second.text
 
 
+@pytest.mark.req("C-106", "A-31")
+@pytest.mark.parametrize("name", ["x" * 129, "a b", "\x07bell", "gr\u00fc\u00df"])
+def test_a_message_id_that_is_none_is_not_answered(lab: Lab, account: Account, phone: Phone, name: str) -> None:
+    phone.register()
+    more = (_WANTED[0], f"imdn.Message-ID: {name}", _WANTED[2])
+    assert phone.message(TO, _cpim(f"sip:{account.name}@x", "sent all the same", *more), "message/cpim").status == 202
+    lab.delivery(account.did, state="delivered")
+    phone.assert_silent()
+
+
+@pytest.mark.req("C-106", "A-31")
+def test_a_long_notice_is_not_cut(lab: Lab, account: Account, udp_phone: Phone) -> None:
+    udp_phone.register()
+    more = (_WANTED[0], "imdn.Message-ID: " + "&<" * 64, _WANTED[2])
+    assert udp_phone.message(TO, _cpim(f"sip:{account.name}@x", "x", *more), "message/cpim").status == 202
+    assert _notice(udp_phone.take())[0] == "&<" * 64
+    udp_phone.assert_silent()
+
+
+@pytest.mark.req("C-106", "G02")
+def test_a_copy_on_the_own_phone_is_no_delivery(lab: Lab, make_phone: MakePhone) -> None:
+    account = lab.account()
+    lab.cli("account", "set", account.name, "--copies")
+    lab.cli("carriers", "pause", "sim")
+    try:
+        one, other = make_phone(account, "udp"), make_phone(account, "tcp")
+        one.register()
+        other.register()
+        body = _cpim(f"sip:{account.name}@x", "tell me when", *_WANTED)
+        assert one.message(TO, body, "message/cpim").status == 202
+        other.take()
+        lab.delivery(account.did, courier="sip", state="delivered")
+        one.assert_silent()
+    finally:
+        lab.cli("carriers", "resume", "sim")
+    assert _notice(one.take(5)) == ("34jk324j", f"im:{TO}")
+
+
 # --- copies ----------------------------------------------------------------------------------------------------------
 
 

@@ -114,6 +114,94 @@ def test_c065a_path_becomes_the_route(lab: Lab, account: Account, phone: Phone) 
     assert phone.take().all("route") == path
 
 
+@pytest.mark.req("C-065c", "C-065h")
+def test_one_contact_for_all_flows_of_a_phone(lab: Lab, account: Account, make_phone: MakePhone) -> None:
+    """RFC 5626 section 3.3: the same Contact URI, another reg-id; one flow breaks, the other is still there."""
+    flows = [make_phone(account, "tcp"), make_phone(account, "tls")]
+    for number, phone in enumerate(flows, 1):
+        contact = f"<sip:{account.name}@192.0.2.2;transport=tcp>;reg-id={number};{_instance(account)}"
+        draft = phone.register_draft(contact).add("Supported", "path, outbound")
+        response = phone.authenticated(draft)
+        assert (response.status, len(response.all("contact"))) == (200, number)
+    lab.sms(account.did, "by the newest")
+    assert flows[1].take().text == "by the newest"
+    flows[1].close()
+    lab.wait(lambda: [row["received"][:4] for row in lab.bindings(account.name).values()] == ["tcp:"])
+    lab.sms(account.did, "by the other")
+    assert flows[0].take().text == "by the other"
+
+
+@pytest.mark.req("C-065c")
+def test_two_phones_with_one_private_address(lab: Lab, account: Account) -> None:
+    """At two sites, each behind its NAT: their instance ids tell them apart, and each gets everything once."""
+    phones = [
+        Phone(lab.address, account.name, account.password, wire=Udp(lab.address, host=f"127.0.0.{30 + number}"))
+        for number in (1, 2)
+    ]
+    for number, phone in enumerate(phones, 1):
+        phone.register(f"<sip:{account.name}@192.168.1.10:5060>;{_instance(account, number)}")
+    assert len(phones[0].bindings()) == 1  # by URI; the next line counts
+    assert len(phones[0].authenticated(phones[0].register_draft()).all("contact")) == 2
+    lab.sms(account.did, "to both")
+    for phone in phones:
+        assert phone.take().text == "to both"
+    phones[0].register(f"<sip:{account.name}@192.168.1.10:5060>;{_instance(account, 1)}", expires=0)
+    lab.sms(account.did, "to the one that is left")
+    assert phones[1].take().text == "to the one that is left"
+    for phone in phones:
+        phone.assert_silent(0.1)
+        phone.close()
+
+
+@pytest.mark.req("C-065f", "C-097")
+@pytest.mark.parametrize("status", [404, 410, 430, 503])
+def test_next_flow_where_one_fails(lab: Lab, account: Account, make_phone: MakePhone, status: int) -> None:
+    """RFC 5626 section 4.3: the same phone by its other flow, at once."""
+    first, second = make_phone(account, "tcp"), make_phone(account, "tls")
+    _outbound(first, account)
+    _outbound(second, account, reg_id=2)
+    lab.sms(account.did, "there is another way")
+    second.take(status=status)
+    assert first.take().text == "there is another way"
+    lab.delivery(account.did, state="delivered")
+
+
+def test_phones_behind_one_proxy_are_not_taken_for_one(lab: Lab, account: Account, phone: Phone) -> None:
+    """All have the proxy's address; a Path says that it is one."""
+    contacts = [f"sip:{account.name}@192.168.1.10:5060;alias=203.0.113.{number}~5060~1" for number in (1, 2)]
+    for contact in contacts:
+        phone.register_call_id, phone.register_cseq = f"of-{contact}", 0
+        draft = phone.register_draft(f"<{contact}>").add("Supported", "path").add("Path", "<sip:edge.example.net;lr>")
+        assert phone.authenticated(draft).status == 200
+    assert set(phone.bindings()) == set(contacts)
+
+
+def test_snom_has_a_line_too_and_is_no_asterisk(lab: Lab, account: Account, udp_phone: Phone) -> None:
+    """Its copies are told apart by Call-ID, which a retry must keep."""
+    contact = f"<{udp_phone.contact};line=c3vk2gmk>"
+    udp_phone.authenticated(udp_phone.register_draft(contact).add("User-Agent", "snomD735/10.1.54.13"))
+    lab.sms(account.did, "again")
+    first = udp_phone.take(status=500)
+    lab.delivery(account.did, state="queued", attempts=1)
+    udp_phone.authenticated(udp_phone.register_draft(contact).add("User-Agent", "snomD735/10.1.54.13"))
+    assert udp_phone.take().call_id == first.call_id
+
+
+def test_instance_that_is_told_later_makes_the_device_lasting(
+    lab: Lab, account: Account, make_phone: MakePhone
+) -> None:
+    """First without, then with +sip.instance: its GRUU reaches it, and it alone."""
+    phone, other, sender = make_phone(account, "tcp"), make_phone(account, "udp"), make_phone(lab.account())
+    phone.register()
+    gruu = _gruu(_outbound(phone, account))
+    other.register()
+    draft = sender.message_draft(account.name, "for you alone")
+    draft.uri = gruu
+    assert sender.authenticated(draft).status == 202
+    assert phone.take().text == "for you alone"
+    other.assert_silent()
+
+
 # --- flow tokens -----------------------------------------------------------------------------------------------------
 
 

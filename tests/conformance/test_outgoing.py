@@ -148,6 +148,7 @@ def test_c097_415_is_tried_again_as_bare_text(lab: Lab, account: Account, phone:
     phone.answer(first, 415, "Unsupported Media Type", ("Accept", "text/plain"))
     second = phone.take()
     assert (second.get("content-type"), second.text, second.call_id) == ("text/plain", first.text, first.call_id)
+    assert second.cseq > first.cseq  # else a phone that looks for merged requests answers 482 (RFC 3261 8.2.2.2)
     lab.delivery(account.did, state="delivered")
 
 

@@ -140,6 +140,34 @@ def test_c078_credentials_for_others_are_kept_ours_are_not(pair: tuple[Phone, Ph
     bob.answer(request)
 
 
+@pytest.mark.req("C-078", "A-08")
+def test_c078_an_answer_to_our_challenge_is_shown_to_nobody(pair: tuple[Phone, Phone]) -> None:
+    """Also where it stands in Authorization: it would let the other side guess passwords at leisure."""
+    alice, bob = pair
+    draft = alice.message_draft(bob.name)
+    signed = alice.signed(draft)
+    signed.headers = [
+        ("Authorization" if name == "Proxy-Authorization" else name, value) for name, value in signed.headers
+    ]
+    alice.send(signed)
+    request = bob.request()
+    assert not request.has("authorization")
+    assert "response=" not in request.raw.decode()
+    bob.answer(request)
+    assert alice.response_to(signed).status == 200
+
+
+@pytest.mark.req("C-105", "A-03")
+def test_relay_shows_no_other_author(pair: tuple[Phone, Phone]) -> None:
+    """Neither inside a CPIM wrapper nor with another domain behind the own name."""
+    alice, bob = pair
+    inside = b"From: <sip:ceo@sip.example.net>\r\nTo: <sip:b@x>\r\n\r\nContent-Type: text/plain\r\n\r\npay at once"
+    assert alice.settled(alice.message_draft(bob.name, inside, "message/cpim")).status == 403
+    draft = alice.message_draft(bob.name).set("From", f'"CEO" <sip:{alice.name}@bank.example>;tag=x')
+    assert alice.settled(draft).status == 403
+    bob.assert_silent(0.1)
+
+
 @pytest.mark.req("A-05")
 def test_a05_claims_of_identity_go_no_further(pair: tuple[Phone, Phone]) -> None:
     alice, bob = pair
@@ -236,7 +264,7 @@ def test_c116_c117_scheme_and_extension(pair: tuple[Phone, Phone]) -> None:
 @pytest.mark.req("C-094")
 @pytest.mark.parametrize(
     ("answers", "expected"),
-    [((486, 200), 200), ((486, 603), 603), ((404, 480), 404), ((500, 404), 404), ((415, 404), 415)],
+    [((486, 200), 200), ((486, 603), 603), ((500, 404), 404), ((415, 404), 415)],
 )
 def test_c094_forked_the_best_answer(relaying: Lab, answers: tuple[int, int], expected: int) -> None:
     receiver = relaying.account()
@@ -253,6 +281,43 @@ def test_c094_forked_the_best_answer(relaying: Lab, answers: tuple[int, int], ex
     alice.wire.assert_silent(0.3)
     for phone in (alice, *phones):
         phone.close()
+
+
+@pytest.mark.req("C-065f")
+def test_relay_by_one_flow_of_each_phone(relaying: Lab) -> None:
+    """RFC 5626 section 7: never two contacts of one instance at a time."""
+    receiver, alice = relaying.account(), relaying.phone(relaying.account())
+    flows = [relaying.phone(receiver, "tcp"), relaying.phone(receiver, "tls")]
+    for number, phone in enumerate(flows, 1):
+        contact = f'<{phone.contact}>;reg-id={number};+sip.instance="<urn:uuid:{receiver.did}>"'
+        phone.authenticated(phone.register_draft(contact).add("Supported", "outbound"))
+    signed = alice.signed(alice.message_draft(receiver.name, "once"))
+    alice.send(signed)
+    flows[1].answer(flows[1].request(), 430, "Flow Failed")
+    flows[0].take()
+    assert alice.response_to(signed).status == 200
+    signed = alice.signed(alice.message_draft(receiver.name, "once again"))
+    alice.send(signed)
+    flows[1].take()
+    assert alice.response_to(signed).status == 200
+    flows[0].assert_silent()
+    for phone in (alice, *flows):
+        phone.close()
+
+
+@pytest.mark.req("D11", "A-11")
+@pytest.mark.parametrize(("theirs", "ours"), [(302, 302), (401, 403), (407, 403)])
+def test_a_phone_cannot_send_another_somewhere_or_ask_it_for_a_password(
+    pair: tuple[Phone, Phone], theirs: int, ours: int
+) -> None:
+    alice, bob = pair
+    request, signed = _relayed(alice, bob, alice.message_draft(bob.name))
+    challenge = 'Digest realm="Your PBX", nonce="chosen", algorithm=MD5'
+    headers = [("Contact", "<sip:19005551234@sip.example.net>"), ("WWW-Authenticate", challenge)]
+    bob.answer(request, theirs, "Go there", *headers, ("Proxy-Authenticate", challenge), ("X-Kept", "yes"))
+    answer = alice.response_to(signed)
+    assert (answer.status, answer.get("x-kept")) == (ours, "yes")
+    assert not any(answer.has(name) for name in ("contact", "www-authenticate", "proxy-authenticate"))
 
 
 @pytest.mark.req("A-16")

@@ -179,6 +179,15 @@ def test_c122_foreign_origin(lab: Lab, origin: str) -> None:
     assert caught.value.status == 403
 
 
+@pytest.mark.req("C-122", "A-26")
+def test_c122_two_origins(lab: Lab) -> None:
+    with pytest.raises(Refused) as caught:
+        open_websocket(
+            "ws", lab.address_of("ws"), origin="https://sip.example.net", extra="Origin: https://evil.example\r\n"
+        )
+    assert caught.value.status == 400
+
+
 @pytest.mark.req("C-122")
 @pytest.mark.parametrize("origin", ["https://sip.example.net", "http://localhost:3000", ""])
 def test_c122_own_origin_or_none(lab: Lab, origin: str) -> None:
@@ -317,6 +326,14 @@ def test_upgrade_is_late(small_lab: Lab) -> None:
     wire = Ws(small_lab.address_of("ws"))
     Tcp.send(wire, b"GET / HTTP/1.1\r\nHost: x\r\n")
     Tcp.assert_closed(wire, 5.0)
+
+
+@pytest.mark.req("D10", "A-21")
+def test_keep_alives_are_no_first_message(small_lab: Lab) -> None:
+    wire = open_websocket("ws", small_lab.address_of("ws"))
+    wire.send_frame(TEXT, b"\r\n\r\n")
+    assert wire.receive_message() == (TEXT, b"\r\n")
+    wire.assert_closed(4.0)
 
 
 @pytest.mark.req("A-22", "D10")

@@ -34,9 +34,48 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hash"),
     )
     op.create_index("ix_provisions_account", "provisions", ["account"])
+    _key_of_bindings("aor", "contact", "instance", "reg_id")
+
+
+def _key_of_bindings(*key: str) -> None:
+    """The table anew with another primary key, with what is registered (of doubles under a smaller key: any)."""
+    op.rename_table("bindings", "bindings_before")
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "bindings",
+        sa.Column("aor", sa.String(length=64), nullable=False),
+        sa.Column("contact", sa.String(length=1024), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("call_id", sa.String(length=512), nullable=False),
+        sa.Column("cseq", number, nullable=False),
+        sa.Column("received", sa.String(length=128), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("params", sa.Text(), nullable=False),
+        sa.Column("q", sa.Double(), nullable=False),
+        sa.Column("instance", sa.String(length=255), server_default="", nullable=False),
+        sa.Column("reg_id", sa.Integer(), server_default="0", nullable=False, autoincrement=False),
+        sa.Column("user_agent", sa.String(length=255), server_default="", nullable=False),
+        sa.Column("accept", sa.String(length=1024), server_default="", nullable=False),
+        sa.Column("flow", number, server_default="0", nullable=False),
+        sa.Column("node", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("local", sa.String(length=128), server_default="", nullable=False),
+        sa.Column("to_uri", sa.String(length=1024), server_default="", nullable=False),
+        sa.Column("device", number, server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint(*key),
+        sqlite_with_rowid=False,
+    )
+    once = ", ".join(key)
+    op.execute(
+        "INSERT INTO bindings SELECT aor, contact, expires_at, call_id, cseq, received, path, params, q, instance, reg_id, "
+        "user_agent, accept, flow, node, local, to_uri, device FROM bindings_before AS one WHERE NOT EXISTS (SELECT 1 "
+        f"FROM bindings_before AS other WHERE ({once}) = ({', '.join('one.' + name for name in key)}) "
+        "AND other.device > one.device)"
+    )
+    op.drop_table("bindings_before")
 
 
 def downgrade() -> None:
+    _key_of_bindings("aor", "contact")
     op.drop_table("provisions")
     op.drop_index("ix_messages_notify", "messages")
     with op.batch_alter_table("messages") as batch:
