@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError
 from sipsms.gateway import SIP, Gateway, carrier_key
-from sipsms.model import Binding, Deferred, Delivery, Outcome, is_copy
+from sipsms.model import Account, Binding, Deferred, Delivery, Outcome, is_copy
 from sipsms.ports import Carrier, InboundSms, Unavailable
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
@@ -57,11 +58,24 @@ from sipsms.web.hooks import Hooks
 from sipsms.web.provision import Provision
 
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
+DRAIN_PHONES = 2.0  # for phones: what they do not answer is sent again, under the same Call-ID, after the start
 _FORGET_EVERY = 3600.0
 _CERTIFICATE_EVERY = 60.0
 _NOTICES_EVERY = 600.0
 _KEPT_FILES = 256  # descriptors that SIP connections leave to the store, HTTP and the carriers (A-23)
 _CERTIFICATE_ALARM = 14 * 86400.0  # before it ends
+
+
+# What only a restart takes over.
+_AT_START = (
+    "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
+    "sip.handshake_timeout", "sip.first_message_timeout", "sip.max_connections_per_address", "sip.advertised",
+    "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
+)  # fmt: skip
+
+
+def _setting(config: Config, name: str) -> object:
+    return attrgetter(name)(config)
 
 
 class StartError(Exception):
@@ -170,6 +184,8 @@ class Node:
         self._certificate_at = self._clock()
         self._alarm_at = 0.0
         self._notices_at = 0.0
+        self._gone: set[str] = set()  # accounts that were removed
+        self._locked_out: set[str] = set()  # accounts with another password, or disabled
         self._client = AiohttpClient()
         self.carriers: dict[str, Carrier] = {}
         self.directory = Directory()
@@ -356,10 +372,28 @@ class Node:
 
     async def _refresh_directory(self) -> None:
         version, whole, accounts, dids, paused = await self.store.directory(self.directory.version)
-        for name in self.directory.update(version, whole, accounts, dids, paused):
-            await self.location.forget_account(name)
+        self._locked_out.update(one.name for one in accounts if self._loses_access(one))
+        self._gone.update(self.directory.update(version, whole, accounts, dids, paused))
         self.notifier.review(None if whole else [account.name for account in accounts])
         self.queue.set_paused(courier_name(name) for name in paused)
+        await self._see_out()
+
+    def _loses_access(self, account: Account) -> bool:
+        """Another password, or disabled: who registered before must not go on getting its messages."""
+        before = self.directory.account(account.name)
+        return before is not None and ((before.enabled and not account.enabled) or before.ha1_md5 != account.ha1_md5)
+
+    async def _see_out(self) -> None:
+        """End the registrations of those who are gone or locked out. Whom the store fails for stays to be done."""
+        for name in list(self._gone):
+            await self.location.forget_account(name)
+            self._gone.discard(name)
+        for name in list(self._locked_out):
+            for binding in await self.location.log_out(name):
+                flow = self.endpoint.flow(binding.received, binding.local, binding.flow) if binding.flow else None
+                if isinstance(flow, StreamConnection):
+                    flow.close()
+            self._locked_out.discard(name)
 
     async def _watch_store(self) -> None:
         """A command beside us has written: take over what it changed."""
@@ -468,11 +502,7 @@ class Node:
             log.warning("reload_refused", why=str(error), kept="the old configuration")
             return
         self._certificate_at = self._alarm_at = 0.0
-        needs_restart = [
-            name
-            for name in ("domain", "realm", "store", "listen", "digest")
-            if getattr(fresh, name) != getattr(self.config, name)
-        ]
+        needs_restart = [name for name in _AT_START if _setting(fresh, name) != _setting(self.config, name)]
         self.server.rules = rules_of(fresh.model_copy(update={"domain": self.config.domain}))
         self.gateway.dialplan = plan
         self.gateway.keep = fresh.queue.keep
@@ -499,7 +529,10 @@ class Node:
         if self.http is not None:
             self.http.stop()
         await self.endpoint.refuse_new(DRAIN / 2)
-        await self.queue.drain(DRAIN)
+        drained = self._loop.create_task(self.queue.drain(DRAIN))
+        await asyncio.wait((drained,), timeout=DRAIN_PHONES)
+        self.endpoint.give_up()
+        await drained
         await self.endpoint.close(1.0)
         self.tracer.close()
         tasks = list(self._tasks)

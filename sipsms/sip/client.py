@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from email.utils import formatdate
+from hashlib import blake2b
 from urllib.parse import quote
 
 from sipsms.model import Binding, Deferred, Delivered, Delivery, Outcome, Rejected, is_copy
@@ -23,7 +24,10 @@ from sipsms.sip.transport import Flow, hostport
 from sipsms.sip.uri import ParseError, Uri, parse_uri
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
-_LATER = frozenset((408, 413, 480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
+_LATER = frozenset((480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
+# What is wrong is this message: what stands behind it must not wait for that to change.
+_NEVER = frozenset((400, 406, 413, 414, 415, 416, 420, 421, 488, 493))
+_PATIENCE = 20  # attempts that a phone may answer with any other refusal
 _USUAL_HEAD = 600  # bytes of a request besides what the phone has named itself: more than it ever is
 _NEXT_FORM = 1_000_000  # added to CSeq; attempts never get so far
 _REMEMBERED = 10_000  # deliveries of which some pieces have arrived
@@ -55,17 +59,18 @@ class SipCourier:
         if not bindings:
             return Deferred("not registered", parked=True)
         why: Outcome = Deferred("not registered", parked=True)
+        unanswered = False
         for binding in bindings:
             try:
-                return await self._deliver_to(delivery, binding)
+                return await self._deliver_to(delivery, binding, unanswered)
             except _NextWay as failed:
                 why = failed.outcome
             except NoResponse as error:
-                why = Deferred(str(error))
+                why, unanswered = Deferred(str(error)), True
         return why
 
-    async def _deliver_to(self, delivery: Delivery, binding: Binding) -> Outcome:
-        """Raises NoResponse and _NextWay."""
+    async def _deliver_to(self, delivery: Delivery, binding: Binding, unanswered: bool) -> Outcome:
+        """`unanswered`: it has gone out by another flow of the same phone already. Raises NoResponse and _NextWay."""
         flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
         if flow is None:
             raise _NextWay(Deferred("its connection is closed", parked=True))
@@ -76,7 +81,11 @@ class SipCourier:
         parts = pieces(text, 0 if delivery.message.content_type else limit)
         outcome: Outcome = Delivered()
         for number, part in enumerate(parts[count:], count + 1):
-            outcome = await self._send(delivery, binding, flow, part, number, len(parts))
+            response = await self._send(delivery, binding, flow, part, number, len(parts))
+            if response.status == 482 and unanswered:  # it has the very same request, by the other flow
+                outcome = Delivered("482: it came by another flow")
+            else:
+                outcome = await self._outcome(response, binding, delivery)
             if not isinstance(outcome, Delivered):
                 return outcome
             if len(parts) > 1:
@@ -104,7 +113,7 @@ class SipCourier:
 
     async def _send(
         self, delivery: Delivery, binding: Binding, flow: Flow, text: str, number: int, total: int
-    ) -> Outcome:
+    ) -> Response:
         """One piece, in the first form that the phone takes."""
         aor, _ = self._aor(binding)
         response = None
@@ -117,7 +126,7 @@ class SipCourier:
             if response.status != 415:
                 break
         assert response is not None
-        return await self._outcome(response, binding)
+        return response
 
     def _stream_of(self, binding: Binding) -> Flow | None:
         """Another way to the same phone, that takes any size."""
@@ -156,9 +165,10 @@ class SipCourier:
         if is_asterisk(binding):
             self._cseq = (self._cseq + 1) & 0x7FFFFFFF
             return f"device-{binding.device:x}@{domain}", f"device-{binding.device:x}", self._cseq
-        number = f"{delivery.id:x}"
-        call_id = f"{number}.{int(delivery.created_at * 1000):x}{piece}@{domain}"
-        return call_id, f"d{number}{piece}", delivery.attempts
+        # Tells nobody the running number, and is the same after a restart.
+        facts = f"{delivery.id} {delivery.created_at!r} {delivery.source} {delivery.message.text}"
+        name = blake2b(facts.encode("utf-8", "replace"), digest_size=12).hexdigest()
+        return f"{name}{piece}@{domain}", f"{name[:12]}{piece}", delivery.attempts
 
     def _aor(self, binding: Binding) -> tuple[str, str]:
         """(To, host for From): as the phone wrote them when it registered."""
@@ -170,7 +180,7 @@ class SipCourier:
         host = hostport(uri.host, uri.port) if uri.port else uri.host
         return str(Uri(uri.scheme, uri.user, uri.host, uri.port)), host
 
-    async def _outcome(self, response: Response, binding: Binding) -> Outcome:
+    async def _outcome(self, response: Response, binding: Binding, delivery: Delivery) -> Outcome:
         status, reason = response.status, f"{response.status} {response.reason}"[:120]
         if status < 300:
             return Delivered(reason)
@@ -179,11 +189,12 @@ class SipCourier:
             raise _NextWay(Deferred(reason, parked=True))
         if status in (408, 430, 503):
             raise _NextWay(Deferred(reason))
-        if status in _LATER or status // 100 in (3, 5):
+        if status in _LATER:
             return Deferred(reason)
-        if status == 415 or status >= 600:
+        if status in _NEVER or status >= 600 or delivery.attempts >= _PATIENCE or delivery.message.content_type:
             return Rejected(response.reason[:120], str(status))
-        return Deferred(reason, parked=True)  # it will not get better before the phone registers anew
+        # 3xx and 5xx may pass; what else there is will not get better before the phone registers anew.
+        return Deferred(reason, parked=status // 100 == 4)
 
 
 def request_uri(contact: str) -> str:

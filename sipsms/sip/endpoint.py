@@ -166,6 +166,10 @@ class Endpoint:
             udp.close()
         for listener in self._streams.values():
             listener.close()
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Wait for no answers any more."""
         for pending in list(self._client.values()):
             self._fail(pending, "shutting down")
 

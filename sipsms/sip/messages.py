@@ -5,6 +5,7 @@ Identity is always the credentials', never a header's and never a CPIM wrapper's
 
 from __future__ import annotations
 
+from collections import Counter
 from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from typing import NamedTuple
@@ -24,11 +25,12 @@ from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import Request
 from sipsms.sip.registrar import gruu_of
 from sipsms.sip.relay import Relay
-from sipsms.sip.rules import Rules
+from sipsms.sip.rules import RETRY_AFTER, Rules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError, Uri
 from sipsms.text import length
 
+MAX_UNDER_WAY = 20  # messages of one account passed on at once: each is held until its phone has answered
 MAX_INTERNAL = 10_000  # characters of a message between accounts, which is no SMS
 
 # Decision D8. A code that is not here is 403.
@@ -70,6 +72,7 @@ class Messages:
         self._relay = relay
         self._clock = clock
         self._flow_key = flow_key
+        self._under_way: Counter[str] = Counter()  # messages of an account that are being passed on
 
     async def handle(self, request: Request, flow: Flow, account: Account, credentials: Credentials) -> Answer | None:
         """For somebody whose password was right."""
@@ -262,7 +265,15 @@ class Messages:
         found = tuple(one for one in found if (one.received, one.flow) != (here, flow.number))
         if not found:
             raise self._refuse(480, f"{target.account} is not registered now")
-        answer = await self._relay.pass_on(request, flow, found)
+        if self._under_way[account.name] >= MAX_UNDER_WAY:
+            raise self._refuse(480, "too many of your messages are under way", ("Retry-After", RETRY_AFTER))
+        self._under_way[account.name] += 1
+        try:
+            answer = await self._relay.pass_on(request, flow, found)
+        finally:
+            self._under_way[account.name] -= 1
+            if not self._under_way[account.name]:
+                del self._under_way[account.name]
         if answer is not None:
             log.relayed(account.name, target.account, answer.status, len(found))
         return answer

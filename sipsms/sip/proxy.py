@@ -17,13 +17,14 @@ from sipsms.sip.uri import ParseError, Uri
 _CLAIMS = ("p-asserted-identity", "p-preferred-identity", "remote-party-id", "x-sms-to", "x-sms-copy", "x-sms-part")
 _CREDENTIALS = ("authorization", "proxy-authorization")
 _HOP = ("via", "max-forwards", "route", "content-length", "record-route")
+_MAX_RETURNED = 2048  # bytes of header fields
 # 503 is ours to say, never a phone's (C-115); and no phone is asked for its password by another phone (D11).
 _SAID_OTHERWISE = {503: 500, 401: 403, 407: 403}
 # Made anew for the way back, ours to say, or fit to make the sender's phone do what another phone wants: pay for an SMS
 # to where a Contact points, or answer a challenge.
 _NOT_RETURNED = frozenset(
     "via from to call-id cseq content-length record-route contact www-authenticate proxy-authenticate "
-    "authentication-info proxy-authentication-info".split()
+    "authentication-info proxy-authentication-info content-type content-encoding content-disposition".split()
 )
 
 
@@ -105,17 +106,22 @@ def best(responses: Iterable[Response]) -> Response | None:
     return next((one for one in candidates if one.status != 503), candidates[0])
 
 
-def returned(response: Response) -> tuple[int, str, list[tuple[str, str]], bytes, str]:
-    """(status, reason, headers, body, To tag) of the answer upstream."""
+def returned(response: Response) -> tuple[int, str, list[tuple[str, str]], str]:
+    """(status, reason, headers, To tag) of the answer upstream.
+
+    No body: an answer to MESSAGE has none (RFC 3428 section 7), and answers are remembered for a while.
+    """
     status = _SAID_OTHERWISE.get(response.status, response.status)
     reason = _one_line(response.reason) if status == response.status else REASONS[status]
     kept = ((name, values) for name, values in response.headers.items() if name not in _NOT_RETURNED)
     headers = [(pretty(name), value) for name, values in kept for value in values]
+    if sum(len(name) + len(value) for name, value in headers) > _MAX_RETURNED:
+        headers = []
     try:
         tag = parse_name_addr(response.get("to")).tag
     except ParseError:
         tag = ""
-    return status, reason, headers, response.body, tag
+    return status, reason, headers, tag
 
 
 def _one_line(text: str) -> str:

@@ -15,6 +15,7 @@ from sipsms.sip.client import request_uri
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, top_via
 from sipsms.sip.flowtoken import FlowName
 from sipsms.sip.message import Request, Response
+from sipsms.sip.transaction import TIMEOUT
 from sipsms.sip.transport import Flow
 
 
@@ -22,6 +23,7 @@ class Relay:
     def __init__(self, endpoint: Endpoint, realm: str, key: bytes) -> None:
         """`key`: makes the loop marks in our branches unguessable."""
         self._endpoint = endpoint
+        self._clock = asyncio.get_running_loop().time
         self._realm = realm
         self._key = key
 
@@ -62,6 +64,7 @@ class Relay:
 
     async def _answer(self, asked: Sequence[asyncio.Task[Response]]) -> Answer | None:
         got: list[Response] = []
+        began = self._clock()
         waiting = set(asked)
         while waiting:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -75,10 +78,10 @@ class Relay:
         for task in waiting:  # their transactions go on by themselves; nobody waits for them
             task.add_done_callback(_forget)
         chosen = proxy.best(got)
-        if chosen is None:
-            return None
-        status, reason, headers, body, tag = proxy.returned(chosen)
-        return Answer(status, headers, tag=tag, reason=reason, body=body)
+        if chosen is None:  # failed at once: say so, else the sender's next copy would be passed on anew
+            return Answer(480) if self._clock() - began < TIMEOUT - 1 else None
+        status, reason, headers, tag = proxy.returned(chosen)
+        return Answer(status, headers, tag=tag, reason=reason)
 
 
 def _forget(task: asyncio.Task[Response]) -> None:

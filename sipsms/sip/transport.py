@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 
 from sipsms import log
 from sipsms.sip import stun
+from sipsms.sip.flood import network_of
 from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is given up
@@ -250,9 +251,9 @@ class StreamConnection(asyncio.Protocol):
         self.remote: Address = ("", 0)
         self.local = pool.local
         self.spoke = False  # has sent a whole message
-        self.in_use: Callable[[], bool] = lambda: False  # a live binding needs this connection
+        self.in_use: Callable[[], bool] = _never  # a live binding needs this connection
         self.state: Any = None  # the endpoint's
-        self.settled: Callable[[], None] = lambda: None  # told once it can be used, or is closed
+        self.settled: Callable[[], None] = _nothing  # told once it can be used, or is closed
 
     @property
     def open(self) -> bool:
@@ -351,6 +352,8 @@ class StreamConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self.settled()
+        # Whoever made these held on to this connection: a circle that only the collector would find, much later.
+        self.settled, self.in_use = _nothing, _never
         if self._pool.release(self) and (self._tls is None or self._tls.agreed):
             self._pool.receiver.disconnected(self)
 
@@ -370,6 +373,14 @@ class StreamConnection(asyncio.Protocol):
             self.close()
             return
         self._timer = self._pool.loop.call_later(max(1.0, limit - quiet), self._check_idle)
+
+
+def _never() -> bool:
+    return False
+
+
+def _nothing() -> None:
+    return None
 
 
 def _keep_alive(stream: asyncio.Transport) -> None:
@@ -402,7 +413,7 @@ class Streams:
 
     def admit(self, connection: StreamConnection) -> bool:
         """Give it its number, unless its address, or the process, has too many."""
-        address = connection.remote[0]
+        address = network_of(connection.remote[0])
         if self._tally.open >= self._tally.most or self._per_address[address] >= self.limits.connections_per_address:
             return False
         self._tally.open += 1
@@ -415,7 +426,7 @@ class Streams:
     def release(self, connection: StreamConnection) -> bool:
         if self._connections.pop(connection.number, None) is None:
             return False
-        address = connection.remote[0]
+        address = network_of(connection.remote[0])
         self._tally.open -= 1
         self._per_address[address] -= 1
         if not self._per_address[address]:

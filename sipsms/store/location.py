@@ -208,6 +208,14 @@ class Location:
         self._forget(device)
         await self._store.writer.put(_save_all, _Change((), (), (), [device.id]))
 
+    async def log_out(self, aor: str) -> list[Binding]:
+        """All its phones have to register anew; what was registered. They are remembered, and so is what waits."""
+        ended = self._bindings.get(aor, [])[:]
+        for binding in ended:
+            self._drop(binding)
+        await self._store.write(lambda connection: connection.execute(delete(bindings).where(bindings.c.aor == aor)))
+        return ended
+
     async def forget_account(self, aor: str) -> None:
         """The account is gone: so is everything that was kept for it, and what a last REGISTER has just written."""
         for binding in self._bindings.get(aor, [])[:]:

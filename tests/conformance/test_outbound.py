@@ -166,6 +166,21 @@ def test_next_flow_where_one_fails(lab: Lab, account: Account, make_phone: MakeP
     lab.delivery(account.did, state="delivered")
 
 
+@pytest.mark.req("C-094", "C-037")
+def test_a_phone_that_has_it_by_the_flow_that_broke_says_482(lab: Lab, account: Account, make_phone: MakePhone) -> None:
+    """Its answer was lost with the connection; by the other flow it sees a merged request. It has the message: done."""
+    first, second = make_phone(account, "tcp"), make_phone(account, "tls")
+    _outbound(first, account)
+    _outbound(second, account, reg_id=2)
+    lab.sms(account.did, "once")
+    assert second.request().text == "once"
+    second.close()
+    merged = first.take(status=482)
+    lab.delivery(account.did, state="delivered", attempts=1)
+    assert merged.text == "once"
+    first.assert_silent()
+
+
 def test_phones_behind_one_proxy_are_not_taken_for_one(lab: Lab, account: Account, phone: Phone) -> None:
     """All have the proxy's address; a Path says that it is one."""
     contacts = [f"sip:{account.name}@192.168.1.10:5060;alias=203.0.113.{number}~5060~1" for number in (1, 2)]

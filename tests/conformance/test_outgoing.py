@@ -139,6 +139,24 @@ def test_asterisk_gets_at_most_1023_bytes(lab: Lab, account: Account, phone: Pho
         assert all(len(one.body) <= 1023 for one in pieces)
 
 
+@pytest.mark.req("C-097", "F-34")
+@pytest.mark.parametrize("status", [400, 406, 413, 488, 493, 600])
+def test_a_message_that_a_phone_will_never_take_holds_up_nothing(
+    lab: Lab, account: Account, udp_phone: Phone, status: int
+) -> None:
+    """Anybody could cut a phone off with one text that it dislikes."""
+    udp_phone.register()
+    lab.sms(account.did, "disliked")
+    lab.wait(lambda: len(lab.rows(account.did)) == 1)
+    lab.sms(account.did, "good")
+    udp_phone.take(status=status)
+    assert udp_phone.take().text == "good"
+    first = lab.rows(account.did)[0]
+    assert first["deliveries"][0]["state"] == "failed"
+    assert str(status) in first["deliveries"][0]["last_error"]
+    lab.delivery(account.did, state="delivered")
+
+
 @pytest.mark.req("C-097")
 def test_c097_415_is_tried_again_as_bare_text(lab: Lab, account: Account, phone: Phone) -> None:
     phone.register()

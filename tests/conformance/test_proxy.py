@@ -343,15 +343,41 @@ def test_relay_nobody_is_there(relaying: Lab, pair: tuple[Phone, Phone]) -> None
 
 @pytest.mark.req("C-028", "C-042")
 def test_c028_no_answer_is_no_408(relaying: Lab) -> None:
-    """The phone's flow breaks while its answer is awaited: silence, never a 408 (RFC 4320 section 4.2)."""
+    """The phone's flow breaks while its answer is awaited: 480, never 408 (RFC 4320 section 4.2), and not sent anew."""
     alice, bob = relaying.phone(relaying.account()), relaying.phone(relaying.account(), "tcp")
     bob.register()
-    signed = alice.signed(alice.message_draft(bob.name))
+    signed = alice.signed(alice.message_draft(bob.name, "once"))
     alice.send(signed)
     bob.request()
     bob.close()
-    alice.wire.assert_silent(1.0)
+    assert alice.response_to(signed).status == 480
+    again = relaying.phone(bob.name, "tcp", bob.credentials.password)
+    again.register()
+    assert alice.ask(signed).status == 480  # a copy: the same answer, and nothing to the phone
+    again.assert_silent()
     alice.close()
+    again.close()
+
+
+def test_relay_is_bounded_by_account(relaying: Lab) -> None:
+    """Each that waits for a phone is held: twenty of one account, and others are not in their way."""
+    alice, other, bob = (relaying.phone(relaying.account(), "tcp") for _ in range(3))
+    bob.register()
+    drafts = [alice.signed(alice.message_draft(bob.name, "x" * 5000)) for _ in range(21)]
+    for draft in drafts:
+        alice.send(draft)
+    requests = [bob.request() for _ in range(20)]
+    refused = alice.response_to(drafts[20])
+    assert (refused.status, refused.has("retry-after")) == (480, True)
+    signed = other.signed(other.message_draft(bob.name, "from another"))
+    other.send(signed)
+    bob.take()
+    assert other.response_to(signed).status == 200
+    for request in requests:
+        bob.answer(request)
+    assert [alice.response_to(draft).status for draft in drafts[:20]] == [200] * 20
+    for phone in (alice, other, bob):
+        phone.close()
 
 
 def test_relay_is_not_stored(relaying: Lab, pair: tuple[Phone, Phone]) -> None:

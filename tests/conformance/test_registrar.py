@@ -339,3 +339,24 @@ def test_ten_long_contacts_are_all_listed(phone: Phone) -> None:
 def test_unusual_contacts(phone: Phone, uri: str) -> None:
     assert list(phone.register(f"<{uri}>").contacts()) == [uri]
     assert list(phone.bindings()) == [uri]
+
+
+@pytest.mark.req("D4", "S-011")
+@pytest.mark.parametrize("how", ["passwd", "disabled"])
+def test_who_is_locked_out_gets_no_more_messages(lab: Lab, account: Account, make_phone: MakePhone, how: str) -> None:
+    """A stolen phone must not go on reading until its registration ends."""
+    thief, owner = make_phone(account, "tcp"), make_phone(account, "udp", "another")
+    thief.register()
+    if how == "passwd":
+        lab.cli("account", "passwd", account.name, "--password", "another")
+    else:
+        lab.cli("account", "set", account.name, "--disabled")
+    lab.wait(lambda: not lab.bindings(account.name))
+    lab.sms(account.did, "not for the thief")
+    thief.wire.assert_closed()  # type: ignore[union-attr]
+    lab.delivery(account.did, state="queued")
+    if how == "disabled":
+        lab.cli("account", "set", account.name, "--enabled")
+        lab.cli("account", "passwd", account.name, "--password", "another")
+    lab.wait(lambda: owner.authenticated(owner.register_draft(f"<{owner.contact}>")).status == 200)
+    assert owner.take().text == "not for the thief"

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from support.certificates import Authority
+from support.certificates import Authority, Files
 
 
 def free_port() -> int:
@@ -50,6 +50,7 @@ class Node:
         self.log_path = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.environment: dict[str, str] = {}
+        self.certificate: Files | None = None
         self.ports = {"udp": self.sip_port, "tcp": self.sip_port}
         self.write_config(**settings)
 
@@ -58,20 +59,20 @@ class Node:
         self.authority = Authority()
         self.certificate = self.authority.issue(self.folder)
         self.ports |= {name: free_port() for name in ("tls", "ws", "wss")}
-        sip = [f"{name}://127.0.0.1:{port}" for name, port in self.ports.items()]
-        listen = {"sip": sip, "http": f"http://127.0.0.1:{self.http_port}"}
-        self.write_config(**{**self.settings, "listen": listen, "tls": self.certificate.settings, **settings})
+        kept = {name: value for name, value in self.settings.items() if name not in ("listen", "tls")}
+        self.write_config(**{**kept, **settings})
         return self
 
     def address_of(self, transport: str) -> tuple[str, int]:
         return ("127.0.0.1", self.ports[transport])
 
     def write_config(self, **settings: Any) -> None:
-        address = f"127.0.0.1:{self.sip_port}"
+        sip = [f"{name}://127.0.0.1:{port}" for name, port in self.ports.items()]
         self.settings = {
             "domain": "sip.example.net",
             "store": f"sqlite:///{self.store}",
-            "listen": {"sip": [f"udp://{address}", f"tcp://{address}"], "http": f"http://127.0.0.1:{self.http_port}"},
+            "listen": {"sip": sip, "http": f"http://127.0.0.1:{self.http_port}"},
+            **({"tls": self.certificate.settings} if self.certificate is not None else {}),
             "carriers": {"sim": {"type": "loopback"}},
             "log": {"level": "info", "format": "json"},
             **settings,
