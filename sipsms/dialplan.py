@@ -276,8 +276,13 @@ class RuleEntry(Model):
     carriers: Annotated[Texts, AfterValidator(_chosen)]
 
 
+def _off(value: object) -> object:
+    """`off` without quotes is false to YAML 1.1."""
+    return "off" if value is False else value
+
+
 class RoutingFile(Model):
-    internal: Internal = Internal.STORE
+    internal: Annotated[Internal, BeforeValidator(_off)] = Internal.STORE
     rules: tuple[RuleEntry, ...] = Field(default_factory=lambda: (RuleEntry(carriers=ALL),))
 
 

@@ -281,3 +281,12 @@ def test_errors_name_file_line_and_key(tmp_path: Path, name: str, text: str, exp
         dialplan.load(write(tmp_path, **{name: text}), ["a", "b"])
     assert len(caught.value.errors) == 1
     assert caught.value.errors[0].startswith(f"{tmp_path}/{name}.yaml{expected}")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("off", "off"), ("'off'", "off"), ("relay", "relay"), ("store", "store")]
+)
+def test_internal_as_the_file_says_it(tmp_path: Path, written: str, meant: str) -> None:
+    """`off` without quotes is false to YAML, and means off all the same."""
+    (tmp_path / "routing.yaml").write_text(f"internal: {written}\n")
+    assert dialplan.load(tmp_path, []).internal == meant

@@ -27,7 +27,6 @@ _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _LATER = frozenset((480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
 # What is wrong is this message: what stands behind it must not wait for that to change.
 _NEVER = frozenset((400, 406, 413, 414, 415, 416, 420, 421, 488, 493))
-_PATIENCE = 20  # attempts that a phone may answer with any other refusal
 _USUAL_HEAD = 600  # bytes of a request besides what the phone has named itself: more than it ever is
 _NEXT_FORM = 1_000_000  # added to CSeq; attempts never get so far
 _REMEMBERED = 10_000  # deliveries of which some pieces have arrived
@@ -191,7 +190,7 @@ class SipCourier:
             raise _NextWay(Deferred(reason))
         if status in _LATER:
             return Deferred(reason)
-        if status in _NEVER or status >= 600 or delivery.attempts >= _PATIENCE or delivery.message.content_type:
+        if status in _NEVER or status >= 600 or delivery.message.content_type:
             return Rejected(response.reason[:120], str(status))
         # 3xx and 5xx may pass; what else there is will not get better before the phone registers anew.
         return Deferred(reason, parked=status // 100 == 4)

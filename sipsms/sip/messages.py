@@ -130,6 +130,8 @@ class Messages:
             raise self._refuse(403, "this server passes nothing on to other servers")
         if not token:
             return None
+        if self._internal is Internal.OFF:
+            raise self._refuse(403, "messages between accounts are off here")
         name = unseal(token, self._flow_key)
         if name is None:
             raise self._refuse(403, "this flow token is not ours")
@@ -137,11 +139,15 @@ class Messages:
             raise self._refuse(430, "the flow is gone")
         found = tuple(
             one for one in self._location.on_flow(name.received, name.local, name.number, self._clock())
-            if request.target is not None and _is_for(request.target, one)
+            if request.target is not None and _is_for(request.target, one) and self._is_enabled(one.aor)
         )  # fmt: skip
         if not found:
             raise self._refuse(430, "no phone is registered by this flow")
         return _Target(account=found[0].aor, bindings=found)
+
+    def _is_enabled(self, name: str) -> bool:
+        account = self._directory.account(name)
+        return account is not None and account.enabled
 
     def _device_of(self, account: str, gr: str) -> _Target:
         """One device of an account (RFC 5627 section 5.5)."""

@@ -18,6 +18,8 @@ from sipsms.sip.message import Request, Response
 from sipsms.sip.transaction import TIMEOUT
 from sipsms.sip.transport import Flow
 
+_QUICK = 5.0  # seconds: a flow that fails later than that is not followed by another
+
 
 class Relay:
     def __init__(self, endpoint: Endpoint, realm: str, key: bytes) -> None:
@@ -48,13 +50,15 @@ class Relay:
     async def _ask(self, request: Request, via: str, ways: Sequence[tuple[Binding, Flow]]) -> Response:
         """One phone by one of its flows; by the next only if that fails (RFC 5626 section 7). Raises NoResponse."""
         mark = proxy.loop_mark(request, self._key)
-        response, failed = None, NoResponse("no flow")
+        response, failed, began = None, NoResponse("no flow"), self._clock()
         for binding, flow in ways:
             onward = proxy.forwarded(request, request_uri(binding.contact), binding.path, via, self._realm)
             try:
                 response = await self._endpoint.request(onward, flow, mark)
             except NoResponse as error:
                 failed = error
+                if self._clock() - began > _QUICK:  # the sender has given up, or will soon
+                    break
                 continue
             if response.status != 430:
                 return response
