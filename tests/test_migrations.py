@@ -111,3 +111,38 @@ def test_commits_survive_a_power_cut(engine: Engine) -> None:
     with engine.connect() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+
+
+@pytest.mark.req("F-32")
+def test_0002_keeps_what_is_there(engine: Engine) -> None:
+    """Accounts, messages and registrations of the first version's store; and they fit the first version again."""
+    with engine.begin() as connection:
+        command.upgrade(config(connection), "0001")
+    binding = """
+        INSERT INTO bindings
+        (aor, contact, expires_at, call_id, cseq, received, path, params, q, instance, reg_id, device)
+        VALUES ('alice', 'sip:a@192.0.2.1', 9e9, 'c', 7, 'udp:192.0.2.1:5', '[]', '[]', 1, :instance, :flow, :device)"""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO accounts (name, created_at, version) VALUES ('alice', 1.0, 1)"))
+        connection.execute(
+            text(
+                "INSERT INTO messages (id, direction, source, destination, text, received_at) "
+                "VALUES (1, 'out', '5550001111', '5551234567', 'kept', 1.0)"
+            )
+        )
+        connection.execute(text(binding), {"instance": "<urn:uuid:1>", "flow": 1, "device": 3})
+    assert store.ensure_schema(engine) is True
+    with engine.begin() as connection:
+        row = connection.execute(text("SELECT * FROM bindings")).one()
+        assert (row.aor, row.contact, row.cseq, row.instance, row.reg_id, row.device) == (
+            "alice", "sip:a@192.0.2.1", 7, "<urn:uuid:1>", 1, 3,
+        )  # fmt: skip
+        account = connection.execute(text("SELECT presence, copies FROM accounts")).one()
+        assert (bool(account.presence), bool(account.copies)) == (True, False)
+        message = connection.execute(text("SELECT text, content_type, device, notify FROM messages")).one()
+        assert tuple(message) == ("kept", "", 0, "")
+        connection.execute(text(binding), {"instance": "<urn:uuid:2>", "flow": 0, "device": 4})
+    with engine.begin() as connection:
+        command.downgrade(config(connection), "0001")
+        assert connection.execute(text("SELECT device FROM bindings")).scalars().all() == [4]
+        assert connection.execute(text("SELECT text FROM messages")).scalars().all() == ["kept"]
