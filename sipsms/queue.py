@@ -515,8 +515,12 @@ class Queue:
     async def _wake_all(self, now: float) -> None:
         """Write down that events have come; the poll finds what is due then."""
         keys = list(self._wakes)[:_POLL]
-        await self._store.make_due(keys, now)
-        self._wakes.difference_update(keys)
+        self._wakes.difference_update(keys)  # before the store is asked: an event that comes meanwhile is another one
+        try:
+            await self._store.make_due(keys, now)
+        except BaseException:
+            self._wakes.update(keys)
+            raise
         self.poll()
 
     async def _poll_desk(self, desk: _Desk, now: float) -> None:

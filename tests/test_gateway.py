@@ -122,6 +122,7 @@ async def test_a_phone_without_instance_comes_back_under_another_contact(tmp_pat
 async def test_a_phone_that_crashed_and_came_back_gets_what_its_old_self_was_owed(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        await here.queue._scan()  # else it may come later, and wake the old one
         await _register(here, "sip:a@h:1111")
         phones.outcomes = []
         here.clock.now += 10
@@ -136,7 +137,7 @@ async def test_a_phone_that_crashed_and_came_back_gets_what_its_old_self_was_owe
         for binding in await here.location.sweep(here.clock.now):
             pair = here.location.successor(binding)
             assert pair is not None
-            await here.gateway.came_back_as(*pair)
+            assert await here.gateway.came_back_as(*pair)
             await here.location.forget(pair[0])
         await phones.wait(1)
         assert phones.texts_of(new) == ["lost?"]

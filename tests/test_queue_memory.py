@@ -330,3 +330,30 @@ async def test_a_stream_binding_of_before_a_restart_is_nobodys(tmp_path: Path) -
         assert binding.flow == 0
         assert here.location.binding_of(binding.device, here.clock.now) is None
         assert here.gateway.is_reachable(device_lane(binding.device)) is False
+
+
+async def test_an_event_that_comes_while_the_last_one_is_being_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The phone registers; while that is written, a message is handed to its lane and the lane is woken again."""
+    phone = ScriptedCourier()
+    async with core(tmp_path, {"sip": phone}) as here:
+        device = await _register(here, "sip:alice@h:1")
+        lane, real, begun, go_on = device_lane(device), here.store.make_due, asyncio.Event(), asyncio.Event()
+
+        async def slow(lanes: Any, now: float) -> None:
+            await real(lanes, now)
+            begun.set()
+            await go_on.wait()
+
+        monkeypatch.setattr(here.store, "make_due", slow)
+        here.queue.expect(lane)
+        here.queue.wake(lane)  # nothing waits yet
+        await asyncio.wait_for(begun.wait(), 5)
+        here.location._by_device.pop(device)  # a message comes that does not see the phone ...
+        await _arrive(here, "in between")
+        here.queue.wake(lane)  # ... and the phone registers again
+        monkeypatch.setattr(here.store, "make_due", real)
+        go_on.set()
+        await phone.wait(1)
+        assert phone.texts == ["in between"]

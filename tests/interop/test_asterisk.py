@@ -279,10 +279,9 @@ def test_a_wrong_password_is_rejected(pbx: Pbx) -> None:
 
 
 @pytest.mark.req("S-079")
+@pytest.mark.parametrize("transport", ["tls"], indirect=True)  # only TLS has certificates
 def test_a_certificate_of_another_authority_is_not_trusted(pbx: Pbx) -> None:
     """verify_server of the shipped file does its work."""
-    if pbx.transport != "tls":
-        pytest.skip("only TLS has certificates")
     with make_asterisk(pbx.site, "tls", free_port(), authority=trustme.CA()) as careful:
         careful.logs(r"certificate verif\w+ .*fail|untrusted|SSL.*fail")
         assert not re.search(r"\bRegistered\b", careful.console("pjsip show registrations"))
