@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
+import itertools
 import statistics
 import subprocess
 
@@ -72,9 +73,9 @@ def test_a18_bombs(lab: Fort, bomb: str) -> None:
             BOMBS[bomb](draft)
             data = draft.bytes()
             assert len(data) < 65_000
-            spent, usual = _cpu(lab, phone, data), _cpu(lab, phone, phone.options().bytes())
-            print(f"A-18: {bomb}: {len(data)} bytes, {spent * 1000:.2f} ms; an ordinary request {usual * 1000:.2f} ms")
-            assert spent < max(60 * usual, LIMIT)  # in one run on one machine: a slow moment slows both
+            looks = (_cpu(lab, phone, data) for _ in range(3))  # noise only adds
+            slow = list(itertools.takewhile(lambda spent: spent >= LIMIT, looks))
+            assert len(slow) < 3, f"{bomb}: {len(data)} bytes, {[round(spent * 1000, 2) for spent in slow]} ms"
 
 
 @pytest.mark.req("A-18")
@@ -104,7 +105,10 @@ def test_a30_twice_the_bytes_at_most_twice_the_time(lab: Fort, header: str, unit
                 lab, phone, (draft.set(header, value) if header == "From" else draft.add(header, value)).bytes(), 3
             )
 
-        assert spent(2 * size) < max(2.5 * spent(size), LIMIT / 2)
+        # Noise only adds: one clean look is enough to show that it is linear, and a quadratic parser never has one.
+        looks = ((spent(2 * size), max(2.5 * spent(size), LIMIT / 2)) for _ in range(5))
+        seen = list(itertools.takewhile(lambda look: look[0] >= look[1], looks))
+        assert len(seen) < 5, seen
 
 
 # --- smuggling -------------------------------------------------------------------------------------------------------
