@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import shutil
-import itertools
 import statistics
 import subprocess
 
