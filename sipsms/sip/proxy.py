@@ -5,7 +5,7 @@ Only accounts of our domains are relayed to, over the flows they registered by: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from sipsms.sip.digest import parse_credentials
@@ -74,16 +74,16 @@ def has_looped(request: Request, mark: str) -> bool:
     return False
 
 
-def own_routes(request: Request, is_ours: object) -> tuple[str, bool]:
+def own_routes(request: Request, is_ours: Callable[[Uri], bool]) -> tuple[str, bool]:
     """(user part of the topmost Route, whether others follow) where it names us (section 16.4).
 
-    `is_ours`: Uri -> bool. Raises ParseError; a Route elsewhere is given as ("", True).
+    A Route elsewhere is given as ("", True). Raises ParseError.
     """
     routes = request.listed("route")
     if not routes:
         return "", False
-    uri: Uri = parse_name_addr(routes[0]).parsed()
-    if not is_ours(uri):  # type: ignore[operator]
+    uri = parse_name_addr(routes[0]).parsed()
+    if not is_ours(uri):
         return "", True
     return uri.username, len(routes) > 1
 
