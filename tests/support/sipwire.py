@@ -581,9 +581,15 @@ class Phone:
         self.wire.send(draft.bytes() if isinstance(draft, Draft) else draft)
 
     def ask(self, draft: Draft, seconds: float = 3.0) -> Incoming:
-        """Send and wait for its final response."""
+        """Send and wait for its final response; by UDP once more after a second, as any phone would (17.1.2.2)."""
         self.send(draft)
-        return self.response_to(draft, seconds)
+        if self.wire.stream or seconds <= 1.5:
+            return self.response_to(draft, seconds)
+        try:
+            return self.response_to(draft, 1.0)
+        except Silence:
+            self.send(draft)
+            return self.response_to(draft, seconds - 1.0)
 
     def response_to(self, draft: Draft, seconds: float = 3.0) -> Incoming:
         call_id, cseq = draft.get("Call-ID") or draft.get("i"), draft.get("CSeq").split()[0]
