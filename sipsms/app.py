@@ -23,10 +23,11 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import dialplan, log, tracing
+from sipsms.carrier_config import HttpCarrierConfig
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.http import HttpCarrier
 from sipsms.carriers.loopback import LoopbackCarrier
-from sipsms.config import Config, HttpCarrierConfig
+from sipsms.config import Config
 from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError

@@ -26,6 +26,7 @@ from sipsms.sip.digest import ha1
 from sipsms.store import admin
 from sipsms.store.admin import AdminError, Hashes
 from sipsms.store.engine import HEAD, StoreError, ensure_schema, open_engine, version_of
+from sipsms.values import duration
 
 T = TypeVar("T")
 
@@ -343,7 +344,7 @@ def account_remove(context: Context, name: str) -> None:
 @click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), help="Else the best there is.")
 @click.option("--server", metavar="HOST[:PORT]", help="What phones connect to, if not the domain.")
 @click.option("--url", help="Instead of `web.url` of the configuration.")
-@click.option("--expires", "lasts", type=configuration.duration, default="24h", show_default=True, help="30m, 24h, 7d")
+@click.option("--expires", "lasts", type=duration, default="24h", show_default=True, help="30m, 24h, 7d")
 @click.option("--fetches", type=click.IntRange(1, 1000), default=5, show_default=True, help="By all phones together.")
 @click.option("--cloud-id", help="Of Acrobits' Cloud Softphone, for its QR code.")
 @click.option("--png", "--svg", "picture", type=click.Path(path_type=Path), help="Write the QR code to this file, too.")

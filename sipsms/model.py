@@ -51,11 +51,50 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Callback:
+    """A DID's URL callback (S-040..S-044): GET with {ID} {TIMESTAMP} {FROM} {TO} {MESSAGE} {MEDIA} filled in."""
+
+    url: str
+    retry: bool = True  # again until the page says `ok`
+    disabled: str = ""  # why nothing is sent there any more
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A DID's JSON webhook in the 3CX/Telnyx shape (S-045)."""
+
+    url: str
+    bearer: str = ""
+    secret: str = ""  # of Standard Webhooks: signs what is sent
+    disabled: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Did:
+    """A number and all the places it delivers to, any number of them at once (S-047)."""
+
     number: str
     account: str  # the customer
     sip_account: str = ""  # where an incoming SMS is delivered; empty: kept, not delivered
     sms: bool = True
+    mms: bool = True
+    dialing_mode: str = ""  # how callback, webhook and APIs write numbers: nanpa or e164; empty: as usual there
+    group: str = ""  # name of a group of accounts
+    members: tuple[str, ...] = ()  # of that group
+    emails: tuple[str, ...] = ()
+    forward: str = ""  # a number
+    callback: Callback | None = None
+    webhook: Webhook | None = None
+
+
+class Media(NamedTuple):
+    """A part of an MMS. `token` names it in our store; until it is fetched there is only `url`, the carrier's."""
+
+    content_type: str = ""
+    name: str = ""
+    size: int = 0  # bytes
+    token: str = ""
+    url: str = ""
 
 
 class Message(NamedTuple):
@@ -73,7 +112,12 @@ class Message(NamedTuple):
     content_type: str = ""  # of `text`; empty: text/plain
     device: int = 0  # of `account`: which one sent it, where a notice must find back there
     notify: str = ""  # the sender's imdn.Message-ID, if it wants to know when this is delivered (RFC 5438)
+    media: tuple[Media, ...] = ()
     id: int = 0
+
+    @property
+    def kind(self) -> str:
+        return "mms" if self.media else "sms"
 
 
 class Route(NamedTuple):
@@ -103,7 +147,13 @@ class Delivery(NamedTuple):
     remote_id: str = ""
     others: str = ""  # couriers to try after this one, in order, by commas
     open: bool = False  # SIP: came while no device of the account was known, so every later one gets a copy
+    start: int = 0  # of the text, the piece from here ...
+    end: int = 0  # ... to here, in characters; 0: all of it
     id: int = 0
+
+    @property
+    def text(self) -> str:
+        return self.message.text[self.start : self.end] if self.end else self.message.text
 
 
 def is_copy(delivery: Delivery) -> bool:
@@ -134,19 +184,23 @@ class Deferred:
     """Certainly not delivered; may be tried again. `retry_after` in seconds (None: the queue's back-off).
 
     `parked`: wait for an event instead of a time. `whole_courier`: the far side as such is unreachable, so the
-    courier's other lanes would fare no better now.
+    courier's other lanes would fare no better now. `aside`: what stands behind it in its lane need not wait for it.
     """
 
     reason: str
     retry_after: float | None = None
     parked: bool = False
     whole_courier: bool = False
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
+    """Certainly not delivered, and never will be. `opt_out`: because the recipient wants nothing of this sender."""
+
     reason: str
     code: str = ""
+    opt_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from sipsms.model import Binding, Delivery, Device, Message, Outcome, State
+from sipsms.model import Binding, Delivery, Device, Media, Message, Outcome, State
 
 
 class Clock(Protocol):
@@ -32,6 +32,40 @@ class HookRequest:
     query: Mapping[str, str]
     headers: Mapping[str, str]  # names in lower case
     body: bytes
+    url: str = ""  # as the carrier called it, from `web.url` of the configuration: some sign it
+    received_at: float = 0.0  # seconds since the epoch, true wall clock
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMedia:
+    """Where the carrier keeps a part of an MMS; it is fetched after the message is stored."""
+
+    url: str
+    content_type: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of a text that came in several SMS (3GPP TS 23.040 section 9.2.3.24.1)."""
+
+    reference: str  # the same for all parts of one text
+    number: int  # from 1
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierReceipt:
+    """What a carrier says later of a message it took (DLR). In any order, any number of times.
+
+    `state`: DELIVERED, FAILED, EXPIRED, or ACCEPTED for "still under way". `opt_out`: failed because the recipient
+    wants nothing of this sender.
+    """
+
+    remote_id: str
+    state: State
+    detail: str = ""
+    opt_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +75,10 @@ class InboundSms:
     source: str
     destination: str
     text: str
-    remote_id: str = ""  # the carrier's id; the same id twice is one message
+    remote_id: str = ""  # the carrier's id
+    media: Sequence[InboundMedia] = ()
+    part: Part | None = None
+    dedupe: str = ""  # what is the same on every way the carrier may tell us of it; empty: `remote_id`
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +91,7 @@ class HookReply:
 @dataclass(frozen=True, slots=True)
 class Parsed:
     messages: Sequence[InboundSms] = ()
+    receipts: Sequence[CarrierReceipt] = ()
     reply: HookReply = field(default_factory=HookReply)  # sent after all messages are committed
 
 
@@ -66,7 +104,13 @@ class HookError(Exception):
         self.reason = reason
 
 
+class NotThere(Exception):
+    """The carrier looked, and it has no such message: it was never sent."""
+
+
 class Carrier(Protocol):
+    """`carriers.base.BaseCarrier` has the usual answers to what not every carrier can do."""
+
     @property
     def name(self) -> str: ...
 
@@ -74,10 +118,31 @@ class Carrier(Protocol):
     def secret(self) -> str:
         """The secret part of its hook's path; empty: no hook."""
 
-    def parse(self, request: HookRequest) -> Parsed:
-        """Pure. Raises HookError."""
+    @property
+    def poll_every(self) -> float:
+        """Seconds between looks for messages that no hook told us of; 0: it cannot be asked."""
 
-    async def send(self, delivery: Delivery) -> Outcome: ...
+    @property
+    def can_look_up(self) -> bool:
+        """Can it be asked what became of a message whose answer was lost?"""
+
+    def parse(self, request: HookRequest) -> Parsed:
+        """Check the signature, then read. Pure. Raises HookError."""
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """`delivery.text` (a piece of the text, or all of it) with `delivery.message.media`, once."""
+
+    async def poll(self, since: float) -> Sequence[InboundSms]:
+        """What came in since then (seconds since the epoch), oldest first. Raises NotSent or NoAnswer: ask later."""
+
+    async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
+        """What became of an attempt that began then and has no known end; None: cannot say (yet).
+
+        Raises NotThere where the carrier's own records say that it never had it; NotSent or NoAnswer: ask later.
+        """
+
+    def media_headers(self, url: str) -> Mapping[str, str]:
+        """What has to go with a request for a part of an MMS, if this URL is the carrier's own."""
 
 
 # --- HTTP out ---------------------------------------------------------------------------------------------------------
@@ -98,11 +163,45 @@ class NoAnswer(Exception):
     """The request may have been read but no complete answer came: the result is not known."""
 
 
+MAX_ANSWER: Final = 64 * 1024
+
+
 class HttpClient(Protocol):
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0
-    ) -> HttpReply:
-        """One request, redirects not followed, body of the answer capped at 64 KiB. Raises NotSent or NoAnswer."""
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
+        limit: int = MAX_ANSWER,
+    ) -> HttpReply:  # fmt: skip
+        """One request, redirects not followed, `limit` bytes of the answer at most. Raises NotSent or NoAnswer."""
+
+
+# --- MMS -------------------------------------------------------------------------------------------------------------
+
+
+class MediaRefused(Exception):
+    """Not one of the nine types, or too large. The text says which."""
+
+
+class MediaStore(Protocol):
+    """Parts of MMS on disk, by names that nobody can guess."""
+
+    async def save(self, data: bytes, name: str = "") -> Media:
+        """Durable when it returns. The type is that of the content. Raises MediaRefused, OSError."""
+
+    async def read(self, media: Media) -> bytes:
+        """Raises OSError if it is gone."""
+
+    def url(self, media: Media) -> str:
+        """By which anybody who has it can fetch this part; for one that is not fetched yet, the carrier's."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierTools:
+    """What a carrier is given to work with."""
+
+    client: HttpClient
+    media: MediaStore
+    clock: Clock
+    hook_url: str = ""  # where the carrier reaches its hook, without the secret: https://sms.example.net/hooks/NAME
 
 
 # --- the store --------------------------------------------------------------------------------------------------------

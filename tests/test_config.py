@@ -11,16 +11,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from sipsms import config, document
-from sipsms.config import (
-    Config,
-    HttpCarrierConfig,
-    HttpListen,
-    LoopbackConfig,
-    Reply,
-    SipListen,
-)
+from sipsms import config, document, values
+from sipsms.carrier_config import HttpCarrierConfig, LoopbackConfig, Reply
+from sipsms.config import Config
 from sipsms.document import ConfigError
+from sipsms.values import HttpListen, SipListen
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "sipsms.yaml"
 
@@ -144,13 +139,13 @@ DURATIONS: list[tuple[Any, float]] = [
 
 @pytest.mark.parametrize(("written", "seconds"), DURATIONS)
 def test_duration(written: object, seconds: float) -> None:
-    assert config.duration(written) == seconds
+    assert values.duration(written) == seconds
 
 
 @pytest.mark.parametrize("written", ["", "5", "5 m", "-5s", "1e3s", "5mm", "d", -1, True, None, float("nan"), 1e12, []])
 def test_not_a_duration(written: object) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
-        config.duration(written)
+        values.duration(written)
 
 
 def test_listeners(tmp_path: Path) -> None:

@@ -18,9 +18,8 @@ import aiohttp
 from yarl import URL
 
 from sipsms import __version__
-from sipsms.ports import HttpReply, NoAnswer, NotSent
+from sipsms.ports import MAX_ANSWER, HttpReply, NoAnswer, NotSent
 
-MAX_ANSWER: Final = 64 * 1024
 CONNECT_TIMEOUT: Final = 10.0
 KEEP_ALIVE: Final = 1.0  # shorter than any server's usual patience (2 s and more), long enough for a burst
 
@@ -64,11 +63,12 @@ class AiohttpClient:
             self._session = None
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0
-    ) -> HttpReply:
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
+        limit: int = MAX_ANSWER,
+    ) -> HttpReply:  # fmt: skip
         progress = _Progress()
         try:
-            return await self._request(method, url, headers, body, _limits(timeout), progress)
+            return await self._request(method, url, headers, body, _limits(timeout), limit, progress)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             why = _why(error)
             raise (NoAnswer(why) if progress.connected else NotSent(why)) from None
@@ -80,6 +80,7 @@ class AiohttpClient:
         headers: Mapping[str, str],
         body: bytes,
         limits: aiohttp.ClientTimeout,
+        limit: int,
         progress: _Progress,
     ) -> HttpReply:
         async with self._open().request(
@@ -91,7 +92,7 @@ class AiohttpClient:
             timeout=limits,
             trace_request_ctx=progress,
         ) as answer:
-            return HttpReply(answer.status, _lower(answer.headers), await _read(answer))
+            return HttpReply(answer.status, _lower(answer.headers), await _read(answer, limit))
 
     def _open(self) -> aiohttp.ClientSession:
         """Made by the first request, since aiohttp wants a running loop; without cookies and without proxies."""
@@ -109,10 +110,10 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
+async def _read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     """Up to the cap. Past it the rest is not wanted, and the connection goes with it."""
     body = bytearray()
-    while len(body) < MAX_ANSWER and (chunk := await answer.content.read(MAX_ANSWER - len(body))):
+    while len(body) < limit and (chunk := await answer.content.read(limit - len(body))):
         body += chunk
     if not answer.content.at_eof():
         answer.close()

@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import SecretStr
 
-from sipsms.config import HttpCarrierConfig, Inbound, nest
+from sipsms.carrier_config import HttpCarrierConfig, Inbound, nest
+from sipsms.carriers.base import BaseCarrier
 from sipsms.model import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
 from sipsms.numbers import as_format
 from sipsms.ports import HookError, HookReply, HookRequest, HttpClient, HttpReply, InboundSms, NoAnswer, NotSent, Parsed
@@ -31,17 +32,14 @@ Values = Mapping[str, str]
 Template = Callable[[Values], object]
 
 
-class HttpCarrier:
+class HttpCarrier(BaseCarrier):
     def __init__(self, name: str, config: HttpCarrierConfig, client: HttpClient) -> None:
-        self.name = name
+        super().__init__(name)
         self._config = config
         self._client = client
         self._fields = {key: compile_template(value) for key, value in config.fields_.items()}
         self._headers = _headers(config)
-
-    @property
-    def secret(self) -> str:
-        return self._config.inbound.secret.get_secret_value() if self._config.inbound else ""
+        self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
 
     def parse(self, request: HookRequest) -> Parsed:
         inbound = self._config.inbound
@@ -50,7 +48,7 @@ class HttpCarrier:
         if len(request.body) > MAX_BODY:
             raise HookError(413, f"body is larger than {MAX_BODY} bytes")
         reply = HookReply(inbound.reply.status, inbound.reply.body, inbound.reply.content_type)
-        return Parsed((_inbound_sms(inbound, _look_up(request)),), reply)
+        return Parsed((_inbound_sms(inbound, _look_up(request)),), reply=reply)
 
     async def send(self, delivery: Delivery) -> Outcome:
         url, body = self._request(delivery)
@@ -121,7 +119,7 @@ def _values(delivery: Delivery, numbers: str) -> Values:
     return {
         "from": as_format(delivery.source, numbers),
         "to": as_format(delivery.destination, numbers),
-        "text": message.text,
+        "text": delivery.text,
         "id": str(delivery.id),
         "did": as_format(message.did, numbers),
         "account": message.account,

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sipsms.carrier_config import HttpCarrierConfig
 from sipsms.carriers.http import HttpCarrier, at_path
-from sipsms.config import HttpCarrierConfig
 from sipsms.model import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
 from sipsms.ports import Carrier, HookError, HookReply, HookRequest, HttpReply, InboundSms, NoAnswer, NotSent
 
