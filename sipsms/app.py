@@ -372,11 +372,11 @@ class Node:
     # --- while it runs ---
 
     async def _refresh_directory(self) -> None:
-        version, whole, accounts, dids, paused = await self.store.directory(self.directory.version)
-        self._locked_out.update(one.name for one in accounts if self._loses_access(one))
-        self._gone.update(self.directory.update(version, whole, accounts, dids, paused))
-        self.notifier.review(None if whole else [account.name for account in accounts])
-        self.queue.set_paused(courier_name(name) for name in paused)
+        changes = await self.store.directory(self.directory.version)
+        self._locked_out.update(one.name for one in changes.accounts if self._loses_access(one))
+        self._gone.update(self.directory.update(*changes))
+        self.notifier.review(None if changes.whole else [account.name for account in changes.accounts])
+        self.queue.set_paused(courier_name(name) for name in changes.paused)
         await self._see_out()
 
     def _loses_access(self, account: Account) -> bool:

@@ -43,6 +43,8 @@ class Account:
     legacy_digest: bool = False
     presence: bool = True  # others of its customer may watch whether it is there
     copies: bool = False  # what one of its devices sends is shown on the others
+    bulk: bool = False  # may write alike to many numbers
+    shorteners: bool = False  # may send links of public shorteners
 
     @property
     def customer(self) -> str:

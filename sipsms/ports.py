@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-from sipsms.model import Binding, Delivery, Device, Media, Message, Outcome, State
+from sipsms.model import Account, Binding, Delivery, Device, Did, Media, Message, Outcome, State
 
 
 class Clock(Protocol):
@@ -247,6 +247,26 @@ class Due(NamedTuple):
     later: float | None  # when the next one that is not due yet will be
 
 
+class Block(NamedTuple):
+    """`owner` (a DID, a customer or *) takes nothing from a number (`in`), or sends nothing to it (`out`)."""
+
+    owner: str
+    number: str
+    direction: str
+    active: bool = True
+
+
+class DirectoryChanges(NamedTuple):
+    """What changed in the directory; `whole`: this is all there is."""
+
+    version: int
+    whole: bool
+    accounts: Sequence[Account]
+    dids: Sequence[Did]
+    paused: frozenset[str]  # carriers
+    blocks: Sequence[Block] = ()
+
+
 class QueueStore(Protocol):
     """What the queue needs to know of the store."""
 
@@ -261,7 +281,7 @@ class QueueStore(Protocol):
     async def due(self, courier: str, now: float, limit: int) -> Due:
         """Lanes of the `limit` deliveries that have been due longest."""
 
-    async def make_due(self, lanes: Sequence[str], now: float) -> None:
+    async def make_due(self, keys: Sequence[str], now: float) -> None:
         """The oldest queued delivery of each of these lanes is due now."""
 
     async def hold_back(self, lane: str, until: float | None) -> None:

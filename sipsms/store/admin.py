@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from sipsms.store import provisions
+from sipsms.store.rows import OPEN, QUEUED, counter, take_ids
 from sipsms.store.schema import accounts, bindings, carriers, deliveries, devices, dids, messages
-from sipsms.store.sql import OPEN, QUEUED, counter, take_ids
 
 # The state of a message with several deliveries is the best of theirs, for what is over, else that it is not over.
 _BEST = ("delivered", "accepted", "sending", "queued", "unknown", "expired", "failed")

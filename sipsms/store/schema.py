@@ -57,6 +57,8 @@ accounts = Table(
     Column("legacy_digest", Boolean, nullable=False, server_default=false()),
     Column("presence", Boolean, nullable=False, server_default=true()),
     Column("copies", Boolean, nullable=False, server_default=false()),  # own sent messages to its other devices
+    Column("bulk", Boolean, nullable=False, server_default=false()),  # may write alike to many numbers
+    Column("shorteners", Boolean, nullable=False, server_default=false()),  # may send links of public shorteners
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),  # of counters.directory when last changed
     Index("ix_accounts_parent", "parent"),
@@ -75,7 +77,7 @@ dids = Table(
     Column("version", _Id, nullable=False, index=True),
 )
 
-# Where else a DID delivers (e-mail, forward, callback, webhook, group, SMPP): one row a destination, options as JSON.
+# Where else a DID delivers (email, forward, callback, webhook, group): one row a destination, options as JSON.
 did_targets = Table(
     "did_targets",
     metadata,
@@ -104,6 +106,7 @@ messages = Table(
     _text("remote_id", 128),
     _text("content_type", 127),  # of `text`; empty: text/plain
     Column("device", _Id, nullable=False, server_default="0"),
+    Column("media", Text, nullable=False, server_default=""),  # parts of an MMS: JSON list of lists, see `store.media`
     _text("notify"),  # the imdn.Message-ID to report the delivery of, until that is done (RFC 5438)
     Index("ix_messages_did_id", "did", "id"),
     Index("ix_messages_notify", "id", sqlite_where=text("notify <> ''"), postgresql_where=text("notify <> ''")),
@@ -111,6 +114,9 @@ messages = Table(
 
 _OPEN = text("state IN ('queued', 'sending')")
 _QUEUED = text("state = 'queued'")
+_UNKNOWN = text("state = 'unknown'")
+_RECEIPT_MAY_COME = text("remote_id <> '' AND state <> 'delivered'")
+_DEAD = text("courier IN ('callback', 'webhook', 'mail') AND state IN ('failed', 'expired')")  # dead letters
 _NOBODYS = text("state = 'queued' AND lease_owner = ''")  # committed by a command beside the server
 
 deliveries = Table(
@@ -119,7 +125,8 @@ deliveries = Table(
     Column("id", _Id, primary_key=True, autoincrement=False),
     Column("message_id", _Id, nullable=False, index=True),
     Column("courier", String(64), nullable=False),
-    Column("destination", String(64), nullable=False),
+    # An e-mail address may be long. SQLite pays no heed to lengths, and would have to write its table anew.
+    Column("destination", String(255).with_variant(String(64), "sqlite"), nullable=False),
     Column("source", String(64), nullable=False),
     Column("device", _Id, nullable=False, server_default="0"),
     Column("lane", String(160), nullable=False),
@@ -136,6 +143,11 @@ deliveries = Table(
     _text("others", 512),  # couriers to try after this one, in order, by commas
     # No device of the account was known when it came: every device that registers later gets a copy.
     Column("open", Boolean, nullable=False, server_default=false()),
+    Column("text_start", Integer, nullable=False, server_default="0"),
+    Column("text_end", Integer, nullable=False, server_default="0"),  # 0: the whole text, else the piece up to here
+    Index("ix_deliveries_remote_id", "remote_id", sqlite_where=_RECEIPT_MAY_COME, postgresql_where=_RECEIPT_MAY_COME),
+    Index("ix_deliveries_unknown", "id", sqlite_where=_UNKNOWN, postgresql_where=_UNKNOWN),
+    Index("ix_deliveries_dead", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
     Index("ix_deliveries_lane_id", "lane", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index("ix_deliveries_courier_due_at", "courier", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
     Index("ix_deliveries_expires_at", "expires_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
@@ -204,56 +216,25 @@ carriers = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("paused", Boolean, nullable=False, server_default=false()),
+    Column("polled_at", Double, nullable=False, server_default="0"),  # up to here it has been asked what came in
+    Column("status", Text, nullable=False, server_default=""),  # JSON: how it is, as the server last saw it
 )
 
-# A phone's settings, to be fetched once or a few times by a link that nobody can guess.
-provisions = Table(
-    "provisions",
-    metadata,
-    Column("hash", String(64), primary_key=True),  # SHA-256 of the link's token
-    Column("account", String(64), nullable=False, index=True),
-    Column("sealed", LargeBinary, nullable=False),  # the password, under a key that only the token yields
-    Column("expires_at", Double, nullable=False),
-    Column("fetches_left", Integer, nullable=False),
-)
-
-# --- foreseen by the requirements; the doors that fill them come later ---
-
-receipts = Table(
-    "receipts",  # delivery receipts that match no delivery yet (P-11, P-12)
-    metadata,
-    Column("id", _Id, primary_key=True),
-    Column("courier", String(64), nullable=False),
-    Column("remote_id", String(128), nullable=False),
-    Column("state", String(10), nullable=False),
-    _text("detail"),
-    Column("received_at", Double, nullable=False),
-    Index("ix_receipts_remote_id", "remote_id"),
-)
-
-media = Table(
-    "media",
-    metadata,
-    Column("id", _Id, primary_key=True),
-    Column("message_id", _Id, nullable=False, index=True),
-    Column("position", Integer, nullable=False),
-    Column("token", String(64), nullable=False, unique=True),
-    _text("name"),
-    Column("content_type", String(80), nullable=False),
-    Column("size", Integer, nullable=False),
-    Column("created_at", Double, nullable=False),
-)
-
+# STOP and block lists. `owner`: a DID, a customer (all its DIDs) or * (everybody). Rows are switched off, not removed:
+# the server learns of changes by their version.
 blocks = Table(
-    "blocks",  # STOP and block lists: `did` does not send to, or take from, `number`
+    "blocks",
     metadata,
-    Column("did", String(32), primary_key=True),
+    Column("owner", String(64), primary_key=True),
     Column("number", String(64), primary_key=True),
-    Column("direction", String(3), primary_key=True),
+    Column("direction", String(3), primary_key=True),  # in: nothing from this number, out: nothing to it
     _text("reason"),
+    Column("active", Boolean, nullable=False, server_default=true()),
     Column("created_at", Double, nullable=False),
+    Column("version", _Id, nullable=False, index=True),
 )
 
+# Groups of accounts that a DID may deliver to (S-128: static members).
 groups = Table(
     "groups",
     metadata,
@@ -267,6 +248,45 @@ group_members = Table(
     Column("group_name", String(64), primary_key=True),
     Column("member", String(64), primary_key=True),
 )
+
+# Parts of a long text that came in several SMS, until all are here or the others are given up.
+parts = Table(
+    "parts",
+    metadata,
+    Column("carrier", String(64), primary_key=True),
+    Column("source", String(64), primary_key=True),
+    Column("destination", String(64), primary_key=True),
+    Column("reference", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("total", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    _text("remote_id", 128),
+    Column("received_at", Double, nullable=False, index=True),
+)
+
+# Receipts of carriers that match no delivery yet: kept for a while, they may have been quicker than the answer.
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("courier", String(64), primary_key=True),
+    Column("remote_id", String(128), primary_key=True),
+    Column("state", String(10), primary_key=True),
+    _text("detail"),
+    Column("received_at", Double, nullable=False, index=True),
+)
+
+# A phone's settings, to be fetched once or a few times by a link that nobody can guess.
+provisions = Table(
+    "provisions",
+    metadata,
+    Column("hash", String(64), primary_key=True),  # SHA-256 of the link's token
+    Column("account", String(64), nullable=False, index=True),
+    Column("sealed", LargeBinary, nullable=False),  # the password, under a key that only the token yields
+    Column("expires_at", Double, nullable=False),
+    Column("fetches_left", Integer, nullable=False),
+)
+
+# --- foreseen by the requirements; the doors that fill it come later ---
 
 tokens = Table(
     "tokens",  # API tokens, hashed

@@ -1,0 +1,65 @@
+"""Accepting: messages with their deliveries, and what is added to one later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from sipsms.model import Delivery, Message
+from sipsms.ports import Stored
+from sipsms.store.rows import (
+    DELIVERY_KEYS,
+    INSERT_DELIVERY,
+    INSERT_MESSAGE,
+    MESSAGE_KEYS,
+    delivery_row,
+    execute_many,
+    message_row,
+    take_ids,
+)  # fmt: skip
+from sipsms.store.schema import attempts, messages
+from sipsms.store.writer import ALONE
+
+INSERT_ATTEMPT = insert(attempts)
+ATTEMPT_KEYS = ("delivery_id", "number", "started_at")
+
+Acceptance = tuple[Message, Sequence[Delivery], str, float]
+
+
+def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stored]:
+    """Messages with their deliveries. A key that is there already fails the batch, then is found when run alone."""
+    if connection.info.get(ALONE) and (key := batch[0][0].dedupe_key) is not None:
+        known = message_with_key(connection, key)
+        if known is not None:
+            return [Stored(known, duplicate=True)]
+    message_id = take_ids(connection, "message", len(batch))
+    total = sum(len(item[1]) for item in batch)
+    delivery_id = take_ids(connection, "delivery", total) if total else 0
+    message_rows: list[tuple[Any, ...]] = []
+    delivery_rows: list[tuple[Any, ...]] = []
+    begun_rows: list[tuple[Any, ...]] = []
+    results: list[Stored] = []
+    for message, new, node, now in batch:
+        message_rows.append(message_row(message, message_id))
+        kept = []
+        numbered = message._replace(id=message_id)
+        for delivery in new:
+            delivery_rows.append(delivery_row(delivery, delivery_id, message_id, node, now))
+            if delivery.attempts:
+                begun_rows.append((delivery_id, delivery.attempts, now))
+            kept.append(delivery._replace(message=numbered, id=delivery_id))
+            delivery_id += 1
+        results.append(Stored(message_id, tuple(kept)))
+        message_id += 1
+    execute_many(connection, INSERT_MESSAGE, MESSAGE_KEYS, message_rows)
+    if delivery_rows:
+        execute_many(connection, INSERT_DELIVERY, DELIVERY_KEYS, delivery_rows)
+    if begun_rows:
+        execute_many(connection, INSERT_ATTEMPT, ATTEMPT_KEYS, begun_rows)
+    return results
+
+
+def message_with_key(connection: Connection, key: bytes) -> int | None:
+    return connection.execute(select(messages.c.id).where(messages.c.dedupe_key == key)).scalar()

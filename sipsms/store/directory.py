@@ -1,0 +1,69 @@
+"""What the server keeps in memory of accounts, DIDs and blocks: all of it at the start, then what has changed."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from sipsms.model import Account, Callback, Did, Webhook
+from sipsms.ports import Block, DirectoryChanges
+from sipsms.store.rows import counter
+from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, group_members
+
+
+def changes(connection: Connection, since: int) -> DirectoryChanges:
+    """What differs from version `since`; everything, where that is easier to say."""
+    version = counter(connection, "directory")
+    whole = since < counter(connection, "directory-removed") or since == 0
+    after = 0 if whole else since
+    people = [_account(row) for row in connection.execute(select(accounts).where(accounts.c.version > after))]
+    rows = connection.execute(select(dids).where(dids.c.version > after)).all()
+    paused = connection.execute(select(carriers.c.name).where(carriers.c.paused)).scalars()
+    blocked = [
+        Block(row.owner, row.number, row.direction, row.active)
+        for row in connection.execute(select(blocks).where(blocks.c.version > after))
+    ]
+    return DirectoryChanges(version, whole, people, with_targets(connection, rows), frozenset(paused), blocked)
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(
+        row.name, row.parent, row.ha1_md5, row.ha1_sha256, row.caller_id, row.enabled, row.legacy_digest, row.presence,
+        row.copies, row.bulk, row.shorteners,
+    )  # fmt: skip
+
+
+def with_targets(connection: Connection, rows: Iterable[Row[Any]]) -> list[Did]:
+    """DIDs with all the places they deliver to."""
+    rows = list(rows)
+    targets: dict[str, list[Row[Any]]] = defaultdict(list)
+    for found in _in_chunks(connection, did_targets, did_targets.c.did, [row.number for row in rows]):
+        targets[found.did].append(found)
+    names = {one.target for found in targets.values() for one in found if one.kind == "group"}
+    members: dict[str, list[str]] = defaultdict(list)
+    for member in _in_chunks(connection, group_members, group_members.c.group_name, sorted(names)):
+        members[member.group_name].append(member.member)
+    return [_did(row, targets.get(row.number, []), members) for row in rows]
+
+
+def _in_chunks(connection: Connection, table: Any, column: Any, keys: list[str]) -> Iterable[Row[Any]]:
+    for start in range(0, len(keys), 500):
+        yield from connection.execute(select(table).where(column.in_(keys[start : start + 500])))
+
+
+def _did(row: Row[Any], targets: list[Row[Any]], members: dict[str, list[str]]) -> Did:
+    of_kind: dict[str, list[Row[Any]]] = defaultdict(list)
+    for one in targets:
+        of_kind[one.kind].append(one)
+    callback = next((Callback(one.target, **json.loads(one.options)) for one in of_kind["callback"]), None)
+    webhook = next((Webhook(one.target, **json.loads(one.options)) for one in of_kind["webhook"]), None)
+    group = next((one.target for one in of_kind["group"]), "")
+    return Did(
+        row.number, row.account, row.sip_account, row.sms, row.mms, row.dialing_mode, group,
+        tuple(sorted(members[group])) if group else (), tuple(one.target for one in of_kind["email"]),
+        next((one.target for one in of_kind["forward"]), ""), callback, webhook,
+    )  # fmt: skip
