@@ -159,6 +159,10 @@ class NotSent(Exception):
     """The request never left (name not resolved, connection refused, TLS refused): safe to try again."""
 
 
+class Forbidden(NotSent):
+    """The URL, or the address its name leads to, is none that this server calls. The text says why."""
+
+
 class NoAnswer(Exception):
     """The request may have been read but no complete answer came: the result is not known."""
 

@@ -5,23 +5,37 @@ A message must not be sent twice, so a request is never repeated here. aiohttp d
 breaks (RFC 9110 section 9.2.2 allows it; a carrier that sends SMS by GET does not care about the RFC), so its tracing
 hooks hand out one connection a request and refuse a second. Connections are kept for a moment only: one that the
 server closes just as we reuse it would make the message `unknown`.
+
+With a guard it is the client for URLs of customers: every address is checked, and the one checked is the one connected
+to, since aiohttp connects to what its resolver answers and nobody asks again. Its answers are not unpacked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from sipsms import __version__
-from sipsms.ports import MAX_ANSWER, HttpReply, NoAnswer, NotSent
+from sipsms.addresses import check_url, literal
+from sipsms.ports import MAX_ANSWER, Forbidden, HttpReply, NoAnswer, NotSent
 
 CONNECT_TIMEOUT: Final = 10.0
 KEEP_ALIVE: Final = 1.0  # shorter than any server's usual patience (2 s and more), long enough for a burst
+
+
+MAX_CALLED_URL: Final = 64 * 1024  # a callback's with a long text in it: nine bytes for a letter that is not ASCII
+LOOKUPS: Final = 16  # names asked for at once; slow name servers hold up these threads and no others
+
+Guard = Callable[[str], str]  # an IP address -> empty, or why it may not be connected to
 
 
 @dataclass(slots=True)
@@ -53,8 +67,38 @@ def _one_connection_a_request() -> aiohttp.TraceConfig:
     return trace
 
 
+class GuardedResolver(AbstractResolver):
+    """The system's resolver, whose answer counts only if the guard has nothing against any address in it."""
+
+    def __init__(self, guard: Guard, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
+        self._guard = guard
+        self._look_up = look_up
+        self._threads = ThreadPoolExecutor(LOOKUPS, "lookup")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Raises Forbidden; OSError if there is no such name."""
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._threads, self._look_up, host, port, family, socket.SOCK_STREAM)
+        for *_, address in found:
+            if why := self._guard(address[0]):
+                raise Forbidden(f"{host}: {why}")
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(hostname=host, host=address[0], port=port, family=family, proto=proto, flags=flags)
+            for family, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 class AiohttpClient:
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard | None = None, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
+        """`guard`: for URLs that customers wrote. `look_up`: what answers as socket.getaddrinfo; for a guard."""
+        self._guard = guard
+        self._look_up = look_up
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -66,6 +110,9 @@ class AiohttpClient:
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
         limit: int = MAX_ANSWER,
     ) -> HttpReply:  # fmt: skip
+        """With a guard also raises Forbidden, before anything is sent."""
+        if self._guard is not None:
+            _check(url, self._guard)
         progress = _Progress()
         try:
             return await self._request(method, url, headers, body, _limits(timeout), limit, progress)
@@ -98,12 +145,29 @@ class AiohttpClient:
         """Made by the first request, since aiohttp wants a running loop; without cookies and without proxies."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=512, limit_per_host=64, keepalive_timeout=KEEP_ALIVE),
+                connector=self._connector(),
+                auto_decompress=self._guard is None,  # a small bomb inflates to a large one
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"sipsms/{__version__}", "Accept-Encoding": "identity"},
                 trace_configs=[_one_connection_a_request()],
             )
         return self._session
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        if self._guard is None:
+            return aiohttp.TCPConnector(limit=512, limit_per_host=64, keepalive_timeout=KEEP_ALIVE)
+        resolver = GuardedResolver(self._guard, self._look_up)
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, resolver=resolver, use_dns_cache=False)
+
+
+def _check(url: str, guard: Guard) -> None:
+    """The URL's form, and its host where that is an address and no resolver is asked. Raises Forbidden."""
+    why = check_url(url, allow_private=True, limit=MAX_CALLED_URL)  # which addresses are private is the guard's to say
+    if why:
+        raise Forbidden(why)
+    address = literal(URL(url, encoded=True).raw_host or "")
+    if address and (why := guard(address)):
+        raise Forbidden(why)
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,137 @@
+"""Addresses and URLs of customers that this server calls, and those that it does not."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sipsms.addresses import MAX_URL, check_address, check_url, literal
+
+PUBLIC = ["1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.63.255.255", "2606:4700::1111", "2a00:1450:4001::1",
+          "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]  # fmt: skip
+PRIVATE = ["127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1",
+           "100.127.255.255", "::1", "fc00::1", "fdff::1", "::ffff:127.0.0.1", "::ffff:7f00:1", "::ffff:10.0.0.1",
+           "64:ff9b::7f00:1", "64:ff9b::c0a8:101", "2002:7f00:1::1", "2002:c0a8:101::",
+           "2001:0:7f00:1::f5f5:f5f5", "2001:0:808:808::80ff:fffe"]  # fmt: skip
+NEVER = ["0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "::",
+         "fe80::1", "fe80::1%eth0", "febf::1", "ff02::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
+         "2002:a9fe:a9fe::", "::7f00:1", "::127.0.0.1", "64:ff9b:1::7f00:1", "192.0.2.1", "2001:db8::1", "4000::1",
+         "::ffff:0.0.0.0"]  # fmt: skip
+
+
+@pytest.mark.req("W-04")
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses(address: str) -> None:
+    assert check_address(address) == check_address(address, allow_private=True) == ""
+
+
+@pytest.mark.req("W-04", "A-39")
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_only_where_allowed(address: str) -> None:
+    assert "private" in check_address(address)
+    assert check_address(address, allow_private=True) == ""
+
+
+@pytest.mark.req("W-04", "A-39")
+@pytest.mark.parametrize("address", NEVER)
+def test_addresses_that_nobody_can_mean(address: str) -> None:
+    assert check_address(address)
+    assert check_address(address, allow_private=True)
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "1.2.3", "0177.0.0.1", "2130706433", "::1]", "1.2.3.4 "])
+def test_what_is_no_address(text: str) -> None:
+    assert "no IP address" in check_address(text)
+
+
+def test_the_reason_names_the_address() -> None:
+    assert check_address("127.0.0.1") == "address 127.0.0.1 is private"
+
+
+GOOD = [
+    "http://example.com",
+    "HTTPS://Example.COM/x",
+    "https://example.com:8443/sms.php?to={TO}&from={FROM};message={MESSAGE}",
+    "http://example.com.?x",
+    "http://8.8.8.8:80/",
+    "http://[2606:4700::1111]:8080/x",
+    "https://xn--bcher-kva.example/",
+    "https://my_host.example.com/a@b?mail=a@b",
+    "https://1e100.net/",
+]
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_urls_that_are_fine(url: str) -> None:
+    assert check_url(url) == ""
+
+
+BAD = [
+    "", "example.com", "//example.com", "ftp://example.com/", "file:///etc/passwd", "gopher://example.com/",
+    "javascript:alert(1)", "http:/example.com", "http://", "http:///path", "http://?x", "http://:80/",
+    "http://127.0.0.1/", "http://127.0.0.1./", "http://[::1]/", "http://[::ffff:7f00:1]/", "http://[::ffff:127.0.0.1]/",
+    "http://2130706433/", "http://0177.0.0.1/", "http://0x7f.1/", "http://0x7f000001", "http://127.1", "http://0/",
+    "http://0x/", "http://1.2.3.0x4/", "http://017700000001/", "http://127.0.0.1.", "http://00000127.0.0.1/",
+    "http://256.1.1.1/", "http://1.2.3.4.5/", "http://169.254.169.254/latest/meta-data/", "http://[fe80::1%25eth0]/",
+    "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/", "http://localhost/", "http://LOCALHOST./", "http://a.localhost",
+    "http://a@b/", "http://a:b@example.com/", "http://H#@evil/", "http://example.com#x", "http://example.com\\@evil/",
+    "http://127.0.0.1\t/", "http://exa mple.com/", "http://example.com/a b", "http://example.com/\r\nX: y",
+    "http://example.com\x00/", "http://bücher.example/", "http://127。0。0。1/", "http://①②⑦.0.0.1/", "http://１27.0.0.1/",
+    "http://example.com:25/", "http://example.com:6379/", "http://example.com:22", "http://example.com:0/",
+    "http://example.com:99999/", "http://example.com:5060/", "http://example.com:/", "http://{TO}.example.com/",
+    "http://example..com/", "http://-a.example/", "http://.example.com/", "http://%31%32%37.0.0.1/", "http://[::1",
+    "http://[1.2.3.4]/", "http://example.com:80:80/", "http://example.com;@evil/", "http://example.com,evil/",
+]  # fmt: skip
+
+
+@pytest.mark.req("W-04", "A-39")
+@pytest.mark.parametrize("url", BAD)
+def test_urls_that_are_refused(url: str) -> None:
+    assert check_url(url)
+
+
+@pytest.mark.req("W-04")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/", "http://localhost/", "http://[::1]/", "http://10.1.2.3/x"])
+def test_what_an_operator_may_allow(url: str) -> None:
+    assert check_url(url)
+    assert check_url(url, allow_private=True) == ""
+
+
+@pytest.mark.req("W-04")
+@pytest.mark.parametrize("url", ["http://127.1/", "http://0x7f.1/", "http://a@127.0.0.1/", "http://169.254.169.254/"])
+def test_no_operator_allows_tricks(url: str) -> None:
+    assert check_url(url, allow_private=True)
+
+
+@pytest.mark.req("W-04")
+def test_the_length_is_limited() -> None:
+    url = "https://example.com/".ljust(MAX_URL, "x")
+    assert check_url(url) == ""
+    assert "longer" in check_url(url + "x")
+    assert check_url(url + "x", limit=MAX_URL + 1) == ""
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_every_way_to_carry_an_ipv4_address(number: int) -> None:
+    """An IPv6 address that leads to a refused IPv4 address is refused as well."""
+    plain = IPv4Address(number)
+    carriers = [0xFFFF << 32 | number, 0x64FF9B << 96 | number, 0x2002 << 112 | number << 80]
+    for one in map(IPv6Address, carriers):
+        assert bool(check_address(str(one))) == bool(check_address(str(plain)))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_nothing_that_python_calls_local_is_public(number: int) -> None:
+    ip = IPv4Address(number)
+    if ip.is_private or ip.is_multicast or ip.is_reserved or ip.is_loopback or ip.is_link_local:
+        assert check_address(str(ip)) or str(ip) in ("192.0.0.9", "192.0.0.10")
+
+
+@given(st.text(max_size=80))
+def test_any_text_gets_an_answer(text: str) -> None:
+    assert isinstance(check_url(text), str)
+    assert isinstance(check_url("http://" + text), str)
+    assert check_address(text) or literal(text)
