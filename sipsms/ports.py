@@ -277,7 +277,8 @@ class QueueStore(Protocol):
     async def begin(self, delivery: Delivery, now: float) -> bool:
         """Commit an attempt row and take the delivery to `sending`. False: it is not ours to send any more."""
 
-    async def finish(self, closing: Closing) -> None: ...
+    async def finish(self, closing: Closing) -> State:
+        """The delivery's state then: a receipt that was quicker than the answer may have had the last word."""
 
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         """The lane's queued deliveries in order, whether due or not. None: another node is working on it."""
@@ -306,7 +307,61 @@ class QueueStore(Protocol):
         """Queued deliveries that a command beside the server has committed, taken over by this node."""
 
 
+class Doubt(NamedTuple):
+    """A delivery whose answer was lost, and when the attempt began."""
+
+    delivery: Delivery
+    began: float
+
+
+class StoredPart(NamedTuple):
+    """A part of a long text that waits for the others."""
+
+    carrier: str
+    source: str
+    destination: str
+    reference: str
+    number: int
+    total: int
+    text: str
+    remote_id: str
+    received_at: float
+    joined: bool = False
+
+
 class GatewayStore(Protocol):
+    async def add(
+        self, message: Message, deliveries: Sequence[Delivery], fetcher: str, now: float
+    ) -> tuple[Delivery, ...]:
+        """The media of a message have been fetched by courier `fetcher`: store them and, once, its deliveries."""
+
+    async def receipt(self, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
+        """Let a carrier's receipt change its delivery, which comes back in its new state if that is another.
+
+        One that matches none is kept for a while: it may have been quicker than the answer that names it.
+        """
+
+    async def doubts(self, courier: str, since: float, limit: int) -> list[Doubt]:
+        """Deliveries created since then whose answer was lost, oldest first."""
+
+    async def settle(self, closing: Closing) -> bool:
+        """What became of one of those. False: something else has settled it."""
+
+    async def set_block(self, block: Block, reason: str, now: float) -> None: ...
+
+    async def add_part(self, part: StoredPart) -> list[StoredPart]:
+        """Keep a part; all of them, when the last has come. One that was there already changes nothing.
+
+        Another text under the same number is of the next message: what there is of the one before comes back, to be
+        delivered as it is, and then the part has to be added again.
+        """
+
+    async def late_parts(self, before: float) -> list[list[StoredPart]]:
+        """Texts of which no part has come since then."""
+
+    async def joined(self, parts: Sequence[StoredPart]) -> None:
+        """These parts are stored as one message."""
+
     async def noticed(self, message: int) -> None:
         """Its sender has been told that it was delivered."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from sipsms.model import Delivery, Message
 from sipsms.ports import Stored
@@ -16,10 +16,11 @@ from sipsms.store.rows import (
     MESSAGE_KEYS,
     delivery_row,
     execute_many,
+    media_text,
     message_row,
     take_ids,
 )  # fmt: skip
-from sipsms.store.schema import attempts, messages
+from sipsms.store.schema import attempts, deliveries, messages
 from sipsms.store.writer import ALONE
 
 INSERT_ATTEMPT = insert(attempts)
@@ -59,6 +60,23 @@ def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stor
     if begun_rows:
         execute_many(connection, INSERT_ATTEMPT, ATTEMPT_KEYS, begun_rows)
     return results
+
+
+Addition = tuple[Message, Sequence[Delivery], str, str, float]
+
+
+def add(connection: Connection, addition: Addition) -> tuple[Delivery, ...]:
+    """The fetched media of a message and, unless it has them already, its deliveries."""
+    message, new, fetcher, node, now = addition
+    connection.execute(update(messages).where(messages.c.id == message.id).values(media=media_text(message.media)))
+    other = select(deliveries.c.id).where(deliveries.c.message_id == message.id, deliveries.c.courier != fetcher)
+    if not new or connection.execute(other.limit(1)).first() is not None:
+        return ()
+    first = take_ids(connection, "delivery", len(new))
+    kept = tuple(one._replace(message=message, id=first + index) for index, one in enumerate(new))
+    rows = [delivery_row(one, one.id, message.id, node, now) for one in kept]
+    execute_many(connection, INSERT_DELIVERY, DELIVERY_KEYS, rows)
+    return kept
 
 
 def message_with_key(connection: Connection, key: bytes) -> int | None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, and_, bindparam, func, literal_column, select, true, update
 
-from sipsms.model import Delivery
+from sipsms.model import Delivery, State
 from sipsms.ports import Closing, Due, DueLane
+from sipsms.store import receipts
 from sipsms.store.accepting import ATTEMPT_KEYS, INSERT_ATTEMPT
 from sipsms.store.rows import LEASE, OPEN, QUEUED, SENDING, WITH_MESSAGE, delivery_of, execute_many
 from sipsms.store.schema import attempts, deliveries
@@ -72,7 +73,8 @@ _MOVE = (
 )
 
 
-def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[None]:
+def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
+    """The state of each delivery now: a receipt that was quicker than the answer may have had the last word."""
     rows = [
         (one.delivery_id, str(one.state), one.due_at, one.detail[:255], one.remote_id[:128], one.now) for one in batch
     ]
@@ -82,7 +84,9 @@ def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[None]:
     moved = [(one.delivery_id, *one.moved) for one in batch if one.moved is not None]
     if moved:
         execute_many(connection, _MOVE, ("key", "to_courier", "to_lane", "rest"), moved)
-    return [None] * len(batch)
+    named = [one for one in batch if one.remote_id and one.state is State.ACCEPTED]
+    early = receipts.match(connection, named) if named else {}
+    return [early.get(one.delivery_id, one.state) for one in batch]
 
 
 # --- lanes -----------------------------------------------------------------------------------------------------------

@@ -262,14 +262,15 @@ parts = Table(
     Column("text", Text, nullable=False),
     _text("remote_id", 128),
     Column("received_at", Double, nullable=False, index=True),
+    Column("joined", Boolean, nullable=False, server_default=false()),  # delivered; kept to know the carrier's retries
 )
 
 # Receipts of carriers that match no delivery yet: kept for a while, they may have been quicker than the answer.
 receipts = Table(
     "receipts",
     metadata,
-    Column("courier", String(64), primary_key=True),
     Column("remote_id", String(128), primary_key=True),
+    Column("courier", String(64), primary_key=True),
     Column("state", String(10), primary_key=True),
     _text("detail"),
     Column("received_at", Double, nullable=False, index=True),

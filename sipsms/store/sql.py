@@ -14,9 +14,19 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from sipsms.model import Delivery, Message
-from sipsms.ports import Closing, DirectoryChanges, Due, Stored, Unavailable
-from sipsms.store import accepting, adoption, directory, lanes, notices
+from sipsms.model import Delivery, Message, State
+from sipsms.ports import (
+    Block,
+    CarrierReceipt,
+    Closing,
+    DirectoryChanges,
+    Doubt,
+    Due,
+    Stored,
+    StoredPart,
+    Unavailable,
+)
+from sipsms.store import accepting, adoption, blocks, directory, lanes, notices, parts, receipts
 from sipsms.store.rows import QUEUED, counter, message_of
 from sipsms.store.schema import deliveries
 from sipsms.store.writer import Writer
@@ -71,6 +81,35 @@ class Store:
     async def noticed(self, message: int) -> None:
         await self.write(lambda connection: notices.done(connection, message))
 
+    async def add(self, message: Message, new: Sequence[Delivery], fetcher: str, now: float) -> tuple[Delivery, ...]:
+        return await self.write(lambda db: accepting.add(db, (message, new, fetcher, self.node, now)))
+
+    async def set_block(self, block: Block, reason: str, now: float) -> None:
+        await self.write(lambda db: blocks.put(db, block, reason, now))
+
+    # --- receipts, doubts, parts ---
+
+    async def receipt(self, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
+        changed: Delivery | None = await self.writer.put(receipts.apply_all, (courier, receipt, now))
+        return changed
+
+    async def doubts(self, courier: str, since: float, limit: int) -> list[Doubt]:
+        return await self.read(lambda db: receipts.doubts(db, courier, since, limit))
+
+    async def settle(self, closing: Closing) -> bool:
+        return await self.write(lambda db: receipts.settle(db, closing))
+
+    async def add_part(self, part: StoredPart) -> list[StoredPart]:
+        return await self.write(lambda db: parts.add(db, part))
+
+    async def late_parts(self, before: float) -> list[list[StoredPart]]:
+        return await self.read(lambda db: parts.late(db, before))
+
+    async def joined(self, done: Sequence[StoredPart]) -> None:
+        await self.write(lambda db: parts.joined(db, done))
+
+    # --- notices ---
+
     async def forget_notices(self, before: float) -> None:
         await self.write(lambda connection: notices.forget(connection, before))
 
@@ -97,8 +136,9 @@ class Store:
         begun: bool = await self.writer.put(lanes.begin_all, (delivery.id, delivery.attempts + 1, self.node, now))
         return begun
 
-    async def finish(self, closing: Closing) -> None:
-        await self.writer.put(lanes.finish_all, closing)
+    async def finish(self, closing: Closing) -> State:
+        state: State = await self.writer.put(lanes.finish_all, closing)
+        return state
 
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         return await self.read(lambda connection: lanes.load_lane(connection, lane, limit, self.node, now))

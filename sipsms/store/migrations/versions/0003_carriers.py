@@ -60,17 +60,18 @@ def upgrade() -> None:
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("remote_id", sa.String(length=128), server_default="", nullable=False),
         sa.Column("received_at", sa.Double(), nullable=False),
+        sa.Column("joined", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("carrier", "source", "destination", "reference", "number"),
     )
     op.create_index("ix_parts_received_at", "parts", ["received_at"])
     op.create_table(
         "receipts",
-        sa.Column("courier", sa.String(length=64), nullable=False),
         sa.Column("remote_id", sa.String(length=128), nullable=False),
+        sa.Column("courier", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("detail", sa.String(length=255), server_default="", nullable=False),
         sa.Column("received_at", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("courier", "remote_id", "state"),
+        sa.PrimaryKeyConstraint("remote_id", "courier", "state"),
     )
     op.create_index("ix_receipts_received_at", "receipts", ["received_at"])
 

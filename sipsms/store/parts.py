@@ -1,0 +1,78 @@
+"""Parts of long texts that came in several SMS, until all are here or the others are given up."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from sipsms.ports import StoredPart
+from sipsms.store.schema import parts
+
+
+def _of(part: StoredPart) -> list[Any]:
+    """The text that a part belongs to."""
+    return [
+        parts.c.carrier == part.carrier, parts.c.source == part.source, parts.c.destination == part.destination,
+        parts.c.reference == part.reference,
+    ]  # fmt: skip
+
+
+def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
+    """See `ports.GatewayStore.add_part`."""
+    known = [StoredPart(*row) for row in connection.execute(select(parts).where(*_of(part)).order_by(parts.c.number))]
+    twin = next((one for one in known if one.number == part.number), None)
+    if twin is not None and _same(twin, part):
+        return [] if twin.joined else _complete(known)
+    waiting = [one for one in known if not one.joined]
+    if waiting and (twin is not None or waiting[0].total != part.total):
+        return waiting
+    if known and not waiting:  # of a message that was delivered long ago: references are used again
+        connection.execute(delete(parts).where(*_of(part)))
+        known = []
+    connection.execute(insert(parts), part._asdict())
+    return _complete([*known, part])
+
+
+def _same(one: StoredPart, other: StoredPart) -> bool:
+    return (one.remote_id, one.total, one.text) == (other.remote_id, other.total, other.text)
+
+
+def _complete(known: list[StoredPart]) -> list[StoredPart]:
+    return sorted(known, key=lambda one: one.number) if len(known) == known[0].total else []
+
+
+def late(connection: Connection, before: float) -> list[list[StoredPart]]:
+    keys = (parts.c.carrier, parts.c.source, parts.c.destination, parts.c.reference)
+    newest = (
+        select(*keys)
+        .where(~parts.c.joined)
+        .group_by(*keys)
+        .having(func.max(parts.c.received_at) < before)
+        .limit(500)
+        .subquery()
+    )
+    same = [newest.c[column.name] == column for column in keys]
+    groups: dict[tuple[str, ...], list[StoredPart]] = defaultdict(list)
+    for row in connection.execute(select(parts).join(newest, *_and(same)).order_by(parts.c.number)):
+        part = StoredPart(*row)
+        groups[part[:4]].append(part)
+    return list(groups.values())
+
+
+def _and(conditions: list[Any]) -> tuple[Any]:
+    first, *rest = conditions
+    for one in rest:
+        first &= one
+    return (first,)
+
+
+def joined(connection: Connection, done: Sequence[StoredPart]) -> None:
+    for one in done:
+        connection.execute(update(parts).where(*_of(one), parts.c.number == one.number).values(joined=True))
+
+
+def forget(connection: Connection, before: float) -> None:
+    connection.execute(delete(parts).where(parts.c.joined, parts.c.received_at < before))
