@@ -54,7 +54,8 @@ async def canary(names: Names, guard: Any = check_address, data: bytes = OK) -> 
 
 
 LITERALS = ["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "[::1]", "[::ffff:7f00:1]",
-            "localhost", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "127.0.0.1.", "a@127.0.0.1", "x:y@127.0.0.1"]  # fmt: skip
+            "localhost", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "127.0.0.1.", "a@127.0.0.1",
+            "x:y@127.0.0.1"]  # fmt: skip
 
 
 @pytest.mark.req("W-04", "A-39")
