@@ -19,11 +19,11 @@ PURE = {
     "model", "numbers", "text", "dialplan", "devices", "provisioning", "sip.uri", "sip.headers", "sip.message",
     "sip.digest", "sip.transaction", "sip.registrar", "sip.content", "sip.flood", "sip.guard", "sip.pidf",
     "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
-    "notice", "addresses",
+    "notice", "addresses", "events",
 }  # fmt: skip
 TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing", "tracing", "handout"}
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
-CORE = {"ports", "gateway", "queue", "directory"}
+CORE = {"ports", "gateway", "queue", "directory", "desk"}
 ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
     "sip.tls": "sip", "sip.connector": "sip", "sip.websocket": "sip", "sip.rules": "sip",
