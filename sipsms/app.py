@@ -23,9 +23,10 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import dialplan, log, tracing
-from sipsms.carrier_config import HttpCarrierConfig
+from sipsms.carrier_config import LoopbackConfig
+from sipsms.carriers.base import NoMedia
+from sipsms.carriers.build import build as build_carrier
 from sipsms.carriers.client import AiohttpClient
-from sipsms.carriers.http import HttpCarrier
 from sipsms.carriers.loopback import LoopbackCarrier
 from sipsms.config import Config
 from sipsms.dialplan import Dialplan
@@ -33,7 +34,7 @@ from sipsms.directory import Directory
 from sipsms.document import ConfigError
 from sipsms.gateway import SIP, Gateway, carrier_key
 from sipsms.model import Account, Binding, Deferred, Delivery, Outcome, is_copy
-from sipsms.ports import Carrier, InboundSms, Unavailable
+from sipsms.ports import Carrier, CarrierTools, InboundSms, Unavailable
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
 from sipsms.sip.client import SipCourier
@@ -361,9 +362,11 @@ class Node:
         self.carriers.update(fresh)
 
     def _carrier(self, name: str, config: Any) -> Carrier:
-        if isinstance(config, HttpCarrierConfig):
-            return HttpCarrier(name, config, self._client)
-        return LoopbackCarrier(name, partial(self._looped_back, name))
+        if isinstance(config, LoopbackConfig):
+            return LoopbackCarrier(name, partial(self._looped_back, name))
+        base = self.config.web.url
+        hook_url = f"{base.rstrip('/')}/hooks/{name}" if base else ""
+        return build_carrier(name, config, CarrierTools(self._client, NoMedia(), self._clock, hook_url))
 
     async def _looped_back(self, name: str, sms: InboundSms) -> bool:
         key = carrier_key(name, sms.remote_id)

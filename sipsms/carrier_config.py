@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 
-from sipsms.document import Model
+from sipsms.document import Document, Model
 from sipsms.values import Count, FieldValue, HeaderName, PathSecret, Positive, Rate, Secret, http_url
+
+Url = Annotated[str, AfterValidator(http_url)]
+Path = Annotated[str, Field(min_length=1)]  # `data.0.id` in JSON; the name of a field in a form or a query
+
+# What an answer's word or status means for the message: it is the carrier's now; certainly not, try again; certainly
+# not, and no other message fares better until somebody mends it; never; never, since the recipient wants none; no idea.
+Meaning = Literal["taken", "later", "down", "refused", "opt_out", "unknown"]
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_several), Field(min_length=1)]  # the first that is there
+
+
+def _no_colon(user: str) -> str:
+    if ":" in user:
+        raise ValueError("the user has a colon")  # RFC 7617 section 2
+    return user
+
+
+class Basic(Model):
+    """User and password by RFC 7617."""
+
+    basic: tuple[Annotated[str, AfterValidator(_no_colon)], Secret]
 
 
 class Auth(Model):
-    """How we show the carrier who we are: one of the two."""
+    """How we show the carrier who we are: one of the three. `query` goes into the URL of every request."""
 
     bearer: Secret | None = None
-    basic: tuple[str, Secret] | None = None
+    basic: tuple[Annotated[str, AfterValidator(_no_colon)], Secret] | None = None
+    query: dict[Path, Secret] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Auth:
-        if (self.bearer is None) == (self.basic is None):
-            raise ValueError("expected either `bearer` or `basic`")
-        if self.basic is not None and ":" in self.basic[0]:
-            raise ValueError("the user of `basic` has a colon")  # RFC 7617 section 2
+        if sum(one is not None for one in (self.bearer, self.basic, self.query)) != 1:
+            raise ValueError("expected one of `bearer`, `basic` and `query`")
         return self
-
-
-class Ok(Model):
-    """Which answers mean that the carrier has the message, and where in them its id is."""
-
-    status: tuple[Annotated[int, Field(ge=200, le=299)], ...] = (200, 201, 202)
-    id: str | None = None
-
-
-class InboundFields(Model):
-    from_: str = Field(alias="from", default="from", min_length=1)
-    to: Annotated[str, Field(min_length=1)] = "to"
-    text: Annotated[str, Field(min_length=1)] = "text"
-    id: str | None = None
-
-
-class Reply(Model):
-    status: Annotated[int, Field(ge=200, le=299)] = 200
-    body: str = "ok"
-    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$")] = "text/plain"
-
-
-class Inbound(Model):
-    secret: PathSecret
-    fields_: InboundFields = Field(alias="fields", default_factory=InboundFields)
-    reply: Reply = Reply()
 
 
 class CarrierOptions(Model):
@@ -71,17 +72,125 @@ class LoopbackConfig(CarrierOptions):
     mms: bool = True
 
 
+class Hook(Model):
+    """Messages and receipts come in at /hooks/NAME/SECRET."""
+
+    secret: PathSecret
+
+
+# --- http: a carrier described by configuration -----------------------------------------------------------------------
+
+
+class Ok(Model):
+    """Which answers mean that the carrier has the message, and where in them its id is.
+
+    Some carriers answer 200 to everything and say in a `word` of the body what became of it.
+    """
+
+    status: tuple[Annotated[int, Field(ge=200, le=299)], ...] = (200, 201, 202)
+    id: str | None = None
+    word: Path | None = None
+    words: dict[str, Meaning] = Field(default_factory=dict)
+    other: Meaning = "unknown"  # a word that is not in `words`
+    statuses: dict[Annotated[str, Field(pattern="^[1-5][0-9][0-9]$")], Meaning] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _words_have_a_place(self) -> Ok:
+        if self.words and self.word is None:
+            raise ValueError("`words` needs `word`: where in the answer the word is")
+        return self
+
+
+class MediaOut(Model):
+    """How the media of an MMS travel: the list of their addresses in `field`, and `fields` that only an MMS has."""
+
+    field: Path
+    fields_: dict[str, FieldValue] = Field(alias="fields", default_factory=dict)
+
+
+class InboundFields(Model):
+    from_: Paths = Field(alias="from", default=("from",))
+    to: Paths = ("to",)
+    text: Paths = ("text",)
+    id: Paths | None = None
+
+
+class MediaIn(Model):
+    """Where the parts of an MMS are: in a list (`items`), or in numbered fields (`url: "Media{n}"`, from 0 or 1)."""
+
+    items: Path | None = None
+    url: str = ""  # within an item; empty: the item is the address
+    type: Path | None = None
+    name: Path | None = None
+
+    @model_validator(mode="after")
+    def _numbered(self) -> MediaIn:
+        if self.items is None and "{n}" not in self.url:
+            raise ValueError("expected `items: PATH` of a list, or `url` with {n}, as in Media{n}")
+        return self
+
+
+class PartIn(Model):
+    """A text that comes in several messages: what they have in common, which one this is, and of how many."""
+
+    reference: Path
+    number: Path
+    total: Path
+
+
+class ReceiptsIn(Model):
+    """Which requests are receipts (all of `when`, else those with a state), and what they say."""
+
+    when: dict[Path, tuple[str, ...]] = Field(default_factory=dict)
+    id: Paths = ("id",)
+    state: Paths = ("status",)
+    states: dict[str, Literal["accepted", "delivered", "failed", "expired"]]  # others: still under way
+    detail: Path | None = None
+    opt_out: tuple[str, ...] = ()  # of `detail`: failed because the recipient wants none
+
+
+class Signature(Model):
+    """How the carrier signs what it sends. The last four are for kind hmac-sha256."""
+
+    kind: Literal["hmac-sha256", "plivo", "vonage"]
+    key: Secret
+    header: HeaderName = "X-Signature"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""
+    timestamp: HeaderName | None = None
+
+
+class Reply(Model):
+    status: Annotated[int, Field(ge=200, le=299)] = 200
+    body: str = "ok"
+    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$")] = "text/plain"
+
+
+class Inbound(Hook):
+    fields_: InboundFields = Field(alias="fields", default_factory=InboundFields)
+    when: dict[Path, tuple[str, ...]] = Field(default_factory=dict)  # which requests are messages; others: ignored
+    media: MediaIn | None = None
+    part: PartIn | None = None
+    receipts: ReceiptsIn | None = None
+    auth: Basic | None = None
+    signature: Signature | None = None
+    ping: bool = False  # an empty request is the carrier's try of the address, and is answered as usual
+    reply: Reply = Reply()
+
+
 _FIELDS: Final[Mapping[str, object]] = {"from": "{from}", "to": "{to}", "text": "{text}"}
 
 
 class HttpCarrierConfig(CarrierOptions):
     type: Literal["http"]
-    url: Annotated[str, AfterValidator(http_url)]
+    url: Url
     method: Literal["POST", "PUT", "GET"] = "POST"
     body: Literal["json", "form", "query"] = "json"
     auth: Auth | None = None
     headers: dict[HeaderName, Secret] = Field(default_factory=dict)
     fields_: dict[str, FieldValue] = Field(alias="fields", default_factory=lambda: dict(_FIELDS))
+    media: MediaOut | None = None
+    hook_field: Path | None = None  # of `fields`: our hook's address, where the carrier wants it with every message
     numbers: Literal["nanpa", "e164", "e164-bare"] = "nanpa"
     ok: Ok = Ok()
     timeout: Positive = 30.0
@@ -89,13 +198,22 @@ class HttpCarrierConfig(CarrierOptions):
 
     @model_validator(mode="after")
     def _fields_fit(self) -> HttpCarrierConfig:
+        if self.mms and self.media is None:
+            raise ValueError("`mms: true` needs `media`: how they travel")
         if self.body == "json":
-            nest(self.fields_)
-        elif any(isinstance(value, dict | list) for value in self.fields_.values()):
+            nest(self.all_fields())
+        elif any(isinstance(value, dict | list) for value in self.all_fields().values()):
             raise ValueError(f"`fields` of body {self.body} are flat: no lists, no mappings")
         if self.method == "GET" and self.body != "query":
             raise ValueError("method GET goes with body query")
         return self
+
+    def all_fields(self) -> dict[str, object]:
+        """Of an MMS, with nothing yet in those that are filled in for each message."""
+        filled = {self.media.field: None} if self.media else {}
+        more = self.media.fields_ if self.media else {}
+        hook = {self.hook_field: None} if self.hook_field else {}
+        return {**self.fields_, **more, **filled, **hook}
 
 
 def nest(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,4 +232,182 @@ def nest(fields: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-CarrierConfig = Annotated[LoopbackConfig | HttpCarrierConfig, Field(discriminator="type")]
+# --- carriers with a file of their own --------------------------------------------------------------------------------
+
+
+class VoipmsFields(Model):
+    """Names of the URL callback's parameters, as they stand in the URL that the portal was given."""
+
+    from_: Path = Field(alias="from", default="from")
+    to: Path = "to"
+    message: Path = "message"
+    id: Path = "id"
+    date: Path = "date"
+    files: Path = "files"
+
+
+class VoipmsInbound(Hook):
+    fields_: VoipmsFields = Field(alias="fields", default_factory=VoipmsFields)
+
+
+class VoipmsConfig(CarrierOptions):
+    """VoIP.ms; `long_texts` is mms unless `mms` is off."""
+
+    type: Literal["voipms"]
+    username: Path
+    password: Secret
+    url: Url = "https://voip.ms/api/v1/rest.php"
+    timeout: Positive = 30.0
+    media: Literal["link", "inline"] = "link"
+    inbound: VoipmsInbound | None = None
+    poll: Positive | None = 6 * 3600.0
+    max_text: Annotated[int, Field(ge=0)] = 160
+    text_unit: Literal["characters", "septets"] = "characters"
+    long_texts: Literal["split", "mms"] = "mms"
+    mms: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_without_mms(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("mms") is False:
+            return {"long_texts": "split", **data}
+        return data
+
+    @model_validator(mode="after")
+    def _long_texts_fit(self) -> VoipmsConfig:
+        if self.long_texts == "mms" and not self.mms:
+            raise ValueError("`long_texts: mms` needs `mms: true`")
+        return self
+
+
+def _ed25519(value: str) -> str:
+    try:
+        known = len(b64decode(value, validate=True)) == 32
+    except (NotBase64, ValueError):
+        known = False
+    if not known:
+        raise ValueError("expected the public key as the portal shows it: 44 characters of base64")
+    return value
+
+
+class TelnyxConfig(CarrierOptions):
+    """Telnyx, and providers that speak its shape for 3CX and PortSIP: those have no `public_key`."""
+
+    type: Literal["telnyx"]
+    api_key: Secret
+    url: Url = "https://api.telnyx.com"
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/v2/messages"
+    messaging_profile_id: str | None = None
+    public_key: Annotated[str, AfterValidator(_ed25519)] | None = None
+    timeout: Positive = 30.0
+    inbound: Hook | None = None
+    mms: bool = True
+
+
+_SID: Final = Field(pattern="^[A-Za-z0-9-]{8,64}$")
+
+
+class TwilioConfig(CarrierOptions):
+    """Twilio, and SignalWire by `url`. `signing_key` is for those whose hooks are not signed with the token."""
+
+    type: Literal["twilio"]
+    account_sid: Annotated[str, _SID]
+    auth_token: Secret | None = None
+    api_key_sid: Annotated[str, _SID] | None = None
+    api_key_secret: Secret | None = None
+    signing_key: Secret | None = None
+    url: Url = "https://api.twilio.com"
+    messaging_service_sid: Annotated[str, _SID] | None = None
+    timeout: Positive = 30.0
+    inbound: Hook | None = None
+    mms: bool = True
+
+    @model_validator(mode="after")
+    def _credentials(self) -> TwilioConfig:
+        if (self.api_key_sid is None) != (self.api_key_secret is None):
+            raise ValueError("`api_key_sid` and `api_key_secret` go together")
+        if self.auth_token is None and self.api_key_sid is None:
+            raise ValueError("expected `auth_token`, or `api_key_sid` and `api_key_secret`")
+        if self.inbound is not None and self.auth_token is None and self.signing_key is None:
+            raise ValueError(
+                "`inbound` needs `auth_token` or `signing_key`: they show that it is the carrier who calls"
+            )
+        return self
+
+
+class BandwidthInbound(Hook):
+    auth: Basic | None = None  # user and password that the portal was told to send
+
+
+class BandwidthConfig(CarrierOptions):
+    type: Literal["bandwidth"]
+    account_id: Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,64}$")]
+    auth: Basic
+    application_id: Path
+    url: Url = "https://messaging.bandwidth.com"
+    opt_out_codes: tuple[int, ...] = ()  # of message-failed: the recipient wants none
+    timeout: Positive = 30.0
+    inbound: BandwidthInbound | None = None
+    mms: bool = True
+
+
+CarrierConfig = Annotated[
+    LoopbackConfig | HttpCarrierConfig | VoipmsConfig | TelnyxConfig | TwilioConfig | BandwidthConfig,
+    Field(discriminator="type"),
+]
+
+
+# --- secrets that stand in the file -----------------------------------------------------------------------------------
+
+
+def literal_secrets(document: Document) -> list[str]:
+    """One line for each secret of a carrier that stands in the file itself, where a backup or a colleague reads it.
+
+    It works all the same. Headers and `fields` are left out: not everything in them is secret.
+    """
+    carriers = document.data.get("carriers") if isinstance(document.data, dict) else None
+    found = [where for name, one in _items(carriers) for where in _literals(_model_of(one), one, ("carriers", name))]
+    return [
+        document.error(where, "the secret stands in the file: env:NAME or file:PATH keeps it out") for where in found
+    ]
+
+
+def _items(value: object) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _model_of(carrier: object) -> type[BaseModel] | None:
+    kind = carrier.get("type") if isinstance(carrier, dict) else None
+    models: tuple[type[BaseModel], ...] = get_args(get_args(CarrierConfig)[0])
+    return next((one for one in models if kind in get_args(one.model_fields["type"].annotation)), None)
+
+
+Where = tuple[str | int, ...]
+
+
+def _literals(kind: Any, value: object, where: Where) -> Iterator[Where]:
+    """A walk down the types beside the walk down the data."""
+    if kind is SecretStr:
+        if isinstance(value, str) and not value.startswith(("env:", "file:")):
+            yield where
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            key = field.alias or name
+            if isinstance(value, dict) and key in value and key not in ("headers", "fields"):
+                yield from _literals(field.annotation, value[key], (*where, key))
+    else:
+        yield from _inside(kind, value, where)
+
+
+def _inside(kind: Any, value: object, where: Where) -> Iterator[Where]:
+    inner = get_args(kind)
+    origin = getattr(kind, "__origin__", None)
+    if origin is tuple and isinstance(value, list):
+        for i, (one, item) in enumerate(zip(inner, value, strict=False)):
+            yield from _literals(one, item, (*where, i))
+    elif origin is dict and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _literals(inner[1], item, (*where, key))
+    elif origin not in (tuple, dict):
+        for one in inner:
+            yield from _literals(one, value, where)

@@ -13,9 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms.carrier_config import HttpCarrierConfig
+from sipsms.carriers.base import NoMedia
 from sipsms.carriers.http import HttpCarrier, at_path
 from sipsms.model import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
-from sipsms.ports import Carrier, HookError, HookReply, HookRequest, HttpReply, InboundSms, NoAnswer, NotSent
+from sipsms.ports import (
+    Carrier,
+    CarrierTools,
+    HookError,
+    HookReply,
+    HookRequest,
+    HttpReply,
+    InboundSms,
+    NoAnswer,
+    NotSent,
+)
 
 BASE: dict[str, Any] = {
     "type": "http",
@@ -38,8 +49,9 @@ class FakeClient:
         self.requests: list[tuple[str, str, dict[str, str], bytes, float]] = []
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0
-    ) -> HttpReply:
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
+        limit: int = 65536,
+    ) -> HttpReply:  # fmt: skip
         self.requests.append((method, url, dict(headers), body, timeout))
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -52,7 +64,8 @@ def reply(status: int = 200, body: bytes = b'{"data": {"id": "r1"}}', **headers:
 
 def carrier(answer: HttpReply | Exception | None = None, **changes: Any) -> tuple[HttpCarrier, FakeClient]:
     client = FakeClient(reply() if answer is None else answer)
-    return HttpCarrier("acme", HttpCarrierConfig.model_validate(BASE | changes), client), client
+    tools = CarrierTools(client, NoMedia(), lambda: 0.0, "https://sms.example.net/hooks/acme")
+    return HttpCarrier("acme", HttpCarrierConfig.model_validate(BASE | changes), tools), client
 
 
 # --- what leaves ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,146 @@
+"""Is it the carrier that calls? Every way in which one of them shows that, each as a check that raises HookError(401).
+
+Comparisons take the same time wherever the difference is. An empty key never matches: a key that somebody forgot to
+fill in must not open the door. Where a time is signed, it may be five minutes off (`request.received_at` is ours).
+
+Sources: Telnyx "Webhook signing", Twilio "Webhooks security", SignalWire "Webhook security", Plivo "Signature
+validation" (V2 and V3), Vonage "Signing messages", RFC 7617 for Basic.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from sipsms.carriers.asking import basic
+from sipsms.ports import HookError, HookRequest
+
+MAX_AGE: Final = 300.0  # seconds, in both directions
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def same(expected: str, given: str) -> bool:
+    return bool(expected) and hmac.compare_digest(expected.encode("utf-8", "replace"), given.encode("utf-8", "replace"))
+
+
+def _demand(matches: bool) -> None:
+    if not matches:
+        raise HookError(401, "signature missing or wrong")
+
+
+def _demand_fresh(timestamp: str, now: float) -> None:
+    seconds = timestamp.strip()
+    known = seconds.isascii() and seconds.isdigit() and len(seconds) <= 12
+    if not known or abs(now - int(seconds)) > MAX_AGE:
+        raise HookError(401, f"timestamp missing or more than {MAX_AGE:.0f} s off")
+
+
+def check_basic(request: HookRequest, user: str, password: str) -> None:
+    """The callback bears the user and password that the carrier was told."""
+    if not password or not same(basic(user, password), request.headers.get("authorization", "")):
+        raise HookError(401, "user or password missing or wrong")
+
+
+def check_ed25519(request: HookRequest, public_key: str) -> None:
+    """Telnyx: `telnyx-signature-ed25519` over `timestamp|body`; the key is base64 of 32 bytes."""
+    timestamp = request.headers.get("telnyx-timestamp", "")
+    _demand_fresh(timestamp, request.received_at)
+    signed = timestamp.encode("utf-8", "replace") + b"|" + request.body
+    try:
+        signature = b64decode(request.headers.get("telnyx-signature-ed25519", ""), validate=True)
+        Ed25519PublicKey.from_public_bytes(b64decode(public_key)).verify(signature, signed)
+    except (InvalidSignature, binascii.Error, ValueError):
+        raise HookError(401, "signature missing or wrong") from None
+
+
+def check_twilio(request: HookRequest, form: Pairs, key: str) -> None:
+    """Twilio and SignalWire: base64 HMAC-SHA1 of the URL and every field of the form, sorted by name."""
+    given = request.headers.get("x-twilio-signature") or request.headers.get("x-signalwire-signature", "")
+    fields = "".join(name + value for name, value in sorted(set(form)))
+    expected = [_base64(key, url + fields, "sha1") for url in _with_and_without_port(request.url)]
+    matches = [same(one, given) for one in expected]
+    _demand(bool(key) and any(matches))
+
+
+def check_plivo(request: HookRequest, form: Pairs, key: str) -> None:
+    """Plivo: V3 over method, URL, fields and nonce where it is there, else V2 over URL and nonce. Base64 HMAC-SHA256.
+
+    V2 says nothing of the body: it shows who calls, and TLS keeps what is said.
+    """
+    version = "v3" if "x-plivo-signature-v3" in request.headers else "v2"
+    nonce = request.headers.get(f"x-plivo-signature-{version}-nonce", "")
+    signed = _plivo_v3(request, form) + "." + nonce if version == "v3" else _without_query(request.url) + nonce
+    given = request.headers.get(f"x-plivo-signature-{version}", "").split(",")  # one for each valid token
+    matches = [same(_base64(key, signed, "sha256"), one.strip()) for one in given]
+    _demand(bool(key) and bool(nonce) and any(matches))
+
+
+def _plivo_v3(request: HookRequest, form: Pairs) -> str:
+    query = _sorted_query(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))
+    url = _without_query(request.url)
+    if request.method == "GET":
+        return f"{url}?{query}" if query else url
+    if query:
+        url += f"?{query}" + ("." if form else "")
+    elif form:
+        url += "?"
+    return url + "".join(name + value for name, value in sorted(form))
+
+
+def _sorted_query(pairs: Iterable[tuple[str, str]]) -> str:
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+
+
+def check_vonage(request: HookRequest, fields: Pairs, key: str) -> None:
+    """Vonage: `sig` over `&name=value` of all other fields, sorted; `&` and `=` in a value are `_`. HMAC-SHA256."""
+    values = dict(fields)
+    given = values.pop("sig", "")
+    _demand_fresh(values.get("timestamp", ""), request.received_at)
+    signed = "".join(f"&{name}={values[name].translate(_VONAGE)}" for name in sorted(values))
+    expected = hmac.new(key.encode(), signed.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+    _demand(bool(key) and same(expected, given.lower()))
+
+
+_VONAGE: Final = str.maketrans("&=", "__")
+
+
+def check_hmac(
+    request: HookRequest, key: str, header: str, encoding: Literal["hex", "base64"], prefix: str, timestamp: str | None
+) -> None:
+    """HMAC-SHA256 of the body, or of `timestamp.body` where a header with the time is named."""
+    body = request.body
+    if timestamp is not None:
+        at = request.headers.get(timestamp.lower(), "")
+        _demand_fresh(at, request.received_at)
+        body = at.strip().encode("utf-8", "replace") + b"." + body
+    digest = hmac.new(key.encode(), body, hashlib.sha256).digest()
+    expected = prefix + (digest.hex() if encoding == "hex" else b64encode(digest).decode())
+    given = request.headers.get(header.lower(), "")
+    _demand(bool(key) and same(expected, given))
+
+
+def _base64(key: str, signed: str, digest: str) -> str:
+    return b64encode(hmac.new(key.encode(), signed.encode("utf-8", "replace"), digest).digest()).decode()
+
+
+def _without_query(url: str) -> str:
+    return url.partition("#")[0].partition("?")[0]
+
+
+def _with_and_without_port(url: str) -> tuple[str, ...]:
+    """Carriers sign the URL with or without the port that goes without saying."""
+    parts = urlsplit(url)
+    usual = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
+    host = parts.netloc.removesuffix(usual) if usual else parts.netloc
+    if ":" in host.rpartition("]")[2]:
+        return (url,)
+    return tuple(url.replace(f"//{parts.netloc}", f"//{host}{port}", 1) for port in ("", usual))
