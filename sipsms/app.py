@@ -29,6 +29,7 @@ from sipsms.carriers.build import build as build_carrier
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.loopback import LoopbackCarrier
 from sipsms.config import Config
+from sipsms.desk import Line
 from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError
@@ -203,13 +204,10 @@ class Node:
         self._lock = lock(open_engine(config.store_url))
         self.store = open_store(config, node, self._changed.set)
         self.location = Location(self.store)
-        pace = Pace(
-            config.queue.retry_min, config.queue.retry_max, {SIP: config.queue.sip_concurrency},
-            config.queue.carrier_concurrency,
-        )  # fmt: skip
+        pace = Pace(config.queue.retry_min, config.queue.retry_max)
         self.queue = Queue(
             self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane),
-            on_delivered=self._delivered,
+            on_end=self._delivered,
         )  # fmt: skip
         self.gateway = Gateway(
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep
@@ -267,7 +265,7 @@ class Node:
         self.courier = SipCourier(
             self.endpoint, self.location, lambda: self.server.rules, self._clock, sip.max_datagram
         )
-        self.queue.add_courier(SIP, self.courier)
+        self.queue.set_courier(SIP, self.courier, Line(config.queue.sip_concurrency))
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected
         self.endpoint.on_disconnect = self._disconnected

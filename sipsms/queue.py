@@ -16,9 +16,11 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 
 from sipsms import log
+from sipsms.desk import Desk, Health, Lane, Line
 from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
 from sipsms.ports import Clock, Closing, Courier, QueueStore, Unavailable
 
@@ -27,51 +29,21 @@ _READY_LANES = 5000  # lanes of one courier that wait in memory for their turn
 _POLL = 500  # deliveries fetched in one look
 _LOOK_AT_LEAST = 30.0  # seconds
 _RECOVER_EVERY = 60.0
+_USUAL = Line()
 _SWEEP = 1.0  # seconds between looks for what has expired or fallen due
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often and how much. Seconds; `concurrency` is lanes at once for each courier."""
+    """How often a delivery is tried again. Seconds."""
 
     retry_min: float = 5.0
     retry_max: float = 300.0
-    concurrency: dict[str, int] = field(default_factory=dict)
-    default_concurrency: int = 32
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    key: str
-    pending: deque[Delivery] = field(default_factory=deque)
-    more: bool = False  # the store holds further deliveries behind these
-    woken: bool = False  # its event has come while it was being worked on
-    going: bool = False  # its head has been sent: what follows need not be due by itself
 
 
 def carrier_lane(courier: str, source: str, destination: str) -> str:
     """Messages of one pair of numbers stay in order at a carrier."""
     return f"{courier}/{source}/{destination}"
-
-
-class _Desk:
-    """One courier's lanes."""
-
-    def __init__(self, name: str, courier: Courier, limit: int) -> None:
-        self.name = name
-        self.courier: Courier | None = courier  # None: not configured now; what waits stays in the store
-        self.limit = limit
-        self.active = 0
-        self.ready: deque[_Lane] = deque()
-        self.overflow = False  # some lanes that are ready are only in the store
-        self.poll_at = 0.0
-        self.failures = 0  # in a row, of the far side as such
-        self.closed_until = 0.0
-        self.paused = False
-        self.touched: set[str] | None = None  # lanes that came or went while the store was being asked
-
-    def open(self, now: float) -> bool:
-        return self.courier is not None and not self.paused and now >= self.closed_until
 
 
 class Queue:
@@ -82,41 +54,38 @@ class Queue:
         pace: Pace,
         jitter: Callable[[], float] = random.random,
         is_reachable: Callable[[str], bool] = lambda lane: False,
-        on_delivered: Callable[[Delivery], None] = lambda delivery: None,
+        on_end: Callable[[Delivery], None] = lambda delivery: None,
     ) -> None:
         """`is_reachable`: has the event come that this lane may wait for? Asked at the start for each that waits.
-        `on_delivered`: the destination has it, and its sender wants to know.
+        `on_end`: it is over (delivered, failed, or nobody knows), and its sender wants to hear that.
         """
         self._store = store
         self._clock = clock
         self._pace = pace
         self._jitter = jitter
         self._is_reachable = is_reachable
-        self._on_delivered = on_delivered
+        self._on_end = on_end
         self._wakes: set[str] = set()  # lanes whose event has come, but is not written down yet
-        self._desks: dict[str, _Desk] = {}
-        self._lanes: dict[str, _Lane] = {}  # lanes that are ready or at work
+        self._desks: dict[str, Desk] = {}
+        self._lanes: dict[str, Lane] = {}  # lanes that are ready or at work
         self._waiting: set[int] = set()  # hashes of lanes with deliveries in the store only
         self._scanned = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._poke = asyncio.Event()
         self._stopping = False
+        self._stop = asyncio.Event()
         self._idempotent: list[str] = []
         self._recover_at = 0.0
 
     # --- life ---
 
-    def add_courier(self, name: str, courier: Courier) -> None:
-        limit = self._pace.concurrency.get(name, self._pace.default_concurrency)
-        self._desks[name] = _Desk(name, courier, limit)
-
-    def set_courier(self, name: str, courier: Courier) -> None:
+    def set_courier(self, name: str, courier: Courier, line: Line = _USUAL) -> None:
         """Add a courier, or replace one in place."""
         desk = self._desks.get(name)
         if desk is None:
-            self.add_courier(name, courier)
+            self._desks[name] = Desk(name, courier, line)
         else:
-            desk.courier = courier
+            desk.courier, desk.line, desk.closed_until = courier, line, 0.0
             self.poll()
 
     def remove_courier(self, name: str) -> None:
@@ -133,6 +102,16 @@ class Queue:
         for desk in self._desks.values():
             desk.paused = desk.name in stopped
         self.poll()
+
+    def is_open(self, name: str) -> bool:
+        """Would a delivery by this courier be tried now?"""
+        desk = self._desks.get(name)
+        return desk is not None and desk.open(self._clock())
+
+    def health(self) -> dict[str, Health]:
+        """How each courier is, by name."""
+        now = self._clock()
+        return {name: desk.health(now) for name, desk in self._desks.items()}
 
     async def start(self, idempotent: Iterable[str]) -> None:
         """Recover what a crash left half done. `idempotent`: couriers whose far side drops what it has already."""
@@ -169,6 +148,7 @@ class Queue:
     async def drain(self, seconds: float) -> None:
         """Start nothing new; wait for what is out."""
         self._stopping = True
+        self._stop.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
@@ -204,14 +184,14 @@ class Queue:
         It comes back as `sending`; it must then be offered when committed, or released.
         """
         desk = self._desks.get(delivery.courier)
-        free = desk is not None and desk.active < desk.limit and not desk.ready and not self._stopping
-        if desk is None or not free or delivery.due_at is None or not self._is_idle(delivery.lane):
+        if desk is None or self._stopping or delivery.due_at is None or not self._is_idle(delivery.lane):
             return delivery
         now = self._clock()
-        if not desk.open(now) or delivery.expires_at <= now:
+        if not desk.is_free(now) or delivery.due_at > now or delivery.expires_at <= now:
             return delivery
         desk.active += 1
-        self._lanes[delivery.lane] = _Lane(delivery.lane)
+        desk.take_slot(now)
+        self._lanes[delivery.lane] = Lane(delivery.lane)
         if desk.touched is not None:
             desk.touched.add(delivery.lane)
         return delivery._replace(state=State.SENDING, attempts=1)
@@ -252,10 +232,10 @@ class Queue:
             self._leave_in_store(desk, key)
             return
         behind = not self._scanned or hash(key) in self._waiting
-        lane = _Lane(key, more=True) if behind else _Lane(key, deque((delivery,)))
+        lane = Lane(key, more=True) if behind else Lane(key, deque((delivery,)))
         self._enter(desk, lane)
 
-    def _leave_in_store(self, desk: _Desk | None, key: str) -> None:
+    def _leave_in_store(self, desk: Desk | None, key: str) -> None:
         self._waiting.add(hash(key))
         if desk is not None:
             desk.overflow = True
@@ -290,32 +270,32 @@ class Queue:
 
     # --- lanes ---
 
-    def _enter(self, desk: _Desk, lane: _Lane) -> None:
+    def _enter(self, desk: Desk, lane: Lane) -> None:
         self._lanes[lane.key] = lane
         if desk.touched is not None:
             desk.touched.add(lane.key)
-        if desk.active < desk.limit and desk.open(self._clock()) and not self._stopping:
+        if desk.has_room and desk.open(self._clock()) and not self._stopping:
             self._launch(desk, lane)
         else:
             desk.ready.append(lane)
 
-    def _launch(self, desk: _Desk, lane: _Lane) -> None:
+    def _launch(self, desk: Desk, lane: Lane) -> None:
         desk.active += 1
         self._begin_work(desk, lane)
 
-    def _begin_work(self, desk: _Desk, lane: _Lane) -> None:
+    def _begin_work(self, desk: Desk, lane: Lane) -> None:
         task = asyncio.create_task(self._work(desk, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, desk: _Desk, lane: _Lane) -> None:
+    async def _work(self, desk: Desk, lane: Lane) -> None:
         try:
             if not await self._guarded(lambda: self._work_lane(desk, lane)):
                 lane.more = True  # what was being sent is still in the store
         finally:
             self._leave(desk, lane)
 
-    def _leave(self, desk: _Desk, lane: _Lane) -> None:
+    def _leave(self, desk: Desk, lane: Lane) -> None:
         """The lane is done with for now; what it still holds is found again in the store."""
         desk.active -= 1
         if self._lanes.get(lane.key) is lane:
@@ -329,17 +309,17 @@ class Queue:
                 self._wakes.add(lane.key)
         self._fill(desk)
 
-    def _fill(self, desk: _Desk) -> None:
+    def _fill(self, desk: Desk) -> None:
         if self._stopping:
             return
         now = self._clock()
-        while desk.ready and desk.active < desk.limit and desk.open(now):
+        while desk.ready and desk.has_room and desk.open(now):
             self._launch(desk, desk.ready.popleft())
         if desk.overflow and len(desk.ready) < _POLL // 2:
             desk.poll_at = 0.0
             self._poke.set()
 
-    async def _work_lane(self, desk: _Desk, lane: _Lane) -> None:
+    async def _work_lane(self, desk: Desk, lane: Lane) -> None:
         """Deliver what the lane holds, one by one, until it is empty or something has to wait."""
         while lane.pending or not self._stopping:
             begun = bool(lane.pending) and lane.pending[0].state is State.SENDING
@@ -350,6 +330,8 @@ class Queue:
                     return
                 if not await self._load(desk, lane):
                     return
+            if not begun and not await self._slot(desk):
+                return
             delivery = lane.pending.popleft()
             now = self._clock()
             if delivery.expires_at <= now and delivery.state is State.QUEUED:
@@ -357,7 +339,16 @@ class Queue:
             if not await self._deliver(desk, lane, delivery, now):
                 return
 
-    async def _load(self, desk: _Desk, lane: _Lane) -> bool:
+    async def _slot(self, desk: Desk) -> bool:
+        """Wait until the courier's rate lets one go. False: it does not go any more."""
+        wait = desk.take_slot(self._clock())
+        if wait > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._stop.wait()
+        return not self._stopping and desk.open(self._clock())
+
+    async def _load(self, desk: Desk, lane: Lane) -> bool:
         """Fetch the lane's next deliveries; False if none is to be sent now."""
         lane.more = False
         now = self._clock()
@@ -384,14 +375,14 @@ class Queue:
     def _is_due(self, head: Delivery) -> bool:
         return head.due_at is not None and head.due_at <= self._clock()
 
-    async def _not_yet(self, lane: _Lane, rows: list[Delivery]) -> bool:
+    async def _not_yet(self, lane: Lane, rows: list[Delivery]) -> bool:
         """The head has to wait: so does what stands behind it."""
         self._waiting.add(hash(lane.key))
         if any(self._is_due(row) for row in rows):
             await self._store.hold_back(lane.key, rows[0].due_at)
         return await self._woken(lane)
 
-    async def _woken(self, lane: _Lane) -> bool:
+    async def _woken(self, lane: Lane) -> bool:
         """Its event has come meanwhile: the head is due after all. Once for each event."""
         if not lane.woken:
             return False
@@ -402,7 +393,7 @@ class Queue:
 
     # --- one delivery ---
 
-    async def _deliver(self, desk: _Desk, lane: _Lane, delivery: Delivery, now: float) -> bool:
+    async def _deliver(self, desk: Desk, lane: Lane, delivery: Delivery, now: float) -> bool:
         """One attempt. False: the lane has to wait."""
         if delivery.state is State.QUEUED:
             if not await self._store.begin(delivery, now):
@@ -413,44 +404,60 @@ class Queue:
         started = time.monotonic()
         outcome = await self._attempt(desk, delivery)
         closing = self._elsewhere(self._closing(desk, delivery, number, outcome), delivery, outcome)
-        await self._close(closing)
+        state = await self._close(closing)
         log.outcome(
             delivery.message.id, delivery.id, desk.name, closing.outcome, closing.detail, time.monotonic() - started
         )
-        if closing.state is State.DELIVERED and delivery.message.notify:
-            self._on_delivered(delivery)
+        desk.counts[closing.outcome] += 1
+        if state not in (State.QUEUED, State.ACCEPTED) and delivery.message.notify:
+            self._on_end(delivery._replace(state=state, last_error=closing.detail))
+        if desk.note(outcome):
+            desk.close_for(self._delay(desk, number, outcome), closing.now)
         if closing.moved is not None:
-            courier, key, others = closing.moved
-            self._offer(
-                delivery._replace(courier=courier, lane=key, others=others, state=State.QUEUED, due_at=closing.due_at)
-            )
-        if not isinstance(outcome, Deferred):
-            desk.failures = 0
+            self._go_on(delivery, closing)
+        if not isinstance(outcome, Deferred) or closing.moved is not None:
             lane.going = True
             return True
-        self._put_off(desk, lane, closing, outcome)
+        self._put_off(desk, lane, closing)
         return await self._woken(lane)
 
-    def _put_off(self, desk: _Desk, lane: _Lane, closing: Closing, outcome: Deferred) -> None:
+    def _go_on(self, delivery: Delivery, closing: Closing) -> None:
+        """In another lane, now or later."""
+        assert closing.moved is not None
+        courier, key, others = closing.moved
+        moved = delivery._replace(
+            courier=courier, lane=key, others=others, state=State.QUEUED, attempts=closing.number, due_at=closing.due_at
+        )
+        if closing.due_at is not None and closing.due_at <= self._clock():
+            self._offer(moved)
+            return
+        self._waiting.add(hash(key))
+        desk = self._desks.get(courier)
+        if desk is not None and closing.due_at is not None:
+            desk.poll_at = min(desk.poll_at, closing.due_at)
+
+    def _put_off(self, desk: Desk, lane: Lane, closing: Closing) -> None:
         lane.pending.clear()  # order: nothing of this lane passes its head
         lane.going = False
         self._waiting.add(hash(lane.key))
         if closing.due_at is not None:
             desk.poll_at = min(desk.poll_at, closing.due_at)
-        if outcome.whole_courier and closing.now >= desk.closed_until:
-            desk.closed_until = closing.now + self._delay(desk, closing.number, outcome)
-            desk.failures += 1
 
     def _elsewhere(self, closing: Closing, delivery: Delivery, outcome: Outcome) -> Closing:
-        """Certainly not sent, and there is another carrier: it goes on there, at once."""
-        refused = isinstance(outcome, Rejected) or (isinstance(outcome, Deferred) and outcome.whole_courier)
-        if not refused or not delivery.others:
-            return closing
+        """Certainly not sent, and there is another carrier: it goes on there. Or it steps aside in its lane."""
+        refused = isinstance(outcome, Rejected) and not outcome.opt_out
+        if delivery.others and (refused or (isinstance(outcome, Deferred) and outcome.whole_courier)):
+            return self._to_next(closing, delivery)
+        if isinstance(outcome, Deferred) and outcome.aside and not delivery.lane.endswith(f"#{delivery.id}"):
+            return closing._replace(moved=(delivery.courier, f"{delivery.lane}#{delivery.id}", delivery.others))
+        return closing
+
+    def _to_next(self, closing: Closing, delivery: Delivery) -> Closing:
         courier, _, rest = delivery.others.partition(",")
         lane = carrier_lane(courier, delivery.source, delivery.destination)
         return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(courier, lane, rest))
 
-    async def _attempt(self, desk: _Desk, delivery: Delivery) -> Outcome:
+    async def _attempt(self, desk: Desk, delivery: Delivery) -> Outcome:
         if desk.courier is None:
             return Deferred("this carrier is not configured any more")
         try:
@@ -459,17 +466,16 @@ class Queue:
             log.crash("courier_failed", error, message=delivery.message.id, delivery=delivery.id)
             return Unknown(f"internal error: {type(error).__name__}")
 
-    async def _close(self, closing: Closing) -> None:
+    async def _close(self, closing: Closing) -> State:
         """Write the result down, however long that takes: until then the attempt counts as unknown."""
         while True:
             try:
-                await self._store.finish(closing)
-                return
+                return await self._store.finish(closing)
             except Unavailable as error:
                 log.warning("store_unavailable", why=str(error), delivery=closing.delivery_id)
                 await asyncio.sleep(_SWEEP)
 
-    def _closing(self, desk: _Desk, delivery: Delivery, number: int, outcome: Outcome) -> Closing:
+    def _closing(self, desk: Desk, delivery: Delivery, number: int, outcome: Outcome) -> Closing:
         now = self._clock()
         match outcome:
             case Delivered(detail):
@@ -484,11 +490,12 @@ class Queue:
                 due = None if outcome.parked else now + self._delay(desk, number, outcome)
                 return Closing(delivery.id, number, State.QUEUED, "deferred", outcome.reason, now, due)
 
-    def _delay(self, desk: _Desk, number: int, outcome: Deferred) -> float:
+    def _delay(self, desk: Desk, number: int, outcome: Outcome) -> float:
         """Exponential from retry_min to retry_max, with up to a fifth of jitter."""
-        if outcome.retry_after is not None:
+        if isinstance(outcome, Deferred) and outcome.retry_after is not None:
             return max(outcome.retry_after, 1.0)
-        tries = desk.failures + 1 if outcome.whole_courier else number
+        own = isinstance(outcome, Deferred) and not outcome.whole_courier and not desk.why
+        tries = number if own else desk.failures + 1
         delay: float = min(self._pace.retry_max, self._pace.retry_min * 2 ** min(tries - 1, 20))
         return delay * (0.9 + 0.2 * self._jitter())
 
@@ -506,11 +513,39 @@ class Queue:
             self._recover_at = now + _RECOVER_EVERY
             await self._recover(own=False)
         for desk in list(self._desks.values()):
-            if not desk.open(now) or self._stopping:
+            if self._stopping or not desk.serves():
+                continue
+            if not desk.open(now):
+                await self._divert(desk, now)
                 continue
             self._fill(desk)
             if now >= desk.poll_at and len(desk.ready) < _POLL:
                 await self._poll_desk(desk, now)
+
+    async def _divert(self, desk: Desk, now: float) -> None:
+        """Nothing goes by this carrier now: what may go by another one does, and need not wait for the first to fail
+        for it, too. What is only in the store follows bit by bit."""
+        if not desk.line.breaker:
+            return
+        if now >= desk.poll_at and len(desk.ready) < _POLL:
+            await self._poll_desk(desk, now)
+        lanes = [lane for lane in desk.ready if lane.pending and all(one.others for one in lane.pending)]
+        for lane in lanes:
+            desk.ready.remove(lane)
+        await asyncio.gather(*(self._divert_lane(desk, lane, now) for lane in lanes))
+
+    async def _divert_lane(self, desk: Desk, lane: Lane, now: float) -> None:
+        try:
+            while lane.pending:
+                delivery = lane.pending[0]
+                closing = Closing(delivery.id, 0, State.QUEUED, "diverted", desk.why, now)
+                closing = self._to_next(closing, delivery)
+                await self._store.finish(closing)
+                lane.pending.popleft()
+                self._go_on(delivery, closing._replace(number=delivery.attempts))
+        finally:
+            desk.active += 1  # as if it had been at work
+            self._leave(desk, lane)
 
     async def _wake_all(self, now: float) -> None:
         """Write down that events have come; the poll finds what is due then."""
@@ -523,7 +558,7 @@ class Queue:
             raise
         self.poll()
 
-    async def _poll_desk(self, desk: _Desk, now: float) -> None:
+    async def _poll_desk(self, desk: Desk, now: float) -> None:
         limit = _POLL + 2 * (len(desk.ready) + desk.active)
         desk.overflow, desk.poll_at, desk.touched = False, now + _LOOK_AT_LEAST, set()
         try:
@@ -542,7 +577,7 @@ class Queue:
             else:
                 if not due.more:
                     self._waiting.discard(hash(due.lane))
-                self._enter(desk, _Lane(due.lane, deque(due.deliveries), more=due.more))
+                self._enter(desk, Lane(due.lane, deque(due.deliveries), more=due.more))
         desk.overflow = desk.overflow or found.full
         if found.later is not None:
             desk.poll_at = min(desk.poll_at, found.later)

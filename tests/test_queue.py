@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sipsms.desk import Line
 from sipsms.gateway import Receipt
 from sipsms.model import Account, Deferred, Delivered, Rejected, Unknown
 from sipsms.queue import Pace
@@ -81,7 +82,7 @@ async def test_unknown_is_not_sent_again_and_does_not_block_its_lane(tmp_path: P
 
 async def test_a_failing_courier_is_left_alone_as_a_whole(tmp_path: Path) -> None:
     sim = ScriptedCourier(Deferred("refused", whole_courier=True))
-    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60, default_concurrency=1)) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=Line(1)) as here:
         await _send(here, "one")
         await here.until(STATES, [("queued", 1)])
         await _send(here, "two", "2125550199")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sipsms.desk import Line
 from sipsms.gateway import Receipt, device_lane
 from sipsms.model import Accepted, Account, Binding, Deferred, Delivery, Outcome, Rejected, Unknown
 from sipsms.ports import InboundSms, Unavailable
@@ -292,8 +293,8 @@ async def test_a_thousand_and_five_hundred_messages_in_bad_weather(tmp_path: Pat
     dice = random.Random(seed)
     moody, now, sent, total = Moody(dice), 1_000_000.0, 0, 1500
     while True:
-        pace = Pace(retry_max=30, default_concurrency=dice.choice([1, 8, 32]))
-        async with core(tmp_path, {"carrier:sim": moody}, pace=pace) as here:
+        pace, line = Pace(retry_max=30), Line(dice.choice([1, 8, 32]))
+        async with core(tmp_path, {"carrier:sim": moody}, pace=pace, line=line) as here:
             here.clock.now = now
             for _ in range(dice.randint(10, 40)):
                 count = min(dice.randint(1, 40), total - sent)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import text
 
 from sipsms import dialplan
+from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.model import Accepted, Account, Delivery, Did, Outcome
@@ -85,6 +86,7 @@ async def core(
     couriers: dict[str, Any] | None = None,
     *,
     pace: Pace | None = None,
+    line: Line | None = None,
     run: bool = True,
     idempotent: tuple[str, ...] = ("sip",),
     prepare: Callable[[Core], Any] | None = None,
@@ -100,7 +102,7 @@ async def core(
     directory.update(1, True, people, numbers, frozenset())
     queue = Queue(store, clock, pace or Pace(), lambda: 0.5, lambda lane: gateway.is_reachable(lane))
     for name, courier in (couriers or {}).items():
-        queue.add_courier(name, courier)
+        queue.set_courier(name, courier, line or Line())
     carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
     gateway = Gateway(store, directory, location, queue, dialplan.load(None, carriers or ["sim"]), clock, 86400.0)
     here = Core(store, queue, gateway, location, directory, clock)
