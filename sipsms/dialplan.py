@@ -9,10 +9,12 @@ formatting. Everything is pure but `load`, which reads numbering.yaml and routin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import blake2b
 from itertools import product
+from math import log
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -39,6 +41,10 @@ class RefusalCode(StrEnum):
     REGION = "region"
     INVALID = "invalid"
     NO_ROUTE = "no_route"  # the number is good, but nothing carries it
+    BLOCKED = "blocked"  # the recipient wants nothing of this sender, or the other way round
+    POLICY = "policy"  # what is in the text
+    BULK = "bulk"  # alike to many numbers
+    NO_MMS = "no_mms"
 
 
 class Internal(StrEnum):
@@ -144,7 +150,9 @@ class Facts(NamedTuple):
     did: str
     source: str
     destination: str
-    kind: str = "sms"
+    kind: str = "sms"  # or mms
+    kept: str = ""  # incoming: why it is not to be delivered anywhere
+    forwards: bool = False  # incoming: the sender is a number of ours that forwards by itself
 
 
 class Decision(NamedTuple):
@@ -161,10 +169,21 @@ class Rule:
     name: str  # "routing.yaml:12 (canada)"
     tests: tuple[Test, ...]
     carriers: tuple[str, ...]
+    weights: tuple[int, ...] = ()  # of the carriers, where they share the work instead of standing in for each other
 
     @property
     def matched(self) -> str:
-        return f"{self.name}: matches, carriers {', '.join(self.carriers) or '(none)'}"
+        how = ", by weight" if self.weights else ""
+        return f"{self.name}: matches, carriers {', '.join(self.carriers) or '(none)'}{how}"
+
+    def ordered(self, facts: Facts) -> tuple[str, ...]:
+        """The carriers in the order in which they are to be tried. By weight: the same order for every message of a
+        pair of numbers, so that a conversation stays with one (weighted rendezvous hashing)."""
+        if not self.weights:
+            return self.carriers
+        pair = f"{facts.source} {facts.destination} "
+        score = {name: _share(pair + name) / weight for name, weight in zip(self.carriers, self.weights, strict=True)}
+        return tuple(sorted(self.carriers, key=score.__getitem__))
 
     def misses(self, facts: Facts) -> str:
         """Why it does not match; empty when it does."""
@@ -194,21 +213,65 @@ class Dialplan:
         return _no_route(trace, "no rule of the dialplan matches")
 
     def incoming(self, facts: Facts, did: Did | None) -> Decision:
-        """To the DID's account. A DID without one keeps its messages: that is no refusal, the carrier did its part."""
+        """To all that the DID delivers to. What it does not deliver it keeps: that is no refusal, the carrier did its
+        part."""
         if did is None:
             return _no_route([], f"{_shown(facts.destination)} is not one of our numbers")
-        if not did.sms:
-            return Decision(trace=(f"DID {did.number}: SMS is off, kept and not delivered",))
-        if not did.sip_account:
-            return Decision(trace=(f"DID {did.number}: no SIP account, kept and not delivered",))
-        why = f"DID {did.number}: to SIP account {did.sip_account}"
-        return Decision((Route("sip", did.sip_account, facts.source, why),), (why,))
+        if why := _kept(facts, did):
+            return Decision(trace=(f"DID {did.number}: {why}, kept and not delivered",))
+        routes = tuple(_destinations(facts, did))
+        trace = [route.why for route in routes]
+        if did.forward and (why := _no_forward(facts, did)):
+            trace.append(f"DID {did.number}: not forwarded: {why}")
+        if not routes:
+            trace.append(f"DID {did.number}: no destination, kept and not delivered")
+        return Decision(routes, tuple(trace))
+
+
+def _share(key: str) -> float:
+    """A number from 0 up that depends on the key alone, distributed so that the least of several, each divided by a
+    weight, is any of them with a chance in proportion to the weights."""
+    drawn = (int.from_bytes(blake2b(key.encode("utf-8", "replace"), digest_size=7).digest(), "big") + 1) / 2**56
+    return -log(drawn)
+
+
+def _kept(facts: Facts, did: Did) -> str:
+    if facts.kept:
+        return facts.kept
+    if not did.sms:
+        return "SMS is off"
+    return "MMS is off" if facts.kind == "mms" and not did.mms else ""
+
+
+def _destinations(facts: Facts, did: Did) -> Iterator[Route]:
+    at = f"DID {did.number}"
+    for account in dict.fromkeys(name for name in (did.sip_account, *did.members) if name):
+        what = "SIP account" if account == did.sip_account else f"member of group {did.group}, SIP account"
+        yield Route("sip", account, facts.source, f"{at}: to {what} {account}")
+    for address in did.emails:
+        yield Route("mail", address, facts.source, f"{at}: e-mail to {address}")
+    if did.callback is not None and not did.callback.disabled:
+        yield Route("callback", did.number, facts.source, f"{at}: URL callback")
+    if did.webhook is not None and not did.webhook.disabled:
+        yield Route("webhook", did.number, facts.source, f"{at}: webhook")
+    if did.forward and not _no_forward(facts, did):
+        yield Route("forward", did.forward, did.number, f"{at}: forward to {did.forward}")
+
+
+def _no_forward(facts: Facts, did: Did) -> str:
+    """Why a message is not passed on: it would come back for ever (S-034, A-45)."""
+    if facts.source == did.forward:
+        return "it comes from the number it would go to"
+    if did.forward == did.number:
+        return "it would go to itself"
+    return "its sender forwards by itself" if facts.forwards else ""
 
 
 def _by_carriers(rule: Rule, matched: str, facts: Facts, trace: tuple[str, ...]) -> Decision:
     if not rule.carriers:
         return _no_route(list(trace), "no carrier is configured")
-    routes = tuple(Route(f"carrier:{name}", facts.destination, facts.source, matched) for name in rule.carriers)
+    names = rule.ordered(facts)
+    routes = tuple(Route(f"carrier:{name}", facts.destination, facts.source, matched) for name in names)
     return Decision(routes, trace)
 
 
@@ -274,6 +337,7 @@ class RuleEntry(Model):
     name: str = ""
     match: Match = Match()
     carriers: Annotated[Texts, AfterValidator(_chosen)]
+    balance: bool = False
 
 
 def _off(value: object) -> object:
@@ -286,14 +350,17 @@ class RoutingFile(Model):
     rules: tuple[RuleEntry, ...] = Field(default_factory=lambda: (RuleEntry(carriers=ALL),))
 
 
-def load(directory: Path | None, carriers: Sequence[str]) -> Dialplan:
-    """The dialplan of a directory; what is not there is as shipped. Raises ConfigError with all that is wrong."""
+def load(directory: Path | None, carriers: Sequence[str], weights: Mapping[str, int] | None = None) -> Dialplan:
+    """The dialplan of a directory; what is not there is as shipped. `weights` of carriers, 1 where none is given.
+
+    Raises ConfigError with all that is wrong.
+    """
     numbering, routing = _document(directory, "numbering.yaml"), _document(directory, "routing.yaml")
     file = numbering.validate(NumberingFile) if numbering else NumberingFile()
     rules = routing.validate(RoutingFile) if routing else RoutingFile()
     if routing and (errors := list(_unknown_carriers(routing, rules, carriers))):
         raise ConfigError(errors)
-    compiled = [_rule(i, entry, carriers, routing) for i, entry in enumerate(rules.rules)]
+    compiled = [_rule(i, entry, carriers, weights or {}, routing) for i, entry in enumerate(rules.rules)]
     return Dialplan(_numbering(file), compiled, rules.internal)
 
 
@@ -324,11 +391,14 @@ def _unknown_carriers(document: Document, file: RoutingFile, known: Sequence[str
                 yield document.error(where, f"no carrier {name!r}; configured are {', '.join(known) or 'none'}")
 
 
-def _rule(index: int, entry: RuleEntry, carriers: Sequence[str], document: Document | None) -> Rule:
+def _rule(
+    index: int, entry: RuleEntry, carriers: Sequence[str], weights: Mapping[str, int], document: Document | None
+) -> Rule:
     at = f"{document.path.name}:{document.line(('rules', index))}" if document else "built-in rule"
     name = f"{at} ({entry.name})" if entry.name else at
     chosen = tuple(carriers) if entry.carriers == ALL else tuple(dict.fromkeys(entry.carriers))
-    return Rule(name, tuple(_tests(name, entry.match)), chosen)
+    shares = tuple(weights.get(one, 1) for one in chosen) if entry.balance else ()
+    return Rule(name, tuple(_tests(name, entry.match)), chosen, shares)
 
 
 def _tests(name: str, match: Match) -> Iterator[Test]:
