@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from sipsms.carrier_config import HttpCarrierConfig
+from sipsms.carrier_config import BandwidthConfig, HttpCarrierConfig, TelnyxConfig, TwilioConfig, VoipmsConfig
+from sipsms.carriers.bandwidth import BandwidthCarrier
 from sipsms.carriers.http import HttpCarrier
+from sipsms.carriers.telnyx import TelnyxCarrier
+from sipsms.carriers.twilio import TwilioCarrier
+from sipsms.carriers.voipms import VoipmsCarrier
 from sipsms.document import Model
 from sipsms.ports import Carrier, CarrierTools
 
@@ -12,5 +16,13 @@ def build(name: str, config: Model, tools: CarrierTools) -> Carrier:
     match config:
         case HttpCarrierConfig():
             return HttpCarrier(name, config, tools)
+        case VoipmsConfig():
+            return VoipmsCarrier(name, config, tools)
+        case TelnyxConfig():
+            return TelnyxCarrier(name, config, tools)
+        case TwilioConfig():
+            return TwilioCarrier(name, config, tools)
+        case BandwidthConfig():
+            return BandwidthCarrier(name, config, tools)
         case _:
             raise TypeError(f"no carrier for {type(config).__name__}")

@@ -1,0 +1,120 @@
+"""Bandwidth, messaging API v2.
+
+Out: JSON with Basic, answered 202 once it is queued; `tag` is our delivery's id and comes back in its receipts. In: an
+array of events, with the user and password that the portal was told to send. Media are fetched with our credentials,
+which go to Bandwidth's own host and nowhere else. Sources: dev.bandwidth.com "Messaging", "Callbacks", "Errors".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sipsms.carrier_config import BandwidthConfig
+from sipsms.carriers import reading, signatures
+from sipsms.carriers.asking import ask, basic, by_status, json_of
+from sipsms.carriers.base import BaseCarrier
+from sipsms.model import Accepted, Delivery, Outcome, State
+from sipsms.numbers import as_format
+from sipsms.ports import CarrierReceipt, CarrierTools, HookError, HookReply, HookRequest, HttpReply, InboundSms, Parsed
+
+MAX_EVENTS: Final = 100
+
+_STATES: Final[Mapping[object, State]] = {
+    "message-sending": State.ACCEPTED,
+    "message-delivered": State.DELIVERED,
+    "message-read": State.DELIVERED,
+    "message-failed": State.FAILED,
+}
+
+
+class BandwidthCarrier(BaseCarrier):
+    def __init__(self, name: str, config: BandwidthConfig, tools: CarrierTools) -> None:
+        super().__init__(name)
+        self._config = config
+        self._tools = tools
+        self._url = f"{config.url.rstrip('/')}/api/v2/users/{config.account_id}/messages"
+        user, password = config.auth.basic
+        self._authorization = {"Authorization": basic(user, password.get_secret_value())}
+        self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
+
+    def media_headers(self, url: str) -> Mapping[str, str]:
+        return self._authorization if reading.same_server(url, self._config.url) else {}
+
+    # --- in ---
+
+    def parse(self, request: HookRequest) -> Parsed:
+        inbound = self._config.inbound
+        if inbound is None:
+            raise HookError(404, f"carrier {self.name} has no hook")
+        reading.check_size(request)
+        if inbound.auth is not None:
+            user, password = inbound.auth.basic
+            signatures.check_basic(request, user, password.get_secret_value())
+        events = [reading.mapping(one) for one in _events(reading.parsed_json(request.body))]
+        messages = tuple(_inbound(one) for one in events if one.get("type") == "message-received")
+        receipts = tuple(self._receipt(one) for one in events if _kind(one) in _STATES)
+        return Parsed(messages, receipts, HookReply())
+
+    def _receipt(self, event: Mapping[str, Any]) -> CarrierReceipt:
+        code = reading.word_of(event.get("errorCode"))
+        state = _STATES[_kind(event)]
+        opted_out = state is State.FAILED and code in map(str, self._config.opt_out_codes)
+        remote_id = reading.number_of(reading.mapping(event.get("message")).get("id"), "message.id")
+        return CarrierReceipt(remote_id, state, f"{_kind(event)} {code}".strip(), opted_out)
+
+    # --- out ---
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        answer = await ask(
+            self._tools.client, "POST", self._url,
+            headers={**self._authorization, "Accept": "application/json", "Content-Type": "application/json"},
+            body=json.dumps(self._body(delivery)).encode(), timeout=self._config.timeout,
+        )  # fmt: skip
+        return _outcome(answer) if isinstance(answer, HttpReply) else answer
+
+    def _body(self, delivery: Delivery) -> dict[str, object]:
+        body: dict[str, object] = {
+            "applicationId": self._config.application_id,
+            "from": as_format(delivery.source, "e164"),
+            "to": [as_format(delivery.destination, "e164")],
+            "text": delivery.text,
+            "tag": str(delivery.id),
+        }
+        if delivery.message.media:
+            body["media"] = [self._tools.media.url(one) for one in delivery.message.media]
+        return body
+
+
+def _outcome(answer: HttpReply) -> Outcome:
+    if 200 <= answer.status < 300:
+        remote_id = reading.word_of(reading.at_path(json_of(answer), "id"))
+        return Accepted(remote_id) if remote_id else by_status(answer)
+    return by_status(answer)
+
+
+def _events(data: object) -> list[Any]:
+    if not isinstance(data, list) or len(data) > MAX_EVENTS:
+        raise HookError(400, f"expected an array of at most {MAX_EVENTS} events")
+    return data
+
+
+def _kind(event: Mapping[str, Any]) -> str:
+    return reading.word_of(event.get("type"))
+
+
+def _inbound(event: Mapping[str, Any]) -> InboundSms:
+    """`to` of the event is the number it came to; `message.to` all recipients of a message to a group."""
+    message = reading.mapping(event.get("message"))
+    media = reading.media_of((url, None, None) for url in reading.sequence(message.get("media")))
+    to = event.get("to") or message.get("owner") or reading.at_path(message, "to.0")
+    remote_id = reading.number_of(message.get("id"), "message.id")
+    text = message.get("text")
+    return InboundSms(
+        reading.number_of(message.get("from"), "message.from"),
+        reading.number_of(to, "to"),
+        "" if text is None and media else reading.text_of(text, "message.text"),
+        remote_id,
+        media,
+    )

@@ -1,0 +1,316 @@
+"""VoIP.ms: the REST API out, and in by three ways that know each other.
+
+A message may come by URL callback, by JSON webhook and by our own asking (`poll`): all three make the same
+deduplication key. Nothing is signed; the secret in the hook's path is the only key. The API answers 200 to everything
+and says in `status` what became of it: the table below. Every request is a POST with multipart/form-data, as the
+carrier's own application sends it: user and password stand in no URL, where proxies log them.
+
+An attempt whose answer was lost is looked up in the carrier's records (`look_up`), so `unknown` becomes known here.
+Sources: voip.ms "SOAP and REST/JSON API", wiki "SMS-MMS".
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64encode
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from sipsms.carrier_config import Meaning, VoipmsConfig
+from sipsms.carriers import events, reading
+from sipsms.carriers import voipms_records as records
+from sipsms.carriers.asking import ask, by_meaning, by_status, is_cut, json_of, plain
+from sipsms.carriers.base import BaseCarrier
+from sipsms.carriers.voipms_records import Row
+from sipsms.model import Accepted, Deferred, Delivery, Media, Outcome, Rejected, Unknown
+from sipsms.numbers import as_format, normalise
+from sipsms.ports import (
+    CarrierTools,
+    HookError,
+    HookReply,
+    HookRequest,
+    HttpReply,
+    InboundSms,
+    NoAnswer,
+    NotSent,
+    NotThere,
+    Parsed,
+)
+
+MAX_SMS: Final = 160  # characters (S-001)
+MAX_MMS: Final = 2048  # characters (S-024)
+MAX_FILES: Final = 3  # of an MMS (S-023)
+MAX_RECORDS: Final = 8 * 1024 * 1024  # bytes of one answer of getSMS; a larger one is asked for in halves
+ROWS: Final = "1000000"  # `limit`; without it the carrier stops at 50
+
+MAX_BACK: Final = 90 * 86400.0  # seconds that `poll` looks back at most
+OVERLAP: Final = 300.0  # seconds before `since` that are read again: the carrier's clock is not ours
+YOUNG: Final = 300.0  # seconds within which a message may not be in the records yet
+SKEW: Final = 60.0  # seconds that its record may be older than our attempt
+MAX_CLAIMED: Final = 10_000
+
+
+class Said(NamedTuple):
+    meaning: Meaning
+    retry_after: float | None = None
+
+
+# Status words (docs: "API status and error messages"). A word that is not here refuses the message.
+_WORDS: Final[Mapping[str, Said]] = {
+    "missing_credentials": Said("down"),
+    "invalid_credentials": Said("down"),
+    "api_not_enabled": Said("down"),
+    "ip_not_enabled": Said("down"),
+    "non_sufficient_funds": Said("down"),
+    "missing_method": Said("down"),  # something between us and the carrier drops the form
+    "invalid_method": Said("down"),
+    "method_maintenance": Said("down", 300.0),
+    "limit_reached": Said("down", 900.0),  # messages a day (S-006): hold, do not drop
+    "api_limit_exceeded": Said("down", 60.0),  # requests a minute
+    "sms_wait_message": Said("later", 60.0),
+}
+
+_OK: Final = HookReply(200, "ok")  # exactly this, or it comes again every 30 minutes (S-044)
+
+
+class VoipmsCarrier(BaseCarrier):
+    can_look_up = True
+
+    def __init__(self, name: str, config: VoipmsConfig, tools: CarrierTools) -> None:
+        super().__init__(name)
+        self._config = config
+        self._tools = tools
+        self._claimed: OrderedDict[str, int] = OrderedDict()  # the carrier's id -> our delivery
+        self.poll_every = config.poll or 0.0
+        self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
+
+    # --- in ---
+
+    def parse(self, request: HookRequest) -> Parsed:
+        if self._config.inbound is None:
+            raise HookError(404, f"carrier {self.name} has no hook")
+        reading.check_size(request)
+        if request.body and reading.is_json(request):
+            return _webhook(request)
+        return Parsed((self._callback(reading.fields(request)),), reply=_OK)
+
+    def _callback(self, fields: Mapping[str, str]) -> InboundSms:
+        assert self._config.inbound is not None
+        names = self._config.inbound.fields_
+        source = reading.number_of(fields.get(names.from_), names.from_)
+        destination = reading.number_of(fields.get(names.to), names.to)
+        remote_id = reading.number_of(fields.get(names.id), names.id)
+        files = fields.get(names.files, "").split(",")  # with empty slots: `a,,`
+        media = reading.media_of((url, None, None) for url in files)
+        text = reading.clean(fields.get(names.message, ""))
+        key = records.dedupe(remote_id, source, destination)
+        return InboundSms(source, destination, text, remote_id, media, dedupe=key)
+
+    # --- out ---
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        method = _method(delivery)
+        if (problem := _problem(method, delivery)) is not None:
+            return problem
+        try:
+            fields = await self._fields(method, delivery)
+        except OSError:
+            return Deferred("a part of the message cannot be read")
+        boundary, body = _multipart(fields)
+        answer = await ask(
+            self._tools.client, "POST", self._config.url,
+            headers=_headers(boundary), body=body, timeout=self._config.timeout,
+        )  # fmt: skip
+        if not isinstance(answer, HttpReply):
+            return answer
+        outcome = _outcome(method, answer)
+        if isinstance(outcome, Accepted) and outcome.remote_id:
+            self._claim(outcome.remote_id, delivery)
+        return outcome
+
+    async def _fields(self, method: str, delivery: Delivery) -> dict[str, str]:
+        fields = {
+            "did": as_format(delivery.source, "nanpa"),
+            "dst": as_format(delivery.destination, "nanpa"),
+            "message": delivery.text,
+        }
+        for number, media in enumerate(delivery.message.media, 1):
+            fields[f"media{number}"] = await self._address(media)
+        return self._request(method, fields)
+
+    async def _address(self, media: Media) -> str:
+        if self._config.media == "link":
+            return self._tools.media.url(media)
+        data = b64encode(await self._tools.media.read(media)).decode()
+        return f"data:{media.content_type};base64,{data}"
+
+    def _request(self, method: str, fields: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "api_username": self._config.username,
+            "api_password": self._config.password.get_secret_value(),
+            "method": method,
+            "content_type": "json",
+            **fields,
+        }
+
+    # --- the carrier's records ---
+
+    async def poll(self, since: float) -> Sequence[InboundSms]:
+        now = self._tools.clock()
+        begin = max(since - OVERLAP, now - MAX_BACK)
+        found = {}
+        for method in ("getSMS", "getMMS"):
+            for row in await self._rows(method, begin, now + SKEW, {"type": "1"}):
+                if row.is_after(begin):
+                    row = await self._with_media(row) if method == "getMMS" and not row.media else row
+                    found[row.id, row.contact, row.did] = row
+        return [records.inbound(row) for row in sorted(found.values(), key=lambda row: (row.at, row.id))]
+
+    async def _with_media(self, row: Row) -> Row:
+        """getMMS often has no media where getMediaMMS has them."""
+        reply = await self._reply("getMediaMMS", {"id": row.id, "media_as_array": "1"})
+        word = reading.word_of(reading.mapping(json_of(reply)).get("status"))
+        if word and word != "success" and word not in _WORDS:
+            return row  # it knows of none: a long text goes as an MMS too
+        return replace(row, media=records.media_in(_body("getMediaMMS", reply)))
+
+    async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
+        method = _method(delivery)
+        asked = {"sendSMS": "getSMS", "sendMMS": "getMMS"}[method]
+        numbers = {"did": as_format(delivery.source, "nanpa"), "contact": as_format(delivery.destination, "nanpa")}
+        now = self._tools.clock()
+        rows = await self._rows(asked, began - SKEW, now + SKEW, {"type": "0", **numbers})
+        candidates = [row for row in rows if row.is_after(began - SKEW) and self._is_free(method, row, delivery)]
+        match = _closest(candidates, delivery.text, began)
+        if match is not None:
+            remote_id = _remote_id(method, match.id)
+            self._claim(remote_id, delivery)
+            return Accepted(remote_id)
+        if now - began < YOUNG or any(_may_be(row, delivery.text) for row in candidates):
+            return None
+        raise NotThere
+
+    def _is_free(self, method: str, row: Row, delivery: Delivery) -> bool:
+        """Between these two numbers, and not known to be another delivery's: of two with one text, each has its own."""
+        wanted = (normalise(delivery.source), normalise(delivery.destination))
+        owner = self._claimed.get(_remote_id(method, row.id), delivery.id)
+        return (normalise(row.did), normalise(row.contact)) == wanted and owner == delivery.id
+
+    def _claim(self, remote_id: str, delivery: Delivery) -> None:
+        self._claimed[remote_id] = delivery.id
+        while len(self._claimed) > MAX_CLAIMED:
+            self._claimed.popitem(last=False)
+
+    async def _rows(self, method: str, first: float, last: float, fields: Mapping[str, str]) -> list[Row]:
+        found: list[Row] = []
+        ranges = records.days(first, last)
+        while ranges:
+            begin, end = ranges.pop()
+            asked = {"from": begin, "to": end, "limit": ROWS, "timezone": records.TIMEZONE, **fields}
+            reply = await self._reply(method, asked)
+            if is_cut(reply, MAX_RECORDS):
+                ranges += records.halves(begin, end) or _give_up(begin)
+            else:
+                found += records.rows(_body(method, reply))
+        return found
+
+    async def _reply(self, method: str, fields: Mapping[str, str]) -> HttpReply:
+        boundary, body = _multipart(self._request(method, fields))
+        return await self._tools.client.request(
+            "POST", self._config.url,
+            headers=_headers(boundary), body=body, timeout=self._config.timeout, limit=MAX_RECORDS,
+        )  # fmt: skip
+
+
+# --- in --------------------------------------------------------------------------------------------------------------
+
+
+def _webhook(request: HookRequest) -> Parsed:
+    """Messages only: VoIP.ms has no receipts."""
+    messages, _ = events.read(request)
+    return Parsed(tuple(_keyed(one) for one in messages), reply=_OK)
+
+
+def _keyed(sms: InboundSms) -> InboundSms:
+    return replace(sms, dedupe=records.dedupe(sms.remote_id, sms.source, sms.destination))
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
+
+
+def _method(delivery: Delivery) -> str:
+    return "sendMMS" if delivery.message.media or len(delivery.text) > MAX_SMS else "sendSMS"
+
+
+def _problem(method: str, delivery: Delivery) -> Rejected | None:
+    """What the carrier would refuse anyway, said without a request of the day's hundred."""
+    if method == "sendMMS" and len(delivery.text) > MAX_MMS:
+        return Rejected(f"the text is longer than {MAX_MMS} characters", "sms_toolong")
+    if len(delivery.message.media) > MAX_FILES:
+        return Rejected(f"more than {MAX_FILES} files", "invalid_file")
+    return None
+
+
+def _outcome(method: str, answer: HttpReply) -> Outcome:
+    if not 200 <= answer.status < 300:
+        return by_status(answer)
+    data = reading.mapping(json_of(answer))
+    word = data.get("status")
+    if not isinstance(word, str) or not word:
+        return Unknown(f"answered {answer.status} with a body that is not understood")
+    if word != "success":
+        said = _WORDS.get(word, Said("refused"))
+        return by_meaning(said.meaning, f"answered {plain(word)}", plain(word), said.retry_after)
+    number = reading.word_of(data.get("mms" if method == "sendMMS" else "sms"))
+    return Accepted(_remote_id(method, number) if number else "")
+
+
+def _remote_id(method: str, number: str) -> str:
+    """SMS and MMS may be counted in two sequences."""
+    return f"{'mms' if method == 'sendMMS' else 'sms'}:{number}"
+
+
+def _multipart(fields: Mapping[str, str]) -> tuple[str, bytes]:
+    """RFC 7578, without file names: the carrier takes parts that have one for uploads."""
+    boundary = f"sipsms-{secrets.token_hex(16)}"
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    return boundary, "".join([*parts, f"--{boundary}--\r\n"]).encode("utf-8", "replace")
+
+
+def _headers(boundary: str) -> dict[str, str]:
+    return {"Accept": "application/json", "Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+# --- the carrier's records -------------------------------------------------------------------------------------------
+
+
+def _body(method: str, reply: HttpReply) -> Mapping[str, Any]:
+    """The answer to a question. `no_sms` and its like mean an empty list. Raises NotSent and NoAnswer: ask later."""
+    data = reading.mapping(json_of(reply)) if reply.status == 200 else {}
+    word = reading.word_of(data.get("status"))
+    if word == "success":
+        return data
+    if word.startswith("no_"):
+        return {}
+    if word:
+        raise NotSent(f"{method} answered {plain(word)}")
+    raise NoAnswer(f"{method} answered {reply.status} with a body that is not understood")
+
+
+def _give_up(date: str) -> list[tuple[str, str]]:
+    raise NoAnswer(f"the records of {date} are larger than {MAX_RECORDS} bytes")
+
+
+def _closest(rows: Sequence[Row], text: str, began: float) -> Row | None:
+    same = [row for row in rows if row.text == text]
+    return min(same, key=lambda row: (row.distance(began), row.at, row.id), default=None)
+
+
+def _may_be(row: Row, text: str) -> bool:
+    """Not our text to the letter, but what the carrier may have made of it: better in doubt than sent twice."""
+    return records.letters(row.text) == records.letters(text)
