@@ -19,22 +19,22 @@ PURE = {
     "model", "numbers", "text", "dialplan", "devices", "provisioning", "sip.uri", "sip.headers", "sip.message",
     "sip.digest", "sip.transaction", "sip.registrar", "sip.content", "sip.flood", "sip.guard", "sip.pidf",
     "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
-    "notice", "addresses", "events",
+    "notice", "addresses", "events", "mediatypes", "mail.mime",
 }  # fmt: skip
 TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing", "tracing", "handout"}
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
-CORE = {"ports", "gateway", "queue", "directory", "desk"}
+CORE = {"ports", "gateway", "queue", "directory", "desk", "consent", "forwarding", "following"}
 ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
     "sip.tls": "sip", "sip.connector": "sip", "sip.websocket": "sip", "sip.rules": "sip",
     "sip.relay": "sip", "sip.messages": "sip",
     "sip.trace": "sip",
 }  # fmt: skip
-ADAPTER_PACKAGES = ("store", "web", "carriers")
+ADAPTER_PACKAGES = ("store", "web", "carriers", "mail")
 NOT_PURE = {"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"}
 NOT_CORE = {"socket", "starlette", "uvicorn", "fastapi", "aiohttp", "sqlalchemy", "alembic", "redis", "subprocess"}
 HOMES = {  # library -> where it may be imported
-    "starlette": ("web",), "uvicorn": ("web",), "aiohttp": ("carriers",), "redis": ("store",),
+    "starlette": ("web",), "uvicorn": ("web",), "aiohttp": ("carriers",), "redis": ("store",), "aiosmtplib": ("mail",),
     "sqlalchemy": ("store", "cli", "app", "handout"), "alembic": ("store", "cli", "app"), "pjsua2": ("softphone",),
     "click": ("cli",), "rich_click": ("cli",),
 }  # fmt: skip
