@@ -19,9 +19,27 @@ PURE = {
     "model", "numbers", "text", "dialplan", "devices", "provisioning", "sip.uri", "sip.headers", "sip.message",
     "sip.digest", "sip.transaction", "sip.registrar", "sip.content", "sip.flood", "sip.guard", "sip.pidf",
     "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
-    "notice", "addresses", "events", "mediatypes", "mail.mime",
+    "notice", "addresses", "events", "mediatypes", "mail.mime", "optout", "policy",
 }  # fmt: skip
-TOP = {"app", "cli", "__main__", "manual", "demo", "softphone", "importing", "tracing", "handout"}
+TOP = {
+    "app",
+    "cli",
+    "cli.base",
+    "cli.server",
+    "cli.accounts",
+    "cli.dids",
+    "cli.looking",
+    "cli.messages",
+    "__main__",
+    "manual",
+    "demo",
+    "softphone",
+    "importing",
+    "tracing",
+    "handout",
+    "beside",
+    "couriers",
+}
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
 CORE = {"ports", "gateway", "queue", "directory", "desk", "consent", "forwarding", "following"}
 ADAPTERS = {

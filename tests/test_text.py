@@ -108,3 +108,158 @@ LENGTHS: list[tuple[str, LengthUnit, int]] = [
 @pytest.mark.parametrize(("text", "unit", "expected"), LENGTHS)
 def test_length(text: str, unit: LengthUnit, expected: int) -> None:
     assert sms.length(text, unit) == expected
+
+
+# --- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def cut(text: str, size: int = 160, unit: str = "septets") -> list[str]:
+    return [text[start:end] for start, end in sms.pieces(text, size, unit)]  # type: ignore[arg-type]
+
+
+@pytest.mark.req("S-032")
+@pytest.mark.parametrize("text", ["", "a", "a" * 160, "€" * 80, "я" * 70, "😀" * 35])
+def test_what_fits_is_one_piece(text: str) -> None:
+    assert sms.pieces(text, 160) == [(0, len(text))]
+
+
+@pytest.mark.req("S-032")
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("a" * 161, [160, 1]),
+        ("a" * 480, [160, 160, 160]),
+        ("€" * 81, [80, 1]),
+        ("a" + "€" * 80, [80, 1]),
+        ("я" * 71, [70, 1]),
+        ("😀" * 36, [35, 1]),
+        ("a" * 69 + "😀" + "b", [69, 2]),
+        ("a" * 100 + "я", [70, 31]),
+        ("a" * 100 + " " + "b" * 100, [160, 41]),  # the space is too far away
+    ],
+)
+def test_pieces_of_a_real_sms(text: str, lengths: list[int]) -> None:
+    assert [len(piece) for piece in cut(text)] == lengths
+
+
+@pytest.mark.req("S-032")
+def test_words_are_not_cut() -> None:
+    assert cut("one two three four", 10, "characters") == ["one two ", "three four"]
+    assert cut("one two three four five", 9, "characters") == ["one two ", "three ", "four five"]
+    assert cut("0123456789 x", 10, "characters") == ["0123456789", " x"]
+    assert cut("line one\nline two", 12, "characters") == ["line one\n", "line two"]
+
+
+def test_letters_are_not_cut() -> None:
+    family = "👨\u200d👩\u200d👧"
+    assert cut("abc" + family + "d", 6, "characters") == ["abc", family + "d"]
+    assert cut("abe\u0301x", 3, "characters") == ["ab", "e\u0301x"]
+    assert cut("ab🇨🇦🇫🇷", 4, "characters") == ["ab🇨🇦", "🇫🇷"]
+    assert cut("abc👍🏽d", 4, "characters") == ["abc", "👍🏽d"]
+    assert cut("abc❤\ufe0fd", 4, "characters") == ["abc", "❤\ufe0fd"]
+    assert cut("abc\r\nd", 4, "characters") == ["abc", "\r\nd"]
+    assert cut("x\ud83d\ude00", 2, "characters") == ["x", "\ud83d\ude00"]
+
+
+def test_a_letter_that_is_too_wide_is_cut_after_all() -> None:
+    assert cut("e" + "\u0301" * 9, 4, "characters") == ["e\u0301\u0301\u0301", "\u0301" * 4, "\u0301\u0301"]
+    assert cut("😀😀", 1, "septets") == ["😀", "😀"]  # no room at all: still one at a time
+
+
+def test_no_limit() -> None:
+    assert sms.pieces("a" * 1000, 0) == [(0, 1000)]
+
+
+_MIXED = st.text(st.sampled_from("ab €{я😀👍🏽\u200d\u0301\ufe0f🇨🇦\r\n"), max_size=120)
+
+
+@given(st.one_of(st.text(max_size=400), _MIXED), st.integers(5, 200), st.sampled_from(["characters", "septets"]))
+def test_pieces_are_the_text_and_fit(text: str, size: int, unit: str) -> None:
+    found = sms.pieces(text, size, unit)  # type: ignore[arg-type]
+    assert "".join(text[start:end] for start, end in found) == text
+    assert all(start < end for start, end in found) or found == [(0, 0)]
+    room = size * 7 // 16 if sms.encoding_of(text) == "ucs2" and unit == "septets" else size
+    for start, end in found:
+        piece = text[start:end]
+        if unit == "characters":
+            used = len(piece)
+        elif sms.encoding_of(text) == "ucs2":
+            used = sms.utf16_units(piece)
+        else:
+            used = sms.septets(piece)
+        assert used <= room or len(piece) == 1
+
+
+@pytest.mark.parametrize("text", ["a" * 200_000, "\u0301" * 200_000, "👨\u200d" * 50_000, " " * 200_000, "🇨" * 100_000])
+def test_no_text_takes_long_to_cut(text: str) -> None:
+    import time
+
+    began = time.perf_counter()
+    assert "".join(cut(text)) == text
+    assert time.perf_counter() - began < 3
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("P-13")
+@pytest.mark.parametrize(
+    ("parts", "total", "joined"),
+    [
+        ({1: "a", 2: "b", 3: "c"}, 3, "abc"),
+        ({3: "c", 1: "a", 2: "b"}, 3, "abc"),
+        ({1: "a", 3: "c"}, 3, "a[part 2 of 3 is missing]c"),
+        ({2: "b"}, 2, "[part 1 of 2 is missing]b"),
+        ({1: "a"}, 2, "a[part 2 of 2 is missing]"),
+        ({1: "a", 5: "e"}, 6, "a[parts 2 to 4 of 6 are missing]e[part 6 of 6 is missing]"),
+        ({2: "b"}, 255, "[part 1 of 255 is missing]b[parts 3 to 255 of 255 are missing]"),
+        ({}, 2, "[parts 1 to 2 of 2 are missing]"),
+        ({1: "a", 2: "b"}, 1, "ab"),
+        ({}, 0, ""),
+    ],
+)
+def test_join_parts(parts: dict[int, str], total: int, joined: str) -> None:
+    assert sms.join_parts(parts, total) == joined
+
+
+# --- names as senders -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S-136", "S-137", "S-138", "S-139")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Wildix", "Wildix"),
+        ("Ann Müller", "Ann Müller"),
+        ("ÖSTERREICH", "öSTERREICH"),
+        ("Ünal Ñandú", "ünal ñandu"),
+        ("Château", "Chateau"),
+        ("Łódź", "Lodz"),
+        ("Ça va", "Ça va"),
+        ("ça va", "Ça va"),
+        ("O'Brien", "O?Brien"),
+        ("Иван", "????"),
+        ("😀 Bob", "? Bob"),
+        ("Maximilian Mustermann", "Maximilian"),
+        ("  two   words\n", "two words"),
+        ("A\u200bB\x00C", "ABC"),
+        ("u\u0308ber", "über"),
+        ("", ""),
+    ],
+)
+def test_sender_name(name: str, shown: str) -> None:
+    assert sms.sender_name(name) == shown
+
+
+@pytest.mark.req("S-138", "S-139")
+def test_the_length_of_a_sender_name() -> None:
+    assert sms.sender_name("a" * 20) == "a" * 11
+    assert sms.sender_name("a" * 20, 10) == "a" * 10
+
+
+@pytest.mark.req("S-136")
+@given(st.text())
+def test_any_name_is_in_the_alphabet(name: str) -> None:
+    shown = sms.sender_name(name)
+    assert set(shown) <= sms.SENDER_ALPHABET
+    assert len(shown) <= 11

@@ -71,8 +71,10 @@ def _address(spec: str, name: str = "") -> Address:
 
 
 def subject(message: Message) -> str:
-    """By which an answer is known to belong to this message (S-033)."""
-    return f"[#US{message.id:06}] Message sent to {_word(message.did or message.destination)}"
+    """By which an answer is known to belong to this message (S-033); an alarm begins with its text."""
+    if not message.did:
+        return f"{_word(message.source)}: {_word(message.text.partition(chr(10))[0])}"
+    return f"[#US{message.id:06}] Message sent to {_word(message.did)}"
 
 
 def _word(text: str) -> str:

@@ -49,6 +49,11 @@ def test_the_id_in_the_subject_has_six_digits_or_more() -> None:
     assert subject(message(id=12345678)).startswith("[#US12345678] ")
 
 
+def test_what_is_for_the_operator() -> None:
+    alarm = message("The webhook of 555 is off: 410\nsecond line", source="sipsms", did="")
+    assert subject(alarm) == "sipsms: The webhook of 555 is off: 410"
+
+
 @pytest.mark.req("G20", "S-034")
 def test_no_machine_is_to_answer() -> None:
     mail = read(to())

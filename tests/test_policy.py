@@ -1,0 +1,154 @@
+"""Links that are dropped on the way, and advertising."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sipsms.policy import SHORTENERS, PatternLimits, Patterns, shortener_in
+
+LINKS = [
+    ("see https://bit.ly/3xYz", "bit.ly"),
+    ("bit.ly/3xYz", "bit.ly"),
+    ("HTTP://BIT.LY/x", "bit.ly"),
+    ("www.tinyurl.com/abc", "tinyurl.com"),
+    ("(t.co/x)", "t.co"),
+    ("go.bit.ly/x", "bit.ly"),
+    ("a.b.c.d.e.f.g.h.i.j.bit.ly/x", "bit.ly"),
+    ("look:goo.gl/maps.", "goo.gl"),
+    ("is.gd", "is.gd"),
+    ("ends with bit.ly.", "bit.ly"),
+    ("bit.ly?x", "bit.ly"),
+    ("https://bit.ly:443/x", "bit.ly"),
+    ("example.com and ow.ly/x", "ow.ly"),
+]
+NO_LINKS = [
+    "", "hello", "habit.ly", "rabbit.ly/x", "bit.lyon", "bit.ly.example.com", "me@bit.ly", "abit.ly", "bit-ly", "bitly",
+    "t.com", "at.co/x", "x-t.co/", "https://example.com/bit.ly.html", "3.14", "Mr.Smith", "see t. co", "....",
+    "bit.ly-x.com", "bit. ly",
+]  # fmt: skip
+
+
+@pytest.mark.req("S-016")
+@pytest.mark.parametrize(("text", "domain"), LINKS)
+def test_shorteners(text: str, domain: str) -> None:
+    assert shortener_in(text) == domain
+
+
+@pytest.mark.req("S-016")
+@pytest.mark.parametrize("text", NO_LINKS)
+def test_other_texts(text: str) -> None:
+    assert shortener_in(text) == ""
+
+
+@pytest.mark.req("S-016")
+def test_the_operators_own_list() -> None:
+    own = frozenset({"short.example.com", "x.yz"})
+    assert shortener_in("https://short.example.com/1", own) == "short.example.com"
+    assert shortener_in("bit.ly/x example.com/x", own) == ""
+    assert shortener_in("bit.ly/x", frozenset()) == ""
+
+
+def test_the_list() -> None:
+    assert len(SHORTENERS) > 50
+    assert all(name == name.lower() and "." in name for name in SHORTENERS)
+
+
+@pytest.mark.parametrize("text", ["a." * 50_000, "a" * 100_000 + ".", "-." * 50_000, "bit." * 25_000, "." * 100_000])
+def test_no_text_takes_long(text: str) -> None:
+    began = time.perf_counter()
+    assert shortener_in(text) == ""
+    assert time.perf_counter() - began < 0.5
+
+
+@given(st.text())
+def test_any_text(text: str) -> None:
+    assert shortener_in(text) in {"", *SHORTENERS}
+
+
+# --- patterns ---------------------------------------------------------------------------------------------------------
+
+AD = "Big sale today, 50% off!"
+
+
+def numbers(count: int, start: int = 0) -> list[str]:
+    return [f"555{n:07}" for n in range(start, start + count)]
+
+
+@pytest.mark.req("S-018")
+def test_the_same_text_to_many() -> None:
+    patterns = Patterns(PatternLimits())
+    assert [patterns.check("acme", to, AD, 1.0) for to in numbers(20)] == [""] * 20
+    assert patterns.check("acme", "2125550000", AD, 2.0) == "the same text to more than 20 numbers in an hour"
+    assert patterns.check("acme", "2125550000", "BIG sale today: 70 % off", 2.0), "digits and case make no other text"
+    assert patterns.check("acme", "2125550000", "See you at the station", 2.0) == ""
+    assert patterns.check("acme", numbers(1)[0], AD, 2.0) == "", "one that had it already"
+    assert patterns.check("other", "2125550000", AD, 2.0) == ""
+
+
+@pytest.mark.req("S-018")
+def test_many_numbers() -> None:
+    patterns = Patterns(PatternLimits())
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for n, to in enumerate(numbers(100)):
+        assert patterns.check("acme", to, f"my dear {letters[n % 26] * 5}{letters[n // 26] * 5}", 1.0) == ""
+    assert patterns.check("acme", "2125550000", "hello again", 2.0) == "more than 100 numbers in an hour"
+    assert patterns.check("acme", numbers(1)[0], "hello again", 2.0) == ""
+
+
+@pytest.mark.req("S-018")
+def test_the_window_slides() -> None:
+    patterns = Patterns(PatternLimits(same_text=2, destinations=3, window=600))
+    for n, to in enumerate(numbers(2)):
+        assert patterns.check("acme", to, AD, 100.0 * n) == ""
+    assert patterns.check("acme", "2125550000", AD, 599.0) == "the same text to more than 2 numbers in 10 minutes"
+    assert patterns.check("acme", "2125550000", AD, 600.0) == ""
+    assert patterns.check("acme", "2125550001", AD, 600.0) != ""
+
+
+def test_short_texts_are_everybodys() -> None:
+    patterns = Patterns(PatternLimits(same_text=1, destinations=1000))
+    assert all(patterns.check("acme", to, "ok 123!", 1.0) == "" for to in numbers(50))
+
+
+def test_no_limits() -> None:
+    patterns = Patterns(PatternLimits(same_text=0, destinations=0))
+    assert all(patterns.check("acme", to, AD, 1.0) == "" for to in numbers(2000))
+    assert patterns._accounts["acme"].reached == {}
+
+
+def test_what_is_refused_does_not_count() -> None:
+    patterns = Patterns(PatternLimits(same_text=1, destinations=2))
+    patterns.check("acme", "1", AD, 1.0)
+    for to in numbers(10):
+        assert patterns.check("acme", to, AD, 1.0)
+    assert patterns.check("acme", "2", "another text", 1.0) == ""
+
+
+@pytest.mark.req("S-018")
+def test_memory_is_bounded_and_a_check_is_quick() -> None:
+    patterns = Patterns(PatternLimits())
+    began = time.perf_counter()
+    for n in range(30_000):
+        patterns.check(f"account{n}", "2125550000", AD, 1.0)
+    each = (time.perf_counter() - began) / 30_000
+    assert len(patterns._accounts) == 10_000
+    assert each < 100e-6
+    for n in range(5000):
+        patterns.check("acme", "2125550000", AD + "x" * n, 1.0)
+    assert len(patterns._accounts["acme"].texts) <= 64
+    assert sys.getsizeof(patterns._accounts["acme"].reached) < 10_000
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("1234567"), st.text(max_size=20), st.floats(0, 10))))
+def test_never_more_than_the_limit(calls: list[tuple[str, str, str, float]]) -> None:
+    patterns = Patterns(PatternLimits(same_text=2, destinations=3, window=100))
+    let: dict[str, set[str]] = {}
+    for account, to, text, step in calls:
+        if patterns.check(account, to, text, step) == "":
+            let.setdefault(account, set()).add(to)
+    assert all(len(reached) <= 3 for reached in let.values())
