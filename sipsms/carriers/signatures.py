@@ -72,16 +72,28 @@ def check_twilio(request: HookRequest, form: Pairs, key: str) -> None:
 
 
 def check_plivo(request: HookRequest, form: Pairs, key: str) -> None:
-    """Plivo: V3 over method, URL, fields and nonce where it is there, else V2 over URL and nonce. Base64 HMAC-SHA256.
+    """Plivo: V3 over URL, fields and nonce where it is there, else V2 over URL and nonce. Base64 HMAC-SHA256.
 
-    V2 says nothing of the body: it shows who calls, and TLS keeps what is said.
+    `ma` is the signature with the main account's token, and the one that messages have. V2 says nothing of the body:
+    it shows who calls, and TLS keeps what is said.
     """
-    version = "v3" if "x-plivo-signature-v3" in request.headers else "v2"
-    nonce = request.headers.get(f"x-plivo-signature-{version}-nonce", "")
-    signed = _plivo_v3(request, form) + "." + nonce if version == "v3" else _without_query(request.url) + nonce
-    given = request.headers.get(f"x-plivo-signature-{version}", "").split(",")  # one for each valid token
-    matches = [same(_base64(key, signed, "sha256"), one.strip()) for one in given]
+    v3 = _plivo_headers(request, "v3")
+    given = v3 or _plivo_headers(request, "v2")
+    nonce = _plivo_nonce(request, "v3" if v3 else "v2")
+    signed = f"{_plivo_v3(request, form)}.{nonce}" if v3 else _without_query(request.url) + nonce
+    matches = [same(_base64(key, signed, "sha256"), one) for one in given]
     _demand(bool(key) and bool(nonce) and any(matches))
+
+
+def _plivo_headers(request: HookRequest, version: str) -> list[str]:
+    """Several by commas while a token is being changed."""
+    names = (f"x-plivo-signature-{version}", f"x-plivo-signature-ma-{version}")
+    return [one.strip() for name in names if name in request.headers for one in request.headers[name].split(",")]
+
+
+def _plivo_nonce(request: HookRequest, version: str) -> str:
+    names = (f"x-plivo-signature-{version}-nonce", f"x-plivo-signature-ma-{version}-nonce")
+    return next((request.headers[name] for name in names if name in request.headers), "")
 
 
 def _plivo_v3(request: HookRequest, form: Pairs) -> str:
