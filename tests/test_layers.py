@@ -28,6 +28,7 @@ TOP = {
     "cli.server",
     "cli.accounts",
     "cli.dids",
+    "cli.blocks",
     "cli.looking",
     "cli.messages",
     "__main__",
@@ -41,7 +42,7 @@ TOP = {
     "couriers",
 }
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
-CORE = {"ports", "gateway", "queue", "directory", "desk", "consent", "forwarding", "following"}
+CORE = {"ports", "media", "gateway", "queue", "directory", "desk", "consent", "forwarding", "following"}
 ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
     "sip.tls": "sip", "sip.connector": "sip", "sip.websocket": "sip", "sip.rules": "sip",

@@ -12,15 +12,16 @@ from sipsms.optout import MAX_LENGTH, Keyword, classify
 
 STOP = ["STOP", "stop", "Stop.", " stop \n", "STOP!!!", '"STOP"', "«stop»", "“Stop”", "🛑 STOP 🛑", "STOP❤️", "(stop)",
         "STOPALL", "stop all", "UNSUBSCRIBE", "Cancel", "END", "quit", "REVOKE", "OPTOUT", "opt out", "Opt-Out",
-        "ARRET", "arrêt", "Arrêt.", "ARRE\u0302T", "Stop. Thank you", "stop please", "please stop", "Please, STOP!", "STOP pls",
-        "stop now", "Stop now please, thanks", "stop, merci", "stop svp", "stop s'il vous plaît", "ST\u200bOP",
-        "\ufeffSTOP", "\u202eSTOP", "S\u00adTOP", "ＳＴＯＰ", "stop\r\n", "STOP\u00a0", "*STOP*", "stop texting me",
-        "please stop messaging me"]  # fmt: skip
+        "ARRET", "arrêt", "Arrêt.", "ARRE\u0302T", "Stop. Thank you", "stop please", "please stop", "Please, STOP!",
+        "STOP pls", "stop now", "Stop now please, thanks", "stop, merci", "stop svp", "stop s'il vous plaît",
+        "ST\u200bOP", "\ufeffSTOP", "\u202eSTOP", "S\u00adTOP", "ＳＴＯＰ", "stop\r\n", "STOP\u00a0", "*STOP*",
+        "stop texting me", "please stop messaging me"]  # fmt: skip
 START = ["START", "start", "Unstop", "start please", "OPTIN", "Start!"]
 HELP = ["HELP", "Help!", "info", "aide", "help please", "INFO?"]
 NONE = ["", " ", "...", "please stop by the shop", "stop at 5", "I can't stop", "don't stop", "Stop it", "stop sign",
         "non-stop", "nonstop", "full stop", "the end", "end of the line", "cancel my order",
-        "cancel the meeting please", "quit smoking", "stop2", "2 stop", "s t o p", "STOPP", "yes", "YES", "no", "thank you", "please", "thanks",
+        "cancel the meeting please",
+        "quit smoking", "stop2", "2 stop", "s t o p", "STOPP", "yes", "YES", "no", "thank you", "please", "thanks",
         "stop stop", "help me move", "start at 6", "info desk", "bus stop please", "stop texting him", "stop\x00x",
         "Can you help?", "please please stop", "stop " + "please " * 20, "СТОП", "сtop"]  # fmt: skip
 
