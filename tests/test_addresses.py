@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from sipsms.addresses import MAX_URL, check_address, check_url, literal
 
@@ -135,3 +137,25 @@ def test_any_text_gets_an_answer(text: str) -> None:
     assert isinstance(check_url(text), str)
     assert isinstance(check_url("http://" + text), str)
     assert check_address(text) or literal(text)
+
+
+_PIECES = st.lists(
+    st.sampled_from(["a", "1", ".", "127.0.0.1", "evil", "@", ":", "80", "/", "?", "[", "]", "::1", "%", "%40", "0x7f", "-",
+                     "_", ";", "&", "=", "x@", "//", "{TO}", "é", "。", "..", ".:"]),
+    max_size=10,
+)  # fmt: skip
+
+
+@pytest.mark.req("A-39")
+@given(_PIECES)
+def test_others_read_an_accepted_url_as_we_do(pieces: list[str]) -> None:
+    """The library that connects, and the usual parsers, see the same host as the check."""
+    url = "http://" + "".join(pieces)
+    if check_url(url, allow_private=True):
+        return
+    authority = url[7:].partition("/")[0].partition("?")[0]
+    host = (authority if authority.endswith("]") else authority.rpartition(":")[0] or authority).strip("[]").lower()
+    assert "@" not in authority
+    assert urlsplit(url).hostname == host
+    assert (URL(url, encoded=True).raw_host or "").lower() == host
+    assert bool(literal(host)) == bool(literal(host.strip("."))) or host.endswith(".")

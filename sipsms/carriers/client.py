@@ -100,11 +100,15 @@ class AiohttpClient:
         self._guard = guard
         self._look_up = look_up
         self._session: aiohttp.ClientSession | None = None
+        self._resolver: GuardedResolver | None = None
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._resolver is not None:  # aiohttp closes its own only
+            await self._resolver.close()
+            self._resolver = None
 
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
@@ -156,8 +160,8 @@ class AiohttpClient:
     def _connector(self) -> aiohttp.TCPConnector:
         if self._guard is None:
             return aiohttp.TCPConnector(limit=512, limit_per_host=64, keepalive_timeout=KEEP_ALIVE)
-        resolver = GuardedResolver(self._guard, self._look_up)
-        return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, resolver=resolver, use_dns_cache=False)
+        self._resolver = GuardedResolver(self._guard, self._look_up)
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, resolver=self._resolver, use_dns_cache=False)
 
 
 def _check(url: str, guard: Guard) -> None:

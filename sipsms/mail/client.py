@@ -8,9 +8,11 @@ mail servers and programs know the second.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import aiosmtplib
@@ -44,16 +46,16 @@ class MailCourier:
         self._media = media
         self._reply_to = reply_to
         self._jitter = jitter
+        self._tls: ssl.SSLContext | None = None  # reading the system's certificates takes a while: once
 
     async def deliver(self, delivery: Delivery) -> Outcome:
+        parts = await self._parts(delivery.message)
         try:
-            parts = await self._parts(delivery.message)
-            mail = compose(delivery, self._smtp.from_, self._hostname, parts, self._reply_to(delivery.message))
-            data = mail.as_bytes()
+            data = await self._written(delivery, parts)
         except ValueError:
             return Rejected("not an e-mail address that can be written to")
-        client = self._client()
         try:
+            client = self._client()
             await client.connect()
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return Deferred(f"mail server: {_told(error)}", whole_courier=True)
@@ -61,6 +63,13 @@ class MailCourier:
             return await self._send(client, delivery, data)
         finally:
             client.close()
+
+    async def _written(self, delivery: Delivery, parts: list[Part]) -> bytes:
+        """Encoding files takes a tenth of a second and more: not in the loop."""
+        write = partial(compose, delivery, self._smtp.from_, self._hostname, parts, self._reply_to(delivery.message))
+        if any(part.data for part in parts):
+            return await asyncio.to_thread(lambda: write().as_bytes())
+        return write().as_bytes()
 
     async def _send(self, client: aiosmtplib.SMTP, delivery: Delivery, data: bytes) -> Outcome:
         try:
@@ -109,10 +118,11 @@ class MailCourier:
 
     def _client(self) -> aiosmtplib.SMTP:
         smtp = self._smtp
+        self._tls = self._tls or _tls_context(smtp)
         return aiosmtplib.SMTP(
             hostname=smtp.host, port=smtp.port, timeout=smtp.timeout, local_hostname=self._hostname,
             username=smtp.username, password=smtp.password.get_secret_value() if smtp.password else None,
-            use_tls=smtp.tls == "implicit", start_tls=_start_tls(smtp), tls_context=_tls_context(smtp),
+            use_tls=smtp.tls == "implicit", start_tls=_start_tls(smtp), tls_context=self._tls,
         )  # fmt: skip
 
 

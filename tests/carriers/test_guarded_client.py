@@ -153,3 +153,11 @@ async def test_an_answer_that_drips_ends_with_the_time() -> None:
         stub.behaviour = drip
         with pytest.raises(NoAnswer):
             await client.request("GET", f"http://good.example:{port}/", headers={}, timeout=0.3)
+
+
+async def test_closed_and_used_again() -> None:
+    async with canary(Names(good_example=[["127.0.0.1"]]), ALLOWING) as (stub, client, port):
+        for _ in range(2):
+            assert (await client.request("GET", f"http://good.example:{port}/", headers={})).status == 200
+            await client.close()
+        assert len(stub.requests) == 2

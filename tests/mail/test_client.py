@@ -304,3 +304,12 @@ def test_the_settings() -> None:
     ):
         with pytest.raises(ValueError):
             read(**wrong)
+
+
+async def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
+    for ca in (tmp_path / "none.pem", tmp_path):
+        async with scripted() as (heard, port):
+            result = await courier(port, tls="required", ca=str(ca)).deliver(to())
+            assert isinstance(result, Deferred)
+            assert result.whole_courier
+            assert heard == []
