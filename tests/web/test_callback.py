@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -251,6 +253,43 @@ async def test_a_slow_server_holds_up_only_itself(guarded: AiohttpClient) -> Non
     server.close()
     assert results.count(Delivered()) == 25
     assert most == 5
+
+
+@pytest.mark.req("A-40")
+async def test_twenty_slow_servers_and_a_good_one() -> None:
+    """Each of them has more calls than it may; the good one's are answered as if they were alone."""
+    hold = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"Host: bad" in head:
+            await hold.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        writer.close()
+
+    def look_up(host: str, port: int, *_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    hosts = ["good", *(f"bad{n}" for n in range(20))]
+    dids = Dids(*(Did(host, "acme", callback=Callback(f"http://{host}.example:{port}/")) for host in hosts))
+    client = AiohttpClient(partial(check_address, allow_private=True), look_up)
+    sender = courier(client, dids=dids)
+    bad = [asyncio.create_task(sender.deliver(delivery(message(did=host)))) for host in hosts[1:] for _ in range(30)]
+    await asyncio.sleep(0)
+    times = []
+    for _ in range(100):
+        began = time.perf_counter()
+        assert await sender.deliver(delivery(message(did="good"))) == Delivered()
+        times.append(time.perf_counter() - began)
+    hold.set()
+    results = await asyncio.gather(*bad)
+    await client.close()
+    server.close()
+    assert sorted(times)[98] < 1.0
+    assert results.count(Delivered()) == 20 * 25
+    assert len(results) - results.count(Delivered()) == 20 * 5
 
 
 async def test_a_line_is_left_when_time_is_up_and_forgotten_when_empty() -> None:
