@@ -13,8 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
@@ -23,19 +21,19 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import dialplan, log, tracing
-from sipsms.carrier_config import LoopbackConfig
-from sipsms.carriers.base import NoMedia
-from sipsms.carriers.build import build as build_carrier
-from sipsms.carriers.client import AiohttpClient
-from sipsms.carriers.loopback import LoopbackCarrier
+from sipsms.carrier_config import SipConfig
 from sipsms.config import Config
+from sipsms.consent import Answers, Consent, Terms
+from sipsms.couriers import Couriers, base_url
 from sipsms.desk import Line
 from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError
-from sipsms.gateway import SIP, Gateway, carrier_key
-from sipsms.model import Account, Binding, Deferred, Delivery, Outcome, is_copy
-from sipsms.ports import Carrier, CarrierTools, InboundSms, Unavailable
+from sipsms.following import courier_name
+from sipsms.gateway import SIP, Gateway
+from sipsms.model import Account, Binding, Delivery, is_copy
+from sipsms.policy import PatternLimits
+from sipsms.ports import Carrier, Unavailable
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
 from sipsms.sip.client import SipCourier
@@ -58,6 +56,7 @@ from sipsms.store.location import Location
 from sipsms.store.sql import Store
 from sipsms.web.app import HttpServer, build
 from sipsms.web.hooks import Hooks
+from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
 
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
@@ -89,23 +88,6 @@ def steady_clock() -> Callable[[], float]:
     """Wall-clock seconds that never jump: set once, then driven by the monotonic clock."""
     offset = time.time() - time.monotonic()
     return lambda: time.monotonic() + offset
-
-
-@dataclass(frozen=True, slots=True)
-class CarrierCourier:
-    """A carrier as the queue sees it."""
-
-    carrier: Carrier
-
-    async def deliver(self, delivery: Delivery) -> Outcome:
-        try:
-            return await self.carrier.send(delivery)
-        except Unavailable as error:  # loopback: our own store
-            return Deferred(f"store: {error}")
-
-
-def courier_name(carrier: str) -> str:
-    return f"carrier:{carrier}"
 
 
 def rules_of(config: Config) -> Rules:
@@ -151,7 +133,18 @@ def nonce_key(config: Config) -> bytes:
 
 def load_dialplan(config: Config) -> Dialplan:
     """Raises ConfigError."""
-    return dialplan.load(config.dialplan_directory, list(config.carriers))
+    weights = {name: one.weight for name, one in config.carriers.items()}
+    return dialplan.load(config.dialplan_directory, list(config.carriers), weights)
+
+
+def terms_of(config: Config) -> Terms:
+    """What may be sent, and what STOP does."""
+    policy = config.policy
+    return Terms(
+        Answers(policy.stop_reply, policy.start_reply, policy.help_reply), policy.keywords,
+        frozenset(policy.shorteners) if policy.shorteners is not None else None,
+        PatternLimits(policy.same_text, policy.destinations, policy.window),
+    )  # fmt: skip
 
 
 def check_certificate(config: Config) -> ServerCertificate | None:
@@ -189,8 +182,6 @@ class Node:
         self._notices_at = 0.0
         self._gone: set[str] = set()  # accounts that were removed
         self._locked_out: set[str] = set()  # accounts with another password, or disabled
-        self._client = AiohttpClient()
-        self.carriers: dict[str, Carrier] = {}
         self.directory = Directory()
         self.http: HttpServer | None = None
         self.certificate: ServerCertificate | None = None
@@ -207,14 +198,16 @@ class Node:
         pace = Pace(config.queue.retry_min, config.queue.retry_max)
         self.queue = Queue(
             self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane),
-            on_end=self._delivered,
+            on_end=self._over,
         )  # fmt: skip
+        consent = Consent(self.store, self.directory, self._clock, lambda: terms_of(self.config))
         self.gateway = Gateway(
-            self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep
+            self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep, consent
         )
-        self.hooks = Hooks(self.gateway, self.carriers)
         self._build_sip()
-        self._set_carriers(config)
+        self.couriers = Couriers(config, self.store, self.directory, self.gateway, self.queue, self._clock, self._trunk)
+        self.couriers.configure(config)
+        self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
         try:
             await self._listen()
             await self._load()
@@ -225,9 +218,12 @@ class Node:
             raise
         self._run()
 
-    def _delivered(self, delivery: Delivery) -> None:
+    def _over(self, delivery: Delivery) -> None:
         if not is_copy(delivery):
-            self.spawn(self.gateway.delivered(delivery.message, delivery.destination))
+            self.spawn(self.gateway.ended(delivery))
+
+    def _trunk(self, name: str, config: SipConfig) -> Carrier:
+        raise StartError(f"carrier {name}: type sip is not built yet")
 
     def _build_sip(self) -> None:
         config = self.config
@@ -263,8 +259,9 @@ class Node:
             self.spawn, key,
         )  # fmt: skip
         self.courier = SipCourier(
-            self.endpoint, self.location, lambda: self.server.rules, self._clock, sip.max_datagram
-        )
+            self.endpoint, self.location, lambda: self.server.rules, self._clock, sip.max_datagram,
+            lambda media: self.couriers.files.url(media),
+        )  # fmt: skip
         self.queue.set_courier(SIP, self.courier, Line(config.queue.sip_concurrency))
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected
@@ -303,7 +300,9 @@ class Node:
         http = self.config.listen.http
         if http is not None:
             try:
-                application = build(self.hooks, self._readiness, Provision(self._settings))
+                application = build(
+                    self.hooks, self._readiness, Provision(self._settings), MediaDoor(self.couriers.files)
+                )
                 self.http = HttpServer(application, http.host, http.port)
             except OSError as error:
                 raise StartError(describe(error, f"http://{http.host}:{http.port}")) from None
@@ -314,11 +313,7 @@ class Node:
         bindings = await self.location.load(self._clock())
         for host in self.location.hosts():
             self.server.trust(host)
-        idempotent = [
-            SIP,
-            *(courier_name(name) for name, one in self.carriers.items() if isinstance(one, LoopbackCarrier)),
-        ]
-        await self.queue.start(idempotent)
+        await self.queue.start([SIP, *self.couriers.idempotent()])
         await self.gateway.start(await self.store.open_accounts())
         log.note(
             "started", domain=self.config.domain, bindings=bindings, accounts=len(self.directory),
@@ -330,6 +325,7 @@ class Node:
         self.spawn(self.queue.run())
         self.spawn(self._watch_store())
         self.spawn(self._housekeeping())
+        self.spawn(self._follow())
         if self.http is not None:
             self.spawn(self.http.run())
 
@@ -346,29 +342,6 @@ class Node:
             log.warning("store_unavailable", why=str(error))
         elif error is not None:
             log.crash("task_failed", error)
-
-    # --- carriers ---
-
-    def _set_carriers(self, config: Config) -> None:
-        """Build the carriers anew; those that are gone keep what waits for them in the store."""
-        fresh = {name: self._carrier(name, one) for name, one in config.carriers.items()}
-        for name in self.carriers.keys() - fresh.keys():
-            self.queue.remove_courier(courier_name(name))
-        for name, carrier in fresh.items():
-            self.queue.set_courier(courier_name(name), CarrierCourier(carrier))
-        self.carriers.clear()
-        self.carriers.update(fresh)
-
-    def _carrier(self, name: str, config: Any) -> Carrier:
-        if isinstance(config, LoopbackConfig):
-            return LoopbackCarrier(name, partial(self._looped_back, name))
-        base = self.config.web.url
-        hook_url = f"{base.rstrip('/')}/hooks/{name}" if base else ""
-        return build_carrier(name, config, CarrierTools(self._client, NoMedia(), self._clock, hook_url))
-
-    async def _looped_back(self, name: str, sms: InboundSms) -> bool:
-        key = carrier_key(name, sms.remote_id)
-        return await self.gateway.receive(sms, f"carrier:{name}", key) is not None
 
     # --- while it runs ---
 
@@ -426,6 +399,12 @@ class Node:
             await asyncio.sleep(1)
             await self._survives(self._sweep)
 
+    async def _follow(self) -> None:
+        """Ask the carriers what nobody told us; write down how they are; deliver what other parts do not come for."""
+        while True:
+            await asyncio.sleep(1)
+            await self._survives(self.couriers.follow)
+
     async def _sweep(self) -> None:
         self.endpoint.sweep()
         self.notifier.sweep()
@@ -442,6 +421,8 @@ class Node:
             await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
             await self.store.write(lambda db: provisions.forget(db, time.time()))
             await self.store.forget_notices(self._clock() - self.config.queue.keep)
+            await self.store.forget_receipts(self._clock())
+            await self.couriers.files.forget(time.time() - self.config.media.keep)
         log.BINDINGS.set(len(self.location))
 
     def _look_at_certificate(self) -> None:
@@ -508,10 +489,11 @@ class Node:
         self.server.rules = rules_of(fresh.model_copy(update={"domain": self.config.domain}))
         self.gateway.dialplan = plan
         self.gateway.keep = fresh.queue.keep
-        self._set_carriers(fresh)
+        self.couriers.configure(fresh)
         self.tracer.send_to(hep_target(fresh))
         self.queue.set_paused(courier_name(name) for name in self.directory.paused)
         self.config = fresh
+        self.gateway.consent.reload()
         log.setup(fresh.log.level, fresh.log.format)
         log.note("reloaded", needs_restart=needs_restart)
 
@@ -541,7 +523,7 @@ class Node:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.close()
+        await self.couriers.close()
         await self.store.close()
         if self._lock is not None:
             self._lock.close()
@@ -576,33 +558,3 @@ def serve(config: Config, path: Path) -> None:
     """Run a server until it is told to stop. Raises StartError, ConfigError or StoreError."""
     log.setup(config.log.level, config.log.format)
     run_loop(_serve(config, path))
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """The gateway in a command's own process, beside a server or alone."""
-
-    gateway: Gateway
-    directory: Directory
-
-
-async def beside(
-    config: Config, work: Callable[[Beside], Awaitable[Any]], accounts: Callable[[Directory], list[str]]
-) -> Any:
-    """Run `work` on the store without serving: what it submits is taken over by the server, now or at its next start.
-
-    `accounts`: whose phones have to be known for that.
-    """
-    clock = steady_clock()
-    store = open_store(config, "", lambda: None)
-    try:
-        directory, location = Directory(), Location(store)
-        directory.update(*await store.directory(0))
-        for name in accounts(directory):
-            await location.load(clock(), name)
-        gateway = Gateway(
-            store, directory, location, Queue(store, clock, Pace()), load_dialplan(config), clock, config.queue.keep
-        )
-        return await work(Beside(gateway, directory))
-    finally:
-        await store.close()

@@ -10,7 +10,18 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 
 from sipsms.document import Document, Model
-from sipsms.values import Count, FieldValue, HeaderName, PathSecret, Positive, Rate, Secret, http_url
+from sipsms.values import (
+    AbsolutePath,
+    Count,
+    Domain,
+    FieldValue,
+    HeaderName,
+    PathSecret,
+    Positive,
+    Rate,
+    Secret,
+    http_url,
+)
 
 Url = Annotated[str, AfterValidator(http_url)]
 Path = Annotated[str, Field(min_length=1)]  # `data.0.id` in JSON; the name of a field in a form or a query
@@ -351,8 +362,30 @@ class BandwidthConfig(CarrierOptions):
     mms: bool = True
 
 
+class SipConfig(CarrierOptions):
+    """A trunk: a SIP server that takes MESSAGE from us and sends MESSAGE to us, as VoIP.ms, another sipsms or a GSM
+    gateway does."""
+
+    type: Literal["sip"]
+    server: Domain
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None  # 5060, of tls 5061
+    transport: Literal["udp", "tcp", "tls"] = "udp"
+    username: Annotated[str, Field(min_length=1, max_length=64)]
+    password: Secret
+    domain: Domain | None = None  # behind the @, if that is not the server
+    registers: bool = Field(alias="register", default=True)
+    expires: Annotated[int, Field(ge=60, le=86400)] = 600  # seconds
+    dids: tuple[str, ...] = ()  # numbers that may come in by it; the only one is meant where none is named
+    numbers: Literal["nanpa", "e164", "e164-bare"] = "nanpa"
+    from_: Literal["did", "username"] = Field(alias="from", default="did")  # whose number stands in From
+    ca: AbsolutePath | None = None  # of tls: trusted instead of the system's
+    timeout: Positive = 32.0
+    max_text: Annotated[int, Field(ge=0)] = 160
+    text_unit: Literal["characters", "septets"] = "characters"
+
+
 CarrierConfig = Annotated[
-    LoopbackConfig | HttpCarrierConfig | VoipmsConfig | TelnyxConfig | TwilioConfig | BandwidthConfig,
+    LoopbackConfig | SipConfig | HttpCarrierConfig | VoipmsConfig | TelnyxConfig | TwilioConfig | BandwidthConfig,
     Field(discriminator="type"),
 ]
 

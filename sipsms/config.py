@@ -103,6 +103,7 @@ class Smtp(Model):
     tls: Literal["auto", "required", "implicit", "off"] = "auto"
     ca: AbsolutePath | None = None
     timeout: Positive = 30.0
+    alarms: str | None = None
 
     @model_validator(mode="after")
     def _login(self) -> Smtp:
@@ -111,6 +112,35 @@ class Smtp(Model):
         if self.password is not None and self.tls == "off" and self.host not in _LOCAL:
             raise ValueError("the password would travel in the clear: `tls: off` is for a server on this host")
         return self
+
+
+class Callbacks(Model):
+    """Customers' servers that we call: URL callbacks and webhooks."""
+
+    allow_private: bool = False
+    timeout: Positive = 15.0
+    retry_every: Positive = 1800.0
+    give_up_after: Positive = 3 * 86400.0
+
+
+class Media(Model):
+    """Parts of MMS."""
+
+    directory: AbsolutePath | None = None
+    keep: Positive = 90 * 86400.0
+
+
+class Policy(Model):
+    """What may be sent, and what is answered to STOP, START and HELP."""
+
+    keywords: bool = True
+    stop_reply: Annotated[str, Field(max_length=160)] = ""
+    start_reply: Annotated[str, Field(max_length=160)] = ""
+    help_reply: Annotated[str, Field(max_length=160)] = ""
+    shorteners: tuple[Domain, ...] | None = None
+    same_text: Annotated[int, Field(ge=0)] = 20
+    destinations: Annotated[int, Field(ge=0)] = 100
+    window: Positive = 3600.0
 
 
 class Messages(Model):
@@ -155,6 +185,9 @@ class Config(Model):
     trace: Trace = Trace()
     web: Web = Web()
     smtp: Smtp | None = None
+    callbacks: Callbacks = Callbacks()
+    media: Media = Media()
+    policy: Policy = Policy()
     carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
 
     _directory: Path = PrivateAttr(default=Path())

@@ -11,15 +11,32 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from sipsms import log
+from sipsms.consent import Consent
 from sipsms.dialplan import Decision, Dialplan, Facts, Refusal, RefusalCode
 from sipsms.directory import Directory
-from sipsms.model import Account, Delivery, Device, Direction, Message, Route, State
-from sipsms.notice import IMDN, delivered_notice
+from sipsms.model import Account, Delivery, Device, Did, Direction, Media, Message, Route, State
+from sipsms.notice import IMDN, delivery_notice
 from sipsms.numbers import normalise
-from sipsms.ports import Clock, GatewayStore, InboundSms, Location
+from sipsms.ports import (
+    Block,
+    CarrierLimits,
+    CarrierReceipt,
+    Clock,
+    GatewayStore,
+    InboundSms,
+    Location,
+    StoredPart,
+)  # fmt: skip
 from sipsms.queue import Queue, carrier_lane
+from sipsms.text import join_parts, pieces
 
-SIP = "sip"
+SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
+ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
+
+# Seconds that a delivery is tried, where that is not as long as a message is kept.
+PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
+PART_PATIENCE = 300.0  # seconds to wait for the other parts of a long text (P-13)
+_USUAL = CarrierLimits(mms=True)
 
 
 class Receipt(NamedTuple):
@@ -28,7 +45,7 @@ class Receipt(NamedTuple):
 
 
 def carrier_key(carrier: str, remote_id: str) -> bytes | None:
-    """What makes two deliveries of one message by a carrier the same; None if it gives no id."""
+    """What makes two reports of one message by a carrier the same; None if it gives no id."""
     if not remote_id:
         return None
     return blake2b(f"{carrier}\n{remote_id}".encode("utf-8", "surrogateescape"), digest_size=20).digest()
@@ -52,6 +69,7 @@ class Gateway:
         dialplan: Dialplan,
         clock: Clock,
         keep: float,
+        consent: Consent,
     ) -> None:
         """`keep`: seconds a message waits for its destination before it expires."""
         self._store = store
@@ -63,6 +81,10 @@ class Gateway:
         self._open: set[str] = set()  # accounts with messages that wait for their first device
         self._adopted: set[int] = set()  # devices that have been given those
         self.dialplan = dialplan
+        self.consent = consent
+        self.limits: dict[str, CarrierLimits] = {}  # by courier
+        self.patience = dict(PATIENCE)
+        self.operator = ""  # e-mail address of who hears of trouble
 
     async def start(self, accounts: Sequence[str]) -> None:
         """After a restart. `accounts` still have messages from before their first device."""
@@ -81,19 +103,31 @@ class Gateway:
     async def send(
         self, account: Account, source: str, destination: str, text: str, origin: str, *,
         dedupe_key: bytes | None = None, expires_at: float | None = None, to_account: str = "", instance: str = "",
-        device: int = 0, notify: str = "",
+        device: int = 0, notify: str = "", media: Sequence[Media] = (),
     ) -> Receipt | Refusal:  # fmt: skip
         """An account's SMS goes out, or its message to another account. Raises Unavailable.
 
         `source` and `destination` have been checked. `to_account`: instead of a number; `instance`: only that device of
         it. `device`: of the account, where this was written. `notify`: what it calls the message, if it wants a notice.
         """
+        if not to_account and (refusal := self._may_send(account, source, destination, text, bool(media))):
+            return refusal
         message = Message(
             Direction.OUT, source, to_account or destination, text, origin, self._clock(), account.name,
             "" if to_account else source, expires_at, dedupe_key, notify=notify, device=device if notify else 0,
+            media=tuple(media),
         )  # fmt: skip
         copies = self._copies(account, device, message) if account.copies and device and not to_account else []
-        return await self.submit(message, copies, instance)
+        result = await self.submit(message, copies, instance)
+        if isinstance(result, Receipt) and not to_account:
+            await self.consent.said(source, destination, text)
+        return result
+
+    def _may_send(self, account: Account, source: str, destination: str, text: str, mms: bool) -> Refusal | None:
+        did = self._directory.did(source)
+        if mms and did is not None and not did.mms:
+            return Refusal(RefusalCode.NO_MMS, f"{source} is not enabled for MMS")
+        return self.consent.may_send(account, source, destination, text)
 
     def _copies(self, account: Account, device: int, message: Message) -> list[Delivery]:
         """What one device has sent, for the account's others: in the conversation with the number it went to."""
@@ -103,17 +137,74 @@ class Gateway:
         return [self._to_device(message, route, one, now + self.keep, now) for one in others]
 
     async def receive(self, sms: InboundSms, origin: str, dedupe_key: bytes | None = None) -> Receipt | Refusal | None:
-        """An SMS arrives from the telephone network. None: the destination is no DID of ours. Raises Unavailable."""
+        """An SMS or MMS arrives from the telephone network. None: the destination is no DID of ours.
+
+        A part of a long text waits for the others; its receipt names no message. Raises Unavailable.
+        """
         number = normalise(sms.destination)
         did = self._directory.did(number) if number else None
         if did is None:
             return None
         source = normalise(sms.source) or sms.source[:64]
+        if sms.part is not None and sms.part.total > 1:
+            return await self._receive_part(sms, source, did, origin)
+        media = tuple(Media(one.content_type, one.name, url=one.url) for one in sms.media)
         message = Message(
             Direction.IN, source, did.number, sms.text, origin, self._clock(), did.account, did.number, None,
-            dedupe_key, sms.remote_id,
+            dedupe_key, sms.remote_id[:128], media=media,
         )  # fmt: skip
-        return await self.submit(message)
+        return await self._incoming(message, did)
+
+    async def _incoming(self, message: Message, did: Did) -> Receipt | Refusal:
+        answer = await self.consent.heard(message, did)
+        result = await self.submit(message)
+        if answer and isinstance(result, Receipt) and not result.duplicate:
+            now = self._clock()
+            reply = Message(Direction.OUT, did.number, message.source, answer, "auto", now, did.account, did.number)
+            await self.submit(reply)
+        return result
+
+    async def _receive_part(self, sms: InboundSms, source: str, did: Did, origin: str) -> Receipt | Refusal:
+        assert sms.part is not None
+        part = StoredPart(
+            origin, source, did.number, sms.part.reference[:64], sms.part.number, sms.part.total, sms.text,
+            sms.remote_id[:128], self._clock(),
+        )  # fmt: skip
+        found = await self._store.add_part(part)
+        if found and part.number not in {one.number for one in found if one.text == part.text}:
+            await self._join(found, did)  # of another text, which used the same reference before
+            found = await self._store.add_part(part)
+        return await self._join(found, did) if found else Receipt(0)
+
+    async def _join(self, parts: Sequence[StoredPart], did: Did) -> Receipt | Refusal:
+        first = parts[0]
+        text = join_parts({one.number: one.text for one in parts}, first.total)
+        name = " ".join(one.remote_id or f"{one.received_at!r}" for one in parts)
+        message = Message(
+            Direction.IN, first.source, did.number, text, first.carrier, self._clock(), did.account, did.number, None,
+            carrier_key(f"parts of {first.carrier}", f"{first.reference} {name}"), first.remote_id,
+        )  # fmt: skip
+        result = await self._incoming(message, did)
+        await self._store.joined(parts)
+        return result
+
+    async def deliver_late_parts(self) -> None:
+        """Texts whose other parts do not come: what is there goes out, with the gap marked (P-13)."""
+        for parts in await self._store.late_parts(self._clock() - PART_PATIENCE):
+            did = self._directory.did(parts[0].destination)
+            if did is None:
+                await self._store.joined(parts)
+            else:
+                await self._join(parts, did)
+
+    async def complete(self, message: Message, media: Sequence[Media]) -> None:
+        """The parts of an incoming MMS have been fetched, as far as they could be: now it is delivered."""
+        message = message._replace(media=tuple(media))
+        routes = self.plan(message).routes
+        now = self._clock()
+        added = await self._store.add(message, self._planned(message, routes, now), MEDIA, now)
+        self._queue.offer(added)
+        await self._catch_up([one for one in added if one.courier == SIP])
 
     async def submit(self, message: Message, copies: Sequence[Delivery] = (), instance: str = "") -> Receipt | Refusal:
         """Commit a message with all its deliveries, then let them go. Raises Unavailable: nothing was stored."""
@@ -121,7 +212,10 @@ class Gateway:
         if decision.refusal is not None:
             return decision.refusal
         now = self._clock()
-        planned = [*self._planned(message, decision.routes, now), *copies]
+        if message.direction is Direction.IN and any(not one.token for one in message.media):
+            planned = [self._by(MEDIA, message, message.did, message.source, now)]
+        else:
+            planned = [*self._planned(message, decision.routes, now), *copies]
         if instance:
             chosen = self._location.device_of_instance(message.destination, instance)
             planned = [one for one in planned if one.device == chosen]
@@ -146,7 +240,33 @@ class Gateway:
             await self._catch_up(stored.deliveries)
         return Receipt(stored.message_id)
 
-    # --- notices of delivery (RFC 5438) ---
+    # --- how it went ---
+
+    async def receipt(self, courier: str, receipt: CarrierReceipt) -> None:
+        """What a carrier says later of a message it took. Raises Unavailable."""
+        changed = await self._store.receipt(courier, receipt, self._clock())
+        if changed is None:
+            return
+        log.receipt(changed.message.id, changed.id, courier, str(changed.state), receipt.detail)
+        if receipt.opt_out:
+            await self.opted_out(changed)
+        if changed.message.notify and changed.state is not State.ACCEPTED:
+            await self.ended(changed)
+
+    async def opted_out(self, delivery: Delivery) -> None:
+        """The carrier knows that the recipient wants nothing of this sender."""
+        if did := delivery.message.did:
+            await self.consent.set_block(
+                Block(did, delivery.destination, "out"), "the carrier says that they opted out"
+            )
+
+    async def ended(self, delivery: Delivery) -> None:
+        """A delivery is over, for better or worse, and its sender wants to hear of it."""
+        state = await self._store.outcome(delivery.message.id)
+        if state is State.DELIVERED:
+            await self.delivered(delivery.message, delivery.destination)
+        elif state in (State.FAILED, State.EXPIRED):
+            await self._notify(delivery.message, delivery.destination, delivered=False)
 
     async def tell_delivered(self) -> None:
         """Those who have not been told yet: after a restart, or where the store could not write then."""
@@ -155,14 +275,33 @@ class Gateway:
 
     async def delivered(self, message: Message, recipient: str) -> None:
         """Tell the sender, who wanted to know. Once, also when this is asked again after a restart."""
+        await self._notify(message, recipient, delivered=True)
+
+    async def _notify(self, message: Message, recipient: str, *, delivered: bool) -> None:
+        """A notice of delivery, or that there will be none (RFC 5438)."""
+        text = delivery_notice(message.notify, recipient, self._clock(), delivered=delivered)
         notice = Message(
-            Direction.IN, recipient, message.account, delivered_notice(message.notify, recipient, self._clock()),
-            "notice", self._clock(), message.account, "", None, _notice_key(message), content_type=IMDN,
-            device=message.device,
+            Direction.IN, recipient, message.account, text, "notice", self._clock(), message.account, "", None,
+            _notice_key(message), content_type=IMDN, device=message.device,
         )  # fmt: skip
         if message.device:
             await self.submit(notice)
         await self._store.noticed(message.id)
+
+    async def disable_target(self, did: str, kind: str, why: str) -> None:
+        """A DID's callback or webhook has said that it is gone, or fails for days."""
+        if await self._store.disable_target(did, kind, why):
+            log.warning("target_disabled", did=did, kind=kind, why=why)
+            await self.alarm(f"The {kind} of {did} is switched off: {why}")
+
+    async def alarm(self, text: str) -> None:
+        """Tell the operator by e-mail, if there is an address."""
+        if self.operator:
+            now = self._clock()
+            message = Message(
+                Direction.IN, "sipsms", self.operator, text, "alarm", now, content_type=ALARM,
+            )  # fmt: skip
+            await self.submit(message)
 
     async def known(self, dedupe_key: bytes) -> Receipt | None:
         """The receipt given before for this key, also before a restart."""
@@ -174,30 +313,68 @@ class Gateway:
     def plan(self, message: Message) -> Decision:
         """What the dialplan says to a message; one that concerns no number is for the account it names."""
         if not message.did:
-            return Decision((Route(SIP, message.destination, message.source, "to an account"),))
+            courier = MAIL if message.content_type == ALARM else SIP
+            return Decision((Route(courier, message.destination, message.source, "to an account"),))
         facts = Facts(
             direction=message.direction, account=message.account, did=message.did, source=message.source,
-            destination=message.destination,
+            destination=message.destination, kind=message.kind,
         )  # fmt: skip
         if message.direction is Direction.IN:
-            return self.dialplan.incoming(facts, self._directory.did(message.did))
-        return self.dialplan.outgoing(facts)
+            return self._plan_incoming(facts)
+        decision = self.dialplan.outgoing(facts)
+        return decision if message.kind == "sms" or decision.refusal else self._with_mms(decision)
+
+    def _plan_incoming(self, facts: Facts) -> Decision:
+        did = self._directory.did(facts.did)
+        if did is not None:
+            sender = self._directory.did(facts.source) if did.forward else None
+            forwards = sender is not None and bool(sender.forward)
+            facts = facts._replace(kept=self.consent.is_kept(did, facts.source), forwards=forwards)
+        return self.dialplan.incoming(facts, did)
+
+    def _with_mms(self, decision: Decision) -> Decision:
+        """Only the carriers that take media."""
+        able = tuple(route for route in decision.routes if self.limits.get(route.courier, _USUAL).mms)
+        trace = [f"{route.courier}: takes no MMS" for route in decision.routes if route not in able]
+        if able:
+            return Decision(able, (*decision.trace, *trace))
+        refusal = Refusal(RefusalCode.NO_MMS, "no carrier for this number takes MMS")
+        return Decision((), (*decision.trace, *trace), refusal)
 
     def _planned(self, message: Message, routes: Sequence[Route], now: float) -> list[Delivery]:
-        """Outgoing: one delivery, by the first carrier, the others being tried after it. Incoming: all destinations."""
+        """Outgoing: by the first carrier, the others being tried after it. Incoming: to all destinations."""
+        if message.direction is Direction.IN or not routes or not message.did:
+            return [delivery for route in routes for delivery in self._deliveries(message, route, now)]
+        first, *rest = sorted(routes, key=lambda route: not self._queue.is_open(route.courier))  # who is there
+        delivery = self._by(first.courier, message, first.destination, first.source, now)
+        delivery = delivery._replace(others=",".join(route.courier for route in rest))
+        spans = self._spans(message, routes)
+        return [delivery._replace(start=start, end=end) for start, end in spans] if spans else [delivery]
+
+    def _spans(self, message: Message, routes: Sequence[Route]) -> list[tuple[int, int]]:
+        """The pieces in which a long text goes, so that each carrier on its way takes them; none: as it is."""
+        found: list[tuple[int, int]] = []
+        for route in routes:
+            limits = self.limits.get(route.courier, _USUAL)
+            if limits.max_text and not (limits.long_as_mms and limits.mms) and not message.media:
+                found = max(found, pieces(message.text, limits.max_text, limits.unit), key=len)
+        return found if len(found) > 1 else []
+
+    def _by(self, courier: str, message: Message, destination: str, source: str, now: float) -> Delivery:
+        """By anything but SIP, as soon as may be."""
+        keep = self.patience.get(courier, self.keep)
+        expires_at = min(message.expires_at or now + keep, now + keep)
         if message.direction is Direction.OUT:
-            first = self._deliveries(message, routes[0], now) if routes else []
-            others = ",".join(route.courier for route in routes[1:])
-            return [one._replace(others=others) for one in first] if others else first
-        return [delivery for route in routes for delivery in self._deliveries(message, route, now)]
+            lane = carrier_lane(courier, source, destination)
+        else:
+            lane = f"{courier}/{destination}"[:128]
+        return Delivery(message, courier, destination, source, lane, expires_at, now, due_at=now)
 
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
-        expires_at = min(message.expires_at or now + self.keep, now + self.keep)
+        """To all phones of an account, or by one of the other ways."""
         if route.courier != SIP:
-            lane = carrier_lane(route.courier, route.source, route.destination)
-            return [
-                Delivery(message, route.courier, route.destination, route.source, lane, expires_at, now, due_at=now)
-            ]
+            return [self._by(route.courier, message, route.destination, route.source, now)]
+        expires_at = min(message.expires_at or now + self.keep, now + self.keep)
         known = self._location.devices(route.destination)
         if message.content_type and message.device:  # a notice is for the phone that wanted it
             known = [one for one in known if one.id == message.device]

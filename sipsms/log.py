@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 _log: Any = structlog.get_logger("sipsms")
 
 ACCEPTED = Counter("sipsms_messages_accepted_total", "Messages committed", ["direction", "door"])
+RECEIPTS = Counter("sipsms_receipts_total", "Receipts of carriers that changed a state", ["courier", "state"])
 DUPLICATES = Counter("sipsms_messages_duplicate_total", "Messages that were there already", ["door"])
 REFUSED = Counter("sipsms_messages_refused_total", "Messages refused by a rule", ["door", "status"])
 ATTEMPTS = Counter("sipsms_attempts_total", "Attempts by how they ended", ["courier", "outcome"])
@@ -167,6 +168,17 @@ def outcome(message: int, delivery: int, courier: str, result: str, detail: str,
     emit(result, message=message, delivery=delivery, courier=courier, detail=detail, seconds=round(seconds, 3))
     if result == "unknown":
         UNKNOWN.inc()
+
+
+def receipt(message: int, delivery: int, courier: str, state: str, detail: str) -> None:
+    """A carrier says what became of a message it took."""
+    RECEIPTS.labels(courier, state).inc()
+    _log.info("receipt", message=message, delivery=delivery, courier=courier, state=state, detail=detail)
+
+
+def settled(message: int, delivery: int, state: str, why: str) -> None:
+    """A delivery whose answer was lost: what became of it."""
+    _log.warning("settled", message=message, delivery=delivery, state=state, why=why)
 
 
 def expired(message: int, delivery: int) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sipsms import log
-from sipsms.app import Beside, beside, run_loop
+from sipsms.app import run_loop
+from sipsms.beside import Beside, beside
 from sipsms.config import Config
 from sipsms.dialplan import Facts, Refusal
 from sipsms.directory import Directory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from sipsms.model import Account, Binding, Delivery, Device, Did, Media, Message, Outcome, State
 
@@ -102,6 +102,15 @@ class HookError(Exception):
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+
+class CarrierLimits(NamedTuple):
+    """What a carrier takes."""
+
+    max_text: int = 0  # a longer text goes in pieces of this size; 0: as it is
+    unit: Literal["characters", "septets"] = "septets"  # what max_text counts
+    long_as_mms: bool = False  # instead of in pieces
+    mms: bool = False  # it takes media
 
 
 class NotThere(Exception):
@@ -347,7 +356,14 @@ class GatewayStore(Protocol):
     async def settle(self, closing: Closing) -> bool:
         """What became of one of those. False: something else has settled it."""
 
-    async def set_block(self, block: Block, reason: str, now: float) -> None: ...
+    async def set_block(self, block: Block, reason: str, now: float) -> bool:
+        """False: it was so already."""
+
+    async def disable_target(self, did: str, kind: str, why: str) -> bool:
+        """A DID's callback or webhook gets nothing any more, until its owner sets it again. False: it was off."""
+
+    async def outcome(self, message: int) -> State:
+        """What became of a message on all its ways together: delivered only if every piece is."""
 
     async def add_part(self, part: StoredPart) -> list[StoredPart]:
         """Keep a part; all of them, when the last has come. One that was there already changes nothing.

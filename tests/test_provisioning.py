@@ -176,7 +176,7 @@ def test_at_a_terminal_it_asks(host: Host, monkeypatch: pytest.MonkeyPatch) -> N
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr("sipsms.cli.click.prompt", lambda text, hide_input: "s3cret-desk")
+    monkeypatch.setattr("sipsms.cli.accounts.click.prompt", lambda text, hide_input: "s3cret-desk")
     monkeypatch.setattr(sys, "stdin", Terminal())
     assert "password" not in made(host)
 

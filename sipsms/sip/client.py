@@ -14,7 +14,7 @@ from email.utils import formatdate
 from hashlib import blake2b
 from urllib.parse import quote
 
-from sipsms.model import Binding, Deferred, Delivered, Delivery, Outcome, Rejected, is_copy
+from sipsms.model import Binding, Deferred, Delivered, Delivery, Media, Outcome, Rejected, is_copy
 from sipsms.ports import Clock, Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.form import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
@@ -42,9 +42,13 @@ class _NextWay(Exception):
 
 class SipCourier:
     def __init__(
-        self, endpoint: Endpoint, location: Location, rules: Callable[[], Rules], clock: Clock, max_datagram: int = 1300
-    ) -> None:
-        """`max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1)."""
+        self, endpoint: Endpoint, location: Location, rules: Callable[[], Rules], clock: Clock,
+        max_datagram: int = 1300, media_url: Callable[[Media], str] = lambda media: media.url,
+    ) -> None:  # fmt: skip
+        """`max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1). `media_url`: where anybody can
+        fetch a part of an MMS.
+        """
+        self._media_url = media_url
         self._endpoint = endpoint
         self._location = location
         self._rules = rules
@@ -136,7 +140,8 @@ class SipCourier:
 
     def _text(self, delivery: Delivery) -> str:
         prefix = self._rules().copy_prefix if is_copy(delivery) else ""
-        return prefix + delivery.message.text
+        links = [self._media_url(one) for one in delivery.message.media]
+        return prefix + "\n".join(filter(None, (delivery.message.text, *links)))
 
     def _request(self, delivery: Delivery, binding: Binding, form: Form, number: int, total: int) -> Request:
         message = delivery.message

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from sipsms.store import provisions
-from sipsms.store.rows import OPEN, QUEUED, counter, take_ids
-from sipsms.store.schema import accounts, bindings, carriers, deliveries, devices, dids, messages
-
-# The state of a message with several deliveries is the best of theirs, for what is over, else that it is not over.
-_BEST = ("delivered", "accepted", "sending", "queued", "unknown", "expired", "failed")
+from sipsms.store import provisions, targets
+from sipsms.store.rows import counter, take_ids
+from sipsms.store.schema import accounts, bindings, devices, dids
 
 
 class AdminError(Exception):
@@ -31,7 +27,7 @@ class Hashes:
     realm: str
 
 
-def _changed(connection: Connection, *, removed: bool = False) -> int:
+def changed(connection: Connection, *, removed: bool = False) -> int:
     version = take_ids(connection, "directory", 1)
     if removed:
         behind = version - counter(connection, "directory-removed")
@@ -49,7 +45,7 @@ def add_account(
         raise AdminError(f"account {name} exists already")
     if parent:
         customer(connection, parent)
-    row = _account_row(name, hashes, parent, caller_id, now, _changed(connection))
+    row = _account_row(name, hashes, parent, caller_id, now, changed(connection))
     connection.execute(insert(accounts), row)
 
 
@@ -78,8 +74,8 @@ def set_account(connection: Connection, name: str, **values: Any) -> None:
     if account(connection, name) is None:
         raise AdminError(f"no account {name}")
     if values:
-        changed = {**values, "version": _changed(connection)}
-        connection.execute(update(accounts).where(accounts.c.name == name).values(changed))
+        fresh = {**values, "version": changed(connection)}
+        connection.execute(update(accounts).where(accounts.c.name == name).values(fresh))
 
 
 def set_password(connection: Connection, name: str, hashes: Hashes) -> None:
@@ -101,7 +97,8 @@ def remove_account(connection: Connection, name: str) -> None:
     connection.execute(delete(bindings).where(bindings.c.aor == name))
     connection.execute(delete(devices).where(devices.c.aor == name))
     provisions.forget_account(connection, name)
-    version = _changed(connection, removed=True)
+    targets.forget_member(connection, name)
+    version = changed(connection, removed=True)
     connection.execute(update(dids).where(dids.c.sip_account == name).values(sip_account="", version=version))
 
 
@@ -111,6 +108,7 @@ def list_accounts(connection: Connection) -> Iterator[dict[str, Any]]:
             "name": row.name, "customer": row.parent or row.name, "subaccount": bool(row.parent),
             "caller_id": row.caller_id, "enabled": row.enabled, "legacy_digest": row.legacy_digest,
             "presence": row.presence, "copies": row.copies,
+            "bulk": row.bulk, "shorteners": row.shorteners,
         }  # fmt: skip
 
 
@@ -118,49 +116,6 @@ def other_realms(connection: Connection, realm: str) -> int:
     """Accounts whose password hashes were made for another realm: they cannot log in."""
     query = select(func.count()).select_from(accounts).where(accounts.c.realm != realm)
     return int(connection.execute(query).scalar() or 0)
-
-
-# --- DIDs ------------------------------------------------------------------------------------------------------------
-
-
-def add_did(connection: Connection, number: str, owner: str, now: float, *, sip_account: str, sms: bool) -> None:
-    if connection.execute(select(dids.c.number).where(dids.c.number == number)).first():
-        raise AdminError(f"DID {number} exists already")
-    customer(connection, owner)
-    _check_sip_account(connection, owner, sip_account)
-    row = {"number": number, "account": owner, "sip_account": sip_account, "sms": sms, "created_at": now}
-    connection.execute(insert(dids), {**row, "version": _changed(connection)})
-
-
-def _check_sip_account(connection: Connection, owner: str, name: str) -> None:
-    if not name:
-        return
-    row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
-    if name != owner and row.parent != owner:
-        raise AdminError(f"{name} is not an account of {owner}")
-
-
-def set_did(connection: Connection, number: str, **values: Any) -> None:
-    row = connection.execute(select(dids).where(dids.c.number == number)).first()
-    if row is None:
-        raise AdminError(f"no DID {number}")
-    _check_sip_account(connection, values.get("account", row.account), values.get("sip_account", ""))
-    if values:
-        changed = {**values, "version": _changed(connection)}
-        connection.execute(update(dids).where(dids.c.number == number).values(changed))
-
-
-def remove_did(connection: Connection, number: str) -> None:
-    if connection.execute(delete(dids).where(dids.c.number == number)).rowcount == 0:
-        raise AdminError(f"no DID {number}")
-    _changed(connection, removed=True)
-
-
-def list_dids(connection: Connection) -> Iterator[dict[str, Any]]:
-    for row in connection.execute(select(dids).order_by(dids.c.number)):
-        yield {"number": row.number, "account": row.account, "sip_account": row.sip_account, "sms": row.sms}
 
 
 # --- import and export -----------------------------------------------------------------------------------------------
@@ -188,7 +143,7 @@ def import_all(
     connection: Connection, people: Sequence[NewAccount], numbers: Sequence[NewDid], now: float
 ) -> dict[str, int]:
     """Make the store hold these, whatever of them it holds already. How many were added, changed, left."""
-    version = _changed(connection)
+    version = changed(connection)
     known = {row.name: row for row in connection.execute(select(accounts))}
     owned = {row.number: row for row in connection.execute(select(dids))}
     counts = {"added": 0, "changed": 0, "unchanged": 0}
@@ -270,110 +225,3 @@ def export_all(connection: Connection) -> dict[str, Any]:
         if row.account in tree:
             tree[row.account]["dids"].append({"number": row.number, "sip_account": row.sip_account, "sms": row.sms})
     return {"accounts": list(tree.values())}
-
-
-# --- carriers --------------------------------------------------------------------------------------------------------
-
-
-def pause_carrier(connection: Connection, name: str, *, paused: bool) -> None:
-    if connection.execute(update(carriers).where(carriers.c.name == name).values(paused=paused)).rowcount == 0:
-        connection.execute(insert(carriers), {"name": name, "paused": paused})
-    _changed(connection)
-
-
-def carrier_states(connection: Connection) -> tuple[set[str], dict[str, int]]:
-    """(names of paused carriers, deliveries waiting by courier)."""
-    paused = set(connection.execute(select(carriers.c.name).where(carriers.c.paused)).scalars())
-    waiting = connection.execute(
-        select(deliveries.c.courier, func.count()).where(QUEUED).group_by(deliveries.c.courier)
-    )
-    return paused, {row.courier: row[1] for row in waiting}
-
-
-# --- looking ---------------------------------------------------------------------------------------------------------
-
-
-def list_bindings(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
-    for row in connection.execute(select(bindings).where(bindings.c.expires_at > now).order_by(bindings.c.aor)):
-        yield {
-            "account": row.aor, "contact": row.contact, "received": row.received, "device": row.device,
-            "user_agent": row.user_agent, "expires_in": round(row.expires_at - now),
-        }  # fmt: skip
-
-
-def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
-    bound = set(connection.execute(select(bindings.c.device).where(bindings.c.expires_at > now)).scalars())
-    waiting = {
-        row.device: row[1]
-        for row in connection.execute(
-            select(deliveries.c.device, func.count())
-            .where(QUEUED, deliveries.c.courier == "sip")
-            .group_by(deliveries.c.device)
-        )
-    }
-    for row in connection.execute(select(devices).order_by(devices.c.aor, devices.c.id)):
-        yield {
-            "device": row.id, "account": row.aor, "key": row.key, "user_agent": row.user_agent,
-            "registered": row.id in bound, "waiting": waiting.get(row.id, 0), "last_seen": row.last_seen,
-        }  # fmt: skip
-
-
-def list_queue(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
-    query = select(deliveries).where(OPEN).order_by(deliveries.c.id).limit(limit)
-    for row in connection.execute(query):
-        yield {
-            "delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,
-            "device": row.device, "state": row.state, "attempts": row.attempts, "due_at": row.due_at,
-            "expires_at": row.expires_at, "last_error": row.last_error,
-        }  # fmt: skip
-
-
-def list_messages(connection: Connection, did: str, limit: int) -> list[dict[str, Any]]:
-    """The newest `limit` messages, oldest of them first."""
-    texts = messages.c.content_type == ""  # no notices of delivery
-    query = select(messages).where(texts).order_by(messages.c.id.desc()).limit(limit)
-    if did:
-        query = query.where(messages.c.did == did)
-    rows = connection.execute(query).all()[::-1]
-    parts: dict[int, list[Any]] = {row.id: [] for row in rows}
-    for chunk in _chunks(list(parts), 500):
-        found = select(deliveries).where(deliveries.c.message_id.in_(chunk)).order_by(deliveries.c.id)
-        for delivery in connection.execute(found):
-            parts[delivery.message_id].append(delivery)
-    return [_message(row, parts[row.id]) for row in rows]
-
-
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _is_copy(row: Any, part: Any) -> bool:
-    """Shown on another device of the sender: says nothing about where the message stands."""
-    return bool(row.direction == "out" and row.did and part.courier == "sip" and part.destination == row.account)
-
-
-def _message(row: Any, parts: list[Any]) -> dict[str, Any]:
-    states = {part.state for part in parts if not _is_copy(row, part)}
-    state = next((name for name in _BEST if name in states), "delivered")
-    carrier = next((part for part in parts if part.courier.startswith("carrier:")), None)
-    inbound = row.origin.partition(":")[2] if row.direction == "in" else ""
-    return {
-        "id": row.id,
-        "direction": row.direction,
-        "from": row.source,
-        "to": row.destination,
-        "text": row.text,
-        "state": state,
-        "created_at": datetime.fromtimestamp(row.received_at, UTC).isoformat(timespec="milliseconds"),
-        "account": row.account,
-        "carrier": carrier.courier.removeprefix("carrier:") if carrier else inbound,
-        "carrier_id": carrier.remote_id if carrier else row.remote_id,
-        "deliveries": [
-            {
-                "courier": part.courier, "destination": part.destination, "device": part.device, "state": part.state,
-                "attempts": part.attempts, "last_error": part.last_error,
-            }
-            for part in parts
-        ],
-    }  # fmt: skip

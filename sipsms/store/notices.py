@@ -7,16 +7,28 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, literal_column, select, update
 
+from sipsms.model import State
 from sipsms.store.schema import deliveries, messages
 
 _WAITED_FOR = messages.c.notify != literal_column("''")
 _DONE = update(messages).where(messages.c.id == bindparam("key")).values(notify="")
 _FORGET = update(messages).where(_WAITED_FOR, messages.c.received_at < bindparam("before")).values(notify="")
+_OTHER = deliveries.alias()
+_MISSING = (  # a long text has arrived when all its pieces have
+    select(_OTHER.c.id)
+    .where(
+        _OTHER.c.message_id == deliveries.c.message_id,
+        _OTHER.c.text_end > 0,
+        _OTHER.c.state != literal_column("'delivered'"),
+    )
+    .exists()
+)
 _REACHED = (
     select(func.min(deliveries.c.destination))
     .where(
         deliveries.c.message_id == messages.c.id,
         deliveries.c.state == literal_column("'delivered'"),
+        ~_MISSING,
         deliveries.c.destination != messages.c.account,  # a copy for the sender's other device says nothing
     )
     .correlate(messages)
@@ -38,3 +50,17 @@ def forget(connection: Connection, before: float) -> None:
 def due(connection: Connection) -> Sequence[Row[Any]]:
     """Messages that were delivered and whose sender has not been told, with `to`, where they went."""
     return [row for row in connection.execute(_DUE) if row.to]
+
+
+def outcome(connection: Connection, message: int) -> State:
+    """Of all ways a message went, pieces of its text included: the worst that is final, else that it is under way."""
+    rows = connection.execute(
+        select(deliveries.c.state, deliveries.c.text_end).where(deliveries.c.message_id == message)
+    ).all()
+    states = {State(row.state) for row in rows}
+    pieces = {State(row.state) for row in rows if row.text_end}
+    if pieces:
+        order = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.SENDING, State.QUEUED, State.ACCEPTED)
+        return next((one for one in order if one in pieces), State.DELIVERED)
+    best = (State.DELIVERED, State.ACCEPTED, State.SENDING, State.QUEUED, State.UNKNOWN, State.EXPIRED, State.FAILED)
+    return next((one for one in best if one in states), State.DELIVERED)

@@ -26,7 +26,7 @@ from sipsms.ports import (
     StoredPart,
     Unavailable,
 )
-from sipsms.store import accepting, adoption, blocks, directory, lanes, notices, parts, receipts
+from sipsms.store import accepting, adoption, blocks, directory, lanes, notices, parts, receipts, targets
 from sipsms.store.rows import QUEUED, counter, message_of
 from sipsms.store.schema import deliveries
 from sipsms.store.writer import Writer
@@ -84,8 +84,14 @@ class Store:
     async def add(self, message: Message, new: Sequence[Delivery], fetcher: str, now: float) -> tuple[Delivery, ...]:
         return await self.write(lambda db: accepting.add(db, (message, new, fetcher, self.node, now)))
 
-    async def set_block(self, block: Block, reason: str, now: float) -> None:
-        await self.write(lambda db: blocks.put(db, block, reason, now))
+    async def outcome(self, message: int) -> State:
+        return await self.read(lambda db: notices.outcome(db, message))
+
+    async def set_block(self, block: Block, reason: str, now: float) -> bool:
+        return await self.write(lambda db: blocks.put(db, block, reason, now))
+
+    async def disable_target(self, did: str, kind: str, why: str) -> bool:
+        return await self.write(lambda db: targets.disable(db, did, kind, why))
 
     # --- receipts, doubts, parts ---
 
@@ -112,6 +118,15 @@ class Store:
 
     async def forget_notices(self, before: float) -> None:
         await self.write(lambda connection: notices.forget(connection, before))
+
+    async def forget_receipts(self, now: float) -> None:
+        """Receipts that never matched, after 72 hours (P-11), and parts of texts that were delivered, after a day."""
+
+        def forget(connection: Connection) -> None:
+            receipts.forget(connection, now - 72 * 3600.0)
+            parts.forget(connection, now - 86400.0)
+
+        await self.write(forget)
 
     async def unnoticed(self) -> list[tuple[Message, str]]:
         rows = await self.read(notices.due)

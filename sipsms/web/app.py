@@ -16,12 +16,13 @@ from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.web.hooks import Hooks
+from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it
 
 
-def build(hooks: Hooks, readiness: Readiness, provision: Provision) -> Starlette:
+def build(hooks: Hooks, readiness: Readiness, provision: Provision, media: MediaDoor) -> Starlette:
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -40,6 +41,7 @@ def build(hooks: Hooks, readiness: Readiness, provision: Provision) -> Starlette
             Route("/metrics", metrics),
             Route("/hooks/{carrier}/{secret}", hooks.handle, methods=["GET", "POST"]),
             Route("/provision/{token}/{app}.xml", provision.handle, methods=["GET"]),
+            Route("/media/{token}/{name}", media.handle, methods=["GET", "HEAD"]),
         ]
     )
 

@@ -7,23 +7,29 @@ like a carrier that does not exist. The answer leaves after the commit; the same
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from sipsms import log
 from sipsms.dialplan import Refusal
+from sipsms.following import courier_name
 from sipsms.gateway import Gateway, carrier_key
-from sipsms.ports import Carrier, HookError, HookRequest, InboundSms, Unavailable
+from sipsms.ports import Carrier, Clock, HookError, HookRequest, InboundSms, Unavailable
 
 MAX_BODY = 256 * 1024
 
 
 class Hooks:
-    def __init__(self, gateway: Gateway, carriers: Mapping[str, Carrier]) -> None:
+    def __init__(
+        self, gateway: Gateway, carriers: Mapping[str, Carrier], base_url: Callable[[], str], wall_clock: Clock
+    ) -> None:
+        """`base_url`: how carriers reach us, since some sign the URL; `wall_clock`: the true time, for signed times."""
         self._gateway = gateway
         self.carriers = carriers
+        self._base_url = base_url
+        self._wall_clock = wall_clock
 
     async def handle(self, request: Request) -> Response:
         carrier = self._carrier(request.path_params["carrier"], request.path_params["secret"])
@@ -33,17 +39,26 @@ class Hooks:
         if body is None:
             return _problem(413, f"body larger than {MAX_BODY} bytes")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        hook = HookRequest(request.method, dict(request.query_params), headers, body)
+        hook = HookRequest(
+            request.method, dict(request.query_params), headers, body, self._url(request), self._wall_clock()
+        )
         try:
             parsed = carrier.parse(hook)
             for sms in parsed.messages:
                 await self._take(carrier, sms)
+            for receipt in parsed.receipts:
+                await self._gateway.receipt(courier_name(carrier.name), receipt)
         except HookError as error:
             log.warning("hook_refused", carrier=carrier.name, status=error.status, why=error.reason)
             return _problem(error.status, error.reason)
         except Unavailable:
             return Response("the store cannot write now\n", 503, {"Retry-After": "5"}, "text/plain")
         return Response(parsed.reply.body, parsed.reply.status, media_type=parsed.reply.content_type)
+
+    def _url(self, request: Request) -> str:
+        """As the carrier called it: a proxy stands between."""
+        query = f"?{request.url.query}" if request.url.query else ""
+        return f"{self._base_url()}{request.scope.get('raw_path', b'').decode('ascii', 'replace')}{query}"
 
     def _carrier(self, name: str, secret: str) -> Carrier | None:
         carrier = self.carriers.get(name)
@@ -52,7 +67,8 @@ class Hooks:
         return carrier if matches and expected else None
 
     async def _take(self, carrier: Carrier, sms: InboundSms) -> None:
-        result = await self._gateway.receive(sms, f"hook:{carrier.name}", carrier_key(carrier.name, sms.remote_id))
+        key = carrier_key(carrier.name, sms.dedupe or sms.remote_id)
+        result = await self._gateway.receive(sms, f"hook:{carrier.name}", key)
         if result is None:
             raise HookError(404, f"{sms.destination[:32]} is not a number of this server")
         if isinstance(result, Refusal):

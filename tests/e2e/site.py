@@ -22,7 +22,7 @@ from unittest import mock
 from support.node import Node
 
 from sipsms.cli import main
-from sipsms.store import admin
+from sipsms.store import looking
 from sipsms.store.engine import open_engine
 
 DOMAIN = "sip.example.net"
@@ -126,12 +126,12 @@ class Site(Node):
     def rows(self, did: str = "") -> list[dict[str, Any]]:
         """What `sipsms messages --json` prints, oldest first."""
         with self._engine.begin() as connection:
-            return admin.list_messages(connection, did, 100_000)
+            return looking.list_messages(connection, did, 100_000)
 
     def contacts(self, account: Account) -> list[str]:
         """What `sipsms registrations --json` prints of one account."""
         with self._engine.begin() as connection:
-            rows = list(admin.list_bindings(connection, time.time()))
+            rows = list(looking.list_bindings(connection, time.time()))
         return [row["contact"] for row in rows if row["account"] == account.name]
 
     def settled(self, did: str, text: str, *states: str, seconds: float = 5.0) -> dict[str, Any]:

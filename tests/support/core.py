@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import text
 
 from sipsms import dialplan
+from sipsms.consent import Consent, Terms
 from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
@@ -104,7 +105,16 @@ async def core(
     for name, courier in (couriers or {}).items():
         queue.set_courier(name, courier, line or Line())
     carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
-    gateway = Gateway(store, directory, location, queue, dialplan.load(None, carriers or ["sim"]), clock, 86400.0)
+    gateway = Gateway(
+        store,
+        directory,
+        location,
+        queue,
+        dialplan.load(None, carriers or ["sim"]),
+        clock,
+        86400.0,
+        Consent(store, directory, clock, Terms),
+    )
     here = Core(store, queue, gateway, location, directory, clock)
     if prepare is not None:
         prepare(here)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from sipsms.web import app
 from sipsms.web.app import HttpServer, build
 from sipsms.web.hooks import Hooks
+from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
 
 
@@ -21,7 +23,11 @@ async def _served(state: str = "ok") -> AsyncIterator[int]:
         return {"store": state}
 
     no_gateway: Any = None
-    server = HttpServer(build(Hooks(no_gateway, {}), readiness, Provision(no_gateway)), "127.0.0.1", 0)
+    server = HttpServer(
+        build(Hooks(no_gateway, {}, str, time.time), readiness, Provision(no_gateway), MediaDoor(no_gateway)),
+        "127.0.0.1",
+        0,
+    )
     task = asyncio.create_task(server.run())
     try:
         yield server.port

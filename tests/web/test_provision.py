@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from sipsms.provisioning import Settings, document
 from sipsms.web import provision
 from sipsms.web.app import HttpServer, build
 from sipsms.web.hooks import Hooks
+from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
 
 DESK = Settings("desk", "s3cret", "sip.example.net", "sip.example.net", "tcp", "sip.example.net", 3600)
@@ -48,7 +50,11 @@ async def ask() -> AsyncIterator[Ask]:
     async def ready() -> dict[str, str]:
         return {}
 
-    server = HttpServer(build(Hooks(no_gateway, {}), ready, Provision(Links().fetch)), "127.0.0.1", 0)
+    server = HttpServer(
+        build(Hooks(no_gateway, {}, str, time.time), ready, Provision(Links().fetch), MediaDoor(no_gateway)),
+        "127.0.0.1",
+        0,
+    )
     task = asyncio.create_task(server.run())
 
     async def ask(path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:

@@ -1,0 +1,52 @@
+"""The gateway in a command's own process, beside a server or alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sipsms.app import load_dialplan, open_store, steady_clock, terms_of
+from sipsms.config import Config
+from sipsms.consent import Consent
+from sipsms.couriers import limits_of, media_files
+from sipsms.directory import Directory
+from sipsms.following import courier_name
+from sipsms.gateway import Gateway
+from sipsms.media import MediaFiles
+from sipsms.queue import Pace, Queue
+from sipsms.store.location import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What such a command works with."""
+
+    gateway: Gateway
+    directory: Directory
+    files: MediaFiles
+
+
+async def beside(
+    config: Config, work: Callable[[Beside], Awaitable[Any]], accounts: Callable[[Directory], list[str]]
+) -> Any:
+    """Run `work` on the store without serving: what it submits is taken over by the server, now or at its next start.
+
+    `accounts`: whose phones have to be known for that.
+    """
+    clock = steady_clock()
+    store = open_store(config, "", lambda: None)
+    try:
+        directory, location = Directory(), Location(store)
+        directory.update(*await store.directory(0))
+        for name in accounts(directory):
+            await location.load(clock(), name)
+        consent = Consent(store, directory, clock, lambda: terms_of(config))
+        gateway = Gateway(
+            store, directory, location, Queue(store, clock, Pace()), load_dialplan(config), clock, config.queue.keep,
+            consent,
+        )  # fmt: skip
+        gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
+        return await work(Beside(gateway, directory, media_files(config)))
+    finally:
+        await store.close()

@@ -1,0 +1,53 @@
+"""The command line. Every list has --json; errors are one line; exit 0 done, 1 could not be done, 2 wrong usage."""
+
+from __future__ import annotations
+
+import sys
+
+import rich_click as click
+from click.exceptions import Abort, Exit
+
+from sipsms.cli import accounts, blocks, dids, looking, messages, server  # noqa: F401  (they add their commands)
+from sipsms.cli.base import cli
+from sipsms.document import ConfigError
+from sipsms.store.admin import AdminError
+from sipsms.store.engine import StoreError
+
+__all__ = ["cli", "main"]
+
+
+def main() -> None:
+    """Entry point: every expected error is one line on stderr."""
+    try:
+        cli.main(standalone_mode=False, prog_name="sipsms")
+    except Exit as error:
+        sys.exit(error.exit_code)
+    except (Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except click.UsageError as error:
+        where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        _fail(f"{error.format_message()}{where}", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except (ConfigError, StoreError, AdminError) as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        _fail(str(getattr(error, "orig", error)).splitlines()[0], 1)
+
+
+def _is_expected(error: Exception) -> bool:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from sipsms.app import StartError
+    from sipsms.ports import Unavailable
+
+    return isinstance(error, (SQLAlchemyError, StartError, Unavailable, OSError))
+
+
+def _fail(text: str, code: int) -> None:
+    print("\n".join(f"sipsms: {line}" for line in text.splitlines()), file=sys.stderr)
+    sys.exit(code)

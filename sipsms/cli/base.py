@@ -1,0 +1,132 @@
+"""What all commands share: the configuration, how lists are shown, and how typed values are checked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection
+
+from sipsms import __version__
+from sipsms import config as configuration
+from sipsms.config import Config
+from sipsms.importing import telephone_number
+from sipsms.numbers import normalise
+from sipsms.sip.digest import ha1
+from sipsms.store.admin import Hashes
+from sipsms.store.engine import ensure_schema, open_engine
+
+T = TypeVar("T")
+
+_PLACES = ("sipsms.yaml", "etc/sipsms.yaml", "/etc/sipsms/sipsms.yaml")
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+class Context:
+    """The configuration, read when a command needs it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        if self._path is not None:
+            return self._path
+        found = next((Path(place) for place in _PLACES if Path(place).exists()), None)
+        if found is None:
+            raise click.ClickException(f"no configuration: give one with -c FILE, or make one of {', '.join(_PLACES)}")
+        return found
+
+    def config(self) -> Config:
+        return configuration.load(self.path)
+
+    def store(self, work: Callable[[Connection], T]) -> T:
+        """Run work in one transaction on the store."""
+        engine = open_engine(self.config().store_url)
+        try:
+            ensure_schema(engine)
+            with engine.begin() as connection:
+                return work(connection)
+        finally:
+            engine.dispose()
+
+    def hashes(self, name: str, password: str) -> Hashes:
+        realm = self.config().realm
+        return Hashes(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
+
+
+pass_context = click.make_pass_decorator(Context)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file.")
+@click.version_option(__version__, prog_name="sipsms")
+@click.pass_context
+def cli(context: click.Context, path: Path | None) -> None:
+    """SIP MESSAGE registrar and proxy, SMS gateway."""
+    context.obj = Context(path)
+
+
+# --- output ----------------------------------------------------------------------------------------------------------
+
+
+def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: str) -> None:
+    """Rows as JSON lines, or as a table of the named columns."""
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    names = columns.split()
+    table = Table(*(name.replace("_", " ") for name in names), box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(_cell(name, row[name]) for name in names))
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console.print(table if table.row_count else empty)
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "created_at":
+        return str(value)[:19].replace("T", " ")
+    if name.endswith("_at") or name == "last_seen":
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """Other people's text on a terminal: no control characters, no markup."""
+    return "".join(char if char.isprintable() else " " for char in text).replace("[", "\\[")
+
+
+# --- what is typed ---------------------------------------------------------------------------------------------------
+
+
+def account_name(_context: Any, _param: Any, value: str | None) -> str | None:
+    if value and (len(value) > 64 or not _NAME.issuperset(value)):
+        raise click.BadParameter("letters, digits, - _ . only, at most 64")
+    return value
+
+
+def phone_number(_context: Any, _param: Any, value: str | None) -> str | None:
+    if not value:
+        return value
+    number = telephone_number(value)
+    if number is None:
+        raise click.BadParameter(f"{value!r} is not a telephone number (10 digits)")
+    return number
+
+
+def sender(_context: Any, _param: Any, value: str) -> str:
+    sender = normalise(value)
+    if sender is None:
+        raise click.BadParameter(f"{value!r} is not a number, short code or sender name")
+    return sender

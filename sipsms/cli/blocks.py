@@ -1,0 +1,74 @@
+"""Numbers that get nothing, or from which nothing is taken."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import rich_click as click
+
+from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, sender, show
+from sipsms.ports import Block
+from sipsms.store import blocks
+from sipsms.store.admin import AdminError, account
+
+
+@cli.group()
+def block() -> None:
+    """Numbers that get nothing, or from which nothing is taken: STOP answers are here, too."""
+
+
+def _whose(command: Any) -> Any:
+    for option in (
+        click.option("--direction", type=click.Choice(["in", "out", "both"]), default="both", show_default=True),
+        click.option("--account", "customer", help="For all DIDs of a customer; with neither, for all there are."),
+        click.option("--did", callback=phone_number, help="Only for this DID."),
+    ):
+        command = option(command)
+    return command
+
+
+def _put(context: Context, number: str, did: str | None, customer: str | None, direction: str, active: bool) -> int:
+    """How many rows it changed."""
+    if did and customer:
+        raise click.UsageError("Give either --did or --account.")
+    ways = ("in", "out") if direction == "both" else (direction,)
+
+    def work(db: Any) -> int:
+        if customer and account(db, customer) is None:
+            raise AdminError(f"no account {customer}")
+        owner = did or customer or "*"
+        return sum(blocks.put(db, Block(owner, number, way, active), "by hand", time.time()) for way in ways)
+
+    return context.store(work)
+
+
+@block.command("add")
+@click.argument("number", callback=sender)
+@_whose
+@pass_context
+def block_add(context: Context, number: str, did: str | None, customer: str | None, direction: str) -> None:
+    """Block a number."""
+    _put(context, number, did, customer, direction, True)
+    click.echo(f"{number} is blocked for {did or customer or 'everybody'}")
+
+
+@block.command("remove")
+@click.argument("number", callback=sender)
+@_whose
+@pass_context
+def block_remove(context: Context, number: str, did: str | None, customer: str | None, direction: str) -> None:
+    """Lift a block, also one that a STOP has made."""
+    if not _put(context, number, did, customer, direction, False):
+        raise click.ClickException(f"{number} is not blocked for {did or customer or 'everybody'}")
+    click.echo(f"{number} is not blocked for {did or customer or 'everybody'} any more")
+
+
+@block.command("list")
+@click.option("--owner", default="", help="A DID, a customer, or *.")
+@json_option
+@pass_context
+def block_list(context: Context, owner: str, as_json: bool) -> None:
+    """All blocks."""
+    rows = context.store(lambda db: list(blocks.show(db, owner)))
+    show(rows, as_json, "owner number direction reason created_at", "none")

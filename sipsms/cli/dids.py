@@ -1,0 +1,182 @@
+"""Telephone numbers and where they deliver, and groups of accounts."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import rich_click as click
+
+from sipsms.addresses import check_url
+from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
+from sipsms.store import dids, targets
+from sipsms.store.admin import AdminError
+
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
+_BEARER = re.compile(r"[\x21-\x7e]{1,512}")
+
+
+@cli.group()
+def did() -> None:
+    """Telephone numbers."""
+
+
+@did.command("add")
+@click.argument("number", callback=phone_number)
+@click.option("--account", "owner", required=True, help="The customer that owns it.")
+@click.option("--sip-account", callback=account_name, help="Who gets its messages; else the customer. Empty: nobody.")
+@click.option("--no-sms", is_flag=True, help="Not enabled for SMS.")
+@pass_context
+def did_add(context: Context, number: str, owner: str, sip_account: str | None, no_sms: bool) -> None:
+    """Add a DID."""
+    target = owner if sip_account is None else sip_account
+    context.store(lambda db: dids.add_did(db, number, owner, time.time(), sip_account=target, sms=not no_sms))
+    click.echo(f"DID {number} of {owner} added, delivers to {target or 'nobody'}")
+
+
+def _emails(_context: Any, _param: Any, value: str | None) -> list[str] | None:
+    if value is None:
+        return None
+    found = [one.strip() for one in value.split(",") if one.strip()]
+    wrong = next((one for one in found if not _EMAIL.fullmatch(one)), None)
+    if wrong is not None:
+        raise click.BadParameter(f"{wrong!r} is not an e-mail address")
+    return list(dict.fromkeys(found))
+
+
+def _secret(_context: Any, _param: Any, value: str | None) -> str | None:
+    if value and not all(_BEARER.fullmatch(one) for one in value.split(" ")):
+        raise click.BadParameter("ASCII characters, at most 512")
+    return value
+
+
+@did.command("set")
+@click.argument("number", callback=phone_number)
+@click.option("--account", "owner", help="Another customer.")
+@click.option("--sip-account", callback=account_name, help="Empty: nobody.")
+@click.option("--email", "emails", callback=_emails, metavar="A,B", help="E-mail addresses.")
+@click.option("--forward", callback=phone_number, metavar="NUMBER", help="Pass its messages on, from the DID.")
+@click.option("--callback", metavar="URL", help="GET with {FROM} {TO} {MESSAGE} {ID} {TIMESTAMP} {MEDIA} filled in.")
+@click.option("--callback-retry/--no-callback-retry", default=None, help="Again every 30 minutes until it says ok.")
+@click.option("--webhook", metavar="URL", help="POST of JSON in the shape of 3CX and Telnyx.")
+@click.option("--bearer", callback=_secret, metavar="TOKEN", help="Sent to the webhook.")
+@click.option("--webhook-secret", callback=_secret, metavar="S", help="Signs what is sent (Standard Webhooks).")
+@click.option("--dialing-mode", type=click.Choice(["", "nanpa", "e164"]), help="How numbers are written there.")
+@click.option("--group", callback=account_name, metavar="NAME", help="All accounts of a group.")
+@click.option("--sms/--no-sms", default=None)
+@click.option("--mms/--no-mms", default=None)
+@pass_context
+def did_set(context: Context, /, number: str, **given: Any) -> None:
+    """Change a DID. An empty value switches a destination off."""
+    allow_private = context.config().callbacks.allow_private
+    for name in ("callback", "webhook"):
+        if given[name] and (why := check_url(given[name], allow_private)):
+            raise click.UsageError(f"--{name}: {why}")
+    if given["forward"] == number:
+        raise click.UsageError("--forward: a DID cannot forward to itself")
+    columns = {"account": "owner", **{name: name for name in ("sip_account", "dialing_mode", "sms", "mms")}}
+    values = {name: given[key] for name, key in columns.items() if given[key] is not None}
+    context.store(lambda db: dids.set_did(db, number, _destinations(db, number, given), **values))
+    click.echo(f"DID {number} set")
+
+
+def _destinations(db: Any, number: str, given: dict[str, Any]) -> dids.Destinations:
+    """What the options change, by kind; an option that belongs to a URL keeps that URL."""
+    found: dids.Destinations = {}
+    if given["emails"] is not None:
+        found["email"] = [(one, {}) for one in given["emails"]]
+    for kind in ("forward", "group"):
+        if given[kind] is not None:
+            found[kind] = [(given[kind], {})] if given[kind] else []
+    for kind, options in (
+        ("callback", {"retry": given["callback_retry"]}),
+        ("webhook", {"bearer": given["bearer"], "secret": given["webhook_secret"]}),
+    ):
+        changed = {name: value for name, value in options.items() if value is not None}
+        if given[kind] is not None or changed:
+            found[kind] = _endpoint(db, number, kind, given[kind], changed)
+    return found
+
+
+def _endpoint(db: Any, number: str, kind: str, url: str | None, options: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Set anew, it is on again, whatever switched it off."""
+    if url == "":
+        return []
+    known = targets.options(db, number, kind)
+    if url is None and known is None:
+        raise AdminError(f"DID {number} has no {kind}: give --{kind} URL")
+    before = {name: value for name, value in known[1].items() if name != "disabled"} if known is not None else {}
+    return [(url or (known[0] if known is not None else ""), {**before, **options})]
+
+
+@did.command("list")
+@json_option
+@pass_context
+def did_list(context: Context, as_json: bool) -> None:
+    """All DIDs."""
+    rows = context.store(lambda db: list(dids.list_dids(db)))
+    if not as_json:
+        rows = [{**row, "also": _also(row)} for row in rows]
+    show(rows, as_json, "number account sip_account sms mms also", "no DIDs")
+
+
+def _also(row: dict[str, Any]) -> str:
+    kinds = ("group", "emails", "forward", "callback", "webhook")
+    return " ".join(kind.removesuffix("s") for kind in kinds if row[kind])
+
+
+@did.command("remove")
+@click.argument("number", callback=phone_number)
+@pass_context
+def did_remove(context: Context, number: str) -> None:
+    """Remove a DID; its messages stay."""
+    context.store(lambda db: dids.remove_did(db, number))
+    click.echo(f"DID {number} removed")
+
+
+@cli.command()
+@json_option
+@pass_context
+def webhooks(context: Context, as_json: bool) -> None:
+    """Callbacks and webhooks of DIDs, and which are switched off."""
+    rows = context.store(lambda db: list(dids.list_endpoints(db)))
+    show(rows, as_json, "did kind on why url", "no DID has one")
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def group() -> None:
+    """Groups of accounts that a DID can deliver to."""
+
+
+@group.command("add")
+@click.argument("name", callback=account_name)
+@click.option("--member", "members", multiple=True, required=True, help="An account; as often as wanted.")
+@pass_context
+def group_add(context: Context, name: str, members: tuple[str, ...]) -> None:
+    """Make a group, or give it other members."""
+    owner = context.store(lambda db: dids.put_group(db, name, members))
+    click.echo(f"group {name} of {owner}: {', '.join(dict.fromkeys(members))}")
+
+
+@group.command("list")
+@json_option
+@pass_context
+def group_list(context: Context, as_json: bool) -> None:
+    """All groups."""
+    rows = context.store(lambda db: list(dids.list_groups(db)))
+    if not as_json:
+        rows = [{**row, "members": " ".join(row["members"])} for row in rows]
+    show(rows, as_json, "name account members", "no groups")
+
+
+@group.command("remove")
+@click.argument("name")
+@pass_context
+def group_remove(context: Context, name: str) -> None:
+    """Remove a group."""
+    context.store(lambda db: dids.remove_group(db, name))
+    click.echo(f"group {name} removed")

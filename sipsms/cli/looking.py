@@ -1,0 +1,141 @@
+"""Lists: registrations, devices, messages, the queue, carriers."""
+
+from __future__ import annotations
+
+import time
+
+import rich_click as click
+
+from sipsms import log
+from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
+from sipsms.store import looking
+
+
+@cli.command()
+@json_option
+@pass_context
+def registrations(context: Context, as_json: bool) -> None:
+    """Phones that are registered now."""
+    rows = context.store(lambda db: list(looking.list_bindings(db, time.time())))
+    show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
+
+
+@cli.command()
+@json_option
+@pass_context
+def devices(context: Context, as_json: bool) -> None:
+    """Phones that have registered before, and what waits for them."""
+    rows = context.store(lambda db: list(looking.list_devices(db, time.time())))
+    show(rows, as_json, "device account registered waiting user_agent last_seen key", "no devices yet")
+
+
+@cli.command()
+@click.option("--did", "number", callback=phone_number, help="Only of this DID.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The newest N.")
+@json_option
+@pass_context
+def messages(context: Context, number: str | None, limit: int, as_json: bool) -> None:
+    """Messages, oldest first."""
+    rows = context.store(lambda db: looking.list_messages(db, number or "", limit))
+    show(rows, as_json, "id created_at direction from to state carrier text", "no messages")
+
+
+@cli.command()
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@click.option("--unknown", is_flag=True, help="Instead: sent, and nobody knows whether it arrived.")
+@json_option
+@pass_context
+def queue(context: Context, limit: int, unknown: bool, as_json: bool) -> None:
+    """Deliveries that are not over, oldest first."""
+    rows = context.store(lambda db: list(looking.list_queue(db, limit, unknown=unknown)))
+    show(rows, as_json, "delivery message courier destination device state attempts due_at last_error", "empty")
+
+
+@cli.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def carriers(click_context: click.Context, as_json: bool) -> None:
+    """Carriers and what waits for them."""
+    if click_context.invoked_subcommand is not None:
+        return
+    context: Context = click_context.obj
+    paused, waiting, seen = context.store(looking.carrier_states)
+    rows = []
+    for name, one in context.config().carriers.items():
+        status = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}, **seen.get(name, {})}
+        state = "paused" if name in paused else status["state"]
+        rows.append(
+            {
+                "name": name, "type": one.type, "state": state, "why": status["why"], "paused": name in paused,
+                "waiting": waiting.get(f"carrier:{name}", 0), "rate": status["rate"], "limit": one.rate,
+                "counts": status["counts"],
+            }
+        )  # fmt: skip
+    show(rows, as_json, "name type state waiting rate why", "no carriers are configured")
+
+
+def _set_paused(context: Context, name: str, paused: bool) -> None:
+    if name not in context.config().carriers:
+        raise click.ClickException(f"no carrier {name} in {context.path}")
+    context.store(lambda db: looking.pause_carrier(db, name, paused=paused))
+    click.echo(f"carrier {name} {'paused' if paused else 'resumed'}")
+
+
+@carriers.command("pause")
+@click.argument("name")
+@pass_context
+def carriers_pause(context: Context, name: str) -> None:
+    """Send nothing by this carrier; messages wait."""
+    _set_paused(context, name, True)
+
+
+@carriers.command("resume")
+@click.argument("name")
+@pass_context
+def carriers_resume(context: Context, name: str) -> None:
+    """Send by this carrier again."""
+    _set_paused(context, name, False)
+
+
+# --- what did not get through ----------------------------------------------------------------------------------------
+
+
+@cli.group("dead-letters", invoke_without_command=True)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@json_option
+@click.pass_context
+def dead_letters(click_context: click.Context, limit: int, as_json: bool) -> None:
+    """What callbacks, webhooks and mail servers did not take in the end."""
+    if click_context.invoked_subcommand is not None:
+        return
+    context: Context = click_context.obj
+    rows = context.store(lambda db: list(looking.list_dead(db, limit)))
+    show(rows, as_json, "delivery created_at did from courier destination state attempts last_error", "none")
+
+
+@dead_letters.command("retry")
+@click.argument("delivery", type=int, required=False)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@pass_context
+def dead_letters_retry(context: Context, delivery: int | None, everything: bool) -> None:
+    """Try one again, from its first try."""
+    if (delivery is None) != everything:
+        raise click.UsageError("Give either a delivery or --all.")
+    keep = context.config().queue.keep
+    count = context.store(lambda db: looking.retry_dead(db, delivery, time.time(), keep))
+    click.echo(f"{count} tried again")
+
+
+@cli.command()
+@click.argument("delivery", type=int)
+@click.option("--may-be-sent-twice", is_flag=True, help="You know that it may arrive a second time, and be paid for.")
+@pass_context
+def resend(context: Context, delivery: int, may_be_sent_twice: bool) -> None:
+    """Send a message of `queue --unknown` once more."""
+    if not may_be_sent_twice:
+        raise click.ClickException("it may have arrived: with --may-be-sent-twice it is sent again all the same")
+    keep = context.config().queue.keep
+    context.store(lambda db: looking.resend_unknown(db, delivery, time.time(), keep))
+    log.setup("info", "console")
+    log.audit("cli", "operator", str(delivery), "an unknown delivery is sent again by hand")
+    click.echo(f"delivery {delivery} is sent again")

@@ -1,0 +1,80 @@
+"""Import, export, and messages by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import rich_click as click
+
+from sipsms import importing
+from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, sender
+from sipsms.store import admin
+
+
+@cli.command("import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@pass_context
+def import_(context: Context, file: Path) -> None:
+    """Accounts, subaccounts and DIDs from YAML; what is there already stays or is changed."""
+    people, numbers = importing.read(file, context.config().realm)
+    counts = context.store(lambda db: admin.import_all(db, people, numbers, time.time()))
+    click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@cli.command()
+@pass_context
+def export(context: Context) -> None:
+    """Accounts, subaccounts and DIDs as YAML, without passwords (only hashes are stored)."""
+    import yaml
+
+    tree = context.store(admin.export_all)
+    click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
+
+
+# --- messages by hand ------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--from", "source", required=True, callback=sender, metavar="NUMBER")
+@click.option("--to", "target", required=True, callback=phone_number, metavar="DID")
+@click.argument("text")
+@pass_context
+def receive(context: Context, source: str, target: str, text: str) -> None:
+    """An SMS arrives, as if from a carrier."""
+    from sipsms import manual
+
+    click.echo(manual.receive(context.config(), source, target, text))
+
+
+@cli.command()
+@click.option("--from", "source", required=True, callback=phone_number, metavar="DID")
+@click.option("--to", "target", required=True, metavar="NUMBER")
+@click.argument("text")
+@pass_context
+def send(context: Context, source: str, target: str, text: str) -> None:
+    """Send an SMS from a DID."""
+    from sipsms import manual
+
+    click.echo(manual.send(context.config(), source, target, text))
+
+
+@cli.command()
+@click.option("--from", "source", required=True, metavar="NUMBER")
+@click.option("--to", "target", required=True, metavar="NUMBER")
+@json_option
+@pass_context
+def route(context: Context, source: str, target: str, as_json: bool) -> None:
+    """Which rules hit, and where a message would go."""
+    from sipsms import manual
+
+    found = manual.route(context.config(), source, target)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for line in found["trace"]:
+        click.echo(f"  {line}")
+    click.echo(
+        f"refused: {found['refused']}" if found["refused"] else f"goes to: {', '.join(found['routes']) or 'nobody'}"
+    )

@@ -1,0 +1,98 @@
+"""The server and what goes with it: serve, check-config, migrate, demo, trace, softphone."""
+
+from __future__ import annotations
+
+import sys
+
+import rich_click as click
+
+from sipsms.carrier_config import literal_secrets
+from sipsms.cli.base import Context, cli, json_option, pass_context
+from sipsms.document import Document
+from sipsms.store import admin
+from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
+
+
+@cli.command()
+@pass_context
+def serve(context: Context) -> None:
+    """Run the server until SIGTERM; SIGHUP reloads the configuration."""
+    from sipsms import app
+
+    config = context.config()
+    other = context.store(lambda connection: admin.other_realms(connection, config.realm))
+    if other:
+        click.echo(
+            f"sipsms: {other} accounts have passwords made for another realm than {config.realm}: "
+            "set `realm` back, or set their passwords again",
+            err=True,
+        )
+    app.serve(config, context.path)
+
+
+@cli.command("check-config")
+@pass_context
+def check_config(context: Context) -> None:
+    """Check the configuration and the dialplan."""
+    from sipsms import app
+
+    config = context.config()
+    app.load_dialplan(config)
+    app.check_certificate(config)
+    for line in literal_secrets(Document.read(context.path)):
+        click.echo(f"warning: {line}", err=True)
+    click.echo(f"{context.path}: good")
+
+
+@cli.command()
+@pass_context
+def migrate(context: Context) -> None:
+    """Bring the store's schema up to date."""
+    engine = open_engine(context.config().store_url)
+    before = version_of(engine)
+    changed = ensure_schema(engine)
+    engine.dispose()
+    click.echo(f"schema {before or 'none'} -> {HEAD}" if changed else f"schema {HEAD}: nothing to do")
+
+
+@cli.command()
+@click.option("--once", is_flag=True, help="Exit after the play; 0 only if every step was seen.")
+@pass_context
+def demo(context: Context, once: bool) -> None:
+    """Play the main job live with real softphones, then keep serving."""
+    from sipsms import demo as play
+
+    context.config()
+    sys.exit(play.run(context.path, once=once))
+
+
+@cli.command()
+@click.option("--account", default="", metavar="NAME", help="Only what concerns this account.")
+@click.option("--full", is_flag=True, help="The whole messages, with their texts.")
+@click.option("--count", type=click.IntRange(1), help="End after N messages.")
+@json_option
+@pass_context
+def trace(context: Context, account: str, full: bool, count: int | None, as_json: bool) -> None:
+    """Watch the SIP messages of the running server."""
+    from sipsms import tracing
+
+    try:
+        tracing.show(context.config(), account, full, as_json, count or 0, click.echo)
+    except tracing.NotRunning as error:
+        raise click.ClickException(str(error)) from None
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--password", required=True)
+@click.option("--server", required=True, metavar="HOST:PORT")
+@click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), default="udp", show_default=True)
+@click.option("--to", metavar="NUMBER", help="Send TEXT to this number and exit.")
+@click.argument("text", required=False)
+def softphone(name: str, password: str, server: str, transport: str, to: str | None, text: str | None) -> None:
+    """A softphone in the terminal: shows what arrives, sends `NUMBER text` lines."""
+    from sipsms import softphone as phone
+
+    if (to is None) != (text is None):
+        raise click.UsageError("--to NUMBER and TEXT go together")
+    sys.exit(phone.run_interactive(name, password, server, to, text, transport=transport))

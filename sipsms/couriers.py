@@ -1,0 +1,224 @@
+"""Everything that delivers, built from the configuration and given to the queue; and the carriers' doors in.
+
+`Couriers` owns the HTTP clients, the media folder, the carriers and what follows up on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sipsms import log
+from sipsms.addresses import check_address
+from sipsms.carrier_config import CarrierOptions, LoopbackConfig, SipConfig
+from sipsms.carriers.build import build
+from sipsms.carriers.client import AiohttpClient
+from sipsms.carriers.loopback import LoopbackCarrier
+from sipsms.config import Config
+from sipsms.desk import Line
+from sipsms.directory import Directory
+from sipsms.following import Follower, courier_name
+from sipsms.forwarding import ForwardCourier
+from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, carrier_key
+from sipsms.mail.client import MailCourier
+from sipsms.media import MediaCourier, MediaFiles
+from sipsms.model import Deferred, Delivery, Outcome, Rejected
+from sipsms.ports import Carrier, CarrierLimits, CarrierTools, Clock, Courier, InboundSms, Unavailable
+from sipsms.queue import Queue
+from sipsms.store import carriers as marks
+from sipsms.store.sql import Store
+from sipsms.text import sender_name
+from sipsms.web.callback import CallbackCourier, CallbackOptions
+from sipsms.web.endpoints import Endpoints
+from sipsms.web.webhook import WebhookCourier
+
+# What may be tried again although it may have got through: the receiver knows a second copy by its id.
+IDEMPOTENT = (CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA)
+_TO_CUSTOMERS = Line(concurrency=1000)  # each endpoint has its own, much smaller limit
+_MAIL = Line(concurrency=16)
+_FETCH = Line(concurrency=16)
+
+_REPORT_EVERY = 10.0  # seconds
+
+MakeTrunk = Callable[[str, SipConfig], Carrier]
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierCourier:
+    """A carrier as the queue sees it."""
+
+    carrier: Carrier
+    options: CarrierOptions
+    opted_out: Callable[[Delivery], Awaitable[None]]
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        if self.options.sender_name:
+            name = sender_name(self.options.sender_name, self.options.sender_length)
+            delivery = delivery._replace(source=name)
+        try:
+            outcome = await self.carrier.send(delivery)
+        except Unavailable as error:  # loopback: our own store
+            return Deferred(f"store: {error}")
+        if isinstance(outcome, Rejected) and outcome.opt_out:
+            try:
+                await self.opted_out(delivery)
+            except Unavailable as error:  # the carrier will say so again
+                log.warning("store_unavailable", why=str(error))
+        return outcome
+
+
+def limits_of(options: CarrierOptions) -> CarrierLimits:
+    return CarrierLimits(options.max_text, options.text_unit, options.long_texts == "mms", options.mms)
+
+
+def line_of(options: CarrierOptions, config: Config) -> Line:
+    return Line(options.concurrency or config.queue.carrier_concurrency, options.rate or 0.0, breaker=True)
+
+
+def base_url(config: Config) -> str:
+    """How our HTTP door is reached from outside."""
+    if config.web.url is not None:
+        return config.web.url.rstrip("/")
+    port = config.listen.http.port if config.listen.http is not None else 80
+    return f"http://{config.domain}:{port}"
+
+
+def media_folder(config: Config) -> Path:
+    """Where parts of MMS are kept: beside an SQLite store, unless the configuration names a place."""
+    if config.media.directory is not None:
+        return config.media.directory
+    if config.store_url.startswith("sqlite:///"):
+        return Path(config.store_url.removeprefix("sqlite:///")).parent / "media"
+    return Path("/var/lib/sipsms/media")
+
+
+def media_files(config: Config) -> MediaFiles:
+    return MediaFiles(media_folder(config), lambda: base_url(config))
+
+
+class Couriers:
+    def __init__(
+        self, config: Config, store: Store, directory: Directory, gateway: Gateway, queue: Queue, clock: Clock,
+        trunk: MakeTrunk,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._store = store
+        self._directory = directory
+        self._gateway = gateway
+        self._queue = queue
+        self._clock = clock
+        self._trunk = trunk
+        self._client = AiohttpClient()  # for carriers: the operator named their URLs
+        self._guarded = AiohttpClient(self._refuses)  # for URLs of customers, and of media
+        self._endpoints = Endpoints()
+        self._report_at = 0.0
+        self._sent: dict[str, int] = {}
+        self._reported: dict[str, dict[str, Any]] = {}
+        self.files = MediaFiles(media_folder(config), lambda: base_url(self._config))
+        self.carriers: dict[str, Carrier] = {}
+        self.follower = Follower(
+            store, gateway, queue, self.carriers, clock,
+            lambda name: store.read(lambda db: marks.polled_at(db, name)),
+            lambda name, when: store.write(lambda db: marks.set_polled(db, name, when)),
+        )  # fmt: skip
+
+    def _refuses(self, address: str) -> str:
+        return "" if self._config.callbacks.allow_private else check_address(address)
+
+    async def close(self) -> None:
+        await self._client.close()
+        await self._guarded.close()
+
+    async def follow(self) -> None:
+        """Once a second or so. Raises Unavailable."""
+        await self.follower.step()
+        now = self._clock()
+        if now >= self._report_at:
+            self._report_at = now + _REPORT_EVERY
+            await self._gateway.deliver_late_parts()
+            await self._report(now)
+
+    async def _report(self, now: float) -> None:
+        """For `sipsms carriers`, which runs in a process of its own."""
+        health = {name: one for name, one in self._queue.health().items() if name.startswith("carrier:")}
+        fresh = {}
+        for name, one in health.items():
+            sent = sum(one.counts.values())
+            rate = (sent - self._sent.get(name, sent)) / _REPORT_EVERY
+            self._sent[name] = sent
+            status = {"state": one.state, "why": one.why, "rate": round(rate, 2), "counts": one.counts}
+            if self._reported.get(name) != status:
+                self._reported[name] = fresh[name.partition(":")[2]] = status
+        if fresh:
+            await self._store.write(lambda db: marks.set_status(db, {n: {**s, "at": now} for n, s in fresh.items()}))
+
+    def idempotent(self) -> list[str]:
+        loops = [name for name, one in self.carriers.items() if isinstance(one, LoopbackCarrier)]
+        return [*IDEMPOTENT, *map(courier_name, loops)]
+
+    # --- building ---
+
+    def configure(self, config: Config) -> None:
+        """Build all anew; carriers that are gone keep what waits for them in the store."""
+        self._config = config
+        fresh = {name: self._carrier(name, one) for name, one in config.carriers.items()}
+        for name in self.carriers.keys() - fresh.keys():
+            self._queue.remove_courier(courier_name(name))
+        for name, carrier in fresh.items():
+            options = config.carriers[name]
+            courier = CarrierCourier(carrier, options, self._gateway.opted_out)
+            self._queue.set_courier(courier_name(name), courier, line_of(options, config))
+        self.carriers.clear()
+        self.carriers.update(fresh)
+        self._gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
+        self._gateway.patience[CALLBACK] = config.callbacks.give_up_after
+        self._gateway.operator = config.smtp.alarms if config.smtp is not None and config.smtp.alarms else ""
+        for name, courier_, line in self._others(config):
+            self._queue.set_courier(name, courier_, line)
+
+    def _carrier(self, name: str, config: Any) -> Carrier:
+        if isinstance(config, LoopbackConfig):
+            return LoopbackCarrier(name, partial(self._looped_back, name))
+        if isinstance(config, SipConfig):
+            return self._trunk(name, config)
+        hook_url = f"{base_url(self._config)}/hooks/{name}"
+        return build(name, config, CarrierTools(self._client, self.files, self._clock, hook_url))
+
+    async def _looped_back(self, name: str, sms: InboundSms) -> bool:
+        key = carrier_key(name, sms.remote_id)
+        return await self._gateway.receive(sms, f"carrier:{name}", key) is not None
+
+    def _others(self, config: Config) -> list[tuple[str, Courier, Line]]:
+        gateway, did, disable = self._gateway, self._directory.did, self._gateway.disable_target
+        callbacks = config.callbacks
+        options = CallbackOptions(callbacks.timeout, callbacks.retry_every)
+        found: list[tuple[str, Courier, Line]] = [
+            (FORWARD, ForwardCourier(gateway, self._directory, self._clock), _MAIL),
+            (MEDIA, MediaCourier(self.files, self._guarded, self._media_headers, gateway.complete), _FETCH),
+            (
+                CALLBACK,
+                CallbackCourier(
+                    self._guarded, did, self.files.url, lambda: options, disable, self._endpoints, self._clock
+                ),
+                _TO_CUSTOMERS,
+            ),
+            (
+                WEBHOOK,
+                WebhookCourier(
+                    self._guarded, did, self.files.url, disable, self._endpoints, self._clock,
+                    lambda: callbacks.timeout,
+                ),
+                _TO_CUSTOMERS,
+            ),
+        ]  # fmt: skip
+        if config.smtp is not None:
+            found.append((MAIL, MailCourier(config.smtp, config.domain, self.files), _MAIL))
+        return found
+
+    def _media_headers(self, origin: str, url: str) -> Any:
+        """What a request for a part of an MMS needs, if it came by a carrier that keeps it under lock."""
+        carrier = self.carriers.get(origin.partition(":")[2])
+        return carrier.media_headers(url) if carrier is not None else {}

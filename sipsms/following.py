@@ -1,0 +1,127 @@
+"""What carriers have to be asked for: what came in while nobody told us, and what became of lost answers.
+
+A message whose answer was lost is `unknown` and is never sent again by itself. Where a carrier can be asked, its own
+records decide: it is there (then that is its state), or the carrier never had it (then it goes out after all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from sipsms import log
+from sipsms.dialplan import Refusal
+from sipsms.gateway import Gateway, carrier_key
+from sipsms.model import Accepted, Delivered, Outcome, Rejected, State
+from sipsms.ports import Carrier, Clock, Closing, Doubt, GatewayStore, NoAnswer, NotSent, NotThere
+from sipsms.queue import Queue
+
+LOOK_EVERY = 20.0  # seconds
+LOOK_BACK = 3 * 86400.0  # an answer that was lost longer ago stays lost
+_AT_ONCE = 100
+
+Marks = Callable[[str], Awaitable[float]]  # carrier -> up to when it has been polled
+SetMark = Callable[[str, float], Awaitable[None]]
+
+
+def courier_name(carrier: str) -> str:
+    return f"carrier:{carrier}"
+
+
+class Follower:
+    def __init__(
+        self, store: GatewayStore, gateway: Gateway, queue: Queue, carriers: Mapping[str, Carrier], clock: Clock,
+        mark: Marks, set_mark: SetMark,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._gateway = gateway
+        self._queue = queue
+        self._carriers = carriers
+        self._clock = clock
+        self._mark = mark
+        self._set_mark = set_mark
+        self._poll_at: dict[str, float] = {}
+        self._look_at = 0.0
+
+    async def step(self) -> None:
+        """Called every second or so; does what is due. Raises Unavailable."""
+        now = self._clock()
+        for name, carrier in list(self._carriers.items()):
+            if carrier.poll_every and now >= self._poll_at.get(name, 0.0):
+                self._poll_at[name] = now + carrier.poll_every
+                await self._poll(name, carrier)
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            await self.look_up()
+
+    # --- what came in ---
+
+    async def _poll(self, name: str, carrier: Carrier) -> None:
+        """What is new since the last look; the first look only marks the time: the past is not delivered again."""
+        began, since = self._clock(), await self._mark(name)
+        try:
+            found = await carrier.poll(since) if since else ()
+        except (NotSent, NoAnswer) as error:
+            log.warning("poll_failed", carrier=name, why=str(error))
+            self._poll_at[name] = began + min(60.0, carrier.poll_every)
+            return
+        new = 0
+        for sms in found:
+            key = carrier_key(name, sms.dedupe or sms.remote_id)
+            result = await self._gateway.receive(sms, f"hook:{name}", key)
+            if result is None or isinstance(result, Refusal):
+                log.note("poll_skipped", carrier=name, destination=sms.destination[:32])
+            elif not result.duplicate:
+                new += 1
+        await self._set_mark(name, began)
+        if new:
+            log.warning("poll_recovered", carrier=name, messages=new)
+
+    # --- what became of it ---
+
+    async def look_up(self) -> None:
+        for name, carrier in list(self._carriers.items()):
+            if not carrier.can_look_up:
+                continue
+            for doubt in await self._store.doubts(courier_name(name), self._clock() - LOOK_BACK, _AT_ONCE):
+                if not await self._ask(name, carrier, doubt):
+                    break
+
+    async def _ask(self, name: str, carrier: Carrier, doubt: Doubt) -> bool:
+        """False: the carrier does not answer now."""
+        try:
+            outcome = await carrier.look_up(doubt.delivery, doubt.began)
+        except (NotSent, NoAnswer) as error:
+            log.note("look_up_failed", carrier=name, why=str(error))
+            return False
+        except NotThere:
+            await self._send_after_all(doubt)
+            return True
+        if outcome is not None:
+            await self._settle(doubt, outcome)
+        return True
+
+    async def _settle(self, doubt: Doubt, outcome: Outcome) -> None:
+        match outcome:
+            case Accepted(remote_id):
+                state, detail, remote = State.ACCEPTED, "found at the carrier", remote_id
+            case Delivered(detail):
+                state, remote = State.DELIVERED, ""
+            case Rejected(detail):
+                state, remote = State.FAILED, ""
+            case _:
+                return
+        delivery = doubt.delivery
+        closing = Closing(delivery.id, delivery.attempts, state, str(state), detail, self._clock(), remote_id=remote)
+        if await self._store.settle(closing):
+            log.settled(delivery.message.id, delivery.id, str(state), detail)
+            if delivery.message.notify and state is not State.ACCEPTED:
+                await self._gateway.ended(delivery._replace(state=state))
+
+    async def _send_after_all(self, doubt: Doubt) -> None:
+        delivery, now = doubt.delivery, self._clock()
+        detail = "the carrier never had it"
+        closing = Closing(delivery.id, delivery.attempts, State.QUEUED, "not there", detail, now, now)
+        self._queue.expect(delivery.lane)
+        if await self._store.settle(closing):
+            log.settled(delivery.message.id, delivery.id, "queued", detail)
+            self._queue.poll()

@@ -1,0 +1,31 @@
+"""What is remembered of a carrier: whether it is paused, up to when it was polled, how it was last seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from sipsms.store.schema import carriers
+
+
+def polled_at(connection: Connection, name: str) -> float:
+    """Up to when it has been asked what came in; 0: never."""
+    found = connection.execute(select(carriers.c.polled_at).where(carriers.c.name == name)).scalar()
+    return float(found or 0.0)
+
+
+def set_polled(connection: Connection, name: str, when: float) -> None:
+    put(connection, name, polled_at=when)
+
+
+def set_status(connection: Connection, statuses: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, status in statuses.items():
+        put(connection, name, status=json.dumps(status))
+
+
+def put(connection: Connection, name: str, **values: Any) -> None:
+    if connection.execute(update(carriers).where(carriers.c.name == name).values(**values)).rowcount == 0:
+        connection.execute(insert(carriers), {"name": name, **values})
