@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from sipsms import config, document, values
-from sipsms.carrier_config import HttpCarrierConfig, LoopbackConfig, Reply
+from sipsms.carrier_config import HttpCarrierConfig, LoopbackConfig, Reply, literal_secrets
 from sipsms.config import Config
-from sipsms.document import ConfigError
+from sipsms.document import ConfigError, Document
 from sipsms.values import HttpListen, SipListen
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "sipsms.yaml"
@@ -100,12 +100,15 @@ def test_shipped_file_mentions_every_option() -> None:
     assert [f"{m}.{n}" for m, n in _names(Config) if n not in mentioned] == []
 
 
-def test_the_example_carrier_of_the_shipped_file_is_valid(tmp_path: Path) -> None:
+def test_the_example_carriers_of_the_shipped_file_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = SHIPPED.read_text("utf-8")
+    for name in re.findall(r"env:(\w+)", text):
+        monkeypatch.setenv(name, "s3cret")
     start = text.index("  # acme:")
     example = "\n".join(re.sub(r"^  # ", "  ", line) for line in text[start:].splitlines())
     c = read(tmp_path, text[:start] + example)
     assert isinstance(c.carriers["acme"], HttpCarrierConfig)
+    assert {"voipms", "telnyx", "twilio", "bandwidth"} <= set(c.carriers)
 
 
 def test_an_http_carrier(tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_an_http_carrier(tmp_path: Path) -> None:
     assert (c.ok.status, c.ok.id, c.timeout) == ((200, 202), "data.id", 30.0)
     assert c.inbound is not None
     assert c.inbound.secret.get_secret_value() == "h00k"
-    assert c.inbound.fields_.from_ == "from"
+    assert c.inbound.fields_.from_ == ("from",)
     assert c.inbound.reply == Reply(status=200, body="ok", content_type="text/plain")
 
 
@@ -219,7 +222,8 @@ WRONG: list[tuple[str, list[str]]] = [
     ("domain: a\nstore: mysql://x\n", [":2: store: expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"]),
     ("domain: a\ndialplan: nowhere\n", [":2: dialplan: {here}/nowhere is no directory"]),
     ("domain: a\ncarriers:\n  x: {type: smtp}\n", [
-        ":3: carriers.x.type: expected 'loopback' or 'http', got 'smtp'"]),
+        ":3: carriers.x.type: expected 'loopback' or 'sip' or 'http' or 'voipms' or 'telnyx' or 'twilio' or"
+        " 'bandwidth', got 'smtp'"]),
     ("domain: a\ncarriers:\n  all: {type: loopback}\n", [
         ":3: carriers.all: routing.yaml says `all` for every carrier: take another name"]),
     ("domain: a\ncarriers:\n  x: {}\n", [":3: carriers.x.type: is required"]),
@@ -246,7 +250,7 @@ CARRIER_ERRORS = [
     ('"env:ACME_TOKEN"', '"env:NOWHERE"', ":8: carriers.acme.auth.bearer: the environment has no variable NOWHERE"),
     ('"env:ACME_TOKEN"', '"file:nowhere"',
      ":8: carriers.acme.auth.bearer: cannot read nowhere: No such file or directory"),
-    ('bearer: "env:ACME_TOKEN"', "", ":8: carriers.acme.auth: expected either `bearer` or `basic`"),
+    ('bearer: "env:ACME_TOKEN"', "", ":8: carriers.acme.auth: expected one of `bearer`, `basic` and `query`"),
     ('bearer: "env:ACME_TOKEN"', "basic: [u]", ":8: carriers.acme.auth.basic[1]: is required"),
     ('"env:ACME_HOOK"', '"a/b"',
      ":15: carriers.acme.inbound.secret: stands in the hook's path: only letters, digits and . _ ~ - fit there"),
@@ -295,6 +299,56 @@ def test_no_secret_is_in_an_error(tmp_path: Path) -> None:
     told = errors(tmp_path, text)
     assert len(told) >= 6
     assert "hunter2" not in "".join(told)
+
+
+LITERAL = """\
+domain: a
+carriers:
+  one:
+    type: http
+    url: https://x
+    auth: {basic: [user, hunter2]}
+    headers: {Accept: text/plain}
+    fields: {to: "{to}", key: hunter2}
+    inbound:
+      secret: hunter2
+      auth: {basic: [user, hunter2]}
+      signature: {kind: plivo, key: hunter2}
+  two: {type: http, url: "https://x", auth: {query: {key: hunter2, other: "env:ACME_TOKEN"}}}
+  three: {type: voipms, username: a, password: hunter2, inbound: {secret: "env:ACME_HOOK"}}
+  four: {type: twilio, account_sid: AC000000, auth_token: "file:x", api_key_sid: SK000000, api_key_secret: hunter2}
+  five: {type: loopback}
+"""
+
+
+@pytest.mark.req("A-48")
+def test_secrets_that_stand_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "sipsms.yaml"
+    path.write_text(LITERAL)
+    found = literal_secrets(Document.read(path))
+    places = [line.removeprefix(f"{path}:").split(": ", 1)[0] for line in found]
+    assert places == ["6", "10", "11", "12", "13", "14", "15"]
+    assert [line.split(": ")[1] for line in found] == [
+        "carriers.one.auth.basic[1]",
+        "carriers.one.inbound.secret",
+        "carriers.one.inbound.auth.basic[1]",
+        "carriers.one.inbound.signature.key",
+        "carriers.two.auth.query.key",
+        "carriers.three.password",
+        "carriers.four.api_key_secret",
+    ]
+    assert "hunter2" not in "".join(found)
+
+
+NO_CARRIERS = [
+    "a", "[]", "carriers:", "carriers: []", "carriers: {x: 5}", "carriers: {x: {type: [1]}}",
+    "carriers: {x: {type: voipms, password: [a]}}", "carriers: {x: {type: http, auth: {basic: a}}}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_CARRIERS)
+def test_no_secrets_to_find(tmp_path: Path, text: str) -> None:
+    assert literal_secrets(Document.parse(tmp_path / "x.yaml", text)) == []
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.write_bytes(b"\xff\xfe")])
