@@ -422,7 +422,6 @@ class Node:
             await self.store.write(lambda db: provisions.forget(db, time.time()))
             await self.store.forget_notices(self._clock() - self.config.queue.keep)
             await self.store.forget_receipts(self._clock())
-            await self.couriers.files.forget(time.time() - self.config.media.keep)
         log.BINDINGS.set(len(self.location))
 
     def _look_at_certificate(self) -> None:

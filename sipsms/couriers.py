@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, car
 from sipsms.mail.client import MailCourier
 from sipsms.media import MediaCourier, MediaFiles
 from sipsms.model import Deferred, Delivery, Outcome, Rejected
-from sipsms.ports import Carrier, CarrierLimits, CarrierTools, Clock, Courier, InboundSms, Unavailable
+from sipsms.ports import Carrier, CarrierLimits, CarrierTools, Clock, InboundSms, Unavailable
 from sipsms.queue import Queue
 from sipsms.store import carriers as marks
 from sipsms.store.sql import Store
@@ -38,8 +39,7 @@ from sipsms.web.webhook import WebhookCourier
 # What may be tried again although it may have got through: the receiver knows a second copy by its id.
 IDEMPOTENT = (CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA)
 _TO_CUSTOMERS = Line(concurrency=1000)  # each endpoint has its own, much smaller limit
-_MAIL = Line(concurrency=16)
-_FETCH = Line(concurrency=16)
+_FEW = Line(concurrency=16)
 
 _REPORT_EVERY = 10.0  # seconds
 
@@ -119,6 +119,7 @@ class Couriers:
         self._reported: dict[str, dict[str, Any]] = {}
         self.files = MediaFiles(media_folder(config), lambda: base_url(self._config))
         self.carriers: dict[str, Carrier] = {}
+        self._add_customers_doors()
         self.follower = Follower(
             store, gateway, queue, self.carriers, clock,
             lambda name: store.read(lambda db: marks.polled_at(db, name)),
@@ -126,7 +127,7 @@ class Couriers:
         )  # fmt: skip
 
     def _refuses(self, address: str) -> str:
-        return "" if self._config.callbacks.allow_private else check_address(address)
+        return check_address(address, self._config.callbacks.allow_private)
 
     async def close(self) -> None:
         await self._client.close()
@@ -140,6 +141,10 @@ class Couriers:
             self._report_at = now + _REPORT_EVERY
             await self._gateway.deliver_late_parts()
             await self._report(now)
+            try:
+                await self.files.forget(time.time() - self._config.media.keep)
+            except OSError as error:
+                log.warning("media_not_removed", why=error.strerror or str(error))
 
     async def _report(self, now: float) -> None:
         """For `sipsms carriers`, which runs in a process of its own."""
@@ -161,6 +166,24 @@ class Couriers:
 
     # --- building ---
 
+    def _add_customers_doors(self) -> None:
+        """Once: they remember how each customer's server fares."""
+        did, disable, url = self._directory.did, self._gateway.disable_target, self.files.url
+        callback = CallbackCourier(
+            self._guarded, did, url, self._callback_options, disable, self._endpoints, self._clock
+        )
+        webhook = WebhookCourier(
+            self._guarded, did, url, disable, self._endpoints, self._clock, lambda: self._config.callbacks.timeout
+        )
+        media = MediaCourier(self.files, self._guarded, self._media_headers, self._gateway.complete)
+        self._queue.set_courier(CALLBACK, callback, _TO_CUSTOMERS)
+        self._queue.set_courier(WEBHOOK, webhook, _TO_CUSTOMERS)
+        self._queue.set_courier(MEDIA, media, _FEW)
+        self._queue.set_courier(FORWARD, ForwardCourier(self._gateway, self._directory, self._clock), _FEW)
+
+    def _callback_options(self) -> CallbackOptions:
+        return CallbackOptions(self._config.callbacks.timeout, self._config.callbacks.retry_every)
+
     def configure(self, config: Config) -> None:
         """Build all anew; carriers that are gone keep what waits for them in the store."""
         self._config = config
@@ -176,8 +199,8 @@ class Couriers:
         self._gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
         self._gateway.patience[CALLBACK] = config.callbacks.give_up_after
         self._gateway.operator = config.smtp.alarms if config.smtp is not None and config.smtp.alarms else ""
-        for name, courier_, line in self._others(config):
-            self._queue.set_courier(name, courier_, line)
+        if config.smtp is not None:
+            self._queue.set_courier(MAIL, MailCourier(config.smtp, config.domain, self.files), _FEW)
 
     def _carrier(self, name: str, config: Any) -> Carrier:
         if isinstance(config, LoopbackConfig):
@@ -190,33 +213,6 @@ class Couriers:
     async def _looped_back(self, name: str, sms: InboundSms) -> bool:
         key = carrier_key(name, sms.remote_id)
         return await self._gateway.receive(sms, f"carrier:{name}", key) is not None
-
-    def _others(self, config: Config) -> list[tuple[str, Courier, Line]]:
-        gateway, did, disable = self._gateway, self._directory.did, self._gateway.disable_target
-        callbacks = config.callbacks
-        options = CallbackOptions(callbacks.timeout, callbacks.retry_every)
-        found: list[tuple[str, Courier, Line]] = [
-            (FORWARD, ForwardCourier(gateway, self._directory, self._clock), _MAIL),
-            (MEDIA, MediaCourier(self.files, self._guarded, self._media_headers, gateway.complete), _FETCH),
-            (
-                CALLBACK,
-                CallbackCourier(
-                    self._guarded, did, self.files.url, lambda: options, disable, self._endpoints, self._clock
-                ),
-                _TO_CUSTOMERS,
-            ),
-            (
-                WEBHOOK,
-                WebhookCourier(
-                    self._guarded, did, self.files.url, disable, self._endpoints, self._clock,
-                    lambda: callbacks.timeout,
-                ),
-                _TO_CUSTOMERS,
-            ),
-        ]  # fmt: skip
-        if config.smtp is not None:
-            found.append((MAIL, MailCourier(config.smtp, config.domain, self.files), _MAIL))
-        return found
 
     def _media_headers(self, origin: str, url: str) -> Any:
         """What a request for a part of an MMS needs, if it came by a carrier that keeps it under lock."""
