@@ -83,6 +83,7 @@ class VoipmsCarrier(BaseCarrier):
         self._config = config
         self._tools = tools
         self._claimed: OrderedDict[str, int] = OrderedDict()  # the carrier's id -> our delivery
+        records.new_york()  # missing: said at the start, and not in the night
         self.poll_every = config.poll or 0.0
         self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -23,8 +24,13 @@ from sipsms.ports import HookError, InboundMedia, InboundSms
 
 TIMEZONE: Final = "-5"  # Eastern, as the carrier's own application asks
 MAX_DAYS: Final = 92  # of one request; more is `invalid_daterange`
-_NEW_YORK: Final = ZoneInfo("America/New_York")
 _COLUMN: Final = re.compile(r"col_media[0-9]{1,2}")
+
+
+@cache
+def new_york() -> ZoneInfo:
+    """Asked for when it is needed: a host without time zones can still have other carriers."""
+    return ZoneInfo("America/New_York")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,12 @@ class Row:
 
 def day(moment: float) -> str:
     """The date in New York, as the carrier wants it."""
-    return datetime.fromtimestamp(moment, _NEW_YORK).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(moment, new_york()).strftime("%Y-%m-%d")
 
 
 def days(first: float, last: float) -> list[tuple[str, str]]:
     """A range of dates; none is longer than the carrier allows."""
-    begin, end = (datetime.fromtimestamp(one, _NEW_YORK).date() for one in (first, last))
+    begin, end = (datetime.fromtimestamp(one, new_york()).date() for one in (first, last))
     ranges = []
     while begin <= end:
         until = min(end, begin + timedelta(days=MAX_DAYS - 1))
@@ -101,7 +107,7 @@ def _row(row: Mapping[str, Any]) -> Row | None:
 def moments(date: str) -> tuple[float, float]:
     """`2026-10-02 14:24:31` -> the moment, or the two it may be. Raises HookError."""
     try:
-        wall = datetime.strptime(date, "%Y-%m-%d %H:%M:%S").replace(tzinfo=_NEW_YORK)
+        wall = datetime.strptime(date, "%Y-%m-%d %H:%M:%S").replace(tzinfo=new_york())
         return wall.timestamp(), wall.replace(fold=1).timestamp()
     except (ValueError, OverflowError, OSError):
         raise HookError(400, "date is not YYYY-MM-DD HH:MM:SS") from None

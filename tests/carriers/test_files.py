@@ -147,7 +147,7 @@ ANSWERS: list[tuple[str, Answer, Outcome]] = [
     ("vonage", Answer(200, vonage("1")), Deferred("answered 1")),
     ("vonage", Answer(200, vonage("4")), Deferred("answered 4", **DOWN)),
     ("vonage", Answer(200, vonage("9")), Deferred("answered 9", **DOWN)),
-    ("vonage", Answer(200, vonage("7")), Rejected("answered 7", "7", opt_out=True)),
+    ("vonage", Answer(200, vonage("7")), Rejected("answered 7", "7")),
     ("vonage", Answer(200, vonage("3")), Rejected("answered 3", "3")),
     ("vonage", Answer(200, {"message-count": "0", "messages": []}),
      Unknown("answered 200 without a word at messages.0.status")),
