@@ -1,0 +1,169 @@
+"""Rates, breakers and fail-over of carriers, and deliveries that step aside: the queue on a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from sipsms.desk import Line
+from sipsms.gateway import Receipt
+from sipsms.model import Accepted, Account, Deferred, Did, Rejected, Unknown
+from sipsms.ports import InboundSms
+from sipsms.queue import Pace
+from tests.support.core import Core, ScriptedCourier, core
+
+ALICE = Account("alice", "demo")
+STATES = "SELECT state, attempts, courier FROM deliveries ORDER BY id"
+AWAY = Deferred("not sent: cannot connect", whole_courier=True)
+
+
+async def send(here: Core, text: str, to: str = "2125550123") -> None:
+    assert isinstance(await here.gateway.send(ALICE, "5550001111", to, text, "test"), Receipt)
+
+
+def two(first: ScriptedCourier, second: ScriptedCourier) -> dict[str, ScriptedCourier]:
+    return {"carrier:first": first, "carrier:second": second}
+
+
+BREAKER = Line(breaker=True)
+
+
+@pytest.mark.req("S-135", "F-10")
+async def test_who_is_away_is_not_tried_again_for_every_message(tmp_path: Path) -> None:
+    first, second = ScriptedCourier(AWAY), ScriptedCourier()
+    async with core(tmp_path, two(first, second), line=BREAKER) as here:
+        for number in range(5):
+            await send(here, f"m{number}")
+            await second.wait(number + 1)
+        assert first.texts == ["m0"]
+        assert second.texts == [f"m{number}" for number in range(5)]
+        assert here.queue.health()["carrier:first"].state == "down"
+
+
+@pytest.mark.req("F-10")
+async def test_what_waits_at_a_carrier_that_goes_away_leaves_by_the_other(tmp_path: Path) -> None:
+    """Without an attempt of its own at the first, and in order."""
+    first, second = ScriptedCourier(AWAY), ScriptedCourier()
+    first.gate = asyncio.Event()
+    async with core(tmp_path, two(first, second), line=Line(concurrency=1, breaker=True)) as here:
+        await here.queue._scan()
+        for number in range(6):
+            await send(here, f"m{number}", "2125550123" if number % 2 else "2125550124")
+        await first.wait(1)
+        first.gate.set()
+        await second.wait(6)
+        assert first.texts == ["m0"]
+        assert sorted(second.texts) == [f"m{number}" for number in range(6)]
+        for parity in (0, 1):
+            mine = [text for text in second.texts if int(text[1:]) % 2 == parity]
+            assert mine == sorted(mine)
+        await here.until(
+            "SELECT count(*) FROM deliveries WHERE state = 'accepted' AND courier = 'carrier:second'", [(6,)]
+        )
+
+
+@pytest.mark.req("F-10")
+async def test_after_the_pause_one_goes_first(tmp_path: Path) -> None:
+    sim = ScriptedCourier(AWAY)
+    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=Line(8, breaker=True)) as here:
+        await here.queue._scan()
+        await send(here, "m0", "2125550100")
+        await here.until(STATES, [("queued", 1, "carrier:sim")])
+        for number in range(1, 4):
+            await send(here, f"m{number}", f"21255501{number:02}")
+        assert len(sim.seen) == 1
+        sim.gate = asyncio.Event()
+        here.clock.now += 6
+        here.queue.poll()
+        await sim.wait(2)
+        await here.store.ping()
+        assert len(sim.seen) == 2, "only one while nobody knows whether the carrier is back"
+        sim.gate.set()
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(4,)])
+
+
+@pytest.mark.req("F-11", "F-40")
+async def test_a_carrier_that_never_answers_is_left_alone_soon(tmp_path: Path) -> None:
+    """Three messages are in doubt, not three hundred; none of them goes by the other carrier."""
+    first, second = ScriptedCourier(*[Unknown("no answer")] * 3), ScriptedCourier()
+    async with core(tmp_path, two(first, second), line=Line(1, breaker=True)) as here:
+        for number in range(8):
+            await send(here, f"m{number}", f"21255501{number:02}")
+        await here.until("SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
+                         [("accepted", 5), ("unknown", 3)])  # fmt: skip
+        assert first.texts == ["m0", "m1", "m2"]
+        assert second.texts == ["m3", "m4", "m5", "m6", "m7"]
+
+
+async def test_opted_out_is_no_reason_to_try_another(tmp_path: Path) -> None:
+    first, second = ScriptedCourier(Rejected("21610", "21610", opt_out=True)), ScriptedCourier()
+    async with core(tmp_path, two(first, second), line=BREAKER) as here:
+        await send(here, "m0")
+        await here.until(STATES, [("failed", 1, "carrier:first")])
+        assert second.seen == []
+
+
+@pytest.mark.req("F-15")
+async def test_a_rate_is_kept_and_nothing_lost(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}, line=Line(8, rate=50.0, breaker=True)) as here:
+        began = time.monotonic()
+        for number in range(11):
+            await send(here, f"m{number}", f"21255501{number:02}")
+        await sim.wait(11)
+        assert time.monotonic() - began >= 10 / 50.0 - 0.01
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(11,)])
+
+
+async def test_stopping_does_not_wait_for_slots(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}, line=Line(8, rate=0.01)) as here:
+        for number in range(3):
+            await send(here, f"m{number}", f"21255501{number:02}")
+        await sim.wait(1)
+        async with asyncio.timeout(2):
+            await here.queue.drain(10)
+    assert len(sim.seen) == 1
+
+
+@pytest.mark.req("S-044")
+async def test_aside_lets_the_others_pass_and_comes_again(tmp_path: Path) -> None:
+    callback = ScriptedCourier(Deferred("not ok", retry_after=1800, aside=True))
+
+    def prepare(here: Core) -> None:
+        here.directory.update(2, False, [], [Did("5550001111", "demo", "", emails=("a@example.net",))], frozenset())
+
+    async with core(tmp_path, {"mail": callback}, prepare=prepare) as here:
+        for text in ("one", "two"):
+            await here.gateway.receive(InboundSms("2125550123", "5550001111", text), "test")
+        await here.until("SELECT state FROM deliveries ORDER BY id", [("queued",), ("accepted",)])
+        here.clock.now += 1801
+        here.queue.poll()
+        await here.until("SELECT state, attempts FROM deliveries ORDER BY id", [("accepted", 2), ("accepted", 1)])
+        assert callback.texts == ["one", "two", "one"]
+
+
+async def test_the_breaker_knows_what_is_clear(tmp_path: Path) -> None:
+    """A carrier that refuses what it gets is there."""
+    sim = ScriptedCourier(*[Rejected("no such number")] * 20)
+    async with core(tmp_path, {"carrier:sim": sim}, line=BREAKER) as here:
+        for number in range(20):
+            await send(here, f"m{number}", f"21255501{number:02}")
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'failed'", [(20,)])
+        assert here.queue.health()["carrier:sim"][:2] == ("up", "")
+        assert here.queue.health()["carrier:sim"].counts == {"failed": 20}
+
+
+async def test_accepted_after_the_breaker_opened_closes_it(tmp_path: Path) -> None:
+    sim = ScriptedCourier(AWAY, Accepted("r"))
+    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=BREAKER) as here:
+        await send(here, "m0")
+        await here.until(STATES, [("queued", 1, "carrier:sim")])
+        assert not here.queue.is_open("carrier:sim")
+        here.clock.now += 6
+        here.queue.poll()
+        await here.until(STATES, [("accepted", 2, "carrier:sim")])
+        assert here.queue.health()["carrier:sim"].state == "up"
