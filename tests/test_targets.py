@@ -1,0 +1,650 @@
+"""All that a DID delivers to, STOP, receipts, doubts and parts of long texts: the gateway on a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sipsms.dialplan import Refusal, RefusalCode
+from sipsms.following import LOOK_EVERY, Follower
+from sipsms.forwarding import ForwardCourier
+from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, PART_PATIENCE, WEBHOOK, Gateway, Receipt, carrier_key
+from sipsms.model import (
+    Accepted,
+    Account,
+    Callback,
+    Delivered,
+    Delivery,
+    Did,
+    Media,
+    Message,
+    Outcome,
+    Rejected,
+    State,
+    Unknown,
+    Webhook,
+)  # fmt: skip
+from sipsms.ports import Block, CarrierLimits, CarrierReceipt, InboundMedia, InboundSms, NoAnswer, NotThere, Part
+from tests.support.core import Core, ScriptedCourier, core
+
+ALICE = Account("alice", "demo")
+DID, PHONE = "5550001111", "2125550123"
+BY = "SELECT courier, destination, state FROM deliveries ORDER BY courier, destination"
+
+
+def with_did(**values: Any) -> Callable[[Core], None]:
+    def prepare(here: Core) -> None:
+        did = Did(DID, "demo", **{"sip_account": "", **values})
+        here.directory.update(2, False, [], [did], frozenset())
+
+    return prepare
+
+
+async def arrive(here: Core, text: str = "hello", source: str = PHONE, to: str = DID, **values: Any) -> Receipt:
+    remote_id = values.get("remote_id", "")
+    sms = InboundSms(source, to, text, **values)
+    key = None if "part" in values else carrier_key("c", remote_id)
+    result = await here.gateway.receive(sms, "hook:c", key)
+    assert isinstance(result, Receipt)
+    return result
+
+
+async def send(here: Core, text: str = "hi", to: str = PHONE, **values: Any) -> Receipt | Refusal:
+    return await here.gateway.send(ALICE, DID, to, text, "test", **values)
+
+
+# --- destinations ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S-030", "S-038", "S-040", "S-045", "S-047", "S-128")
+async def test_everything_at_once(tmp_path: Path) -> None:
+    couriers = {name: ScriptedCourier() for name in (MAIL, CALLBACK, WEBHOOK)}
+    prepare = with_did(
+        sip_account="alice", group="sales", members=("alice", "bob"), emails=("a@example.net", "b@example.net"),
+        callback=Callback("http://example.net/"), webhook=Webhook("http://example.net/"),
+    )  # fmt: skip
+    async with core(tmp_path, couriers, prepare=prepare) as here:
+        await arrive(here)
+        await here.until(BY, [
+            (CALLBACK, DID, "accepted"), (MAIL, "a@example.net", "accepted"), (MAIL, "b@example.net", "accepted"),
+            ("sip", "alice", "queued"), ("sip", "bob", "queued"), (WEBHOOK, DID, "accepted"),
+        ])  # fmt: skip
+        assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+@pytest.mark.req("S-029")
+async def test_nothing_chosen_is_kept(tmp_path: Path) -> None:
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here)
+        assert await here.rows("SELECT text FROM messages") == [("hello",)]
+        assert await here.rows(BY) == []
+
+
+async def test_what_is_switched_off_gets_nothing(tmp_path: Path) -> None:
+    prepare = with_did(callback=Callback("http://x/", disabled="410"), webhook=Webhook("http://x/", disabled="410"))
+    async with core(tmp_path, prepare=prepare) as here:
+        await arrive(here)
+        assert await here.rows(BY) == []
+
+
+@pytest.mark.req("S-044", "W-03")
+async def test_each_door_has_its_own_patience(tmp_path: Path) -> None:
+    prepare = with_did(emails=("a@b.net",), callback=Callback("http://x/"), webhook=Webhook("http://x/"))
+    async with core(tmp_path, prepare=prepare) as here:
+        await arrive(here)
+        rows = await here.rows("SELECT courier, (expires_at - created_at) / 3600 FROM deliveries ORDER BY courier")
+        assert dict(rows) == {CALLBACK: 72.0, MAIL: 120.0, WEBHOOK: 96.0}  # ten tries of a webhook take 76 hours
+
+
+# --- forward ---------------------------------------------------------------------------------------------------------
+
+
+def forwarding(here: Core) -> None:
+    here.queue.set_courier(FORWARD, ForwardCourier(here.gateway, here.directory, here.clock))
+
+
+@pytest.mark.req("S-035", "S-036", "S-037")
+async def test_a_forward_is_a_message_of_its_own(tmp_path: Path) -> None:
+    """From the DID; in the books twice."""
+    sim = ScriptedCourier()
+
+    def prepare(here: Core) -> None:
+        with_did(forward="4165550199")(here)
+        forwarding(here)
+
+    async with core(tmp_path, {"carrier:sim": sim}, prepare=prepare) as here:
+        await arrive(here, "pass it on")
+        await sim.wait(1)
+        (delivery,) = sim.seen
+        assert (delivery.source, delivery.destination, delivery.text) == (DID, "4165550199", "pass it on")
+        assert await here.rows("SELECT direction, source, destination, account, origin FROM messages ORDER BY id") == [
+            ("in", PHONE, DID, "demo", "hook:c"), ("out", DID, "4165550199", "demo", "forward"),
+        ]  # fmt: skip
+
+
+async def test_a_forward_that_is_tried_again_is_made_once(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}, prepare=with_did(forward="4165550199")) as here:
+        courier = ForwardCourier(here.gateway, here.directory, here.clock)
+        message = Message("in", PHONE, DID, "x", "hook:c", 1.0, "demo", DID, id=7)  # type: ignore[arg-type]
+        delivery = Delivery(message, FORWARD, "4165550199", DID, "l", 1e9, 1.0, id=9)
+        assert isinstance(await courier.deliver(delivery), Delivered)
+        assert isinstance(await courier.deliver(delivery), Delivered)
+        await sim.wait(1)
+        assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+@pytest.mark.req("S-034", "A-45")
+@pytest.mark.parametrize("source", ["4165550199", DID, "5550002222"])
+async def test_no_forward_to_where_it_comes_from(tmp_path: Path, source: str) -> None:
+    """Not to its sender, not to itself, not between two DIDs that both forward."""
+
+    def prepare(here: Core) -> None:
+        with_did(forward="4165550199" if source != DID else DID)(here)
+        here.directory.update(3, False, [], [Did("5550002222", "demo", "", forward=DID)], frozenset())
+        forwarding(here)
+
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare) as here:
+        await arrive(here, source=source)
+        assert await here.rows(BY) == []
+        assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+@pytest.mark.req("A-45")
+async def test_two_that_answer_each_other_are_stopped(tmp_path: Path) -> None:
+    """An automatic answer from a changing number: 30 in half a minute, then a pause."""
+    sim = ScriptedCourier()
+
+    def prepare(here: Core) -> None:
+        with_did(forward="4165550199")(here)
+        forwarding(here)
+
+    async with core(tmp_path, {"carrier:sim": sim}, prepare=prepare) as here:
+        for number in range(40):
+            await arrive(here, f"auto {number}", f"21255501{number:02}", remote_id=str(number))
+        await sim.wait(30)
+        await here.until("SELECT count(*) FROM messages WHERE direction = 'out'", [(30,)])
+        await here.until("SELECT count(*) FROM deliveries WHERE courier = 'forward' AND state = 'queued'", [(10,)])
+
+
+async def test_a_forward_to_who_wants_nothing(tmp_path: Path) -> None:
+    def prepare(here: Core) -> None:
+        with_did(forward="4165550199")(here)
+        forwarding(here)
+        here.directory.block(Block(DID, "4165550199", "out"))
+
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare) as here:
+        await arrive(here)
+        await here.until(BY, [(FORWARD, "4165550199", "failed")])
+
+
+# --- STOP ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S-131", "G12")
+async def test_a_number_that_says_stop_gets_nothing_more(tmp_path: Path) -> None:
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
+        assert isinstance(await send(here), Receipt)
+        await arrive(here, "Stop. Thank you")
+        refusal = await send(here)
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is RefusalCode.BLOCKED
+        assert PHONE in refusal.reason
+        assert isinstance(await send(here, to="2125550124"), Receipt), "only that number"
+        await arrive(here, "START")
+        assert isinstance(await send(here), Receipt)
+        assert await here.rows("SELECT owner, number, direction, active FROM blocks") == [(DID, PHONE, "out", 0)]
+
+
+async def test_a_sentence_with_stop_in_it_stops_nothing(tmp_path: Path) -> None:
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
+        await arrive(here, "please stop by the shop")
+        assert isinstance(await send(here), Receipt)
+
+
+@pytest.mark.req("S-131")
+async def test_our_user_who_says_stop_hears_nothing_more(tmp_path: Path) -> None:
+    mail = ScriptedCourier()
+    couriers = {MAIL: mail, "carrier:sim": ScriptedCourier()}
+    async with core(tmp_path, couriers, prepare=with_did(emails=("a@b.net",))) as here:
+        await arrive(here, "buy!", remote_id="1")
+        await mail.wait(1)
+        assert isinstance(await send(here, "STOP"), Receipt)
+        await arrive(here, "buy!!", remote_id="2")
+        await arrive(here, "me, too", "2125550124", remote_id="3")
+        await mail.wait(2)
+        assert mail.texts == ["buy!", "me, too"]
+        assert await here.rows("SELECT text FROM messages WHERE direction = 'in' ORDER BY id") == [
+            ("buy!",), ("buy!!",), ("me, too",),
+        ], "kept all the same"  # fmt: skip
+        assert isinstance(await send(here, "start"), Receipt)
+        await arrive(here, "thanks", remote_id="4")
+        await mail.wait(3)
+
+
+@pytest.mark.req("S-131")
+async def test_stop_survives_a_restart(tmp_path: Path) -> None:
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
+        await arrive(here, "STOP")
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
+        here.directory.update(*(await here.store.directory(0))._replace(whole=False, accounts=[], dids=[]))
+        assert isinstance(await send(here), Refusal)
+
+
+@pytest.mark.req("G12")
+async def test_a_carrier_that_knows_of_an_opt_out(tmp_path: Path) -> None:
+    sim = ScriptedCourier(Rejected("21610", opt_out=True))
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("failed",)])
+        (delivery,) = sim.seen
+        await here.gateway.opted_out(delivery)
+        assert isinstance(await send(here), Refusal)
+
+
+@pytest.mark.req("S-016", "S-018")
+async def test_shorteners_and_bulk(tmp_path: Path) -> None:
+    people = [Account("demo"), Account("alice", "demo"), Account("free", "", bulk=True, shorteners=True)]
+
+    def prepare(here: Core) -> None:
+        numbers = [Did("5550003333", "free")]
+        here.directory.update(2, False, people, numbers, frozenset())
+
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare) as here:
+        link = await send(here, "look: https://bit.ly/x")
+        assert isinstance(link, Refusal)
+        assert link.code is RefusalCode.POLICY
+        assert "bit.ly" in link.reason
+        for number in range(20):
+            assert isinstance(await send(here, "Our big sale starts now!", f"21255502{number:02}"), Receipt)
+        bulk = await send(here, "Our big sale starts now!", "2125550299")
+        assert isinstance(bulk, Refusal)
+        assert bulk.code is RefusalCode.BULK
+        assert isinstance(await send(here, "a word to you alone", "2125550299"), Receipt)
+        free = people[2]
+        for number in range(30):
+            text = "Our big sale: bit.ly/sale"
+            to = f"21255502{number:02}"
+            assert isinstance(await here.gateway.send(free, "5550003333", to, text, "test"), Receipt)
+
+
+# --- MMS -------------------------------------------------------------------------------------------------------------
+
+PICTURE = Media("image/png", "a.png", 70, "t" * 32)
+
+
+class Fetcher:
+    def __init__(self, gateway: Callable[[], Gateway], media: tuple[Media, ...]) -> None:
+        self.gateway = gateway
+        self.media = media
+        self.gate = asyncio.Event()
+        self.count = 0
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        self.count += 1
+        await self.gate.wait()
+        await self.gateway().complete(delivery.message, self.media)
+        return Delivered()
+
+
+@pytest.mark.req("S-007", "S-020")
+async def test_an_mms_is_stored_at_once_and_delivered_when_its_parts_are_here(tmp_path: Path) -> None:
+    mail, holder = ScriptedCourier(), {}
+    fetcher = Fetcher(lambda: holder["here"].gateway, (PICTURE,))
+    prepare = with_did(emails=("a@b.net",))
+    async with core(tmp_path, {MAIL: mail, MEDIA: fetcher}, prepare=prepare) as here:
+        holder["here"] = here
+        await arrive(here, "see", remote_id="1", media=(InboundMedia("https://c.example/1.png", "image/png"),))
+        assert [row[0] for row in await here.rows("SELECT courier FROM deliveries")] == [MEDIA]
+        fetcher.gate.set()
+        await mail.wait(1)
+        (delivery,) = mail.seen
+        assert delivery.message.media == (PICTURE,)
+        assert delivery.message.kind == "mms"
+        await here.until(BY, [(MAIL, "a@b.net", "accepted"), (MEDIA, DID, "delivered")])
+        await here.gateway.complete(delivery.message, (PICTURE,))  # after a crash between the two commits
+        assert len(await here.rows(BY)) == 2
+
+
+async def test_an_mms_to_a_did_without_mms_is_kept(tmp_path: Path) -> None:
+    holder: dict[str, Core] = {}
+    fetcher = Fetcher(lambda: holder["here"].gateway, (PICTURE,))
+    fetcher.gate.set()
+    async with core(tmp_path, {MEDIA: fetcher}, prepare=with_did(emails=("a@b.net",), mms=False)) as here:
+        holder["here"] = here
+        await arrive(here, "see", media=(InboundMedia("https://c.example/1.png"),))
+        await here.until(BY, [(MEDIA, DID, "delivered")])
+        refusal = await send(here, media=(PICTURE,))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is RefusalCode.NO_MMS
+
+
+async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
+    first, second = ScriptedCourier(), ScriptedCourier()
+    async with core(tmp_path, {"carrier:first": first, "carrier:second": second}) as here:
+        here.gateway.limits = {"carrier:first": CarrierLimits(), "carrier:second": CarrierLimits(mms=True)}
+        assert isinstance(await send(here, media=(PICTURE,)), Receipt)
+        await second.wait(1)
+        assert first.seen == []
+        here.gateway.limits["carrier:second"] = CarrierLimits()
+        refusal = await send(here, media=(PICTURE,))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is RefusalCode.NO_MMS
+
+
+# --- long texts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("G08", "G10")
+async def test_a_long_text_goes_in_pieces_in_order(tmp_path: Path) -> None:
+    sim, text = ScriptedCourier(), "word " * 90
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        assert isinstance(await send(here, text), Receipt)
+        await sim.wait(3)
+        assert "".join(one.text for one in sim.seen) == text
+        assert all(len(one.text) <= 160 for one in sim.seen)
+        here.gateway.limits = {"carrier:sim": CarrierLimits(160, long_as_mms=True, mms=True)}
+        await send(here, text)
+        await sim.wait(4)
+        assert sim.seen[3].text == text
+
+
+async def test_after_a_restart_only_the_pieces_that_are_left_go(tmp_path: Path) -> None:
+    text = "word " * 90
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}, run=False) as here:
+        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        await send(here, text)
+    done = [one.text for one in sim.seen]
+    again = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": again}) as here:
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(3,)])
+    assert "".join([*done, *(one.text for one in again.seen)]) == text
+
+
+@pytest.mark.req("G09")
+async def test_one_verdict_for_all_pieces(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        result = await send(here, "word " * 60)
+        assert isinstance(result, Receipt)
+        await here.until("SELECT remote_id FROM deliveries ORDER BY id", [("r1",), ("r2",)])
+        await here.gateway.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
+        assert await here.store.outcome(result.message_id) is State.ACCEPTED
+        await here.gateway.receipt("carrier:sim", CarrierReceipt("r2", State.FAILED, "no such number"))
+        assert await here.store.outcome(result.message_id) is State.FAILED
+
+
+@pytest.mark.req("P-13", "G08")
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 2, 3, 1, 1)])
+async def test_parts_are_joined_in_any_order_once(tmp_path: Path, order: tuple[int, ...]) -> None:
+    texts = {1: "one ", 2: "two ", 3: "three"}
+    async with core(tmp_path, prepare=with_did()) as here:
+        for number in order:
+            await arrive(here, texts[number], remote_id=f"id{number}", part=Part("7", number, 3))
+        assert await here.rows("SELECT text, source FROM messages") == [("one two three", PHONE)]
+        await arrive(here, texts[2], remote_id="id2", part=Part("7", 2, 3))  # the carrier says it once more
+        here.clock.now += PART_PATIENCE + 1
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+@pytest.mark.req("P-13")
+async def test_a_part_that_does_not_come_is_marked(tmp_path: Path) -> None:
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "one ", remote_id="a", part=Part("7", 1, 3))
+        await arrive(here, "three", remote_id="c", part=Part("7", 3, 3))
+        here.clock.now += PART_PATIENCE - 1
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
+        here.clock.now += 2
+        await here.gateway.deliver_late_parts()
+        ((text,),) = await here.rows("SELECT text FROM messages")
+        assert text.startswith("one ")
+        assert text.endswith("three")
+        assert "2 of 3" in text
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+@pytest.mark.req("P-13")
+async def test_a_reference_that_is_used_again(tmp_path: Path) -> None:
+    """Eight bits are soon used up: another text under the same number is another message."""
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "old 1 ", remote_id="a1", part=Part("7", 1, 2))
+        await arrive(here, "new 1 ", remote_id="b1", part=Part("7", 1, 2))
+        await arrive(here, "new 2", remote_id="b2", part=Part("7", 2, 2))
+        texts = [row[0] for row in await here.rows("SELECT text FROM messages ORDER BY id")]
+        assert texts[0].startswith("old 1 ")
+        assert texts[1:] == ["new 1 new 2"]
+        await arrive(here, "next 1 ", remote_id="c1", part=Part("7", 1, 2))
+        await arrive(here, "next 2", remote_id="c2", part=Part("7", 2, 2))
+        assert (await here.rows("SELECT text FROM messages ORDER BY id"))[-1] == ("next 1 next 2",)
+
+
+async def test_parts_survive_a_restart(tmp_path: Path) -> None:
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "one ", remote_id="a", part=Part("7", 1, 2))
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "two", remote_id="b", part=Part("7", 2, 2))
+        assert await here.rows("SELECT text FROM messages") == [("one two",)]
+
+
+# --- receipts --------------------------------------------------------------------------------------------------------
+
+SIM = "carrier:sim"
+
+
+@pytest.mark.req("P-11", "P-12", "F-16")
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ([State.DELIVERED], "delivered"),
+        ([State.DELIVERED, State.DELIVERED], "delivered"),
+        ([State.ACCEPTED, State.DELIVERED], "delivered"),
+        ([State.DELIVERED, State.ACCEPTED], "delivered"),
+        ([State.DELIVERED, State.FAILED], "delivered"),
+        ([State.EXPIRED, State.DELIVERED], "delivered"),
+        ([State.FAILED], "failed"),
+        ([State.FAILED, State.ACCEPTED], "failed"),
+        ([State.EXPIRED, State.FAILED], "expired"),
+    ],
+)
+async def test_receipts_in_any_order(tmp_path: Path, given: list[State], end: str) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("accepted",)])
+        for state in given:
+            await here.gateway.receipt(SIM, CarrierReceipt("r1", state, "why"))
+        assert await here.rows("SELECT state FROM deliveries") == [(end,)]
+
+
+@pytest.mark.req("P-12", "F-16")
+async def test_a_receipt_before_the_answer_that_names_the_message(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    sim.gate = asyncio.Event()
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here)
+        await sim.wait(1)
+        await here.gateway.receipt(SIM, CarrierReceipt("r1", State.DELIVERED))
+        await here.gateway.receipt("carrier:other", CarrierReceipt("r1", State.FAILED))
+        assert await here.rows("SELECT state FROM deliveries") == [("sending",)]
+        sim.gate.set()
+        await here.until("SELECT state FROM deliveries", [("delivered",)])
+        assert await here.rows("SELECT remote_id FROM deliveries") == [("r1",)]
+
+
+@pytest.mark.req("P-11")
+async def test_receipts_that_match_nothing_are_kept_for_a_while(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
+        for _ in range(3):
+            await here.gateway.receipt(SIM, CarrierReceipt("stranger", State.FAILED))
+        assert await here.rows("SELECT remote_id, state FROM receipts") == [("stranger", "failed")]
+        await here.store.forget_receipts(here.clock.now + 71 * 3600)
+        assert len(await here.rows("SELECT * FROM receipts")) == 1
+        await here.store.forget_receipts(here.clock.now + 73 * 3600)
+        assert await here.rows("SELECT * FROM receipts") == []
+
+
+@pytest.mark.req("A-42")
+async def test_a_receipt_of_one_carrier_says_nothing_of_anothers(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("accepted",)])
+        await here.gateway.receipt("carrier:other", CarrierReceipt("r1", State.FAILED))
+        assert await here.rows("SELECT state FROM deliveries") == [("accepted",)]
+
+
+# --- lost answers ----------------------------------------------------------------------------------------------------
+
+
+class Records:
+    """A carrier that can be asked."""
+
+    name, secret, poll_every, can_look_up = "sim", "", 0.0, True
+
+    def __init__(self, *answers: Outcome | Exception | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[int, float]] = []
+        self.inbox: list[InboundSms] = []
+        self.since: list[float] = []
+
+    async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
+        self.asked.append((delivery.id, began))
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def poll(self, since: float) -> list[InboundSms]:
+        self.since.append(since)
+        return self.inbox
+
+
+def follower(here: Core, carrier: Any, marks: dict[str, float] | None = None) -> Follower:
+    kept = marks if marks is not None else {}
+
+    async def mark(name: str) -> float:
+        return kept.get(name, 0.0)
+
+    async def set_mark(name: str, when: float) -> None:
+        kept[name] = when
+
+    return Follower(here.store, here.gateway, here.queue, {"sim": carrier}, here.clock, mark, set_mark)
+
+
+@pytest.mark.req("F-11", "D6", "C7")
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (Accepted("c-9"), "accepted"), (Delivered(), "delivered"), (Rejected("gone"), "failed"), (None, "unknown"),
+        (NoAnswer("down"), "unknown"),
+    ],
+)  # fmt: skip
+async def test_the_carriers_records_decide(tmp_path: Path, answer: Any, state: str) -> None:
+    sim = ScriptedCourier(Unknown("no answer"))
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("unknown",)])
+        records = Records(answer)
+        await follower(here, records).look_up()
+        assert records.asked == [(1, here.clock.now)]
+        assert await here.rows("SELECT state FROM deliveries") == [(state,)]
+        assert len(sim.seen) == 1, "not sent again"
+
+
+@pytest.mark.req("F-11", "F-12")
+async def test_what_the_carrier_never_had_goes_out_after_all_once(tmp_path: Path) -> None:
+    sim = ScriptedCourier(Unknown("no answer"))
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("unknown",)])
+        one = follower(here, Records(NotThere(), NotThere()))
+        await one.look_up()
+        await here.until("SELECT state, attempts FROM deliveries", [("accepted", 2)])
+        await one.look_up()
+        assert len(sim.seen) == 2
+
+
+async def test_a_receipt_for_what_was_found_again(tmp_path: Path) -> None:
+    """It may have come while the name was not known."""
+    sim = ScriptedCourier(Unknown("no answer"))
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("unknown",)])
+        await here.gateway.receipt(SIM, CarrierReceipt("c-9", State.DELIVERED))
+        await follower(here, Records(Accepted("c-9"))).look_up()
+        assert await here.rows("SELECT state FROM deliveries") == [("delivered",)]
+
+
+async def test_looks_are_far_enough_apart(tmp_path: Path) -> None:
+    sim = ScriptedCourier(Unknown("no answer"))
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("unknown",)])
+        records = Records()
+        one = follower(here, records)
+        for _ in range(5):
+            await one.step()
+        assert len(records.asked) == 1
+        here.clock.now += LOOK_EVERY
+        await one.step()
+        assert len(records.asked) == 2
+
+
+@pytest.mark.req("G14", "G03")
+async def test_polling_finds_what_no_hook_told_of(tmp_path: Path) -> None:
+    """The first look only marks the time; then what came in is stored, once, whoever tells of it first."""
+    async with core(tmp_path, {SIM: ScriptedCourier()}, prepare=with_did()) as here:
+        records, marks = Records(), {}
+        records.poll_every = 60.0  # type: ignore[misc]
+        one = follower(here, records, marks)
+        records.inbox = [InboundSms(PHONE, DID, "from before", "1")]
+        await one.step()
+        assert records.since == []
+        assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
+        key = carrier_key("sim", "2")
+        await here.gateway.receive(InboundSms(PHONE, DID, "by the hook", "2"), "hook:sim", key)
+        records.inbox = [InboundSms(PHONE, DID, "by the hook", "2"), InboundSms(PHONE, DID, "missed", "3")]
+        began = here.clock.now
+        here.clock.now += 61
+        await one.step()
+        assert records.since == [began]
+        assert await here.rows("SELECT text FROM messages ORDER BY id") == [("by the hook",), ("missed",)]
+        here.clock.now += 61
+        await one.step()
+        assert len(await here.rows("SELECT * FROM messages")) == 2
+
+
+# --- endpoints -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("W-02", "F-22")
+async def test_switching_a_target_off_is_durable_and_told(tmp_path: Path) -> None:
+    mail = ScriptedCourier()
+    async with core(tmp_path, {MAIL: mail}) as here:
+        here.gateway.operator = "noc@example.net"
+        await here.store.write(lambda db: _add_did(db))
+        await here.gateway.disable_target("5550009999", "webhook", "410 Gone")
+        await mail.wait(1)
+        assert mail.seen[0].destination == "noc@example.net"
+        assert "5550009999" in mail.seen[0].text
+        (did,) = (await here.store.directory(0)).dids
+        assert did.webhook == Webhook("http://example.net/h", "b", "", "410 Gone")
+        await here.gateway.disable_target("5550009999", "webhook", "410 Gone")
+        assert len(await here.rows("SELECT * FROM deliveries")) == 1, "told once"
+
+
+def _add_did(db: Any) -> None:
+    from sipsms.store import dids
+    from sipsms.store.admin import Hashes, add_account
+
+    add_account(db, "acme", Hashes("", "", ""), 1.0)
+    dids.add_did(db, "5550009999", "acme", 1.0, sip_account="", sms=True)
+    dids.set_did(db, "5550009999", {"webhook": [("http://example.net/h", {"bearer": "b"})]})
