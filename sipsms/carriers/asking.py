@@ -18,7 +18,6 @@ from sipsms.model import Accepted, Deferred, Outcome, Rejected, Unknown
 from sipsms.ports import MAX_ANSWER, HttpClient, HttpReply, NoAnswer, NotSent
 
 MAX_RETRY_AFTER: Final = 3600.0
-MAX_REMOTE_ID: Final = 255
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 

@@ -49,11 +49,6 @@ class Row:
         return min(abs(one - moment) for one in self.at)
 
 
-def day(moment: float) -> str:
-    """The date in New York, as the carrier wants it."""
-    return datetime.fromtimestamp(moment, new_york()).strftime("%Y-%m-%d")
-
-
 def days(first: float, last: float) -> list[tuple[str, str]]:
     """A range of dates; none is longer than the carrier allows."""
     begin, end = (datetime.fromtimestamp(one, new_york()).date() for one in (first, last))

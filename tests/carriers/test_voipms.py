@@ -302,10 +302,39 @@ def test_no_rows(junk: Any) -> None:
     assert records.rows({"sms": junk}) == []
 
 
+KEYS = st.sampled_from(["sms", "mms", *ROW, "media", "col_media1"])
+LISTS = st.recursive(
+    st.none() | st.integers() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+)
+
+
+@given(LISTS)
+def test_any_list_is_read(value: Any) -> None:
+    for answer in ({"sms": value}, {"sms": [value]}, {"sms": [ROW | {"media": value, "date": value}]}):
+        assert all(row.id for row in records.rows(answer))
+
+
+DATES = [
+    "",
+    "x",
+    "0001-01-01 00:00:00",
+    "9999-12-31 23:59:59",
+    "2026-13-01 00:00:00",
+    "2026-03-08 02:30:00",
+    "2026-10-02",
+]
+
+
+@pytest.mark.parametrize("date", DATES)
+def test_odd_dates(date: str) -> None:
+    """Even the hour that does not exist: a row with it is read, or left out."""
+    assert len(records.rows({"sms": [ROW | {"date": date}]})) <= 1
+
+
 def test_times_are_new_yorks() -> None:
     assert records.moments("2026-10-02 14:24:31") == (AT, AT)
-    assert records.day(AT) == "2026-10-02"
-    assert records.day(AT + 10 * 3600) == "2026-10-03"
+    assert records.days(AT, AT + 10 * 3600) == [("2026-10-02", "2026-10-03")]
     first, second = records.moments("2026-11-01 01:30:00")  # comes twice
     assert second - first == 3600.0
 
