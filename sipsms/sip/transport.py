@@ -148,6 +148,9 @@ class UdpFlow:
         return self._listener.sent_by(self.remote[0])
 
 
+_PENDING_ERRORS = 3  # of other datagrams, that may stand in the way of one
+
+
 class UdpListener(asyncio.DatagramProtocol):
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -185,12 +188,19 @@ class UdpListener(asyncio.DatagramProtocol):
         return hostport(host, self.port)
 
     def send(self, data: bytes, remote: Address) -> bool:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing() or self._socket is None:
             return False
-        try:
-            self._transport.sendto(data, remote)
-        except ValueError:  # an address of the other family: nothing left
-            return False
+        for _ in range(_PENDING_ERRORS):
+            try:
+                self._socket.sendto(data, remote)
+                return True
+            except BlockingIOError:
+                break
+            except ConnectionError as error:  # an ICMP error about an earlier datagram, to somebody else: not this one's
+                self.error_received(error)
+            except OSError:  # this one's: no route, an address of the other family
+                return False
+        self._transport.sendto(data, remote)
         return True
 
     def close(self) -> None:
