@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sipsms.model import Delivery, Media, Outcome
-from sipsms.ports import HookError, HookRequest, InboundSms, MediaRefused, Parsed
+from sipsms.model import Delivery, Outcome
+from sipsms.ports import HookError, HookRequest, InboundSms, Parsed
 
 
 class BaseCarrier:
@@ -27,16 +27,3 @@ class BaseCarrier:
 
     def media_headers(self, url: str) -> Mapping[str, str]:
         return {}
-
-
-class NoMedia:
-    """The media store of a node that keeps none: what is there already has its carrier's address."""
-
-    async def save(self, data: bytes, name: str = "") -> Media:
-        raise MediaRefused("this node keeps no media")
-
-    async def read(self, media: Media) -> bytes:
-        raise FileNotFoundError("this node keeps no media")
-
-    def url(self, media: Media) -> str:
-        return media.url

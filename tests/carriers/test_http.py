@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms.carrier_config import HttpCarrierConfig
-from sipsms.carriers.base import NoMedia
 from sipsms.carriers.http import HttpCarrier, at_path
 from sipsms.model import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
 from sipsms.ports import (
@@ -27,6 +26,7 @@ from sipsms.ports import (
     NoAnswer,
     NotSent,
 )
+from tests.carriers.kit import KeptMedia
 
 BASE: dict[str, Any] = {
     "type": "http",
@@ -64,7 +64,7 @@ def reply(status: int = 200, body: bytes = b'{"data": {"id": "r1"}}', **headers:
 
 def carrier(answer: HttpReply | Exception | None = None, **changes: Any) -> tuple[HttpCarrier, FakeClient]:
     client = FakeClient(reply() if answer is None else answer)
-    tools = CarrierTools(client, NoMedia(), lambda: 0.0, "https://sms.example.net/hooks/acme")
+    tools = CarrierTools(client, KeptMedia(), lambda: 0.0, "https://sms.example.net/hooks/acme")
     return HttpCarrier("acme", HttpCarrierConfig.model_validate(BASE | changes), tools), client
 
 
