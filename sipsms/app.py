@@ -352,6 +352,7 @@ class Node:
         self.notifier.review(None if changes.whole else [account.name for account in changes.accounts])
         self.queue.set_paused(courier_name(name) for name in changes.paused)
         await self._see_out()
+        log.note("directory", version=changes.version, accounts=len(self.directory))
 
     def _loses_access(self, account: Account) -> bool:
         """Another password, or disabled: who registered before must not go on getting its messages."""

@@ -4,6 +4,7 @@ moves."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sipsms.model import Account, Did
 from sipsms.ports import Block
@@ -41,6 +42,14 @@ class Directory:
     def block(self, block: Block) -> None:
         """Take over one block, or its end."""
         (self._blocks.add if block.active else self._blocks.discard)(block[:3])
+
+    def disable_target(self, number: str, kind: str, why: str) -> None:
+        """A DID's callback or webhook is off."""
+        did = self._dids.get(number)
+        if did is not None and kind == "callback" and did.callback is not None:
+            self._dids[number] = replace(did, callback=replace(did.callback, disabled=why))
+        if did is not None and kind == "webhook" and did.webhook is not None:
+            self._dids[number] = replace(did, webhook=replace(did.webhook, disabled=why))
 
     def account(self, name: str) -> Account | None:
         return self._accounts.get(name)

@@ -290,7 +290,9 @@ class Gateway:
 
     async def disable_target(self, did: str, kind: str, why: str) -> None:
         """A DID's callback or webhook has said that it is gone, or fails for days."""
-        if await self._store.disable_target(did, kind, why):
+        changed = await self._store.disable_target(did, kind, why)
+        self._directory.disable_target(did, kind, why)
+        if changed:
             log.warning("target_disabled", did=did, kind=kind, why=why)
             await self.alarm(f"The {kind} of {did} is switched off: {why}")
 

@@ -583,6 +583,17 @@ async def test_a_receipt_for_what_was_found_again(tmp_path: Path) -> None:
         assert await here.rows("SELECT state FROM deliveries") == [("delivered",)]
 
 
+async def test_a_record_that_is_another_messages(tmp_path: Path) -> None:
+    """Two with the same text within a minute: the carrier's one record belongs to the first."""
+    sim = ScriptedCourier(Accepted("c-9"), Unknown("no answer"))
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here, "same")
+        await send(here, "same")
+        await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("unknown",)])
+        await follower(here, Records(Accepted("c-9"))).look_up()
+        assert await here.rows("SELECT state FROM deliveries ORDER BY id") == [("accepted",), ("unknown",)]
+
+
 async def test_looks_are_far_enough_apart(tmp_path: Path) -> None:
     sim = ScriptedCourier(Unknown("no answer"))
     async with core(tmp_path, {SIM: sim}) as here:

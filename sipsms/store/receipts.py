@@ -106,8 +106,22 @@ def doubts(connection: Connection, courier: str, since: float, limit: int) -> li
     return [Doubt(delivery_of(row), row.began) for row in rows]
 
 
+def _is_taken(connection: Connection, closing: Closing) -> bool:
+    mine = select(deliveries.c.courier).where(deliveries.c.id == closing.delivery_id).scalar_subquery()
+    other = select(deliveries.c.id).where(
+        deliveries.c.remote_id == closing.remote_id[:128], deliveries.c.remote_id != literal_column("''"),
+        deliveries.c.courier == mine, deliveries.c.id != closing.delivery_id,
+    )  # fmt: skip
+    return connection.execute(other.limit(1)).first() is not None
+
+
 def settle(connection: Connection, closing: Closing) -> bool:
-    """The delivery's new state, if it is still unknown; and a line in the attempt's row."""
+    """The delivery's new state, if it is still unknown; and a line in the attempt's row.
+
+    A name that another delivery of that courier has already is not this one's: then nothing changes.
+    """
+    if closing.remote_id and _is_taken(connection, closing):
+        return False
     changed = connection.execute(
         update(deliveries)
         .where(deliveries.c.id == closing.delivery_id, deliveries.c.state == literal_column("'unknown'"))

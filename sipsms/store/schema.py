@@ -115,7 +115,7 @@ messages = Table(
 _OPEN = text("state IN ('queued', 'sending')")
 _QUEUED = text("state = 'queued'")
 _UNKNOWN = text("state = 'unknown'")
-_RECEIPT_MAY_COME = text("remote_id <> '' AND state <> 'delivered'")
+_NAMED = text("remote_id <> ''")  # by its carrier
 _DEAD = text("courier IN ('callback', 'webhook', 'mail') AND state IN ('failed', 'expired')")  # dead letters
 _NOBODYS = text("state = 'queued' AND lease_owner = ''")  # committed by a command beside the server
 
@@ -145,7 +145,7 @@ deliveries = Table(
     Column("open", Boolean, nullable=False, server_default=false()),
     Column("text_start", Integer, nullable=False, server_default="0"),
     Column("text_end", Integer, nullable=False, server_default="0"),  # 0: the whole text, else the piece up to here
-    Index("ix_deliveries_remote_id", "remote_id", sqlite_where=_RECEIPT_MAY_COME, postgresql_where=_RECEIPT_MAY_COME),
+    Index("ix_deliveries_remote_id", "remote_id", sqlite_where=_NAMED, postgresql_where=_NAMED),
     Index("ix_deliveries_unknown", "id", sqlite_where=_UNKNOWN, postgresql_where=_UNKNOWN),
     Index("ix_deliveries_dead", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
     Index("ix_deliveries_lane_id", "lane", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),

@@ -75,6 +75,13 @@ class Site(Node):
             raise AssertionError(f"sipsms {' '.join(arguments)} -> {code}: {err.getvalue()}")
         return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
 
+    def change(self, *arguments: str) -> None:
+        """Run a command that changes accounts, DIDs or blocks, and wait until the server has taken it over."""
+        self.cli(*arguments)
+        with self._engine.begin() as connection:
+            version = connection.exec_driver_sql("SELECT value FROM counters WHERE name = 'directory'").scalar()
+        self.wait(lambda: any(event["version"] >= version for event in self.events("directory")))
+
     # --- causing ---
 
     def sms(self, did: str, text: str, source: str = HANDSET) -> None:

@@ -15,7 +15,7 @@ depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 PARTIAL = {  # index of deliveries -> (column, condition)
-    "ix_deliveries_remote_id": ("remote_id", "remote_id <> '' AND state <> 'delivered'"),
+    "ix_deliveries_remote_id": ("remote_id", "remote_id <> ''"),
     "ix_deliveries_unknown": ("id", "state = 'unknown'"),
     "ix_deliveries_dead": ("id", "courier IN ('callback', 'webhook', 'mail') AND state IN ('failed', 'expired')"),
 }
