@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import dialplan, log, tracing
-from sipsms.carrier_config import SipConfig
 from sipsms.config import Config
 from sipsms.consent import Answers, Consent, Terms
 from sipsms.couriers import Couriers, base_url
@@ -33,7 +32,7 @@ from sipsms.following import courier_name
 from sipsms.gateway import SIP, Gateway
 from sipsms.model import Account, Binding, Delivery, is_copy
 from sipsms.policy import PatternLimits
-from sipsms.ports import Carrier, Unavailable
+from sipsms.ports import Unavailable
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
 from sipsms.sip.client import SipCourier
@@ -50,6 +49,7 @@ from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import HepTarget, Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, describe, hostport
+from sipsms.sip.trunk import Surroundings, Trunks
 from sipsms.store import provisions
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, lock, open_engine
 from sipsms.store.location import Location
@@ -205,7 +205,9 @@ class Node:
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep, consent
         )
         self._build_sip()
-        self.couriers = Couriers(config, self.store, self.directory, self.gateway, self.queue, self._clock, self._trunk)
+        self.couriers = Couriers(
+            config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make
+        )
         self.couriers.configure(config)
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
         try:
@@ -221,9 +223,6 @@ class Node:
     def _over(self, delivery: Delivery) -> None:
         if not is_copy(delivery):
             self.spawn(self.gateway.ended(delivery))
-
-    def _trunk(self, name: str, config: SipConfig) -> Carrier:
-        raise StartError(f"carrier {name}: type sip is not built yet")
 
     def _build_sip(self) -> None:
         config = self.config
@@ -263,6 +262,11 @@ class Node:
             lambda media: self.couriers.files.url(media),
         )  # fmt: skip
         self.queue.set_courier(SIP, self.courier, Line(config.queue.sip_concurrency))
+        around = Surroundings(
+            self.endpoint, limits, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock
+        )
+        self.trunks = Trunks(around, self.spawn)
+        self.server.trunks = self.trunks.doors
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected
         self.endpoint.on_disconnect = self._disconnected
@@ -326,6 +330,7 @@ class Node:
         self.spawn(self._watch_store())
         self.spawn(self._housekeeping())
         self.spawn(self._follow())
+        self.trunks.start()
         if self.http is not None:
             self.spawn(self.http.run())
 
@@ -490,6 +495,7 @@ class Node:
         self.gateway.dialplan = plan
         self.gateway.keep = fresh.queue.keep
         self.couriers.configure(fresh)
+        self.trunks.keep(fresh.carriers)
         self.tracer.send_to(hep_target(fresh))
         self.queue.set_paused(courier_name(name) for name in self.directory.paused)
         self.config = fresh
@@ -512,12 +518,14 @@ class Node:
         log.note("stopping")
         if self.http is not None:
             self.http.stop()
+        await self.trunks.leave()
         await self.endpoint.refuse_new(DRAIN / 2)
         drained = self._loop.create_task(self.queue.drain(DRAIN))
         await asyncio.wait((drained,), timeout=DRAIN_PHONES)
         self.endpoint.give_up()
         await drained
         await self.endpoint.close(1.0)
+        self.trunks.close()
         self.tracer.close()
         tasks = list(self._tasks)
         for task in tasks:

@@ -379,6 +379,7 @@ class SipConfig(CarrierOptions):
     numbers: Literal["nanpa", "e164", "e164-bare"] = "nanpa"
     from_: Literal["did", "username"] = Field(alias="from", default="did")  # whose number stands in From
     ca: AbsolutePath | None = None  # of tls: trusted instead of the system's
+    drops_duplicates: bool = False  # a message may be sent again when no answer came: the server knows it by its name
     timeout: Positive = 32.0
     max_text: Annotated[int, Field(ge=0)] = 160
     text_unit: Literal["characters", "septets"] = "characters"

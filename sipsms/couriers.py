@@ -154,15 +154,21 @@ class Couriers:
             sent = sum(one.counts.values())
             rate = (sent - self._sent.get(name, sent)) / _REPORT_EVERY
             self._sent[name] = sent
-            status = {"state": one.state, "why": one.why, "rate": round(rate, 2), "counts": one.counts}
+            carrier = self.carriers.get(name.partition(":")[2])
+            why = one.why or getattr(carrier, "status", "")
+            status = {"state": one.state, "why": why, "rate": round(rate, 2), "counts": one.counts}
             if self._reported.get(name) != status:
                 self._reported[name] = fresh[name.partition(":")[2]] = status
         if fresh:
             await self._store.write(lambda db: marks.set_status(db, {n: {**s, "at": now} for n, s in fresh.items()}))
 
     def idempotent(self) -> list[str]:
-        loops = [name for name, one in self.carriers.items() if isinstance(one, LoopbackCarrier)]
-        return [*IDEMPOTENT, *map(courier_name, loops)]
+        """Those to which what was under way when we were killed may be sent again."""
+        same = [
+            name for name, one in self.carriers.items()
+            if isinstance(one, LoopbackCarrier) or getattr(one, "drops_duplicates", False)
+        ]  # fmt: skip
+        return [*IDEMPOTENT, *map(courier_name, same)]
 
     # --- building ---
 

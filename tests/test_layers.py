@@ -18,7 +18,7 @@ PACKAGE = ROOT / "sipsms"
 PURE = {
     "model", "numbers", "text", "dialplan", "devices", "provisioning", "sip.uri", "sip.headers", "sip.message",
     "sip.digest", "sip.transaction", "sip.registrar", "sip.content", "sip.flood", "sip.guard", "sip.pidf",
-    "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
+    "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken", "sip.uac",
     "notice", "addresses", "events", "mediatypes", "mail.mime", "optout", "policy",
 }  # fmt: skip
 TOP = {
@@ -46,7 +46,7 @@ CORE = {"ports", "media", "gateway", "queue", "directory", "desk", "consent", "f
 ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
     "sip.tls": "sip", "sip.connector": "sip", "sip.websocket": "sip", "sip.rules": "sip",
-    "sip.relay": "sip", "sip.messages": "sip",
+    "sip.relay": "sip", "sip.messages": "sip", "sip.trunk": "sip", "sip.uplink": "sip",
     "sip.trace": "sip",
 }  # fmt: skip
 ADAPTER_PACKAGES = ("store", "web", "carriers", "mail")

@@ -89,6 +89,14 @@ class NoResponse(Exception):
     """The peer did not answer: timed out, unreachable, or the flow closed."""
 
 
+class NotSent(NoResponse):
+    """The flow was closed already: no byte has left."""
+
+
+class Unreachable(NoResponse):
+    """Nobody listens at that address (ICMP)."""
+
+
 class _Pending:
     """A client transaction and who waits for it."""
 
@@ -171,7 +179,11 @@ class Endpoint:
     def give_up(self) -> None:
         """Wait for no answers any more."""
         for pending in list(self._client.values()):
-            self._fail(pending, "shutting down")
+            self._fail(pending, NoResponse("shutting down"))
+
+    @property
+    def udp_listeners(self) -> Sequence[UdpListener]:
+        return self._udp
 
     def flow(self, received: str, local: str, number: int) -> Flow | None:
         """The way to a peer known by "udp:HOST:PORT" or by its connection's number; None if it is gone."""
@@ -245,12 +257,12 @@ class Endpoint:
 
     def disconnected(self, connection: StreamConnection) -> None:
         for pending in [one for one in self._client.values() if one.flow is connection]:
-            self._error(pending, "the connection was closed")
+            self._error(pending, NoResponse("the connection was closed"))
         self.on_disconnect(connection)
 
     def unreachable(self, remote: Address | None) -> None:
         for pending in [one for one in self._client.values() if one.flow.remote == remote]:
-            self._error(pending, "unreachable (ICMP)")
+            self._error(pending, Unreachable("unreachable (ICMP)"))
 
     def _message(self, message: Request | Response, flow: Flow) -> None:
         try:
@@ -414,7 +426,7 @@ class Endpoint:
         future: asyncio.Future[Response] = self._loop.create_future()
         pending = _Pending(machine, request.to_bytes(), flow, request.method, len(vias), future)
         if not self._send(flow, pending.data):
-            raise NoResponse("the connection is closed")
+            raise NotSent("the connection is closed")
         self._client[branch] = pending
         self._arm(branch, pending)
         return await future
@@ -427,7 +439,7 @@ class Endpoint:
         if action is Action.SEND:
             self._send(pending.flow, pending.data)
         elif action is Action.FAIL:
-            self._fail(pending, "no answer in 32 seconds")
+            self._fail(pending, NoResponse("no answer in 32 seconds"))
         if pending.machine.state.name == "TERMINATED":
             self._client.pop(branch, None)
         else:
@@ -451,13 +463,13 @@ class Endpoint:
             pending.handle.cancel()
         self._arm(branch, pending)
 
-    def _error(self, pending: _Pending, why: str) -> None:
+    def _error(self, pending: _Pending, why: NoResponse) -> None:
         if pending.machine.receive(Event.ERROR, self._loop.time()) is Action.FAIL:
             self._fail(pending, why)
 
-    def _fail(self, pending: _Pending, why: str) -> None:
+    def _fail(self, pending: _Pending, why: NoResponse) -> None:
         if not pending.future.done():
-            pending.future.set_exception(NoResponse(why))
+            pending.future.set_exception(why)
 
 
 def top_via(request: Request, flow: Flow) -> str:

@@ -21,7 +21,7 @@ COMPACT = {
 
 _PRETTY = {
     "call-id": "Call-ID", "cseq": "CSeq", "www-authenticate": "WWW-Authenticate", "mime-version": "MIME-Version",
-    "x-sms-to": "X-SMS-To", "min-expires": "Min-Expires", "sip-etag": "SIP-ETag",
+    "x-sms-to": "X-SMS-To", "x-sms-id": "X-SMS-ID", "min-expires": "Min-Expires", "sip-etag": "SIP-ETag",
 }  # fmt: skip
 
 KNOWN_NAMES: dict[str, str] = {}  # spelling as received -> canonical name; filled with known spellings only, so bounded

@@ -304,8 +304,14 @@ def _warning(answer: Answer) -> str:
 def retransmission_key(request: Request, account: Account, credentials: Credentials) -> bytes:
     """16 bytes that are the same for each copy of one request (decision D7).
 
-    They begin with the time the nonce was issued, so that keys of one moment stand together in the store's index.
+    They begin with the time the nonce was issued, so that keys of one moment stand together in the store's index. A
+    sipsms that sends to us as its carrier names the message itself, the same for each attempt: X-SMS-ID begins with a
+    time as well.
     """
+    named = request.get("x-sms-id")
+    if issued_at(named):
+        digest = blake2b(f"{account.name}\n{named}".encode(), digest_size=10).digest()
+        return issued_at(named).to_bytes(6, "big") + digest
     tag = request.from_.tag if request.from_ else ""
     branch = request.via.branch if request.via else ""
     text = "\n".join((account.name, request.call_id, str(request.cseq), tag, branch))

@@ -6,10 +6,10 @@ what happens for somebody whose password was right. Identity is always the crede
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from email.utils import formatdate
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from sipsms import log
 from sipsms.directory import Directory
@@ -33,6 +33,11 @@ ALLOW = "REGISTER, MESSAGE, OPTIONS, SUBSCRIBE, PUBLISH"
 _HANDLED = frozenset(("REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE", "PUBLISH"))
 _ANY_DOMAIN = frozenset(("MESSAGE", "SUBSCRIBE", "PUBLISH"))  # looked at after the credentials
 _SUPPORTED = ("path", "outbound", "gruu")
+
+
+class Door(Protocol):
+    def admit(self, request: Request, flow: Flow) -> Work | None:
+        """For what comes without credentials from a server that we are registered at; None: it does not."""
 
 
 class Server:
@@ -62,6 +67,7 @@ class Server:
         self._flood = Flood(rules.flood_limit, trust=rules.policy.max_expires)
         self._spawn = spawn
         self._flow_key = flow_key
+        self.trunks: Mapping[str, Door] = {}  # by the user part of the Contact that a trunk has registered upstream
 
     @property
     def rules(self) -> Rules:
@@ -115,6 +121,10 @@ class Server:
             return refused
         if request.method == "OPTIONS":
             return self._options()
+        assert request.target is not None
+        trunk = self.trunks.get(request.target.user)
+        if trunk is not None and (work := trunk.admit(request, flow)) is not None:
+            return work
         try:
             credentials = self._credentials(request)
         except ParseError as error:

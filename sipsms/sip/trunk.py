@@ -1,0 +1,484 @@
+"""A trunk: a SIP server that takes MESSAGE from us and sends MESSAGE to us (VoIP.ms, another sipsms, a GSM gateway).
+
+It registers as an account of that server, with a Contact that nobody else can guess. What comes to that Contact from
+the server's address (by UDP), or on the connection that we opened (TCP, TLS), is the trunk's: no upstream can be asked
+for a password. Anything else takes the way of all strangers.
+
+A request that was sent and not answered is `unknown`, as with every carrier: it may have got through. Therefore nothing
+is sent while the registrar does not answer, and the first silence makes us ask it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from itertools import count
+from random import random
+from typing import Any
+from urllib.parse import quote
+from uuid import NAMESPACE_URL, uuid5
+
+from sipsms import log
+from sipsms.carrier_config import SipConfig
+from sipsms.dialplan import Refusal
+from sipsms.gateway import Receipt, carrier_key
+from sipsms.model import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
+from sipsms.numbers import as_format, normalise
+from sipsms.ports import Clock, HookError, HookRequest, InboundSms, Parsed, Part, Unavailable
+from sipsms.sip import content
+from sipsms.sip.connector import NotConnected
+from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, NotSent, Unreachable, Work
+from sipsms.sip.headers import quote_string
+from sipsms.sip.message import Request, Response
+from sipsms.sip.rules import Rules
+from sipsms.sip.transaction import T1
+from sipsms.sip.transport import Flow, Limits, StreamConnection
+from sipsms.sip.uac import Digest, Exchange, Registration, number_in, reason_of
+from sipsms.sip.uplink import Uplink
+from sipsms.sip.uri import ParseError
+
+KEEP_ALIVE = 25.0  # seconds between the line ends that keep the way back through a NAT open (RFC 5626 section 4.4.1)
+LEAVE = 1.0  # seconds that signing off may take
+MAX_TEXT = 10_000  # characters
+_USER_SAFE = "-_.!~*'()&=+$,;?/"
+_TRIES = 10  # CSeq counts attempts in steps of this: an attempt is several requests if it is challenged
+
+# What is wrong is this message, or the kind of request: it will not get better.
+_NEVER = frozenset((400, 403, 404, 405, 406, 410, 413, 414, 415, 416, 420, 421, 484, 488, 489, 493, 501, 505, 513))
+_WHOLE = frozenset((402, 503))  # no other message fares better now
+
+Receive = Callable[[InboundSms, str, bytes | None], Awaitable[Receipt | Refusal | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all trunks of a node work with."""
+
+    endpoint: Endpoint
+    limits: Limits
+    receive: Receive
+    rules: Callable[[], Rules]
+    trust: Callable[[str], None]  # an address that is not to be taken for a flood of strangers
+    clock: Clock
+
+
+class Trunk:
+    poll_every = 0.0
+    can_look_up = False
+    secret = ""
+
+    def __init__(self, name: str, config: SipConfig, around: Surroundings) -> None:
+        self.name = name
+        self.config = config
+        self._around = around
+        self._uplink = Uplink(around.endpoint, config, around.limits)
+        password = config.password.get_secret_value()
+        self._digest = Digest(config.username, password)
+        host = config.domain or config.server
+        self._host = f"[{host}]" if ":" in host and host[0] != "[" else host
+        self._aor = f"sip:{quote(config.username, safe=_USER_SAFE)}@{self._host}"
+        self._dids = {normalise(one) or one for one in config.dids}
+        # The same after a restart, so that what the server sends to the registration of before is still ours.
+        facts = "\n".join(("trunk", name, config.server, config.username, password))
+        self.token = blake2b(facts.encode(), digest_size=16).hexdigest()
+        self._instance = uuid5(NAMESPACE_URL, f"{self._aor} {name}")
+        self._call_id = f"{os.urandom(12).hex()}@{around.rules().domain}"
+        self._cseq = count(1)
+        self._registration = Registration(config.expires)
+        self._flow: Flow | None = None  # by which we are registered
+        self._woken = asyncio.Event()
+        self._pause = 0.0  # until the next REGISTER, said by who woke the loop
+        self._quiet_until = 0.0  # without registering: when to try again after a silence
+        self._task: asyncio.Task[None] | None = None
+
+    # --- what a carrier is asked ---
+
+    @property
+    def drops_duplicates(self) -> bool:
+        """A delivery may be sent again although it may have got through."""
+        return self.config.drops_duplicates
+
+    @property
+    def status(self) -> str:
+        """For `sipsms carriers`."""
+        if not self.config.registers:
+            return ""
+        if self._registration.is_good(self._around.clock()):
+            until = time.strftime("%H:%M:%S", time.gmtime(self._registration.until))
+            return f"registered until {until} UTC"
+        return f"not registered: {self._registration.why}"
+
+    def parse(self, request: HookRequest) -> Parsed:
+        raise HookError(404, f"carrier {self.name} has no hook")
+
+    async def poll(self, since: float) -> Sequence[InboundSms]:
+        return ()
+
+    async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
+        return None
+
+    def media_headers(self, url: str) -> Mapping[str, str]:
+        return {}
+
+    # --- life ---
+
+    def start(self) -> None:
+        if self.config.registers and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._stay_registered())
+
+    def stop(self) -> None:
+        """Register no more; what the server still sends is still taken."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def leave(self) -> None:
+        """Sign off, as well as that goes in a moment: the server need not send into nothing."""
+        self.stop()
+        if self._flow is None or not self._registration.is_good(self._around.clock()):
+            return
+        try:
+            async with asyncio.timeout(LEAVE):
+                await self._ask_registrar(self._flow, 0)
+        except (NoResponse, TimeoutError):
+            log.note("trunk_not_signed_off", carrier=self.name)
+        self._registration.until, self._registration.why = 0.0, "signed off"
+
+    def close(self) -> None:
+        self.stop()
+        self._uplink.close()
+
+    # --- REGISTER ---
+
+    async def _stay_registered(self) -> None:
+        while True:
+            try:
+                wait = await self._register()
+            except Exception as error:  # a bug must not end the registration for ever
+                log.crash("trunk_failed", error, carrier=self.name)
+                wait = self._registration.failed("a bug: see the log", self._around.clock(), random())
+            await self._rest(wait)
+
+    async def _register(self) -> float:
+        """Seconds until the next one."""
+        self._woken.clear()
+        was = self._registration.why
+        try:
+            response = await self._ask_any()
+        except (NoResponse, NotConnected) as error:
+            wait = self._registration.failed(str(error), self._around.clock(), random())
+        else:
+            wait = self._registration.answered(response, self.token, self._around.clock(), random())
+        if self._registration.why != was:
+            self._tell()
+        return wait
+
+    def _tell(self) -> None:
+        if self._registration.why:
+            log.warning("trunk_not_registered", carrier=self.name, why=self._registration.why)
+        else:
+            log.note("trunk_registered", carrier=self.name, server=self.config.server)
+
+    async def _ask_any(self) -> Response:
+        """The answer of the first address that gives one. Raises NoResponse or NotConnected."""
+        failed: Exception = NotConnected(f"{self.config.server}: no address")
+        for address in await self._uplink.addresses():
+            try:
+                flow = await self._uplink.flow(address)
+            except NotConnected as error:
+                failed = error
+                continue
+            try:
+                response = await self._ask_registrar(flow, self._registration.expires)
+            except NoResponse as error:
+                failed = error
+                if isinstance(flow, StreamConnection):  # open, it seems, but nobody is there
+                    flow.abort()
+                continue
+            self._reached(address, flow)
+            return response
+        raise failed
+
+    def _reached(self, address: str, flow: Flow) -> None:
+        self._flow = flow
+        self._uplink.prefer(address)
+        self._around.trust(address)
+        if isinstance(flow, StreamConnection):
+            flow.settled = partial(self._lost, flow)
+
+    def _lost(self, flow: Flow) -> None:
+        """The connection has been closed."""
+        now = self._around.clock()
+        if flow is self._flow and self._registration.is_good(now):
+            self._wake(self._registration.lost("the connection was closed", now, random()))
+            self._tell()
+
+    def _wake(self, pause: float) -> None:
+        self._pause = pause
+        self._woken.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the next REGISTER is due; keeps the way back open meanwhile."""
+        now = asyncio.get_running_loop().time
+        until = now() + seconds
+        while (left := until - now()) > 0:
+            try:
+                async with asyncio.timeout(min(left, KEEP_ALIVE)):
+                    await self._woken.wait()
+            except TimeoutError:
+                if self._flow is not None and self._registration.is_good(self._around.clock()):
+                    self._flow.send(b"\r\n\r\n")
+                continue
+            self._woken.clear()
+            until = now() + self._pause
+
+    async def _ask_registrar(self, flow: Flow, expires: int) -> Response:
+        at = flow.sent_by() + (f";transport={flow.name}" if flow.reliable else "")
+        headers = {
+            "from": [f"<{self._aor}>;tag={self._call_id[:12]}"],
+            "to": [f"<{self._aor}>"],
+            "call-id": [self._call_id],
+            "contact": [f'<sip:{self.token}@{at}>;expires={expires};+sip.instance="<urn:uuid:{self._instance}>"'],
+            "expires": [str(expires)],
+            "allow": ["MESSAGE, OPTIONS"],
+        }
+        return await self._ask("REGISTER", f"sip:{self._host}", headers, flow, self._cseq)
+
+    async def _ask(
+        self, method: str, uri: str, headers: dict[str, list[str]], flow: Flow, cseq: Iterable[int], body: bytes = b""
+    ) -> Response:
+        """The last answer, challenges having been answered. Raises NoResponse."""
+        exchange, numbers = Exchange(self._digest, method, uri), iter(cseq)
+        while True:
+            complete = {"max-forwards": ["70"], **headers, "cseq": [f"{next(numbers)} {method}"]}
+            signed = exchange.credentials(os.urandom(8).hex())
+            if signed is not None:
+                complete[signed[0]] = [signed[1]]
+            complete["user-agent"] = ["sipsms"]
+            try:
+                async with asyncio.timeout(self.config.timeout):
+                    response = await self._around.endpoint.request(Request(method, uri, complete, body), flow)
+            except TimeoutError:
+                raise NoResponse(f"no answer in {self.config.timeout:g} s") from None
+            if not exchange.goes_on(response):
+                return response
+
+    # --- MESSAGE out ---
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        try:
+            flow = await self._way()
+        except NotConnected as error:
+            return Deferred(str(error), whole_courier=True)
+        began = asyncio.get_running_loop().time()
+        uri, headers = self._message(delivery)
+        numbers = count(delivery.attempts * _TRIES + 1)
+        try:
+            response = await self._ask("MESSAGE", uri, headers, flow, numbers, delivery.text.encode("utf-8", "replace"))
+        except NotSent as error:
+            return Deferred(str(error), whole_courier=True)
+        except NoResponse as error:
+            quick = isinstance(error, Unreachable) and asyncio.get_running_loop().time() - began < T1
+            return self._silent(str(error), flow, nothing_came=quick)
+        return outcome_of(response, headers["call-id"][0])
+
+    async def _way(self) -> Flow:
+        """Raises NotConnected."""
+        if self.config.registers:
+            if self._flow is None or not self._registration.is_good(self._around.clock()):
+                raise NotConnected(self.status)
+            return self._flow
+        if self._around.clock() < self._quiet_until:
+            raise NotConnected("the server did not answer a moment ago")
+        return await self._uplink.any_flow()
+
+    def _message(self, delivery: Delivery) -> tuple[str, dict[str, list[str]]]:
+        """(Request-URI, header fields). The names are the delivery's, the same for each attempt and after a restart."""
+        number = as_format(delivery.destination, self.config.numbers)
+        source = as_format(delivery.source, self.config.numbers)
+        facts = f"{self.name} {delivery.id} {delivery.created_at!r} {delivery.source} {delivery.text}"
+        name = blake2b(facts.encode("utf-8", "replace"), digest_size=18).hexdigest()
+        uri = f"sip:{quote(number, safe=_USER_SAFE)}@{self._host}"
+        from_ = f"<sip:{quote(source, safe=_USER_SAFE)}@{self._host}>"
+        if self.config.from_ == "username":
+            from_ = f"{quote_string(source)} <{self._aor}>"
+        headers = {
+            "from": [f"{from_};tag={name[:12]}"],
+            "to": [f"<{uri}>"],
+            "call-id": [f"{name[:24]}@{self._around.rules().domain}"],
+            "content-type": ["text/plain;charset=utf-8"],
+        }
+        if self.config.drops_duplicates:  # by it another sipsms knows the message again
+            headers["x-sms-id"] = [f"{int(delivery.created_at * 1000):012x}{name}"]
+        return uri, headers
+
+    def _silent(self, why: str, flow: Flow, *, nothing_came: bool) -> Outcome:
+        """No answer. `nothing_came`: it is certain that the server has nothing of it."""
+        self._ask_after(why, flow)
+        if nothing_came or self.config.drops_duplicates:
+            return Deferred(why, whole_courier=True)
+        return Unknown(why)
+
+    def _ask_after(self, why: str, flow: Flow) -> None:
+        """Is the server there? Its registrar will say; without one, it is left alone for a moment."""
+        if not self.config.registers:
+            self._quiet_until = self._around.clock() + 5.0
+            self._uplink.avoid(flow.remote[0])
+            return
+        if self._registration.is_good(self._around.clock()):
+            self._registration.until, self._registration.why = 0.0, why
+            self._tell()
+            self._wake(0.0)
+
+    # --- MESSAGE in ---
+
+    def admit(self, request: Request, flow: Flow) -> Work | None:
+        """A request to our Contact; None if it is not the server's."""
+        if request.method != "MESSAGE" or not self._uplink.is_from(flow):
+            return None
+        # Two copies by different ways, or the next try under the same CSeq, are for the store to tell apart.
+        request.user = f"trunk {self.name} {request.vias[0]}"
+        return self._take(request)
+
+    async def _take(self, request: Request) -> Answer:
+        """200 when it is stored."""
+        found = content.read(request)
+        if isinstance(found, content.Notice) or "x-sms-copy" in request.headers:
+            return Answer(200)
+        if isinstance(found, content.Refused):
+            return self._refuse(found.status, found.why, *([found.header] if found.header else []))
+        text = found.text.replace("\r\n", "\n").replace("\0", "")
+        if len(text) > MAX_TEXT:
+            return self._refuse(413, f"the text has {len(text)} characters, at most {MAX_TEXT}")
+        destination = self._destination(request)
+        if not destination:
+            return self._refuse(488, "for which number? X-SMS-To says none")
+        sms = InboundSms(_source(request), destination, text, request.call_id, part=_part(request))
+        key = carrier_key(self.name, f"{request.call_id}\n{text}")
+        try:
+            result = await self._around.receive(sms, f"carrier:{self.name}", key)
+        except Unavailable:
+            return self._around.rules().unavailable()
+        if result is None:
+            return self._refuse(488, f"{destination[:32]} is not a number of this server")
+        if isinstance(result, Refusal):
+            return self._refuse(488, result.reason)
+        return Answer(200)
+
+    def _refuse(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
+        """Not 404: that would say that our Contact is gone, and end the registration at some servers."""
+        log.refused("sip", status, f"carrier {self.name}", why)
+        return self._around.rules().refusal(status, why, *headers)
+
+    def _destination(self, request: Request) -> str:
+        """X-SMS-To, else To if it is a number, else the only one of ours; empty if it is none of ours."""
+        assert request.to is not None
+        stated = request.get("x-sms-to").strip()
+        if not stated and request.to_is_sip:
+            try:
+                user = request.to.parsed().username
+            except ParseError:
+                user = ""
+            stated = user if user not in (self.config.username, self.token) and _is_number(user) else ""
+        if not stated:
+            return next(iter(self._dids)) if len(self._dids) == 1 else ""
+        number = normalise(stated) or ""
+        return number if not self._dids or number in self._dids else ""
+
+
+def _is_number(user: str) -> bool:
+    return len(normalise(user) or "") >= 10 and user.lstrip("+").isdigit()
+
+
+def _source(request: Request) -> str:
+    assert request.from_ is not None
+    try:
+        return request.from_.parsed().username
+    except ParseError:
+        return request.from_.uri.removeprefix("tel:")[:64]
+
+
+def _part(request: Request) -> Part | None:
+    """X-SMS-Part, by which a sipsms says which piece of a long text this is: "2/3", and so at the end of its name."""
+    number, slash, total = request.get("x-sms-part").partition("/")
+    if not (slash and all(one.isascii() and one.isdigit() and len(one) < 4 for one in (number, total))):
+        return None
+    name = request.call_id.partition("@")[0].removesuffix(f".{number}")
+    return Part(name, int(number), int(total)) if 0 < int(number) <= int(total) else None
+
+
+def outcome_of(response: Response, call_id: str) -> Outcome:
+    status, why = response.status, reason_of(response)
+    if status < 300:
+        return Accepted(call_id)
+    if status in (401, 407):
+        return Deferred("the server refuses our password", whole_courier=True)
+    if status in _NEVER or status >= 600:
+        return Rejected(why, str(status))
+    later = min(number_in(response, "retry-after"), 3600)
+    return Deferred(why, retry_after=float(later) or None, whole_courier=status in _WHOLE)
+
+
+class Trunks:
+    """All trunks of a node. `doors`: by the user part of their Contacts."""
+
+    def __init__(self, around: Surroundings, spawn: Callable[[Coroutine[Any, Any, Any]], None]) -> None:
+        self.doors: dict[str, Trunk] = {}
+        self._around = around
+        self._spawn = spawn
+        self._all: dict[str, Trunk] = {}
+        self._started = False
+
+    def make(self, name: str, config: SipConfig) -> Trunk:
+        """The one there is, if nothing has changed about it."""
+        old = self._all.get(name)
+        if old is not None and old.config == config:
+            return old
+        if old is not None:
+            self._replace(old, config)
+        trunk = self._all[name] = Trunk(name, config, self._around)
+        if config.registers:
+            self.doors[trunk.token] = trunk
+        if self._started:
+            trunk.start()
+        return trunk
+
+    def _replace(self, old: Trunk, config: SipConfig) -> None:
+        """Signed off only if the next one registers elsewhere: else that takes the registration over."""
+        self.doors.pop(old.token, None)
+        if config.registers and _account(config) == _account(old.config):
+            old.close()
+        else:
+            self._spawn(_end(old))
+
+    def keep(self, names: Iterable[str]) -> None:
+        """End those that are not configured any more."""
+        for name in self._all.keys() - set(names):
+            trunk = self._all.pop(name)
+            self.doors.pop(trunk.token, None)
+            self._spawn(_end(trunk))
+
+    def start(self) -> None:
+        self._started = True
+        for trunk in self._all.values():
+            trunk.start()
+
+    async def leave(self) -> None:
+        await asyncio.gather(*(trunk.leave() for trunk in self._all.values()))
+
+    def close(self) -> None:
+        for trunk in self._all.values():
+            trunk.close()
+
+
+def _account(config: SipConfig) -> tuple[object, ...]:
+    return config.server, config.port, config.username, config.domain
+
+
+async def _end(trunk: Trunk) -> None:
+    await trunk.leave()
+    trunk.close()
