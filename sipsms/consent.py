@@ -56,6 +56,15 @@ class Consent:
 
     def may_send(self, account: Account, did: str, destination: str, text: str) -> Refusal | None:
         """Why an account's SMS must not go out. Counts it, if it may."""
+        refusal = self.objection(account, did, destination, text)
+        customer = self._directory.account(account.customer) or account
+        if refusal is not None or account.bulk or customer.bulk:
+            return refusal
+        why = self._patterns.check(account.customer, destination, text, self._clock())
+        return Refusal(RefusalCode.BULK, f"bulk sending is off for {account.customer}: {why}") if why else None
+
+    def objection(self, account: Account, did: str, destination: str, text: str) -> Refusal | None:
+        """The same for a message alone, whatever else the account has sent."""
         owner = self._directory.did(did)
         if owner is not None and self._directory.is_blocked(owner, destination, "out"):
             return Refusal(
@@ -66,10 +75,7 @@ class Consent:
             return Refusal(
                 RefusalCode.POLICY, f"links of {found} are not sent: mobile carriers drop them; use the full one"
             )
-        if account.bulk or customer.bulk:
-            return None
-        why = self._patterns.check(account.customer, destination, text, self._clock())
-        return Refusal(RefusalCode.BULK, f"bulk sending is off for {account.customer}: {why}") if why else None
+        return None
 
     async def said(self, did: str, destination: str, text: str) -> None:
         """Our user wrote to a number: STOP ends what comes from it, START lets it in again."""

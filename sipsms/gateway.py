@@ -28,7 +28,7 @@ from sipsms.ports import (
     StoredPart,
 )  # fmt: skip
 from sipsms.queue import Queue, carrier_lane
-from sipsms.text import join_parts, pieces
+from sipsms.text import encoding_of, join_parts, pieces, segments
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
 ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
@@ -325,6 +325,17 @@ class Gateway:
             return self._plan_incoming(facts)
         decision = self.dialplan.outgoing(facts)
         return decision if message.kind == "sms" or decision.refusal else self._with_mms(decision)
+
+    def explain(self, message: Message) -> Decision:
+        """What `plan` says, with what becomes of the text on the way."""
+        decision = self.plan(message)
+        if message.direction is Direction.IN or decision.refusal or not decision.routes:
+            return decision
+        encoding = encoding_of(message.text)
+        parts = len(self._spans(message, decision.routes))
+        how = f"in {parts} messages" if parts else f"{segments(message.text)} segments at a carrier that takes it whole"
+        trace = [f"text: {len(message.text)} characters, {encoding}, {how}"] if message.text else []
+        return decision._replace(trace=(*decision.trace, *trace))
 
     def _plan_incoming(self, facts: Facts) -> Decision:
         did = self._directory.did(facts.did)

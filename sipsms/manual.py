@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from sipsms import log
 from sipsms.app import run_loop
 from sipsms.beside import Beside, beside
 from sipsms.config import Config
-from sipsms.dialplan import Facts, Refusal
+from sipsms.dialplan import Decision, Refusal
 from sipsms.directory import Directory
-from sipsms.model import Direction
+from sipsms.media import MAX_FILES, MAX_TEXT
+from sipsms.model import Did, Direction, Media, Message
 from sipsms.numbers import normalise
-from sipsms.ports import InboundSms
+from sipsms.ports import InboundSms, MediaRefused
 from sipsms.store.admin import AdminError
-from sipsms.text import length
+from sipsms.text import length, sender_name
 
 
 def _run(config: Config, work: Callable[[Beside], Awaitable[Any]], number: str) -> Any:
@@ -41,8 +44,8 @@ def receive(config: Config, source: str, target: str, text: str) -> str:
     return str(_run(config, work, target))
 
 
-def send(config: Config, source: str, target: str, text: str) -> str:
-    """Raises AdminError with the rule that forbids it."""
+def send(config: Config, source: str, target: str, text: str, files: Sequence[Path] = ()) -> str:
+    """An SMS, with `files` an MMS. Raises AdminError with the rule that forbids it."""
 
     async def work(here: Beside) -> str:
         did = here.directory.did(source)
@@ -52,8 +55,9 @@ def send(config: Config, source: str, target: str, text: str) -> str:
         number = here.gateway.dialplan.numbering.check(normalise(target) or target)
         if isinstance(number, Refusal):
             raise AdminError(number.reason)
-        _check_length(config, text)
-        result = await here.gateway.send(owner, source, number, text, "cli")
+        _check_length(config, text, len(files))
+        media = [await _saved(here, path) for path in files]
+        result = await here.gateway.send(owner, source, number, text, "cli", media=media)
         if isinstance(result, Refusal):
             raise AdminError(result.reason)
         return f"message {result.message_id} accepted"
@@ -61,7 +65,22 @@ def send(config: Config, source: str, target: str, text: str) -> str:
     return str(_run(config, work, source))
 
 
-def _check_length(config: Config, text: str) -> None:
+async def _saved(here: Beside, path: Path) -> Media:
+    try:
+        return await here.files.save(await asyncio.to_thread(path.read_bytes), path.name)
+    except MediaRefused as error:
+        raise AdminError(f"{path}: {error}") from None
+    except OSError as error:
+        raise AdminError(f"{path}: {error.strerror}") from None
+
+
+def _check_length(config: Config, text: str, files: int) -> None:
+    if files:
+        if files > MAX_FILES:
+            raise AdminError(f"{files} files, an MMS has at most {MAX_FILES}")
+        if len(text) > MAX_TEXT:
+            raise AdminError(f"the text has {len(text)} characters, with files at most {MAX_TEXT}")
+        return
     unit, limit = config.messages.length_unit, config.messages.max_length
     if not text.strip():
         raise AdminError("the text is empty")
@@ -69,28 +88,59 @@ def _check_length(config: Config, text: str) -> None:
         raise AdminError(f"the text has {length(text, unit)} {unit}, at most {limit}")
 
 
-def route(config: Config, source: str, target: str) -> dict[str, Any]:
-    """What the dialplan says to a message from one number to another, and why."""
+def route(config: Config, source: str, target: str, text: str = "") -> dict[str, Any]:
+    """What would become of a message from one number to another, and why; nothing is sent or counted."""
 
     async def work(here: Beside) -> dict[str, Any]:
         number = normalise(target) or target
         into = here.directory.did(number)
         out = here.directory.did(normalise(source) or source)
         if into is not None and out is None:
-            facts = Facts(Direction.IN, into.account, number, source, number)
-            decision = here.gateway.dialplan.incoming(facts, into)
-        else:
-            account = out.account if out is not None else ""
-            checked = here.gateway.dialplan.numbering.check(target)
-            if isinstance(checked, Refusal):
-                return {"routes": [], "trace": [f"numbering: {checked.reason}"], "refused": checked.reason}
-            facts = Facts(Direction.OUT, account, out.number if out else "", source, checked)
-            decision = here.gateway.dialplan.outgoing(facts)
-        return {
-            "routes": [f"{one.courier} -> {one.destination} (from {one.source})" for one in decision.routes],
-            "trace": list(decision.trace),
-            "refused": decision.refusal.reason if decision.refusal else None,
-        }
+            return _explained(here.gateway.explain(_incoming(into, source, text)))
+        checked = here.gateway.dialplan.numbering.check(target)
+        if isinstance(checked, Refusal):
+            return _explained(Decision(trace=(f"numbering: {checked.reason}",), refusal=checked))
+        account = out.account if out is not None else ""
+        sender = out.number if out is not None else source
+        message = Message(Direction.OUT, sender, checked, text, "cli", 0.0, account, sender)
+        decision = here.gateway.explain(message)
+        owner = here.directory.account(account)
+        if owner is not None and decision.refusal is None:
+            refusal = here.gateway.consent.objection(owner, sender, checked, text)
+            decision = decision._replace(refusal=refusal, trace=(*decision.trace, _consent(refusal)))
+        return _explained(decision, _carriers(config, decision))
 
     result: dict[str, Any] = _run(config, work, target)
     return result
+
+
+def _incoming(did: Did, source: str, text: str) -> Message:
+    sender = normalise(source) or source[:64]
+    return Message(Direction.IN, sender, did.number, text, "cli", 0.0, did.account, did.number)
+
+
+def _consent(refusal: Refusal | None) -> str:
+    return f"consent and policy: {refusal.reason}" if refusal is not None else "consent and policy: ok"
+
+
+def _carriers(config: Config, decision: Decision) -> list[str]:
+    """What each carrier on the way adds: its sender's name, its rate."""
+    found = []
+    for route in decision.routes:
+        options = config.carriers.get(route.courier.removeprefix("carrier:"))
+        if options is None:
+            continue
+        if options.sender_name:
+            found.append(f"{route.courier}: shown as {sender_name(options.sender_name, options.sender_length)}")
+        if options.rate:
+            found.append(f"{route.courier}: at most {options.rate:g} a second")
+    return found
+
+
+def _explained(decision: Decision, more: Sequence[str] = ()) -> dict[str, Any]:
+    routes = () if decision.refusal else decision.routes
+    return {
+        "routes": [f"{one.courier} -> {one.destination} (from {one.source})" for one in routes],
+        "trace": [*decision.trace, *more],
+        "refused": decision.refusal.reason if decision.refusal else None,
+    }

@@ -51,30 +51,31 @@ def receive(context: Context, source: str, target: str, text: str) -> None:
 @cli.command()
 @click.option("--from", "source", required=True, callback=phone_number, metavar="DID")
 @click.option("--to", "target", required=True, metavar="NUMBER")
+@click.option("--media", multiple=True, type=click.Path(path_type=Path), help="Send this file along; up to three.")
 @click.argument("text")
 @pass_context
-def send(context: Context, source: str, target: str, text: str) -> None:
-    """Send an SMS from a DID."""
+def send(context: Context, source: str, target: str, media: tuple[Path, ...], text: str) -> None:
+    """Send an SMS from a DID, with --media an MMS."""
     from sipsms import manual
 
-    click.echo(manual.send(context.config(), source, target, text))
+    click.echo(manual.send(context.config(), source, target, text, media))
 
 
 @cli.command()
 @click.option("--from", "source", required=True, metavar="NUMBER")
 @click.option("--to", "target", required=True, metavar="NUMBER")
+@click.option("--text", default="", help="Judge this text, too.")
 @json_option
 @pass_context
-def route(context: Context, source: str, target: str, as_json: bool) -> None:
+def route(context: Context, source: str, target: str, text: str, as_json: bool) -> None:
     """Which rules hit, and where a message would go."""
     from sipsms import manual
 
-    found = manual.route(context.config(), source, target)
+    found = manual.route(context.config(), source, target, text)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     for line in found["trace"]:
         click.echo(f"  {line}")
-    click.echo(
-        f"refused: {found['refused']}" if found["refused"] else f"goes to: {', '.join(found['routes']) or 'nobody'}"
-    )
+    routes = ", ".join(found["routes"]) or "nobody"
+    click.echo(f"refused: {found['refused']}" if found["refused"] else f"goes to: {routes}")

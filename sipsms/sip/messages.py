@@ -41,6 +41,7 @@ _STATUS = {
     RefusalCode.LEADING_ONE: 404,
     RefusalCode.INVALID: 404,
     RefusalCode.NO_ROUTE: 480,
+    RefusalCode.BULK: 480,
 }
 _AUDITED = frozenset((RefusalCode.SERVICE, RefusalCode.PREMIUM, RefusalCode.REGION))
 
