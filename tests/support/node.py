@@ -75,6 +75,7 @@ class Node:
             **({"tls": self.certificate.settings} if self.certificate is not None else {}),
             "carriers": {"sim": {"type": "loopback"}},
             "log": {"level": "info", "format": "json"},
+            "policy": {"same_text": 0, "destinations": 0},  # tests write alike to many numbers
             **settings,
             "sip": {"flood_limit": 0, **settings.get("sip", {})},  # tests ask more than all phones behind a NAT do
         }

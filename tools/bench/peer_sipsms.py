@@ -28,6 +28,7 @@ carriers:
   sim: {{type: loopback}}
 log: {{level: warning}}
 sip: {{flood_limit: 0}}
+policy: {{same_text: 0, destinations: 0}}
 """
 
 
