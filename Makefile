@@ -10,7 +10,8 @@ help:             ## this list
 
 run: .venv/run    ## play the main job live with real softphones, then keep serving (ONCE=1: exit after the play)
 	@mkdir -p var && cp etc/demo.yaml var/sipsms.yaml
-	@$(BIN)/sipsms -c var/sipsms.yaml demo $(if $(ONCE),--once)
+	@$(BIN)/python -m tools.carrier_sim --did 5550001111 --did 5550002222 --quiet \
+		--webhook http://127.0.0.1:8080/hooks/voipms/demo -- $(BIN)/sipsms -c var/sipsms.yaml demo $(if $(ONCE),--once)
 
 test: packages asterisk check unit   ## everything: style, types, layers, unit, conformance, end to end, faults
 

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -35,6 +36,7 @@ from sipsms.softphone import Answer, Received, Softphone, SoftphoneMissing, Stac
 
 ALICE, BOB, HANDSET = "5550001111", "5550002222", "4445556666"
 FOREIGN = "4449998888"
+FAR = "6045550100"
 READY_TIMEOUT = 30.0
 WAIT = 5.0  # for anything that a healthy server does at once
 PR_SET_PDEATHSIG = 1
@@ -100,6 +102,13 @@ def _missing_softphone() -> str:
     return ""
 
 
+def _simulator(config: settings.Config) -> str:
+    carrier = config.carriers.get("voipms")
+    url = urlsplit(str(getattr(carrier, "url", "")))
+    base = f"http://{url.netloc}"
+    return base if url.hostname == "127.0.0.1" and _answers(f"{base}/sim/sent") else ""
+
+
 # --- the server and its command line ---------------------------------------------------------------------------------
 
 
@@ -111,6 +120,7 @@ class Stage:
     host: str  # where the phones of this host reach it
     port: int
     http: str  # URL of its HTTP side
+    simulator: str  # URL of a carrier's simulator on this host, if one is configured and there
 
     @classmethod
     def of(cls, path: Path) -> Stage:
@@ -121,7 +131,7 @@ class Stage:
         host = "127.0.0.1" if udp.host in ("0.0.0.0", "") else udp.host
         http = config.listen.http.host.replace("0.0.0.0", "127.0.0.1")
         url = f"http://{http}:{config.listen.http.port}"
-        return cls(path.absolute(), config.domain, config.listen, host, udp.port, url)
+        return cls(path.absolute(), config.domain, config.listen, host, udp.port, url, _simulator(config))
 
     @property
     def log(self) -> Path:
@@ -222,6 +232,14 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _post(url: str, data: dict[str, str]) -> None:
+    request = urllib.request.Request(url, json.dumps(data).encode(), {"Content-Type": "application/json"})
+    try:
+        urllib.request.urlopen(request, timeout=WAIT).close()
+    except (urllib.error.URLError, OSError) as error:
+        raise DemoFailed(f"{url}: {error}") from None
+
+
 # --- the play --------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +259,7 @@ class Play:
             self.answer,
             self.to_a_did,
             self.offline,
+            *([self.by_a_carrier] if self.stage.simulator else []),
             self.refusals,
         ):
             try:
@@ -292,6 +311,18 @@ class Play:
         self.stack.pump(1.5)
         copies = sum(message.text == text for message in self.bob.inbox)
         self.saw(copies == 1, "exactly once", f"{copies} in bob's inbox")
+
+    def by_a_carrier(self) -> None:
+        """Out by the API of a (simulated) VoIP.ms, in by its webhook."""
+        text, back = f"Hello, Vancouver. {self.mark}", f"Hello from far away. {self.mark}"
+        answer = self.alice.send(FAR, text)
+        self.saw(answer.status == 202, "alice writes to another network", f"MESSAGE to {FAR}: {_shown(answer)}")
+        message = self.settled("out", text, "accepted")
+        detail = "`sipsms messages`: #{id} {from} -> {to}, by {carrier}, {state}, {carrier_id}".format_map(message)
+        self.saw((message["carrier"], message["state"]) == ("voipms", "accepted"), "the carrier has it", detail)
+        _post(f"{self.stage.simulator}/sim/inbound", {"from": FAR, "to": ALICE, "text": back})
+        got = self.alice.wait_message(back, WAIT)
+        self.saw(_from_to(got, FAR, ALICE), "the answer comes by its webhook", _seen(got))
 
     def refusals(self) -> None:
         cases: tuple[tuple[str, int, Callable[[], Answer]], ...] = (
@@ -381,7 +412,15 @@ Serving until Ctrl-C. Connect a phone of your own:{note}
 Try, in another terminal:
   {sipsms} receive --from {HANDSET} --to {ALICE} "hello alice"
   {sipsms} messages
-  {sipsms} registrations
+  {sipsms} carriers
+{_simulated(stage)}"""
+
+
+def _simulated(stage: Stage) -> str:
+    if not stage.simulator:
+        return ""
+    said = json.dumps({"from": FAR, "to": ALICE, "text": "hello from the carrier"})
+    return f"""  curl -d '{said}' {stage.simulator}/sim/inbound    (and write to {FAR}: it goes by the same carrier)
 """
 
 

@@ -1,9 +1,13 @@
-"""The simulator as a program: prints where it listens, runs until it is interrupted."""
+"""The simulator as a program: prints where it listens, runs until it is interrupted, or as long as another program."""
 
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
+import sys
 import threading
+from contextlib import suppress
 
 from tools.carrier_sim import CarrierSim
 
@@ -19,6 +23,8 @@ def main() -> None:
     parser.add_argument("--webhook", default="", help="JSON webhook of every DID")
     parser.add_argument("--daily-limit", type=int, default=None, help="messages a day; the real one begins with 100")
     parser.add_argument("--retry", type=float, default=1800.0, help="seconds until a callback without `ok` comes again")
+    parser.add_argument("--quiet", action="store_true", help="do not print where it listens")
+    parser.add_argument("command", nargs="*", help="after --: run this, and end with it")
     args = parser.parse_args()
     sim = CarrierSim(
         args.port, host=args.host, username=args.username, password=args.password,
@@ -28,12 +34,21 @@ def main() -> None:
         did.set_callback(args.callback, retry=True)
         did.set_webhook(args.webhook)
     with sim:
-        print(f"REST API   {sim.url}\nusername   {args.username}\npassword   {args.password}", flush=True)
-        print(f"numbers    {' '.join(sim.api.dids)}\ncontrol    {sim.base}/sim/", flush=True)
-        try:
+        if not args.quiet:
+            print(f"REST API   {sim.url}\nusername   {args.username}\npassword   {args.password}", flush=True)
+            print(f"numbers    {' '.join(sim.api.dids)}\ncontrol    {sim.base}/sim/", flush=True)
+        if args.command:
+            sys.exit(beside(args.command))
+        with suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            pass
+
+
+def beside(command: list[str]) -> int:
+    """Run a program; signals of the terminal are for it. Its exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    return process.wait()
 
 
 if __name__ == "__main__":
