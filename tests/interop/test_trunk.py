@@ -1,0 +1,519 @@
+"""Carrier `type: sip`: against a registrar that says what a test wants, and another sipsms over UDP, TCP and TLS."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.site import HANDSET, Account, Site
+from support.certificates import Authority
+from support.node import free_port
+from support.sipwire import Phone, param
+
+from .upstream import Upstream, answered, challenge, ok, says, silence
+
+pytestmark = pytest.mark.e2e
+
+USER, PASSWORD = "100001_pbx", "tr:unk päss"
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as one:
+        yield one
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[MakeSite]:
+    """A server with a trunk `up`, running."""
+    made: list[Site] = []
+
+    def make(trunk: dict[str, Any], **settings: Any) -> Site:
+        site = Site(tmp_path / "down", accounts=2, **settings, carriers={"up": {"type": "sip", **trunk}})
+        made.append(site)
+        site.start()
+        return site
+
+    yield make
+    for site in made:
+        site.stop()
+        site.no_crash()
+
+
+def trunk_to(upstream: Upstream, **changes: Any) -> dict[str, Any]:
+    plain = {"server": "127.0.0.1", "port": upstream.port, "domain": "up.example"}
+    return {**plain, "username": USER, "password": PASSWORD, "timeout": 2, **changes}
+
+
+def phone_of(site: Site, account: Account) -> Phone:
+    phone = Phone(site.address, account.name, account.password)
+    phone.register()
+    return phone
+
+
+def logged(site: Site, event: str, count: int = 1) -> dict[str, Any]:
+    return dict(site.wait(lambda: site.events(event)[count - 1 :], 15)[-1])
+
+
+def deliveries(site: Site, text: str) -> list[dict[str, Any]]:
+    """The rows of what carries a text."""
+    query = "SELECT d.* FROM deliveries d JOIN messages m ON m.id = d.message_id WHERE m.text = ?"
+    with closing(sqlite3.connect(site.store)) as db:
+        db.row_factory = sqlite3.Row
+        return [dict(row) for row in db.execute(query, (text,))]
+
+
+def texts(site: Site, direction: str) -> Counter[str]:
+    return Counter(row["text"] for row in site.rows() if row["direction"] == direction)
+
+
+# --- registering ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S-011", "S-079", "S-091")
+@pytest.mark.parametrize(
+    "kind",
+    [', algorithm=MD5, qop="auth"', ', algorithm=SHA-256, qop="auth,auth-int"', "", ", algorithm=MD5-sess, qop=auth"],
+)
+def test_registers_with_user_and_password(upstream: Upstream, make_site: MakeSite, kind: str) -> None:
+    upstream.script(challenge(extra=kind), ok)
+    site = make_site(trunk_to(upstream))
+    first, second = upstream.registration(), upstream.registration()
+    assert not first.has("authorization")
+    assert answered(second, USER, PASSWORD).get("opaque") == "o=1"
+    assert (first.uri, first.get("to")) == ("sip:up.example", f"<sip:{USER}@up.example>")
+    assert (second.call_id, second.cseq) == (first.call_id, first.cseq + 1)
+    assert re.match(rf"<sip:[0-9a-f]{{32}}@127\.0\.0\.1:{site.sip_port}>;expires=600;", second.get("contact"))
+    assert logged(site, "trunk_registered")["carrier"] == "up"
+
+
+def test_how_it_is_can_be_seen(upstream: Upstream, make_site: MakeSite) -> None:
+    site = make_site(trunk_to(upstream))
+
+    def why() -> str:
+        return str(site.listed("carriers")[0]["why"])
+
+    site.wait(lambda: why().startswith("registered until "), 20)
+
+
+def test_a_refused_password_is_not_tried_again_and_again(upstream: Upstream, make_site: MakeSite) -> None:
+    """Two requests and a long rest; what is to be sent waits."""
+    nonces = iter(range(100))
+    upstream.default = lambda request: challenge(f"n{next(nonces)}")(request)
+    site = make_site(trunk_to(upstream))
+    assert not upstream.registration().has("authorization")
+    answered(upstream.registration(), USER, PASSWORD)
+    assert logged(site, "trunk_not_registered")["why"] == "401 Unauthorized"
+    account = site.account()
+    with phone_of(site, account) as phone:
+        assert phone.message(HANDSET, "wait for the password").status == 202
+    row = site.settled(account.did, "wait for the password", "queued")
+    site.wait(lambda: "not registered: 401" in str(site.listed("queue")), 10)
+    assert row["carrier"] in ("", "up")
+    assert upstream.registers.empty()
+    assert upstream.messages.empty()
+
+
+def test_a_longer_time_is_asked_for(upstream: Upstream, make_site: MakeSite) -> None:
+    upstream.script(says(423, "Interval Too Brief", ("Min-Expires", "1800")))
+    make_site(trunk_to(upstream))
+    assert upstream.registration().get("expires") == "600"
+    again = upstream.registration()
+    assert (again.get("expires"), param(again.get("contact"), "expires")) == ("1800", "1800")
+
+
+def test_a_stale_nonce_and_a_short_registration(upstream: Upstream, make_site: MakeSite) -> None:
+    """The nonce of before is used unasked, counts on, and is replaced when it is stale."""
+    upstream.script(
+        challenge("n1"),
+        says(200, "OK", ("Expires", "2")),
+        says(200, "OK", ("Expires", "2")),
+        challenge("n2", ', algorithm=MD5, qop="auth", stale=true'),
+        ok,
+    )
+    make_site(trunk_to(upstream))
+    upstream.registration()
+    said = [answered(upstream.registration(), USER, PASSWORD) for _ in range(4)]
+    assert [(one["nonce"], int(one["nc"], 16)) for one in said] == [("n1", 1), ("n1", 2), ("n1", 3), ("n2", 1)]
+
+
+@pytest.mark.req("D11", "C-095")
+def test_odd_answers(upstream: Upstream, make_site: MakeSite) -> None:
+    """A redirection is not followed, silence is not an end; Retry-After is kept to."""
+    upstream.script(
+        says(302, "Moved", ("Contact", "<sip:127.0.0.1:9>")), silence, says(503, "Busy", ("Retry-After", "1"))
+    )
+    site = make_site(trunk_to(upstream))
+    whys = [logged(site, "trunk_not_registered", n)["why"] for n in (1, 2)]
+    assert whys[0] == "302 Moved"
+    assert whys[1].startswith("no answer")
+    assert {upstream.registration(20).uri for _ in range(3)} == {"sip:up.example"}
+
+
+@pytest.mark.req("S-091")
+def test_signs_off_at_the_end_and_on_reload(upstream: Upstream, make_site: MakeSite) -> None:
+    site = make_site(trunk_to(upstream))
+    contact = upstream.registration().get("contact")
+    logged(site, "trunk_registered")
+    site.signal(signal.SIGHUP)
+    logged(site, "reloaded")
+    assert upstream.registers.empty(), "nothing has changed"
+    changed = {**site.settings, "carriers": {"up": {"type": "sip", **trunk_to(upstream, dids=["5550010001"])}}}
+    site.write_config(**changed)
+    site.signal(signal.SIGHUP)
+    again = upstream.registration()
+    assert (again.get("contact"), param(again.get("contact"), "expires")) == (contact, "600")
+    assert logged(site, "trunk_registered", 2)
+    assert site.stop() == 0
+    last = upstream.registration()
+    assert (last.get("expires"), param(last.get("contact"), "expires")) == ("0", "0")
+
+
+def test_a_trunk_that_is_removed_signs_off(upstream: Upstream, make_site: MakeSite) -> None:
+    site = make_site(trunk_to(upstream))
+    upstream.registration()
+    logged(site, "trunk_registered")
+    site.write_config(**{**site.settings, "carriers": {"sim": {"type": "loopback"}}})
+    site.signal(signal.SIGHUP)
+    assert upstream.registration().get("expires") == "0"
+
+
+def test_a_server_without_a_udp_listener(upstream: Upstream, make_site: MakeSite, tmp_path: Path) -> None:
+    """The trunk has a socket of its own."""
+    port, http = free_port(), free_port()
+    listen = {"sip": [f"tcp://127.0.0.1:{port}"], "http": f"http://127.0.0.1:{http}"}
+    site = Site(tmp_path / "down", 2, listen=listen, carriers={"up": {"type": "sip", **trunk_to(upstream)}})
+    site.http_port = http
+    with site:
+        contact = upstream.registration().get("contact")
+        logged(site, "trunk_registered")
+        account = site.account()
+        upstream.deliver(contact, "by its own socket", ("X-SMS-To", account.did))
+        assert upstream.reply().status == 200
+        assert texts(site, "in") == {"by its own socket": 1}
+
+
+# --- out --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def down(upstream: Upstream, make_site: MakeSite) -> Site:
+    """Registered."""
+    site = make_site(trunk_to(upstream))
+    upstream.registration()
+    logged(site, "trunk_registered")
+    return site
+
+
+def send(site: Site, account: Account, text: str) -> None:
+    with phone_of(site, account) as phone:
+        assert phone.message(HANDSET, text).status == 202
+
+
+@pytest.mark.req("S-012", "S-080", "S-081")
+def test_a_text_goes_out(upstream: Upstream, down: Site) -> None:
+    """RFC 3428, from the DID, with the password when it is asked for; the next text needs not be asked."""
+    account = down.account()
+    upstream.script(challenge("m1", status=407), says(202, "Accepted"))
+    send(down, account, "hällo")
+    first, second = upstream.message(), upstream.message()
+    assert first.start == f"MESSAGE sip:{HANDSET}@up.example SIP/2.0"
+    assert not first.has("proxy-authorization")
+    answered(second, USER, PASSWORD)
+    assert second.get("from").startswith(f"<sip:{account.did}@up.example>;tag=")
+    assert second.get("to") == f"<sip:{HANDSET}@up.example>"
+    assert (second.text, second.get("content-type")) == ("hällo", "text/plain;charset=utf-8")
+    assert (second.call_id, second.cseq) == (first.call_id, first.cseq + 1)
+    assert not second.has("p-asserted-identity")
+    row = down.settled(account.did, "hällo", "accepted")
+    assert row["carrier_id"] == second.call_id
+    send(down, account, "again")
+    third = upstream.message()
+    assert answered(third, USER, PASSWORD)["nc"] == "00000002"
+    assert third.call_id != second.call_id
+
+
+@pytest.mark.req("S-082")
+def test_the_number_as_display_name(upstream: Upstream, make_site: MakeSite) -> None:
+    site = make_site(trunk_to(upstream, **{"from": "username", "numbers": "e164"}))
+    logged(site, "trunk_registered")
+    account = site.account()
+    send(site, account, "hi")
+    got = upstream.message()
+    assert got.uri == f"sip:+1{HANDSET}@up.example"
+    assert got.get("from").startswith(f'"+1{account.did}" <sip:{USER}@up.example>;tag=')
+
+
+@pytest.mark.req("C-095")
+@pytest.mark.parametrize(
+    ("answer", "state", "why"),
+    [
+        (says(403, "Forbidden", ("Warning", '399 up.example "caller ID not yours"')), "failed", "caller ID not yours"),
+        (says(404, "Not Found"), "failed", "404 Not Found"),
+        (says(413, "Too Large"), "failed", "413"),
+        (says(603, "Decline"), "failed", "603"),
+        (says(302, "Moved", ("Contact", "<sip:127.0.0.1:9>")), "queued", "302 Moved"),
+        (says(480, "Away", ("Retry-After", "600")), "queued", "480 Away"),
+        (says(503, "Busy", ("Retry-After", "600")), "queued", "503 Busy"),
+        (challenge("other", ", algorithm=XYZ", 407), "queued", "refuses our password"),
+    ],
+)
+def test_what_the_server_says(upstream: Upstream, down: Site, answer: Any, state: str, why: str) -> None:
+    account = down.account()
+    upstream.script(answer)
+    send(down, account, "what now")
+    upstream.message()
+    delivery = down.wait(lambda: [one for one in deliveries(down, "what now") if one["last_error"]], 10)[0]
+    assert (delivery["state"], why in delivery["last_error"]) == (state, True), delivery
+    assert upstream.messages.empty()
+
+
+@pytest.mark.req("F-24")
+def test_no_answer_is_unknown_and_makes_it_register(upstream: Upstream, down: Site) -> None:
+    """It may have got through: it is not sent again. The registrar is asked at once whether it is there."""
+    account = down.account()
+    upstream.script(silence)
+    send(down, account, "are you there")
+    upstream.message()
+    down.settled(account.did, "are you there", "unknown", seconds=10)
+    upstream.registration(5)
+    assert upstream.messages.empty()
+
+
+def test_no_answer_of_a_server_that_knows_its_messages(upstream: Upstream, make_site: MakeSite) -> None:
+    """Sent again under the same name, with a higher CSeq."""
+    site = make_site(trunk_to(upstream, drops_duplicates=True))
+    logged(site, "trunk_registered")
+    account = site.account()
+    upstream.script(silence)
+    send(site, account, "once more")
+    first, second = upstream.message(), upstream.message(40)
+    assert (second.call_id, second.get("x-sms-id")) == (first.call_id, first.get("x-sms-id"))
+    assert param(second.get("from"), "tag") == param(first.get("from"), "tag")
+    assert second.cseq > first.cseq
+    site.settled(account.did, "once more", "accepted")
+
+
+def test_a_port_that_is_closed_is_not_unknown(make_site: MakeSite) -> None:
+    """A gateway that is sent to without registering."""
+    port = free_port()
+    plain = {"server": "127.0.0.1", "port": port, "username": "goip", "password": "x", "register": False}
+    site = make_site(plain)
+    account = site.account()
+    send(site, account, "nobody home")
+    delivery = site.wait(lambda: [one for one in deliveries(site, "nobody home") if one["last_error"]], 10)[0]
+    assert (delivery["state"], "unreachable" in delivery["last_error"]) == ("queued", True)
+
+
+# --- in ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S-039", "S-090", "S-093")
+def test_a_text_comes_in_once(upstream: Upstream, make_site: MakeSite) -> None:
+    """To is the account's name, X-SMS-To the number. Whatever the upstream repeats, and after a restart, it is one."""
+    site = make_site(trunk_to(upstream))
+    account = site.account()
+    contact = upstream.registration().get("contact")
+    logged(site, "trunk_registered")
+    with phone_of(site, account) as phone:
+        upstream.deliver(contact, "knock", ("X-SMS-To", f"+1{account.did}"), to=USER, call_id="c1")
+        assert upstream.reply().status == 200
+        got = phone.take()
+        assert (got.text, got.get("x-sms-to")) == ("knock", account.did)
+        assert f"sip:{HANDSET}@" in got.get("from")
+        upstream.deliver(contact, "knock", ("X-SMS-To", account.did), to=USER, call_id="c1", cseq=2)
+        assert upstream.reply().status == 200
+        upstream.deliver(contact, "other", ("X-SMS-To", account.did), to=USER, call_id="c1", cseq=3)
+        assert upstream.reply().status == 200
+        assert phone.take().text == "other"
+    site.kill()
+    site.start()
+    assert upstream.registration().get("contact") == contact, "what the server knows of before is still ours"
+    logged(site, "trunk_registered", 2)
+    upstream.deliver(contact, "knock", ("X-SMS-To", account.did), to=USER, call_id="c1", cseq=4)
+    assert upstream.reply().status == 200
+    assert texts(site, "in") == {"knock": 1, "other": 1}
+
+
+def test_for_which_number(upstream: Upstream, make_site: MakeSite) -> None:
+    """X-SMS-To, else To, else the only one; none that is not listed, none that is not here. Notices are swallowed."""
+    site = make_site(trunk_to(upstream, dids=["5550010001"]))
+    contact = upstream.registration().get("contact")
+    logged(site, "trunk_registered")
+    typing = ("Content-Type", "application/im-iscomposing+xml")
+    cases: list[tuple[str, str, list[tuple[str, str]], int]] = [
+        ("named", USER, [("X-SMS-To", "5550010001")], 200), ("to", "15550010001", [], 200), ("only", USER, [], 200),
+        ("not listed", USER, [("X-SMS-To", "5550020001")], 488), ("nonsense", USER, [("X-SMS-To", "boo")], 488),
+        ("other to", "5550020001", [], 488), ("copy", USER, [("X-SMS-Copy", "sent")], 200),
+    ]  # fmt: skip
+    for text, to, headers, wanted in cases:
+        upstream.deliver(contact, text, *headers, to=to)
+        got = upstream.reply()
+        assert got.status == wanted, text
+        assert got.has("warning") == (wanted == 488)
+    upstream.deliver(contact, "<x/>", typing, to=USER)
+    assert upstream.reply().status in (200, 400)
+    assert texts(site, "in") == {"named": 1, "to": 1, "only": 1}
+
+
+def test_pieces_are_put_together(upstream: Upstream, down: Site) -> None:
+    """As a sipsms sends a long text by UDP."""
+    account = down.account()
+    with phone_of(down, account) as phone:
+        contact = re_register(upstream, down)
+        for number in (2, 1):
+            upstream.deliver(
+                contact, f"part {number} ", ("X-SMS-To", account.did), ("X-SMS-Part", f"{number}/2"),
+                call_id=f"long.{number}@up.example",
+            )  # fmt: skip
+            assert upstream.reply().status == 200
+        assert phone.take().text == "part 1 part 2 "
+
+
+def re_register(upstream: Upstream, site: Site) -> str:
+    """The Contact: sign off and on again."""
+    site.stop()
+    upstream.registration()
+    site.start()
+    return upstream.registration().get("contact")
+
+
+@pytest.mark.req("C-096")
+def test_nobody_else_comes_in_by_it(upstream: Upstream, down: Site) -> None:
+    """The right name from a wrong address, a wrong name from the right one: a challenge, and no message."""
+    account = down.account()
+    contact = re_register(upstream, down)
+    logged(down, "trunk_registered", 2)
+    wrong = contact.replace("<sip:", "<sip:0") if not contact.startswith("<sip:0") else contact.replace(":0", ":1", 1)
+    upstream.deliver(wrong, "guessed", ("X-SMS-To", account.did))
+    assert upstream.reply().status == 407
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.2", 0))
+        stranger.settimeout(5)
+        upstream.deliver(contact, "forged", ("X-SMS-To", account.did), sock=stranger)
+        assert stranger.recv(65536).startswith(b"SIP/2.0 407")
+    with Phone(down.address, account.name, account.password, "tcp") as phone:  # the right address, another way
+        user = re.search("sip:([0-9a-f]+)@", contact)[1]  # type: ignore[index]
+        assert phone.ask(phone.message_draft(user, "by TCP")).status == 407
+    assert down.rows() == []
+
+
+def test_nothing_comes_in_without_registering(upstream: Upstream, make_site: MakeSite) -> None:
+    site = make_site(trunk_to(upstream, register=False, dids=["5550010001"]))
+    with Phone(site.address, "x", "y") as phone:
+        assert phone.ask(phone.message_draft(USER, "hello")).status == 407
+    assert site.rows() == []
+    assert upstream.registers.empty()
+
+
+# --- two sipsms -------------------------------------------------------------------------------------------------------
+
+
+class Pair:
+    """`upper` has customer c001 with a DID; `lower` registers as c001 and has the same DID for a phone of its own."""
+
+    def __init__(self, folder: Path, transport: str, **trunk: Any) -> None:
+        self.upper = Site(folder / "upper", accounts=2)
+        if transport == "tls":
+            authority = Authority()
+            self.upper.certificate = authority.issue(folder / "tls", "localhost")
+            kept = {name: value for name, value in self.upper.settings.items() if name not in ("listen", "tls")}
+            self.upper.write_config(**kept)
+            trunk["ca"] = str(authority.write(folder / "ca.pem"))
+        self.account = self.upper.account()
+        self.trunk = {
+            "type": "sip", "server": "localhost", "port": self.upper.ports[transport], "transport": transport,
+            "domain": "sip.example.net", "username": self.account.name, "password": self.account.password,
+            "dids": [self.account.did], **trunk,
+        }  # fmt: skip
+        self.lower = Site(folder / "lower", accounts=2, carriers={"up": self.trunk})
+
+    def __enter__(self) -> Pair:
+        self.upper.start()
+        self.lower.start()
+        logged(self.lower, "trunk_registered")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for site in (self.lower, self.upper):
+            site.stop()
+            site.no_crash()
+
+
+@pytest.mark.req("S-012", "S-093", "C-120")
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+def test_both_ways(tmp_path: Path, transport: str) -> None:
+    with Pair(tmp_path, transport) as pair, phone_of(pair.lower, pair.account) as phone:
+        pair.upper.sms(pair.account.did, "down to the phone")
+        got = phone.take()
+        assert (got.text, got.get("x-sms-to")) == ("down to the phone", pair.account.did)
+        assert phone.message(HANDSET, "up and out").status == 202
+        pair.lower.settled(pair.account.did, "up and out", "accepted")
+        row = pair.upper.settled(pair.account.did, "up and out", "delivered")
+        assert (row["from"], row["to"], row["carrier"]) == (pair.account.did, HANDSET, "sim")
+        pair.upper.settled(pair.account.did, "down to the phone", "delivered")
+        contacts = pair.upper.contacts(pair.account)
+        assert pair.lower.stop() == 0
+        assert (len(contacts), pair.upper.contacts(pair.account)) == (1, []), "signed off"
+
+
+@pytest.mark.req("C-120", "C-121")
+def test_a_certificate_of_another_name(tmp_path: Path) -> None:
+    """Nothing is said to a server that is not who it should be, a password least of all."""
+    pair = Pair(tmp_path, "tls")
+    pair.upper.certificate = Authority().issue(tmp_path / "tls", "localhost")
+    with pair.upper, pair.lower:
+        assert "self-signed" in logged(pair.lower, "trunk_not_registered")["why"]
+        assert pair.upper.contacts(pair.account) == []
+        assert not pair.lower.events("trunk_registered")
+
+
+@pytest.mark.req("S-091")
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_the_upstream_is_killed_again_and_again(tmp_path: Path, transport: str) -> None:
+    """Traffic in both directions: nothing is lost, nothing is there twice."""
+    with (
+        Pair(tmp_path, transport, drops_duplicates=True, timeout=2) as pair,
+        phone_of(pair.lower, pair.account) as phone,
+    ):
+        over, taken = threading.Event(), []
+
+        def ring() -> None:
+            while not over.is_set():
+                try:
+                    taken.append(phone.take(0.3).text)
+                except AssertionError:
+                    continue
+
+        sent, came = [f"out {n}" for n in range(60)], []
+        with Phone(pair.lower.address, pair.account.name, pair.account.password) as sender:
+            bell = threading.Thread(target=ring)
+            bell.start()
+            for number, text in enumerate(sent):
+                assert sender.message(HANDSET, text).status == 202
+                if number % 20 == 10:
+                    pair.upper.kill()
+                    pair.upper.start()
+                if number % 3 == 0:
+                    pair.upper.sms(pair.account.did, f"in {number}")
+                    came.append(f"in {number}")
+        try:
+            pair.upper.wait(lambda: texts(pair.upper, "out").total() >= len(sent), 90)
+            pair.lower.wait(lambda: texts(pair.lower, "in").total() >= len(came), 90)
+            pair.lower.wait(lambda: {row["state"] for row in pair.lower.rows()} <= {"accepted", "delivered"}, 60)
+        finally:
+            over.set()
+            bell.join()
+        assert texts(pair.upper, "out") == Counter(sent)
+        assert texts(pair.lower, "in") == Counter(came)
+        assert set(taken) == set(came)
