@@ -473,7 +473,7 @@ def test_a_certificate_of_another_name(tmp_path: Path) -> None:
     pair = Pair(tmp_path, "tls")
     pair.upper.certificate = Authority().issue(tmp_path / "tls", "localhost")
     with pair.upper, pair.lower:
-        assert "self-signed" in logged(pair.lower, "trunk_not_registered")["why"]
+        assert "issuer" in logged(pair.lower, "trunk_not_registered")["why"]
         assert pair.upper.contacts(pair.account) == []
         assert not pair.lower.events("trunk_registered")
 
