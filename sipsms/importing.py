@@ -4,23 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
+from sipsms.addresses import check_url
 from sipsms.document import ConfigError, Document, Model
 from sipsms.numbers import normalise
 from sipsms.sip.digest import ha1
-from sipsms.store.admin import Hashes, NewAccount, NewDid
+from sipsms.store.admin import Hashes, NewAccount
+from sipsms.store.bulk import NewDid, NewGroup
+from sipsms.store.dids import Destinations
 
+EMAIL = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$"
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 
 
 class Did(Model):
+    """What is not said of a DID that exists stays as it is, but for `sip_account` and `sms`."""
+
     number: str | int
     sip_account: str | None = None
     sms: bool = True
+    mms: bool | None = None
+    dialing_mode: Literal["", "nanpa", "e164"] | None = None
+    emails: tuple[Annotated[str, Field(pattern=EMAIL)], ...] | None = None
+    forward: str | int | None = None
+    group: str | None = None
+    callback: str | None = None
+    callback_retry: bool | None = None
+    webhook: str | None = None
+    bearer: str | None = None
+    webhook_secret: str | None = None
+
+
+class Group(Model):
+    name: str = Field(pattern=_NAME)
+    members: tuple[str, ...] = Field(min_length=1)
 
 
 class Subaccount(Model):
@@ -32,14 +54,15 @@ class Subaccount(Model):
 class Account(Subaccount):
     dids: tuple[Did, ...] = ()
     subaccounts: tuple[Subaccount, ...] = ()
+    groups: tuple[Group, ...] = ()
 
 
 class File(Model):
     accounts: tuple[Account, ...]
 
 
-def read(path: Path, realm: str) -> tuple[list[NewAccount], list[NewDid]]:
-    """Accounts and DIDs of a file. Raises ConfigError."""
+def read(path: Path, realm: str, allow_private: bool = False) -> tuple[list[NewAccount], list[NewDid], list[NewGroup]]:
+    """Accounts, DIDs and groups of a file. Raises ConfigError."""
     document = Document.read(path)
     file = document.validate(File)
     errors = list(_doubled(document, file))
@@ -47,6 +70,7 @@ def read(path: Path, realm: str) -> tuple[list[NewAccount], list[NewDid]]:
         raise ConfigError(errors)
     people: list[NewAccount] = []
     numbers: list[NewDid] = []
+    groups: list[NewGroup] = []
     console = Console(stderr=True)
     for index, entry in enumerate(track(file.accounts, "reading", console=console, disable=not console.is_terminal)):
         where: tuple[str | int, ...] = ("accounts", index)
@@ -64,10 +88,13 @@ def read(path: Path, realm: str) -> tuple[list[NewAccount], list[NewDid]]:
             if target and target not in owners:
                 place = (*where, "dids", position, "sip_account")
                 errors.append(document.error(place, f"{target} is no account of {entry.name}"))
-            numbers.append(NewDid(telephone_number(did.number) or "", entry.name, target, did.sms))
+            errors += [document.error((*where, "dids", position, key), why) for key, why in _wrong(did, allow_private)]
+            numbers.append(_did(did, entry.name, target))
+        for group in entry.groups:
+            groups.append(NewGroup(group.name, group.members))
     if errors:
         raise ConfigError(errors)
-    return people, numbers
+    return people, numbers, groups
 
 
 def _doubled(document: Document, file: File) -> Iterator[str]:
@@ -91,6 +118,42 @@ def _doubled(document: Document, file: File) -> Iterator[str]:
             elif number in numbers:
                 yield document.error(place, f"DID {number} stands there twice")
             numbers.add(number or "")
+
+
+def _wrong(did: Did, allow_private: bool) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong with it) of a DID's destinations."""
+    if did.forward and telephone_number(did.forward) is None:
+        yield "forward", f"not a telephone number: {did.forward!r}"
+    for key, url in (("callback", did.callback), ("webhook", did.webhook)):
+        if url and (why := check_url(url, allow_private)):
+            yield key, why
+    for key, url, options in (
+        ("callback", did.callback, (did.callback_retry,)),
+        ("webhook", did.webhook, (did.bearer, did.webhook_secret)),
+    ):
+        if url is None and any(one is not None for one in options):
+            yield key, "its options are given, but not its URL"
+
+
+def _did(did: Did, owner: str, sip_account: str) -> NewDid:
+    columns = {"mms": did.mms, "dialing_mode": did.dialing_mode}
+    given: Destinations = {}
+    if did.emails is not None:
+        given["email"] = [(one, {}) for one in did.emails]
+    if did.forward is not None:
+        given["forward"] = [(telephone_number(did.forward) or "", {})] if did.forward else []
+    if did.group is not None:
+        given["group"] = [(did.group, {})] if did.group else []
+    for kind, url, options in (
+        ("callback", did.callback, {"retry": did.callback_retry}),
+        ("webhook", did.webhook, {"bearer": did.bearer, "secret": did.webhook_secret}),
+    ):
+        if url is not None:
+            said = {name: value for name, value in options.items() if value is not None}
+            given[kind] = [(url, said)] if url else []
+    said_columns = {name: value for name, value in columns.items() if value is not None}
+    number = telephone_number(did.number) or ""
+    return NewDid(number, owner, {"sip_account": sip_account, "sms": did.sms, **said_columns}, given)
 
 
 def telephone_number(value: str | int) -> str | None:

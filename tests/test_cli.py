@@ -369,3 +369,161 @@ def test_as_a_program(customer: Host) -> None:
     done = shell("account", "remove", "nobody")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "sipsms: no account nobody\n")
     assert shell("did", "add").returncode == 2
+
+
+FULL = """\
+accounts:
+- name: beta
+  password: pw
+  groups:
+  - {name: desk, members: [beta, beta-1]}
+  dids:
+  - number: "5550007777"
+    sip_account: ""
+    sms: true
+    mms: false
+    dialing_mode: e164
+    emails: [a@example.net, b@example.net]
+    forward: "4165550100"
+    group: desk
+    callback: "https://example.net/?m={MESSAGE}"
+    callback_retry: false
+    webhook: https://example.net/hook
+    bearer: tok
+    webhook_secret: s3cret
+  subaccounts:
+  - {name: beta-1, password: pw1}
+"""
+
+
+@pytest.mark.req("S-027", "S-028", "S-030", "S-047")
+def test_destinations_survive_import_and_export(host: Host) -> None:
+    """Twice the same changes nothing; nor does an export read again: it has no secrets and keeps those there are."""
+    file = host.path.parent / "all.yaml"
+    file.write_text(FULL)
+    assert host.run("import", str(file)).out == "3 added, 0 changed, 0 unchanged\n"
+    assert host.run("import", str(file)).out.startswith("0 added, 0 changed")
+    before = host.rows("did", "list")
+    (did,) = before
+    assert (did["emails"], did["group"], did["forward"]) == (["a@example.net", "b@example.net"], "desk", "4165550100")
+    exported = host.run("export").out
+    assert "tok" not in exported
+    assert "s3cret" not in exported
+    file.write_text(exported)
+    assert host.run("import", str(file)).out.startswith("0 added, 0 changed")
+    assert host.rows("did", "list") == before
+    targets = sqlite3.connect(host.path.parent / "sipsms.db").execute(
+        "SELECT options FROM did_targets WHERE kind = 'webhook'"
+    )
+    assert json.loads(targets.fetchone()[0]) == {"bearer": "tok", "secret": "s3cret"}
+    file.write_text(exported.replace("https://example.net/hook", "https://example.net/other"))
+    assert "1 changed" in host.run("import", str(file)).out
+
+
+def test_wrong_destinations_are_told_by_line(host: Host) -> None:
+    file = host.path.parent / "all.yaml"
+    file.write_text(FULL.replace('"4165550100"', "nobody").replace("https://example.net/hook", "http://127.0.0.1/"))
+    done = host.run("import", str(file), code=1, one_line=False)
+    assert "all.yaml:13: accounts[0].dids[0].forward: not a telephone number: 'nobody'" in done.err
+    assert "all.yaml:17: accounts[0].dids[0].webhook: " in done.err
+    assert host.rows("account", "list") == []
+
+
+@pytest.mark.req("S-030", "S-035", "S-040", "S-044", "S-045", "S-046", "S-128")
+def test_did_set_each_and_off_again(customer: Host) -> None:
+    def did() -> dict[str, Any]:
+        return customer.rows("did", "list")[0]
+
+    number = "5550001111"
+    customer.run("group", "add", "team", "--member", "acme", "--member", "acme-1")
+    customer.run(
+        "did", "set", number, "--email", "a@example.net", "--forward", "(416) 555-0100", "--callback", "https://a.example/",
+        "--webhook", "https://b.example/", "--bearer", "t", "--dialing-mode", "e164", "--group", "team", "--no-mms",
+    )  # fmt: skip
+    now = did()
+    assert {name: now[name] for name in ("emails", "forward", "dialing_mode", "group", "mms")} == {
+        "emails": ["a@example.net"], "forward": "4165550100", "dialing_mode": "e164", "group": "team", "mms": False,
+    }  # fmt: skip
+    assert (now["callback"], now["webhook"]) == ("https://a.example/", "https://b.example/")
+    assert now["callback_retry"] is True
+    customer.run("did", "set", number, "--no-callback-retry")
+    assert (did()["callback"], did()["callback_retry"]) == ("https://a.example/", False)
+    assert "used by DID" in customer.run("group", "remove", "team", code=1).err
+    off = [
+        word
+        for name in ("email", "forward", "callback", "webhook", "dialing-mode", "group")
+        for word in (f"--{name}", "")
+    ]
+    customer.run("did", "set", number, *off, "--mms")
+    now = did()
+    assert not any(now[name] for name in ("emails", "forward", "callback", "webhook", "dialing_mode", "group"))
+    assert now["mms"]
+    customer.run("group", "remove", "team")
+    assert "has no webhook" in customer.run("did", "set", number, "--bearer", "x", code=1).err
+    for wrong in (
+        ("--email", "nobody"), ("--forward", number), ("--forward", "12"), ("--callback", "http://10.0.0.1/"),
+        ("--webhook", "https://a b/"), ("--group", "none"), ("--bearer", "zwei worte\x01"),
+    ):  # fmt: skip
+        customer.run("did", "set", number, *wrong, code=1 if wrong[0] == "--group" else 2)
+    assert not any(did()[name] for name in ("emails", "forward", "callback", "webhook", "group"))
+
+
+def test_groups_of_one_customer(customer: Host) -> None:
+    customer.run("account", "add", "other", "--password", "pw")
+    assert "several customers" in customer.run("group", "add", "g", "--member", "acme", "--member", "other", code=1).err
+    assert "no account" in customer.run("group", "add", "g", "--member", "nobody", code=1).err
+    customer.run("group", "add", "g", "--member", "other")
+    assert "no group g of acme" in customer.run("did", "set", "5550001111", "--group", "g", code=1).err
+    assert customer.rows("group", "list") == [{"name": "g", "account": "other", "members": ["other"]}]
+    customer.run("account", "remove", "other")
+    assert customer.rows("group", "list")[0]["members"] == []
+
+
+@pytest.mark.req("S-131")
+def test_blocks_by_hand(customer: Host) -> None:
+    customer.run("block", "add", "2125550123", "--did", "5550001111", "--direction", "in")
+    customer.run("block", "add", "SPAMMER", "--account", "acme")
+    customer.run("block", "add", "2125550199")
+    assert [(row["owner"], row["number"], row["direction"]) for row in customer.rows("block", "list")] == [
+        ("*", "2125550199", "in"), ("*", "2125550199", "out"), ("5550001111", "2125550123", "in"),
+        ("acme", "SPAMMER", "in"), ("acme", "SPAMMER", "out"),
+    ]  # fmt: skip
+    refused = customer.run("send", "--from", "5550001111", "--to", "2125550199", "hi", code=1).err
+    assert "wants no messages" in refused
+    customer.run("block", "remove", "2125550199")
+    customer.run("send", "--from", "5550001111", "--to", "2125550199", "hi")
+    assert "not blocked" in customer.run("block", "remove", "2125550199", code=1).err
+    assert customer.run("block", "add", "1", "--did", "5550001111", "--account", "acme", code=2).err
+
+
+@pytest.mark.req("S-021", "S-022", "S-023")
+def test_an_mms_by_hand(customer: Host) -> None:
+    picture = customer.path.parent / "a.gif"
+    picture.write_bytes(b"GIF89a\x01\x00\x01\x00\x00\x00\x00;" + bytes(40))
+    send = ("send", "--from", "5550001111", "--to", "2125550123")
+    customer.run(*send, "--media", str(picture), "look")
+    (message,) = [row for row in customer.rows("messages") if row["text"] == "look"]
+    assert [one["content_type"] for one in message["media"]] == ["image/gif"]
+    text = customer.path.parent / "a.txt"
+    text.write_text("no picture")
+    assert "a.txt" in customer.run(*send, "--media", str(text), "look", code=1).err
+    assert "none.gif" in customer.run(*send, "--media", "none.gif", "look", code=1).err
+    many = [word for _ in range(4) for word in ("--media", str(picture))]
+    assert "at most 3" in customer.run(*send, *many, "look", code=1).err
+    customer.run("did", "set", "5550001111", "--no-mms")
+    assert "not enabled for MMS" in customer.run(*send, "--media", str(picture), "look", code=1).err
+
+
+@pytest.mark.req("S-112", "S-135", "G11")
+def test_route_explains_the_text(customer: Host) -> None:
+    out = customer.run("route", "--from", "5550001111", "--to", "2125550123", "--text", "é" * 80 + "ж" * 20).out
+    assert "text: 100 characters, ucs2, 2 segments" in out
+    assert "consent and policy: ok" in out
+    out = customer.run("route", "--from", "5550001111", "--to", "2125550123", "--text", "see bit.ly/x").out
+    assert "refused: links of bit.ly are not sent" in out
+    customer.run("did", "set", "5550001111", "--email", "a@example.net", "--forward", "4165550100")
+    out = customer.run("route", "--from", "2125550123", "--to", "5550001111").out
+    assert "e-mail to a@example.net" in out
+    assert "forward to 4165550100" in out
+    out = customer.run("route", "--from", "4165550100", "--to", "5550001111").out
+    assert "not forwarded: it comes from the number it would go to" in out

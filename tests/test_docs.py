@@ -35,7 +35,7 @@ def test_yaml_in_the_pages_is_accepted(page: str, text: str, tmp_path: Path, mon
     file = tmp_path / "page.yaml"
     if "accounts" in yaml.safe_load(text):
         file.write_text(text)
-        people, numbers = importing.read(file, "realm")
+        people, numbers, _groups = importing.read(file, "realm")
         assert people
         assert numbers
         return

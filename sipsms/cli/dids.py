@@ -10,10 +10,11 @@ import rich_click as click
 
 from sipsms.addresses import check_url
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
+from sipsms.importing import EMAIL
 from sipsms.store import dids, targets
 from sipsms.store.admin import AdminError
 
-_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
+_EMAIL = re.compile(EMAIL)
 _BEARER = re.compile(r"[\x21-\x7e]{1,512}")
 
 
@@ -106,8 +107,8 @@ def _endpoint(db: Any, number: str, kind: str, url: str | None, options: dict[st
     known = targets.options(db, number, kind)
     if url is None and known is None:
         raise AdminError(f"DID {number} has no {kind}: give --{kind} URL")
-    before = {name: value for name, value in known[1].items() if name != "disabled"} if known is not None else {}
-    return [(url or (known[0] if known is not None else ""), {**before, **options})]
+    fresh = url or (known[0] if known is not None else "")
+    return [(fresh, targets.kept_options(db, number, kind, fresh) | options)]
 
 
 @did.command("list")

@@ -10,7 +10,7 @@ import rich_click as click
 
 from sipsms import importing
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, sender
-from sipsms.store import admin
+from sipsms.store import bulk
 
 
 @cli.command("import")
@@ -18,8 +18,9 @@ from sipsms.store import admin
 @pass_context
 def import_(context: Context, file: Path) -> None:
     """Accounts, subaccounts and DIDs from YAML; what is there already stays or is changed."""
-    people, numbers = importing.read(file, context.config().realm)
-    counts = context.store(lambda db: admin.import_all(db, people, numbers, time.time()))
+    config = context.config()
+    people, numbers, groups = importing.read(file, config.realm, config.callbacks.allow_private)
+    counts = context.store(lambda db: bulk.import_all(db, people, numbers, groups, time.time()))
     click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
@@ -29,7 +30,7 @@ def export(context: Context) -> None:
     """Accounts, subaccounts and DIDs as YAML, without passwords (only hashes are stored)."""
     import yaml
 
-    tree = context.store(admin.export_all)
+    tree = context.store(bulk.export_all)
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 
 

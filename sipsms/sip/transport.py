@@ -196,7 +196,7 @@ class UdpListener(asyncio.DatagramProtocol):
                 return True
             except BlockingIOError:
                 break
-            except ConnectionError as error:  # an ICMP error about an earlier datagram, to somebody else: not this one's
+            except ConnectionError as error:  # ICMP about an earlier datagram, to somebody else
                 self.error_received(error)
             except OSError:  # this one's: no route, an address of the other family
                 return False

@@ -45,7 +45,7 @@ def set_did(connection: Connection, number: str, new: Destinations, **values: An
         customer(connection, owner)
     _check_sip_account(connection, owner, values.get("sip_account", ""))
     for name, _ in new.get("group", []):
-        _check_group(connection, owner, name)
+        check_group(connection, owner, name)
     for kind, destinations in new.items():
         targets.replace(connection, number, kind, destinations)
     if values or new:
@@ -84,7 +84,7 @@ def list_endpoints(connection: Connection) -> Iterator[dict[str, Any]]:
 # --- groups ----------------------------------------------------------------------------------------------------------
 
 
-def _check_group(connection: Connection, owner: str, name: str) -> None:
+def check_group(connection: Connection, owner: str, name: str) -> None:
     row = connection.execute(select(groups).where(groups.c.name == name)).first()
     if row is None or row.account != owner:
         raise AdminError(f"no group {name} of {owner}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -28,6 +29,14 @@ def options(connection: Connection, did: str, kind: str) -> tuple[str, dict[str,
         select(did_targets).where(did_targets.c.did == did, did_targets.c.kind == kind).order_by(did_targets.c.id)
     ).first()
     return (row.target, json.loads(row.options)) if row is not None else None
+
+
+def kept_options(connection: Connection, did: str, kind: str, url: str) -> dict[str, Any]:
+    """What stays of a callback or webhook that is set again: not that it was off, and no secret for another server."""
+    known = options(connection, did, kind)
+    if known is None or urlsplit(known[0])[:2] != urlsplit(url)[:2]:
+        return {}
+    return {name: value for name, value in known[1].items() if name != "disabled"}
 
 
 def disable(connection: Connection, did: str, kind: str, why: str) -> bool:
