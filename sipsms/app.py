@@ -21,13 +21,14 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import dialplan, log, tracing
+from sipsms.carrier_config import literal_secrets
 from sipsms.config import Config
 from sipsms.consent import Answers, Consent, Terms
 from sipsms.couriers import Couriers, base_url
 from sipsms.desk import Line
 from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
-from sipsms.document import ConfigError
+from sipsms.document import ConfigError, Document
 from sipsms.following import courier_name
 from sipsms.gateway import SIP, Gateway
 from sipsms.model import Account, Binding, Delivery, is_copy
@@ -565,4 +566,6 @@ def run_loop(main: Coroutine[Any, Any, Any]) -> Any:
 def serve(config: Config, path: Path) -> None:
     """Run a server until it is told to stop. Raises StartError, ConfigError or StoreError."""
     log.setup(config.log.level, config.log.format)
+    for line in literal_secrets(Document.read(path)):
+        log.warning("secret_in_the_file", where=line)
     run_loop(_serve(config, path))
