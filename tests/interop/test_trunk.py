@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from e2e.site import HANDSET, Account, Site
 from support.certificates import Authority
 from support.node import free_port
 from support.sipwire import Phone, param
+from support.udprelay import UdpRelay
 
 from .upstream import Upstream, answered, challenge, ok, says, silence
 
@@ -481,39 +482,80 @@ def test_a_certificate_of_another_name(tmp_path: Path) -> None:
 @pytest.mark.req("S-091")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_the_upstream_is_killed_again_and_again(tmp_path: Path, transport: str) -> None:
-    """Traffic in both directions: nothing is lost, nothing is there twice."""
+    """Traffic in both directions goes on meanwhile: nothing is lost, nothing is there twice."""
     with (
         Pair(tmp_path, transport, drops_duplicates=True, timeout=2) as pair,
         phone_of(pair.lower, pair.account) as phone,
     ):
-        over, taken = threading.Event(), []
+        over, taken = threading.Event(), Counter[str]()
+        sent, coming = [f"out {n}" for n in range(150)], [f"in {n}" for n in range(40)]
+        half_way = [threading.Event() for _ in range(3)]
 
         def ring() -> None:
             while not over.is_set():
-                try:
-                    taken.append(phone.take(0.3).text)
-                except AssertionError:
-                    continue
+                with suppress(AssertionError):
+                    taken[phone.take(0.3).text] += 1
 
-        sent, came = [f"out {n}" for n in range(60)], []
-        with Phone(pair.lower.address, pair.account.name, pair.account.password) as sender:
-            bell = threading.Thread(target=ring)
-            bell.start()
-            for number, text in enumerate(sent):
-                assert sender.message(HANDSET, text).status == 202
-                if number % 20 == 10:
-                    pair.upper.kill()
-                    pair.upper.start()
-                if number % 3 == 0:
-                    pair.upper.sms(pair.account.did, f"in {number}")
-                    came.append(f"in {number}")
+        def kill() -> None:
+            for event in half_way:
+                event.wait(60)
+                pair.upper.kill()
+                pair.upper.start()
+
+        def arrive() -> None:
+            for number, text in enumerate(coming):
+                fields = {"from": HANDSET, "to": pair.account.did, "text": text, "id": f"k{number}"}
+                while not _taken(pair.upper, fields):
+                    over.wait(0.05)  # it is down
+
+        threads = [threading.Thread(target=work) for work in (ring, kill, arrive)]
+        for thread in threads:
+            thread.start()
         try:
+            with Phone(pair.lower.address, pair.account.name, pair.account.password) as sender:
+                for number, text in enumerate(sent):
+                    assert sender.message(HANDSET, text).status == 202
+                    if number % 50 == 25:
+                        half_way[number // 50].set()
+            for thread in threads[1:]:
+                thread.join()
             pair.upper.wait(lambda: texts(pair.upper, "out").total() >= len(sent), 90)
-            pair.lower.wait(lambda: texts(pair.lower, "in").total() >= len(came), 90)
+            pair.lower.wait(lambda: texts(pair.lower, "in").total() >= len(coming), 90)
             pair.lower.wait(lambda: {row["state"] for row in pair.lower.rows()} <= {"accepted", "delivered"}, 60)
         finally:
             over.set()
-            bell.join()
+            threads[0].join()
         assert texts(pair.upper, "out") == Counter(sent)
-        assert texts(pair.lower, "in") == Counter(came)
-        assert set(taken) == set(came)
+        assert texts(pair.lower, "in") == Counter(coming)
+        assert taken == Counter(coming)
+
+
+def _taken(site: Site, fields: dict[str, str]) -> bool:
+    """The carrier of `site` hands it a message; again, if nobody says that it has it."""
+    try:
+        return site.hook(fields)[0] == 200
+    except OSError:
+        return False
+
+
+def test_an_answer_that_is_lost(tmp_path: Path) -> None:
+    """The upstream has the text, its 202 does not come back: the next try is known to it, and accepted once."""
+    pair = Pair(tmp_path, "udp")
+    with UdpRelay(pair.upper.address) as relay:
+        lost = threading.Event()
+
+        def drop(data: bytes, inward: bool) -> bool:
+            if data.startswith(b"SIP/2.0 202") and not lost.is_set():
+                threading.Timer(3, lost.set).start()
+                return True
+            return False
+
+        relay.drop = drop
+        changed = {**pair.trunk, "port": relay.address[1], "timeout": 1, "drops_duplicates": True}
+        pair.lower.write_config(**{**pair.lower.settings, "carriers": {"up": changed}})
+        with pair, phone_of(pair.lower, pair.account) as phone:
+            assert phone.message(HANDSET, "only once").status == 202
+            pair.lower.settled(pair.account.did, "only once", "accepted", seconds=40)
+            assert lost.is_set()
+            assert deliveries(pair.lower, "only once")[0]["attempts"] > 1
+            assert texts(pair.upper, "out") == {"only once": 1}
