@@ -1,0 +1,183 @@
+"""The ways to a trunk's server: the resolver's moods (F-24), and from whom a message is the server's."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from sipsms.carrier_config import SipConfig
+from sipsms.sip import uplink
+from sipsms.sip.connector import NotConnected
+from sipsms.sip.endpoint import Endpoint
+from sipsms.sip.transport import Limits, UdpFlow
+from sipsms.sip.uplink import FRESH, LAST_GOOD, Uplink, reaches
+
+SERVER = "sip.carrier.example"
+
+
+class Resolver:
+    """What getaddrinfo says: addresses, or an error; `asked` counts."""
+
+    def __init__(self) -> None:
+        self.says: list[str] | Exception = ["192.0.2.1", "192.0.2.2"]
+        self.asked = 0
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def __call__(self, host: str, port: int, **_: Any) -> list[Any]:
+        self.asked += 1
+        await self.go.wait()
+        if isinstance(self.says, Exception):
+            raise self.says
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in self.says]
+
+
+class Time:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return self._loop.time() + self.ahead
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    one = Endpoint(Limits())
+    yield one
+    await one.close(0)
+
+
+def config(**changes: Any) -> SipConfig:
+    return SipConfig.model_validate({"type": "sip", "server": SERVER, "username": "u", "password": "p", **changes})
+
+
+@pytest.fixture
+def resolver() -> Resolver:
+    return Resolver()
+
+
+@pytest.fixture
+async def link(endpoint: Endpoint, resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> Uplink:
+    """With a resolver that the test speaks for, and a clock that it can put ahead."""
+    one = Uplink(endpoint, config(), Limits())
+    loop = _Loop(asyncio.get_running_loop(), resolver)
+    monkeypatch.setattr(one, "_loop", loop)
+    return one
+
+
+class _Loop:
+    def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver) -> None:
+        self.time = Time(loop)
+        self.getaddrinfo = resolver
+
+
+def later(link: Uplink, seconds: float) -> None:
+    link._loop.time.ahead += seconds  # type: ignore[attr-defined]
+
+
+@pytest.mark.req("F-24")
+async def test_asked_once_a_minute(link: Uplink, resolver: Resolver) -> None:
+    """Also by many at once."""
+    found = await asyncio.gather(*(link.addresses() for _ in range(20)))
+    assert set(found) == {("192.0.2.1", "192.0.2.2")}
+    assert resolver.asked == 1
+    later(link, FRESH + 1)
+    resolver.says = ["192.0.2.3"]
+    assert await link.addresses() == ("192.0.2.3",)
+
+
+@pytest.mark.req("F-24")
+@pytest.mark.parametrize("error", [socket.gaierror(-3, "Temporary failure"), TimeoutError(), UnicodeError("label")])
+async def test_the_last_good_answer_is_kept_for_an_hour(link: Uplink, resolver: Resolver, error: Exception) -> None:
+    good = await link.addresses()
+    resolver.says = error
+    later(link, FRESH + 1)
+    assert await link.addresses() == good
+    later(link, LAST_GOOD)
+    with pytest.raises(NotConnected, match=SERVER):
+        await link.addresses()
+    resolver.says = ["192.0.2.9"]
+    assert await link.addresses() == ("192.0.2.9",)
+
+
+@pytest.mark.req("F-24")
+async def test_a_resolver_that_says_nothing(
+    link: Uplink, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """The loop goes on, and so does the trunk in the end."""
+    monkeypatch.setattr(uplink, "RESOLVE_TIMEOUT", 0.05)
+    resolver.go.clear()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.005)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    with pytest.raises(NotConnected, match="no answer of the resolver"):
+        await link.addresses()
+    ticking.cancel()
+    assert ticks
+
+
+async def test_the_one_that_answers_goes_first(link: Uplink, resolver: Resolver) -> None:
+    await link.addresses()
+    link.prefer("192.0.2.2")
+    assert await link.addresses() == ("192.0.2.2", "192.0.2.1")
+    later(link, FRESH + 1)
+    resolver.says = ["192.0.2.1", "192.0.2.3", "192.0.2.2"]
+    assert await link.addresses() == ("192.0.2.2", "192.0.2.1", "192.0.2.3")
+    link.avoid("192.0.2.2")
+    assert await link.addresses() == ("192.0.2.1", "192.0.2.3", "192.0.2.2")
+
+
+async def test_by_our_listener_or_by_a_socket_of_its_own(endpoint: Endpoint) -> None:
+    link = Uplink(endpoint, config(server="127.0.0.1"), Limits())
+    own = await link.flow("127.0.0.1")
+    assert own.remote == ("127.0.0.1", 5060)
+    assert await link.flow("127.0.0.1") is not own
+    assert (await link.flow("127.0.0.1")).local == own.local, "one socket is enough"
+    port = await endpoint.listen("udp", "127.0.0.1", 0)
+    assert (await link.flow("127.0.0.1")).local == f"udp:127.0.0.1:{port}"
+    link.close()
+
+
+async def test_only_the_server_s_address_is_the_server(endpoint: Endpoint) -> None:
+    link = Uplink(endpoint, config(server="127.0.0.1"), Limits())
+    listener = endpoint.udp_listeners[0] if await endpoint.listen("udp", "127.0.0.1", 0) else None
+    assert listener is not None
+    assert link.is_from(UdpFlow(listener, ("127.0.0.1", 9999)))
+    assert not link.is_from(UdpFlow(listener, ("127.0.0.2", 5060)))
+    by_tcp = Uplink(endpoint, config(server="127.0.0.1", transport="tcp"), Limits())
+    assert not by_tcp.is_from(UdpFlow(listener, ("127.0.0.1", 5060)))
+
+
+async def test_authorities_that_are_not_there(endpoint: Endpoint, tmp_path: Any) -> None:
+    """The trunk waits with a reason; the server runs."""
+    link = Uplink(endpoint, config(transport="tls", ca=str(tmp_path / "none.pem")), Limits())
+    with pytest.raises(NotConnected, match=r"none\.pem"):
+        await link.flow("127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "so"),
+    [
+        ("udp:0.0.0.0:5060", "192.0.2.1", True),
+        ("udp:127.0.0.1:5060", "192.0.2.1", False),
+        ("udp:127.0.0.1:5060", "127.0.0.5", True),
+        ("udp:192.0.2.7:5060", "192.0.2.1", True),
+        ("udp:192.0.2.7:5060", "127.0.0.1", False),
+        ("udp:[::]:5060", "2001:db8::1", True),
+        ("udp:[::]:5060", "192.0.2.1", False),
+        ("udp:[::1]:5060", "fe80::1%eth0", False),
+    ],
+)
+def test_which_listener_reaches_whom(local: str, remote: str, so: bool) -> None:
+    assert reaches(local, remote) is so
