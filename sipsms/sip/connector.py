@@ -47,7 +47,7 @@ class Connector(Streams):
                 await ready.wait()
         except (OSError, TimeoutError) as error:
             connection.abort()
-            raise NotConnected(f"{host}:{port}: {error or 'no answer in time'}") from None
+            raise NotConnected(f"{host}:{port}: {str(error) or 'no answer in time'}") from None
         if layer is not None:
             self._check(connection, layer, domain)
         if not connection.open:

@@ -58,7 +58,7 @@ class Uplink:
                 found = await self._loop.getaddrinfo(self._server, self._port, type=socket.SOCK_STREAM)
         except (OSError, TimeoutError, UnicodeError) as error:
             if not self._addresses or self._loop.time() - self._resolved_at >= LAST_GOOD:
-                raise NotConnected(f"{self._server}: {error or 'no answer of the resolver'}") from None
+                raise NotConnected(f"{self._server}: {str(error) or 'no answer of the resolver'}") from None
             return
         fresh = list(dict.fromkeys(str(one[4][0]) for one in found))
         first = [one for one in self._addresses[:1] if one in fresh]
