@@ -85,10 +85,12 @@ class Consent:
 
     # --- in ---
 
+    def concerns(self, message: Message) -> bool:
+        """Is an incoming message one of the words?"""
+        return self._terms().keywords and not message.media and classify(message.text) is not None
+
     async def heard(self, message: Message, did: Did) -> str:
-        """A number wrote to a DID: STOP, START and HELP do what they say. What is to be answered, or nothing."""
-        if not self._terms().keywords or message.media:
-            return ""
+        """A number wrote STOP, START or HELP to a DID: it does what it says. What is to be answered, or nothing."""
         keyword = classify(message.text)
         answers = self._terms().answers
         if keyword in (Keyword.STOP, Keyword.START):

@@ -23,7 +23,7 @@ from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.following import Follower, courier_name
 from sipsms.forwarding import ForwardCourier
-from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, carrier_key
+from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, sms_key
 from sipsms.mail.client import MailCourier
 from sipsms.media import MediaCourier, MediaFiles
 from sipsms.model import Deferred, Delivery, Outcome, Rejected
@@ -217,8 +217,7 @@ class Couriers:
         return build(name, config, CarrierTools(self._client, self.files, self._clock, hook_url))
 
     async def _looped_back(self, name: str, sms: InboundSms) -> bool:
-        key = carrier_key(name, sms.remote_id)
-        return await self._gateway.receive(sms, f"carrier:{name}", key) is not None
+        return await self._gateway.receive(sms, f"carrier:{name}", sms_key(name, sms)) is not None
 
     def _media_headers(self, origin: str, url: str) -> Any:
         """What a request for a part of an MMS needs, if it came by a carrier that keeps it under lock."""

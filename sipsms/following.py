@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from sipsms import log
 from sipsms.dialplan import Refusal
-from sipsms.gateway import Gateway, carrier_key
+from sipsms.gateway import Gateway, sms_key
 from sipsms.model import Accepted, Delivered, Outcome, Rejected, State
 from sipsms.ports import Carrier, Clock, Closing, Doubt, GatewayStore, NoAnswer, NotSent, NotThere
 from sipsms.queue import Queue
@@ -66,8 +66,7 @@ class Follower:
             return
         new = 0
         for sms in found:
-            key = carrier_key(name, sms.dedupe or sms.remote_id)
-            result = await self._gateway.receive(sms, f"hook:{name}", key)
+            result = await self._gateway.receive(sms, f"hook:{name}", sms_key(name, sms))
             if result is None or isinstance(result, Refusal):
                 log.note("poll_skipped", carrier=name, destination=sms.destination[:32])
             elif not result.duplicate:

@@ -45,10 +45,16 @@ class Receipt(NamedTuple):
 
 
 def carrier_key(carrier: str, remote_id: str) -> bytes | None:
-    """What makes two reports of one message by a carrier the same; None if it gives no id."""
+    """What makes two reports of one text by a carrier the same; None if it gives no id."""
     if not remote_id:
         return None
     return blake2b(f"{carrier}\n{remote_id}".encode("utf-8", "surrogateescape"), digest_size=20).digest()
+
+
+def sms_key(carrier: str, sms: InboundSms) -> bytes | None:
+    """The same for a message as it came: one to two of our numbers is two messages, whatever its id."""
+    name = sms.dedupe or sms.remote_id
+    return carrier_key(carrier, f"{name}\n{normalise(sms.destination) or sms.destination}" if name else "")
 
 
 def _notice_key(message: Message) -> bytes:
@@ -156,13 +162,19 @@ class Gateway:
         return await self._incoming(message, did)
 
     async def _incoming(self, message: Message, did: Did) -> Receipt | Refusal:
-        answer = await self.consent.heard(message, did)
+        answer = ""
+        if self.consent.concerns(message) and not await self._is_there(message):
+            answer = await self.consent.heard(message, did)
         result = await self.submit(message)
         if answer and isinstance(result, Receipt) and not result.duplicate:
             now = self._clock()
             reply = Message(Direction.OUT, did.number, message.source, answer, "auto", now, did.account, did.number)
             await self.submit(reply)
         return result
+
+    async def _is_there(self, message: Message) -> bool:
+        """A carrier that tells of a STOP again must not block anew who has written START since."""
+        return message.dedupe_key is not None and await self._store.find_duplicate(message.dedupe_key) is not None
 
     async def _receive_part(self, sms: InboundSms, source: str, did: Did, origin: str) -> Receipt | Refusal:
         assert sms.part is not None

@@ -187,6 +187,7 @@ class Deferred:
 
     `parked`: wait for an event instead of a time. `whole_courier`: the far side as such is unreachable, so the
     courier's other lanes would fare no better now. `aside`: what stands behind it in its lane need not wait for it.
+    `untried`: nothing was sent at all, and this does not count as an attempt.
     """
 
     reason: str
@@ -194,6 +195,7 @@ class Deferred:
     parked: bool = False
     whole_courier: bool = False
     aside: bool = False
+    untried: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,6 +244,7 @@ class Closing(NamedTuple):
     due_at: float | None = None
     remote_id: str = ""
     moved: tuple[str, str, str] | None = None  # to another courier: its name, the new lane, the couriers after it
+    untried: bool = False  # the attempt never was: its row goes, its number is free again
 
 
 class DueLane(NamedTuple):

@@ -426,8 +426,9 @@ class Queue:
         assert closing.moved is not None
         courier, key, others = closing.moved
         moved = delivery._replace(
-            courier=courier, lane=key, others=others, state=State.QUEUED, attempts=closing.number, due_at=closing.due_at
-        )
+            courier=courier, lane=key, others=others, state=State.QUEUED, due_at=closing.due_at,
+            attempts=closing.number - closing.untried,
+        )  # fmt: skip
         if closing.due_at is not None and closing.due_at <= self._clock():
             self._offer(moved)
             return
@@ -488,7 +489,8 @@ class Queue:
                 return Closing(delivery.id, number, State.UNKNOWN, "unknown", reason, now)
             case Deferred():
                 due = None if outcome.parked else now + self._delay(desk, number, outcome)
-                return Closing(delivery.id, number, State.QUEUED, "deferred", outcome.reason, now, due)
+                closing = Closing(delivery.id, number, State.QUEUED, "deferred", outcome.reason, now, due)
+                return closing._replace(untried=outcome.untried)
 
     def _delay(self, desk: Desk, number: int, outcome: Outcome) -> float:
         """Exponential from retry_min to retry_max, with up to a fifth of jitter."""
@@ -536,7 +538,7 @@ class Queue:
 
     async def _divert_lane(self, desk: Desk, lane: Lane, now: float) -> None:
         try:
-            while lane.pending:
+            while lane.pending and lane.pending[0].others:  # one that has come since may have no other way
                 delivery = lane.pending[0]
                 closing = Closing(delivery.id, 0, State.QUEUED, "diverted", desk.why, now)
                 closing = self._to_next(closing, delivery)

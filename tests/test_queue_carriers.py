@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.desk import Line
+from sipsms.desk import Lane, Line
 from sipsms.gateway import Receipt
-from sipsms.model import Accepted, Account, Deferred, Did, Rejected, Unknown
+from sipsms.model import Accepted, Account, Deferred, Delivery, Did, Direction, Message, Rejected, Unknown
 from sipsms.ports import InboundSms
 from sipsms.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
@@ -167,3 +167,53 @@ async def test_accepted_after_the_breaker_opened_closes_it(tmp_path: Path) -> No
         here.queue.poll()
         await here.until(STATES, [("accepted", 2, "carrier:sim")])
         assert here.queue.health()["carrier:sim"].state == "up"
+
+
+@pytest.mark.req("S-135", "F-10")
+async def test_only_what_has_another_way_is_diverted(tmp_path: Path) -> None:
+    """One without stands behind one with, in the same lane: it waits for its carrier."""
+    first, second = ScriptedCourier(AWAY), ScriptedCourier()
+    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+        await here.queue._scan()
+        await send(here, "m0", "2125550199")
+        await second.wait(1)
+        assert not here.queue.is_open("carrier:first")
+        lane, desk = Lane("carrier:first/5550001111/2125550123"), here.queue._desks["carrier:first"]
+        for others in ("carrier:second", ""):
+            message = Message(
+                Direction.OUT, "5550001111", "2125550123", f"by {others}", "test", 1.0, "alice", "5550001111"
+            )
+            new = Delivery(
+                message, "carrier:first", "2125550123", "5550001111", lane.key, 2e6, 1e6, due_at=1e6, others=others
+            )
+            lane.pending.extend((await here.store.accept(message, [new], here.clock.now)).deliveries)
+        here.queue._lanes[lane.key] = lane
+        desk.ready.append(lane)
+        await here.queue._divert_lane(desk, desk.ready.pop(), here.clock.now)
+        await second.wait(2)
+        assert second.texts[-1] == "by carrier:second"
+        here.clock.now += 6
+        here.queue.poll()
+        await first.wait(2)
+        assert first.texts[-1] == "by "
+
+
+@pytest.mark.req("W-03")
+async def test_an_attempt_that_never_was_does_not_count(tmp_path: Path) -> None:
+    busy = Deferred("busy", retry_after=15, aside=True, untried=True)
+    callback = ScriptedCourier(busy, busy, busy)
+
+    def prepare(here: Core) -> None:
+        here.directory.update(2, False, [], [Did("5550001111", "demo", "", emails=("a@example.net",))], frozenset())
+
+    async with core(tmp_path, {"mail": callback}, prepare=prepare) as here:
+        await here.gateway.receive(InboundSms("2125550123", "5550001111", "x"), "test")
+        for number in range(1, 4):
+            await callback.wait(number)
+            await here.until("SELECT state, attempts FROM deliveries", [("queued", 0)])
+            assert await here.rows("SELECT count(*) FROM attempts") == [(0,)]
+            here.clock.now += 16
+            here.queue.poll()
+        await here.until("SELECT state, attempts FROM deliveries", [("accepted", 1)])
+        assert [one.attempts for one in callback.seen] == [1, 1, 1, 1]
+        assert await here.rows("SELECT number, outcome FROM attempts") == [(1, "accepted")]

@@ -12,7 +12,18 @@ import pytest
 from sipsms.dialplan import Refusal, RefusalCode
 from sipsms.following import LOOK_EVERY, Follower
 from sipsms.forwarding import ForwardCourier
-from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, PART_PATIENCE, WEBHOOK, Gateway, Receipt, carrier_key
+from sipsms.gateway import (
+    CALLBACK,
+    FORWARD,
+    MAIL,
+    MEDIA,
+    PART_PATIENCE,
+    WEBHOOK,
+    Gateway,
+    Receipt,
+    carrier_key,
+    sms_key,
+)
 from sipsms.model import (
     Accepted,
     Account,
@@ -198,6 +209,29 @@ async def test_a_number_that_says_stop_gets_nothing_more(tmp_path: Path) -> None
         await arrive(here, "START")
         assert isinstance(await send(here), Receipt)
         assert await here.rows("SELECT owner, number, direction, active FROM blocks") == [(DID, PHONE, "out", 0)]
+
+
+@pytest.mark.req("G12", "S-131")
+async def test_a_stop_that_is_told_again_blocks_nobody_anew(tmp_path: Path) -> None:
+    """A carrier repeats itself, and a poll reads the last hours once more; the person has written START since."""
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
+        await arrive(here, "STOP", remote_id="1")
+        await arrive(here, "START", remote_id="2")
+        assert (await arrive(here, "STOP", remote_id="1")).duplicate
+        assert isinstance(await send(here), Receipt)
+
+
+@pytest.mark.req("F-20", "G03")
+async def test_one_id_to_two_of_our_numbers_is_two_messages(tmp_path: Path) -> None:
+    def prepare(here: Core) -> None:
+        here.directory.update(2, False, [], [Did(DID, "demo"), Did("5550002222", "demo")], frozenset())
+
+    async with core(tmp_path, prepare=prepare) as here:
+        for to in (DID, "5550002222", "+1" + DID):
+            sms = InboundSms(PHONE, to, "to you both", "m-1")
+            await here.gateway.receive(sms, "hook:c", sms_key("c", sms))
+        assert await here.rows("SELECT did FROM messages ORDER BY id") == [(DID,), ("5550002222",)]
+        assert sms_key("c", InboundSms(PHONE, DID, "x")) is None
 
 
 async def test_a_sentence_with_stop_in_it_stops_nothing(tmp_path: Path) -> None:
@@ -620,8 +654,8 @@ async def test_polling_finds_what_no_hook_told_of(tmp_path: Path) -> None:
         await one.step()
         assert records.since == []
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
-        key = carrier_key("sim", "2")
-        await here.gateway.receive(InboundSms(PHONE, DID, "by the hook", "2"), "hook:sim", key)
+        sms = InboundSms(PHONE, DID, "by the hook", "2")
+        await here.gateway.receive(sms, "hook:sim", sms_key("sim", sms))
         records.inbox = [InboundSms(PHONE, DID, "by the hook", "2"), InboundSms(PHONE, DID, "missed", "3")]
         began = here.clock.now
         here.clock.now += 61

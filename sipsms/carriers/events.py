@@ -61,7 +61,6 @@ def messages(payload: Mapping[str, Any]) -> tuple[InboundSms, ...]:
             "" if text is None and media else reading.text_of(text, "payload.text"),
             remote_id,
             media,
-            dedupe=remote_id if len(ours) == 1 else f"{remote_id}/{_phone(to, 'payload.to')}",
         )
         for to in ours
     )

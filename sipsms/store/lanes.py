@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, and_, bindparam, func, literal_column, select, true, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, select, true, update
 
 from sipsms.model import Delivery, State
 from sipsms.ports import Closing, Due, DueLane
@@ -66,6 +66,12 @@ _CLOSE = (
 )
 
 
+_NO_ATTEMPT = delete(attempts).where(attempts.c.delivery_id == bindparam("key"), attempts.c.number == bindparam("nth"))
+_ONE_LESS = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("key"), deliveries.c.attempts == bindparam("nth"))
+    .values(attempts=deliveries.c.attempts - 1)
+)
 _MOVE = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("key"))
@@ -84,6 +90,10 @@ def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
     moved = [(one.delivery_id, *one.moved) for one in batch if one.moved is not None]
     if moved:
         execute_many(connection, _MOVE, ("key", "to_courier", "to_lane", "rest"), moved)
+    untried = [(one.delivery_id, one.number) for one in batch if one.untried]
+    if untried:
+        execute_many(connection, _NO_ATTEMPT, ("key", "nth"), untried)
+        execute_many(connection, _ONE_LESS, ("key", "nth"), untried)
     named = [one for one in batch if one.remote_id and one.state is State.ACCEPTED]
     early = receipts.match(connection, named) if named else {}
     return [early.get(one.delivery_id, one.state) for one in batch]

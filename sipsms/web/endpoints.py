@@ -28,7 +28,7 @@ class Busy(Exception):
     """The endpoint has enough to do with us already. Nothing was sent."""
 
     def outcome(self) -> Deferred:
-        return Deferred("the server is busy with others of our calls", retry_after=COME_BACK, aside=True)
+        return Deferred("the server is busy with others of our calls", retry_after=COME_BACK, aside=True, untried=True)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from sipsms import log
 from sipsms.dialplan import Refusal
 from sipsms.following import courier_name
-from sipsms.gateway import Gateway, carrier_key
+from sipsms.gateway import Gateway, sms_key
 from sipsms.ports import Carrier, Clock, HookError, HookRequest, InboundSms, Unavailable
 
 MAX_BODY = 256 * 1024
@@ -67,8 +67,7 @@ class Hooks:
         return carrier if matches and expected else None
 
     async def _take(self, carrier: Carrier, sms: InboundSms) -> None:
-        key = carrier_key(carrier.name, sms.dedupe or sms.remote_id)
-        result = await self._gateway.receive(sms, f"hook:{carrier.name}", key)
+        result = await self._gateway.receive(sms, f"hook:{carrier.name}", sms_key(carrier.name, sms))
         if result is None:
             raise HookError(404, f"{sms.destination[:32]} is not a number of this server")
         if isinstance(result, Refusal):

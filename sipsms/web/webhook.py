@@ -21,7 +21,6 @@ _H: Final = 3600.0
 PAUSES: Final = (5.0, 300.0, 1800.0, 2 * _H, 5 * _H, 10 * _H, 14 * _H, 20 * _H, 24 * _H)  # after the 1st, 2nd, ... try
 TRIES: Final = len(PAUSES) + 1
 JITTER: Final = 0.2
-_MAX_TURNED_AWAY: Final = 10_000
 _WATCHED: Final = 20 * _H  # who has watched a webhook for less cannot say that nothing gets through
 
 
@@ -47,7 +46,6 @@ class WebhookCourier:
         self._jitter = jitter
         self._since = clock()
         self._worked_at: dict[str, float] = {}  # DID -> when a message last got through
-        self._turned_away: dict[int, int] = {}  # delivery -> attempts of the queue that were no tries
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         did = self._did_of(delivery.message.did)
@@ -64,7 +62,6 @@ class WebhookCourier:
                     "POST", webhook.url, headers=headers, body=body, timeout=self._timeout()
                 )
         except Busy as busy:
-            self._turn_away(delivery)
             return busy.outcome()
         except (NotSent, NoAnswer) as error:
             return await self._again(delivery, did.number, str(error))
@@ -73,7 +70,6 @@ class WebhookCourier:
     async def _judge(self, delivery: Delivery, number: str, reply: HttpReply) -> Outcome:
         if 200 <= reply.status < 300:
             self._worked_at[number] = self._clock()
-            self._turned_away.pop(delivery.id, None)
             return Delivered()
         if reply.status == 410:
             await switch_off(self._disable, number, "webhook", "the server answered 410 Gone")
@@ -82,11 +78,10 @@ class WebhookCourier:
         return await self._again(delivery, number, told(reply), asked)
 
     async def _again(self, delivery: Delivery, number: str, why: str, asked: float = 0.0) -> Outcome:
-        tries = max(1, delivery.attempts - self._turned_away.get(delivery.id, 0))
+        tries = max(1, delivery.attempts)
         if tries < TRIES:
             pause = PAUSES[tries - 1] * (1 - JITTER + 2 * JITTER * self._jitter())
             return Deferred(why, retry_after=max(pause, asked), aside=True)
-        self._turned_away.pop(delivery.id, None)
         if self._is_dead(delivery, number):
             await switch_off(self._disable, number, "webhook", f"nothing got through in {TRIES} tries: {why}")
         return Rejected(f"gave up after {tries} tries: {why}")
@@ -94,12 +89,6 @@ class WebhookCourier:
     def _is_dead(self, delivery: Delivery, number: str) -> bool:
         watched = self._clock() - self._since >= _WATCHED
         return watched and self._worked_at.get(number, 0.0) < delivery.created_at
-
-    def _turn_away(self, delivery: Delivery) -> None:
-        """The queue counts this attempt. In memory only: after a restart such a message has a few tries fewer."""
-        if len(self._turned_away) >= _MAX_TURNED_AWAY:
-            self._turned_away.pop(next(iter(self._turned_away)))
-        self._turned_away[delivery.id] = self._turned_away.get(delivery.id, 0) + 1
 
     def _body(self, delivery: Delivery, did: Did) -> bytes:
         media = [(url, one.content_type) for one in delivery.message.media if (url := self._media_url(one))]

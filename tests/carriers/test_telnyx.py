@@ -117,7 +117,7 @@ def test_a_message() -> None:
     acme: Carrier = carrier()[0]
     parsed = acme.parse(hook(event()))
     media = (InboundMedia("https://media.telnyx.com/a.png", "image/png"),)
-    assert list(parsed.messages) == [InboundSms("+15551234567", "+14165550000", "hi", ID, media, dedupe=ID)]
+    assert list(parsed.messages) == [InboundSms("+15551234567", "+14165550000", "hi", ID, media)]
     assert parsed.reply.status == 200
 
 
@@ -125,10 +125,7 @@ def test_a_message_to_a_group() -> None:
     """Of all its recipients, those this hook is called for; each is a message of its own."""
     to = [{"phone_number": f"+1416555000{n}", "status": s} for n, s in enumerate(["", "webhook_delivered"] * 2)]
     messages = carrier()[0].parse(hook(event(to=to))).messages
-    assert [(one.destination, one.dedupe) for one in messages] == [
-        ("+14165550001", f"{ID}/+14165550001"),
-        ("+14165550003", f"{ID}/+14165550003"),
-    ]
+    assert [(one.destination, one.remote_id) for one in messages] == [("+14165550001", ID), ("+14165550003", ID)]
 
 
 def receipt(state: State, detail: str, *, opt_out: bool = False) -> CarrierReceipt:

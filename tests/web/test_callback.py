@@ -20,7 +20,7 @@ from sipsms.carriers.client import AiohttpClient
 from sipsms.model import Callback, Deferred, Delivered, Did, Media, Outcome, Rejected
 from sipsms.ports import Forbidden, NoAnswer, NotSent, Unavailable
 from sipsms.web.callback import CallbackCourier, CallbackOptions, fields, fill
-from sipsms.web.endpoints import Endpoints
+from sipsms.web.endpoints import Busy, Endpoints
 from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply
 from tests.support.stubs import Answer, StubCarrier
 
@@ -246,7 +246,7 @@ async def test_a_slow_server_holds_up_only_itself(guarded: AiohttpClient) -> Non
         calls = [asyncio.create_task(sender.deliver(delivery(message(id=n)))) for n in range(40)]
         done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         turned_away = [task.result() for task in done]
-        assert turned_away == [Deferred("the server is busy with others of our calls", 15.0, aside=True)] * 15
+        assert turned_away == [Busy().outcome()] * 15
         assert await sender.deliver(delivery(message(did="7185550101"))) == Delivered()
         hold.set()
         results = await asyncio.gather(*calls)
