@@ -179,13 +179,10 @@ async def test_only_what_has_another_way_is_diverted(tmp_path: Path) -> None:
         await second.wait(1)
         assert not here.queue.is_open("carrier:first")
         lane, desk = Lane("carrier:first/5550001111/2125550123"), here.queue._desks["carrier:first"]
+        did, to, key = "5550001111", "2125550123", lane.key
         for others in ("carrier:second", ""):
-            message = Message(
-                Direction.OUT, "5550001111", "2125550123", f"by {others}", "test", 1.0, "alice", "5550001111"
-            )
-            new = Delivery(
-                message, "carrier:first", "2125550123", "5550001111", lane.key, 2e6, 1e6, due_at=1e6, others=others
-            )
+            message = Message(Direction.OUT, did, to, f"by {others}", "test", 1.0, "alice", did)
+            new = Delivery(message, "carrier:first", to, did, key, 2e6, 1e6, due_at=1e6, others=others)
             lane.pending.extend((await here.store.accept(message, [new], here.clock.now)).deliveries)
         here.queue._lanes[lane.key] = lane
         desk.ready.append(lane)
