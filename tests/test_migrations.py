@@ -146,3 +146,56 @@ def test_0002_keeps_what_is_there(engine: Engine) -> None:
         command.downgrade(config(connection), "0001")
         assert connection.execute(text("SELECT device FROM bindings")).scalars().all() == [4]
         assert connection.execute(text("SELECT text FROM messages")).scalars().all() == ["kept"]
+
+
+@pytest.mark.req("F-32")
+def test_0003_keeps_what_is_there(engine: Engine) -> None:
+    """Messages, their deliveries and the carriers' pauses; new columns say "as before"; and back again."""
+    with engine.begin() as connection:
+        command.upgrade(config(connection), "0002")
+    with engine.begin() as connection:
+        for sql in (
+            "INSERT INTO accounts (name, created_at, version) VALUES ('alice', 1.0, 1)",
+            "INSERT INTO carriers (name, paused) VALUES ('acme', 1)",
+            "INSERT INTO messages (id, direction, source, destination, text, received_at) "
+            "VALUES (1, 'out', '5550001111', '5551234567', 'kept', 1.0)",
+            "INSERT INTO deliveries (id, message_id, courier, destination, source, lane, state, expires_at, "
+            "created_at, updated_at, remote_id) "
+            "VALUES (1, 1, 'carrier:acme', '5551234567', '5550001111', 'l', 'accepted', 2.0, 1.0, 1.0, 'c-1')",
+        ):  # fmt: skip
+            connection.execute(text(sql))
+    assert store.ensure_schema(engine) is True
+    with engine.begin() as connection:
+        message = connection.execute(text("SELECT text, media FROM messages")).one()
+        assert tuple(message) == ("kept", "")
+        delivery = connection.execute(text("SELECT state, remote_id, text_start, text_end FROM deliveries")).one()
+        assert tuple(delivery) == ("accepted", "c-1", 0, 0)
+        account = connection.execute(text("SELECT bulk, shorteners FROM accounts")).one()
+        assert (bool(account.bulk), bool(account.shorteners)) == (False, False)
+        carrier = connection.execute(text("SELECT paused, polled_at, status FROM carriers")).one()
+        assert (bool(carrier.paused), carrier.polled_at, carrier.status) == (True, 0.0, "")
+    with engine.begin() as connection:
+        command.downgrade(config(connection), "0002")
+        assert connection.execute(text("SELECT remote_id FROM deliveries")).scalars().all() == ["c-1"]
+        assert connection.execute(text("SELECT text FROM messages")).scalars().all() == ["kept"]
+
+
+QUERIES = {  # by which index each is answered, a million settled rows or none
+    "receipt": ("SELECT id FROM deliveries WHERE remote_id = 'x' AND remote_id <> '' AND courier = 'c'",
+                "ix_deliveries_remote_id"),
+    "doubts": ("SELECT id FROM deliveries WHERE state = 'unknown' AND courier = 'c' ORDER BY id LIMIT 9",
+               "ix_deliveries_unknown"),
+    "dead letters": ("SELECT id FROM deliveries WHERE courier IN ('callback', 'webhook', 'mail') AND state IN "
+                     "('failed', 'expired') ORDER BY id LIMIT 9", "ix_deliveries_dead"),
+    "blocks": ("SELECT number FROM blocks WHERE version > 7", "ix_blocks_version"),
+    "parts": ("SELECT number FROM parts WHERE joined AND received_at < 7", "ix_parts_received_at"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_nothing_scans(engine: Engine, name: str) -> None:
+    store.ensure_schema(engine)
+    sql, index = QUERIES[name]
+    with engine.connect() as connection:
+        plan = " ".join(row.detail for row in connection.execute(text(f"EXPLAIN QUERY PLAN {sql}")))
+    assert index in plan, plan

@@ -27,6 +27,7 @@ from sipsms.gateway import (
 from sipsms.model import (
     Accepted,
     Account,
+    Binding,
     Callback,
     Delivered,
     Delivery,
@@ -693,3 +694,39 @@ def _add_did(db: Any) -> None:
     add_account(db, "acme", Hashes("", "", ""), 1.0)
     dids.add_did(db, "5550009999", "acme", 1.0, sip_account="", sms=True)
     dids.set_did(db, "5550009999", {"webhook": [("http://example.net/h", {"bearer": "b"})]})
+
+
+# --- the sender hears of it -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("F-13", "G04")
+@pytest.mark.parametrize(
+    ("outcome", "receipt", "word"),
+    [
+        (Rejected("no such number"), None, "failed"),
+        (Accepted("c-1"), State.FAILED, "failed"),
+        (Accepted("c-1"), State.DELIVERED, "delivered"),
+        (Unknown("no answer"), None, ""),
+    ],
+)
+async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, receipt: State | None, word: str) -> None:
+    """Once; and none while nobody knows."""
+    sim = ScriptedCourier(outcome)
+    async with core(tmp_path, {SIM: sim}) as here:
+        here.queue._on_end = lambda delivery: here.tasks.append(asyncio.create_task(here.gateway.ended(delivery)))
+        binding = Binding("alice", "sip:a@192.0.2.1", here.clock.now + 60, "c", 1, "udp:192.0.2.1:5060", instance="<i>")
+        async with here.location.turn("alice"):
+            (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
+        assert isinstance(await send(here, device=device.id, notify="imdn-1"), Receipt)
+        await sim.wait(1)
+        await here.until(
+            "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending') AND courier <> 'sip'", [(0,)]
+        )
+        for _ in range(2):
+            if receipt is not None:
+                await here.gateway.receipt(SIM, CarrierReceipt("c-1", receipt))
+        await asyncio.gather(*here.tasks[1:])
+        rows = await here.rows("SELECT text FROM messages WHERE origin = 'notice'")
+        assert [f"<{word}/>" in row[0] for row in rows] == ([True] if word else [])
+        told = await here.rows("SELECT notify FROM messages WHERE direction = 'out'")
+        assert told == [("" if word else "imdn-1",)]
