@@ -5,11 +5,15 @@ from __future__ import annotations
 import queue
 import re
 import socket
+import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Self
+from contextlib import closing
+from typing import Any, Self
 
-from support.sipwire import Draft, Incoming, Silence, branch, digest, parse_challenge, token
+from e2e.site import Account, Site
+from support.sipwire import Draft, Incoming, Phone, Silence, branch, digest, parse_challenge, token
 
 Say = Callable[[Incoming], tuple[int, str, list[tuple[str, str]]] | None]
 NONCE = "n0nce"
@@ -141,3 +145,28 @@ def response(request: Incoming, status: int, reason: str, headers: Iterable[tupl
     lines += [f"From: {request.get('from')}", f"To: {request.get('to')};tag=up", f"Call-ID: {request.call_id}"]
     lines += [f"CSeq: {request.get('cseq')}", *(f"{name}: {value}" for name, value in headers)]
     return ("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode("utf-8", "surrogateescape")
+
+
+# --- a server with a trunk ---
+
+
+def phone_of(site: Site, account: Account) -> Phone:
+    phone = Phone(site.address, account.name, account.password)
+    phone.register()
+    return phone
+
+
+def logged(site: Site, event: str, count: int = 1) -> dict[str, Any]:
+    return dict(site.wait(lambda: site.events(event)[count - 1 :], 15)[-1])
+
+
+def deliveries(site: Site, text: str) -> list[dict[str, Any]]:
+    """The rows of what carries a text."""
+    query = "SELECT d.* FROM deliveries d JOIN messages m ON m.id = d.message_id WHERE m.text = ?"
+    with closing(sqlite3.connect(site.store)) as db:
+        db.row_factory = sqlite3.Row
+        return [dict(row) for row in db.execute(query, (text,))]
+
+
+def texts(site: Site, direction: str) -> Counter[str]:
+    return Counter(row["text"] for row in site.rows() if row["direction"] == direction)
