@@ -384,6 +384,12 @@ class SipConfig(CarrierOptions):
     max_text: Annotated[int, Field(ge=0)] = 160
     text_unit: Literal["characters", "septets"] = "characters"
 
+    @model_validator(mode="after")
+    def _whose_certificate(self) -> SipConfig:
+        if self.transport == "tls" and self.domain is None and ("[" in self.server or self.server[-1:].isdigit()):
+            raise ValueError("with tls, `server` is a name, or `domain` says for whom its certificate is (RFC 5922)")
+        return self
+
 
 CarrierConfig = Annotated[
     LoopbackConfig | SipConfig | HttpCarrierConfig | VoipmsConfig | TelnyxConfig | TwilioConfig | BandwidthConfig,

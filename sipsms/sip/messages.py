@@ -311,8 +311,8 @@ def retransmission_key(request: Request, account: Account, credentials: Credenti
     """
     named = request.get("x-sms-id")
     if issued_at(named):
-        digest = blake2b(f"{account.name}\n{named}".encode(), digest_size=10).digest()
-        return issued_at(named).to_bytes(6, "big") + digest
+        what = f"{account.name}\n{named}\n".encode() + request.body
+        return issued_at(named).to_bytes(6, "big") + blake2b(what, digest_size=10).digest()
     tag = request.from_.tag if request.from_ else ""
     branch = request.via.branch if request.via else ""
     text = "\n".join((account.name, request.call_id, str(request.cseq), tag, branch))

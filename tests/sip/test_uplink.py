@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from sipsms.carrier_config import SipConfig
 from sipsms.sip import uplink
@@ -164,6 +165,15 @@ async def test_authorities_that_are_not_there(endpoint: Endpoint, tmp_path: Any)
     link = Uplink(endpoint, config(transport="tls", ca=str(tmp_path / "none.pem")), Limits())
     with pytest.raises(NotConnected, match=r"none\.pem"):
         await link.flow("127.0.0.1")
+
+
+@pytest.mark.req("C-120")
+@pytest.mark.parametrize("server", ["192.0.2.1", "[2001:db8::1]"])
+def test_tls_needs_a_name(server: str) -> None:
+    """A certificate speaks for a domain."""
+    with pytest.raises(ValidationError, match="RFC 5922"):
+        config(transport="tls", server=server)
+    assert config(transport="tls", server=server, domain="sip.carrier.example")
 
 
 @pytest.mark.parametrize(
