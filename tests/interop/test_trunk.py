@@ -288,6 +288,20 @@ def test_a_port_that_is_closed_is_not_unknown(make_site: MakeSite) -> None:
     assert (delivery["state"], "unreachable" in delivery["last_error"]) == ("queued", True)
 
 
+@pytest.mark.req("C-096", "D11")
+def test_a_phone_does_not_get_the_trunk_s_password(upstream: Upstream, down: Site) -> None:
+    """It challenges with the realm and the nonce of the server that we are registered at."""
+    account = down.account()
+    upstream.script(challenge("m1", status=407))
+    send(down, account, "so that we know a nonce")
+    answered([upstream.message(), upstream.message()][1], USER, PASSWORD)
+    with phone_of(down, account) as phone:
+        down.cli("receive", "--from", HANDSET, "--to", account.did, "for the phone")
+        got = phone.request()
+        phone.answer(got, 407, "Mine", ("Proxy-Authenticate", 'Digest realm="up", nonce="m1", qop="auth"'))
+        assert all(not one.has("proxy-authorization") for one in phone.requests_for(0.5))
+
+
 # --- in ---------------------------------------------------------------------------------------------------------------
 
 
@@ -361,7 +375,7 @@ def re_register(upstream: Upstream, site: Site) -> str:
     return upstream.registration().get("contact")
 
 
-@pytest.mark.req("C-096")
+@pytest.mark.req("D11")
 def test_nobody_else_comes_in_by_it(upstream: Upstream, down: Site) -> None:
     """The right name from a wrong address, a wrong name from the right one: a challenge, and no message."""
     account = down.account()

@@ -141,6 +141,25 @@ def _taken(site: Site, fields: dict[str, str]) -> bool:
         return False
 
 
+def test_we_are_killed(tmp_path: Path) -> None:
+    """What was under way goes out again, under the same name; what the upstream sends again is known."""
+    with Pair(tmp_path, "udp", drops_duplicates=True, timeout=2, rate="20/s") as pair:
+        account, sent, coming = pair.account, [f"out {n}" for n in range(60)], [f"in {n}" for n in range(20)]
+        with Phone(pair.lower.address, account.name, account.password) as sender:
+            for text in sent:
+                assert sender.message(HANDSET, text).status == 202
+        for text in coming:
+            pair.upper.sms(account.did, text)
+        pair.upper.wait(lambda: texts(pair.upper, "out").total() > 5, 20)
+        pair.lower.kill()
+        pair.lower.start()
+        pair.upper.wait(lambda: texts(pair.upper, "out").total() >= len(sent), 90)
+        pair.lower.wait(lambda: texts(pair.lower, "in").total() >= len(coming), 90)
+        pair.upper.wait(lambda: {row["state"] for row in pair.upper.rows()} == {"delivered"}, 60)
+        assert texts(pair.upper, "out") == Counter(sent)
+        assert texts(pair.lower, "in") == Counter(coming)
+
+
 def test_an_answer_that_is_lost(tmp_path: Path) -> None:
     """The upstream has the text, its 202 does not come back: the next try is known to it, and accepted once."""
     pair = Pair(tmp_path, "udp")
