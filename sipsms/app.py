@@ -11,8 +11,10 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
@@ -86,9 +88,11 @@ class StartError(Exception):
 
 
 def steady_clock() -> Callable[[], float]:
-    """Wall-clock seconds that never jump: set once, then driven by the monotonic clock."""
-    offset = time.time() - time.monotonic()
-    return lambda: time.monotonic() + offset
+    """Wall-clock seconds that never jump: set once, then driven by the clock since boot, which counts the time that a
+    machine is suspended, too."""
+    since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
+    offset = time.time() - since_boot()
+    return lambda: since_boot() + offset
 
 
 def rules_of(config: Config) -> Rules:

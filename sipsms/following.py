@@ -17,7 +17,10 @@ from sipsms.queue import Queue
 
 LOOK_EVERY = 20.0  # seconds
 LOOK_BACK = 3 * 86400.0  # an answer that was lost longer ago stays lost
-_AT_ONCE = 100
+PAUSES = (20.0, 60.0, 120.0, 300.0, 1800.0)  # seconds, after the first, second ... time that nobody could say
+_AT_ONCE = 500  # in one look into the store
+_REQUESTS = 20  # to a carrier in one round
+_REMEMBERED = 50_000
 
 Marks = Callable[[str], Awaitable[float]]  # carrier -> up to when it has been polled
 SetMark = Callable[[str, float], Awaitable[None]]
@@ -41,6 +44,8 @@ class Follower:
         self._set_mark = set_mark
         self._poll_at: dict[str, float] = {}
         self._look_at = 0.0
+        self._cursor: dict[str, int] = {}  # carrier -> the last delivery of the round before, where there are many
+        self._asked: dict[int, tuple[float, int]] = {}  # delivery -> when to ask again, how often nobody could say
 
     async def step(self) -> None:
         """Called every second or so; does what is due. Raises Unavailable."""
@@ -78,12 +83,20 @@ class Follower:
     # --- what became of it ---
 
     async def look_up(self) -> None:
+        """One round: some of those in doubt, each less often the longer nobody could say."""
+        now = self._clock()
         for name, carrier in list(self._carriers.items()):
             if not carrier.can_look_up:
                 continue
-            for doubt in await self._store.doubts(courier_name(name), self._clock() - LOOK_BACK, _AT_ONCE):
+            after = self._cursor.get(name, 0)
+            found = await self._store.doubts(courier_name(name), now - LOOK_BACK, after, _AT_ONCE)
+            self._cursor[name] = found[-1].delivery.id if len(found) == _AT_ONCE else 0
+            due = [doubt for doubt in found if now >= self._asked.get(doubt.delivery.id, (0.0, 0))[0]]
+            for doubt in due[:_REQUESTS]:
                 if not await self._ask(name, carrier, doubt):
                     break
+        if len(self._asked) > _REMEMBERED:
+            self._asked.clear()
 
     async def _ask(self, name: str, carrier: Carrier, doubt: Doubt) -> bool:
         """False: the carrier does not answer now."""
@@ -95,11 +108,13 @@ class Follower:
         except NotThere:
             await self._send_after_all(doubt)
             return True
-        if outcome is not None:
-            await self._settle(doubt, outcome)
+        if outcome is None or not await self._settle(doubt, outcome):
+            _, times = self._asked.get(doubt.delivery.id, (0.0, 0))
+            self._asked[doubt.delivery.id] = (self._clock() + PAUSES[min(times, len(PAUSES) - 1)], times + 1)
         return True
 
-    async def _settle(self, doubt: Doubt, outcome: Outcome) -> None:
+    async def _settle(self, doubt: Doubt, outcome: Outcome) -> bool:
+        """False: that says nothing, or belongs to another."""
         match outcome:
             case Accepted(remote_id):
                 state, detail, remote = State.ACCEPTED, "found at the carrier", remote_id
@@ -108,13 +123,16 @@ class Follower:
             case Rejected(detail):
                 state, remote = State.FAILED, ""
             case _:
-                return
+                return False
         delivery = doubt.delivery
         closing = Closing(delivery.id, delivery.attempts, state, str(state), detail, self._clock(), remote_id=remote)
-        if await self._store.settle(closing):
-            log.settled(delivery.message.id, delivery.id, str(state), detail)
-            if delivery.message.notify and state is not State.ACCEPTED:
-                await self._gateway.ended(delivery._replace(state=state))
+        if not await self._store.settle(closing):
+            return False
+        self._asked.pop(delivery.id, None)
+        log.settled(delivery.message.id, delivery.id, str(state), detail)
+        if delivery.message.notify and state is not State.ACCEPTED:
+            await self._gateway.ended(delivery._replace(state=state))
+        return True
 
     async def _send_after_all(self, doubt: Doubt) -> None:
         delivery, now = doubt.delivery, self._clock()

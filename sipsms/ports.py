@@ -302,8 +302,8 @@ class QueueStore(Protocol):
     async def hold_back(self, lane: str, until: float | None) -> None:
         """The lane's head is not due before `until` (None: waits for an event): nor is what stands behind it."""
 
-    async def expire(self, now: float, limit: int) -> list[tuple[int, int]]:
-        """End what has waited too long; (message id, delivery id) of each."""
+    async def expire(self, now: float, limit: int) -> list[Delivery]:
+        """End what has waited too long."""
 
     async def recover(self, idempotent: Sequence[str], now: float, *, own: bool) -> tuple[int, int]:
         """Attempts that nobody will close become `unknown`, or queued again where that is harmless: this node's
@@ -351,8 +351,8 @@ class GatewayStore(Protocol):
         One that matches none is kept for a while: it may have been quicker than the answer that names it.
         """
 
-    async def doubts(self, courier: str, since: float, limit: int) -> list[Doubt]:
-        """Deliveries created since then whose answer was lost, oldest first."""
+    async def doubts(self, courier: str, since: float, after: int, limit: int) -> list[Doubt]:
+        """Deliveries created since then whose answer was lost, oldest first, from behind the delivery `after`."""
 
     async def settle(self, closing: Closing) -> bool:
         """What became of one of those. False: something else has settled it."""

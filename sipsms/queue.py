@@ -92,6 +92,7 @@ class Queue:
         """What is out comes back; what waits stays in the store until a courier of that name is set."""
         desk = self._desks[name]
         desk.courier = None
+        desk.poll_at = 0.0  # what has another way need not wait
         while desk.ready:
             lane = desk.ready.popleft()
             del self._lanes[lane.key]
@@ -446,17 +447,28 @@ class Queue:
 
     def _elsewhere(self, closing: Closing, delivery: Delivery, outcome: Outcome) -> Closing:
         """Certainly not sent, and there is another carrier: it goes on there. Or it steps aside in its lane."""
-        refused = isinstance(outcome, Rejected) and not outcome.opt_out
-        if delivery.others and (refused or (isinstance(outcome, Deferred) and outcome.whole_courier)):
-            return self._to_next(closing, delivery)
+        if isinstance(outcome, Rejected) and not outcome.opt_out:
+            return self._to_next(closing, delivery, refused=True) or closing
+        if isinstance(outcome, Deferred) and outcome.whole_courier and (moved := self._to_next(closing, delivery)):
+            return moved
         if isinstance(outcome, Deferred) and outcome.aside and not delivery.lane.endswith(f"#{delivery.id}"):
             return closing._replace(moved=(delivery.courier, f"{delivery.lane}#{delivery.id}", delivery.others))
         return closing
 
-    def _to_next(self, closing: Closing, delivery: Delivery) -> Closing:
-        courier, _, rest = delivery.others.partition(",")
-        lane = carrier_lane(courier, delivery.source, delivery.destination)
-        return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(courier, lane, rest))
+    def _to_next(self, closing: Closing, delivery: Delivery, *, refused: bool = False) -> Closing | None:
+        """To the next courier that is there. One that is only away now stays behind the others; where none of them is
+        up, waiting here is as good. One that has refused the message is done with it.
+        """
+        others, now = list(filter(None, delivery.others.split(","))), self._clock()
+        here = [name for name in others if name in self._desks and self._desks[name].serves()]
+        chosen = next((name for name in here if self._desks[name].open(now)), here[0] if refused and here else None)
+        if chosen is None:
+            return None
+        others.remove(chosen)
+        if not refused and delivery.courier not in others:
+            others.append(delivery.courier)
+        lane = carrier_lane(chosen, delivery.source, delivery.destination)
+        return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(chosen, lane, ",".join(others)))
 
     async def _attempt(self, desk: Desk, delivery: Delivery) -> Outcome:
         if desk.courier is None:
@@ -509,13 +521,15 @@ class Queue:
         log.LANES.labels("waiting").set(len(self._waiting))
         if self._wakes:
             await self._wake_all(now)
-        for message, delivery in await self._store.expire(now, 500):
-            log.expired(message, delivery)
+        for delivery in await self._store.expire(now, 500):
+            log.expired(delivery.message.id, delivery.id)
+            if delivery.message.notify:
+                self._on_end(delivery)
         if now >= self._recover_at:
             self._recover_at = now + _RECOVER_EVERY
             await self._recover(own=False)
         for desk in list(self._desks.values()):
-            if self._stopping or not desk.serves():
+            if self._stopping or desk.paused:
                 continue
             if not desk.open(now):
                 await self._divert(desk, now)
@@ -540,8 +554,9 @@ class Queue:
         try:
             while lane.pending and lane.pending[0].others:  # one that has come since may have no other way
                 delivery = lane.pending[0]
-                closing = Closing(delivery.id, 0, State.QUEUED, "diverted", desk.why, now)
-                closing = self._to_next(closing, delivery)
+                closing = self._to_next(Closing(delivery.id, 0, State.QUEUED, "diverted", desk.why, now), delivery)
+                if closing is None:
+                    return
                 await self._store.finish(closing)
                 lane.pending.popleft()
                 self._go_on(delivery, closing._replace(number=delivery.attempts))

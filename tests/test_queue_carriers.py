@@ -214,3 +214,66 @@ async def test_an_attempt_that_never_was_does_not_count(tmp_path: Path) -> None:
         await here.until("SELECT state, attempts FROM deliveries", [("accepted", 1)])
         assert [one.attempts for one in callback.seen] == [1, 1, 1, 1]
         assert await here.rows("SELECT number, outcome FROM attempts") == [(1, "accepted")]
+
+
+@pytest.mark.req("S-135", "F-10")
+async def test_a_blip_does_not_bind_a_message_to_the_last_carrier(tmp_path: Path) -> None:
+    """First away for a moment, then second for good: what went to the second comes back to the first."""
+    first, second = ScriptedCourier(AWAY), ScriptedCourier(*[AWAY] * 100)
+    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+        await send(here, "m0")
+        await here.until("SELECT state, attempts FROM deliveries", [("queued", 2)])
+        here.clock.now += 40
+        here.queue.poll()
+        await here.until("SELECT state FROM deliveries", [("accepted",)])
+        assert first.texts[-1] == "m0"
+
+
+@pytest.mark.req("S-135")
+@pytest.mark.parametrize("how", ["paused", "gone"])
+async def test_fail_over_passes_by_who_is_paused_or_gone(tmp_path: Path, how: str) -> None:
+    first, second, third = ScriptedCourier(AWAY), ScriptedCourier(), ScriptedCourier()
+    first.gate = asyncio.Event()
+    couriers = {**two(first, second), "carrier:third": third}
+    async with core(tmp_path, couriers, line=BREAKER) as here:
+        await here.queue._scan()
+        await send(here, "m0")
+        await first.wait(1)
+        if how == "paused":
+            here.queue.set_paused(["carrier:second"])
+        else:
+            here.queue.remove_courier("carrier:second")
+        first.gate.set()
+        await third.wait(1)
+        assert second.seen == []
+
+
+async def test_what_waits_at_a_carrier_that_is_removed_goes_by_the_next(tmp_path: Path) -> None:
+    first, second = ScriptedCourier(), ScriptedCourier()
+    async with core(tmp_path, two(first, second), line=Line(1, breaker=True)) as here:
+        await here.queue._scan()
+        first.gate = asyncio.Event()
+        for number in range(3):
+            await send(here, f"m{number}", f"21255501{number:02}")
+        await first.wait(1)
+        here.queue.remove_courier("carrier:first")
+        first.gate.set()
+        await second.wait(2)
+        assert (first.texts, sorted(second.texts)) == (["m0"], ["m1", "m2"])
+
+
+async def test_both_away_is_no_ping_pong(tmp_path: Path) -> None:
+    first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier(*[AWAY] * 100)
+    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+        for number in range(10):
+            await send(here, f"m{number}", f"21255501{number:02}")
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'queued'", [(10,)])
+        for _ in range(5):
+            await here.queue._turn()
+        tried = len(first.seen) + len(second.seen)
+        for _ in range(20):
+            await here.queue._turn()
+        assert len(first.seen) + len(second.seen) == tried
+        assert {name: one.state for name, one in here.queue.health().items()} == {
+            "carrier:first": "down", "carrier:second": "down",
+        }  # fmt: skip

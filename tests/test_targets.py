@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sipsms.consent import Terms
 from sipsms.dialplan import Refusal, RefusalCode
 from sipsms.following import LOOK_EVERY, Follower
 from sipsms.forwarding import ForwardCourier
@@ -29,6 +30,7 @@ from sipsms.model import (
     Account,
     Binding,
     Callback,
+    Deferred,
     Delivered,
     Delivery,
     Did,
@@ -289,7 +291,7 @@ async def test_shorteners_and_bulk(tmp_path: Path) -> None:
         numbers = [Did("5550003333", "free")]
         here.directory.update(2, False, people, numbers, frozenset())
 
-    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare) as here:
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare, terms=Terms()) as here:
         link = await send(here, "look: https://bit.ly/x")
         assert isinstance(link, Refusal)
         assert link.code is RefusalCode.POLICY
@@ -461,6 +463,16 @@ async def test_a_reference_that_is_used_again(tmp_path: Path) -> None:
         await arrive(here, "next 1 ", remote_id="c1", part=Part("7", 1, 2))
         await arrive(here, "next 2", remote_id="c2", part=Part("7", 2, 2))
         assert (await here.rows("SELECT text FROM messages ORDER BY id"))[-1] == ("next 1 next 2",)
+
+
+@pytest.mark.req("P-13")
+async def test_a_part_told_again_under_another_id(tmp_path: Path) -> None:
+    """Some carriers number each attempt to tell us anew."""
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "one ", remote_id="a", part=Part("7", 1, 2))
+        await arrive(here, "one ", remote_id="a2", part=Part("7", 1, 2))
+        await arrive(here, "two", remote_id="b", part=Part("7", 2, 2))
+        assert await here.rows("SELECT text FROM messages") == [("one two",)]
 
 
 async def test_parts_survive_a_restart(tmp_path: Path) -> None:
@@ -644,6 +656,24 @@ async def test_looks_are_far_enough_apart(tmp_path: Path) -> None:
         assert len(records.asked) == 2
 
 
+async def test_many_doubts_are_all_asked_about_in_time(tmp_path: Path) -> None:
+    """Those that nobody can tell of are asked about less and less, and keep none behind them from its turn."""
+    async with core(tmp_path, {SIM: ScriptedCourier(*[Unknown("no answer")] * 60)}) as here:
+        for number in range(60):
+            await send(here, f"m{number}", f"21255501{number:02}")
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'unknown'", [(60,)])
+        records = Records()
+        one = follower(here, records)
+        for _ in range(3):
+            await one.look_up()
+        assert len({delivery for delivery, _ in records.asked}) == 60
+        asked = len(records.asked)
+        for _ in range(30):
+            here.clock.now += LOOK_EVERY
+            await one.look_up()
+        assert len(records.asked) - asked < 60 * 5, "not at every look"
+
+
 @pytest.mark.req("G14", "G03")
 async def test_polling_finds_what_no_hook_told_of(tmp_path: Path) -> None:
     """The first look only marks the time; then what came in is stored, once, whoever tells of it first."""
@@ -707,6 +737,7 @@ def _add_did(db: Any) -> None:
         (Accepted("c-1"), State.FAILED, "failed"),
         (Accepted("c-1"), State.DELIVERED, "delivered"),
         (Unknown("no answer"), None, ""),
+        (Deferred("later", retry_after=3600), None, "failed"),
     ],
 )
 async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, receipt: State | None, word: str) -> None:
@@ -725,6 +756,9 @@ async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, re
         for _ in range(2):
             if receipt is not None:
                 await here.gateway.receipt(SIM, CarrierReceipt("c-1", receipt))
+        if isinstance(outcome, Deferred):
+            here.clock.now += 2 * 86400
+            await here.until(f"SELECT state FROM deliveries WHERE courier = '{SIM}'", [("expired",)])
         await asyncio.gather(*here.tasks[1:])
         rows = await here.rows("SELECT text FROM messages WHERE origin = 'notice'")
         assert [f"<{word}/>" in row[0] for row in rows] == ([True] if word else [])

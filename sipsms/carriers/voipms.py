@@ -11,13 +11,16 @@ Sources: voip.ms "SOAP and REST/JSON API", wiki "SMS-MMS".
 
 from __future__ import annotations
 
+import math
 import secrets
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
+from sipsms import log
 from sipsms.carrier_config import Meaning, VoipmsConfig
 from sipsms.carriers import events, reading
 from sipsms.carriers import voipms_records as records
@@ -83,6 +86,7 @@ class VoipmsCarrier(BaseCarrier):
         self._config = config
         self._tools = tools
         self._claimed: OrderedDict[str, int] = OrderedDict()  # the carrier's id -> our delivery
+        self._clocks_differ = math.inf  # seconds, by the Date of its last answer
         records.new_york()  # missing: said at the start, and not in the night
         self.poll_every = config.poll or 0.0
         self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
@@ -118,7 +122,7 @@ class VoipmsCarrier(BaseCarrier):
         try:
             fields = await self._fields(method, delivery)
         except OSError:
-            return Deferred("a part of the message cannot be read")
+            return Deferred("a part of the message cannot be read", aside=True)
         boundary, body = _multipart(fields)
         answer = await ask(
             self._tools.client, "POST", self._config.url,
@@ -142,9 +146,13 @@ class VoipmsCarrier(BaseCarrier):
         return self._request(method, fields)
 
     async def _address(self, media: Media) -> str:
-        if self._config.media == "link":
+        """Inline only what we have: a part that was never fetched, or is too old, is still a link."""
+        if self._config.media == "link" or not media.token:
             return self._tools.media.url(media)
-        data = b64encode(await self._tools.media.read(media)).decode()
+        try:
+            data = b64encode(await self._tools.media.read(media)).decode()
+        except FileNotFoundError:
+            return self._tools.media.url(media)
         return f"data:{media.content_type};base64,{data}"
 
     def _request(self, method: str, fields: Mapping[str, str]) -> dict[str, str]:
@@ -191,6 +199,9 @@ class VoipmsCarrier(BaseCarrier):
             return Accepted(remote_id)
         if now - began < YOUNG or any(_may_be(row, delivery.text) for row in candidates):
             return None
+        if abs(self._clocks_differ) > SKEW:  # then "not within these minutes" says nothing
+            log.warning("carrier_clock", carrier=self.name, seconds=round(self._clocks_differ))
+            return None
         raise NotThere
 
     def _is_free(self, method: str, row: Row, delivery: Delivery) -> bool:
@@ -219,10 +230,12 @@ class VoipmsCarrier(BaseCarrier):
 
     async def _reply(self, method: str, fields: Mapping[str, str]) -> HttpReply:
         boundary, body = _multipart(self._request(method, fields))
-        return await self._tools.client.request(
+        reply = await self._tools.client.request(
             "POST", self._config.url,
             headers=_headers(boundary), body=body, timeout=self._config.timeout, limit=MAX_RECORDS,
         )  # fmt: skip
+        self._clocks_differ = _seconds_between(reply.headers.get("date", ""), self._tools.clock())
+        return reply
 
 
 # --- in --------------------------------------------------------------------------------------------------------------
@@ -285,6 +298,14 @@ def _multipart(fields: Mapping[str, str]) -> tuple[str, bytes]:
 
 def _headers(boundary: str) -> dict[str, str]:
     return {"Accept": "application/json", "Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def _seconds_between(date: str, now: float) -> float:
+    """An answer's Date (RFC 9110 section 6.6.1) and our clock; infinity where it has none."""
+    try:
+        return parsedate_to_datetime(date).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return math.inf
 
 
 # --- the carrier's records -------------------------------------------------------------------------------------------

@@ -183,15 +183,17 @@ def hold_back(connection: Connection, lane: str, until: float | None) -> None:
 EXPIRING = select(deliveries.c.id).where(QUEUED, deliveries.c.expires_at <= bindparam("now")).limit(1)
 
 
-def expire(connection: Connection, now: float, limit: int) -> list[tuple[int, int]]:
-    chosen = select(deliveries.c.id).where(QUEUED, deliveries.c.expires_at <= now).limit(limit).scalar_subquery()
-    rows = connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id.in_(chosen))
-        .values(state="expired", updated_at=now)
-        .returning(deliveries.c.message_id, deliveries.c.id)
-    )
-    return [(row.message_id, row.id) for row in rows]
+def expire(connection: Connection, now: float, limit: int) -> list[Delivery]:
+    late = WITH_MESSAGE.where(QUEUED, deliveries.c.expires_at <= now).limit(limit)
+    over = [delivery_of(row)._replace(state=State.EXPIRED) for row in connection.execute(late)]
+    for delivery in over:
+        connection.execute(_EXPIRE, {"key": delivery.id, "now": now})
+    return over
+
+
+_EXPIRE = (
+    update(deliveries).where(deliveries.c.id == bindparam("key")).values(state="expired", updated_at=bindparam("now"))
+)
 
 
 def recover(connection: Connection, node: str, idempotent: Sequence[str], now: float) -> tuple[int, int]:

@@ -25,7 +25,7 @@ def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
     known = [StoredPart(*row) for row in connection.execute(select(parts).where(*_of(part)).order_by(parts.c.number))]
     twin = next((one for one in known if one.number == part.number), None)
     if twin is not None and _same(twin, part):
-        return [] if twin.joined else _complete(known)
+        return _complete(known) if not twin.joined else []
     waiting = [one for one in known if not one.joined]
     if waiting and (twin is not None or waiting[0].total != part.total):
         return waiting
@@ -36,8 +36,11 @@ def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
     return _complete([*known, part])
 
 
-def _same(one: StoredPart, other: StoredPart) -> bool:
-    return (one.remote_id, one.total, one.text) == (other.remote_id, other.total, other.text)
+def _same(old: StoredPart, new: StoredPart) -> bool:
+    """Told again; some carriers give it another id then. Of a text that is delivered only the id says so: people do
+    repeat themselves, and references come round."""
+    alike = (old.total, old.text) == (new.total, new.text)
+    return alike and (not old.joined or old.remote_id == new.remote_id)
 
 
 def _complete(known: list[StoredPart]) -> list[StoredPart]:

@@ -95,14 +95,15 @@ _DOUBTS = (
         deliveries.c.state == literal_column("'unknown'"),
         deliveries.c.courier == bindparam("carrier"),
         deliveries.c.created_at >= bindparam("since"),
+        deliveries.c.id > bindparam("after"),
     )
     .order_by(deliveries.c.id)
     .limit(bindparam("most"))
 )
 
 
-def doubts(connection: Connection, courier: str, since: float, limit: int) -> list[Doubt]:
-    rows = connection.execute(_DOUBTS, {"carrier": courier, "since": since, "most": limit})
+def doubts(connection: Connection, courier: str, since: float, after: int, limit: int) -> list[Doubt]:
+    rows = connection.execute(_DOUBTS, {"carrier": courier, "since": since, "after": after, "most": limit})
     return [Doubt(delivery_of(row), row.began) for row in rows]
 
 

@@ -99,8 +99,8 @@ class Store:
         changed: Delivery | None = await self.writer.put(receipts.apply_all, (courier, receipt, now))
         return changed
 
-    async def doubts(self, courier: str, since: float, limit: int) -> list[Doubt]:
-        return await self.read(lambda db: receipts.doubts(db, courier, since, limit))
+    async def doubts(self, courier: str, since: float, after: int, limit: int) -> list[Doubt]:
+        return await self.read(lambda db: receipts.doubts(db, courier, since, after, limit))
 
     async def settle(self, closing: Closing) -> bool:
         return await self.write(lambda db: receipts.settle(db, closing))
@@ -167,7 +167,7 @@ class Store:
     async def hold_back(self, lane: str, until: float | None) -> None:
         await self.write(lambda connection: lanes.hold_back(connection, lane, until))
 
-    async def expire(self, now: float, limit: int) -> list[tuple[int, int]]:
+    async def expire(self, now: float, limit: int) -> list[Delivery]:
         waiting = await self.read(lambda connection: connection.execute(lanes.EXPIRING, {"now": now}).first())
         if waiting is None:
             return []

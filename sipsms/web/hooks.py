@@ -16,7 +16,7 @@ from sipsms import log
 from sipsms.dialplan import Refusal
 from sipsms.following import courier_name
 from sipsms.gateway import Gateway, sms_key
-from sipsms.ports import Carrier, Clock, HookError, HookRequest, InboundSms, Unavailable
+from sipsms.ports import Carrier, Clock, HookError, HookRequest, InboundSms, Parsed, Unavailable
 
 MAX_BODY = 256 * 1024
 
@@ -44,10 +44,7 @@ class Hooks:
         )
         try:
             parsed = carrier.parse(hook)
-            for sms in parsed.messages:
-                await self._take(carrier, sms)
-            for receipt in parsed.receipts:
-                await self._gateway.receipt(courier_name(carrier.name), receipt)
+            await self._take_all(carrier, parsed)
         except HookError as error:
             log.warning("hook_refused", carrier=carrier.name, status=error.status, why=error.reason)
             return _problem(error.status, error.reason)
@@ -65,6 +62,20 @@ class Hooks:
         expected = carrier.secret if carrier is not None else ""
         matches = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "replace"))
         return carrier if matches and expected else None
+
+    async def _take_all(self, carrier: Carrier, parsed: Parsed) -> None:
+        """All that can be taken, whatever stands beside it. Raises HookError if that is nothing, and Unavailable."""
+        wrong: HookError | None = None
+        for sms in parsed.messages:
+            try:
+                await self._take(carrier, sms)
+            except HookError as error:
+                wrong = error
+                log.warning("hook_refused", carrier=carrier.name, status=error.status, why=error.reason)
+        for receipt in parsed.receipts:
+            await self._gateway.receipt(courier_name(carrier.name), receipt)
+        if wrong is not None and len(parsed.messages) + len(parsed.receipts) == 1:
+            raise wrong
 
     async def _take(self, carrier: Carrier, sms: InboundSms) -> None:
         result = await self._gateway.receive(sms, f"hook:{carrier.name}", sms_key(carrier.name, sms))

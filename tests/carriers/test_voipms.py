@@ -116,10 +116,25 @@ async def test_what_would_be_refused_anyway_costs_no_request() -> None:
     assert client.requests == []
 
 
-async def test_media_that_cannot_be_read() -> None:
+async def test_media_that_are_gone_go_as_links() -> None:
+    """Too old, or never fetched: a link may still serve, and nothing waits for what does not come back."""
     acme, client = carrier(media="inline")
-    gone = Media("image/png", token="gone")
-    assert await acme.send(delivery("", gone)) == Deferred("a part of the message cannot be read")
+    gone, never = Media("image/png", "a.png", token="gone"), Media(url="https://c.example/b.png")
+    assert isinstance(await acme.send(delivery("", gone, never)), Accepted)
+    sent = form(client.requests[0][3])
+    assert "base64" not in sent["media1"]
+    assert sent["media2"] == "https://c.example/b.png"
+
+
+async def test_media_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    acme, client = carrier(media="inline")
+
+    async def fails(media: Media) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(acme._tools.media, "read", fails)
+    outcome = await acme.send(delivery("", PICTURE._replace(token="t" * 32)))
+    assert outcome == Deferred("a part of the message cannot be read", aside=True)
     assert client.requests == []
 
 

@@ -37,6 +37,7 @@ def carrier(sim: CarrierSim, client: AiohttpClient, now: float = 0.0, **changes:
     given = {"type": "voipms", "username": "sim@example.net", "password": "simulated", "url": sim.url, "timeout": 3}
     config = VoipmsConfig.model_validate({**given, "inbound": {"secret": "s3cret"}, **changes})
     clock = (lambda: time.time() + now) if now else time.time
+    sim.ahead = now
     return VoipmsCarrier("voipms", config, CarrierTools(client, KeptMedia(), clock, HOOK_URL))
 
 
@@ -295,3 +296,14 @@ async def test_a_callback_that_was_not_taken_comes_again(sim: CarrierSim, client
     sim.wait(lambda: sim.calls and sim.calls[0].done)
     door.server.server_close()
     assert (sim.calls[0].tries, [one.text for one in door.taken]) == (2, ["hi"])
+
+
+@pytest.mark.req("F-11", "F-23")
+async def test_a_clock_that_is_wrong_makes_nothing_be_sent_again(sim: CarrierSim, client: AiohttpClient) -> None:
+    """The carrier's books are searched by time: where our clocks differ, "not there" means nothing."""
+    acme = carrier(sim, client, now=400.0)
+    sim.ahead = 0.0
+    assert await acme.look_up(delivery("hi"), time.time()) is None
+    sim.ahead = 400.0
+    with pytest.raises(NotThere):
+        await acme.look_up(delivery("hi"), time.time())

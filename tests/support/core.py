@@ -17,6 +17,7 @@ from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.model import Accepted, Account, Delivery, Did, Outcome
+from sipsms.policy import PatternLimits
 from sipsms.queue import Pace, Queue
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.location import Location
@@ -88,6 +89,7 @@ async def core(
     *,
     pace: Pace | None = None,
     line: Line | None = None,
+    terms: Terms | None = None,
     run: bool = True,
     idempotent: tuple[str, ...] = ("sip",),
     prepare: Callable[[Core], Any] | None = None,
@@ -113,7 +115,7 @@ async def core(
         dialplan.load(None, carriers or ["sim"]),
         clock,
         86400.0,
-        Consent(store, directory, clock, Terms),
+        Consent(store, directory, clock, lambda: terms or Terms(patterns=PatternLimits(0, 0))),
     )
     here = Core(store, queue, gateway, location, directory, clock)
     if prepare is not None:

@@ -77,6 +77,7 @@ class CarrierSim:
         self.host, self.port = host, port
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
+        self.ahead = 0.0  # seconds by which its clock, as its answers show it, differs from ours
         self.requests: list[dict[str, str]] = []  # fields of the API's requests, without the password
         self.media: dict[str, tuple[str, bytes]] = {}
         self.lock = threading.RLock()
@@ -377,6 +378,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json({})
             case _:
                 self._answer(404, b"no such control\n", "text/plain")
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(int((timestamp or time.time()) + self.server.sim.ahead))
 
     def _json(self, value: Any) -> None:
         self._answer(200, json.dumps(value).encode(), "application/json")
