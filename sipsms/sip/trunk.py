@@ -14,6 +14,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -43,6 +44,7 @@ from sipsms.sip.uplink import Uplink
 from sipsms.sip.uri import ParseError
 
 KEEP_ALIVE = 25.0  # seconds between the line ends that keep the way back through a NAT open (RFC 5626 section 4.4.1)
+PATIENCE = 3.0  # seconds that a message waits for a REGISTER that is under way, before it is put off
 LEAVE = 1.0  # seconds that signing off may take
 MAX_TEXT = 10_000  # characters
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
@@ -92,6 +94,7 @@ class Trunk:
         self._registration = Registration(config.expires)
         self._flow: Flow | None = None  # by which we are registered
         self._woken = asyncio.Event()
+        self._tried = asyncio.Event()  # not set while a REGISTER is under way that may change how things stand
         self._pause = 0.0  # until the next REGISTER, said by who woke the loop
         self._quiet_until = 0.0  # without registering: when to try again after a silence
         self._task: asyncio.Task[None] | None = None
@@ -175,6 +178,8 @@ class Trunk:
             wait = self._registration.answered(response, self.token, self._around.clock(), random())
         if self._registration.why != was:
             self._tell()
+        if wait:
+            self._tried.set()
         return wait
 
     def _tell(self) -> None:
@@ -220,6 +225,8 @@ class Trunk:
     def _wake(self, pause: float) -> None:
         self._pause = pause
         self._woken.set()
+        if pause < PATIENCE:
+            self._tried.clear()
 
     async def _rest(self, seconds: float) -> None:
         """Until the next REGISTER is due; keeps the way back open meanwhile."""
@@ -289,6 +296,9 @@ class Trunk:
     async def _way(self) -> Flow:
         """Raises NotConnected."""
         if self.config.registers:
+            with suppress(TimeoutError):  # after a start, or a moment after its connection broke
+                async with asyncio.timeout(PATIENCE):
+                    await self._tried.wait()
             if self._flow is None or not self._registration.is_good(self._around.clock()):
                 raise NotConnected(self.status)
             return self._flow

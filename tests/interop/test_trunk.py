@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from e2e.site import HANDSET, Account, Site
 from support.node import free_port
-from support.sipwire import Phone, param
+from support.sipwire import Incoming, Phone, param
 
 from .upstream import Upstream, answered, challenge, deliveries, logged, ok, phone_of, says, silence, texts
 
@@ -249,6 +250,28 @@ def test_what_the_server_says(upstream: Upstream, down: Site, answer: Any, state
     delivery = down.wait(lambda: [one for one in deliveries(down, "what now") if one["last_error"]], 10)[0]
     assert (delivery["state"], why in delivery["last_error"]) == (state, True), delivery
     assert upstream.messages.empty()
+
+
+def test_a_start_is_no_outage(upstream: Upstream, make_site: MakeSite) -> None:
+    """What waits from before a restart goes out by the trunk, and not by the next carrier, while that registers."""
+    hold = threading.Event()
+    site = make_site(trunk_to(upstream))
+    account = site.account()
+    logged(site, "trunk_registered")
+    site.cli("carriers", "pause", "up")
+    send(site, account, "from before")
+    site.stop()
+    site.cli("carriers", "resume", "up")
+
+    def late(request: Incoming) -> tuple[int, str, list[tuple[str, str]]]:
+        hold.wait(1)
+        return ok(request)
+
+    upstream.default = late
+    site.start()
+    assert upstream.message().text == "from before"
+    site.settled(account.did, "from before", "accepted")
+    assert deliveries(site, "from before")[0]["attempts"] == 1
 
 
 @pytest.mark.req("F-24")

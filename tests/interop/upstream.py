@@ -119,10 +119,10 @@ class Upstream:
         while True:
             try:
                 data, sender = self._socket.recvfrom(65536)
-            except OSError:
+                if data.strip():
+                    self._take(Incoming.read(data), sender)
+            except OSError:  # closed
                 return
-            if data.strip():
-                self._take(Incoming.read(data), sender)
 
     def _take(self, one: Incoming, sender: tuple[str, int]) -> None:
         if one.is_response:
