@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,9 +52,11 @@ class CarrierCourier:
 
     carrier: Carrier
     options: CarrierOptions
-    opted_out: Callable[[Delivery], Awaitable[None]]
+    gateway: Gateway
 
     async def deliver(self, delivery: Delivery) -> Outcome:
+        if self.gateway.stopped_meanwhile(delivery):
+            return Rejected("the recipient has answered STOP meanwhile, or is blocked", opt_out=True)
         if self.options.sender_name:
             name = sender_name(self.options.sender_name, self.options.sender_length)
             delivery = delivery._replace(source=name)
@@ -64,7 +66,7 @@ class CarrierCourier:
             return Deferred(f"store: {error}")
         if isinstance(outcome, Rejected) and outcome.opt_out:
             try:
-                await self.opted_out(delivery)
+                await self.gateway.opted_out(delivery)
             except Unavailable as error:  # the carrier will say so again
                 log.warning("store_unavailable", why=str(error))
         return outcome
@@ -198,7 +200,7 @@ class Couriers:
             self._queue.remove_courier(courier_name(name))
         for name, carrier in fresh.items():
             options = config.carriers[name]
-            courier = CarrierCourier(carrier, options, self._gateway.opted_out)
+            courier = CarrierCourier(carrier, options, self._gateway)
             self._queue.set_courier(courier_name(name), courier, line_of(options, config))
         self.carriers.clear()
         self.carriers.update(fresh)

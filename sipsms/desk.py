@@ -65,6 +65,11 @@ class Desk:
         self._soft = 0
         self._next_at = 0.0  # when the rate lets the next one go
 
+    def replace(self, courier: Courier, line: Line) -> None:
+        """Another configuration: whatever held it up before may be mended."""
+        self.courier, self.line = courier, line
+        self.closed_until = self._next_at = 0.0
+
     # --- may it send? ---
 
     def serves(self) -> bool:

@@ -26,6 +26,7 @@ from sipsms.ports import (
     InboundSms,
     Location,
     StoredPart,
+    Unavailable,
 )  # fmt: skip
 from sipsms.queue import Queue, carrier_lane
 from sipsms.text import encoding_of, join_parts, pieces, segments
@@ -126,7 +127,10 @@ class Gateway:
         copies = self._copies(account, device, message) if account.copies and device and not to_account else []
         result = await self.submit(message, copies, instance)
         if isinstance(result, Receipt) and not to_account:
-            await self.consent.said(source, destination, text)
+            try:
+                await self.consent.said(source, destination, text)
+            except Unavailable as error:  # the message is committed: its answer must not say otherwise
+                log.warning("store_unavailable", why=str(error), lost="a STOP of our user")
         return result
 
     def _may_send(self, account: Account, source: str, destination: str, text: str, mms: bool) -> Refusal | None:
@@ -264,6 +268,13 @@ class Gateway:
             await self.opted_out(changed)
         if changed.message.notify and changed.state is not State.ACCEPTED:
             await self.ended(changed)
+
+    def stopped_meanwhile(self, delivery: Delivery) -> bool:
+        """Does its recipient want nothing of the DID since it was accepted? (What answers a STOP still goes.)"""
+        message = delivery.message
+        did = self._directory.did(message.did)
+        wanted = did is None or message.origin == "auto"
+        return not wanted and did is not None and self._directory.is_blocked(did, delivery.destination, "out")
 
     async def opted_out(self, delivery: Delivery) -> None:
         """The carrier knows that the recipient wants nothing of this sender."""

@@ -85,7 +85,7 @@ class Queue:
         if desk is None:
             self._desks[name] = Desk(name, courier, line)
         else:
-            desk.courier, desk.line, desk.closed_until = courier, line, 0.0
+            desk.replace(courier, line)
             self.poll()
 
     def remove_courier(self, name: str) -> None:

@@ -527,3 +527,14 @@ def test_route_explains_the_text(customer: Host) -> None:
     assert "forward to 4165550100" in out
     out = customer.run("route", "--from", "4165550100", "--to", "5550001111").out
     assert "not forwarded: it comes from the number it would go to" in out
+
+
+def test_a_did_of_another_customer_delivers_to_nobody_of_before(customer: Host) -> None:
+    customer.run("account", "add", "other", "--password", "pw")
+    number = "5550001111"
+    customer.run(
+        "did", "set", number, "--email", "old@example.net", "--webhook", "https://old.example/", "--bearer", "t"
+    )
+    customer.run("did", "set", number, "--account", "other")
+    did = next(row for row in customer.rows("did", "list") if row["number"] == number)
+    assert (did["account"], did["sip_account"], did["emails"], did["webhook"]) == ("other", "", [], "")

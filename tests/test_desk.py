@@ -72,3 +72,11 @@ def test_a_rate_is_a_slot_for_each() -> None:
     assert not one.is_free(5.2)
     assert one.is_free(5.3)
     assert desk().take_slot(5.0) == 0.0
+
+
+def test_another_rate_holds_at_once() -> None:
+    one = desk(rate=1 / 60)
+    for _ in range(32):
+        one.take_slot(0.0)
+    one.replace(ScriptedCourier(), Line(rate=10.0))
+    assert one.take_slot(1.0) == 0.0

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from sipsms.consent import Terms
+from sipsms.carrier_config import LoopbackConfig
+from sipsms.consent import Answers, Terms
+from sipsms.couriers import CarrierCourier
 from sipsms.dialplan import Refusal, RefusalCode
 from sipsms.following import LOOK_EVERY, Follower
 from sipsms.forwarding import ForwardCourier
@@ -43,6 +45,7 @@ from sipsms.model import (
     Webhook,
 )  # fmt: skip
 from sipsms.ports import Block, CarrierLimits, CarrierReceipt, InboundMedia, InboundSms, NoAnswer, NotThere, Part
+from sipsms.store import looking
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
@@ -196,6 +199,15 @@ async def test_a_forward_to_who_wants_nothing(tmp_path: Path) -> None:
         await here.until(BY, [(FORWARD, "4165550199", "failed")])
 
 
+class Sends:
+    """A carrier that is a courier in disguise."""
+
+    name, secret, poll_every, can_look_up = "sim", "", 0.0, False
+
+    def __init__(self, courier: ScriptedCourier) -> None:
+        self.send = courier.deliver
+
+
 # --- STOP ------------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +282,22 @@ async def test_stop_survives_a_restart(tmp_path: Path) -> None:
     async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
         here.directory.update(*(await here.store.directory(0))._replace(whole=False, accounts=[], dids=[]))
         assert isinstance(await send(here), Refusal)
+
+
+@pytest.mark.req("S-131", "G12")
+async def test_stop_holds_for_what_waits_too(tmp_path: Path) -> None:
+    """Accepted before, the carrier away, then STOP: it does not go out any more. The answer to the STOP does."""
+    sim = ScriptedCourier()
+    terms = Terms(Answers(stop="You are off the list."))
+    async with core(tmp_path, terms=terms) as here:
+        await send(here, "news")
+        await arrive(here, "STOP", remote_id="1")
+        here.queue.set_courier("carrier:sim", CarrierCourier(Sends(sim), LoopbackConfig(type="loopback"), here.gateway))
+        await sim.wait(1)
+        assert sim.texts == ["You are off the list."]
+        await here.until("SELECT text, state FROM messages JOIN deliveries ON message_id = messages.id "
+                         "WHERE courier = 'carrier:sim' ORDER BY messages.id",
+                         [("news", "failed"), ("You are off the list.", "accepted")])  # fmt: skip
 
 
 @pytest.mark.req("G12")
@@ -750,9 +778,7 @@ async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, re
             (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
         assert isinstance(await send(here, device=device.id, notify="imdn-1"), Receipt)
         await sim.wait(1)
-        await here.until(
-            "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending') AND courier <> 'sip'", [(0,)]
-        )
+        await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
         for _ in range(2):
             if receipt is not None:
                 await here.gateway.receipt(SIM, CarrierReceipt("c-1", receipt))
@@ -764,3 +790,29 @@ async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, re
         assert [f"<{word}/>" in row[0] for row in rows] == ([True] if word else [])
         told = await here.rows("SELECT notify FROM messages WHERE direction = 'out'")
         assert told == [("" if word else "imdn-1",)]
+
+
+@pytest.mark.req("G04")
+async def test_a_copy_on_ones_own_phone_is_no_delivery(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier(Rejected("no such number")), "sip": ScriptedCourier()}) as here:
+        for name in ("<one>", "<two>"):
+            binding = Binding("alice", f"sip:{name[1:4]}@192.0.2.1", here.clock.now + 60, "c", 1, "udp:192.0.2.1:5060",
+                              instance=name)  # fmt: skip
+            async with here.location.turn("alice"):
+                devices = await here.location.apply("alice", [binding], [], here.clock.now)
+        copier = Account("alice", "demo", copies=True)
+        result = await here.gateway.send(copier, DID, PHONE, "hi", "test", device=devices[-1].id, notify="imdn-1")
+        assert isinstance(result, Receipt)
+        await here.until(f"SELECT state FROM deliveries WHERE courier = '{SIM}'", [("failed",)])
+        await here.until("SELECT count(*) FROM deliveries WHERE courier = 'sip' AND state = 'accepted'", [(1,)])
+        assert await here.store.outcome(result.message_id) is State.FAILED
+
+
+async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
+    sim = ScriptedCourier(Accepted("a"), Rejected("no"))
+    async with core(tmp_path, {SIM: sim}) as here:
+        here.gateway.limits = {SIM: CarrierLimits(160)}
+        await send(here, "word " * 60)
+        await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("failed",)])
+        (row,) = await here.store.read(lambda db: looking.list_messages(db, "", 9))
+        assert row["state"] == "failed"

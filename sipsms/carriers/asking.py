@@ -18,6 +18,7 @@ from sipsms.model import Accepted, Deferred, Outcome, Rejected, Unknown
 from sipsms.ports import MAX_ANSWER, HttpClient, HttpReply, NoAnswer, NotSent
 
 MAX_RETRY_AFTER: Final = 3600.0
+NOBODY_KNOWS: Final = frozenset({504, 520, 522, 524})  # of proxies: the carrier behind them may have it all the same
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
@@ -38,8 +39,12 @@ def by_status(answer: HttpReply) -> Outcome:
     status = answer.status
     if 200 <= status < 300:
         return Unknown(f"answered {status} with a body that is not understood")
-    if status in (401, 403):
+    if status in (401, 402, 403, 407):
         return Deferred(f"answered {status}: the carrier refuses our credentials", whole_courier=True)
+    if status in NOBODY_KNOWS:
+        return Unknown(f"answered {status}: something between us and the carrier had no answer from it")
+    if 300 <= status < 400:
+        return Deferred(f"answered {status}: the carrier is elsewhere", whole_courier=True)
     if status in (408, 429) or status >= 500:
         return Deferred(f"answered {status}", retry_after=retry_after(answer))
     return Rejected(f"answered {status}", code=str(status))

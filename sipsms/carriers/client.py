@@ -17,8 +17,10 @@ import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -34,6 +36,7 @@ KEEP_ALIVE: Final = 1.0  # shorter than any server's usual patience (2 s and mor
 
 MAX_CALLED_URL: Final = 64 * 1024  # a callback's with a long text in it: nine bytes for a letter that is not ASCII
 LOOKUPS: Final = 16  # names asked for at once; slow name servers hold up these threads and no others
+LOOKUPS_OF_ONE: Final = 4  # of these, for the names of one domain
 
 Guard = Callable[[str], str]  # an IP address -> empty, or why it may not be connected to
 
@@ -74,13 +77,13 @@ class GuardedResolver(AbstractResolver):
         self._guard = guard
         self._look_up = look_up
         self._threads = ThreadPoolExecutor(LOOKUPS, "lookup")
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Raises Forbidden; OSError if there is no such name."""
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, self._look_up, host, port, family, socket.SOCK_STREAM)
+        found = await self._addresses(host, port, family)
         for *_, address in found:
             if why := self._guard(address[0]):
                 raise Forbidden(f"{host}: {why}")
@@ -90,8 +93,27 @@ class GuardedResolver(AbstractResolver):
             for family, _, proto, _, address in found
         ]
 
+    async def _addresses(self, host: str, port: int, family: socket.AddressFamily) -> Any:
+        """Names of one domain get a few threads only: its name servers may be silent, and must not stop the others."""
+        domain = ".".join(host.rsplit(".", 2)[-2:])
+        turn = self._turns.get(domain)
+        if turn is None:
+            turn = self._turns[domain] = asyncio.Semaphore(LOOKUPS_OF_ONE)
+        await turn.acquire()
+        look_up = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._look_up, host, port, family, socket.SOCK_STREAM
+        )
+        look_up.add_done_callback(partial(_seen, turn))  # the thread goes on, also when nobody waits for it any more
+        return await asyncio.shield(look_up)
+
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _seen(turn: asyncio.Semaphore, look_up: asyncio.Future[Any]) -> None:
+    turn.release()
+    if not look_up.cancelled():
+        look_up.exception()  # or asyncio says that nobody has looked
 
 
 class AiohttpClient:

@@ -16,11 +16,11 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import SecretStr
 
 from sipsms.carrier_config import HttpCarrierConfig, Meaning, nest
-from sipsms.carriers.asking import ask, basic, by_meaning, json_of, plain, retry_after
+from sipsms.carriers.asking import ask, basic, by_meaning, by_status, json_of, plain, retry_after
 from sipsms.carriers.base import BaseCarrier
 from sipsms.carriers.declared import parse
 from sipsms.carriers.reading import at_path, word_of
-from sipsms.model import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
+from sipsms.model import Accepted, Delivery, Outcome, Rejected, Unknown
 from sipsms.numbers import as_format
 from sipsms.ports import CarrierTools, HookError, HookRequest, HttpReply, Parsed
 
@@ -92,9 +92,7 @@ class HttpCarrier(BaseCarrier):
             return self._meant(ok.words[word], word, answer)
         if 200 <= status < 300:
             return Unknown(f"answered {status}, which is not in ok.status")
-        if status == 429 or status >= 500:
-            return Deferred(f"answered {status}", retry_after=retry_after(answer))
-        return Rejected(f"answered {status}", code=str(status))
+        return by_status(answer)
 
     def _taken(self, answer: HttpReply) -> Outcome:
         ok = self._config.ok

@@ -54,7 +54,7 @@ def _secret(_context: Any, _param: Any, value: str | None) -> str | None:
 
 @did.command("set")
 @click.argument("number", callback=phone_number)
-@click.option("--account", "owner", help="Another customer.")
+@click.option("--account", "owner", help="Another customer; what the DID delivered to is taken off.")
 @click.option("--sip-account", callback=account_name, help="Empty: nobody.")
 @click.option("--email", "emails", callback=_emails, metavar="A,B", help="E-mail addresses.")
 @click.option("--forward", callback=phone_number, metavar="NUMBER", help="Pass its messages on, from the DID.")

@@ -41,8 +41,10 @@ def set_did(connection: Connection, number: str, new: Destinations, **values: An
     if row is None:
         raise AdminError(f"no DID {number}")
     owner = values.get("account", row.account)
-    if "account" in values:
+    if owner != row.account:  # the new customer's messages are none of the old one's business
         customer(connection, owner)
+        values = {"sip_account": "", **values}
+        targets.forget(connection, number)
     _check_sip_account(connection, owner, values.get("sip_account", ""))
     for name, _ in new.get("group", []):
         check_group(connection, owner, name)

@@ -14,6 +14,7 @@ from sipsms.store.rows import OPEN, QUEUED, media_of
 from sipsms.store.schema import attempts, bindings, carriers, deliveries, devices, messages
 
 # The state of a message with several deliveries is the best of theirs, for what is over, else that it is not over.
+_WORST = ("failed", "expired", "unknown", "sending", "queued", "accepted", "delivered")
 _BEST = ("delivered", "accepted", "sending", "queued", "unknown", "expired", "failed")
 
 
@@ -105,8 +106,10 @@ def _is_copy(row: Any, part: Any) -> bool:
 
 
 def _message(row: Any, parts: list[Any]) -> dict[str, Any]:
-    states = {part.state for part in parts if not _is_copy(row, part)}
-    state = next((name for name in _BEST if name in states), "delivered")
+    pieces = {part.state for part in parts if part.text_end}  # of a long text: it has arrived when all have
+    states = pieces or {part.state for part in parts if not _is_copy(row, part)}
+    order = _WORST if pieces else _BEST
+    state = next((name for name in order if name in states), "delivered")
     carrier = next((part for part in parts if part.courier.startswith("carrier:")), None)
     inbound = row.origin.partition(":")[2] if row.direction == "in" else ""
     return {

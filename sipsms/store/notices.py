@@ -54,8 +54,11 @@ def due(connection: Connection) -> Sequence[Row[Any]]:
 
 def outcome(connection: Connection, message: int) -> State:
     """Of all ways a message went, pieces of its text included: the worst that is final, else that it is under way."""
+    own = messages.c.account == deliveries.c.destination  # a copy for the sender's other device says nothing
     rows = connection.execute(
-        select(deliveries.c.state, deliveries.c.text_end).where(deliveries.c.message_id == message)
+        select(deliveries.c.state, deliveries.c.text_end)
+        .join(messages, messages.c.id == deliveries.c.message_id)
+        .where(deliveries.c.message_id == message, ~own)
     ).all()
     states = {State(row.state) for row in rows}
     pieces = {State(row.state) for row in rows if row.text_end}

@@ -23,6 +23,7 @@ from sipsms.web.endpoints import Busy, Endpoints, retry_after, told
 
 _ZONE: Final = ZoneInfo("America/New_York")  # the wall clock of VoIP.ms, whose callbacks these are
 _PLACEHOLDER: Final = re.compile(r"\{(ID|TIMESTAMP|FROM|TO|MESSAGE|MEDIA)\}")
+SOONEST: Final = 60.0  # seconds, whatever a page asks for
 _BOM: Final = b"\xef\xbb\xbf"  # what some editors put before PHP
 
 Disable = Callable[[str, str, str], Awaitable[None]]  # the DID's number, callback or webhook, why
@@ -97,7 +98,7 @@ def _failed(callback: Callback, options: CallbackOptions, why: str, asked: float
     """Without retry there was one try. With it, the page must know by {ID} what it has already."""
     if not callback.retry:
         return Rejected(why)
-    return Deferred(why, retry_after=asked or options.retry_every, aside=True)
+    return Deferred(why, retry_after=max(asked, SOONEST) if asked else options.retry_every, aside=True)
 
 
 async def switch_off(disable: Disable, number: str, kind: str, why: str) -> None:

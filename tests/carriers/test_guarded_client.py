@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -161,3 +162,32 @@ async def test_closed_and_used_again() -> None:
             assert (await client.request("GET", f"http://good.example:{port}/", headers={})).status == 200
             await client.close()
         assert len(stub.requests) == 2
+
+
+@pytest.mark.req("A-40")
+async def test_silent_name_servers_of_one_domain_stop_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = threading.Event()
+
+    def look_up(host: str, port: int, family: int, kind: int) -> list[Any]:
+        if host.endswith("silent.example"):
+            hold.wait(5)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    stub = Stub(answering(OK))
+    server = await asyncio.start_server(stub.serve, "127.0.0.1", 0)
+    client, port = AiohttpClient(ALLOWING, look_up), server.sockets[0].getsockname()[1]
+    silent = [
+        asyncio.create_task(client.request("GET", f"http://h{n}.silent.example/", headers={}, timeout=3))
+        for n in range(40)
+    ]
+    try:
+        async with asyncio.timeout(2):
+            reply = await client.request("GET", f"http://good.example:{port}/", headers={})
+        assert reply.status == 200
+    finally:
+        hold.set()
+        results = await asyncio.gather(*silent, return_exceptions=True)
+        await client.close()
+        server.close()
+    assert all(isinstance(one, NotSent) for one in results)

@@ -186,8 +186,9 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply(500), Deferred("answered 500")),
     (reply(502), Deferred("answered 502")),
     (reply(400, b"t0ken hi"), Rejected("answered 400", code="400")),
-    (reply(401), Rejected("answered 401", code="401")),
-    (reply(301, location="https://x"), Rejected("answered 301", code="301")),
+    (reply(401), Deferred("answered 401: the carrier refuses our credentials", whole_courier=True)),
+    (reply(504), Unknown("answered 504: something between us and the carrier had no answer from it")),
+    (reply(301, location="https://x"), Deferred("answered 301: the carrier is elsewhere", whole_courier=True)),
     (NotSent("cannot connect"), Deferred("not sent: cannot connect", whole_courier=True)),
     (NoAnswer("no answer in time"), Unknown("no answer: no answer in time")),
 ]

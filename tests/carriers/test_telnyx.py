@@ -84,7 +84,7 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply(b"", 403), Deferred("answered 403: the carrier refuses our credentials", whole_courier=True)),
     (reply(b"", 429), Deferred("answered 429")),
     (reply(b"", 503, retry_after="5"), Deferred("answered 503", 5.0)),
-    (reply(b"", 302), Rejected("answered 302", "302")),
+    (reply(b"", 302), Deferred("answered 302: the carrier is elsewhere", whole_courier=True)),
     (NotSent("cannot connect"), Deferred("not sent: cannot connect", whole_courier=True)),
     (NoAnswer("no answer in time"), Unknown("no answer: no answer in time")),
 ]

@@ -68,7 +68,7 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply({"status": "success"}, 429, retry_after="7"), Deferred("answered 429", 7.0)),
     (reply({}, 503), Deferred("answered 503")),
     (reply({}, 404), Rejected("answered 404", "404")),
-    (reply({}, 301), Rejected("answered 301", "301")),
+    (reply({}, 301), Deferred("answered 301: the carrier is elsewhere", whole_courier=True)),
     (NotSent("cannot connect"), Deferred("not sent: cannot connect", whole_courier=True)),
     (NoAnswer("no answer in time"), Unknown("no answer: no answer in time")),
 ]

@@ -115,7 +115,7 @@ async def test_retry_after_is_heeded(site: Site, account: Account, stub: StubCar
     site.settled(account.did, "not so fast", "accepted")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 301])
+@pytest.mark.parametrize("status", [400, 404, 422])
 async def test_refused_for_good_is_failed(site: Site, stub: StubCarrier, send: Send, status: int) -> None:
     """The next message to the same number goes out all the same."""
     account = site.account()
@@ -125,6 +125,27 @@ async def test_refused_for_good_is_failed(site: Site, stub: StubCarrier, send: S
     assert str(status) in row["deliveries"][0]["last_error"]
     site.settled(account.did, "the next", "accepted")
     assert [taken.json["text"] for taken in stub.taken] == ["refused", "the next"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 302])
+async def test_a_key_that_is_refused_keeps_the_message(site: Site, stub: StubCarrier, send: Send, status: int) -> None:
+    """The operator has something to mend; until then it waits."""
+    account = site.account()
+    stub.script(Answer(status, {"error": "who are you"}))
+    await send(account, "patience")
+    row = site.settled(account.did, "patience", "accepted", seconds=15)
+    assert row["deliveries"][0]["attempts"] == 2
+
+
+@pytest.mark.parametrize("status", [504, 524])
+async def test_a_proxy_that_heard_nothing_leaves_it_in_doubt(
+    site: Site, stub: StubCarrier, send: Send, status: int
+) -> None:
+    account = site.account()
+    stub.script(Answer(status))
+    await send(account, "who knows")
+    site.settled(account.did, "who knows", "unknown")
+    assert len(stub.taken) == 1
 
 
 @pytest.mark.req("F-10", "I2", "I6")
