@@ -397,6 +397,9 @@ CarrierConfig = Annotated[
 ]
 
 
+MIN_SECRET: Final = 16
+_SIGNING: Final = ("public_key", "auth_token", "signing_key")  # of the carrier; of its hook: auth, signature
+
 # --- secrets that stand in the file -----------------------------------------------------------------------------------
 
 
@@ -410,6 +413,20 @@ def literal_secrets(document: Document) -> list[str]:
     return [
         document.error(where, "the secret stands in the file: env:NAME or file:PATH keeps it out") for where in found
     ]
+
+
+def short_secrets(carriers: Mapping[str, Any]) -> list[str]:
+    """One line for each carrier that signs nothing and whose hook's secret could be guessed: it is the only key."""
+    found = []
+    for name, one in carriers.items():
+        inbound = getattr(one, "inbound", None)
+        secret = inbound.secret.get_secret_value() if inbound is not None else "-" * MIN_SECRET
+        signs = any(getattr(where, key, None) for where in (one, inbound) for key in _SIGNING)
+        if len(secret) < MIN_SECRET and not signs:
+            found.append(
+                f"carriers.{name}.inbound.secret: shorter than {MIN_SECRET} characters, and it is the only key"
+            )
+    return found
 
 
 def _items(value: object) -> list[tuple[str, Any]]:

@@ -104,8 +104,10 @@ def media_files(config: Config) -> MediaFiles:
 class Couriers:
     def __init__(
         self, config: Config, store: Store, directory: Directory, gateway: Gateway, queue: Queue, clock: Clock,
-        trunk: MakeTrunk,
+        trunk: MakeTrunk, changed: Callable[[], None],
     ) -> None:  # fmt: skip
+        """`changed`: the directory is to be read again."""
+        self._changed = changed
         self._config = config
         self._store = store
         self._directory = directory
@@ -142,6 +144,8 @@ class Couriers:
         if now >= self._report_at:
             self._report_at = now + _REPORT_EVERY
             await self._gateway.deliver_late_parts()
+            if await self._store.directory_version() > self._directory.version:
+                self._changed()
             await self._report(now)
             try:
                 await self.files.forget(time.time() - self._config.media.keep)

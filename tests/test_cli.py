@@ -538,3 +538,15 @@ def test_a_did_of_another_customer_delivers_to_nobody_of_before(customer: Host) 
     customer.run("did", "set", number, "--account", "other")
     did = next(row for row in customer.rows("did", "list") if row["number"] == number)
     assert (did["account"], did["sip_account"], did["emails"], did["webhook"]) == ("other", "", [], "")
+
+
+@pytest.mark.req("G16", "A-48")
+def test_check_config_warns_of_secrets(host: Host) -> None:
+    """In the file itself, or short enough to be guessed where nothing else shows who calls. It is good all the same."""
+    settings = yaml.safe_load(host.path.read_text())
+    acme = {"type": "http", "url": "https://a.example/", "auth": {"bearer": "tok"}, "inbound": {"secret": "short"}}
+    host.path.write_text(yaml.safe_dump({**settings, "carriers": {"acme": acme}}))
+    done = host.run("check-config")
+    assert done.out.endswith(": good\n")
+    assert "carriers.acme.auth.bearer: the secret stands in the file" in done.err
+    assert "carriers.acme.inbound.secret: shorter than 16 characters" in done.err

@@ -555,6 +555,19 @@ async def test_a_receipt_before_the_answer_that_names_the_message(tmp_path: Path
         assert await here.rows("SELECT remote_id FROM deliveries") == [("r1",)]
 
 
+async def test_an_early_receipt_that_they_opted_out(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    sim.gate = asyncio.Event()
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here)
+        await sim.wait(1)
+        await here.gateway.receipt(SIM, CarrierReceipt("r1", State.FAILED, "STOP", opt_out=True))
+        sim.gate.set()
+        await here.until("SELECT state FROM deliveries", [("failed",)])
+        assert await here.rows("SELECT owner, number, direction FROM blocks") == [(DID, PHONE, "out")]
+        assert await here.store.directory_version() > 0
+
+
 @pytest.mark.req("P-11")
 async def test_receipts_that_match_nothing_are_kept_for_a_while(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:

@@ -6,7 +6,7 @@ import sys
 
 import rich_click as click
 
-from sipsms.carrier_config import literal_secrets
+from sipsms.carrier_config import literal_secrets, short_secrets
 from sipsms.cli.base import Context, cli, json_option, pass_context
 from sipsms.document import Document
 from sipsms.store import admin
@@ -39,7 +39,7 @@ def check_config(context: Context) -> None:
     config = context.config()
     app.load_dialplan(config)
     app.check_certificate(config)
-    for line in literal_secrets(Document.read(context.path)):
+    for line in [*literal_secrets(Document.read(context.path)), *short_secrets(config.carriers)]:
         click.echo(f"warning: {line}", err=True)
     click.echo(f"{context.path}: good")
 

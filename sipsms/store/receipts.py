@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, literal_column, select, update
 
 from sipsms.model import Delivery, State
-from sipsms.ports import CarrierReceipt, Closing, Doubt
+from sipsms.ports import Block, CarrierReceipt, Closing, Doubt
+from sipsms.store import blocks
 from sipsms.store.rows import WITH_MESSAGE, delivery_of
 from sipsms.store.schema import attempts, deliveries, receipts
 
@@ -60,7 +61,8 @@ def _keep(connection: Connection, courier: str, receipt: CarrierReceipt, now: fl
     key = {"remote_id": receipt.remote_id[:128], "courier": courier, "state": str(receipt.state)}
     there = select(receipts.c.state).where(*(receipts.c[name] == value for name, value in key.items()))
     if connection.execute(there).first() is None:
-        connection.execute(insert(receipts), {**key, "detail": receipt.detail[:255], "received_at": now})
+        rest = {"detail": receipt.detail[:255], "received_at": now, "opt_out": receipt.opt_out}
+        connection.execute(insert(receipts), {**key, **rest})
 
 
 def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
@@ -77,8 +79,12 @@ def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
             continue
         receipt = CarrierReceipt(row.remote_id, State(row.state), row.detail)
         delivery = _apply(connection, row.courier, receipt, row.received_at)
-        if delivery is not None:
-            changed[delivery.id] = delivery.state
+        if delivery is None:
+            continue
+        changed[delivery.id] = delivery.state
+        if row.opt_out and delivery.message.did:  # the server sees the new block by the directory's version
+            block = Block(delivery.message.did, delivery.destination, "out")
+            blocks.put(connection, block, "the carrier says that they opted out", row.received_at)
     return changed
 
 

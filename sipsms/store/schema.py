@@ -274,6 +274,7 @@ receipts = Table(
     Column("state", String(10), primary_key=True),
     _text("detail"),
     Column("received_at", Double, nullable=False, index=True),
+    Column("opt_out", Boolean, nullable=False, server_default=false()),
 )
 
 # A phone's settings, to be fetched once or a few times by a link that nobody can guess.

@@ -187,6 +187,9 @@ class Store:
 
     # --- what the server keeps in memory ---
 
+    async def directory_version(self) -> int:
+        return await self.read(lambda db: counter(db, "directory"))
+
     async def directory(self, since: int) -> DirectoryChanges:
         """What has changed after version `since`."""
         return await self.read(lambda connection: directory.changes(connection, since))

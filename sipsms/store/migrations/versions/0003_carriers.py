@@ -71,6 +71,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("detail", sa.String(length=255), server_default="", nullable=False),
         sa.Column("received_at", sa.Double(), nullable=False),
+        sa.Column("opt_out", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("remote_id", "courier", "state"),
     )
     op.create_index("ix_receipts_received_at", "receipts", ["received_at"])
