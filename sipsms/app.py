@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import dialplan, log, tracing
-from sipsms.carrier_config import literal_secrets
+from sipsms.carrier_config import literal_secrets, short_secrets
 from sipsms.config import Config
 from sipsms.consent import Answers, Consent, Terms
 from sipsms.couriers import Couriers, base_url
@@ -76,6 +76,7 @@ _AT_START = (
     "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
     "sip.handshake_timeout", "sip.first_message_timeout", "sip.max_connections_per_address", "sip.advertised",
     "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
+    "media.directory",
 )  # fmt: skip
 
 
@@ -211,8 +212,9 @@ class Node:
         )
         self._build_sip()
         self.couriers = Couriers(
-            config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make
-        )
+            config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
+            self._changed.set,
+        )  # fmt: skip
         self.couriers.configure(config)
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
         try:
@@ -570,6 +572,6 @@ def run_loop(main: Coroutine[Any, Any, Any]) -> Any:
 def serve(config: Config, path: Path) -> None:
     """Run a server until it is told to stop. Raises StartError, ConfigError or StoreError."""
     log.setup(config.log.level, config.log.format)
-    for line in literal_secrets(Document.read(path)):
-        log.warning("secret_in_the_file", where=line)
+    for line in [*literal_secrets(Document.read(path)), *short_secrets(config.carriers)]:
+        log.warning("secret", where=line)
     run_loop(_serve(config, path))

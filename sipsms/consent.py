@@ -107,7 +107,8 @@ class Consent:
     async def set_block(self, block: Block, reason: str) -> bool:
         """Durable when it returns. False: it was so already."""
         changed = await self._store.set_block(block, reason, self._clock())
-        self._directory.block(block)
+        if changed or block.active:
+            self._directory.block(block)
         if changed:
             log.note("block_set" if block.active else "block_lifted", **block._asdict(), why=reason)
         return changed

@@ -56,7 +56,7 @@ class CarrierCourier:
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         if self.gateway.stopped_meanwhile(delivery):
-            return Rejected("the recipient has answered STOP meanwhile, or is blocked", opt_out=True)
+            return Rejected("the recipient has answered STOP meanwhile, or is blocked", opt_out=True, unsent=True)
         if self.options.sender_name:
             name = sender_name(self.options.sender_name, self.options.sender_length)
             delivery = delivery._replace(source=name)
@@ -211,7 +211,9 @@ class Couriers:
         self._gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
         self._gateway.patience[CALLBACK] = config.callbacks.give_up_after
         self._gateway.operator = config.smtp.alarms if config.smtp is not None and config.smtp.alarms else ""
-        if config.smtp is not None:
+        if config.smtp is None:
+            self._queue.remove_courier(MAIL)
+        else:
             self._queue.set_courier(MAIL, MailCourier(config.smtp, config.domain, self.files), _FEW)
 
     def _carrier(self, name: str, config: Any) -> Carrier:

@@ -55,6 +55,7 @@ class Desk:
         self.ready: deque[Lane] = deque()
         self.overflow = False  # some lanes that are ready are only in the store
         self.poll_at = 0.0
+        self.cursor: tuple[float, int] | None = None  # (due time, id): how far the last look into the store has come
         self.failures = 0  # in a row, of the far side as such
         self.closed_until = 0.0
         self.paused = False
@@ -100,6 +101,8 @@ class Desk:
     def note(self, outcome: Outcome) -> bool:
         """Learn from an attempt. True: the breaker has to open (again)."""
         match outcome:
+            case Rejected(unsent=True):
+                return False
             case Delivered() | Accepted() | Rejected():
                 self._doubts = self._soft = self.failures = 0
                 self.why = ""

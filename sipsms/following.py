@@ -18,6 +18,7 @@ from sipsms.queue import Queue
 LOOK_EVERY = 20.0  # seconds
 LOOK_BACK = 3 * 86400.0  # an answer that was lost longer ago stays lost
 PAUSES = (20.0, 60.0, 120.0, 300.0, 1800.0)  # seconds, after the first, second ... time that nobody could say
+_POLL_AGAIN = 60.0  # seconds after a look that failed
 _AT_ONCE = 500  # in one look into the store
 _REQUESTS = 20  # to a carrier in one round
 _REMEMBERED = 50_000
@@ -52,23 +53,26 @@ class Follower:
         now = self._clock()
         for name, carrier in list(self._carriers.items()):
             if carrier.poll_every and now >= self._poll_at.get(name, 0.0):
-                self._poll_at[name] = now + carrier.poll_every
-                await self._poll(name, carrier)
+                self._poll_at[name] = now + min(_POLL_AGAIN, carrier.poll_every)
+                if await self._poll(name, carrier):
+                    self._poll_at[name] = now + carrier.poll_every
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY
             await self.look_up()
 
     # --- what came in ---
 
-    async def _poll(self, name: str, carrier: Carrier) -> None:
-        """What is new since the last look; the first look only marks the time: the past is not delivered again."""
+    async def _poll(self, name: str, carrier: Carrier) -> bool:
+        """What is new since the last look; the first look only marks the time: the past is not delivered again.
+
+        False: the carrier does not answer now. Raises Unavailable.
+        """
         began, since = self._clock(), await self._mark(name)
         try:
             found = await carrier.poll(since) if since else ()
         except (NotSent, NoAnswer) as error:
             log.warning("poll_failed", carrier=name, why=str(error))
-            self._poll_at[name] = began + min(60.0, carrier.poll_every)
-            return
+            return False
         new = 0
         for sms in found:
             result = await self._gateway.receive(sms, f"hook:{name}", sms_key(name, sms))
@@ -79,6 +83,7 @@ class Follower:
         await self._set_mark(name, began)
         if new:
             log.warning("poll_recovered", carrier=name, messages=new)
+        return True
 
     # --- what became of it ---
 
@@ -104,14 +109,19 @@ class Follower:
             outcome = await carrier.look_up(doubt.delivery, doubt.began)
         except (NotSent, NoAnswer) as error:
             log.note("look_up_failed", carrier=name, why=str(error))
+            if isinstance(error, NoAnswer):  # it may be this one question that gets none
+                self._put_off(doubt)
             return False
         except NotThere:
             await self._send_after_all(doubt)
             return True
         if outcome is None or not await self._settle(doubt, outcome):
-            _, times = self._asked.get(doubt.delivery.id, (0.0, 0))
-            self._asked[doubt.delivery.id] = (self._clock() + PAUSES[min(times, len(PAUSES) - 1)], times + 1)
+            self._put_off(doubt)
         return True
+
+    def _put_off(self, doubt: Doubt) -> None:
+        _, times = self._asked.get(doubt.delivery.id, (0.0, 0))
+        self._asked[doubt.delivery.id] = (self._clock() + PAUSES[min(times, len(PAUSES) - 1)], times + 1)
 
     async def _settle(self, doubt: Doubt, outcome: Outcome) -> bool:
         """False: that says nothing, or belongs to another."""

@@ -18,6 +18,7 @@ from sipsms.ports import Clock, Unavailable
 
 _BURST, _WITHIN = 30, 30.0  # more forwards of one DID than this, in seconds, are a loop (A-45)
 _PAUSE = 300.0
+_HOUR = 3600.0
 
 
 class ForwardCourier:
@@ -25,10 +26,17 @@ class ForwardCourier:
         self._gateway = gateway
         self._directory = directory
         self._clock = clock
+        self._told: dict[str, float] = {}
         self._recent: dict[str, deque[float]] = {}
 
     async def deliver(self, delivery: Delivery) -> Outcome:
-        message, now = delivery.message, self._clock()
+        try:
+            return await self._forward(delivery, self._clock())
+        except Unavailable as error:
+            return Deferred(f"store: {error}")
+
+    async def _forward(self, delivery: Delivery, now: float) -> Outcome:
+        message = delivery.message
         did = self._directory.did(message.did)
         if did is None or did.forward != delivery.destination:
             return Rejected("the DID does not forward there any more")
@@ -36,19 +44,23 @@ class ForwardCourier:
             return Rejected(f"{delivery.destination} wants no messages from {did.number}")
         if self._is_loop(did.number, now):
             log.warning("forward_loop", did=did.number, to=delivery.destination)
+            await self._tell(did.number, delivery.destination, now)
             return Deferred("too many forwards at once: this looks like a loop", retry_after=_PAUSE)
         key = blake2b(f"forward\n{delivery.id}".encode(), digest_size=20).digest()
         copy = Message(
             Direction.OUT, did.number, delivery.destination, message.text, "forward", now, did.account, did.number,
             dedupe_key=key, media=message.media,
         )  # fmt: skip
-        try:
-            result = await self._gateway.submit(copy)
-        except Unavailable as error:
-            return Deferred(f"store: {error}")
+        result = await self._gateway.submit(copy)
         if isinstance(result, Refusal):
             return Rejected(result.reason, result.code)
         return Delivered(f"as message {result.message_id}")
+
+    async def _tell(self, did: str, to: str, now: float) -> None:
+        """The operator, once an hour."""
+        if now - self._told.get(did, -_HOUR) >= _HOUR:
+            self._told[did] = now
+            await self._gateway.alarm(f"{did} forwards to {to} more than {_BURST} times in {_WITHIN:g} s: a loop?")
 
     def _is_loop(self, did: str, now: float) -> bool:
         recent = self._recent.setdefault(did, deque())

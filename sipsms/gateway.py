@@ -323,9 +323,7 @@ class Gateway:
         """Tell the operator by e-mail, if there is an address."""
         if self.operator:
             now = self._clock()
-            message = Message(
-                Direction.IN, "sipsms", self.operator, text, "alarm", now, content_type=ALARM,
-            )  # fmt: skip
+            message = Message(Direction.IN, "sipsms", "operator", text, "alarm", now, content_type=ALARM)
             await self.submit(message)
 
     async def known(self, dedupe_key: bytes) -> Receipt | None:
@@ -338,8 +336,9 @@ class Gateway:
     def plan(self, message: Message) -> Decision:
         """What the dialplan says to a message; one that concerns no number is for the account it names."""
         if not message.did:
-            courier = MAIL if message.content_type == ALARM else SIP
-            return Decision((Route(courier, message.destination, message.source, "to an account"),))
+            if message.content_type == ALARM:
+                return Decision((Route(MAIL, self.operator, message.source, "to the operator"),))
+            return Decision((Route(SIP, message.destination, message.source, "to an account"),))
         facts = Facts(
             direction=message.direction, account=message.account, did=message.did, source=message.source,
             destination=message.destination, kind=message.kind,

@@ -200,11 +200,14 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Certainly not delivered, and never will be. `opt_out`: because the recipient wants nothing of this sender."""
+    """Certainly not delivered, and never will be. `opt_out`: because the recipient wants nothing of this sender.
+    `unsent`: we did not even ask.
+    """
 
     reason: str
     code: str = ""
     opt_out: bool = False
+    unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

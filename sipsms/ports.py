@@ -257,7 +257,7 @@ class DueLane(NamedTuple):
 
 class Due(NamedTuple):
     lanes: Sequence[DueLane]
-    full: bool  # the limit was reached: there may be more
+    last: tuple[float, int] | None  # (due time, id) of the last one where the limit was reached: there may be more
     later: float | None  # when the next one that is not due yet will be
 
 
@@ -293,8 +293,8 @@ class QueueStore(Protocol):
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         """The lane's queued deliveries in order, whether due or not. None: another node is working on it."""
 
-    async def due(self, courier: str, now: float, limit: int) -> Due:
-        """Lanes of the `limit` deliveries that have been due longest."""
+    async def due(self, courier: str, now: float, limit: int, after: tuple[float, int] | None = None) -> Due:
+        """Lanes of the `limit` deliveries that have been due longest, or of those `after` the last ones of a look."""
 
     async def make_due(self, keys: Sequence[str], now: float) -> None:
         """The oldest queued delivery of each of these lanes is due now."""

@@ -90,7 +90,9 @@ class Queue:
 
     def remove_courier(self, name: str) -> None:
         """What is out comes back; what waits stays in the store until a courier of that name is set."""
-        desk = self._desks[name]
+        desk = self._desks.get(name)
+        if desk is None:
+            return
         desk.courier = None
         desk.poll_at = 0.0  # what has another way need not wait
         while desk.ready:
@@ -545,24 +547,29 @@ class Queue:
             return
         if now >= desk.poll_at and len(desk.ready) < _POLL:
             await self._poll_desk(desk, now)
-        lanes = [lane for lane in desk.ready if lane.pending and all(one.others for one in lane.pending)]
+        lanes = [lane for lane in desk.ready if lane.pending and self._elsewhere_of(desk, lane, now) is not None]
         for lane in lanes:
             desk.ready.remove(lane)
         await asyncio.gather(*(self._divert_lane(desk, lane, now) for lane in lanes))
 
+    def _elsewhere_of(self, desk: Desk, lane: Lane, now: float) -> Closing | None:
+        """Where the lane's first one can go instead."""
+        head = lane.pending[0]
+        return self._to_next(Closing(head.id, 0, State.QUEUED, "diverted", desk.why, now), head)
+
     async def _divert_lane(self, desk: Desk, lane: Lane, now: float) -> None:
         try:
-            while lane.pending and lane.pending[0].others:  # one that has come since may have no other way
+            while lane.pending and (closing := self._elsewhere_of(desk, lane, now)) is not None:
                 delivery = lane.pending[0]
-                closing = self._to_next(Closing(delivery.id, 0, State.QUEUED, "diverted", desk.why, now), delivery)
-                if closing is None:
-                    return
                 await self._store.finish(closing)
                 lane.pending.popleft()
                 self._go_on(delivery, closing._replace(number=delivery.attempts))
         finally:
-            desk.active += 1  # as if it had been at work
-            self._leave(desk, lane)
+            if lane.pending:  # it has no other way: it waits here
+                desk.ready.append(lane)
+            else:
+                desk.active += 1  # as if it had been at work
+                self._leave(desk, lane)
 
     async def _wake_all(self, now: float) -> None:
         """Write down that events have come; the poll finds what is due then."""
@@ -576,10 +583,12 @@ class Queue:
         self.poll()
 
     async def _poll_desk(self, desk: Desk, now: float) -> None:
+        """Look for lanes with something due: page by page, so that lanes which are at work already, and have many
+        waiting, hide nobody."""
         limit = _POLL + 2 * (len(desk.ready) + desk.active)
         desk.overflow, desk.poll_at, desk.touched = False, now + _LOOK_AT_LEAST, set()
         try:
-            found = await self._store.due(desk.name, now, limit)
+            found = await self._store.due(desk.name, now, limit, desk.cursor)
         except BaseException:
             desk.poll_at = now + _SWEEP
             raise
@@ -595,7 +604,8 @@ class Queue:
                 if not due.more:
                     self._waiting.discard(hash(due.lane))
                 self._enter(desk, Lane(due.lane, deque(due.deliveries), more=due.more))
-        desk.overflow = desk.overflow or found.full
+        desk.cursor = found.last
+        desk.overflow = desk.overflow or found.last is not None
         if found.later is not None:
             desk.poll_at = min(desk.poll_at, found.later)
         self._fill(desk)

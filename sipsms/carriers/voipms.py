@@ -51,6 +51,7 @@ ROWS: Final = "1000000"  # `limit`; without it the carrier stops at 50
 MAX_BACK: Final = 90 * 86400.0  # seconds that `poll` looks back at most
 OVERLAP: Final = 300.0  # seconds before `since` that are read again: the carrier's clock is not ours
 YOUNG: Final = 300.0  # seconds within which a message may not be in the records yet
+DAY: Final = 86400.0
 SKEW: Final = 60.0  # seconds that its record may be older than our attempt
 MAX_CLAIMED: Final = 10_000
 
@@ -190,8 +191,9 @@ class VoipmsCarrier(BaseCarrier):
         asked = {"sendSMS": "getSMS", "sendMMS": "getMMS"}[method]
         numbers = {"did": as_format(delivery.source, "nanpa"), "contact": as_format(delivery.destination, "nanpa")}
         now = self._tools.clock()
-        rows = await self._rows(asked, began - SKEW, now + SKEW, {"type": "0", **numbers})
-        candidates = [row for row in rows if row.is_after(began - SKEW) and self._is_free(method, row, delivery)]
+        rows = await self._rows(asked, began - DAY, now + SKEW, {"type": "0", **numbers})
+        free = [row for row in rows if self._is_free(method, row, delivery)]
+        candidates = [row for row in free if row.is_after(began - SKEW)]
         match = _closest(candidates, delivery.text, began)
         if match is not None:
             remote_id = _remote_id(method, match.id)
@@ -200,6 +202,8 @@ class VoipmsCarrier(BaseCarrier):
         end = began + self._config.timeout + SKEW  # what stands there in these minutes may be ours in another dress
         if now - began < YOUNG or any(not row.is_after(end) for row in candidates):
             return None
+        if any(records.letters(row.text) == records.letters(delivery.text) for row in free):
+            return None  # our clock may have been wrong when the attempt began
         if abs(self._clocks_differ) > SKEW:  # then "not within these minutes" says nothing
             log.warning("carrier_clock", carrier=self.name, seconds=round(self._clocks_differ))
             return None

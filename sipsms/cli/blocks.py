@@ -38,7 +38,7 @@ def _put(context: Context, number: str, did: str | None, customer: str | None, d
         if customer and account(db, customer) is None:
             raise AdminError(f"no account {customer}")
         owner = did or customer or "*"
-        return sum(blocks.put(db, Block(owner, number, way, active), "by hand", time.time()) for way in ways)
+        return sum(blocks.put(db, Block(owner, number, way, active), blocks.BY_HAND, time.time()) for way in ways)
 
     return context.store(work)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -14,6 +16,7 @@ from sipsms.importing import EMAIL
 from sipsms.store import dids, targets
 from sipsms.store.admin import AdminError
 
+PLACEHOLDERS = {"{ID}", "{TIMESTAMP}", "{FROM}", "{TO}", "{MESSAGE}", "{MEDIA}"}
 _EMAIL = re.compile(EMAIL)
 _BEARER = re.compile(r"[\x21-\x7e]{1,512}")
 
@@ -46,7 +49,18 @@ def _emails(_context: Any, _param: Any, value: str | None) -> list[str] | None:
     return list(dict.fromkeys(found))
 
 
+def _named(value: str) -> str:
+    """env:NAME or file:PATH: so it is in no list of processes, and in no shell's history."""
+    kind, _, name = value.partition(":")
+    try:
+        return os.environ[name] if kind == "env" else Path(name).read_text("utf-8").strip()
+    except (KeyError, OSError, UnicodeDecodeError):
+        raise click.BadParameter(f"cannot read {value}") from None
+
+
 def _secret(_context: Any, _param: Any, value: str | None) -> str | None:
+    if value and value.startswith(("env:", "file:")):
+        value = _named(value)
     if value and not all(_BEARER.fullmatch(one) for one in value.split(" ")):
         raise click.BadParameter("ASCII characters, at most 512")
     return value
@@ -61,7 +75,7 @@ def _secret(_context: Any, _param: Any, value: str | None) -> str | None:
 @click.option("--callback", metavar="URL", help="GET with {FROM} {TO} {MESSAGE} {ID} {TIMESTAMP} {MEDIA} filled in.")
 @click.option("--callback-retry/--no-callback-retry", default=None, help="Again every 30 minutes until it says ok.")
 @click.option("--webhook", metavar="URL", help="POST of JSON in the shape of 3CX and Telnyx.")
-@click.option("--bearer", callback=_secret, metavar="TOKEN", help="Sent to the webhook.")
+@click.option("--bearer", callback=_secret, metavar="TOKEN", help="Sent to the webhook; or env:NAME, file:PATH.")
 @click.option("--webhook-secret", callback=_secret, metavar="S", help="Signs what is sent (Standard Webhooks).")
 @click.option("--dialing-mode", type=click.Choice(["", "nanpa", "e164"]), help="How numbers are written there.")
 @click.option("--group", callback=account_name, metavar="NAME", help="All accounts of a group.")
@@ -74,6 +88,10 @@ def did_set(context: Context, /, number: str, **given: Any) -> None:
     for name in ("callback", "webhook"):
         if given[name] and (why := check_url(given[name], allow_private)):
             raise click.UsageError(f"--{name}: {why}")
+    if given["callback"] and (unknown := set(re.findall(r"\{[A-Za-z]*\}", given["callback"])) - PLACEHOLDERS):
+        raise click.UsageError(f"--callback: {' '.join(sorted(unknown))}: known are {' '.join(sorted(PLACEHOLDERS))}")
+    if given["emails"] and context.config().smtp is None:
+        click.echo("warning: there is no `smtp` in the configuration: e-mails wait until there is", err=True)
     if given["forward"] == number:
         raise click.UsageError("--forward: a DID cannot forward to itself")
     columns = {"account": "owner", **{name: name for name in ("sip_account", "dialing_mode", "sms", "mms")}}

@@ -11,16 +11,20 @@ from sipsms.ports import Block
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import blocks
 
+BY_HAND = "by hand"
+
 
 def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
-    """Switch one on or off. False: it was so already."""
+    """Switch one on or off. False: it was so already, or somebody else than an operator would lift an operator's."""
     here = (
         blocks.c.owner == block.owner,
         blocks.c.number == block.number,
         blocks.c.direction == block.direction,
     )
-    known = connection.execute(select(blocks.c.active).where(*here)).first()
+    known = connection.execute(select(blocks.c.active, blocks.c.reason).where(*here)).first()
     if (known.active if known is not None else False) == block.active:
+        return False
+    if known is not None and known.active and known.reason == BY_HAND and reason != BY_HAND:
         return False
     values = {"active": block.active, "reason": reason[:255], "version": take_ids(connection, "directory", 1)}
     if known is not None:

@@ -134,17 +134,22 @@ def make_due(connection: Connection, lanes: Sequence[str], now: float) -> None:
             connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(due_at=now))
 
 
-def due(connection: Connection, courier: str, now: float, limit: int) -> Due:
+def due(connection: Connection, courier: str, now: float, limit: int, after: tuple[float, int] | None = None) -> Due:
     mine = and_(deliveries.c.courier == courier, QUEUED)
     oldest = (
         WITH_MESSAGE.where(mine, deliveries.c.due_at <= now).order_by(deliveries.c.due_at, deliveries.c.id).limit(limit)
     )
+    if after is not None:
+        oldest = oldest.where(
+            deliveries.c.due_at >= after[0], (deliveries.c.due_at > after[0]) | (deliveries.c.id > after[1])
+        )
     groups: dict[str, list[Delivery]] = {}
     rows = connection.execute(oldest).all()
     for row in rows:
         groups.setdefault(row.lane, []).append(delivery_of(row))
     later = select(func.min(deliveries.c.due_at)).where(mine, deliveries.c.due_at > now)
-    return Due(_lanes_of(connection, groups), len(rows) >= limit, connection.execute(later).scalar())
+    last = (rows[-1].due_at, rows[-1].id) if len(rows) >= limit else None
+    return Due(_lanes_of(connection, groups), last, connection.execute(later).scalar())
 
 
 def _lanes_of(connection: Connection, groups: dict[str, list[Delivery]]) -> list[DueLane]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, literal_column, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, select, update
 
 from sipsms.model import State
 from sipsms.store.schema import deliveries, messages
@@ -54,7 +54,7 @@ def due(connection: Connection) -> Sequence[Row[Any]]:
 
 def outcome(connection: Connection, message: int) -> State:
     """Of all ways a message went, pieces of its text included: the worst that is final, else that it is under way."""
-    own = messages.c.account == deliveries.c.destination  # a copy for the sender's other device says nothing
+    own = and_(messages.c.did != "", messages.c.account == deliveries.c.destination)  # a copy says nothing
     rows = connection.execute(
         select(deliveries.c.state, deliveries.c.text_end)
         .join(messages, messages.c.id == deliveries.c.message_id)
@@ -66,4 +66,4 @@ def outcome(connection: Connection, message: int) -> State:
         order = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.SENDING, State.QUEUED, State.ACCEPTED)
         return next((one for one in order if one in pieces), State.DELIVERED)
     best = (State.DELIVERED, State.ACCEPTED, State.SENDING, State.QUEUED, State.UNKNOWN, State.EXPIRED, State.FAILED)
-    return next((one for one in best if one in states), State.DELIVERED)
+    return next((one for one in best if one in states), State.QUEUED)

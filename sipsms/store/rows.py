@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Insert, Row, bindparam, insert, literal_colum
 from sipsms.model import Delivery, Direction, Media, Message, State
 from sipsms.store.schema import counters, deliveries, messages
 
-LEASE = 120.0  # seconds; longer than any attempt
+LEASE = 900.0  # seconds; longer than any attempt
 
 # Literals, not parameters: only so can the database see that a partial index answers the query.
 QUEUED = deliveries.c.state == literal_column("'queued'")

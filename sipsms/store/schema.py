@@ -129,7 +129,7 @@ deliveries = Table(
     Column("destination", String(255).with_variant(String(64), "sqlite"), nullable=False),
     Column("source", String(64), nullable=False),
     Column("device", _Id, nullable=False, server_default="0"),
-    Column("lane", String(160), nullable=False),
+    Column("lane", String(255).with_variant(String(160), "sqlite"), nullable=False),
     Column("state", String(10), nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("due_at", Double),  # empty: waits for an event
@@ -140,7 +140,8 @@ deliveries = Table(
     Column("lease_until", Double, nullable=False, server_default="0"),
     _text("remote_id", 128),
     _text("last_error"),
-    _text("others", 512),  # couriers to try after this one, in order, by commas
+    # Couriers to try after this one, in order, by commas.
+    Column("others", Text().with_variant(String(512), "sqlite"), nullable=False, server_default=""),
     # No device of the account was known when it came: every device that registers later gets a copy.
     Column("open", Boolean, nullable=False, server_default=false()),
     Column("text_start", Integer, nullable=False, server_default="0"),

@@ -158,8 +158,8 @@ class Store:
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         return await self.read(lambda connection: lanes.load_lane(connection, lane, limit, self.node, now))
 
-    async def due(self, courier: str, now: float, limit: int) -> Due:
-        return await self.read(lambda connection: lanes.due(connection, courier, now, limit))
+    async def due(self, courier: str, now: float, limit: int, after: tuple[float, int] | None = None) -> Due:
+        return await self.read(lambda connection: lanes.due(connection, courier, now, limit, after))
 
     async def make_due(self, keys: Sequence[str], now: float) -> None:
         await self.write(lambda connection: lanes.make_due(connection, keys, now))

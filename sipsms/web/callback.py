@@ -62,7 +62,7 @@ class CallbackCourier:
         message = delivery.message
         did = self._did_of(message.did)
         callback = did.callback if did is not None else None
-        if did is None or callback is None:
+        if did is None or callback is None or did.account != delivery.message.account:
             return Rejected(f"{message.did} has no callback any more")
         if callback.disabled:
             return Rejected(f"the callback of {message.did} is off: {callback.disabled}")

@@ -50,7 +50,7 @@ class WebhookCourier:
     async def deliver(self, delivery: Delivery) -> Outcome:
         did = self._did_of(delivery.message.did)
         webhook = did.webhook if did is not None else None
-        if did is None or webhook is None:
+        if did is None or webhook is None or did.account != delivery.message.account:
             return Rejected(f"{delivery.message.did} has no webhook any more")
         if webhook.disabled:
             return Rejected(f"the webhook of {did.number} is off: {webhook.disabled}")

@@ -32,6 +32,8 @@ def upgrade() -> None:
     op.add_column("carriers", sa.Column("status", sa.Text(), server_default="", nullable=False))
     if op.get_bind().dialect.name != "sqlite":
         op.alter_column("deliveries", "destination", type_=sa.String(length=255))
+        op.alter_column("deliveries", "lane", type_=sa.String(length=255))
+        op.alter_column("deliveries", "others", type_=sa.Text())
     for name, (column, condition) in PARTIAL.items():
         where = sa.text(condition)
         op.create_index(name, "deliveries", [column], sqlite_where=where, postgresql_where=where)
@@ -92,6 +94,8 @@ def downgrade() -> None:
             op.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     if op.get_bind().dialect.name != "sqlite":
         op.alter_column("deliveries", "destination", type_=sa.String(length=64))
+        op.alter_column("deliveries", "lane", type_=sa.String(length=160))
+        op.alter_column("deliveries", "others", type_=sa.String(length=512))
     op.create_table(
         "media",
         sa.Column("id", NUMBER, primary_key=True),
