@@ -119,6 +119,7 @@ class Couriers:
         self._guarded = AiohttpClient(self._refuses)  # for URLs of customers, and of media
         self._endpoints = Endpoints()
         self._report_at = 0.0
+        self._told = (0, 0.0)  # doubts that the operator knows of, and when he may hear of the next
         self._sent: dict[str, int] = {}
         self._reported: dict[str, dict[str, Any]] = {}
         self.files = MediaFiles(media_folder(config), lambda: base_url(self._config))
@@ -165,8 +166,17 @@ class Couriers:
             status = {"state": one.state, "why": why, "rate": round(rate, 2), "counts": one.counts}
             if self._reported.get(name) != status:
                 self._reported[name] = fresh[name.partition(":")[2]] = status
+        await self._tell_of_doubts(sum(one.counts.get("unknown", 0) for one in health.values()), now)
         if fresh:
             await self._store.write(lambda db: marks.set_status(db, {n: {**s, "at": now} for n, s in fresh.items()}))
+
+    async def _tell_of_doubts(self, unknown: int, now: float) -> None:
+        """The operator, once an hour at most (decision D6): nobody sends those again by himself."""
+        if unknown > self._told[0] and now >= self._told[1]:
+            count, self._told = unknown - self._told[0], (unknown, now + 3600.0)
+            await self._gateway.alarm(
+                f"{count} messages were sent and nobody knows whether they arrived: queue --unknown"
+            )
 
     def idempotent(self) -> list[str]:
         """Those to which what was under way when we were killed may be sent again."""

@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sipsms.desk import Lane, Line
 from sipsms.gateway import Receipt
-from sipsms.model import Accepted, Account, Deferred, Delivery, Did, Direction, Message, Rejected, Unknown
-from sipsms.ports import InboundSms
+from sipsms.model import (
+    Accepted,
+    Account,
+    Callback,
+    Deferred,
+    Delivery,
+    Did,
+    Direction,
+    Message,
+    Outcome,
+    Rejected,
+    Unknown,
+)
+from sipsms.ports import Due, InboundSms
 from sipsms.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -277,3 +290,64 @@ async def test_both_away_is_no_ping_pong(tmp_path: Path) -> None:
         assert {name: one.state for name, one in here.queue.health().items()} == {
             "carrier:first": "down", "carrier:second": "down",
         }  # fmt: skip
+
+
+class Looks:
+    """Counts how often the queue looks into the store for what is due."""
+
+    def __init__(self, here: Core) -> None:
+        self.count, self._due = 0, here.store.due
+        here.store.due = self._look  # type: ignore[method-assign]
+
+    async def _look(self, *arguments: Any) -> Due:
+        self.count += 1
+        return await self._due(*arguments)
+
+
+@pytest.mark.req("A-40", "F-10")
+async def test_a_crowded_lane_hides_no_other_and_costs_nothing(tmp_path: Path) -> None:
+    """700 wait behind one slow server's message; another DID's, put off for two seconds, is tried then."""
+    gate = asyncio.Event()
+
+    class Mixed:
+        async def deliver(self, delivery: Delivery) -> Outcome:
+            if delivery.message.did == "5550001111":
+                await gate.wait()
+                return Accepted()
+            return Deferred("not ok", retry_after=2, aside=True) if delivery.attempts == 1 else Accepted()
+
+    def prepare(here: Core) -> None:
+        dids = [Did(number, "demo", callback=Callback("http://x/")) for number in ("5550001111", "5550002222")]
+        here.directory.update(2, False, [], dids, frozenset())
+
+    async with core(tmp_path, {"callback": Mixed()}, line=Line(concurrency=1000), prepare=prepare) as here:
+        await here.queue._scan()
+        for number in range(700):
+            await here.gateway.receive(InboundSms("2125550123", "5550001111", f"m{number}"), "test")
+        await here.gateway.receive(InboundSms("2125550123", "5550002222", "the other"), "test")
+        await here.until("SELECT state, attempts FROM deliveries ORDER BY id DESC LIMIT 1", [("queued", 1)])
+        here.clock.now += 3
+        here.queue.poll()
+        await here.until("SELECT state, attempts FROM deliveries ORDER BY id DESC LIMIT 1", [("accepted", 2)])
+        looks = Looks(here)
+        for _ in range(20):
+            await here.queue._turn()
+        assert looks.count <= 2
+        gate.set()
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(701,)], seconds=20)
+
+
+@pytest.mark.req("F-10")
+@pytest.mark.parametrize("backlog", [4, 600])
+async def test_all_carriers_away_costs_nothing(tmp_path: Path, backlog: int) -> None:
+    first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier(*[AWAY] * 100)
+    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+        for number in range(backlog):
+            await send(here, f"m{number}", f"2125551{number % 7:03}")
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'queued'", [(backlog,)])
+        for _ in range(10):
+            await here.queue._turn()
+        looks = Looks(here)
+        for _ in range(30):
+            await here.queue._turn()
+        assert looks.count <= 4
