@@ -26,7 +26,7 @@ from sipsms.forwarding import ForwardCourier
 from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, sms_key
 from sipsms.mail.client import MailCourier
 from sipsms.media import MediaCourier, MediaFiles
-from sipsms.model import Deferred, Delivery, Outcome, Rejected
+from sipsms.model import Deferred, Delivery, Media, Outcome, Rejected
 from sipsms.ports import Carrier, CarrierLimits, CarrierTools, Clock, InboundSms, Unavailable
 from sipsms.queue import Queue
 from sipsms.store import carriers as marks
@@ -234,8 +234,8 @@ class Couriers:
         hook_url = f"{base_url(self._config)}/hooks/{name}"
         return build(name, config, CarrierTools(self._client, self.files, self._clock, hook_url))
 
-    async def _looped_back(self, name: str, sms: InboundSms) -> bool:
-        return await self._gateway.receive(sms, f"carrier:{name}", sms_key(name, sms)) is not None
+    async def _looped_back(self, name: str, sms: InboundSms, media: tuple[Media, ...]) -> bool:
+        return await self._gateway.receive(sms, f"carrier:{name}", sms_key(name, sms), media) is not None
 
     def _media_headers(self, origin: str, url: str) -> Any:
         """What a request for a part of an MMS needs, if it came by a carrier that keeps it under lock."""

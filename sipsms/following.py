@@ -18,6 +18,7 @@ from sipsms.queue import Queue
 LOOK_EVERY = 20.0  # seconds
 LOOK_BACK = 3 * 86400.0  # an answer that was lost longer ago stays lost
 PAUSES = (20.0, 60.0, 120.0, 300.0, 1800.0)  # seconds, after the first, second ... time that nobody could say
+_UNANSWERED = 40.0  # seconds: a carrier that is back is asked about everything within a minute
 _POLL_AGAIN = 60.0  # seconds after a look that failed
 _AT_ONCE = 500  # in one look into the store
 _REQUESTS = 20  # to a carrier in one round
@@ -109,8 +110,8 @@ class Follower:
             outcome = await carrier.look_up(doubt.delivery, doubt.began)
         except (NotSent, NoAnswer) as error:
             log.note("look_up_failed", carrier=name, why=str(error))
-            if isinstance(error, NoAnswer):  # it may be this one question that gets none
-                self._put_off(doubt)
+            _, times = self._asked.get(doubt.delivery.id, (0.0, 0))  # it may be this one question that gets no answer
+            self._asked[doubt.delivery.id] = (self._clock() + _UNANSWERED, times)
             return False
         except NotThere:
             await self._send_after_all(doubt)

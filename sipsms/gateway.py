@@ -146,10 +146,13 @@ class Gateway:
         others = [one for one in self._location.devices(account.name) if one.id != device]
         return [self._to_device(message, route, one, now + self.keep, now) for one in others]
 
-    async def receive(self, sms: InboundSms, origin: str, dedupe_key: bytes | None = None) -> Receipt | Refusal | None:
+    async def receive(
+        self, sms: InboundSms, origin: str, dedupe_key: bytes | None = None, stored: tuple[Media, ...] = ()
+    ) -> Receipt | Refusal | None:
         """An SMS or MMS arrives from the telephone network. None: the destination is no DID of ours.
 
-        A part of a long text waits for the others; its receipt names no message. Raises Unavailable.
+        `stored`: parts of it that are in our store already. A part of a long text waits for the others; its receipt
+        names no message. Raises Unavailable.
         """
         number = normalise(sms.destination)
         did = self._directory.did(number) if number else None
@@ -161,7 +164,7 @@ class Gateway:
         media = tuple(Media(one.content_type, one.name, url=one.url) for one in sms.media)
         message = Message(
             Direction.IN, source, did.number, sms.text, origin, self._clock(), did.account, did.number, None,
-            dedupe_key, sms.remote_id[:128], media=media,
+            dedupe_key, sms.remote_id[:128], media=(*stored, *media),
         )  # fmt: skip
         return await self._incoming(message, did)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from sipsms.carriers.base import BaseCarrier
-from sipsms.model import Accepted, Delivered, Delivery, Outcome
+from sipsms.model import Accepted, Delivered, Delivery, Media, Outcome
 from sipsms.ports import InboundSms
 
-Receive = Callable[[InboundSms], Awaitable[bool]]  # True: it was for a DID of this node, and is stored
+# True: it was for a DID of this node, and is stored.
+Receive = Callable[[InboundSms, tuple[Media, ...]], Awaitable[bool]]
 
 
 class LoopbackCarrier(BaseCarrier):
@@ -24,4 +25,5 @@ class LoopbackCarrier(BaseCarrier):
         # Named after the delivery: one that is sent again after a crash is then a duplicate, and not a second message.
         remote_id = f"{self.name}-{delivery.id}"
         sms = InboundSms(delivery.source, delivery.destination, delivery.text, remote_id)
-        return Accepted(remote_id) if await self._receive(sms) else Delivered("simulated handset")
+        is_ours = await self._receive(sms, delivery.message.media)
+        return Accepted(remote_id) if is_ours else Delivered("simulated handset")

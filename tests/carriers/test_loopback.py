@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipsms.carriers.loopback import LoopbackCarrier
-from sipsms.model import Accepted, Delivered, Delivery, Direction, Message
+from sipsms.model import Accepted, Delivered, Delivery, Direction, Media, Message
 from sipsms.ports import Carrier, HookError, HookRequest, InboundSms
 
 MESSAGE = Message(Direction.OUT, "4165550000", "5551234567", "héllo", "sip", 0.0, account="alice", did="4165550000")
@@ -17,8 +17,9 @@ class Gateway:
         self.ours = ours
         self.received: list[InboundSms] = []
 
-    async def receive(self, sms: InboundSms) -> bool:
+    async def receive(self, sms: InboundSms, media: tuple[Media, ...]) -> bool:
         self.received.append(sms)
+        self.media = media
         return sms.destination in self.ours
 
 
@@ -27,6 +28,12 @@ async def test_one_of_our_numbers_gets_it_back() -> None:
     carrier: Carrier = LoopbackCarrier("sim", gateway.receive)
     assert await carrier.send(DELIVERY) == Accepted("sim-7")
     assert gateway.received == [InboundSms("4165550000", "5551234567", "héllo", "sim-7")]
+
+
+async def test_media_come_along() -> None:
+    gateway, picture = Gateway("5551234567"), Media("image/png", "a.png", 70, "t" * 32)
+    await LoopbackCarrier("sim", gateway.receive).send(DELIVERY._replace(message=MESSAGE._replace(media=(picture,))))
+    assert gateway.media == (picture,)
 
 
 async def test_any_other_number_is_a_handset() -> None:

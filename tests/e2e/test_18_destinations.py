@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import urllib.error
+import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -210,3 +213,32 @@ def test_urls_that_nobody_may_set(site: Site, account: Account, url: str) -> Non
         assert done.returncode == 2
         assert option in done.stderr
     assert not [one for one in site.listed("webhooks") if one["did"] == account.did]
+
+
+@pytest.mark.req("S-002", "S-020", "S-021", "S-042")
+def test_an_mms_to_a_phone_an_e_mail_and_a_callback(
+    site: Site, make_phone: MakePhone, customer: StubCarrier, mailbox: Mailbox, tmp_path: Path
+) -> None:
+    """Sent from one of our numbers to another: the phone gets text and link, the mail the picture itself."""
+    sender, account = site.account(), site.account()
+    callback = customer.url + "?m={MESSAGE}&media={MEDIA}"
+    site.change("did", "set", account.did, "--email", "a@example.net", "--callback", callback)
+    phone = make_phone(account)
+    assert phone.register().ok
+    picture = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;" + bytes(200)
+    (tmp_path / "cat.gif").write_bytes(picture)
+    site.cli("send", "--from", sender.did, "--to", account.did, "--media", str(tmp_path / "cat.gif"), "my cat")
+    got = site.wait(lambda: next((one for one in phone.inbox if one.text.startswith("my cat")), None))
+    text, link = got.text.split("\n")
+    assert text == "my cat"
+    path = urlsplit(link).path
+    assert path.endswith("/cat.gif")
+    with urllib.request.urlopen(site.url + path, timeout=5) as answer:
+        assert answer.read() == picture
+        assert answer.headers["Content-Type"] == "image/gif"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    (mail,) = [mail for _, mail in mailbox.wait(1)]
+    assert [part.get_content() for part in mail.iter_attachments()] == [picture]
+    assert query(customer.wait(1)[0].path) == {"m": "my cat", "media": link}
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{site.url}/media/{'x' * 32}/cat.gif", timeout=5)
