@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 
 from sipsms.document import Document, Model
+from sipsms.numbers import is_digits, normalise
 from sipsms.values import (
     AbsolutePath,
     Count,
@@ -92,23 +93,51 @@ class Hook(Model):
 # --- http: a carrier described by configuration -----------------------------------------------------------------------
 
 
+def _beginning(text: str) -> str:
+    if not text or text != text.lstrip() or not text.isprintable():
+        raise ValueError("expected how an answer begins: printable, and without spaces before it")
+    return text
+
+
+class TextId(Model):
+    """In an answer that is text: the id stands behind the first `after`, up to `before` or the next space."""
+
+    after: Path
+    before: Path | None = None
+
+
 class Ok(Model):
     """Which answers mean that the carrier has the message, and where in them its id is.
 
-    Some carriers answer 200 to everything and say in a `word` of the body what became of it.
+    Some carriers answer 200 to everything and say in a `word` of the body what became of it, or in a `text` that is no
+    JSON: how it begins, in any case of letters; the first that fits counts.
     """
 
     status: tuple[Annotated[int, Field(ge=200, le=299)], ...] = (200, 201, 202)
     id: str | None = None
     word: Path | None = None
     words: dict[str, Meaning] = Field(default_factory=dict)
-    other: Meaning = "unknown"  # a word that is not in `words`
+    text: dict[Annotated[str, AfterValidator(_beginning)], Meaning] = Field(default_factory=dict)
+    text_id: TextId | None = None
+    other: Meaning = "unknown"  # a word that is not in `words`, a text that is not in `text`
     statuses: dict[Annotated[str, Field(pattern="^[1-5][0-9][0-9]$")], Meaning] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _words_have_a_place(self) -> Ok:
         if self.words and self.word is None:
             raise ValueError("`words` needs `word`: where in the answer the word is")
+        return self
+
+    @model_validator(mode="after")
+    def _texts_are_no_json(self) -> Ok:
+        if self.text_id and not self.text:
+            raise ValueError("`text_id` needs `text`: which answers there are")
+        if self.text and (self.word is not None or self.id is not None):
+            raise ValueError("`text` is for answers that are no JSON: it goes without `id` and `word`")
+        texts = list(self.text)
+        for i, late in enumerate(texts):
+            if early := next((one for one in texts[:i] if late.lower().startswith(one.lower())), None):
+                raise ValueError(f"`text`: {late!r} is never looked at, since {early!r} stands before it")
         return self
 
 
@@ -177,7 +206,17 @@ class Reply(Model):
     content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$")] = "text/plain"
 
 
+def _own_number(value: object) -> str:
+    """As the store holds it; without quotes YAML reads digits as a number."""
+    raw = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    number = normalise(raw)
+    if number is None or not is_digits(number.removeprefix("+")):
+        raise ValueError(f"expected a telephone number like 4165550000, got {value!r}")
+    return number
+
+
 class Inbound(Hook):
+    to: Annotated[str, BeforeValidator(_own_number)] | None = None  # every message is for this number: no `fields.to`
     fields_: InboundFields = Field(alias="fields", default_factory=InboundFields)
     when: dict[Path, tuple[str, ...]] = Field(default_factory=dict)  # which requests are messages; others: ignored
     media: MediaIn | None = None
@@ -187,6 +226,12 @@ class Inbound(Hook):
     signature: Signature | None = None
     ping: bool = False  # an empty request is the carrier's try of the address, and is answered as usual
     reply: Reply = Reply()
+
+    @model_validator(mode="after")
+    def _one_destination(self) -> Inbound:
+        if self.to is not None and "to" in self.fields_.model_fields_set:
+            raise ValueError("`to` and `fields.to`: all messages are for one number, or each names its own")
+        return self
 
 
 _FIELDS: Final[Mapping[str, object]] = {"from": "{from}", "to": "{to}", "text": "{text}"}

@@ -98,7 +98,7 @@ def _inbound_sms(inbound: Inbound, look_up: LookUp) -> InboundSms:
     media = tuple(_media(inbound.media, look_up)) if inbound.media else ()
     return InboundSms(
         source=_number("from", paths.from_, look_up),
-        destination=_number("to", paths.to, look_up),
+        destination=inbound.to or _number("to", paths.to, look_up),
         text=_text("text", paths.text, look_up, optional=bool(media)),
         remote_id=_number("id", paths.id, look_up) if paths.id else "",
         media=media,

@@ -1,8 +1,9 @@
 """A carrier with an HTTP API, described by configuration instead of code.
 
 Out: templates are compiled once into closures; a user's text is only ever a value in them, so braces in it mean
-nothing. The answer's status decides, or the word in its body that the configuration knows; the carrier's sentences go
-into no reason. What comes in is `declared`'s. Nothing here reads a clock or opens a socket: the client is passed in.
+nothing. The answer's status decides, or the word or text in its body that the configuration knows; the carrier's
+sentences go into no reason. What comes in is `declared`'s. Nothing here reads a clock or opens a socket: the client is
+passed in.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from pydantic import SecretStr
 
-from sipsms.carrier_config import HttpCarrierConfig, Meaning, nest
+from sipsms.carrier_config import HttpCarrierConfig, Meaning, TextId, nest
 from sipsms.carriers.asking import ask, basic, by_meaning, by_status, json_of, plain, retry_after
 from sipsms.carriers.base import BaseCarrier
 from sipsms.carriers.declared import parse
@@ -96,6 +97,8 @@ class HttpCarrier(BaseCarrier):
 
     def _taken(self, answer: HttpReply) -> Outcome:
         ok = self._config.ok
+        if ok.text:
+            return self._said(answer)
         if ok.id is None and ok.word is None:
             return Accepted()
         data = json_of(answer)
@@ -109,12 +112,32 @@ class HttpCarrier(BaseCarrier):
         meaning = ok.words.get(word, ok.other)
         return self._accepted(data) if meaning == "taken" else self._meant(meaning, word, answer)
 
+    def _said(self, answer: HttpReply) -> Outcome:
+        """What an answer that is text means. Into the reason goes the configured beginning, not the carrier's text."""
+        ok = self._config.ok
+        text = answer.body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+        beginning = next((one for one in ok.text if text.lower().startswith(one.lower())), None)
+        if beginning is None:
+            return by_meaning(ok.other, f"answered {answer.status} with a text that is not in ok.text")
+        meaning = ok.text[beginning]
+        if meaning == "taken":
+            return Accepted(_id_in(text, ok.text_id) if ok.text_id else "")
+        return by_meaning(meaning, f"answered {beginning}", beginning, retry_after(answer))
+
     def _accepted(self, data: object) -> Outcome:
         value = at_path(data, self._config.ok.id) if self._config.ok.id else None
         return Accepted("" if isinstance(value, bool) else word_of(value))
 
     def _meant(self, meaning: Meaning, word: str, answer: HttpReply) -> Outcome:
         return by_meaning(meaning, f"answered {plain(word)}", plain(word), retry_after(answer))
+
+
+def _id_in(text: str, where: TextId) -> str:
+    """Empty where `after` is not there: the carrier has the message all the same."""
+    rest = text.partition(where.after)[2].strip()
+    if where.before is not None:
+        return word_of(rest.partition(where.before)[0])
+    return word_of(rest.split(maxsplit=1)[0]) if rest else ""
 
 
 # --- templates -------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from tests.carriers.kit import FORM, HOOK_URL, NOW, PICTURE, KeptMedia, delivery
 from tests.support.stubs import Answer, StubCarrier, Taken
 
 FILES = sorted((Path(__file__).parents[2] / "etc" / "carriers").glob("*.yaml"))
-NAMES = ("bandwidth", "bulkvs", "flowroute", "plivo", "signalwire", "telnyx", "twilio", "voipms", "vonage")
+NAMES = ("bandwidth", "bulkvs", "flowroute", "goip", "plivo", "signalwire", "telnyx", "twilio", "voipms", "vonage")
 
 
 @pytest.fixture

@@ -29,7 +29,10 @@ def test_yaml_is_accepted(page: str, text: str, tmp_path: Path, monkeypatch: pyt
     assert config.load(file).carriers
 
 
-@pytest.mark.parametrize("name", ["flowroute", "plivo", "vonage", "bulkvs", "voipms", "bandwidth", "telnyx", "twilio"])
+NAMES = ["flowroute", "goip", "plivo", "vonage", "bulkvs", "voipms", "bandwidth", "telnyx", "twilio"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_page_and_the_file_say_the_same(name: str) -> None:
     file = yaml.safe_load((ROOT / "etc" / "carriers" / f"{name}.yaml").read_text("utf-8"))["carriers"]
     shown = {
