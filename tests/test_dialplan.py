@@ -240,6 +240,16 @@ def test_shipped_files_are_the_built_in_rules(tmp_path: Path) -> None:
     assert couriers == [["carrier:x", "carrier:y"]] * 3
 
 
+@pytest.mark.req("S-135")
+def test_the_example_of_an_order_is_loaded_and_explains_itself(tmp_path: Path) -> None:
+    text = (SHIPPED / "examples" / "curl-gsm-provider.yaml").read_text("utf-8")
+    line = 1 + text[: text.index("  - name: everything")].count("\n")
+    decision = dialplan.load(write(tmp_path, routing=text), ["provider", "gsm", "curl"]).outgoing(out())
+    assert [r.courier for r in decision.routes] == ["carrier:curl", "carrier:gsm", "carrier:provider"]
+    assert decision.trace[-1] == f"routing.yaml:{line} (everything): matches, carriers curl, gsm, provider"
+    assert "examples/curl-gsm-provider.yaml" in (SHIPPED / "routing.yaml").read_text("utf-8")
+
+
 def test_numbering_file(tmp_path: Path) -> None:
     text = """\
         allow_regions: [BS]
