@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import dialplan, log, tracing
-from sipsms.carrier_config import literal_secrets, short_secrets
+from sipsms.carrier_config import SipConfig, literal_secrets, short_secrets
 from sipsms.config import Config
 from sipsms.consent import Answers, Consent, Terms
 from sipsms.couriers import Couriers, base_url
@@ -53,7 +53,7 @@ from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import HepTarget, Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, describe, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
-from sipsms.store import provisions
+from sipsms.store import provisions, secrets
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, lock, open_engine
 from sipsms.store.location import Location
 from sipsms.store.sql import Store
@@ -210,7 +210,7 @@ class Node:
         self.gateway = Gateway(
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep, consent
         )
-        self._build_sip()
+        self._build_sip(await self.store.write(lambda db: secrets.get_or_make(db, "trunks")))
         self.couriers = Couriers(
             config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
             self._changed.set,
@@ -231,7 +231,7 @@ class Node:
         if not is_copy(delivery):
             self.spawn(self.gateway.ended(delivery))
 
-    def _build_sip(self) -> None:
+    def _build_sip(self, trunk_key: bytes) -> None:
         config = self.config
         sip = config.sip
         limits = Limits(
@@ -270,13 +270,17 @@ class Node:
         )  # fmt: skip
         self.queue.set_courier(SIP, self.courier, Line(config.queue.sip_concurrency))
         around = Surroundings(
-            self.endpoint, limits, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock
-        )
+            self.endpoint, limits, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock,
+            self._is_known, trunk_key,
+        )  # fmt: skip
         self.trunks = Trunks(around, self.spawn)
         self.server.trunks = self.trunks.doors
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected
         self.endpoint.on_disconnect = self._disconnected
+
+    async def _is_known(self, key: bytes) -> bool:
+        return await self.gateway.known(key) is not None
 
     def _origin_allowed(self, origin: str) -> bool:
         """A page of our own domain, or one that the configuration names (RFC 7118 section 7)."""
@@ -502,7 +506,7 @@ class Node:
         self.gateway.dialplan = plan
         self.gateway.keep = fresh.queue.keep
         self.couriers.configure(fresh)
-        self.trunks.keep(fresh.carriers)
+        self.trunks.keep(name for name, one in fresh.carriers.items() if isinstance(one, SipConfig))
         self.tracer.send_to(hep_target(fresh))
         self.queue.set_paused(courier_name(name) for name in self.directory.paused)
         self.config = fresh

@@ -412,6 +412,7 @@ class SipConfig(CarrierOptions):
     gateway does."""
 
     type: Literal["sip"]
+    mms: Literal[False] = False  # media do not go by SIP MESSAGE
     server: Domain
     port: Annotated[int, Field(ge=1, le=65535)] | None = None  # 5060, of tls 5061
     transport: Literal["udp", "tcp", "tls"] = "udp"

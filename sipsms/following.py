@@ -98,6 +98,7 @@ class Follower:
             found = await self._store.doubts(courier_name(name), now - LOOK_BACK, after, _AT_ONCE)
             self._cursor[name] = found[-1].delivery.id if len(found) == _AT_ONCE else 0
             due = [doubt for doubt in found if now >= self._asked.get(doubt.delivery.id, (0.0, 0))[0]]
+            due.sort(key=lambda doubt: self._asked.get(doubt.delivery.id, (0.0, 0))[0])  # the longest unasked first
             for doubt in due[:_REQUESTS]:
                 if not await self._ask(name, carrier, doubt):
                     break

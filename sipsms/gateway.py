@@ -383,7 +383,7 @@ class Gateway:
         """Outgoing: by the first carrier, the others being tried after it. Incoming: to all destinations."""
         if message.direction is Direction.IN or not routes or not message.did:
             return [delivery for route in routes for delivery in self._deliveries(message, route, now)]
-        first, *rest = sorted(routes, key=lambda route: not self._queue.is_open(route.courier))  # who is there
+        first, *rest = sorted(routes, key=lambda route: self._queue.is_away(route.courier))
         delivery = self._by(first.courier, message, first.destination, first.source, now)
         delivery = delivery._replace(others=",".join(route.courier for route in rest))
         spans = self._spans(message, routes)

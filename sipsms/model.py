@@ -187,7 +187,8 @@ class Deferred:
 
     `parked`: wait for an event instead of a time. `whole_courier`: the far side as such is unreachable, so the
     courier's other lanes would fare no better now. `aside`: what stands behind it in its lane need not wait for it.
-    `untried`: nothing was sent at all, and this does not count as an attempt.
+    `untried`: nothing was sent at all, and this does not count as an attempt. `maybe`: it may have got through, and the
+    far side would know a second copy; so it is tried again there, and nowhere else.
     """
 
     reason: str
@@ -196,6 +197,7 @@ class Deferred:
     whole_courier: bool = False
     aside: bool = False
     untried: bool = False
+    maybe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

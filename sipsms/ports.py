@@ -287,14 +287,22 @@ class QueueStore(Protocol):
     async def begin(self, delivery: Delivery, now: float) -> bool:
         """Commit an attempt row and take the delivery to `sending`. False: it is not ours to send any more."""
 
+    async def divert(self, delivery: Delivery, closing: Closing) -> bool:
+        """Give a queued delivery to another courier. False: it is not as it was any more."""
+
     async def finish(self, closing: Closing) -> State:
         """The delivery's state then: a receipt that was quicker than the answer may have had the last word."""
 
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         """The lane's queued deliveries in order, whether due or not. None: another node is working on it."""
 
-    async def due(self, courier: str, now: float, limit: int, after: tuple[float, int] | None = None) -> Due:
-        """Lanes of the `limit` deliveries that have been due longest, or of those `after` the last ones of a look."""
+    async def due(
+        self, courier: str, now: float, limit: int, after: tuple[float, int] | None = None, *, movable: bool = False
+    ) -> Due:
+        """Lanes of the `limit` deliveries that have been due longest, or of those `after` the last ones of a look.
+
+        `movable`: only of those that another courier may take.
+        """
 
     async def make_due(self, keys: Sequence[str], now: float) -> None:
         """The oldest queued delivery of each of these lanes is due now."""

@@ -111,6 +111,11 @@ class Queue:
         desk = self._desks.get(name)
         return desk is not None and desk.open(self._clock())
 
+    def is_away(self, name: str) -> bool:
+        """Is its far side not there, or is it not configured? (One that is paused holds messages: it is not away.)"""
+        desk = self._desks.get(name)
+        return desk is None or (not desk.paused and not desk.open(self._clock()))
+
     def health(self) -> dict[str, Health]:
         """How each courier is, by name."""
         now = self._clock()
@@ -416,9 +421,10 @@ class Queue:
             self._on_end(delivery._replace(state=state, last_error=closing.detail))
         if desk.note(outcome):
             desk.close_for(self._delay(desk, number, outcome), closing.now)
-        if closing.moved is not None:
+        leaves = closing.moved is not None and closing.moved[1] != lane.key
+        if leaves:
             self._go_on(delivery, closing)
-        if not isinstance(outcome, Deferred) or closing.moved is not None:
+        if not isinstance(outcome, Deferred) or leaves:
             lane.going = True
             return True
         self._put_off(desk, lane, closing)
@@ -449,6 +455,8 @@ class Queue:
 
     def _elsewhere(self, closing: Closing, delivery: Delivery, outcome: Outcome) -> Closing:
         """Certainly not sent, and there is another carrier: it goes on there. Or it steps aside in its lane."""
+        if isinstance(outcome, Deferred) and outcome.maybe:
+            return closing._replace(moved=(delivery.courier, delivery.lane, ""))
         if isinstance(outcome, Rejected) and not outcome.opt_out:
             return self._to_next(closing, delivery, refused=True) or closing
         if isinstance(outcome, Deferred) and outcome.whole_courier and (moved := self._to_next(closing, delivery)):
@@ -545,8 +553,8 @@ class Queue:
         for it, too. What is only in the store follows bit by bit."""
         if not desk.line.breaker:
             return
-        if now >= desk.poll_at and len(desk.ready) < _POLL:
-            await self._poll_desk(desk, now)
+        if now >= desk.poll_at and len(desk.ready) < _READY_LANES:
+            await self._poll_desk(desk, now, movable=True)
         lanes = [lane for lane in desk.ready if lane.pending and self._elsewhere_of(desk, lane, now) is not None]
         for lane in lanes:
             desk.ready.remove(lane)
@@ -561,9 +569,10 @@ class Queue:
         try:
             while lane.pending and (closing := self._elsewhere_of(desk, lane, now)) is not None:
                 delivery = lane.pending[0]
-                await self._store.finish(closing)
+                moved = await self._store.divert(delivery, closing)
                 lane.pending.popleft()
-                self._go_on(delivery, closing._replace(number=delivery.attempts))
+                if moved:
+                    self._go_on(delivery, closing._replace(number=delivery.attempts))
         finally:
             if lane.pending:  # it has no other way: it waits here
                 desk.ready.append(lane)
@@ -582,13 +591,13 @@ class Queue:
             raise
         self.poll()
 
-    async def _poll_desk(self, desk: Desk, now: float) -> None:
+    async def _poll_desk(self, desk: Desk, now: float, *, movable: bool = False) -> None:
         """Look for lanes with something due: page by page, so that lanes which are at work already, and have many
         waiting, hide nobody."""
         limit = _POLL + 2 * (len(desk.ready) + desk.active)
         desk.overflow, desk.poll_at, desk.touched = False, now + _LOOK_AT_LEAST, set()
         try:
-            found = await self._store.due(desk.name, now, limit, desk.cursor)
+            found = await self._store.due(desk.name, now, limit, desk.cursor, movable=movable)
         except BaseException:
             desk.poll_at = now + _SWEEP
             raise
@@ -600,6 +609,8 @@ class Queue:
                 lane.more = True
             elif due.lane in touched:  # what was read of it is old
                 desk.overflow = True
+            elif movable and not due.deliveries:  # its head has no other way
+                continue
             else:
                 if not due.more:
                     self._waiting.discard(hash(due.lane))

@@ -95,7 +95,7 @@ class GuardedResolver(AbstractResolver):
 
     async def _addresses(self, host: str, port: int, family: socket.AddressFamily) -> Any:
         """Names of one domain get a few threads only: its name servers may be silent, and must not stop the others."""
-        domain = ".".join(host.rsplit(".", 2)[-2:])
+        domain = _domain_of(host)
         turn = self._turns.get(domain)
         if turn is None:
             turn = self._turns[domain] = asyncio.Semaphore(LOOKUPS_OF_ONE)
@@ -108,6 +108,13 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _domain_of(host: str) -> str:
+    """Roughly whose name servers answer for it: the last two labels, of names as example.co.uk the last three."""
+    labels = host.lower().split(".")
+    short = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
+    return ".".join(labels[-3 if short else -2 :])
 
 
 def _seen(turn: asyncio.Semaphore, look_up: asyncio.Future[Any]) -> None:

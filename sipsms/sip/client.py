@@ -159,6 +159,7 @@ class SipCourier:
             "x-sms-copy": ["sent"] if is_copy(delivery) else [],
             "x-sms-part": [f"{number}/{total}"] if total > 1 else [],
             "content-type": [form.content_type],
+            "user-agent": ["sipsms"],
         }
         return Request("MESSAGE", request_uri(binding.contact), headers, form.body)
 

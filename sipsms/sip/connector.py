@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from functools import partial
+from weakref import WeakSet
 
 from sipsms.sip.tls import TlsLayer, is_for
 from sipsms.sip.transport import Limits, Receiver, StreamConnection, Streams
@@ -26,7 +27,12 @@ class Connector(Streams):
         super().__init__(receiver, transport, limits, accepts=False)
         self.local = f"{transport}:out"
         self._context = tls
+        self._checked: WeakSet[StreamConnection] = WeakSet()
         self._kept: dict[tuple[str, str, int], asyncio.Task[StreamConnection]] = {}
+
+    def vouches_for(self, connection: StreamConnection) -> bool:
+        """Is it one of ours, whose other side has shown who it is?"""
+        return connection in self._checked
 
     async def connect(self, domain: str, host: str, port: int) -> StreamConnection:
         """Raises NotConnected."""
@@ -52,6 +58,7 @@ class Connector(Streams):
             self._check(connection, layer, domain)
         if not connection.open:
             raise NotConnected(f"{host}:{port}: closed at once")
+        self._checked.add(connection)
         return connection
 
     def _check(self, connection: StreamConnection, layer: TlsLayer, domain: str) -> None:

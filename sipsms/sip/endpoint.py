@@ -94,7 +94,11 @@ class NotSent(NoResponse):
 
 
 class Unreachable(NoResponse):
-    """Nobody listens at that address (ICMP)."""
+    """Nobody listens at that address (ICMP). `certain`: it is this request's own datagram that came back."""
+
+    def __init__(self, why: str, *, certain: bool = False) -> None:
+        super().__init__(why)
+        self.certain = certain
 
 
 class _Pending:
@@ -260,9 +264,10 @@ class Endpoint:
             self._error(pending, NoResponse("the connection was closed"))
         self.on_disconnect(connection)
 
-    def unreachable(self, remote: Address | None) -> None:
-        for pending in [one for one in self._client.values() if one.flow.remote == remote]:
-            self._error(pending, Unreachable("unreachable (ICMP)"))
+    def unreachable(self, remote: Address | None, sent: bytes = b"") -> None:
+        """Nobody is there for any request, but only of the one that is named it is certain that nobody has it."""
+        for branch, pending in [(key, one) for key, one in self._client.items() if one.flow.remote == remote]:
+            self._error(pending, Unreachable("unreachable (ICMP)", certain=str(branch).encode() in sent))
 
     def _message(self, message: Request | Response, flow: Flow) -> None:
         try:
@@ -429,7 +434,13 @@ class Endpoint:
             raise NotSent("the connection is closed")
         self._client[branch] = pending
         self._arm(branch, pending)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:  # nobody waits any more: no further copy leaves
+            self._client.pop(branch, None)
+            if pending.handle is not None:
+                pending.handle.cancel()
+            raise
 
     def _arm(self, branch: str, pending: _Pending) -> None:
         pending.handle = self._loop.call_at(pending.machine.deadline, self._timer, branch, pending)

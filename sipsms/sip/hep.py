@@ -27,6 +27,7 @@ _IP_PROTOCOL = {"udp": 17}  # everything else runs on TCP: Homer reads what is i
 MAX_PAYLOAD = 65_000  # a packet's length has 16 bits, and it has to fit into one UDP datagram
 
 _CREDENTIALS = re.compile(rb"\n(?:proxy-)?authorization[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.I)
+_TRUNK = re.compile(rb"trunk-[0-9a-f]{32}")
 _RESPONSE = re.compile(rb"(\bresponse\s*=\s*)(?:\"[^\"]*\"?|[^\",\s]*)", re.I)
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]{1,255})", re.I)
 
@@ -42,7 +43,9 @@ class Seen(NamedTuple):
 
 
 def without_hashes(data: bytes) -> bytes:
-    """The message with empty digest responses: whoever has one can try passwords on it at leisure."""
+    """The message with empty digest responses: whoever has one can try passwords on it at leisure. And without the
+    names of our trunks at their servers: whoever has one could pass for the server."""
+    data = _TRUNK.sub(b"trunk-", data) if b"trunk-" in data else data
     if b"authorization" not in data.lower():
         return data
     head, end, body = data.partition(b"\r\n\r\n")

@@ -36,8 +36,8 @@ _SUPPORTED = ("path", "outbound", "gruu")
 
 
 class Door(Protocol):
-    def admit(self, request: Request, flow: Flow) -> Work | None:
-        """For what comes without credentials from a server that we are registered at; None: it does not."""
+    def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
+        """For what comes without credentials from a server that we are registered at; None: nothing of the sort."""
 
 
 class Server:

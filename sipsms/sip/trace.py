@@ -201,7 +201,7 @@ class Tracer:
             log.crash("trace_failed", error)
 
     def _tell(self, incoming: bool, flow: Flow, at: float, data: bytes) -> None:
-        summary = summarise(data)
+        summary = summarise(without_hashes(data))
         event = _event(incoming, flow, at, summary)
         for watcher in self._watchers:
             if watcher.account and not self._concerns(watcher.account, summary, flow):

@@ -60,7 +60,8 @@ class Receiver(Protocol):
 
     def datagram(self, data: bytes, flow: Flow) -> None: ...
 
-    def unreachable(self, remote: Address | None) -> None: ...
+    def unreachable(self, remote: Address | None, sent: bytes) -> None:
+        """`sent`: the datagram that could not be delivered, or its beginning."""
 
     def connected(self, connection: StreamConnection) -> None: ...
 
@@ -226,10 +227,10 @@ class UdpListener(asyncio.DatagramProtocol):
             return
         for _ in range(64):
             try:
-                _, _, _, remote = self._socket.recvmsg(1, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+                sent, _, _, remote = self._socket.recvmsg(2048, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
             except OSError:
                 return
-            self._receiver.unreachable((remote[0], remote[1]) if remote else None)
+            self._receiver.unreachable((remote[0], remote[1]) if remote else None, sent)
 
 
 def _tune(sock: socket.socket) -> None:

@@ -46,12 +46,14 @@ from sipsms.sip.uri import ParseError
 KEEP_ALIVE = 25.0  # seconds between the line ends that keep the way back through a NAT open (RFC 5626 section 4.4.1)
 PATIENCE = 3.0  # seconds that a message waits for a REGISTER that is under way, before it is put off
 LEAVE = 1.0  # seconds that signing off may take
+LINGER = 33.0  # seconds that a connection is kept after a reload: longer than any answer takes
 MAX_TEXT = 10_000  # characters
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _TRIES = 10  # CSeq counts attempts in steps of this: an attempt is several requests if it is challenged
 
 # What is wrong is this message, or the kind of request: it will not get better.
 _NEVER = frozenset((400, 403, 404, 405, 406, 410, 413, 414, 415, 416, 420, 421, 484, 488, 489, 493, 501, 505, 513))
+_NO_ANSWER = frozenset((408, 504))  # of a proxy: the server behind it may have the message all the same
 _WHOLE = frozenset((402, 503))  # no other message fares better now
 
 Receive = Callable[[InboundSms, str, bytes | None], Awaitable[Receipt | Refusal | None]]
@@ -67,6 +69,8 @@ class Surroundings:
     rules: Callable[[], Rules]
     trust: Callable[[str], None]  # an address that is not to be taken for a flood of strangers
     clock: Clock
+    is_known: Callable[[bytes], Awaitable[bool]]  # is there a message with this key already?
+    key: bytes  # of this installation, for the tokens
 
 
 class Trunk:
@@ -86,8 +90,9 @@ class Trunk:
         self._aor = f"sip:{quote(config.username, safe=_USER_SAFE)}@{self._host}"
         self._dids = {normalise(one) or one for one in config.dids}
         # The same after a restart, so that what the server sends to the registration of before is still ours.
-        facts = "\n".join(("trunk", name, config.server, config.username, password))
-        self.token = blake2b(facts.encode(), digest_size=16).hexdigest()
+        # With a key of this installation, so that nobody can try passwords on it.
+        facts = "\n".join((name, config.server, config.username))
+        self.token = f"trunk-{blake2b(facts.encode(), digest_size=16, key=around.key).hexdigest()}"
         self._instance = uuid5(NAMESPACE_URL, f"{self._aor} {name}")
         self._call_id = f"{os.urandom(12).hex()}@{around.rules().domain}"
         self._cseq = count(1)
@@ -289,8 +294,11 @@ class Trunk:
         except NotSent as error:
             return Deferred(str(error), whole_courier=True)
         except NoResponse as error:
-            quick = isinstance(error, Unreachable) and asyncio.get_running_loop().time() - began < T1
+            first = asyncio.get_running_loop().time() - began < T1  # there was one copy
+            quick = isinstance(error, Unreachable) and error.certain and first
             return self._silent(str(error), flow, nothing_came=quick)
+        if response.status in _NO_ANSWER:
+            return self._silent(f"{response.status}: something on the way had no answer", flow, nothing_came=False)
         return outcome_of(response, headers["call-id"][0])
 
     async def _way(self) -> Flow:
@@ -329,9 +337,9 @@ class Trunk:
     def _silent(self, why: str, flow: Flow, *, nothing_came: bool) -> Outcome:
         """No answer. `nothing_came`: it is certain that the server has nothing of it."""
         self._ask_after(why, flow)
-        if nothing_came or self.config.drops_duplicates:
+        if nothing_came:
             return Deferred(why, whole_courier=True)
-        return Unknown(why)
+        return Deferred(why, whole_courier=True, maybe=True) if self.config.drops_duplicates else Unknown(why)
 
     def _ask_after(self, why: str, flow: Flow) -> None:
         """Is the server there? Its registrar will say; without one, it is left alone for a moment."""
@@ -346,10 +354,12 @@ class Trunk:
 
     # --- MESSAGE in ---
 
-    def admit(self, request: Request, flow: Flow) -> Work | None:
-        """A request to our Contact; None if it is not the server's."""
-        if request.method != "MESSAGE" or not self._uplink.is_from(flow):
+    def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
+        """A request to our Contact; None if it is no message."""
+        if request.method != "MESSAGE":
             return None
+        if not self._uplink.is_from(flow):  # no challenge: a carrier would take that for a last word
+            return Answer(503, [("Retry-After", "30")])
         # Two copies by different ways, or the next try under the same CSeq, are for the store to tell apart.
         request.user = f"trunk {self.name} {request.vias[0]}"
         return self._take(request)
@@ -368,8 +378,8 @@ class Trunk:
         if not destination:
             return self._refuse(488, "for which number? X-SMS-To says none")
         sms = InboundSms(_source(request), destination, text, request.call_id, part=_part(request))
-        key = carrier_key(self.name, f"{request.call_id}\n{text}")
         try:
+            key = await self._key(request, sms)
             result = await self._around.receive(sms, f"carrier:{self.name}", key)
         except Unavailable:
             return self._around.rules().unavailable()
@@ -378,6 +388,17 @@ class Trunk:
         if isinstance(result, Refusal):
             return self._refuse(488, result.reason)
         return Answer(200)
+
+    async def _key(self, request: Request, sms: InboundSms) -> bytes | None:
+        """By which a second copy is known, under another CSeq, too. A sipsms gives each message a Call-ID of its own;
+        of others some keep one for all, and people do repeat themselves: theirs holds for an hour or two."""
+        facts = "\n".join((sms.remote_id, sms.source, normalise(sms.destination) or sms.destination, sms.text))
+        if request.get("user-agent").startswith("sipsms"):
+            return carrier_key(self.name, facts)
+        hour = int(self._around.clock() // 3600)
+        before = carrier_key(self.name, f"{facts}\n{hour - 1}")
+        known = before is not None and await self._around.is_known(before)
+        return before if known else carrier_key(self.name, f"{facts}\n{hour}")
 
     def _refuse(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
         """Not 404: that would say that our Contact is gone, and end the registration at some servers."""
@@ -393,7 +414,8 @@ class Trunk:
                 user = request.to.parsed().username
             except ParseError:
                 user = ""
-            stated = user if user not in (self.config.username, self.token) and _is_number(user) else ""
+            own = user == self.token or (user == self.config.username and normalise(user) not in self._dids)
+            stated = user if not own and _is_number(user) else ""
         if not stated:
             return next(iter(self._dids)) if len(self._dids) == 1 else ""
         number = normalise(stated) or ""
@@ -441,6 +463,7 @@ class Trunks:
         self._around = around
         self._spawn = spawn
         self._all: dict[str, Trunk] = {}
+        self._old: list[Trunk] = []
         self._started = False
 
     def make(self, name: str, config: SipConfig) -> Trunk:
@@ -461,9 +484,16 @@ class Trunks:
         """Signed off only if the next one registers elsewhere: else that takes the registration over."""
         self.doors.pop(old.token, None)
         if config.registers and _account(config) == _account(old.config):
-            old.close()
+            old.stop()
+            self._old.append(old)  # what it has under way still gets its answer
+            asyncio.get_running_loop().call_later(LINGER, self._forget, old)
         else:
             self._spawn(_end(old))
+
+    def _forget(self, old: Trunk) -> None:
+        if old in self._old:
+            self._old.remove(old)
+            old.close()
 
     def keep(self, names: Iterable[str]) -> None:
         """End those that are not configured any more."""
@@ -481,7 +511,7 @@ class Trunks:
         await asyncio.gather(*(trunk.leave() for trunk in self._all.values()))
 
     def close(self) -> None:
-        for trunk in self._all.values():
+        for trunk in (*self._all.values(), *self._old):
             trunk.close()
 
 

@@ -12,6 +12,8 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from sipsms.carrier_config import SipConfig
 from sipsms.sip.connector import Connector, NotConnected
@@ -21,6 +23,8 @@ from sipsms.sip.transport import Flow, Limits, StreamConnection, UdpFlow, UdpLis
 
 RESOLVE_TIMEOUT = 10.0
 FRESH = 60.0  # seconds that an answer of the resolver is used without asking again
+KNOWN = 86400.0  # seconds that one which has answered counts as the server's: as long as a registration may last
+AGAIN = 5.0  # seconds after a failure until it is asked again
 LAST_GOOD = 3600.0  # seconds that it is used when asking fails
 
 
@@ -29,14 +33,16 @@ class Uplink:
         self._endpoint = endpoint
         self._limits = limits
         self._transport = config.transport
-        self._server = config.server.strip("[]")
+        self._server = _short(config.server.strip("[]"))
         self._port = config.port or (5061 if config.transport == "tls" else 5060)
         self._speaks_for = config.domain or self._server if _is_address(self._server) else self._server
         self._authorities = config.ca
         self._loop = asyncio.get_running_loop()
         # The one that answered last goes first.
         self._addresses = [self._server] if _is_address(self._server) else []
-        self._resolved_at = -LAST_GOOD
+        self._known: dict[str, float] = {}  # addresses that have answered, and when: a message may come from each
+        self._resolved_at = self._failed_at = -LAST_GOOD
+        self._threads = ThreadPoolExecutor(2, "trunk-lookup")  # its own: silent name servers hold up nobody else
         self._asking = asyncio.Lock()
         self._connector: Connector | None = None
         self._own: list[UdpListener] = []
@@ -48,15 +54,22 @@ class Uplink:
         if _is_address(self._server):
             return self._addresses
         async with self._asking:
-            if self._loop.time() - self._resolved_at >= FRESH:
+            now = self._loop.time()
+            if now - self._resolved_at < FRESH:
+                return tuple(self._addresses)
+            if now - self._failed_at >= AGAIN:
                 await self._resolve()
+            elif not self._addresses or now - self._resolved_at >= LAST_GOOD:
+                raise NotConnected(f"{self._server}: no answer of the resolver a moment ago")
         return tuple(self._addresses)
 
     async def _resolve(self) -> None:
         try:
             async with asyncio.timeout(RESOLVE_TIMEOUT):
-                found = await self._loop.getaddrinfo(self._server, self._port, type=socket.SOCK_STREAM)
+                look_up = partial(socket.getaddrinfo, self._server, self._port, type=socket.SOCK_STREAM)
+                found = await self._loop.run_in_executor(self._threads, look_up)
         except (OSError, TimeoutError, UnicodeError) as error:
+            self._failed_at = self._loop.time()
             if not self._addresses or self._loop.time() - self._resolved_at >= LAST_GOOD:
                 raise NotConnected(f"{self._server}: {str(error) or 'no answer of the resolver'}") from None
             return
@@ -67,6 +80,8 @@ class Uplink:
 
     def prefer(self, address: str) -> None:
         """It answers."""
+        now = self._loop.time()
+        self._known = {one: at for one, at in self._known.items() if now - at < KNOWN} | {address: now}
         self._addresses = [address, *(one for one in self._addresses if one != address)]
 
     def avoid(self, address: str) -> None:
@@ -95,12 +110,8 @@ class Uplink:
     def is_from(self, flow: Flow) -> bool:
         """Does the server speak here: from its address, by UDP, else on the connection that we opened?"""
         if self._transport == "udp":
-            return flow.name == "udp" and flow.remote[0] in self._addresses
-        return (
-            isinstance(flow, StreamConnection)
-            and self._connector is not None
-            and self._connector.connection(flow.number) is flow
-        )
+            return flow.name == "udp" and flow.remote[0] in {*self._addresses, *self._known}
+        return isinstance(flow, StreamConnection) and self._connector is not None and self._connector.vouches_for(flow)
 
     async def _listener(self, address: str) -> UdpListener:
         found = next((one for one in (*self._endpoint.udp_listeners, *self._own) if reaches(one.local, address)), None)
@@ -126,10 +137,16 @@ class Uplink:
         return self._connector
 
     def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._connector is not None:
             self._connector.close()
         for one in self._own:
             one.close()
+
+
+def _short(host: str) -> str:
+    """An IPv6 address as the system writes it."""
+    return str(ipaddress.ip_address(host)) if _is_address(host) else host
 
 
 def _is_address(host: str) -> bool:

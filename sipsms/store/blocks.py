@@ -23,6 +23,8 @@ def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
     )
     known = connection.execute(select(blocks.c.active, blocks.c.reason).where(*here)).first()
     if (known.active if known is not None else False) == block.active:
+        if known is not None and block.active and reason == BY_HAND:  # a START of theirs does not lift it any more
+            connection.execute(update(blocks).where(*here).values(reason=BY_HAND))
         return False
     if known is not None and known.active and known.reason == BY_HAND and reason != BY_HAND:
         return False

@@ -99,6 +99,21 @@ def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
     return [early.get(one.delivery_id, one.state) for one in batch]
 
 
+def divert(connection: Connection, delivery: Delivery, closing: Closing) -> bool:
+    assert closing.moved is not None
+    courier, lane, others = closing.moved
+    same = (deliveries.c.id == delivery.id, QUEUED, deliveries.c.attempts == delivery.attempts)
+    changed = connection.execute(
+        update(deliveries)
+        .where(*same)
+        .values(
+            courier=courier, lane=lane, others=others, due_at=closing.due_at, updated_at=closing.now,
+            last_error=closing.detail[:255],
+        )
+    ).rowcount  # fmt: skip
+    return bool(changed)
+
+
 # --- lanes -----------------------------------------------------------------------------------------------------------
 
 _LANE = (
@@ -134,11 +149,15 @@ def make_due(connection: Connection, lanes: Sequence[str], now: float) -> None:
             connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(due_at=now))
 
 
-def due(connection: Connection, courier: str, now: float, limit: int, after: tuple[float, int] | None = None) -> Due:
+def due(
+    connection: Connection, courier: str, now: float, limit: int, after: tuple[float, int] | None, movable: bool
+) -> Due:
     mine = and_(deliveries.c.courier == courier, QUEUED)
     oldest = (
         WITH_MESSAGE.where(mine, deliveries.c.due_at <= now).order_by(deliveries.c.due_at, deliveries.c.id).limit(limit)
     )
+    if movable:
+        oldest = oldest.where(deliveries.c.others != "")
     if after is not None:
         oldest = oldest.where(
             deliveries.c.due_at >= after[0], (deliveries.c.due_at > after[0]) | (deliveries.c.id > after[1])
@@ -210,7 +229,13 @@ def recover(connection: Connection, node: str, idempotent: Sequence[str], now: f
     again = connection.execute(
         update(deliveries)
         .where(mine, deliveries.c.courier.in_(idempotent))
-        .values(state="queued", due_at=now, updated_at=now, last_error="interrupted; sent again under the same id")
+        .values(
+            state="queued",
+            due_at=now,
+            updated_at=now,
+            others="",
+            last_error="interrupted; sent again under the same id",
+        )
     ).rowcount
     unknown = connection.execute(
         update(deliveries)

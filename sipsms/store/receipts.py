@@ -54,7 +54,11 @@ def _apply(connection: Connection, courier: str, receipt: CarrierReceipt, now: f
         return None
     why = "" if receipt.state is State.DELIVERED else receipt.detail[:255]
     connection.execute(_SET, {"key": row.id, "new": str(receipt.state), "why": why, "now": now})
-    return delivery_of(row)._replace(state=receipt.state, last_error=why)
+    delivery = delivery_of(row)._replace(state=receipt.state, last_error=why)
+    if receipt.opt_out and delivery.message.did:  # the server sees the new block by the directory's version
+        block = Block(delivery.message.did, delivery.destination, "out")
+        blocks.put(connection, block, "the carrier says that they opted out", now)
+    return delivery
 
 
 def _keep(connection: Connection, courier: str, receipt: CarrierReceipt, now: float) -> None:
@@ -77,14 +81,10 @@ def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
         found = connection.execute(_FIND, {"key": row.remote_id, "carrier": row.courier}).first()
         if found is None:
             continue
-        receipt = CarrierReceipt(row.remote_id, State(row.state), row.detail)
+        receipt = CarrierReceipt(row.remote_id, State(row.state), row.detail, row.opt_out)
         delivery = _apply(connection, row.courier, receipt, row.received_at)
-        if delivery is None:
-            continue
-        changed[delivery.id] = delivery.state
-        if row.opt_out and delivery.message.did:  # the server sees the new block by the directory's version
-            block = Block(delivery.message.did, delivery.destination, "out")
-            blocks.put(connection, block, "the carrier says that they opted out", row.received_at)
+        if delivery is not None:
+            changed[delivery.id] = delivery.state
     return changed
 
 

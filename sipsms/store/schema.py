@@ -235,6 +235,14 @@ blocks = Table(
     Column("version", _Id, nullable=False, index=True),
 )
 
+# What this installation has made up for itself, the same after a restart.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", LargeBinary(64), nullable=False),
+)
+
 # Groups of accounts that a DID may deliver to (S-128: static members).
 groups = Table(
     "groups",

@@ -158,8 +158,13 @@ class Store:
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         return await self.read(lambda connection: lanes.load_lane(connection, lane, limit, self.node, now))
 
-    async def due(self, courier: str, now: float, limit: int, after: tuple[float, int] | None = None) -> Due:
-        return await self.read(lambda connection: lanes.due(connection, courier, now, limit, after))
+    async def divert(self, delivery: Delivery, closing: Closing) -> bool:
+        return await self.write(lambda connection: lanes.divert(connection, delivery, closing))
+
+    async def due(
+        self, courier: str, now: float, limit: int, after: tuple[float, int] | None = None, *, movable: bool = False
+    ) -> Due:
+        return await self.read(lambda connection: lanes.due(connection, courier, now, limit, after, movable))
 
     async def make_due(self, keys: Sequence[str], now: float) -> None:
         await self.write(lambda connection: lanes.make_due(connection, keys, now))

@@ -19,7 +19,7 @@ class Nobody:
 
     def datagram(self, data: bytes, flow: Any) -> None: ...
 
-    def unreachable(self, remote: Any) -> None:
+    def unreachable(self, remote: Any, sent: bytes) -> None:
         self.told.set()
 
 

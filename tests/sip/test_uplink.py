@@ -15,7 +15,7 @@ from sipsms.sip import uplink
 from sipsms.sip.connector import NotConnected
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.transport import Limits, UdpFlow
-from sipsms.sip.uplink import FRESH, LAST_GOOD, Uplink, reaches
+from sipsms.sip.uplink import AGAIN, FRESH, LAST_GOOD, Uplink, reaches
 
 SERVER = "sip.carrier.example"
 
@@ -74,7 +74,10 @@ async def link(endpoint: Endpoint, resolver: Resolver, monkeypatch: pytest.Monke
 class _Loop:
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver) -> None:
         self.time = Time(loop)
-        self.getaddrinfo = resolver
+        self._resolver = resolver
+
+    async def run_in_executor(self, _threads: Any, look_up: Any) -> list[Any]:
+        return await self._resolver(*look_up.args)
 
 
 def later(link: Uplink, seconds: float) -> None:
@@ -103,6 +106,9 @@ async def test_the_last_good_answer_is_kept_for_an_hour(link: Uplink, resolver: 
     with pytest.raises(NotConnected, match=SERVER):
         await link.addresses()
     resolver.says = ["192.0.2.9"]
+    with pytest.raises(NotConnected, match="a moment ago"):
+        await link.addresses()
+    later(link, AGAIN + 1)
     assert await link.addresses() == ("192.0.2.9",)
 
 

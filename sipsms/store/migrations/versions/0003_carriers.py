@@ -40,6 +40,12 @@ def upgrade() -> None:
     for name in ("media", "blocks", "receipts"):  # never filled before
         op.drop_table(name)
     op.create_table(
+        "secrets",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("value", sa.LargeBinary(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "blocks",
         sa.Column("owner", sa.String(length=64), nullable=False),
         sa.Column("number", sa.String(length=64), nullable=False),
@@ -81,7 +87,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Texts in pieces, media and receipts of this version are not understood by the one before: its columns go."""
-    for name in ("parts", "receipts", "blocks"):
+    for name in ("parts", "receipts", "blocks", "secrets"):
         op.drop_table(name)
     for name in PARTIAL:
         op.drop_index(name, "deliveries")
