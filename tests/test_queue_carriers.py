@@ -351,3 +351,62 @@ async def test_all_carriers_away_costs_nothing(tmp_path: Path, backlog: int) -> 
         for _ in range(30):
             await here.queue._turn()
         assert looks.count <= 4
+
+
+@pytest.mark.req("I2", "D6")
+async def test_what_may_be_there_goes_to_nobody_else(tmp_path: Path) -> None:
+    """The far side would know a second copy, another carrier would not: not at once, not later, not after a crash."""
+    maybe = Deferred("no answer", whole_courier=True, maybe=True)
+    first, second = ScriptedCourier(maybe), ScriptedCourier()
+    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+        await send(here, "m0")
+        await here.until("SELECT state, courier, others FROM deliveries", [("queued", "carrier:first", "")])
+        for _ in range(5):
+            await here.queue._turn()
+        assert second.seen == []
+        here.clock.now += 6
+        here.queue.poll()
+        await here.until(STATES, [("accepted", 2, "carrier:first")])
+    first.gate = asyncio.Event()
+    async with core(tmp_path, two(first, second), line=BREAKER) as here:
+        await send(here, "m1")
+        await first.wait(3)
+        await here.store.recover(["carrier:first"], here.clock.now, own=True)  # as after a crash
+        assert await here.rows("SELECT state, others FROM deliveries ORDER BY id DESC LIMIT 1") == [("queued", "")]
+        first.gate.set()
+
+
+@pytest.mark.req("I2")
+@pytest.mark.parametrize("change", ["state = 'expired'", "state = 'delivered'", "attempts = 5"])
+async def test_what_is_not_as_it_was_is_not_diverted(tmp_path: Path, change: str) -> None:
+    first, second = ScriptedCourier(AWAY), ScriptedCourier()
+    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER, run=False) as here:
+        await here.queue._scan()
+        desk = here.queue._desks["carrier:first"]
+        desk.close_for(30, here.clock.now)
+        did, to, key = "5550001111", "2125550123", "carrier:first/5550001111/2125550123"
+        message = Message(Direction.OUT, did, to, "x", "test", 1.0, "alice", did)
+        new = Delivery(message, "carrier:first", to, did, key, 2e6, 1e6, due_at=1e6, others="carrier:second")
+        here.queue.offer((await here.store.accept(message, [new], here.clock.now)).deliveries)
+        await here.store.write(lambda db: db.exec_driver_sql(f"UPDATE deliveries SET {change}"))
+        await here.queue._divert(desk, here.clock.now)
+        assert await here.rows("SELECT courier FROM deliveries") == [("carrier:first",)]
+        assert second.seen == []
+
+
+@pytest.mark.req("F-10")
+async def test_who_has_no_other_way_hides_nobody_who_has(tmp_path: Path) -> None:
+    first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier()
+    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER, run=False) as here:
+        await here.queue._scan()
+        for number in range(1500):
+            did, to = "5550001111", f"212{number:07}"
+            message = Message(Direction.OUT, did, to, "x", "test", 1.0, "alice", did)
+            others = "carrier:second" if number >= 1490 else ""
+            new = Delivery(message, "carrier:first", to, did, f"carrier:first/{did}/{to}", 2e6, 1e6, due_at=1e6,
+                           others=others)  # fmt: skip
+            await here.store.accept(message, [new], here.clock.now)
+        desk = here.queue._desks["carrier:first"]
+        desk.close_for(30, here.clock.now)
+        await here.queue._divert(desk, here.clock.now)
+        await second.wait(10)

@@ -276,6 +276,17 @@ async def test_our_user_who_says_stop_hears_nothing_more(tmp_path: Path) -> None
 
 
 @pytest.mark.req("S-131")
+async def test_start_does_not_lift_what_an_operator_set(tmp_path: Path) -> None:
+    """Neither a block of before the STOP, nor one that came after it."""
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
+        await arrive(here, "STOP", remote_id="1")
+        await here.store.set_block(Block(DID, PHONE, "out"), "by hand", here.clock.now)
+        await arrive(here, "START", remote_id="2")
+        assert isinstance(await send(here), Refusal)
+        assert await here.rows("SELECT active, reason FROM blocks") == [(1, "by hand")]
+
+
+@pytest.mark.req("S-131")
 async def test_stop_survives_a_restart(tmp_path: Path) -> None:
     async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
         await arrive(here, "STOP")
