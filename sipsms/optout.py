@@ -37,6 +37,7 @@ _BEFORE: Final = re.compile(rf"(?:{_PLEASE}) ")
 _AFTER: Final = re.compile(
     rf" (?:{_PLEASE}|now|thanks|thanks a lot|thank you|thank you very much|thankyou|thx|ty|merci)\Z"
 )
+_SIGNS: Final = re.compile("[^a-z0-9]+")
 _MAX_TAILS: Final = 3  # "stop now please, thanks"
 _TEXTING: Final = re.compile(r"stop (?:texting|messaging|texts|messages)(?: me)?")
 
@@ -61,6 +62,8 @@ def _keyword(words: str) -> Keyword | None:
 
 def _plain(text: str) -> str:
     """Small letters and digits, words with one space between: no accents, and nothing that hides in a word."""
+    if text.isascii():  # nothing can hide
+        return " ".join(_SIGNS.sub(" ", text.lower()).split())
     letters = unicodedata.normalize("NFKD", text).casefold()
     return " ".join("".join(_letter(c) for c in letters).split())
 

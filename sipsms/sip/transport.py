@@ -159,6 +159,7 @@ class UdpListener(asyncio.DatagramProtocol):
         self._socket: socket.socket | None = None
         self._host = ""
         self._advertised = ""
+        self._bounced = False  # what was just sent: an earlier datagram's error stood in its way
         self.port = 0
         self.local = ""
 
@@ -189,19 +190,16 @@ class UdpListener(asyncio.DatagramProtocol):
         return hostport(host, self.port)
 
     def send(self, data: bytes, remote: Address) -> bool:
-        if self._transport is None or self._transport.is_closing() or self._socket is None:
+        if self._transport is None or self._transport.is_closing():
             return False
-        for _ in range(_PENDING_ERRORS):
-            try:
-                self._socket.sendto(data, remote)
-                return True
-            except BlockingIOError:
-                break
-            except ConnectionError as error:  # ICMP about an earlier datagram, to somebody else
-                self.error_received(error)
-            except OSError:  # this one's: no route, an address of the other family
-                return False
-        self._transport.sendto(data, remote)
+        try:
+            for _ in range(_PENDING_ERRORS):
+                self._bounced = False
+                self._transport.sendto(data, remote)
+                if not self._bounced:
+                    break
+        except ValueError:  # an address of the other family: nothing left
+            return False
         return True
 
     def close(self) -> None:
@@ -222,7 +220,11 @@ class UdpListener(asyncio.DatagramProtocol):
         self._receiver.datagram(data, UdpFlow(self, (addr[0], addr[1])))
 
     def error_received(self, exc: Exception) -> None:
-        """ICMP: the kernel keeps whom each error is about in the socket's error queue."""
+        """ICMP: the kernel keeps whom each error is about in the socket's error queue.
+
+        It says so to whoever uses the socket next: called from within `sendto`, that datagram has not left.
+        """
+        self._bounced = isinstance(exc, ConnectionError)
         if self._socket is None:
             return
         for _ in range(64):
