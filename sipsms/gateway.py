@@ -383,9 +383,10 @@ class Gateway:
         """Outgoing: by the first carrier, the others being tried after it. Incoming: to all destinations."""
         if message.direction is Direction.IN or not routes or not message.did:
             return [delivery for route in routes for delivery in self._deliveries(message, route, now)]
-        first, *rest = sorted(routes, key=lambda route: self._queue.is_away(route.courier))
-        delivery = self._by(first.courier, message, first.destination, first.source, now)
-        delivery = delivery._replace(others=",".join(route.courier for route in rest))
+        if len(routes) > 1:
+            routes = sorted(routes, key=lambda route: self._queue.is_away(route.courier))
+        first, others = routes[0], ",".join([route.courier for route in routes[1:]])
+        delivery = self._by(first.courier, message, first.destination, first.source, now, others)
         spans = self._spans(message, routes)
         return [delivery._replace(start=start, end=end) for start, end in spans] if spans else [delivery]
 
@@ -398,7 +399,9 @@ class Gateway:
                 found = max(found, pieces(message.text, limits.max_text, limits.unit), key=len)
         return found if len(found) > 1 else []
 
-    def _by(self, courier: str, message: Message, destination: str, source: str, now: float) -> Delivery:
+    def _by(
+        self, courier: str, message: Message, destination: str, source: str, now: float, others: str = ""
+    ) -> Delivery:
         """By anything but SIP, as soon as may be."""
         keep = self.patience.get(courier, self.keep)
         expires_at = min(message.expires_at or now + keep, now + keep)
@@ -406,7 +409,7 @@ class Gateway:
             lane = carrier_lane(courier, source, destination)
         else:
             lane = f"{courier}/{destination}"[:128]
-        return Delivery(message, courier, destination, source, lane, expires_at, now, due_at=now)
+        return Delivery(message, courier, destination, source, lane, expires_at, now, due_at=now, others=others)
 
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
         """To all phones of an account, or by one of the other ways."""

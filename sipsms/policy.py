@@ -81,6 +81,8 @@ class Patterns:
 
     def check(self, account: str, destination: str, text: str, now: float) -> str:
         """Why this must not go out, or empty: then it counts. `now`: seconds, of any clock that does not go back."""
+        if not self._limits.same_text and not self._limits.destinations:
+            return ""
         limits, seen = self._limits, self._account(account)
         since = now - limits.window
         _forget(seen.reached, since)

@@ -299,9 +299,9 @@ class Looks:
         self.count, self._due = 0, here.store.due
         here.store.due = self._look  # type: ignore[method-assign]
 
-    async def _look(self, *arguments: Any) -> Due:
+    async def _look(self, *arguments: Any, **named: Any) -> Due:
         self.count += 1
-        return await self._due(*arguments)
+        return await self._due(*arguments, **named)
 
 
 @pytest.mark.req("A-40", "F-10")

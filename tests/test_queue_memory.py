@@ -57,7 +57,7 @@ async def test_a_read_that_fails_once(tmp_path: Path, monkeypatch: pytest.Monkey
         await here.until("SELECT state, attempts FROM deliveries", [("queued", 1)])
         real, failed = here.store.due, asyncio.Event()
 
-        async def broken(*arguments: Any) -> Any:
+        async def broken(*arguments: Any, **named: Any) -> Any:
             monkeypatch.setattr(here.store, "due", real)
             failed.set()
             raise Unavailable("once")
@@ -65,7 +65,8 @@ async def test_a_read_that_fails_once(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(here.store, "due", broken)
         here.clock.now += 6
         here.queue.poll()
-        await failed.wait()
+        async with asyncio.timeout(5):
+            await failed.wait()
         here.clock.now += 2
         await sim.wait(2)
 
