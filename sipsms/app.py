@@ -31,9 +31,10 @@ from sipsms.desk import Line
 from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError, Document
+from sipsms.doors import Doors
 from sipsms.following import courier_name
-from sipsms.gateway import SIP, Gateway
-from sipsms.model import Account, Binding, Delivery, is_copy
+from sipsms.gateway import BY_WEBHOOK, SIP, Gateway
+from sipsms.model import Account, Binding, Delivery, State, is_copy
 from sipsms.policy import PatternLimits
 from sipsms.ports import Unavailable
 from sipsms.provisioning import Settings
@@ -76,7 +77,7 @@ _AT_START = (
     "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
     "sip.handshake_timeout", "sip.first_message_timeout", "sip.max_connections_per_address", "sip.advertised",
     "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
-    "media.directory",
+    "media.directory", "api.trusted_proxies",
 )  # fmt: skip
 
 
@@ -204,7 +205,7 @@ class Node:
         pace = Pace(config.queue.retry_min, config.queue.retry_max)
         self.queue = Queue(
             self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane),
-            on_end=self._over,
+            on_change=self._delivery_changed,
         )  # fmt: skip
         consent = Consent(self.store, self.directory, self._clock, lambda: terms_of(self.config))
         self.gateway = Gateway(
@@ -216,6 +217,9 @@ class Node:
             self._changed.set,
         )  # fmt: skip
         self.couriers.configure(config)
+        self.doors = Doors(
+            lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over
+        )
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
         try:
             await self._listen()
@@ -227,9 +231,15 @@ class Node:
             raise
         self._run()
 
-    def _over(self, delivery: Delivery) -> None:
-        if not is_copy(delivery):
+    def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
+        self.gateway.changed(delivery, state, detail)
+        notify = delivery.message.notify
+        if not notify or state is State.QUEUED or is_copy(delivery):
+            return
+        if state is not State.ACCEPTED:
             self.spawn(self.gateway.ended(delivery))
+        elif notify == BY_WEBHOOK:
+            self.spawn(self.gateway.sent(delivery.message))
 
     def _build_sip(self, trunk_key: bytes) -> None:
         config = self.config
@@ -316,9 +326,10 @@ class Node:
         if http is not None:
             try:
                 application = build(
-                    self.hooks, self._readiness, Provision(self._settings), MediaDoor(self.couriers.files)
-                )
-                self.http = HttpServer(application, http.host, http.port)
+                    self.hooks, self._readiness, Provision(self._settings), MediaDoor(self.couriers.files),
+                    self.doors.routes(),
+                )  # fmt: skip
+                self.http = HttpServer(application, http.host, http.port, self.config.api.trusted_proxies)
             except OSError as error:
                 raise StartError(describe(error, f"http://{http.host}:{http.port}")) from None
             self.ports.append(("http", http.host, self.http.port))
@@ -425,6 +436,7 @@ class Node:
     async def _sweep(self) -> None:
         self.endpoint.sweep()
         self.notifier.sweep()
+        await self.doors.usage.save()
         self._ended.extend(await self.location.sweep(self._clock()))
         self._ended = [binding for binding in self._ended if not await self._settled(binding)]
         if self._clock() >= self._certificate_at:
@@ -542,6 +554,7 @@ class Node:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._survives(self.doors.usage.save)
         await self.couriers.close()
         await self.store.close()
         if self._lock is not None:

@@ -24,12 +24,14 @@ from sipsms.values import (
     Domain,
     HttpAddress,
     HttpListen,
+    Network,
     Origin,
     Positive,
     Realm,
     Secret,
     SipAddress,
     SipListen,
+    TimeZone,
     http_url,
     some_once,
     store_url_of,
@@ -130,6 +132,16 @@ class Media(Model):
     keep: Positive = 90 * 86400.0
 
 
+class Api(Model):
+    """The HTTP APIs."""
+
+    daily_sends: Annotated[int, Field(ge=0)] = 100
+    per_minute: Annotated[int, Field(ge=0)] = 600
+    originate_length: Annotated[int, Field(ge=1, le=2048)] = 300
+    timezone: TimeZone = "America/New_York"
+    trusted_proxies: tuple[Network, ...] = ("127.0.0.1", "::1")
+
+
 class Policy(Model):
     """What may be sent, and what is answered to STOP, START and HELP."""
 
@@ -188,6 +200,7 @@ class Config(Model):
     callbacks: Callbacks = Callbacks()
     media: Media = Media()
     policy: Policy = Policy()
+    api: Api = Api()
     carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
 
     _directory: Path = PrivateAttr(default=Path())

@@ -25,7 +25,7 @@ from sipsms.following import Follower, courier_name
 from sipsms.forwarding import ForwardCourier
 from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, sms_key
 from sipsms.mail.client import MailCourier
-from sipsms.media import MediaCourier, MediaFiles
+from sipsms.media import Fetcher, MediaCourier, MediaFiles
 from sipsms.model import Deferred, Delivery, Media, Outcome, Rejected
 from sipsms.ports import Carrier, CarrierLimits, CarrierTools, Clock, InboundSms, Unavailable
 from sipsms.queue import Queue
@@ -117,6 +117,7 @@ class Couriers:
         self._trunk = trunk
         self._client = AiohttpClient()  # for carriers: the operator named their URLs
         self._guarded = AiohttpClient(self._refuses)  # for URLs of customers, and of media
+        self.fetch = Fetcher(self._guarded)
         self._endpoints = Endpoints()
         self._report_at = 0.0
         self._told = (0, 0.0)  # doubts that the operator knows of, and when he may hear of the next

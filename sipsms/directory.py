@@ -1,12 +1,12 @@
-"""Accounts, DIDs and blocks in memory: what every request asks for. Filled from the store, refreshed when its version
-moves."""
+"""Accounts, DIDs, blocks and tokens in memory: what every request asks for. Filled from the store, refreshed when its
+version moves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sipsms.model import Account, Did
+from sipsms.model import Account, Did, Token
 from sipsms.ports import Block
 
 EVERYBODY = "*"  # owner of a block that holds for all DIDs
@@ -18,6 +18,11 @@ class Directory:
         self._accounts: dict[str, Account] = {}
         self._dids: dict[str, Did] = {}
         self._blocks: set[tuple[str, str, str]] = set()
+        self._tokens: dict[str, Token] = {}  # by hash
+        self._emails: dict[str, str] = {}  # in lower case -> account
+        self._family: dict[str, dict[str, None]] = {}  # customer -> its subaccounts
+        self._numbers: dict[str, dict[str, None]] = {}  # customer -> its DIDs
+        self._customers: dict[str, dict[str, None]] = {}  # reseller -> customers that it manages
         self.paused: frozenset[str] = frozenset()  # carriers an operator has stopped
 
     def __len__(self) -> int:
@@ -25,19 +30,44 @@ class Directory:
 
     def update(
         self, version: int, whole: bool, accounts: Iterable[Account], dids: Iterable[Did], paused: frozenset[str],
-        blocks: Iterable[Block] = (),
+        blocks: Iterable[Block] = (), tokens: Iterable[Token] = (),
     ) -> list[str]:  # fmt: skip
         """Take over what changed; `whole`: forget the rest. The names of accounts that are gone."""
         before = self._accounts
         if whole:
-            self._accounts, self._dids, self._blocks = {}, {}, set()
-        self._accounts.update((account.name, account) for account in accounts)
-        self._dids.update((did.number, did) for did in dids)
+            self._accounts, self._dids, self._blocks, self._tokens = {}, {}, set(), {}
+            self._emails, self._family, self._numbers, self._customers = {}, {}, {}, {}
+        for account in accounts:
+            self._put_account(account)
+        for did in dids:
+            self._put_did(did)
         for block in blocks:
             self.block(block)
+        self._tokens.update((token.hash, token) for token in tokens)
         self.version = version
         self.paused = paused
         return [name for name in before if name not in self._accounts] if whole else []
+
+    def _put_account(self, account: Account) -> None:
+        old = self._accounts.get(account.name)
+        self._accounts[account.name] = account
+        if old is not None and old.email and self._emails.get(old.email.lower()) == account.name:
+            del self._emails[old.email.lower()]
+        if account.email:
+            self._emails[account.email.lower()] = account.name
+        if account.parent:
+            self._family.setdefault(account.parent, {})[account.name] = None
+        if old is not None and old.reseller:
+            self._customers.get(old.reseller, {}).pop(account.name, None)
+        if account.reseller:
+            self._customers.setdefault(account.reseller, {})[account.name] = None
+
+    def _put_did(self, did: Did) -> None:
+        old = self._dids.get(did.number)
+        if old is not None and old.account != did.account:
+            self._numbers.get(old.account, {}).pop(did.number, None)
+        self._dids[did.number] = did
+        self._numbers.setdefault(did.account, {})[did.number] = None
 
     def block(self, block: Block) -> None:
         """Take over one block, or its end."""
@@ -59,6 +89,26 @@ class Directory:
 
     def accounts(self) -> Iterable[Account]:
         return self._accounts.values()
+
+    def known_as(self, name: str) -> Account | None:
+        """The account of this name or with this e-mail address."""
+        return self._accounts.get(name) or self._accounts.get(self._emails.get(name.lower(), ""))
+
+    def token(self, digest: str) -> Token | None:
+        """By the SHA-256 of the token, in hex."""
+        return self._tokens.get(digest)
+
+    def subaccounts(self, customer: str) -> list[Account]:
+        """In order of name."""
+        return [self._accounts[name] for name in sorted(self._family.get(customer, ()))]
+
+    def dids_of(self, customer: str) -> list[Did]:
+        """In order of number."""
+        return [self._dids[number] for number in sorted(self._numbers.get(customer, ()))]
+
+    def customers_of(self, reseller: str) -> list[str]:
+        """Those that it manages, in order of name."""
+        return sorted(self._customers.get(reseller, ()))
 
     def may_send_from(self, account: Account, number: str) -> bool:
         """Is this number an SMS-enabled DID of the account's customer? (S-081)"""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from sipsms.model import Direction, Message
+from sipsms.model import Direction, Media, Message
 from sipsms.numbers import as_format
 
 Event = dict[str, Any]
@@ -37,9 +37,25 @@ def received(message: Message, event: int, media: Sequence[tuple[str, str]], mod
     return _event("message.received", event, message.received_at, payload)
 
 
-def status(message: Message, event: int, kind: Kind, state: Status, occurred_at: float, mode: str = "") -> Event:
-    """What became of one that was sent: `message.sent` once the carrier has it, `message.finalized` at the end."""
-    return _event(kind, event, occurred_at, _payload(message, state, mode) | {"media": []})
+def report(message: Message, kind: Kind, status: Status, at: float) -> str:
+    """What has become of a message that was sent, to be kept until the DID's webhook has it."""
+    return json.dumps(
+        {
+            "kind": kind, "status": status, "at": at, "id": message.id, "source": message.source,
+            "destination": message.destination, "text": message.text, "received_at": message.received_at,
+            "mms": bool(message.media),
+        }
+    )  # fmt: skip
+
+
+def status(text: str, event: int, mode: str = "") -> Event:
+    """`message.sent` once the carrier has it, `message.finalized` at the end. `text`: of `report`."""
+    told = json.loads(text)
+    message = Message(
+        Direction.OUT, told["source"], told["destination"], told["text"], "", told["received_at"], id=told["id"],
+        media=(Media(),) if told["mms"] else (),
+    )  # fmt: skip
+    return _event(told["kind"], event, told["at"], _payload(message, told["status"], mode) | {"media": []})
 
 
 def encode(event: Event) -> bytes:

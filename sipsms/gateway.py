@@ -14,6 +14,8 @@ from sipsms import log
 from sipsms.consent import Consent
 from sipsms.dialplan import Decision, Dialplan, Facts, Refusal, RefusalCode
 from sipsms.directory import Directory
+from sipsms.events import Kind, Status, report
+from sipsms.feed import Feed
 from sipsms.model import Account, Delivery, Device, Did, Direction, Media, Message, Route, State
 from sipsms.notice import IMDN, delivery_notice
 from sipsms.numbers import normalise
@@ -33,6 +35,8 @@ from sipsms.text import encoding_of, join_parts, pieces, segments
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
 ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
+STATUS = "application/x-sipsms-status+json"  # content type of what a DID's webhook hears of a message it sent
+BY_WEBHOOK = "#webhook"  # as `notify`: the sender hears of it by the DID's webhook
 
 # Seconds that a delivery is tried, where that is not as long as a message is kept.
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
@@ -62,6 +66,12 @@ def _notice_key(message: Message) -> bytes:
     return blake2b(f"notice\n{message.id}".encode(), digest_size=20).digest()
 
 
+def _held(delivery: Delivery, due_at: float) -> Delivery:
+    """Not before its time, and in a lane of its own: what is written meanwhile does not wait for it."""
+    expires_at = delivery.expires_at + due_at - delivery.created_at
+    return delivery._replace(lane=f"{delivery.lane}@{due_at:.0f}", due_at=due_at, expires_at=expires_at)
+
+
 def device_lane(device: int) -> str:
     return f"sip:{device}"
 
@@ -77,8 +87,10 @@ class Gateway:
         clock: Clock,
         keep: float,
         consent: Consent,
+        feed: Feed | None = None,
     ) -> None:
         """`keep`: seconds a message waits for its destination before it expires."""
+        self.feed = feed or Feed(clock)
         self._store = store
         self._directory = directory
         self._location = location
@@ -110,9 +122,9 @@ class Gateway:
     async def send(
         self, account: Account, source: str, destination: str, text: str, origin: str, *,
         dedupe_key: bytes | None = None, expires_at: float | None = None, to_account: str = "", instance: str = "",
-        device: int = 0, notify: str = "", media: Sequence[Media] = (),
+        device: int = 0, notify: str = "", media: Sequence[Media] = (), due_at: float | None = None,
     ) -> Receipt | Refusal:  # fmt: skip
-        """An account's SMS goes out, or its message to another account. Raises Unavailable.
+        """An account's SMS goes out, or its message to another account; not before `due_at`. Raises Unavailable.
 
         `source` and `destination` have been checked. `to_account`: instead of a number; `instance`: only that device of
         it. `device`: of the account, where this was written. `notify`: what it calls the message, if it wants a notice.
@@ -125,7 +137,7 @@ class Gateway:
             media=tuple(media),
         )  # fmt: skip
         copies = self._copies(account, device, message) if account.copies and device and not to_account else []
-        result = await self.submit(message, copies, instance)
+        result = await self.submit(message, copies, instance, due_at)
         if isinstance(result, Receipt) and not to_account:
             try:
                 await self.consent.said(source, destination, text)
@@ -225,7 +237,9 @@ class Gateway:
         self._queue.offer(added)
         await self._catch_up([one for one in added if one.courier == SIP])
 
-    async def submit(self, message: Message, copies: Sequence[Delivery] = (), instance: str = "") -> Receipt | Refusal:
+    async def submit(
+        self, message: Message, copies: Sequence[Delivery] = (), instance: str = "", due_at: float | None = None
+    ) -> Receipt | Refusal:
         """Commit a message with all its deliveries, then let them go. Raises Unavailable: nothing was stored."""
         decision = self.plan(message)
         if decision.refusal is not None:
@@ -240,6 +254,8 @@ class Gateway:
             planned = [one for one in planned if one.device == chosen]
             if not planned:
                 return Refusal(RefusalCode.NO_ROUTE, "this device is not known any more")
+        if due_at is not None and due_at > now:
+            planned = [_held(delivery, due_at) for delivery in planned]
         deliveries = [self._queue.reserve(delivery) for delivery in planned]
         try:
             stored = await self._store.accept(message, deliveries, now)
@@ -254,6 +270,8 @@ class Gateway:
             stored.message_id, message.direction.value, message.origin, message.source, message.destination,
             len(stored.deliveries),
         )  # fmt: skip
+        if not message.content_type:
+            self.feed.note(message._replace(id=stored.message_id), "accepted")
         self._queue.offer(stored.deliveries)
         if any(one.courier == SIP for one in stored.deliveries):
             await self._catch_up(stored.deliveries)
@@ -267,10 +285,16 @@ class Gateway:
         if changed is None:
             return
         log.receipt(changed.message.id, changed.id, courier, str(changed.state), receipt.detail)
+        self.changed(changed, changed.state, receipt.detail)
         if receipt.opt_out:
             await self.opted_out(changed)
         if changed.message.notify and changed.state is not State.ACCEPTED:
             await self.ended(changed)
+
+    def changed(self, delivery: Delivery, state: State, detail: str = "") -> None:
+        """A delivery is in another state, or has been tried in vain: tell who listens."""
+        if not delivery.message.content_type:
+            self.feed.note(delivery.message, str(state), delivery.courier, detail)
 
     def stopped_meanwhile(self, delivery: Delivery) -> bool:
         """Does its recipient want nothing of the DID since it was accepted? (What answers a STOP still goes.)"""
@@ -303,8 +327,28 @@ class Gateway:
         """Tell the sender, who wanted to know. Once, also when this is asked again after a restart."""
         await self._notify(message, recipient, delivered=True)
 
+    async def sent(self, message: Message) -> None:
+        """A carrier has taken a message of which the DID's webhook wants to hear."""
+        await self._tell_webhook(message, "message.sent", "sent")
+
+    async def _tell_webhook(self, message: Message, kind: Kind, status: Status) -> None:
+        did = self._directory.did(message.did)
+        if did is None or did.webhook is None or did.account != message.account:
+            return
+        text = report(message, kind, status, self._clock())
+        key = blake2b(f"{kind}\n{message.id}".encode(), digest_size=20).digest()
+        event = Message(
+            Direction.IN, message.destination, did.number, text, "status", self._clock(), did.account, did.number,
+            None, key, content_type=STATUS,
+        )  # fmt: skip
+        await self.submit(event)
+
     async def _notify(self, message: Message, recipient: str, *, delivered: bool) -> None:
         """A notice of delivery, or that there will be none (RFC 5438)."""
+        if message.notify == BY_WEBHOOK:
+            await self._tell_webhook(message, "message.finalized", "delivered" if delivered else "delivery_failed")
+            await self._store.noticed(message.id)
+            return
         text = delivery_notice(message.notify, recipient, self._clock(), delivered=delivered)
         notice = Message(
             Direction.IN, recipient, message.account, text, "notice", self._clock(), message.account, "", None,
@@ -342,6 +386,8 @@ class Gateway:
             if message.content_type == ALARM:
                 return Decision((Route(MAIL, self.operator, message.source, "to the operator"),))
             return Decision((Route(SIP, message.destination, message.source, "to an account"),))
+        if message.content_type == STATUS:
+            return Decision((Route(WEBHOOK, message.did, message.source, "status of a message it sent"),))
         facts = Facts(
             direction=message.direction, account=message.account, did=message.did, source=message.source,
             destination=message.destination, kind=message.kind,

@@ -14,11 +14,10 @@ from sipsms.addresses import check_url
 from sipsms.document import ConfigError, Document, Model
 from sipsms.numbers import normalise
 from sipsms.sip.digest import ha1
-from sipsms.store.admin import Hashes, NewAccount
+from sipsms.store.admin import EMAIL, Hashes, NewAccount
 from sipsms.store.bulk import NewDid, NewGroup
 from sipsms.store.dids import Destinations
 
-EMAIL = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$"
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 
 
@@ -30,7 +29,7 @@ class Did(Model):
     sms: bool = True
     mms: bool | None = None
     dialing_mode: Literal["", "nanpa", "e164"] | None = None
-    emails: tuple[Annotated[str, Field(pattern=EMAIL)], ...] | None = None
+    emails: tuple[Annotated[str, Field(pattern=f"^{EMAIL.pattern}$")], ...] | None = None
     forward: str | int | None = None
     group: str | None = None
     callback: str | None = None

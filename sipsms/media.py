@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
@@ -20,7 +21,7 @@ from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT, safe_name, type_of
 from sipsms.model import Deferred, Delivered, Delivery, Media, Message, Outcome
 from sipsms.ports import Forbidden, HttpClient, HttpReply, MediaRefused, MediaStore, NoAnswer, NotSent, Unavailable
 
-__all__ = ["MAX_FILE", "MAX_FILES", "MAX_TEXT", "MediaCourier", "MediaFiles"]
+__all__ = ["MAX_FILE", "MAX_FILES", "MAX_TEXT", "Fetcher", "MediaCourier", "MediaFiles"]
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 _FOLDERS_AT_ONCE: Final = 16
@@ -202,7 +203,8 @@ class MediaCourier:
     async def _fetch(self, message: Message, media: Media) -> Media | None:
         """None: this part will never be more than a link. Raises _Later."""
         try:
-            reply = await self._get(message.origin, _called(media.url))
+            headers_of = partial(self._headers_of, message.origin)
+            reply = await _get(self._client, _called(media.url), headers_of, self._max_size)
             if reply.status == 200 and len(reply.body) <= self._max_size:
                 return await self._files.save(reply.body, media.name or urlsplit(media.url).path)
             why = f"the server answered {reply.status}" if reply.status != 200 else "larger than an MMS may be"
@@ -215,19 +217,44 @@ class MediaCourier:
         log.warning("media_not_fetched", message=message.id, why=why)
         return None
 
-    async def _get(self, origin: str, url: str) -> HttpReply:
-        """Some carriers only point to where a part is. Each step is asked for with what belongs to its own URL."""
-        for _ in range(_MAX_REDIRECTS + 1):
-            headers = self._headers_of(origin, url)
-            limit = self._max_size + 1
-            reply = await self._client.request("GET", url, headers=headers, timeout=TIMEOUT, limit=limit)
-            if reply.status >= 500 or reply.status in _LATER:
-                raise _Later(f"the server answered {reply.status}")
-            location = reply.headers.get("location", "")
-            if reply.status not in _REDIRECTS or not location:
-                return reply
-            url = _next(url, location)
-        raise Forbidden("too many redirects")
+
+async def _get(
+    client: HttpClient, url: str, headers_of: Callable[[str], Mapping[str, str]], max_size: int
+) -> HttpReply:
+    """Some carriers only point to where a part is. Each step is asked for with what belongs to its own URL."""
+    for _ in range(_MAX_REDIRECTS + 1):
+        reply = await client.request("GET", url, headers=headers_of(url), timeout=TIMEOUT, limit=max_size + 1)
+        if reply.status >= 500 or reply.status in _LATER:
+            raise _Later(f"the server answered {reply.status}")
+        location = reply.headers.get("location", "")
+        if reply.status not in _REDIRECTS or not location:
+            return reply
+        url = _next(url, location)
+    raise Forbidden("too many redirects")
+
+
+class Fetcher:
+    """Gets a file that a client of ours names by its URL, while that client waits."""
+
+    def __init__(self, client: HttpClient, max_size: int = MAX_FILE, at_once: int = 16, patience: float = 20.0) -> None:
+        """`client` guards against addresses that it must not call; `patience` in seconds."""
+        self._client = client
+        self._max_size = max_size
+        self._slots = asyncio.Semaphore(at_once)
+        self._patience = patience
+
+    async def __call__(self, url: str) -> tuple[bytes, str]:
+        """What is there, at most one byte more than may be, and its name. Raises MediaRefused."""
+        try:
+            async with asyncio.timeout(self._patience), self._slots:
+                reply = await _get(self._client, _called(url), lambda _: {}, self._max_size)
+        except (Forbidden, NotSent, NoAnswer, _Later, ValueError) as error:
+            raise MediaRefused(f"cannot fetch the file: {error}") from None
+        except TimeoutError:
+            raise MediaRefused("cannot fetch the file: its server is too slow") from None
+        if reply.status != 200:
+            raise MediaRefused(f"cannot fetch the file: the server answered {reply.status}")
+        return reply.body, urlsplit(url).path.rpartition("/")[2]
 
 
 def _called(url: str) -> str:

@@ -45,11 +45,35 @@ class Account:
     copies: bool = False  # what one of its devices sends is shown on the others
     bulk: bool = False  # may write alike to many numbers
     shorteners: bool = False  # may send links of public shorteners
+    api_hash: str = ""  # SHA-256 of its API password, in hex; empty: it has none
+    api_daily_limit: int | None = None  # sends a day by the APIs, for all of a customer; None: as configured
+    api_allow_ip: str = ""  # networks that may use its API password and tokens, by spaces; empty: all
+    email: str = ""  # another name for it where an API asks for one
+    reseller: str = ""  # the customer that manages this one
 
     @property
     def customer(self) -> str:
         """The customer who owns this account's DIDs and pays for its messages."""
         return self.parent or self.name
+
+
+class Scope(StrEnum):
+    """What an API token opens."""
+
+    OPERATOR = "operator"  # everything
+    RESELLER = "reseller"  # a customer and those that it manages
+    CUSTOMER = "customer"  # a customer with its subaccounts and DIDs
+    DID = "did"  # one DID: its messages, nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    name: str
+    hash: str  # SHA-256 of the token, in hex
+    account: str  # the customer; empty: the operator
+    scope: Scope
+    did: str = ""  # of a token for one DID
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
 
-from sipsms.model import Account, Binding, Delivery, Device, Did, Media, Message, Outcome, State
+from sipsms.model import Account, Binding, Delivery, Device, Did, Media, Message, Outcome, State, Token
 
 
 class Clock(Protocol):
@@ -279,6 +279,7 @@ class DirectoryChanges(NamedTuple):
     dids: Sequence[Did]
     paused: frozenset[str]  # carriers
     blocks: Sequence[Block] = ()
+    tokens: Sequence[Token] = ()
 
 
 class QueueStore(Protocol):

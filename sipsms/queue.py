@@ -54,17 +54,17 @@ class Queue:
         pace: Pace,
         jitter: Callable[[], float] = random.random,
         is_reachable: Callable[[str], bool] = lambda lane: False,
-        on_end: Callable[[Delivery], None] = lambda delivery: None,
+        on_change: Callable[[Delivery, State, str], None] = lambda delivery, state, detail: None,
     ) -> None:
         """`is_reachable`: has the event come that this lane may wait for? Asked at the start for each that waits.
-        `on_end`: it is over (delivered, failed, or nobody knows), and its sender wants to hear that.
+        `on_change`: a delivery, its state after an attempt or when it expired, and why.
         """
         self._store = store
         self._clock = clock
         self._pace = pace
         self._jitter = jitter
         self._is_reachable = is_reachable
-        self._on_end = on_end
+        self._on_change = on_change
         self._wakes: set[str] = set()  # lanes whose event has come, but is not written down yet
         self._desks: dict[str, Desk] = {}
         self._lanes: dict[str, Lane] = {}  # lanes that are ready or at work
@@ -223,8 +223,17 @@ class Queue:
                 self._begin_work(self._desks[delivery.courier], self._lanes[delivery.lane])
             elif delivery.due_at is None:
                 self._waiting.add(hash(delivery.lane))
+            elif delivery.due_at > self._clock():
+                self._wait_until(delivery)
             else:
                 self._offer(delivery)
+
+    def _wait_until(self, delivery: Delivery) -> None:
+        """Its time is yet to come; the poll finds it then."""
+        self._waiting.add(hash(delivery.lane))
+        desk = self._desks.get(delivery.courier)
+        if desk is not None and delivery.due_at is not None:
+            desk.poll_at = min(desk.poll_at, delivery.due_at)
 
     def _offer(self, delivery: Delivery) -> None:
         key = delivery.lane
@@ -417,8 +426,7 @@ class Queue:
             delivery.message.id, delivery.id, desk.name, closing.outcome, closing.detail, time.monotonic() - started
         )
         desk.counts[closing.outcome] += 1
-        if state not in (State.QUEUED, State.ACCEPTED) and delivery.message.notify:
-            self._on_end(delivery._replace(state=state, last_error=closing.detail))
+        self._on_change(delivery, state, closing.detail)
         if desk.note(outcome):
             desk.close_for(self._delay(desk, number, outcome), closing.now)
         leaves = closing.moved is not None and closing.moved[1] != lane.key
@@ -533,8 +541,7 @@ class Queue:
             await self._wake_all(now)
         for delivery in await self._store.expire(now, 500):
             log.expired(delivery.message.id, delivery.id)
-            if delivery.message.notify:
-                self._on_end(delivery)
+            self._on_change(delivery, State.EXPIRED, delivery.last_error)
         if now >= self._recover_at:
             self._recover_at = now + _RECOVER_EVERY
             await self._recover(own=False)

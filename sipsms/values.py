@@ -9,10 +9,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, ValidationInfo
 
@@ -213,6 +215,21 @@ def _field_value(value: object, info: ValidationInfo) -> object:
     raise ValueError("expected text, a number, true, false or null (a date goes in quotes)")
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value, strict=False)) if "/" in value else str(ip_address(value))
+    except ValueError:
+        raise ValueError("expected an address or a network, as 192.0.2.0/24") from None
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError("expected the name of a time zone, as America/New_York") from None
+    return value
+
+
 Positive = Annotated[float, BeforeValidator(duration), Field(gt=0)]
 Rate = Annotated[float, BeforeValidator(rate)]
 Domain = Annotated[str, AfterValidator(_domain)]
@@ -227,3 +244,5 @@ FieldValue = Annotated[object, BeforeValidator(_field_value)]
 Count = Annotated[int, Field(ge=1)]
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[str, AfterValidator(_network)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]

@@ -81,13 +81,14 @@ def customer(host: Host) -> Host:
 
 
 def test_accounts_and_dids(customer: Host) -> None:
+    api = {"api": False, "api_daily_limit": None, "api_allow_ip": "", "email": "", "reseller": ""}
     assert customer.rows("account", "list") == [
         {"name": "acme", "customer": "acme", "subaccount": False, "caller_id": "5550001111", "enabled": True,
          "legacy_digest": False, "presence": True, "copies": False, "bulk": False,
-         "shorteners": False},
+         "shorteners": False, **api},
         {"name": "acme-1", "customer": "acme", "subaccount": True, "caller_id": "5550001111", "enabled": True,
          "legacy_digest": False, "presence": True, "copies": False, "bulk": False,
-         "shorteners": False},
+         "shorteners": False, **api},
     ]  # fmt: skip
     plain = {
         "mms": True, "dialing_mode": "", "group": "", "emails": [], "forward": "", "callback": "",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.events import encode, received, signed_headers, status
+from sipsms.events import encode, received, report, signed_headers, status
 from sipsms.model import Direction
 from tests.support.calls import AT, message
 
@@ -55,7 +55,7 @@ def test_numbers(mode: str, number: str) -> None:
 
 def test_a_status() -> None:
     sent = message(direction=Direction.OUT, source="7185550100", destination="2125550123")
-    data = status(sent, 8, "message.finalized", "delivery_failed", AT + 5)["data"]
+    data = status(report(sent, "message.finalized", "delivery_failed", AT + 5), 8)["data"]
     assert (data["event_type"], data["occurred_at"]) == ("message.finalized", "2026-10-02T18:24:36Z")
     assert data["payload"]["direction"] == "outbound"
     assert data["payload"]["to"] == [{"phone_number": "+12125550123", "status": "delivery_failed"}]

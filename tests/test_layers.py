@@ -40,9 +40,15 @@ TOP = {
     "handout",
     "beside",
     "couriers",
+    "doors",
+    "office",
+    "cli.tokens",
 }
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
-CORE = {"ports", "media", "gateway", "queue", "directory", "desk", "consent", "forwarding", "following"}
+CORE = {
+    "ports", "media", "gateway", "queue", "directory", "desk", "consent", "forwarding", "following", "access",
+    "sending", "feed",
+}  # fmt: skip
 ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
     "sip.tls": "sip", "sip.connector": "sip", "sip.websocket": "sip", "sip.rules": "sip",
@@ -53,9 +59,9 @@ ADAPTER_PACKAGES = ("store", "web", "carriers", "mail")
 NOT_PURE = {"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"}
 NOT_CORE = {"socket", "starlette", "uvicorn", "fastapi", "aiohttp", "sqlalchemy", "alembic", "redis", "subprocess"}
 HOMES = {  # library -> where it may be imported
-    "starlette": ("web",), "uvicorn": ("web",), "aiohttp": ("carriers",), "redis": ("store",), "aiosmtplib": ("mail",),
-    "sqlalchemy": ("store", "cli", "app", "handout"), "alembic": ("store", "cli", "app"), "pjsua2": ("softphone",),
-    "click": ("cli",), "rich_click": ("cli",),
+    "starlette": ("web",), "fastapi": ("web",), "uvicorn": ("web",), "aiohttp": ("carriers",), "redis": ("store",),
+    "aiosmtplib": ("mail",), "sqlalchemy": ("store", "cli", "app", "handout", "office"),
+    "alembic": ("store", "cli", "app"), "pjsua2": ("softphone",), "click": ("cli",), "rich_click": ("cli",),
 }  # fmt: skip
 PURE_MAY_READ = {("dialplan", "document")}  # `dialplan.load` reads YAML with the configuration's machinery
 

@@ -796,7 +796,12 @@ async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, re
     """Once; and none while nobody knows."""
     sim = ScriptedCourier(outcome)
     async with core(tmp_path, {SIM: sim}) as here:
-        here.queue._on_end = lambda delivery: here.tasks.append(asyncio.create_task(here.gateway.ended(delivery)))
+
+        def over(delivery: Delivery, state: State, detail: str) -> None:
+            if delivery.message.notify and state not in (State.QUEUED, State.ACCEPTED):
+                here.tasks.append(asyncio.create_task(here.gateway.ended(delivery)))
+
+        here.queue._on_change = over
         binding = Binding("alice", "sip:a@192.0.2.1", here.clock.now + 60, "c", 1, "udp:192.0.2.1:5060", instance="<i>")
         async with here.location.turn("alice"):
             (device,) = await here.location.apply("alice", [binding], [], here.clock.now)

@@ -23,6 +23,17 @@ def _ask(_context: Any, _param: Any, value: str | None) -> str:
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
+_AS_CONFIGURED = -1
+
+
+def _limit(_context: Any, _param: Any, value: str | None) -> int | None:
+    if value is None or value == "default":
+        return None if value is None else _AS_CONFIGURED
+    if not value.isascii() or not value.isdigit() or len(value) > 9:
+        raise click.BadParameter("a number, or `default`")
+    return int(value)
+
+
 _password = click.option("--password", callback=_ask, help="What the phone registers with; asked for if not given.")
 _caller_id = click.option("--caller-id", callback=phone_number, help="DID shown where the phone names none.")
 
@@ -73,11 +84,20 @@ def account_passwd(context: Context, name: str, password: str) -> None:
 @click.option("--copies/--no-copies", default=None, help="Show what one of its devices sends on the others.")
 @click.option("--bulk/--no-bulk", default=None, help="May write alike to many numbers; of a customer: all of its.")
 @click.option("--shorteners/--no-shorteners", default=None, help="May send links of public URL shorteners.")
+@click.option("--email", help="Another name for it at rest.php. Empty: none.")
+@click.option("--reseller", help="The customer that manages this one. Empty: none.")
+@click.option("--api-daily-limit", callback=_limit, metavar="N", help="Sends a day by the APIs; 0: any; `default`.")
+@click.option("--api-allow-ip", metavar="CIDR,...", help="Networks its API password and tokens work from. Empty: all.")
 @pass_context
 def account_set(context: Context, /, name: str, **given: Any) -> None:
     """Change an account or subaccount."""
     values = {key: value for key, value in given.items() if value is not None}
-    context.store(lambda db: admin.set_account(db, name, **values))
+    if values.get("api_daily_limit") == _AS_CONFIGURED:
+        values["api_daily_limit"] = None
+    try:
+        context.store(lambda db: admin.set_account(db, name, **values))
+    except admin.BadValue as error:
+        raise click.UsageError(f"--{error.field.replace('_', '-')}: {error.why}") from None
     click.echo(f"account {name} set")
 
 

@@ -17,6 +17,7 @@ from sipsms.store.rows import (
     delivery_row,
     execute_many,
     media_text,
+    message_of,
     message_row,
     take_ids,
 )  # fmt: skip
@@ -77,6 +78,11 @@ def add(connection: Connection, addition: Addition) -> tuple[Delivery, ...]:
     rows = [delivery_row(one, one.id, message.id, node, now) for one in kept]
     execute_many(connection, INSERT_DELIVERY, DELIVERY_KEYS, rows)
     return kept
+
+
+def message_with_id(connection: Connection, message: int) -> Message | None:
+    row = connection.execute(select(messages).where(messages.c.id == message)).first()
+    return message_of(row) if row is not None else None
 
 
 def message_with_key(connection: Connection, key: bytes) -> int | None:

@@ -5,19 +5,32 @@ Runs beside a live server: each change raises the directory's version, by which 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from sipsms.store import provisions, targets
 from sipsms.store.rows import counter, take_ids
-from sipsms.store.schema import accounts, bindings, devices, dids
+from sipsms.store.schema import accounts, bindings, devices, dids, tokens
+
+EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
 
 
 class AdminError(Exception):
     """A command that cannot be done; one line for the operator."""
+
+
+class BadValue(AdminError):
+    """A value that cannot be taken. `field`: of which setting."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}")
+        self.field = field
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +94,49 @@ def customer(connection: Connection, name: str) -> Any:
 
 
 def set_account(connection: Connection, name: str, **values: Any) -> None:
-    if account(connection, name) is None:
+    row = account(connection, name)
+    if row is None:
         raise AdminError(f"no account {name}")
+    if values.get("email"):
+        _check_email(connection, name, values["email"])
+    if values.get("reseller"):
+        _check_reseller(connection, row, values["reseller"])
+    if values.get("api_allow_ip"):
+        values["api_allow_ip"] = networks(values["api_allow_ip"])
     if values:
         fresh = {**values, "version": changed(connection)}
         connection.execute(update(accounts).where(accounts.c.name == name).values(fresh))
+
+
+def _check_email(connection: Connection, name: str, email: str) -> None:
+    """It stands for the account at rest.php: two must not have the same, and it must not be another's name."""
+    if not EMAIL.fullmatch(email):
+        raise BadValue("email", f"{email!r} is not an e-mail address")
+    same = select(accounts.c.name).where(func.lower(accounts.c.email) == email.lower(), accounts.c.name != name)
+    if (other := connection.execute(same.limit(1)).scalar()) is not None:
+        raise BadValue("email", f"{email} belongs to {other} already")
+
+
+def _check_reseller(connection: Connection, row: Any, reseller: str) -> None:
+    if row.parent:
+        raise BadValue("reseller", f"{row.name} is a subaccount: its customer {row.parent} may have one")
+    found = customer(connection, reseller)
+    if reseller == row.name or found.reseller:
+        raise BadValue("reseller", f"{reseller} cannot be the reseller of {row.name}: a reseller has none itself")
+    if connection.execute(select(accounts.c.name).where(accounts.c.reseller == row.name).limit(1)).first() is not None:
+        raise BadValue("reseller", f"{row.name} is a reseller itself")
+
+
+def networks(text: str) -> str:
+    """Addresses and CIDR networks, by commas or spaces, as they are stored. Raises AdminError."""
+    try:
+        found = [str(ip_network(one, strict=False)) for one in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise BadValue("api_allow_ip", str(error)) from None
+    joined = " ".join(dict.fromkeys(found))
+    if len(joined) > 1024:
+        raise BadValue("api_allow_ip", "too many networks")
+    return joined
 
 
 def set_password(connection: Connection, name: str, hashes: Hashes) -> None:
@@ -107,6 +158,8 @@ def remove_account(connection: Connection, name: str) -> None:
     connection.execute(delete(bindings).where(bindings.c.aor == name))
     connection.execute(delete(devices).where(devices.c.aor == name))
     provisions.forget_account(connection, name)
+    connection.execute(delete(tokens).where(tokens.c.account == name))
+    connection.execute(update(accounts).where(accounts.c.reseller == name).values(reseller=""))
     targets.forget_member(connection, name)
     version = changed(connection, removed=True)
     connection.execute(update(dids).where(dids.c.sip_account == name).values(sip_account="", version=version))
@@ -118,7 +171,9 @@ def list_accounts(connection: Connection) -> Iterator[dict[str, Any]]:
             "name": row.name, "customer": row.parent or row.name, "subaccount": bool(row.parent),
             "caller_id": row.caller_id, "enabled": row.enabled, "legacy_digest": row.legacy_digest,
             "presence": row.presence, "copies": row.copies,
-            "bulk": row.bulk, "shorteners": row.shorteners,
+            "bulk": row.bulk, "shorteners": row.shorteners, "api": bool(row.api_hash),
+            "api_daily_limit": row.api_daily_limit, "api_allow_ip": row.api_allow_ip, "email": row.email,
+            "reseller": row.reseller,
         }  # fmt: skip
 
 

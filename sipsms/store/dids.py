@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from sipsms.store import targets
-from sipsms.store.admin import AdminError, account, changed, customer
+from sipsms.addresses import check_url
+from sipsms.store import targets, tokens
+from sipsms.store.admin import EMAIL, AdminError, BadValue, account, changed, customer
 from sipsms.store.directory import with_targets
 from sipsms.store.schema import dids, group_members, groups
+
+_BEARER: Final = re.compile(r"[\x21-\x7e]{1,512}")
 
 
 def add_did(connection: Connection, number: str, owner: str, now: float, *, sip_account: str, sms: bool) -> None:
@@ -33,6 +37,70 @@ def _check_sip_account(connection: Connection, owner: str, name: str) -> None:
 
 
 Destinations = dict[str, list[tuple[str, dict[str, Any]]]]  # kind -> (target, options)
+PLACEHOLDERS = ("{FROM}", "{ID}", "{MEDIA}", "{MESSAGE}", "{TIMESTAMP}", "{TO}")
+_COLUMNS = ("account", "sip_account", "dialing_mode", "sms", "mms")
+
+
+def change_did(connection: Connection, number: str, given: Mapping[str, Any], *, allow_private: bool) -> None:
+    """What an operator or a customer says about a DID; what is not there, or None, stays as it is.
+
+    `account`, `sip_account`, `dialing_mode` ("", nanpa, e164), `sms`, `mms`; `emails` (a list), `forward` (a number),
+    `group`, `callback`, `callback_retry`, `webhook`, `bearer`, `webhook_secret`: an empty one is switched off.
+    Raises BadValue or AdminError.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    _check(number, given, allow_private)
+    values = {name: given[name] for name in _COLUMNS if name in given}
+    set_did(connection, number, _destinations(connection, number, given), **values)
+
+
+def _check(number: str, given: Mapping[str, Any], allow_private: bool) -> None:
+    for name in ("callback", "webhook"):
+        if given.get(name) and (why := check_url(given[name], allow_private)):
+            raise BadValue(name, why)
+    unknown = set(re.findall(r"\{[A-Za-z]*\}", given.get("callback", ""))) - set(PLACEHOLDERS)
+    if unknown:
+        raise BadValue("callback", f"{' '.join(sorted(unknown))}: known are {' '.join(PLACEHOLDERS)}")
+    if (wrong := next((one for one in given.get("emails", ()) if not EMAIL.fullmatch(one)), None)) is not None:
+        raise BadValue("emails", f"{wrong!r} is not an e-mail address")
+    if given.get("dialing_mode", "") not in ("", "nanpa", "e164"):
+        raise BadValue("dialing_mode", "nanpa, e164 or nothing")
+    if given.get("forward") == number:
+        raise BadValue("forward", "a DID cannot forward to itself")
+    for name in ("bearer", "webhook_secret"):
+        if given.get(name) and not all(_BEARER.fullmatch(one) for one in given[name].split(" ")):
+            raise BadValue(name, "ASCII characters, at most 512")
+
+
+def _destinations(connection: Connection, number: str, given: Mapping[str, Any]) -> Destinations:
+    """What is given, by kind; an option that belongs to a URL keeps that URL."""
+    found: Destinations = {}
+    if "emails" in given:
+        found["email"] = [(one, {}) for one in dict.fromkeys(given["emails"])]
+    for kind in ("forward", "group"):
+        if kind in given:
+            found[kind] = [(given[kind], {})] if given[kind] else []
+    for kind, options in (
+        ("callback", {"retry": given.get("callback_retry")}),
+        ("webhook", {"bearer": given.get("bearer"), "secret": given.get("webhook_secret")}),
+    ):
+        options = {name: value for name, value in options.items() if value is not None}
+        if kind in given or options:
+            found[kind] = _endpoint(connection, number, kind, given.get(kind), options)
+    return found
+
+
+def _endpoint(
+    connection: Connection, number: str, kind: str, url: str | None, options: dict[str, Any]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Set anew, it is on again, whatever switched it off."""
+    if url == "":
+        return []
+    known = targets.options(connection, number, kind)
+    if url is None and known is None:
+        raise AdminError(f"DID {number} has no {kind}: give its URL")
+    fresh = url or (known[0] if known is not None else "")
+    return [(fresh, targets.kept_options(connection, number, kind, fresh) | options)]
 
 
 def set_did(connection: Connection, number: str, new: Destinations, **values: Any) -> None:
@@ -45,6 +113,7 @@ def set_did(connection: Connection, number: str, new: Destinations, **values: An
         customer(connection, owner)
         values = {"sip_account": "", **values}
         targets.forget(connection, number)
+        tokens.forget_did(connection, number)
     _check_sip_account(connection, owner, values.get("sip_account", ""))
     for name, _ in new.get("group", []):
         check_group(connection, owner, name)
@@ -59,6 +128,7 @@ def remove_did(connection: Connection, number: str) -> None:
     if connection.execute(delete(dids).where(dids.c.number == number)).rowcount == 0:
         raise AdminError(f"no DID {number}")
     targets.forget(connection, number)
+    tokens.forget_did(connection, number)
     changed(connection, removed=True)
 
 

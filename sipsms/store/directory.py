@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from sipsms.model import Account, Callback, Did, Webhook
+from sipsms.model import Account, Callback, Did, Scope, Token, Webhook
 from sipsms.ports import Block, DirectoryChanges
 from sipsms.store.rows import counter
-from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, group_members
+from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, group_members, tokens
 
 
 def changes(connection: Connection, since: int) -> DirectoryChanges:
@@ -27,14 +27,21 @@ def changes(connection: Connection, since: int) -> DirectoryChanges:
         Block(row.owner, row.number, row.direction, row.active)
         for row in connection.execute(select(blocks).where(blocks.c.version > after))
     ]
-    return DirectoryChanges(version, whole, people, with_targets(connection, rows), frozenset(paused), blocked)
+    keys = [_token(row) for row in connection.execute(select(tokens).where(tokens.c.version > after))]
+    return DirectoryChanges(version, whole, people, with_targets(connection, rows), frozenset(paused), blocked, keys)
 
 
 def _account(row: Row[Any]) -> Account:
     return Account(
         row.name, row.parent, row.ha1_md5, row.ha1_sha256, row.caller_id, row.enabled, row.legacy_digest, row.presence,
-        row.copies, row.bulk, row.shorteners,
+        row.copies, row.bulk, row.shorteners, row.api_hash, row.api_daily_limit, row.api_allow_ip, row.email,
+        row.reseller,
     )  # fmt: skip
+
+
+def _token(row: Row[Any]) -> Token:
+    scope, _, did = row.scope.partition(":")
+    return Token(row.name, row.hash, row.account, Scope(scope), did, row.expires_at)
 
 
 def with_targets(connection: Connection, rows: Iterable[Row[Any]]) -> list[Did]:

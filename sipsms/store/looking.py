@@ -189,3 +189,12 @@ def _again(connection: Connection, delivery: int, now: float, until: float, *, a
             last_error="sent again by hand",
         )
     )  # fmt: skip
+
+
+def cancel(connection: Connection, message: int, now: float) -> int:
+    """What of a message has not left yet never does: how many deliveries. Raises AdminError if there is no message."""
+    if connection.execute(select(messages.c.id).where(messages.c.id == message)).first() is None:
+        raise AdminError(f"no message {message}")
+    waiting = update(deliveries).where(deliveries.c.message_id == message, QUEUED)
+    values = {"state": "failed", "due_at": None, "updated_at": now, "last_error": "cancelled"}
+    return int(connection.execute(waiting.values(values)).rowcount)

@@ -59,6 +59,11 @@ accounts = Table(
     Column("copies", Boolean, nullable=False, server_default=false()),  # own sent messages to its other devices
     Column("bulk", Boolean, nullable=False, server_default=false()),  # may write alike to many numbers
     Column("shorteners", Boolean, nullable=False, server_default=false()),  # may send links of public shorteners
+    _text("api_hash", 64),  # SHA-256 of its API password, which has 192 random bits
+    Column("api_daily_limit", Integer),  # sends a day by the APIs; empty: as configured
+    _text("api_allow_ip", 1024),  # networks that may use its API password and tokens, by spaces; empty: all
+    _text("email"),  # another name for it at rest.php
+    _text("reseller", 64),  # the customer that manages this one
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),  # of counters.directory when last changed
     Index("ix_accounts_parent", "parent"),
@@ -297,15 +302,25 @@ provisions = Table(
     Column("fetches_left", Integer, nullable=False),
 )
 
-# --- foreseen by the requirements; the doors that fill it come later ---
-
+# API tokens. Rows are removed; the server learns of new ones by their version.
 tokens = Table(
-    "tokens",  # API tokens, hashed
+    "tokens",
     metadata,
     Column("id", _Id, primary_key=True),
-    Column("hash", String(64), nullable=False, unique=True),
-    Column("account", String(64), nullable=False, index=True),
+    Column("hash", String(64), nullable=False, unique=True),  # SHA-256 of the token, which has 192 random bits
+    Column("account", String(64), nullable=False, index=True),  # empty: the operator's
     Column("name", String(64), nullable=False),
     Column("scope", String(64), nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("version", _Id, nullable=False, server_default="0", index=True),
+)
+
+# What each customer has sent by the APIs on a day (UTC, YYYY-MM-DD).
+api_usage = Table(
+    "api_usage",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("sends", _Id, nullable=False),
 )

@@ -84,6 +84,9 @@ class Store:
     async def add(self, message: Message, new: Sequence[Delivery], fetcher: str, now: float) -> tuple[Delivery, ...]:
         return await self.write(lambda db: accepting.add(db, (message, new, fetcher, self.node, now)))
 
+    async def message(self, message: int) -> Message | None:
+        return await self.read(lambda db: accepting.message_with_id(db, message))
+
     async def outcome(self, message: int) -> State:
         return await self.read(lambda db: notices.outcome(db, message))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any
 
 import uvicorn
@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.web.hooks import Hooks
@@ -22,7 +22,11 @@ from sipsms.web.provision import Provision
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it
 
 
-def build(hooks: Hooks, readiness: Readiness, provision: Provision, media: MediaDoor) -> Starlette:
+def build(
+    hooks: Hooks, readiness: Readiness, provision: Provision, media: MediaDoor, doors: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """`doors`: the routes of the APIs."""
+
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -42,6 +46,7 @@ def build(hooks: Hooks, readiness: Readiness, provision: Provision, media: Media
             Route("/hooks/{carrier}/{secret}", hooks.handle, methods=["GET", "POST"]),
             Route("/provision/{token}/{app}.xml", provision.handle, methods=["GET"]),
             Route("/media/{token}/{name}", media.handle, methods=["GET", "HEAD"]),
+            *doors,
         ]
     )
 
@@ -75,8 +80,8 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    def __init__(self, application: Starlette, host: str, port: int) -> None:
-        """Listens at once. Raises OSError if the address cannot be had."""
+    def __init__(self, application: Starlette, host: str, port: int, proxies: Sequence[str] = ()) -> None:
+        """Listens at once. `proxies`: whose X-Forwarded-For is believed. Raises OSError: the address cannot be had."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -89,7 +94,8 @@ class HttpServer:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             application, http=_Protocol, loop="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, timeout_keep_alive=30, limit_concurrency=1000, h11_max_incomplete_event_size=65536,
+            server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), timeout_keep_alive=30,
+            limit_concurrency=1000, h11_max_incomplete_event_size=65536,
         )  # fmt: skip
         self._server = _Server(config)
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from sipsms.events import encode, received, signed_headers
+from sipsms.events import encode, received, signed_headers, status
 from sipsms.model import Deferred, Delivered, Delivery, Did, Media, Outcome, Rejected, Webhook
 from sipsms.ports import Clock, HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.web.callback import Disable, switch_off
@@ -91,6 +91,8 @@ class WebhookCourier:
         return watched and self._worked_at.get(number, 0.0) < delivery.created_at
 
     def _body(self, delivery: Delivery, did: Did) -> bytes:
+        if delivery.message.content_type:
+            return encode(status(delivery.message.text, delivery.id, did.dialing_mode))
         media = [(url, one.content_type) for one in delivery.message.media if (url := self._media_url(one))]
         return encode(received(delivery.message, delivery.id, media, did.dialing_mode))
 

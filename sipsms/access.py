@@ -1,0 +1,189 @@
+"""Who may come in by an HTTP API: API passwords, tokens, phones' own passwords, networks, and how often.
+
+One answer for an unknown name, a wrong password and an account that is off, after the same work (decision D4). Who
+fails too often from one address is not looked at for the rest of the minute, so a password is not guessed here; API
+passwords and tokens have 192 random bits and could not be.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from hashlib import md5, sha256
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from sipsms import log
+from sipsms.directory import Directory
+from sipsms.model import Account, Scope, Token
+from sipsms.ports import Clock
+
+FAILURES = 60  # from one address in a minute
+_MOST = 10_000  # addresses or accounts that are counted at once
+_NOBODY = "0" * 64
+
+
+class DenialCode(StrEnum):
+    MISSING = "missing"  # no credentials
+    WRONG = "wrong"
+    OFF = "off"  # a right SIP password, or a subaccount, where an API password of a customer is asked for
+    ADDRESS = "address"  # a right password from a network that may not use it
+    TOO_MANY = "too_many"  # requests of this account, or failures from this address, in a minute
+
+
+class Denied(Exception):
+    def __init__(self, code: DenialCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request this is. `account`: None for the operator."""
+
+    account: Account | None
+    scope: Scope
+    name: str  # of the token, or of the account
+    did: str = ""  # the only number, for a token of one
+
+
+class Access:
+    def __init__(
+        self, directory: Directory, clock: Clock, realm: str, per_minute: Callable[[], int],
+        failures: int = FAILURES,
+    ) -> None:  # fmt: skip
+        """In a minute: `per_minute` requests of a customer or token (0: any number), `failures` of an address."""
+        self._directory = directory
+        self._clock = clock
+        self._realm = realm
+        self._per_minute = per_minute
+        self._most_failures = failures
+        self._minute = 0
+        self._failed: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
+
+    # --- the ways in ---
+
+    def api(self, name: str, password: str, address: str, door: str) -> Account:
+        """A customer by its name or e-mail address and its API password. Raises Denied."""
+        self._check_address(address)
+        if not name or not password:
+            raise Denied(DenialCode.MISSING, "no credentials")
+        account = self._directory.known_as(name)
+        right = hmac.compare_digest(_digest(password), (account.api_hash if account else "") or _NOBODY)
+        if account is None or not right or not self._is_on(account):
+            raise self._failure(door, name, address, "wrong name or password")
+        if account.parent:
+            raise Denied(DenialCode.OFF, "this API is for customers, not for their subaccounts")
+        self._check_network(account, address)
+        self._count(account.name)
+        return account
+
+    def user(self, name: str, password: str, address: str, door: str) -> Account:
+        """An account by the password that its phone registers with, or by its API password. Raises Denied."""
+        self._check_address(address)
+        if not name or not password:
+            raise Denied(DenialCode.MISSING, "no credentials")
+        account = self._directory.account(name)
+        ha1 = md5(f"{name}:{self._realm}:{password}".encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+        as_phone = hmac.compare_digest(ha1, (account.ha1_md5 if account else "") or _NOBODY[:32])
+        as_program = hmac.compare_digest(_digest(password), (account.api_hash if account else "") or _NOBODY)
+        if account is None or not (as_phone or as_program) or not self._is_on(account):
+            raise self._failure(door, name, address, "wrong name or password")
+        self._check_network(self._directory.account(account.customer) or account, address)
+        self._count(account.name)
+        return account
+
+    def bearer(self, token: str, address: str, door: str) -> Caller:
+        """Raises Denied."""
+        self._check_address(address)
+        if not token:
+            raise Denied(DenialCode.MISSING, "no token")
+        found = self._directory.token(_digest(token))  # a digest: where the comparison ends says nothing of the token
+        caller = self._caller(found) if found is not None else None
+        if found is None or caller is None:
+            raise self._failure(door, found.name if found else "", address, "wrong token")
+        if caller.account is not None:
+            self._check_network(caller.account, address)
+        self._count(f"token {found.name}")
+        return caller
+
+    def _caller(self, token: Token) -> Caller | None:
+        """None: it is over, or its account or DID is gone."""
+        if token.expires_at is not None and token.expires_at <= self._clock():
+            return None
+        if token.scope is Scope.OPERATOR:
+            return Caller(None, token.scope, token.name)
+        account = self._directory.account(token.account)
+        if account is None or not self._is_on(account):
+            return None
+        if token.scope is Scope.DID:
+            did = self._directory.did(token.did)
+            if did is None or did.account != account.name:
+                return None
+        return Caller(account, token.scope, token.name, token.did)
+
+    # --- checks ---
+
+    def _is_on(self, account: Account) -> bool:
+        customer = self._directory.account(account.customer)
+        return account.enabled and customer is not None and customer.enabled
+
+    def _check_network(self, account: Account, address: str) -> None:
+        if account.api_allow_ip and not _is_in(address, account.api_allow_ip):
+            raise Denied(DenialCode.ADDRESS, "not from this address")
+
+    def _turn(self) -> None:
+        minute = int(self._clock() // 60)
+        if minute != self._minute or len(self._failed) + len(self._asked) > _MOST:
+            self._minute = minute
+            self._failed.clear()
+            self._asked.clear()
+
+    def _check_address(self, address: str) -> None:
+        self._turn()
+        if self._failed[_network(address)] >= self._most_failures:
+            raise Denied(DenialCode.TOO_MANY, "too many wrong passwords from this address")
+
+    def _failure(self, door: str, name: str, address: str, reason: str) -> Denied:
+        self._failed[_network(address)] += 1
+        log.auth_failure(door, name, address, 0, reason)
+        return Denied(DenialCode.WRONG, reason)
+
+    def _count(self, who: str) -> None:
+        limit = self._per_minute()
+        if not limit:
+            return
+        self._asked[who] += 1
+        if self._asked[who] > limit:
+            raise Denied(DenialCode.TOO_MANY, f"more than {limit} requests in a minute")
+
+
+def _digest(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def _network(address: str) -> str:
+    """An IPv6 host has a /64 to itself."""
+    if ":" not in address:
+        return address
+    try:
+        return str(int(IPv6Address(address.partition("%")[0])) >> 64)
+    except ValueError:
+        return address
+
+
+@lru_cache(maxsize=4096)
+def _is_in(address: str, networks: str) -> bool:
+    try:
+        here = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(here, IPv6Address) and here.ipv4_mapped is not None:
+        here = here.ipv4_mapped
+    found: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks.split()]
+    return any(here in network for network in found)

@@ -1,0 +1,44 @@
+"""The HTTP APIs, built from the parts of a node: who may come in, what sends, and one module a door in `web/`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sipsms.access import Access
+from sipsms.config import Config
+from sipsms.couriers import Couriers
+from sipsms.directory import Directory
+from sipsms.gateway import Gateway
+from sipsms.office import Office
+from sipsms.ports import Clock
+from sipsms.sending import Sender, Usage
+from sipsms.store import usage
+from sipsms.store.sql import Store
+
+
+class Doors:
+    def __init__(
+        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, couriers: Couriers,
+        clock: Clock, take_over: Callable[[], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        """`take_over`: read the directory again, and see what waits in the queue."""
+        self.access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
+        self.usage = Usage(
+            clock,
+            lambda day, account: store.read(lambda db: usage.sent(db, day, account)),
+            lambda day, counts: store.write(lambda db: usage.add(db, day, counts)),
+        )
+        self.sender = Sender(
+            gateway, directory, couriers.files, couriers.fetch, self.usage, clock, lambda: config().api.daily_sends,
+            lambda since: store.read(lambda db: usage.recent(db, since)), store.message,
+        )  # fmt: skip
+        self.office = Office(store, config, take_over)
+        self._config = config
+        self._directory = directory
+        self._gateway = gateway
+        self._couriers = couriers
+
+    def routes(self) -> list[Any]:
+        """Of all doors; Starlette's."""
+        return []

@@ -1,0 +1,115 @@
+"""What the HTTP APIs may ask of the store, as the command line does: each change is committed, and the server has
+taken it over, when it returns.
+
+Raises AdminError (it cannot be done), BadValue (which setting is wrong) and Unavailable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from sipsms.config import Config
+from sipsms.model import Scope
+from sipsms.ports import Block
+from sipsms.sip.digest import ha1
+from sipsms.store import admin, blocks, dids, looking, tokens
+from sipsms.store.admin import Hashes
+from sipsms.store.sql import Store
+
+T = TypeVar("T")
+
+
+class Office:
+    def __init__(self, store: Store, config: Callable[[], Config], take_over: Callable[[], Awaitable[None]]) -> None:
+        """`take_over`: read the directory again, and see what waits in the queue."""
+        self._store = store
+        self._config = config
+        self._take_over = take_over
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        return await self._store.read(query)
+
+    async def change(self, work: Callable[[Connection], T]) -> T:
+        result = await self._store.write(work)
+        await self._take_over()
+        return result
+
+    def hashes(self, name: str, password: str) -> Hashes:
+        realm = self._config().realm
+        return Hashes(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
+
+    # --- accounts ---
+
+    async def add_account(self, name: str, password: str, *, parent: str = "", caller_id: str = "") -> None:
+        hashes = self.hashes(name, password)
+        await self.change(
+            lambda db: admin.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
+        )
+
+    async def set_account(self, name: str, **values: Any) -> None:
+        await self.change(lambda db: admin.set_account(db, name, **values))
+
+    async def set_password(self, name: str, password: str) -> None:
+        hashes = self.hashes(name, password)
+        await self.change(lambda db: admin.set_password(db, name, hashes))
+
+    async def remove_account(self, name: str) -> None:
+        await self.change(lambda db: admin.remove_account(db, name))
+
+    async def make_api_password(self, name: str) -> str:
+        return await self.change(lambda db: tokens.make_password(db, name))
+
+    async def drop_api_password(self, name: str) -> None:
+        await self.change(lambda db: tokens.drop_password(db, name))
+
+    # --- tokens ---
+
+    async def add_token(
+        self, name: str, scope: Scope, account: str = "", did: str = "", expires_at: float | None = None
+    ) -> str:
+        return await self.change(lambda db: tokens.add(db, name, scope, account, did, time.time(), expires_at))
+
+    async def remove_token(self, name: str, account: str | None = None) -> None:
+        await self.change(lambda db: tokens.remove(db, name, account))
+
+    # --- DIDs and groups ---
+
+    async def add_did(self, number: str, account: str, *, sip_account: str, sms: bool = True) -> None:
+        await self.change(lambda db: dids.add_did(db, number, account, time.time(), sip_account=sip_account, sms=sms))
+
+    async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
+        """`given`: as of `store.dids.change_did`."""
+        allow_private = self._config().callbacks.allow_private
+        await self.change(lambda db: dids.change_did(db, number, given, allow_private=allow_private))
+
+    async def remove_did(self, number: str) -> None:
+        await self.change(lambda db: dids.remove_did(db, number))
+
+    async def put_group(self, name: str, members: Sequence[str]) -> str:
+        return await self.change(lambda db: dids.put_group(db, name, members))
+
+    async def remove_group(self, name: str) -> None:
+        await self.change(lambda db: dids.remove_group(db, name))
+
+    # --- blocks, carriers, the queue ---
+
+    async def put_block(self, block: Block) -> bool:
+        """False: it was so already."""
+        return await self.change(lambda db: blocks.put(db, block, blocks.BY_HAND, time.time()))
+
+    async def pause_carrier(self, name: str, *, paused: bool) -> None:
+        await self.change(lambda db: looking.pause_carrier(db, name, paused=paused))
+
+    async def retry_dead(self, delivery: int | None) -> int:
+        return await self.change(lambda db: looking.retry_dead(db, delivery, time.time(), self._config().queue.keep))
+
+    async def resend_unknown(self, delivery: int) -> None:
+        await self.change(lambda db: looking.resend_unknown(db, delivery, time.time(), self._config().queue.keep))
+
+    async def cancel(self, message: int) -> int:
+        """How many deliveries were still waiting and now never leave."""
+        return await self.change(lambda db: looking.cancel(db, message, time.time()))

@@ -1,0 +1,371 @@
+"""What every HTTP API does when it sends: whose number, which destination, which files, how often, and not twice.
+
+The doors differ in words only: each turns `SendRefused.code` into its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Final, NamedTuple, Protocol
+
+from sipsms.dialplan import Refusal, RefusalCode
+from sipsms.directory import Directory
+from sipsms.gateway import Gateway
+from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT
+from sipsms.model import Account, Media, Message
+from sipsms.numbers import normalise
+from sipsms.ports import Clock, MediaRefused, MediaStore
+
+REPEAT: Final = 30.0  # seconds in which the same message again may be a retry of one whose answer was lost
+_REMEMBERED: Final = 10_000
+
+
+class SendCode(StrEnum):
+    NO_SOURCE = "no_source"
+    SOURCE = "source"  # none of the account's SMS-enabled DIDs
+    NO_DESTINATION = "no_destination"
+    DESTINATION = "destination"
+    EMPTY = "empty"
+    TEXT = "text"  # not a text: NUL, half a surrogate pair
+    TOO_LONG = "too_long"
+    LIMIT = "limit"  # of a day
+    BLOCKED = "blocked"
+    POLICY = "policy"
+    BULK = "bulk"
+    NO_ROUTE = "no_route"
+    NO_MMS = "no_mms"
+    MEDIA = "media"  # a file that cannot be had, or is none of the kinds of files that an MMS may have
+    MEDIA_SIZE = "media_size"
+    MEDIA_COUNT = "media_count"
+    CONFLICT = "conflict"  # this idempotency key was used for another message
+
+
+_OF_REFUSAL: Final = {
+    RefusalCode.BLOCKED: SendCode.BLOCKED,
+    RefusalCode.POLICY: SendCode.POLICY,
+    RefusalCode.BULK: SendCode.BULK,
+    RefusalCode.NO_ROUTE: SendCode.NO_ROUTE,
+    RefusalCode.NO_MMS: SendCode.NO_MMS,
+}
+
+
+class SendRefused(Exception):
+    """Nothing was stored. `reason` is for the person who wrote the request."""
+
+    def __init__(self, code: SendCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class File(NamedTuple):
+    """A part of an MMS as the client gives it: its bytes, or where they are."""
+
+    data: bytes = b""
+    url: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`source` and `destination` as the client wrote them. `source` empty: the account's caller ID, or its only DID."""
+
+    account: Account
+    source: str
+    destination: str
+    text: str
+    door: str  # the message's origin: rest, v1, v2, originate, acrobits, kannel
+    files: Sequence[File] = ()
+    max_text: int = 160  # characters, without files
+    due_at: float | None = None  # not before
+    idempotency: str = ""  # the client's own name for this request: durable, for ever
+    counted: bool = True  # against the limit of a day
+    notify: str = ""  # gateway.BY_WEBHOOK: the DID's webhook hears what becomes of it
+
+
+@dataclass(slots=True)
+class Sent:
+    message: int
+    source: str
+    destination: str
+    duplicate: bool = False
+    repeat: bytes = b""
+
+    def __post_init__(self) -> None:
+        assert self.message
+
+
+class Fetch(Protocol):
+    async def __call__(self, url: str) -> tuple[bytes, str]:
+        """What is there, at most MAX_FILE + 1 bytes, and its name. Raises MediaRefused with what is wrong."""
+
+
+class Usage:
+    """Sends of each customer on this day (UTC): in memory, written to the store once a second."""
+
+    def __init__(
+        self, clock: Clock, load: Callable[[str, str], Awaitable[int]],
+        save: Callable[[str, dict[str, int]], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        """`load(day, account)` -> what it has sent; `save(day, {account: more})`."""
+        self._clock = clock
+        self._load = load
+        self._save = save
+        self._day = ""
+        self._sent: dict[str, int] = {}
+        self._unsaved: dict[str, dict[str, int]] = {}  # day -> account -> sends
+
+    async def sent(self, account: str) -> int:
+        """Today. Raises Unavailable."""
+        day = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%d")
+        if day != self._day:
+            self._day, self._sent = day, {}
+        if account not in self._sent:
+            stored = await self._load(day, account)
+            unsaved = self._unsaved.get(day, {}).get(account, 0)
+            if day == self._day:
+                self._sent.setdefault(account, stored + unsaved)
+        return self._sent.get(account, 0)
+
+    def add(self, account: str, count: int = 1) -> None:
+        self._sent[account] = self._sent.get(account, 0) + count
+        today = self._unsaved.setdefault(self._day, {})
+        today[account] = today.get(account, 0) + count
+
+    async def save(self) -> None:
+        """Raises Unavailable: it is saved later."""
+        for day in list(self._unsaved):
+            counts = self._unsaved.pop(day)
+            try:
+                await self._save(day, {name: count for name, count in counts.items() if count})
+            except BaseException:
+                kept = self._unsaved.setdefault(day, {})
+                for name, count in counts.items():
+                    kept[name] = kept.get(name, 0) + count
+                raise
+
+
+class _Repeat:
+    """One message that may come again."""
+
+    __slots__ = ("at", "result")
+
+    def __init__(self, at: float, result: asyncio.Future[Sent]) -> None:
+        self.at = at
+        self.result = result
+
+
+Recent = Callable[[float], Awaitable[Mapping[tuple[str, str, str], int]]]
+
+
+class Sender:
+    def __init__(
+        self, gateway: Gateway, directory: Directory, media: MediaStore, fetch: Fetch, usage: Usage, clock: Clock,
+        daily: Callable[[], int], recent: Recent, stored: Callable[[int], Awaitable[Message | None]],
+    ) -> None:  # fmt: skip
+        """`daily`: sends a day of who has no limit of its own, 0: any number. `recent(since)`: (source, destination,
+        text) -> id of what the APIs have sent since then. `stored`: the message with this id.
+        """
+        self._gateway = gateway
+        self._directory = directory
+        self._media = media
+        self._fetch = fetch
+        self.usage = usage
+        self._clock = clock
+        self._daily = daily
+        self._recent = recent
+        self._stored = stored
+        self._started = clock()
+        self._before: Mapping[tuple[str, str, str], int] | None = None  # what was sent just before the start
+        self._repeats: OrderedDict[bytes, _Repeat] = OrderedDict()
+
+    async def send(self, order: Order) -> Sent:
+        """Durable when it returns. Raises SendRefused or Unavailable, with nothing stored.
+
+        The same again within 30 seconds, while the first is under way or before `answered` was called for it, is the
+        same message: the client may not have heard the answer. So it is just after a start of the server.
+        """
+        source, destination = self._source(order), self._destination(order)
+        self._check_text(order)
+        if order.idempotency:
+            return await self._take(order, source, destination)
+        key = _repeat_key(order, source, destination)
+        known = self._known(key)
+        if known is not None:
+            sent = await asyncio.shield(known.result)
+            return Sent(sent.message, source, destination, True, key)
+        return await self._first(key, order, source, destination)
+
+    async def _first(self, key: bytes, order: Order, source: str, destination: str) -> Sent:
+        repeat = _Repeat(self._clock(), asyncio.get_running_loop().create_future())
+        self._repeats[key] = repeat
+        try:
+            before = await self._sent_before(source, destination, order)
+            if before is not None:
+                sent = Sent(before, source, destination, duplicate=True)
+            else:
+                sent = await self._take(order, source, destination)
+        except BaseException as error:
+            if self._repeats.get(key) is repeat:
+                del self._repeats[key]
+            _fail(repeat.result, error)
+            raise
+        sent.repeat = key
+        repeat.result.set_result(sent)
+        return sent
+
+    async def _sent_before(self, source: str, destination: str, order: Order) -> int | None:
+        """The same message, if it was taken within the last seconds of the server's run before this one."""
+        if self._clock() - self._started >= REPEAT:
+            self._before = {}
+            return None
+        if self._before is None:
+            self._before = await self._recent(self._started - REPEAT)
+        return None if order.files else self._before.get((source, destination, _plain(order.text)))
+
+    def _known(self, key: bytes) -> _Repeat | None:
+        now = self._clock()
+        while self._repeats:
+            first = next(iter(self._repeats))
+            old = self._repeats[first]
+            if not old.result.done() or (now - old.at < REPEAT and len(self._repeats) <= _REMEMBERED):
+                break
+            del self._repeats[first]
+        found = self._repeats.get(key)
+        return found if found is not None and (not found.result.done() or now - found.at < REPEAT) else None
+
+    def answered(self, sent: Sent) -> None:
+        """The client has its answer: the same again is another message."""
+        self._repeats.pop(sent.repeat, None)
+
+    # --- checks ---
+
+    def _source(self, order: Order) -> str:
+        given = order.source.strip() or order.account.caller_id
+        if not given:
+            enabled = [did for did in self._directory.dids_of(order.account.customer) if did.sms]
+            given = enabled[0].number if len(enabled) == 1 else ""
+        if not given:
+            raise SendRefused(SendCode.NO_SOURCE, "no sender: name one of the account's numbers")
+        number = normalise(given)
+        if number is None or not self._directory.may_send_from(order.account, number):
+            raise SendRefused(SendCode.SOURCE, f"{given[:32]} is not an SMS-enabled number of this account")
+        return number
+
+    def _destination(self, order: Order) -> str:
+        if not order.destination.strip():
+            raise SendRefused(SendCode.NO_DESTINATION, "no destination")
+        number = normalise(order.destination)
+        if number is None:
+            raise SendRefused(SendCode.DESTINATION, f"{order.destination[:32]!r} is not a telephone number")
+        if (refusal := self._gateway.dialplan.numbering.policy(number)) is not None:
+            raise SendRefused(SendCode.DESTINATION, refusal.reason)
+        return number
+
+    def _check_text(self, order: Order) -> None:
+        if len(order.files) > MAX_FILES:
+            raise SendRefused(SendCode.MEDIA_COUNT, f"{len(order.files)} files, an MMS has at most {MAX_FILES}")
+        if not order.files and not order.text.strip():
+            raise SendRefused(SendCode.EMPTY, "the text is empty")
+        most = MAX_TEXT if order.files else order.max_text
+        if len(order.text) > most:
+            raise SendRefused(SendCode.TOO_LONG, f"the text has {len(order.text)} characters, at most {most}")
+        if "\0" in order.text or not _is_text(order.text):
+            raise SendRefused(SendCode.TEXT, "the text has a character that is none (NUL, half a surrogate pair)")
+
+    # --- what is done ---
+
+    async def _take(self, order: Order, source: str, destination: str) -> Sent:
+        key = _idempotency_key(order) if order.idempotency else None
+        if key is not None and (known := await self._gateway.known(key)) is not None:
+            return await self._same(known.message_id, order, source, destination)
+        customer = order.account.customer
+        if order.counted:
+            await self._check_limit(order)
+            self.usage.add(customer)
+        try:
+            media = await self._files(order.files)
+            result = await self._gateway.send(
+                order.account, source, destination, _plain(order.text), order.door, dedupe_key=key,
+                media=media, due_at=order.due_at, notify=order.notify,
+            )  # fmt: skip
+            if isinstance(result, Refusal):
+                raise SendRefused(_OF_REFUSAL.get(result.code, SendCode.DESTINATION), result.reason)
+        except BaseException:
+            if order.counted:
+                self.usage.add(customer, -1)
+            raise
+        if result.duplicate:
+            if order.counted:
+                self.usage.add(customer, -1)
+            return await self._same(result.message_id, order, source, destination)
+        return Sent(result.message_id, source, destination)
+
+    async def _same(self, message_id: int, order: Order, source: str, destination: str) -> Sent:
+        """This idempotency key has been here. Raises SendRefused if it was with another message."""
+        found = await self._stored(message_id)
+        asked = (source, destination, _plain(order.text), len(order.files))
+        if found is None or (found.source, found.destination, found.text, len(found.media)) != asked:
+            raise SendRefused(SendCode.CONFLICT, "this Idempotency-Key was used for another message")
+        return Sent(message_id, source, destination, duplicate=True)
+
+    async def _check_limit(self, order: Order) -> None:
+        customer = self._directory.account(order.account.customer) or order.account
+        limit = self._daily() if customer.api_daily_limit is None else customer.api_daily_limit
+        if limit and await self.usage.sent(customer.name) >= limit:
+            raise SendRefused(SendCode.LIMIT, f"{customer.name} has sent {limit} messages by the APIs today, its limit")
+
+    async def _files(self, files: Sequence[File]) -> list[Media]:
+        """All of them saved. Raises SendRefused."""
+        saved = []
+        for one in files:
+            try:
+                data, name = await self._fetch(one.url) if one.url else (one.data, one.name)
+                if len(data) > MAX_FILE:
+                    raise SendRefused(SendCode.MEDIA_SIZE, f"a file is larger than {MAX_FILE // 1024} KB")
+                saved.append(await self._media.save(data, one.name or name))
+            except MediaRefused as error:
+                raise SendRefused(SendCode.MEDIA, str(error)) from None
+        return saved
+
+
+def _fail(future: asyncio.Future[Sent], error: BaseException) -> None:
+    """Who waits with us gets the same error; if nobody does, nobody need hear of it."""
+    if isinstance(error, asyncio.CancelledError):
+        future.cancel()
+    else:
+        future.set_exception(error)
+        future.exception()
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _repeat_key(order: Order, source: str, destination: str) -> bytes:
+    digest = blake2b(digest_size=16)
+    parts = [order.door, order.account.name, source, destination, order.text, str(order.due_at)]
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    for one in order.files:
+        digest.update(one.url.encode("utf-8", "surrogatepass") + b"\0" + blake2b(one.data, digest_size=16).digest())
+    return digest.digest()
+
+
+def _idempotency_key(order: Order) -> bytes:
+    text = f"idempotency\n{order.account.customer}\n{order.idempotency}"
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()

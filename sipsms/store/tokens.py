@@ -1,0 +1,90 @@
+"""API passwords and tokens: made here, shown once, stored as hashes (S-105). Synchronous; see `store.admin`."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, insert, select
+
+from sipsms.model import Scope
+from sipsms.store.admin import AdminError, changed, customer, set_account
+from sipsms.store.schema import dids, tokens
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PREFIX: Final = "sipsms_"  # so that a token in the wrong place is known for what it is
+
+
+def digest(secret: str) -> str:
+    """What is stored of a password or token: with 192 random bits it needs no salt and no slow hash."""
+    return sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def make_password(connection: Connection, name: str) -> str:
+    """A new API password, in place of the one before. URL-safe: one client does not encode it."""
+    password = secrets.token_urlsafe(24)
+    set_account(connection, name, api_hash=digest(password))
+    return password
+
+
+def drop_password(connection: Connection, name: str) -> None:
+    set_account(connection, name, api_hash="")
+
+
+def add(
+    connection: Connection, name: str, scope: Scope, owner: str, did: str, now: float, expires_at: float | None = None
+) -> str:
+    """A new token. `owner`: the customer, empty for the operator's; `did`: the only number of it, for that scope."""
+    if not _NAME.fullmatch(name):
+        raise AdminError("a token's name is made of letters, digits, - _ . and has at most 64")
+    if connection.execute(select(tokens.c.id).where(tokens.c.name == name)).first() is not None:
+        raise AdminError(f"token {name} exists already")
+    if (scope is Scope.OPERATOR) == bool(owner):
+        raise AdminError("a token needs an account" if not owner else "a token for the operator has no account")
+    if owner:
+        customer(connection, owner)
+    if (scope is Scope.DID) != bool(did):
+        raise AdminError("a token of scope did names its DID, others do not")
+    if did and connection.execute(select(dids.c.account).where(dids.c.number == did)).scalar() != owner:
+        raise AdminError(f"no DID {did} of {owner}")
+    token = _PREFIX + secrets.token_urlsafe(24)
+    row = {
+        "hash": digest(token), "account": owner, "name": name, "scope": f"{scope}:{did}" if did else str(scope),
+        "created_at": now, "expires_at": expires_at, "version": changed(connection),
+    }  # fmt: skip
+    connection.execute(insert(tokens), row)
+    return token
+
+
+def remove(connection: Connection, name: str, owner: str | None = None) -> None:
+    """`owner`: only if it is this customer's."""
+    here = tokens.c.name == name if owner is None else (tokens.c.name == name) & (tokens.c.account == owner)
+    if connection.execute(delete(tokens).where(here)).rowcount == 0:
+        raise AdminError(f"no token {name}")
+    changed(connection, removed=True)
+
+
+def forget_account(connection: Connection, name: str) -> None:
+    """The caller tells the server that something is gone."""
+    connection.execute(delete(tokens).where(tokens.c.account == name))
+
+
+def forget_did(connection: Connection, number: str) -> None:
+    """It is another's now, or nobody's."""
+    if connection.execute(delete(tokens).where(tokens.c.scope == f"{Scope.DID}:{number}")).rowcount:
+        changed(connection, removed=True)
+
+
+def show(connection: Connection, owner: str = "") -> Iterator[dict[str, Any]]:
+    """All, or those of one customer; never the token itself."""
+    query = select(tokens).order_by(tokens.c.name)
+    if owner:
+        query = query.where(tokens.c.account == owner)
+    for row in connection.execute(query):
+        yield {
+            "name": row.name, "account": row.account, "scope": row.scope, "created_at": row.created_at,
+            "expires_at": row.expires_at,
+        }  # fmt: skip

@@ -1,0 +1,143 @@
+"""What every API door reads of a request: credentials, the client's address, a body of bounded size, its fields."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
+
+MAX_PART: Final = 3 * 2**20  # of multipart: 1.3 MB in base64 is 1.73 MB
+MAX_FIELDS: Final = 100
+MAX_BODY: Final = 3 * MAX_PART + 2**20  # three files
+SMALL_BODY: Final = 256 * 1024
+
+
+class BadRequest(Exception):
+    """It cannot be read. The text says why."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def basic_of(request: Request) -> tuple[str, str]:
+    """(user, password) of HTTP Basic (RFC 7617); empty where there is none that can be read."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        user, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return "", ""
+    return user, password
+
+
+def bearer_of(request: Request) -> str:
+    """The token of RFC 6750; empty if there is none."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+async def body_of(request: Request, limit: int = MAX_BODY) -> bytes:
+    """Reads no further than the limit. Raises BadRequest."""
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length[:12]) > limit:
+        raise BadRequest("the body is too large", 413)
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise BadRequest("the body is too large", 413)
+    except ClientDisconnect:
+        raise BadRequest("the client went away") from None
+    return bytes(body)
+
+
+Fields = dict[str, list[Any]]
+
+
+async def fields_of(request: Request, *, limit: int = MAX_BODY) -> Fields:
+    """Query and body together, each name with all its values in order; the body wins where `first` asks for one.
+
+    The body may be a form of either kind or a JSON object, whose values keep their types. Files of multipart are bytes.
+    Raises BadRequest.
+    """
+    found: Fields = {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method not in ("GET", "HEAD"):
+        if kind == "multipart/form-data" or kind == "application/x-www-form-urlencoded":
+            await _add_form(request, found, limit)
+        elif kind == "application/json" or kind.endswith("+json"):
+            _add_json(await body_of(request, limit), found)
+        elif (body := await body_of(request, limit)).lstrip()[:1] == b"{":
+            _add_json(body, found)
+    for name, value in request.query_params.multi_items():
+        if name not in found or request.method in ("GET", "HEAD"):
+            found.setdefault(name, []).append(value)
+    if len(found) > MAX_FIELDS:
+        raise BadRequest("too many fields", 413)
+    return found
+
+
+def _add_json(body: bytes, found: Fields) -> None:
+    for name, value in json_object(body).items():
+        found[name] = value if isinstance(value, list) else [value]
+
+
+def json_object(body: bytes) -> Mapping[str, Any]:
+    """Raises BadRequest."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise BadRequest("the body is not a JSON object")
+    return value
+
+
+async def _add_form(request: Request, found: Fields, limit: int) -> None:
+    """The body is read first, within its limit; then the parser has only that."""
+    body = await body_of(request, limit)
+    request._body = body  # what `request.form` reads instead of the stream
+    try:
+        form = await request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_PART)
+    except (MultiPartException, HTTPException) as error:
+        reason = getattr(error, "message", None) or getattr(error, "detail", None) or "the form cannot be read"
+        raise BadRequest(str(reason)) from None
+    except (ValueError, KeyError, UnicodeError, AssertionError):
+        raise BadRequest("the form cannot be read") from None
+    async with request.form():
+        for name, value in form.multi_items():
+            found.setdefault(name, []).append(await value.read() if isinstance(value, UploadFile) else value)
+
+
+def first(fields: Fields, *names: str) -> Any:
+    """The first value of the first of these names that is there and not empty; else an empty text."""
+    for name in names:
+        for value in fields.get(name, ()):
+            if value not in (None, "", b""):
+                return value
+    return ""
+
+
+def text(fields: Fields, *names: str) -> str:
+    """The same as a text: numbers of JSON are written out, anything else is empty."""
+    value = first(fields, *names)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return ""
+    return str(value)
