@@ -18,7 +18,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 from sipsms import log
 from sipsms.directory import Directory
-from sipsms.model import Account, Scope, Token
+from sipsms.model import Account, Did, Scope, Token
 from sipsms.ports import Clock
 
 FAILURES = 60  # from one address in a minute
@@ -126,6 +126,21 @@ class Access:
             if did is None or did.account != account.name:
                 return None
         return Caller(account, token.scope, token.name, token.did)
+
+    def opens(self, caller: Caller, did: Did) -> bool:
+        """May this caller send from a DID, and see its messages?"""
+        if caller.did:
+            return did.number == caller.did and caller.account is not None and did.account == caller.account.name
+        return self.manages(caller, did.account)
+
+    def manages(self, caller: Caller, customer: str) -> bool:
+        """Is this customer the caller's own, or one that it manages?"""
+        if caller.account is None:
+            return True
+        if caller.account.name == customer:
+            return True
+        owner = self._directory.account(customer) if caller.scope is Scope.RESELLER else None
+        return owner is not None and owner.reseller == caller.account.name
 
     # --- checks ---
 

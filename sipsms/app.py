@@ -33,12 +33,13 @@ from sipsms.directory import Directory
 from sipsms.document import ConfigError, Document
 from sipsms.doors import Doors
 from sipsms.following import courier_name
-from sipsms.gateway import BY_WEBHOOK, SIP, Gateway
+from sipsms.gateway import SIP, Gateway
 from sipsms.model import Account, Binding, Delivery, State, is_copy
 from sipsms.policy import PatternLimits
 from sipsms.ports import Unavailable
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
+from sipsms.reports import Stage, is_wanted
 from sipsms.sip.client import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces, ha1
 from sipsms.sip.endpoint import Endpoint
@@ -238,8 +239,8 @@ class Node:
             return
         if state is not State.ACCEPTED:
             self.spawn(self.gateway.ended(delivery))
-        elif notify == BY_WEBHOOK:
-            self.spawn(self.gateway.sent(delivery.message))
+        elif is_wanted(notify):
+            self.spawn(self.gateway.report(delivery.message, Stage.SENT))
 
     def _build_sip(self, trunk_key: bytes) -> None:
         config = self.config

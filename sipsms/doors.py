@@ -15,6 +15,9 @@ from sipsms.ports import Clock
 from sipsms.sending import Sender, Usage
 from sipsms.store import usage
 from sipsms.store.sql import Store
+from sipsms.web.kannel import KannelDoor
+from sipsms.web.originate import OriginateDoor
+from sipsms.web.telnyx_api import TelnyxDoor
 
 
 class Doors:
@@ -35,10 +38,20 @@ class Doors:
         )  # fmt: skip
         self.office = Office(store, config, take_over)
         self._config = config
+        self._clock = clock
         self._directory = directory
         self._gateway = gateway
         self._couriers = couriers
 
     def routes(self) -> list[Any]:
         """Of all doors; Starlette's."""
-        return []
+        config = self._config
+        doors = (
+            TelnyxDoor(self.access, self._directory, self.sender),
+            OriginateDoor(
+                self.access, self.sender, self._clock, lambda: config().api.originate_length,
+                lambda: config().api.timezone,
+            ),
+            KannelDoor(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
+        )  # fmt: skip
+        return [route for door in doors for route in door.routes()]

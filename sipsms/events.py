@@ -55,7 +55,8 @@ def status(text: str, event: int, mode: str = "") -> Event:
         Direction.OUT, told["source"], told["destination"], told["text"], "", told["received_at"], id=told["id"],
         media=(Media(),) if told["mms"] else (),
     )  # fmt: skip
-    return _event(told["kind"], event, told["at"], _payload(message, told["status"], mode) | {"media": []})
+    payload = _payload(message, told["status"], mode) | {"id": str(message.id), "media": []}
+    return _event(told["kind"], event, told["at"], payload)
 
 
 def encode(event: Event) -> bytes:

@@ -14,7 +14,6 @@ from sipsms import log
 from sipsms.consent import Consent
 from sipsms.dialplan import Decision, Dialplan, Facts, Refusal, RefusalCode
 from sipsms.directory import Directory
-from sipsms.events import Kind, Status, report
 from sipsms.feed import Feed
 from sipsms.model import Account, Delivery, Device, Did, Direction, Media, Message, Route, State
 from sipsms.notice import IMDN, delivery_notice
@@ -31,16 +30,16 @@ from sipsms.ports import (
     Unavailable,
 )  # fmt: skip
 from sipsms.queue import Queue, carrier_lane
+from sipsms.reports import DLR, STATUS, Stage, is_wanted, report_of
 from sipsms.text import encoding_of, join_parts, pieces, segments
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
 ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
-STATUS = "application/x-sipsms-status+json"  # content type of what a DID's webhook hears of a message it sent
-BY_WEBHOOK = "#webhook"  # as `notify`: the sender hears of it by the DID's webhook
 
 # Seconds that a delivery is tried, where that is not as long as a message is kept.
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
 PART_PATIENCE = 300.0  # seconds to wait for the other parts of a long text (P-13)
+_REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK}
 _USUAL = CarrierLimits(mms=True)
 
 
@@ -316,7 +315,8 @@ class Gateway:
         if state is State.DELIVERED:
             await self.delivered(delivery.message, delivery.destination)
         elif state in (State.FAILED, State.EXPIRED):
-            await self._notify(delivery.message, delivery.destination, delivered=False)
+            stage = Stage.FAILED if delivery.remote_id else Stage.REJECTED
+            await self._notify(delivery.message, delivery.destination, stage)
 
     async def tell_delivered(self) -> None:
         """Those who have not been told yet: after a restart, or where the store could not write then."""
@@ -325,30 +325,21 @@ class Gateway:
 
     async def delivered(self, message: Message, recipient: str) -> None:
         """Tell the sender, who wanted to know. Once, also when this is asked again after a restart."""
-        await self._notify(message, recipient, delivered=True)
+        await self._notify(message, recipient, Stage.DELIVERED)
 
-    async def sent(self, message: Message) -> None:
-        """A carrier has taken a message of which the DID's webhook wants to hear."""
-        await self._tell_webhook(message, "message.sent", "sent")
+    async def report(self, message: Message, stage: Stage) -> None:
+        """To the program that sent it, if it wants to hear this."""
+        event = report_of(message, stage, self._directory.did(message.did), self._clock())
+        if event is not None:
+            await self.submit(event)
 
-    async def _tell_webhook(self, message: Message, kind: Kind, status: Status) -> None:
-        did = self._directory.did(message.did)
-        if did is None or did.webhook is None or did.account != message.account:
-            return
-        text = report(message, kind, status, self._clock())
-        key = blake2b(f"{kind}\n{message.id}".encode(), digest_size=20).digest()
-        event = Message(
-            Direction.IN, message.destination, did.number, text, "status", self._clock(), did.account, did.number,
-            None, key, content_type=STATUS,
-        )  # fmt: skip
-        await self.submit(event)
-
-    async def _notify(self, message: Message, recipient: str, *, delivered: bool) -> None:
-        """A notice of delivery, or that there will be none (RFC 5438)."""
-        if message.notify == BY_WEBHOOK:
-            await self._tell_webhook(message, "message.finalized", "delivered" if delivered else "delivery_failed")
+    async def _notify(self, message: Message, recipient: str, stage: Stage) -> None:
+        """A notice of delivery, or that there will be none (RFC 5438), or a report to a program."""
+        if is_wanted(message.notify):
+            await self.report(message, stage)
             await self._store.noticed(message.id)
             return
+        delivered = stage is Stage.DELIVERED
         text = delivery_notice(message.notify, recipient, self._clock(), delivered=delivered)
         notice = Message(
             Direction.IN, recipient, message.account, text, "notice", self._clock(), message.account, "", None,
@@ -386,8 +377,8 @@ class Gateway:
             if message.content_type == ALARM:
                 return Decision((Route(MAIL, self.operator, message.source, "to the operator"),))
             return Decision((Route(SIP, message.destination, message.source, "to an account"),))
-        if message.content_type == STATUS:
-            return Decision((Route(WEBHOOK, message.did, message.source, "status of a message it sent"),))
+        if message.content_type in _REPORTS:
+            return Decision((Route(_REPORTS[message.content_type], message.did, message.source, "of one it sent"),))
         facts = Facts(
             direction=message.direction, account=message.account, did=message.did, source=message.source,
             destination=message.destination, kind=message.kind,

@@ -23,6 +23,7 @@ from sipsms.numbers import normalise
 from sipsms.ports import Clock, MediaRefused, MediaStore
 
 REPEAT: Final = 30.0  # seconds in which the same message again may be a retry of one whose answer was lost
+MAX_LONG: Final = 1600  # characters of a long text: some ten segments, as carriers' own APIs take
 _REMEMBERED: Final = 10_000
 
 
@@ -86,7 +87,8 @@ class Order:
     due_at: float | None = None  # not before
     idempotency: str = ""  # the client's own name for this request: durable, for ever
     counted: bool = True  # against the limit of a day
-    notify: str = ""  # gateway.BY_WEBHOOK: the DID's webhook hears what becomes of it
+    notify: str = ""  # who hears what becomes of it: `reports.BY_WEBHOOK`, `reports.by_url`
+    expires_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -294,6 +296,7 @@ class Sender:
             result = await self._gateway.send(
                 order.account, source, destination, _plain(order.text), order.door, dedupe_key=key,
                 media=media, due_at=order.due_at, notify=order.notify,
+                expires_at=order.expires_at,
             )  # fmt: skip
             if isinstance(result, Refusal):
                 raise SendRefused(_OF_REFUSAL.get(result.code, SendCode.DESTINATION), result.reason)
@@ -358,7 +361,7 @@ def _is_text(text: str) -> bool:
 
 def _repeat_key(order: Order, source: str, destination: str) -> bytes:
     digest = blake2b(digest_size=16)
-    parts = [order.door, order.account.name, source, destination, order.text, str(order.due_at)]
+    parts = [order.door, order.account.name, source, destination, order.text]
     for part in parts:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     for one in order.files:

@@ -19,7 +19,8 @@ PURE = {
     "model", "numbers", "text", "dialplan", "devices", "provisioning", "sip.uri", "sip.headers", "sip.message",
     "sip.digest", "sip.transaction", "sip.registrar", "sip.content", "sip.flood", "sip.guard", "sip.pidf",
     "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
-    "sip.uac", "notice", "addresses", "events", "mediatypes", "mail.mime", "optout", "policy",
+    "sip.uac", "notice", "addresses", "events", "mediatypes", "mail.mime", "optout", "policy", "reports",
+    "originate", "kannel",
 }  # fmt: skip
 TOP = {
     "app",

@@ -19,6 +19,7 @@ from sipsms import log
 from sipsms.events import number_in
 from sipsms.model import Callback, Deferred, Delivered, Delivery, Did, Media, Message, Outcome, Rejected
 from sipsms.ports import Clock, HttpClient, HttpReply, NoAnswer, NotSent, Unavailable
+from sipsms.reports import DLR
 from sipsms.web.endpoints import Busy, Endpoints, retry_after, told
 
 _ZONE: Final = ZoneInfo("America/New_York")  # the wall clock of VoIP.ms, whose callbacks these are
@@ -60,6 +61,8 @@ class CallbackCourier:
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         message = delivery.message
+        if message.content_type == DLR:
+            return await self._report(message.text)
         did = self._did_of(message.did)
         callback = did.callback if did is not None else None
         if did is None or callback is None or did.account != delivery.message.account:
@@ -79,6 +82,22 @@ class CallbackCourier:
         if reply.status == 410:
             return await self._gone(did.number)
         return self._judge(callback, options, reply)
+
+    async def _report(self, url: str) -> Outcome:
+        """What became of a message, to the URL that came with it; any 2xx is an answer."""
+        options = self._options()
+        try:
+            async with self._endpoints.turn(url):
+                reply = await self._client.request("GET", url, headers={}, timeout=options.timeout)
+        except Busy as busy:
+            return busy.outcome()
+        except (NotSent, NoAnswer) as error:
+            return Deferred(str(error), retry_after=options.retry_every, aside=True)
+        if 200 <= reply.status < 300:
+            return Delivered()
+        if 400 <= reply.status < 500 and reply.status not in (408, 425, 429):
+            return Rejected(told(reply))
+        return Deferred(told(reply), retry_after=options.retry_every, aside=True)
 
     def _judge(self, callback: Callback, options: CallbackOptions, reply: HttpReply) -> Outcome:
         said_ok = reply.body.removeprefix(_BOM).strip().lower() == b"ok"

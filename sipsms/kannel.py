@@ -1,0 +1,100 @@
+"""Kannel's `sendsms`: what its parameters mean (https://www.kannel.org/download/kannel-userguide, "sendsms"). Pure.
+
+Texts come percent-encoded in the charset that the request names: UTF-8, or UTF-16BE with coding=2.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+ACCEPTED: Final = "0: Accepted for delivery"
+QUEUED: Final = "3: Queued for later delivery"
+MAX_NUMBERS: Final = 100
+_LONGEST: Final = 366 * 1440  # minutes that a message may be deferred
+_NAMES: Final = {"user": "username", "pass": "password", "dlrmask": "dlr-mask", "dlrurl": "dlr-url"}
+# Only these: a codec of Python that is no charset (zip, rot13) reads nothing here.
+_CHARSETS: Final = frozenset(
+    """utf-8 utf8 utf-16 utf-16be utf-16le ucs-2 iso-8859-1 iso-8859-15 latin1 windows-1252 cp1252 us-ascii ascii
+    iso-8859-2 windows-1250 iso-8859-5 windows-1251 koi8-r iso-8859-7 iso-8859-9 gbk gb2312 big5 shift_jis
+    euc-kr""".split()
+)
+_AS: Final = {"ucs-2": "utf-16-be", "utf-16": "utf-16-be"}
+
+
+class Rejected(Exception):
+    """The text is the answer's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    numbers: tuple[str, ...]
+    source: str
+    text: str
+    mask: int = 0  # of reports
+    url: str = ""  # for them
+    deferred: int = 0  # minutes
+    validity: int = 0  # minutes, 0: as usual
+
+
+def parameters(query: str, body: str = "") -> dict[str, str]:
+    """Names in lower case; each byte of a value as one character, since only the charset says what it is."""
+    pairs = parse_qsl(query, keep_blank_values=True, encoding="latin-1", max_num_fields=100) + parse_qsl(
+        body, keep_blank_values=True, encoding="latin-1", max_num_fields=100
+    )
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        name = name.lower()
+        found.setdefault(_NAMES.get(name, name), value)
+    return found
+
+
+def credentials(found: Mapping[str, str]) -> tuple[str, str]:
+    return tuple(_utf8(found.get(name, "")) for name in ("username", "password"))  # type: ignore[return-value]
+
+
+def read(found: Mapping[str, str]) -> Request:
+    """Raises Rejected."""
+    numbers = tuple(dict.fromkeys(_numbers(found.get("to", ""))))
+    if not numbers:
+        raise Rejected("Missing receiver number, rejected")
+    if len(numbers) > MAX_NUMBERS:
+        raise Rejected(f"Too many receivers, at most {MAX_NUMBERS}, rejected")
+    if found.get("udh") or found.get("coding") == "1":
+        raise Rejected("Binary messages are not supported, rejected")
+    mask, url = _number(found, "dlr-mask", 31), _utf8(found.get("dlr-url", ""))
+    return Request(
+        numbers, _utf8(found.get("from", "")), _text(found), mask if url else 0, url,
+        _number(found, "deferred", _LONGEST), _number(found, "validity", _LONGEST),
+    )  # fmt: skip
+
+
+def _numbers(value: str) -> list[str]:
+    """Several by spaces. A `+` that was not encoded has become one, so `to=+1555...` reads as well."""
+    return ["+" + one if value.startswith(" ") and len(one) > 10 and one.isdigit() else one for one in value.split()]
+
+
+def _text(found: Mapping[str, str]) -> str:
+    wide = found.get("coding") == "2"
+    name = found.get("charset", "").strip().lower() or ("utf-16be" if wide else "utf-8")
+    if name not in _CHARSETS:
+        raise Rejected("Unknown charset, rejected")
+    raw = found.get("text", "").encode("latin-1")
+    try:
+        return codecs.decode(raw, _AS.get(name, name))
+    except (UnicodeError, LookupError):
+        raise Rejected("Charset conversion failed, rejected") from None
+
+
+def _utf8(value: str) -> str:
+    return value.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _number(found: Mapping[str, str], name: str, most: int) -> int:
+    value = found.get(name, "").strip() or "0"
+    if not (value.isascii() and value.isdigit()) or len(value) > 9 or int(value) > most:
+        raise Rejected(f"Invalid {name}, rejected")
+    return int(value)
