@@ -219,8 +219,9 @@ class Node:
         )  # fmt: skip
         self.couriers.configure(config)
         self.doors = Doors(
-            lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over
-        )
+            lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over,
+            self.location,
+        )  # fmt: skip
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
         try:
             await self._listen()
@@ -490,7 +491,7 @@ class Node:
         settings, account = Settings(fetched.account, **fetched.secret), self.directory.account(fetched.account)
         if account is None or not account.enabled or account.ha1_md5 != ha1(*settings.credentials):
             return None  # it has another password now
-        return settings
+        return settings._replace(services=f"{base_url(self.config)}/acrobits" if account.app_messages else "")
 
     async def _readiness(self) -> dict[str, str]:
         try:

@@ -140,6 +140,7 @@ class Api(Model):
     originate_length: Annotated[int, Field(ge=1, le=2048)] = 300
     timezone: TimeZone = "America/New_York"
     trusted_proxies: tuple[Network, ...] = ("127.0.0.1", "::1")
+    acrobits_push: Annotated[str, AfterValidator(http_url)] | None = "https://pnm.cloudsoftphone.com/pnm2/send"
 
 
 class Policy(Model):

@@ -23,21 +23,23 @@ from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.following import Follower, courier_name
 from sipsms.forwarding import ForwardCourier
-from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, sms_key
+from sipsms.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, sms_key
 from sipsms.mail.client import MailCourier
 from sipsms.media import Fetcher, MediaCourier, MediaFiles
 from sipsms.model import Deferred, Delivery, Media, Outcome, Rejected
 from sipsms.ports import Carrier, CarrierLimits, CarrierTools, Clock, InboundSms, Unavailable
 from sipsms.queue import Queue
+from sipsms.store import apps
 from sipsms.store import carriers as marks
 from sipsms.store.sql import Store
 from sipsms.text import sender_name
+from sipsms.web.app_push import AppCourier
 from sipsms.web.callback import CallbackCourier, CallbackOptions
 from sipsms.web.endpoints import Endpoints
 from sipsms.web.webhook import WebhookCourier
 
 # What may be tried again although it may have got through: the receiver knows a second copy by its id.
-IDEMPOTENT = (CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA)
+IDEMPOTENT = (CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA, APP)
 _TO_CUSTOMERS = Line(concurrency=1000)  # each endpoint has its own, much smaller limit
 _FEW = Line(concurrency=16)
 
@@ -118,6 +120,10 @@ class Couriers:
         self._client = AiohttpClient()  # for carriers: the operator named their URLs
         self._guarded = AiohttpClient(self._refuses)  # for URLs of customers, and of media
         self.fetch = Fetcher(self._guarded)
+        self.apps = AppCourier(
+            self._client, lambda account: store.read(lambda db: apps.tokens_of(db, account)),
+            lambda: self._config.api.acrobits_push,
+        )  # fmt: skip
         self._endpoints = Endpoints()
         self._report_at = 0.0
         self._told = (0, 0.0)  # doubts that the operator knows of, and when he may hear of the next
@@ -202,6 +208,7 @@ class Couriers:
         self._queue.set_courier(CALLBACK, callback, _TO_CUSTOMERS)
         self._queue.set_courier(WEBHOOK, webhook, _TO_CUSTOMERS)
         self._queue.set_courier(MEDIA, media, _FEW)
+        self._queue.set_courier(APP, self.apps, _TO_CUSTOMERS)
         self._queue.set_courier(FORWARD, ForwardCourier(self._gateway, self._directory, self._clock), _FEW)
 
     def _callback_options(self) -> CallbackOptions:

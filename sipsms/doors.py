@@ -10,20 +10,24 @@ from sipsms.config import Config
 from sipsms.couriers import Couriers
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
+from sipsms.inbox import Inbox
 from sipsms.office import Office
-from sipsms.ports import Clock
+from sipsms.ports import Clock, Location
+from sipsms.rest_office import rest_door
 from sipsms.sending import Sender, Usage
 from sipsms.store import usage
 from sipsms.store.sql import Store
+from sipsms.web.acrobits import AcrobitsDoor
 from sipsms.web.kannel import KannelDoor
 from sipsms.web.originate import OriginateDoor
+from sipsms.web.rest_accounts import Place
 from sipsms.web.telnyx_api import TelnyxDoor
 
 
 class Doors:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, couriers: Couriers,
-        clock: Clock, take_over: Callable[[], Awaitable[None]],
+        clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
     ) -> None:  # fmt: skip
         """`take_over`: read the directory again, and see what waits in the queue."""
         self.access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
@@ -37,20 +41,31 @@ class Doors:
             lambda since: store.read(lambda db: usage.recent(db, since)), store.message,
         )  # fmt: skip
         self.office = Office(store, config, take_over)
+        self._inbox = Inbox(store, gateway, couriers.apps.taken, clock)
         self._config = config
         self._clock = clock
         self._directory = directory
         self._gateway = gateway
         self._couriers = couriers
+        self._rest = rest_door(
+            self.access, store, self.office, directory, self.sender, couriers.files.url,
+            lambda account: location.bindings(account, clock()),
+            lambda: Place(config().domain, config().sip.advertised or ""), clock,
+        )  # fmt: skip
 
     def routes(self) -> list[Any]:
         """Of all doors; Starlette's."""
         config = self._config
         doors = (
+            self._rest,
             TelnyxDoor(self.access, self._directory, self.sender),
             OriginateDoor(
                 self.access, self.sender, self._clock, lambda: config().api.originate_length,
                 lambda: config().api.timezone,
+            ),
+            AcrobitsDoor(
+                self.access, self._directory, self.sender, self._couriers.fetch, self._inbox,
+                self._couriers.files.url, self._clock,
             ),
             KannelDoor(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
         )  # fmt: skip

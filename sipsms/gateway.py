@@ -34,6 +34,7 @@ from sipsms.reports import DLR, STATUS, Stage, is_wanted, report_of
 from sipsms.text import encoding_of, join_parts, pieces, segments
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
+APP = "app"  # fetched by an app of the account
 ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
 
 # Seconds that a delivery is tried, where that is not as long as a message is kept.
@@ -329,7 +330,10 @@ class Gateway:
 
     async def report(self, message: Message, stage: Stage) -> None:
         """To the program that sent it, if it wants to hear this."""
-        event = report_of(message, stage, self._directory.did(message.did), self._clock())
+        did, sender = self._directory.did(message.did), self._directory.account(message.account)
+        if did is None or sender is None or sender.customer != did.account:
+            return  # the number is another's now
+        event = report_of(message, stage, did, self._clock())
         if event is not None:
             await self.submit(event)
 
@@ -450,6 +454,9 @@ class Gateway:
 
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
         """To all phones of an account, or by one of the other ways."""
+        owner = self._directory.account(route.destination) if route.courier == SIP else None
+        if owner is not None and owner.app_messages and not message.content_type:
+            return [self._by(APP, message, route.destination, route.source, now)]
         if route.courier != SIP:
             return [self._by(route.courier, message, route.destination, route.source, now)]
         expires_at = min(message.expires_at or now + self.keep, now + self.keep)

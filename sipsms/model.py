@@ -50,6 +50,7 @@ class Account:
     api_allow_ip: str = ""  # networks that may use its API password and tokens, by spaces; empty: all
     email: str = ""  # another name for it where an API asks for one
     reseller: str = ""  # the customer that manages this one
+    app_messages: bool = False  # an app fetches its messages (Acrobits); they do not go to its phones by SIP
 
     @property
     def customer(self) -> str:

@@ -217,6 +217,17 @@ class CarrierTools:
     hook_url: str = ""  # where the carrier reaches its hook, without the secret: https://sms.example.net/hooks/NAME
 
 
+# --- apps -------------------------------------------------------------------------------------------------------------
+
+
+class PushToken(NamedTuple):
+    """Where an app wants to be woken up."""
+
+    selector: str  # the account within the app
+    app: str
+    token: str
+
+
 # --- the store --------------------------------------------------------------------------------------------------------
 
 

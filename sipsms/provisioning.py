@@ -25,6 +25,7 @@ class Settings(NamedTuple):
     transport: str
     server: str  # HOST[:PORT] to connect to
     expires: int  # seconds of a registration
+    services: str = ""  # URL of Acrobits' web services, for an account whose app fetches its messages
 
     @property
     def credentials(self) -> tuple[str, str, str]:
@@ -104,9 +105,31 @@ def acrobits_xml(settings: Settings) -> bytes:
     }
     if settings.server != settings.domain:
         values["proxy"] = settings.server
+    if settings.services:
+        values |= _services(settings.services)
     for key, value in values.items():
         SubElement(root, key).text = value
     return _text(root)
+
+
+def _services(base: str) -> dict[str, str]:
+    """By POST, so that no password stands in a URL (doc.acrobits.net, "Send Message", "Fetch Messages")."""
+    who = "username=%account[username]%&password=%account[password]%"
+    bodies = {
+        "genericSms": ("send", f"{who}&sms_to=%sms_to%&sms_body=%sms_body%&content_type=%content_type%"),
+        "genericSmsFetch": (
+            "fetch", f"{who}&last_id=%last_known_sms_id%&last_sent_id=%last_known_sent_sms_id%",
+        ),
+        "pushTokenReporter": (
+            "push", f"{who}&selector=%selector%&token_msgs=%pushTokenOther%&appid_msgs=%pushappid_other%",
+        ),
+    }  # fmt: skip
+    values = {"allowMessage": "0"}  # not by SIP, too
+    for prefix, (name, body) in bodies.items():
+        values["genericSmsSendUrl" if name == "send" else f"{prefix}Url"] = f"{base}/{name}"
+        values[f"{prefix}PostData"] = body
+        values[f"{prefix}ContentType"] = "application/x-www-form-urlencoded"
+    return values
 
 
 def document(app: str, settings: Settings) -> bytes:

@@ -53,24 +53,23 @@ def is_wanted(notify: str) -> bool:
     return notify.startswith("#")
 
 
-def report_of(message: Message, stage: Stage, did: Did | None, now: float) -> Message | None:
-    """The message that reports it; None if nobody wants to hear this."""
-    if did is None or did.account != message.account:
-        return None
+def report_of(message: Message, stage: Stage, did: Did, now: float) -> Message | None:
+    """The message that reports it; None if nobody wants to hear this. `did`: it was sent from."""
     if message.notify == BY_WEBHOOK and did.webhook is not None:
         kind, status = _EVENTS[stage]
-        return _message(message, kind, STATUS, events.report(message, kind, status, now), now)
+        return _message(message, did, kind, STATUS, events.report(message, kind, status, now), now)
     if message.notify.startswith(_BY_URL):
         mask, _, url = message.notify.removeprefix(_BY_URL).partition(" ")
         if int(mask) & _KANNEL[stage]:
-            return _message(message, f"dlr {_KANNEL[stage]}", DLR, fill(url, message, stage, now, int(mask)), now)
+            text = fill(url, message, stage, now, int(mask))
+            return _message(message, did, f"dlr {_KANNEL[stage]}", DLR, text, now)
     return None
 
 
-def _message(of: Message, what: str, content_type: str, text: str, now: float) -> Message:
+def _message(of: Message, did: Did, what: str, content_type: str, text: str, now: float) -> Message:
     key = blake2b(f"{what}\n{of.id}".encode(), digest_size=20).digest()
     return Message(
-        Direction.IN, of.destination, of.did, text, "status", now, of.account, of.did, None, key,
+        Direction.IN, of.destination, of.did, text, "status", now, did.account, did.number, None, key,
         content_type=content_type,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from sipsms.store import provisions, targets
 from sipsms.store.rows import counter, take_ids
-from sipsms.store.schema import accounts, bindings, devices, dids, tokens
+from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
 
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
 
@@ -159,6 +159,7 @@ def remove_account(connection: Connection, name: str) -> None:
     connection.execute(delete(devices).where(devices.c.aor == name))
     provisions.forget_account(connection, name)
     connection.execute(delete(tokens).where(tokens.c.account == name))
+    connection.execute(delete(push_tokens).where(push_tokens.c.account == name))
     connection.execute(update(accounts).where(accounts.c.reseller == name).values(reseller=""))
     targets.forget_member(connection, name)
     version = changed(connection, removed=True)
@@ -173,7 +174,7 @@ def list_accounts(connection: Connection) -> Iterator[dict[str, Any]]:
             "presence": row.presence, "copies": row.copies,
             "bulk": row.bulk, "shorteners": row.shorteners, "api": bool(row.api_hash),
             "api_daily_limit": row.api_daily_limit, "api_allow_ip": row.api_allow_ip, "email": row.email,
-            "reseller": row.reseller,
+            "reseller": row.reseller, "app_messages": row.app_messages,
         }  # fmt: skip
 
 

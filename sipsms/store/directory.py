@@ -35,7 +35,7 @@ def _account(row: Row[Any]) -> Account:
     return Account(
         row.name, row.parent, row.ha1_md5, row.ha1_sha256, row.caller_id, row.enabled, row.legacy_digest, row.presence,
         row.copies, row.bulk, row.shorteners, row.api_hash, row.api_daily_limit, row.api_allow_ip, row.email,
-        row.reseller,
+        row.reseller, row.app_messages,
     )  # fmt: skip
 
 

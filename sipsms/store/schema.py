@@ -64,6 +64,7 @@ accounts = Table(
     _text("api_allow_ip", 1024),  # networks that may use its API password and tokens, by spaces; empty: all
     _text("email"),  # another name for it at rest.php
     _text("reseller", 64),  # the customer that manages this one
+    Column("app_messages", Boolean, nullable=False, server_default=false()),  # fetched by an app, not sent by SIP
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),  # of counters.directory when last changed
     Index("ix_accounts_parent", "parent"),
@@ -113,6 +114,7 @@ messages = Table(
     Column("device", _Id, nullable=False, server_default="0"),
     Column("media", Text, nullable=False, server_default=""),  # parts of an MMS: JSON list of lists, see `store.media`
     _text("notify"),  # the imdn.Message-ID to report the delivery of, until that is done (RFC 5438)
+    Column("hidden", Boolean, nullable=False, server_default=false()),  # its owner has deleted it at rest.php
     Index("ix_messages_did_id", "did", "id"),
     Index("ix_messages_notify", "id", sqlite_where=text("notify <> ''"), postgresql_where=text("notify <> ''")),
 )
@@ -122,6 +124,7 @@ _QUEUED = text("state = 'queued'")
 _UNKNOWN = text("state = 'unknown'")
 _NAMED = text("remote_id <> ''")  # by its carrier
 _DEAD = text("courier IN ('callback', 'webhook', 'mail') AND state IN ('failed', 'expired')")  # dead letters
+_APP = text("courier = 'app'")  # what apps fetch
 _NOBODYS = text("state = 'queued' AND lease_owner = ''")  # committed by a command beside the server
 
 deliveries = Table(
@@ -153,6 +156,7 @@ deliveries = Table(
     Column("text_end", Integer, nullable=False, server_default="0"),  # 0: the whole text, else the piece up to here
     Index("ix_deliveries_remote_id", "remote_id", sqlite_where=_NAMED, postgresql_where=_NAMED),
     Index("ix_deliveries_unknown", "id", sqlite_where=_UNKNOWN, postgresql_where=_UNKNOWN),
+    Index("ix_deliveries_app", "destination", "id", sqlite_where=_APP, postgresql_where=_APP),
     Index("ix_deliveries_dead", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
     Index("ix_deliveries_lane_id", "lane", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index("ix_deliveries_courier_due_at", "courier", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
@@ -323,4 +327,15 @@ api_usage = Table(
     Column("account", String(64), primary_key=True),
     Column("day", String(10), primary_key=True),
     Column("sends", _Id, nullable=False),
+)
+
+# Where apps that fetch their messages want to be woken up.
+push_tokens = Table(
+    "push_tokens",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("selector", String(255), primary_key=True),
+    Column("app", String(255), nullable=False),
+    Column("token", String(1024), nullable=False),
+    Column("updated_at", Double, nullable=False),
 )

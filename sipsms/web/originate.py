@@ -52,7 +52,8 @@ class OriginateDoor:
     async def handle(self, request: Request) -> Response:
         try:
             account = self._access.user(*basic_of(request), address_of(request), "originate")
-            fields = await fields_of(request)
+            # Dial plans write a blank behind the comma of CURL(): it comes as part of the first name (S-164).
+            fields = {name.strip(): values for name, values in (await fields_of(request)).items()}
             reply, sent = await self._send(account, fields, request.headers.get("user-agent", ""))
         except Denied as denied:
             return _denied(denied)

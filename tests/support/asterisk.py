@@ -32,7 +32,7 @@ res_pjsip res_pjsip_authenticator_digest res_pjsip_caller_id res_pjsip_endpoint_
 res_pjsip_endpoint_identifier_user res_pjsip_messaging res_pjsip_nat res_pjsip_outbound_authenticator_digest
 res_pjsip_outbound_registration res_pjsip_pubsub res_pjsip_registrar res_pjsip_sdp_rtp res_pjsip_session
 res_rtp_asterisk bridge_simple chan_pjsip codec_ulaw pbx_config app_dial app_userevent app_verbose
-func_base64 func_cut func_db func_logic func_strings
+func_base64 func_cut func_db func_logic func_strings func_uri res_curl func_curl app_stack
 """.split()
 _MANAGER = """\
 [general]

@@ -1,0 +1,199 @@
+"""Acrobits' web services for messages: /acrobits/send, /acrobits/fetch, /acrobits/push, /acrobits/balance.
+
+Whoever has the credentials of an account may call them: in the fields (username or from, and password) or as HTTP
+Basic. Names of fields are those of doc.acrobits.net and of the URL templates seen in use. Answers are JSON, or XML for
+`format=xml` or an Accept that asks for it; errors are {"message": "..."} with a status of 4xx.
+
+`account set NAME --app-messages`: its incoming messages wait to be fetched, and do not go to its phones by SIP too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sipsms import acrobits
+from sipsms.access import Access, DenialCode, Denied
+from sipsms.directory import Directory
+from sipsms.model import Account, Media, Message
+from sipsms.ports import Clock, MediaRefused, PushToken, Unavailable
+from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, text
+
+AT_ONCE: Final = 100  # messages of one answer
+HISTORY: Final = 30 * 86400.0  # seconds that an app which knows none yet is told of
+_DIDS: Final = 100
+_STATUS: Final = {SendCode.LIMIT: 429, SendCode.BULK: 429, SendCode.BLOCKED: 403, SendCode.POLICY: 403}
+
+
+class Inbox(Protocol):
+    """What the store knows of an account's messages."""
+
+    async def received(self, account: str, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
+        """With the ids of their deliveries."""
+
+    async def sent(
+        self, account: str, dids: Sequence[str], after: int, since: float, limit: int
+    ) -> Sequence[Message]: ...
+
+    async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
+        """The app has these: they are delivered."""
+
+    async def report_token(self, account: str, token: PushToken) -> None: ...
+
+
+class Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class AcrobitsDoor:
+    def __init__(
+        self, access: Access, directory: Directory, sender: Sender, fetch: Fetch, inbox: Inbox,
+        media_url: Callable[[Media], str], clock: Clock,
+    ) -> None:  # fmt: skip
+        self._access = access
+        self._directory = directory
+        self._sender = sender
+        self._fetch = fetch
+        self._inbox = inbox
+        self._media_url = media_url
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        doors = {"send": self._send, "fetch": self._fetch_messages, "push": self._push, "balance": self._balance}
+        return [
+            Route(f"/acrobits/{name}", self._guarded(door), methods=["GET", "POST"]) for name, door in doors.items()
+        ]
+
+    def _guarded(
+        self, door: Callable[[Request, Account, Fields], Awaitable[dict[str, Any]]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            fields: Fields = {}
+            try:
+                fields = await fields_of(request)
+                user, password = basic_of(request)
+                user = user or text(fields, "username", "from", "user", "account")
+                password = password or text(fields, "password", "pass")
+                account = self._access.user(user, password, address_of(request), "acrobits")
+                return _answer(request, fields, 200, await door(request, account, fields))
+            except Denied as denied:
+                status = {DenialCode.TOO_MANY: 429, DenialCode.ADDRESS: 403}.get(denied.code, 401)
+                return _answer(request, fields, status, {"message": denied.reason})
+            except BadRequest as bad:
+                return _answer(request, fields, bad.status, {"message": bad.reason})
+            except Refused as refused:
+                return _answer(request, fields, refused.status, {"message": refused.message})
+            except Unavailable:
+                return _answer(request, fields, 503, {"message": "try again later"})
+
+        return handle
+
+    # --- send ---
+
+    async def _send(self, request: Request, account: Account, fields: Fields) -> dict[str, Any]:
+        kind = text(fields, "content_type", "contentType").partition(";")[0].strip().lower()
+        if kind == acrobits.NOTICE:
+            return {"sms_id": "0"}  # nobody on the telephone network reads it
+        if kind not in ("", "text/plain", acrobits.FILES):
+            raise Refused(415, f"{kind[:64]} is not sent")
+        body = text(fields, "sms_body", "body", "message", "text")
+        try:
+            to = acrobits.recipients(text({"to": [one]}, "to") for one in _values(fields, "sms_to", "to"))
+            body, files = await self._files(body) if kind == acrobits.FILES else (body, [])
+        except (acrobits.Malformed, MediaRefused) as wrong:
+            raise Refused(400, str(wrong)) from None
+        sent, refused = await self._send_all(account, to or [""], body, files)
+        if not sent:
+            raise Refused(_STATUS.get(refused[0].code, 400), refused[0].reason)
+        if not await request.is_disconnected():
+            for one in sent:
+                self._sender.answered(one)
+        answer: dict[str, Any] = {"sms_id": str(acrobits.sent_id(sent[0].message))}
+        return answer if not refused else {**answer, "message": "; ".join(one.reason for one in refused)}
+
+    async def _send_all(
+        self, account: Account, to: list[str], body: str, files: list[File]
+    ) -> tuple[list[Sent], list[SendRefused]]:
+        sent: list[Sent] = []
+        refused: list[SendRefused] = []
+        for number in to:
+            order = Order(account, "", number, body, "acrobits", files, max_text=MAX_LONG, counted=False)
+            try:
+                sent.append(await self._sender.send(order))
+            except SendRefused as error:
+                refused.append(error)
+        return sent, refused
+
+    async def _files(self, body: str) -> tuple[str, list[File]]:
+        """The caption, and the files in clear: apps may keep them encrypted at Acrobits' own server."""
+        caption, listed = acrobits.attachments(body)
+        if len(listed) > 3:
+            raise acrobits.Malformed("at most 3 files")
+        files = []
+        for one in listed:
+            data, name = await self._fetch(one.url)
+            files.append(File(acrobits.decrypted(data, one), name=one.name or name))
+        return caption, files
+
+    # --- fetch ---
+
+    async def _fetch_messages(self, request: Request, account: Account, fields: Fields) -> dict[str, Any]:
+        if not account.app_messages:
+            raise Refused(403, "its messages go to its phones by SIP: account set --app-messages")
+        since, url = self._clock() - HISTORY, self._media_url
+        last, last_sent = (_id(fields, *names) // 2 for names in (_LAST, _LAST_SENT))
+        received = await self._inbox.received(account.name, last, since, AT_ONCE)
+        dids = [did.number for did in self._directory.dids_of(account.customer)][:_DIDS]
+        sent = await self._inbox.sent(account.name, dids, last_sent, since, AT_ONCE)
+        answer = {
+            "date": acrobits.moment(self._clock()),
+            "received_smss": [acrobits.row(acrobits.received_id(id_), one, url) for id_, one in received],
+            "sent_smss": [acrobits.row(acrobits.sent_id(one.id), one, url) for one in sent],
+        }
+        if received and not await request.is_disconnected():
+            await self._inbox.fetched(account.name, received)
+        return answer
+
+    async def _push(self, request: Request, account: Account, fields: Fields) -> dict[str, Any]:
+        one = PushToken(
+            text(fields, "selector") or account.name, text(fields, "appid_msgs", "pushappid", "app_id"),
+            text(fields, "token_msgs", "pushToken", "push_token", "token"),
+        )  # fmt: skip
+        if len(one.selector) > 255 or len(one.app) > 255 or len(one.token) > 1024 or (one.token and not one.app):
+            raise Refused(400, "selector, token_msgs and appid_msgs are wanted")
+        if any("\0" in value or not value.isprintable() for value in one):
+            raise Refused(400, "a control character")
+        await self._inbox.report_token(account.name, one)
+        return {"message": "ok"}
+
+    async def _balance(self, request: Request, account: Account, fields: Fields) -> dict[str, Any]:
+        """There is no money here: what the account sends from a phone is not limited."""
+        return {"balanceString": "unlimited", "balance": 0, "currency": ""}
+
+
+_LAST: Final = ("last_id", "last_known_sms_id", "last_sms_id")
+_LAST_SENT: Final = ("last_sent_id", "last_known_sent_sms_id", "last_sent_sms_id")
+
+
+def _values(fields: Fields, *names: str) -> list[Any]:
+    return next((fields[name] for name in names if fields.get(name)), [])
+
+
+def _id(fields: Fields, *names: str) -> int:
+    value = text(fields, *names).strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
+
+
+def _answer(request: Request, fields: Fields, status: int, body: dict[str, Any]) -> Response:
+    headers = {429: {"Retry-After": "60"}, 503: {"Retry-After": "5"}}.get(status)
+    if text(fields, "format") == "xml" or "xml" in request.headers.get("accept", "").partition(",")[0]:
+        return Response(acrobits.as_xml(body), status, headers, "application/xml")
+    return JSONResponse(body, status, headers)
