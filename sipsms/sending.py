@@ -119,15 +119,13 @@ class Usage:
         self._clock = clock
         self._load = load
         self._save = save
-        self._day = ""
+        self._day, self._number = "", -1
         self._sent: dict[str, int] = {}
         self._unsaved: dict[str, dict[str, int]] = {}  # day -> account -> sends
 
     async def sent(self, account: str) -> int:
         """Today. Raises Unavailable."""
-        day = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%d")
-        if day != self._day:
-            self._day, self._sent = day, {}
+        day = self._today()
         if account not in self._sent:
             stored = await self._load(day, account)
             unsaved = self._unsaved.get(day, {}).get(account, 0)
@@ -136,9 +134,17 @@ class Usage:
         return self._sent.get(account, 0)
 
     def add(self, account: str, count: int = 1) -> None:
-        self._sent[account] = self._sent.get(account, 0) + count
-        today = self._unsaved.setdefault(self._day, {})
+        today = self._unsaved.setdefault(self._today(), {})
         today[account] = today.get(account, 0) + count
+        if account in self._sent:
+            self._sent[account] += count
+
+    def _today(self) -> str:
+        number = int(self._clock() // 86400)
+        if number != self._number:
+            self._number, self._sent = number, {}
+            self._day = datetime.fromtimestamp(number * 86400, UTC).strftime("%Y-%m-%d")
+        return self._day
 
     async def save(self) -> None:
         """Raises Unavailable: it is saved later."""
@@ -186,6 +192,7 @@ class Sender:
         self._started = clock()
         self._before: Mapping[tuple[str, str, str], int] | None = None  # what was sent just before the start
         self._repeats: OrderedDict[bytes, _Repeat] = OrderedDict()
+        self._under_way: dict[bytes, asyncio.Future[None]] = {}  # by idempotency key
 
     async def send(self, order: Order) -> Sent:
         """Durable when it returns. Raises SendRefused or Unavailable, with nothing stored.
@@ -196,7 +203,7 @@ class Sender:
         source, destination = self._source(order), self._destination(order)
         self._check_text(order)
         if order.idempotency:
-            return await self._take(order, source, destination)
+            return await self._take_once(order, source, destination)
         key = _repeat_key(order, source, destination)
         known = self._known(key)
         if known is not None:
@@ -221,6 +228,18 @@ class Sender:
         sent.repeat = key
         repeat.result.set_result(sent)
         return sent
+
+    async def _take_once(self, order: Order, source: str, destination: str) -> Sent:
+        """One at a time for an idempotency key: those behind the first find it in the store."""
+        key = _idempotency_key(order)
+        while (ahead := self._under_way.get(key)) is not None:
+            await asyncio.wait((ahead,))
+        self._under_way[key] = done = asyncio.get_running_loop().create_future()
+        try:
+            return await self._take(order, source, destination, key)
+        finally:
+            del self._under_way[key]
+            done.set_result(None)
 
     async def _sent_before(self, source: str, destination: str, order: Order) -> int | None:
         """The same message, if it was taken within the last seconds of the server's run before this one."""
@@ -283,8 +302,7 @@ class Sender:
 
     # --- what is done ---
 
-    async def _take(self, order: Order, source: str, destination: str) -> Sent:
-        key = _idempotency_key(order) if order.idempotency else None
+    async def _take(self, order: Order, source: str, destination: str, key: bytes | None = None) -> Sent:
         if key is not None and (known := await self._gateway.known(key)) is not None:
             return await self._same(known.message_id, order, source, destination)
         customer = order.account.customer

@@ -1,0 +1,203 @@
+"""Who may come in by an HTTP API."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from hashlib import md5, sha256
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sipsms.access import FAILURES, Access, DenialCode, Denied
+from sipsms.directory import Directory
+from sipsms.model import Account, Did, Scope, Token
+
+HERE = "192.0.2.1"
+
+
+def digest(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()
+
+
+def sip(name: str, password: str) -> str:
+    return md5(f"{name}:realm:{password}".encode()).hexdigest()
+
+
+ACME = Account("acme", api_hash=digest("key"), ha1_md5=sip("acme", "pw"), email="Boss@Example.net")
+DESK = Account("desk", "acme", api_hash=digest("desk-key"), ha1_md5=sip("desk", "pw"))
+KID = Account("kid", reseller="acme")
+OTHER = Account("other", api_hash=digest("other-key"))
+TOKENS = [
+    Token("op", digest("t-op"), "", Scope.OPERATOR),
+    Token("re", digest("t-re"), "acme", Scope.RESELLER),
+    Token("cu", digest("t-cu"), "acme", Scope.CUSTOMER),
+    Token("di", digest("t-di"), "acme", Scope.DID, "5550001111"),
+    Token("old", digest("t-old"), "acme", Scope.CUSTOMER, expires_at=2000.0),
+]
+DIDS = [Did("5550001111", "acme"), Did("5550002222", "acme"), Did("5550003333", "kid"), Did("5550004444", "other")]
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def directory() -> Directory:
+    directory = Directory()
+    directory.update(1, True, [ACME, DESK, KID, OTHER], DIDS, frozenset(), [], TOKENS)
+    return directory
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def access(directory: Directory, clock: Clock) -> Access:
+    return Access(directory, clock, "realm", lambda: 0)
+
+
+def denied(call: object, *arguments: str) -> Denied:
+    with pytest.raises(Denied) as caught:
+        call(*arguments)  # type: ignore[operator]
+    return caught.value
+
+
+@pytest.mark.req("S-103", "S-105")
+def test_an_api_password(access: Access) -> None:
+    assert access.api("acme", "key", HERE, "t").name == "acme"
+    assert access.api("boss@example.NET", "key", HERE, "t").name == "acme"
+    assert denied(access.api, "desk", "desk-key", HERE, "t").code is DenialCode.OFF
+    assert denied(access.api, "acme", "pw", HERE, "t").code is DenialCode.WRONG, "what a phone registers with is no key"
+    assert denied(access.api, "", "", HERE, "t").code is DenialCode.MISSING
+
+
+def test_one_answer_for_whatever_is_wrong(access: Access, directory: Directory) -> None:
+    directory.update(2, False, [replace(OTHER, enabled=False)], [], frozenset(), [])
+    answers = {
+        (one.code, one.reason)
+        for one in (
+            denied(access.api, "acme", "no", HERE, "t"), denied(access.api, "nobody", "no", HERE, "t"),
+            denied(access.api, "kid", "no", HERE, "t"), denied(access.api, "other", "other-key", HERE, "t"),
+            denied(access.user, "desk", "no", HERE, "t"), denied(access.user, "nobody", "pw", HERE, "t"),
+        )
+    }  # fmt: skip
+    assert answers == {(DenialCode.WRONG, "wrong name or password")}
+
+
+def test_an_account_without_api_password_has_none(access: Access) -> None:
+    """Nor may the hash itself, or what stands for "none", open it."""
+    for password in ("0" * 64, "0" * 32, digest("key"), "\0", " "):
+        assert denied(access.api, "kid", password, HERE, "t").code is DenialCode.WRONG
+        assert denied(access.user, "kid", password, HERE, "t").code is DenialCode.WRONG
+
+
+def test_a_user_has_two_passwords(access: Access) -> None:
+    assert access.user("desk", "pw", HERE, "t").name == "desk"
+    assert access.user("desk", "desk-key", HERE, "t").name == "desk"
+    assert denied(access.user, "desk", "key", HERE, "t").code is DenialCode.WRONG
+
+
+def test_off_with_its_customer(access: Access, directory: Directory) -> None:
+    directory.update(2, False, [replace(ACME, enabled=False)], [], frozenset(), [])
+    assert denied(access.user, "desk", "pw", HERE, "t").code is DenialCode.WRONG
+    assert denied(access.bearer, "t-cu", HERE, "t").code is DenialCode.WRONG
+
+
+@pytest.mark.req("W-07", "A-37")
+@pytest.mark.parametrize(
+    ("token", "opens", "manages"),
+    [
+        ("t-op", "1234", {"acme", "kid", "other"}),
+        ("t-re", "123", {"acme", "kid"}),
+        ("t-cu", "12", {"acme"}),
+        ("t-di", "1", {"acme"}),
+    ],
+)
+def test_what_tokens_open(access: Access, token: str, opens: str, manages: set[str]) -> None:
+    caller = access.bearer(token, HERE, "t")
+    assert "".join(did.number[-1] for did in DIDS if access.opens(caller, did)) == opens
+    assert {name for name in ("acme", "kid", "other") if access.manages(caller, name)} == manages
+
+
+def test_a_token_ends(access: Access, directory: Directory, clock: Clock) -> None:
+    assert access.bearer("t-old", HERE, "t").name == "old"
+    clock.now = 2000.0
+    assert denied(access.bearer, "t-old", HERE, "t").code is DenialCode.WRONG
+    assert denied(access.bearer, "no", HERE, "t").code is DenialCode.WRONG
+    assert denied(access.bearer, "", HERE, "t").code is DenialCode.MISSING
+    directory.update(2, False, [], [Did("5550001111", "other")], frozenset(), [])
+    assert denied(access.bearer, "t-di", HERE, "t").code is DenialCode.WRONG, "its number is another's now"
+
+
+def test_networks(access: Access, directory: Directory) -> None:
+    directory.update(2, False, [replace(ACME, api_allow_ip="192.0.2.0/24 2001:db8::/32")], [], frozenset(), [])
+    for address in (HERE, "::ffff:192.0.2.9", "2001:db8::1"):
+        assert access.api("acme", "key", address, "t").name == "acme"
+    for address in ("192.0.3.1", "2001:db9::1", "", "nonsense", "::ffff:192.0.3.9"):
+        assert denied(access.api, "acme", "key", address, "t").code is DenialCode.ADDRESS
+        assert denied(access.bearer, "t-cu", address, "t").code is DenialCode.ADDRESS
+        assert denied(access.user, "desk", "pw", address, "t").code is DenialCode.ADDRESS, "its customer's networks"
+    assert denied(access.api, "acme", "no", "192.0.3.1", "t").code is DenialCode.WRONG, "says nothing to who guesses"
+
+
+@pytest.mark.req("S-006")
+def test_requests_a_minute(directory: Directory, clock: Clock) -> None:
+    access = Access(directory, clock, "realm", lambda: 3)
+    for _ in range(3):
+        access.api("acme", "key", HERE, "t")
+    assert denied(access.api, "acme", "key", HERE, "t").code is DenialCode.TOO_MANY
+    access.api("other", "other-key", HERE, "t")
+    access.bearer("t-cu", HERE, "t")
+    clock.now += 60
+    access.api("acme", "key", HERE, "t")
+
+
+def test_guessing_is_slow(access: Access, clock: Clock) -> None:
+    """Also with a right password in between; another address is not concerned."""
+    for _ in range(FAILURES):
+        assert denied(access.user, "desk", "no", HERE, "t").code is DenialCode.WRONG
+    assert denied(access.user, "desk", "pw", HERE, "t").code is DenialCode.TOO_MANY
+    assert access.user("desk", "pw", "192.0.2.2", "t").name == "desk"
+    clock.now += 60
+    assert access.user("desk", "pw", HERE, "t").name == "desk"
+    for n in range(FAILURES):
+        denied(access.user, "desk", "no", f"2001:db8::{n:x}", "t")
+    assert denied(access.user, "desk", "pw", "2001:db8::ffff", "t").code is DenialCode.TOO_MANY, "a /64 is one host"
+
+
+def test_what_is_counted_is_bounded(access: Access) -> None:
+    for n in range(30_000):
+        denied(access.user, "no", "no", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "t")
+    assert len(access._failed) <= 10_001
+
+
+@given(st.text(), st.text(), st.text())
+def test_nothing_raises_but_denied(name: str, password: str, address: str) -> None:
+    directory = Directory()
+    directory.update(1, True, [ACME, DESK], DIDS, frozenset(), [], TOKENS)
+    access = Access(directory, lambda: 0.0, "realm", lambda: 0)
+    denied(access.api, name, password, address, "t")
+    denied(access.user, name, password, address, "t")
+    denied(access.bearer, password, address, "t")
+
+
+def test_as_long_for_an_unknown_name(directory: Directory, clock: Clock) -> None:
+    """Within a factor of the noise of such a machine: no look into the store, no hash, is done for one of them only."""
+    access = Access(directory, clock, "realm", lambda: 0, failures=10**9)
+
+    def once(name: str) -> float:
+        began = time.perf_counter()
+        denied(access.user, name, "wrong", HERE, "t")
+        return time.perf_counter() - began
+
+    pairs = [(once("desk"), once("nobody")) for _ in range(500)]
+    known, unknown = (median(column) for column in zip(*pairs, strict=True))
+    assert 0.5 < known / unknown < 2.0

@@ -1,0 +1,247 @@
+"""What every HTTP API does when it sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.core import Core, ScriptedCourier, core
+from support.media import PNG
+
+from sipsms.consent import Terms
+from sipsms.media import MediaFiles
+from sipsms.model import Account, Did
+from sipsms.policy import PatternLimits
+from sipsms.ports import Block, MediaRefused, Unavailable
+from sipsms.sending import REPEAT, File, Order, SendCode, Sender, SendRefused, Usage
+from sipsms.store import usage
+
+DEMO = Account("demo", caller_id="")
+ALICE = Account("alice", "demo", caller_id="5550001111")
+PEER = "5551234567"
+
+
+class Desk:
+    """A sender on a real core; `fail` makes the store refuse."""
+
+    def __init__(self, here: Core, folder: Path, daily: int = 0) -> None:
+        self.core = here
+        self.fetched: list[str] = []
+        self.daily = daily
+        self.usage = Usage(
+            here.clock,
+            lambda day, account: here.store.read(lambda db: usage.sent(db, day, account)),
+            lambda day, counts: here.store.write(lambda db: usage.add(db, day, counts)),
+        )
+        self.files = MediaFiles(folder / "media", lambda: "http://x")
+        self.sender = self.make()
+
+    def make(self) -> Sender:
+        """A new run of the server."""
+        here = self.core
+
+        async def recent(since: float) -> Mapping[tuple[str, str, str], int]:
+            return await here.store.read(lambda db: usage.recent(db, since))
+
+        return Sender(
+            here.gateway, here.directory, self.files, self.fetch, self.usage, here.clock, lambda: self.daily, recent,
+            here.store.message,
+        )  # fmt: skip
+
+    async def fetch(self, url: str) -> tuple[bytes, str]:
+        self.fetched.append(url)
+        if "gone" in url:
+            raise MediaRefused("the server answered 404")
+        return (bytes(2_000_000), "big") if "big" in url else (PNG, "a.png")
+
+    async def send(self, text: str = "hi", **changes: Any) -> int:
+        values = {"account": DEMO, "source": "5550001111", "destination": PEER, "text": text, "door": "t", **changes}
+        sent = await self.sender.send(Order(**values))
+        return sent.message
+
+    async def refused(self, text: str = "hi", **changes: Any) -> SendCode:
+        with pytest.raises(SendRefused) as caught:
+            await self.send(text, **changes)
+        assert caught.value.reason
+        return caught.value.code
+
+    async def count(self) -> int:
+        return int((await self.core.rows("SELECT count(*) FROM messages"))[0][0])
+
+
+@asynccontextmanager
+async def desk(folder: Path, daily: int = 0, **options: Any) -> AsyncIterator[Desk]:
+    async with core(folder, {"carrier:sim": ScriptedCourier()}, **options) as here:
+        found = Desk(here, folder, daily)
+        here.clock.now += REPEAT + 1  # long after the start
+        yield found
+
+
+async def test_what_is_wrong_is_told(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        assert await one.refused(source="5550002222") is SendCode.SOURCE, "not for SMS"
+        assert await one.refused(source="5559998888") is SendCode.SOURCE
+        assert await one.refused(source="x y z ü") is SendCode.SOURCE
+        assert await one.refused(destination="") is SendCode.NO_DESTINATION
+        for number in ("911", "12", "9005551234", "+4479111234567", "\u0665\u0665\u0665", "abc"):
+            assert await one.refused(destination=number) is SendCode.DESTINATION, number
+        assert await one.refused(" \n") is SendCode.EMPTY
+        assert await one.refused("x" * 161) is SendCode.TOO_LONG
+        assert await one.refused("a\0b") is SendCode.TEXT
+        assert await one.refused("a\ud83d") is SendCode.TEXT
+        assert await one.refused("see bit.ly/x") is SendCode.POLICY
+        assert await one.count() == 0
+        assert await one.send("x" * 160, destination=f"+1 ({PEER[:3]}) {PEER[3:]}") == 1
+
+
+async def test_who_is_meant_where_no_sender_is_named(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        assert await one.send(account=ALICE, source="") == 1
+        assert await one.send("the only one", source="") == 2
+        one.core.directory.update(2, False, [], [Did("5550003333", "demo")], frozenset())
+        assert await one.refused(source="") is SendCode.NO_SOURCE
+        assert await one.core.rows("SELECT DISTINCT source FROM messages") == [("5550001111",)]
+
+
+async def test_bulk_and_blocks(tmp_path: Path) -> None:
+    async with desk(tmp_path, terms=Terms(patterns=PatternLimits(same_text=1, destinations=5))) as one:
+        await one.send("buy our things")
+        assert await one.refused("buy our things", destination="5551230000") is SendCode.BULK
+        await one.core.gateway.consent.set_block(Block("5550001111", PEER, "out"), "t")
+        assert await one.refused("something else") is SendCode.BLOCKED
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+async def test_files(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        await one.send("", files=[File(PNG, name="cat.png"), File(url="https://example.net/a.png")])
+        assert one.fetched == ["https://example.net/a.png"]
+        assert await one.refused(files=[File(PNG)] * 4) is SendCode.MEDIA_COUNT
+        assert await one.refused(files=[File(url="https://example.net/gone")]) is SendCode.MEDIA
+        assert await one.refused(files=[File(b"MZ no picture")]) is SendCode.MEDIA
+        assert await one.refused(files=[File(url="https://example.net/big")]) is SendCode.MEDIA_SIZE
+        assert await one.refused("x" * 2049, files=[File(PNG)]) is SendCode.TOO_LONG
+        assert await one.count() == 1
+
+
+# --- once -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("F-21")
+async def test_the_same_again_is_the_same_until_it_is_answered(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        order = Order(DEMO, "5550001111", PEER, "once", "t")
+        first = await one.sender.send(order)
+        again = await one.sender.send(order)
+        assert (again.message, again.duplicate, first.duplicate) == (first.message, True, False)
+        assert await one.send("other") != first.message
+        one.sender.answered(again)
+        third = await one.sender.send(order)
+        assert third.message != first.message
+        one.core.clock.now += REPEAT
+        assert (await one.sender.send(order)).message not in (first.message, third.message), "too late for a retry"
+
+
+async def test_at_the_same_time(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        ids = await asyncio.gather(*(one.send("at once") for _ in range(50)))
+        assert (len(set(ids)), await one.count()) == (1, 1)
+
+
+async def test_another_account_or_door_is_another_message(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        ids = [await one.send(), await one.send(account=ALICE), await one.send(door="u"), await one.send(text="hi ")]
+        assert len(set(ids)) == 4
+
+
+async def test_a_failure_is_not_remembered(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        real, one.core.gateway.send = one.core.gateway.send, broken  # type: ignore[method-assign]
+        results = await asyncio.gather(*(one.send("later") for _ in range(3)), return_exceptions=True)
+        assert [type(result) for result in results] == [Unavailable] * 3
+        one.core.gateway.send = real  # type: ignore[method-assign]
+        assert await one.send("later") == 1
+        assert await one.usage.sent("demo") == 1
+
+
+async def broken(*_: Any, **__: Any) -> Any:
+    raise Unavailable("disk is full")
+
+
+async def test_a_retry_after_a_crash(tmp_path: Path) -> None:
+    """The answer of what was taken just before may have been lost with the server."""
+    async with desk(tmp_path) as one:
+        first = await one.send("did you get it?")
+        one.core.clock.now += 5
+        one.sender = one.make()  # as after kill -9
+        assert await one.send("did you get it?") == first
+        assert await one.send("something else") != first
+        one.core.clock.now += REPEAT + 1
+        assert await one.send("did you get it?") != first
+        one.sender = one.make()
+        one.core.clock.now += REPEAT + 1
+        assert await one.count() == 3
+
+
+@pytest.mark.req("W-06", "F-21")
+async def test_an_idempotency_key_is_for_ever(tmp_path: Path) -> None:
+    async with desk(tmp_path, daily=10) as one:
+        ids = await asyncio.gather(*(one.send("pay", idempotency="k1") for _ in range(50)))
+        assert len(set(ids)) == 1
+        one.core.clock.now += 40 * 86400
+        one.sender = one.make()
+        assert await one.send("pay", idempotency="k1") == ids[0]
+        assert await one.refused("pay twice", idempotency="k1") is SendCode.CONFLICT
+        assert await one.refused("pay", destination="5551230000", idempotency="k1") is SendCode.CONFLICT
+        assert await one.send("pay", idempotency="k2") != ids[0]
+        one.core.directory.update(2, False, [Account("eve")], [Did("5550009999", "eve")], frozenset())
+        eve = Account("eve")
+        assert await one.send("pay", idempotency="k1", account=eve, source="5550009999") not in ids, "another's key"
+        assert await one.count() == 3
+        assert await one.usage.sent("demo") == 1, "today"
+
+
+# --- how many ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S-006")
+async def test_so_many_a_day(tmp_path: Path) -> None:
+    async with desk(tmp_path, daily=3) as one:
+        for n in range(3):
+            await one.send(f"n{n}", account=ALICE if n else DEMO)
+        assert await one.refused("n3") is SendCode.LIMIT
+        assert await one.send("n4", counted=False) == 4
+        await one.usage.save()
+        await one.usage.save()
+        assert await one.core.rows("SELECT account, sends FROM api_usage") == [("demo", 3)]
+        one.core.clock.now += 86400
+        assert await one.send("tomorrow") == 5
+        one.core.directory.update(2, False, [Account("demo", api_daily_limit=0)], [], frozenset())
+        for n in range(5):
+            await one.send(f"no limit {n}")
+
+
+async def test_at_once_is_no_way_past_the_limit(tmp_path: Path) -> None:
+    async with desk(tmp_path, daily=3) as one:
+        results = await asyncio.gather(*(one.send(f"n{n}") for n in range(20)), return_exceptions=True)
+        assert sum(isinstance(result, int) for result in results) == 3
+        assert await one.count() == 3
+
+
+async def test_counts_outlive_a_restart_and_a_store_that_fails(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        await one.send("a")
+        real, one.usage._save = one.usage._save, broken
+        with pytest.raises(Unavailable):
+            await one.usage.save()
+        await one.send("b")
+        one.usage._save = real
+        await one.usage.save()
+        assert await Desk(one.core, tmp_path).usage.sent("demo") == 2
+        assert await one.usage.sent("demo") == 2
