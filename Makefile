@@ -29,6 +29,7 @@ interop: packages asterisk .venv/dev  ## the tests with other people's programs:
 
 bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio where it is installed; transports
 	$(BIN)/python -m tools.bench --full $(BENCH)
+	$(BIN)/python -m tools.bench.http --stored 0 1000000
 	$(BIN)/python -m tools.bench.transports
 
 packages:         ## Debian packages the tests use (sip-tester, baresip ...), if apt and root are at hand

@@ -222,7 +222,7 @@ def test_who_may_originate(site: Site, account: Account, desk: tuple[str, str]) 
 
 @pytest.mark.req("S-165", "S-164")
 def test_what_curl_does_to_a_text(site: Site, account: Account, desk: tuple[str, str]) -> None:
-    text = "it's \"a\" \\ b/c"
+    text = 'it\'s "a" \\ b/c'
     call(site, ORIGINATE, {"message": text, "number": HANDSET}, desk, User_Agent="asterisk-libcurl-agent/1.0")
     call(site, ORIGINATE, {"message": text, "number": HANDSET}, desk)
     site.settled(account.did, "it s  a    b c", "delivered")

@@ -44,9 +44,17 @@ class Sipsms:
         self.config = directory / "sipsms.yaml"
         self.database = directory / "sipsms.db"
 
+    more = ""  # lines at the end of the configuration
+
     def start(self, accounts: int) -> None:
-        self.config.write_text(self._settings())
+        self.prepare(accounts)
+        self.launch()
+
+    def prepare(self, accounts: int) -> None:
+        self.config.write_text(self._settings() + self.more)
         self._import(accounts)
+
+    def launch(self) -> None:
         self.process = Process([*COMMAND, "-c", str(self.config), "serve"], self.directory / "log", self.cores)
         self._await()
 
@@ -58,10 +66,10 @@ class Sipsms:
         self.process.stop()
 
     def pause(self) -> None:
-        self._run("carriers", "pause", "sim")
+        self.run("carriers", "pause", "sim")
 
     def resume(self) -> None:
-        self._run("carriers", "resume", "sim")
+        self.run("carriers", "resume", "sim")
 
     def rows(self) -> int | None:
         """Messages that the store holds because an account sent them."""
@@ -86,9 +94,9 @@ class Sipsms:
             for name, password, did in scenarios.accounts(accounts):
                 out.write(f'- {{name: {name}, password: "{password}", caller_id: "{did}", ')
                 out.write(f'dids: [{{number: "{did}", sip_account: {name}}}]}}\n')
-        self._run("import", str(path))
+        self.run("import", str(path))
 
-    def _run(self, *arguments: str) -> str:
+    def run(self, *arguments: str) -> str:
         command = [*COMMAND, "-c", str(self.config), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT)
         if done.returncode:
