@@ -43,6 +43,7 @@ TOP = {
     "couriers",
     "doors",
     "office",
+    "rest_office",
     "cli.tokens",
 }
 # The directory and the log are the core's; the configuration is read by whoever is built from it.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from starlette.datastructures import UploadFile
@@ -50,14 +51,49 @@ def bearer_of(request: Request) -> str:
     return value.strip() if scheme.lower() == "bearer" else ""
 
 
-async def body_of(request: Request, limit: int = MAX_BODY) -> bytes:
-    """Reads no further than the limit. Raises BadRequest."""
+class Room:
+    """Memory for the bodies that a door reads, all together: a thousand strangers' must not fill the machine."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    @contextmanager
+    def held(self) -> Iterator[Held]:
+        """For one request: what it has taken is free again at the end."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            self._left += held.taken
+
+    def take(self, size: int) -> None:
+        """Raises BadRequest."""
+        if size > self._left:
+            raise BadRequest("too much at once, try again later", 503)
+        self._left -= size
+
+
+class Held:
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Raises BadRequest."""
+        self._room.take(size)
+        self.taken += size
+
+
+async def body_of(request: Request, limit: int = MAX_BODY, held: Held | None = None) -> bytes:
+    """Reads no further than the limit, and than there is room. Raises BadRequest."""
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length[:12]) > limit:
         raise BadRequest("the body is too large", 413)
     body = bytearray()
     try:
         async for chunk in request.stream():
+            if held is not None:
+                held.take(len(chunk))
             body += chunk
             if len(body) > limit:
                 raise BadRequest("the body is too large", 413)
@@ -69,7 +105,7 @@ async def body_of(request: Request, limit: int = MAX_BODY) -> bytes:
 Fields = dict[str, list[Any]]
 
 
-async def fields_of(request: Request, *, limit: int = MAX_BODY) -> Fields:
+async def fields_of(request: Request, *, limit: int = MAX_BODY, held: Held | None = None) -> Fields:
     """Query and body together, each name with all its values in order; the body wins where `first` asks for one.
 
     The body may be a form of either kind or a JSON object, whose values keep their types. Files of multipart are bytes.
@@ -79,16 +115,24 @@ async def fields_of(request: Request, *, limit: int = MAX_BODY) -> Fields:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.method not in ("GET", "HEAD"):
         if kind == "multipart/form-data" or kind == "application/x-www-form-urlencoded":
-            await _add_form(request, found, limit)
+            await _add_form(request, found, limit, held)
         elif kind == "application/json" or kind.endswith("+json"):
-            _add_json(await body_of(request, limit), found)
-        elif (body := await body_of(request, limit)).lstrip()[:1] == b"{":
+            _add_json(await body_of(request, limit, held), found)
+        elif (body := await body_of(request, limit, held)).lstrip()[:1] == b"{":
             _add_json(body, found)
     for name, value in request.query_params.multi_items():
         if name not in found or request.method in ("GET", "HEAD"):
             found.setdefault(name, []).append(value)
     if len(found) > MAX_FIELDS:
         raise BadRequest("too many fields", 413)
+    return found
+
+
+def query_of(request: Request) -> Fields:
+    """The query alone, for a request whose body cannot be read."""
+    found: Fields = {}
+    for name, value in request.query_params.multi_items():
+        found.setdefault(name, []).append(value)
     return found
 
 
@@ -108,9 +152,9 @@ def json_object(body: bytes) -> Mapping[str, Any]:
     return value
 
 
-async def _add_form(request: Request, found: Fields, limit: int) -> None:
+async def _add_form(request: Request, found: Fields, limit: int, held: Held | None) -> None:
     """The body is read first, within its limit; then the parser has only that."""
-    body = await body_of(request, limit)
+    body = await body_of(request, limit, held)
     request._body = body  # what `request.form` reads instead of the stream
     try:
         form = await request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_PART)

@@ -1,0 +1,90 @@
+"""What the VoIP.ms-compatible API (`web/rest_php`) asks of the store and of the office, with errors as its words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Final
+
+from sipsms.access import Access
+from sipsms.directory import Directory
+from sipsms.model import Binding, Media, Message
+from sipsms.office import Office
+from sipsms.ports import Clock
+from sipsms.sending import Sender
+from sipsms.store import history
+from sipsms.store.admin import AdminError, BadValue
+from sipsms.store.sql import Store
+from sipsms.web import rest_dids
+from sipsms.web.rest_accounts import Accounts, Place
+from sipsms.web.rest_dids import Dids
+from sipsms.web.rest_messages import Messages, Wanted
+from sipsms.web.rest_php import RestPhp
+from sipsms.web.rest_values import Refused
+
+_FIELDS: Final = {**rest_dids.BAD, "callback_retry": "invalid_callback_retry", "dialing_mode": "invalid_dialmode"}
+
+
+class Records:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def past(self, wanted: Wanted, render: Callable[[Message], bytes | None]) -> list[bytes]:
+        return await self._store.read(
+            lambda db: history.past(
+                db, wanted.dids, wanted.since, wanted.until, render, limit=wanted.limit, direction=wanted.direction,
+                contact=wanted.contact, mms=wanted.mms,
+            )
+        )  # fmt: skip
+
+    async def one(self, message: int, dids: Collection[str]) -> Message | None:
+        return await self._store.read(lambda db: history.one(db, message, dids))
+
+    async def hide(self, message: int, dids: Collection[str]) -> bool:
+        return await self._store.write(lambda db: history.hide(db, message, dids))
+
+
+class RestOffice:
+    """The office's changes. What it refuses has the word that VoIP.ms has for it."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+
+    async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
+        await _in_words(self._office.change_did(number, given), "invalid_did")
+
+    async def add_account(self, name: str, password: str, *, parent: str = "", caller_id: str = "") -> None:
+        await _in_words(
+            self._office.add_account(name, password, parent=parent, caller_id=caller_id), "used_username"
+        )  # fmt: skip
+
+    async def set_account(self, name: str, *, caller_id: str) -> None:
+        await _in_words(self._office.set_account(name, caller_id=caller_id), "invalid_account")
+
+    async def set_password(self, name: str, password: str) -> None:
+        await _in_words(self._office.set_password(name, password), "invalid_account")
+
+    async def remove_account(self, name: str) -> None:
+        await _in_words(self._office.remove_account(name), "invalid_account")
+
+
+async def _in_words(work: Awaitable[None], otherwise: str) -> None:
+    try:
+        await work
+    except BadValue as error:
+        raise Refused(_FIELDS.get(error.field, otherwise), error.why) from None
+    except AdminError as error:
+        raise Refused(otherwise, str(error)) from None
+
+
+def rest_door(
+    access: Access, store: Store, office: Office, directory: Directory, sender: Sender, url: Callable[[Media], str],
+    bindings: Callable[[str], Sequence[Binding]], place: Callable[[], Place], clock: Clock,
+) -> RestPhp:  # fmt: skip
+    """`url`: of a part of an MMS. `bindings`: of an account, now."""
+    changes = RestOffice(office)
+    return RestPhp(
+        access,
+        Messages(sender, directory, Records(store), url, clock).methods(),
+        Dids(directory, changes).methods(),
+        Accounts(directory, changes, bindings, place, sender.usage.sent).methods(),
+    )

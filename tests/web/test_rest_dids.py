@@ -1,0 +1,163 @@
+"""rest.php: numbers, and where they deliver to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sipsms.model import Callback, Did, Webhook
+from sipsms.web.rest_dids import row_of
+from tests.support.rest import DID, FOREIGN, PHONE, SECOND, Rest, rest
+
+pytestmark = pytest.mark.req("S-103")
+URL = "https://example.com/sms.php?to={TO};from={FROM};message={MESSAGE}"
+NOT_THERE = "5558887777"
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Rest]:
+    async with rest(tmp_path) as found:
+        yield found
+
+
+async def setting(site: Rest, **fields: Any) -> dict[str, str]:
+    """Set, then read back."""
+    found = await site.call("setSMS", **{"did": DID, "enable": "1", **fields})
+    assert found == {"status": "success"}, found
+    (row,) = (await site.call("getDIDsInfo", did=DID))["dids"]
+    return dict(row)
+
+
+def test_a_row() -> None:
+    """Texts all, flags 0 and 1, every key that a client looks for."""
+    did = Did(
+        DID, "acme", "acme_desk", True, False, "e164", emails=("a@example.com", "b@example.com"), forward=PHONE,
+        callback=Callback(URL), webhook=Webhook("https://example.com/hook", disabled="410"),
+    )  # fmt: skip
+    row = row_of(did)
+    assert all(isinstance(value, str) for value in row.values())
+    expected = {
+        "did": DID, "routing": "account:acme_desk", "dialmode": "2", "sms_available": "1", "mms_available": "0",
+        "sms_enabled": "1", "sms_email": "a@example.com,b@example.com", "sms_email_enabled": "1", "sms_forward": PHONE,
+        "sms_forward_enabled": "1", "sms_url_callback": URL, "sms_url_callback_enabled": "1",
+        "sms_url_callback_retry": "1", "webhook": "https://example.com/hook", "webhook_enabled": "0",
+        "sms_sipaccount": "acme_desk", "sms_sipaccount_enabled": "1", "smpp_enabled": "0", "smpp_url": "",
+        "smpp_user": "", "smpp_pass": "", "pop": "1", "voicemail": "0", "failover_busy": "none:", "note": "",
+    }  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
+    bare = row_of(Did(DID, "acme", sms=False))
+    assert {name for name in bare if name.endswith("_enabled") and bare[name] != "0"} == set()
+    assert (bare["sms_enabled"], bare["dialmode"], bare["routing"]) == ("0", "1", "none:")
+
+
+async def test_the_list(site: Rest) -> None:
+    found = await site.call("getDIDsInfo")
+    assert [row["did"] for row in found["dids"]] == [DID, SECOND]
+    assert [row["did"] for row in (await site.call("getDIDsInfo", did=f"+1{SECOND}"))["dids"]] == [SECOND]
+    for wrong in (NOT_THERE, FOREIGN, "x"):
+        assert await site.call("getDIDsInfo", did=wrong) in (
+            {"status": "no_did"},
+            {"status": "no_did", "message": "x is not a telephone number"},
+        )
+    assert (await site.call("getDIDsInfo", client="99"))["status"] == "no_did"
+
+
+async def test_every_destination_on_and_off(site: Rest) -> None:
+    pairs = [
+        ("email_enabled", "email_address", "a@example.com", "sms_email"),
+        ("sms_forward_enable", "sms_forward", PHONE, "sms_forward"),
+        ("url_callback_enable", "url_callback", URL, "sms_url_callback"),
+        ("webhook_enable", "webhook", "https://example.com/hook", "webhook"),
+        ("webhook_enabled", "webhook", "https://example.com/hook2", "webhook"),
+        ("sms_sipaccount_enabled", "sms_sipaccount", "acme_desk", "sms_sipaccount"),
+    ]
+    for flag, name, value, shown in pairs:
+        row = await setting(site, **{flag: "1", name: value})
+        assert (row[shown], row[f"{shown}_enabled"]) == (value, "1"), name
+        row = await setting(site)
+        assert row[shown] == value, "what is not said stays"
+        row = await setting(site, **{flag: "1"})
+        assert row[shown] == value, "on already"
+        row = await setting(site, **{flag: "0", name: value})
+        assert (row[shown], row[f"{shown}_enabled"]) == ("", "0"), name
+        row = await setting(site, **{name: value})
+        assert row[shown] == value, "a value alone is on"
+        row = await setting(site, **{name: ""})
+        assert row[shown] == "", "an empty value alone is off"
+
+
+async def test_the_other_settings(site: Rest) -> None:
+    row = await setting(site, dialmode="2", enable="0")
+    assert (row["dialmode"], row["sms_enabled"]) == ("2", "0")
+    row = await setting(site, dialmode="1", email_address="a@example.com, b@example.com")
+    assert (row["dialmode"], row["sms_enabled"], row["sms_email"]) == ("1", "1", "a@example.com,b@example.com")
+    row = await setting(site, url_callback=URL, url_callback_retry="0")
+    assert (row["sms_url_callback"], row["sms_url_callback_retry"]) == (URL, "0")
+    row = await setting(site, url_callback_retry="1")
+    assert (row["sms_url_callback"], row["sms_url_callback_retry"]) == (URL, "1")
+    row = await setting(site, url_callback_enable="0", url_callback_retry="1", smpp_enabled="0", smpp_url="")
+    assert row["sms_url_callback"] == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"did": ""}, "missing_did"),
+        ({"did": "x"}, "invalid_did"),
+        ({"enable": ""}, "missing_enable"),
+        ({"enable": "2"}, "missing_enable"),
+        ({"email_enabled": "x"}, "invalid_email_enable"),
+        ({"email_address": "nobody"}, "invalid_email"),
+        ({"email_enabled": "1"}, "invalid_email"),
+        ({"sms_forward_enable": "x"}, "invalid_forward_enable"),
+        ({"sms_forward": "x!"}, "invalid_sms_forward"),
+        ({"sms_forward": DID}, "invalid_sms_forward"),
+        ({"url_callback_enable": "x"}, "invalid_callback_enable"),
+        ({"url_callback": "ftp://example.com"}, "invalid_callback"),
+        ({"url_callback": "https://example.com/?x={X}"}, "invalid_callback"),
+        ({"url_callback": "http://127.0.0.1/"}, "invalid_callback"),
+        ({"url_callback_enable": "1"}, "invalid_callback"),
+        ({"url_callback": URL, "url_callback_retry": "x"}, "invalid_callback_retry"),
+        ({"webhook": "nothing"}, "invalid_webhook"),
+        ({"webhook": "http://169.254.169.254/"}, "invalid_webhook"),
+        ({"sms_sipaccount": "nobody"}, "invalid_account"),
+        ({"sms_sipaccount": "other_desk"}, "invalid_account"),
+        ({"dialmode": "3"}, "invalid_dialmode"),
+        ({"smpp_enabled": "1", "smpp_url": "x"}, "invalid_smpp_url"),
+    ],
+)
+async def test_what_is_refused_changes_nothing(site: Rest, fields: dict[str, str], word: str) -> None:
+    before = site.core.directory.did(DID)
+    found = await site.call("setSMS", **{"did": DID, "enable": "1", "dialmode": "2", **fields})
+    assert found["status"] == word
+    assert site.core.directory.did(DID) == before
+
+
+@pytest.mark.req("W-07", "A-37")
+async def test_another_customers_number(site: Rest) -> None:
+    before = site.core.directory.did(FOREIGN)
+    for method in ("setSMS", "setDIDInfo"):
+        fields = {"enable": "0", "email_address": "me@example.com", "sms_sipaccount": "acme_desk"}
+        theirs = await site.call(method, did=FOREIGN, **fields)
+        assert theirs == await site.call(method, did=NOT_THERE, **fields)
+        assert theirs["status"] == "invalid_did"
+    assert site.core.directory.did(FOREIGN) == before
+
+
+@pytest.mark.req("A-31")
+async def test_lines_in_values(site: Rest) -> None:
+    for name in ("email_address", "sms_forward", "url_callback", "webhook", "sms_sipaccount"):
+        for value in ("a@example.com\r\nBcc: x@example.com", f"{URL}\r\nHost: x", "a\0b", "a\u2028b"):
+            found = await site.call("setSMS", did=DID, enable="1", **{name: value})
+            assert found["status"].startswith("invalid_"), (name, value)
+
+
+async def test_settings_for_calls(site: Rest) -> None:
+    """What was read may be written back; a change is refused."""
+    (row,) = (await site.call("getDIDsInfo", did=DID))["dids"]
+    assert await site.call("setDIDInfo", **row) == {"status": "success"}
+    assert (await site.call("setDIDInfo", **{**row, "routing": "account:x"}))["status"] == "invalid_routing"
+    assert (await site.call("setDIDInfo", **{**row, "voicemail": "101"}))["status"] == "invalid_voicemail"
