@@ -543,6 +543,7 @@ class Node:
         log.note("stopping")
         if self.http is not None:
             self.http.stop()
+        self.doors.close()
         await self.trunks.leave()
         await self.endpoint.refuse_new(DRAIN / 2)
         drained = self._loop.create_task(self.queue.drain(DRAIN))

@@ -13,15 +13,19 @@ from sipsms.gateway import Gateway
 from sipsms.inbox import Inbox
 from sipsms.office import Office
 from sipsms.ports import Clock, Location
+from sipsms.records import Records
 from sipsms.rest_office import rest_door
 from sipsms.sending import Sender, Usage
 from sipsms.store import usage
+from sipsms.store.admin import AdminError
 from sipsms.store.sql import Store
 from sipsms.web.acrobits import AcrobitsDoor
 from sipsms.web.kannel import KannelDoor
 from sipsms.web.originate import OriginateDoor
 from sipsms.web.rest_accounts import Place
 from sipsms.web.telnyx_api import TelnyxDoor
+from sipsms.web.v1.app import Door as V1Door
+from sipsms.web.v1.parts import Parts
 
 
 class Doors:
@@ -53,10 +57,23 @@ class Doors:
             lambda: Place(config().domain, config().sip.advertised or ""), clock,
         )  # fmt: skip
 
+        records = Records(self.office, config, directory, gateway)
+        self._v1 = V1Door(
+            Parts(
+                self.access, directory, gateway, self.sender, self.office, records, couriers.files, clock,
+                lambda: config().messages.max_length, lambda: config().api.daily_sends, AdminError,
+            )
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """The server stops: event streams end."""
+        self._v1.close()
+
     def routes(self) -> list[Any]:
         """Of all doors; Starlette's."""
         config = self._config
         doors = (
+            self._v1,
             self._rest,
             TelnyxDoor(self.access, self._directory, self.sender),
             OriginateDoor(

@@ -80,7 +80,7 @@ def issue(config: Config, connection: Connection, order: Order, now: float) -> H
     settings = _settings(config, order, password)
     token = secrets.token_urlsafe(24)
     base = order.url or config.web.url or _own_url(config)
-    sealed = {key: value for key, value in settings._asdict().items() if key != "name"}
+    sealed = {key: value for key, value in settings._asdict().items() if key not in ("name", "services")}
     provisions.create(connection, token, order.name, sealed, now + order.lasts, order.fetches)
     return Handout(settings, is_new, base, token, now + order.lasts, order.fetches, order.cloud_id)
 
@@ -119,7 +119,7 @@ def show(handout: Handout, as_json: bool, echo: Callable[[str], None], app: str,
     if picture is not None:
         _save(handout, app, picture)
     if as_json:
-        echo(json.dumps(_facts(handout), ensure_ascii=False))
+        echo(json.dumps(facts(handout), ensure_ascii=False))
         return
     until = datetime.fromtimestamp(handout.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     for app, title in (("linphone", "Linphone"), ("acrobits", "Groundwire, Acrobits Softphone")):
@@ -129,7 +129,7 @@ def show(handout: Handout, as_json: bool, echo: Callable[[str], None], app: str,
         echo(f"  {name:<24} {value}")
 
 
-def _facts(handout: Handout) -> dict[str, Any]:
+def facts(handout: Handout) -> dict[str, Any]:
     facts = {
         "account": handout.settings.name, **handout.links, "code": handout.codes["acrobits"],
         "expires_at": handout.expires_at, "fetches": handout.fetches, "domain": handout.settings.domain,

@@ -11,14 +11,15 @@ from sipsms import log
 from sipsms.app import run_loop
 from sipsms.beside import Beside, beside
 from sipsms.config import Config
-from sipsms.dialplan import Decision, Refusal
+from sipsms.dialplan import Refusal
 from sipsms.directory import Directory
 from sipsms.media import MAX_FILES, MAX_TEXT
-from sipsms.model import Did, Direction, Media, Message
+from sipsms.model import Media
 from sipsms.numbers import normalise
 from sipsms.ports import InboundSms, MediaRefused
+from sipsms.records import explain
 from sipsms.store.admin import AdminError
-from sipsms.text import length, sender_name
+from sipsms.text import length
 
 
 def _run(config: Config, work: Callable[[Beside], Awaitable[Any]], number: str) -> Any:
@@ -92,55 +93,7 @@ def route(config: Config, source: str, target: str, text: str = "") -> dict[str,
     """What would become of a message from one number to another, and why; nothing is sent or counted."""
 
     async def work(here: Beside) -> dict[str, Any]:
-        number = normalise(target) or target
-        into = here.directory.did(number)
-        out = here.directory.did(normalise(source) or source)
-        if into is not None and out is None:
-            return _explained(here.gateway.explain(_incoming(into, source, text)))
-        checked = here.gateway.dialplan.numbering.check(target)
-        if isinstance(checked, Refusal):
-            return _explained(Decision(trace=(f"numbering: {checked.reason}",), refusal=checked))
-        account = out.account if out is not None else ""
-        sender = out.number if out is not None else source
-        message = Message(Direction.OUT, sender, checked, text, "cli", 0.0, account, sender)
-        decision = here.gateway.explain(message)
-        owner = here.directory.account(account)
-        if owner is not None and decision.refusal is None:
-            refusal = here.gateway.consent.objection(owner, sender, checked, text)
-            decision = decision._replace(refusal=refusal, trace=(*decision.trace, _consent(refusal)))
-        return _explained(decision, _carriers(config, decision))
+        return explain(here.gateway, here.directory, config, source, target, text)
 
     result: dict[str, Any] = _run(config, work, target)
     return result
-
-
-def _incoming(did: Did, source: str, text: str) -> Message:
-    sender = normalise(source) or source[:64]
-    return Message(Direction.IN, sender, did.number, text, "cli", 0.0, did.account, did.number)
-
-
-def _consent(refusal: Refusal | None) -> str:
-    return f"consent and policy: {refusal.reason}" if refusal is not None else "consent and policy: ok"
-
-
-def _carriers(config: Config, decision: Decision) -> list[str]:
-    """What each carrier on the way adds: its sender's name, its rate."""
-    found = []
-    for route in decision.routes:
-        options = config.carriers.get(route.courier.removeprefix("carrier:"))
-        if options is None:
-            continue
-        if options.sender_name:
-            found.append(f"{route.courier}: shown as {sender_name(options.sender_name, options.sender_length)}")
-        if options.rate:
-            found.append(f"{route.courier}: at most {options.rate:g} a second")
-    return found
-
-
-def _explained(decision: Decision, more: Sequence[str] = ()) -> dict[str, Any]:
-    routes = () if decision.refusal else decision.routes
-    return {
-        "routes": [f"{one.courier} -> {one.destination} (from {one.source})" for one in routes],
-        "trace": [*decision.trace, *more],
-        "refused": decision.refusal.reason if decision.refusal else None,
-    }

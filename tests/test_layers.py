@@ -20,7 +20,7 @@ PURE = {
     "sip.digest", "sip.transaction", "sip.registrar", "sip.content", "sip.flood", "sip.guard", "sip.pidf",
     "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
     "sip.uac", "notice", "addresses", "events", "mediatypes", "mail.mime", "optout", "policy", "reports",
-    "originate", "kannel",
+    "originate", "kannel", "acrobits",
 }  # fmt: skip
 TOP = {
     "app",
@@ -44,6 +44,8 @@ TOP = {
     "doors",
     "office",
     "rest_office",
+    "records",
+    "inbox",
     "cli.tokens",
 }
 # The directory and the log are the core's; the configuration is read by whoever is built from it.

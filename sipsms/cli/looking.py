@@ -60,17 +60,8 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
         return
     context: Context = click_context.obj
     paused, waiting, seen = context.store(looking.carrier_states)
-    rows = []
-    for name, one in context.config().carriers.items():
-        status = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}, **seen.get(name, {})}
-        state = "paused" if name in paused else status["state"]
-        rows.append(
-            {
-                "name": name, "type": one.type, "state": state, "why": status["why"], "paused": name in paused,
-                "waiting": waiting.get(f"carrier:{name}", 0), "rate": status["rate"], "limit": one.rate,
-                "counts": status["counts"],
-            }
-        )  # fmt: skip
+    configured = [(name, one.type, one.rate) for name, one in context.config().carriers.items()]
+    rows = looking.show_carriers(configured, paused, waiting, seen)
     show(rows, as_json, "name type state waiting rate why", "no carriers are configured")
 
 

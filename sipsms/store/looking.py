@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +38,24 @@ def carrier_states(connection: Connection) -> tuple[set[str], dict[str, int], di
         {row.courier: row[1] for row in waiting},
         {row.name: json.loads(row.status) for row in rows if row.status},
     )
+
+
+def show_carriers(
+    configured: Iterable[tuple[str, str, float | None]], paused: set[str], waiting: dict[str, int],
+    seen: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """`configured`: name, type and rate of each; the rest as of `carrier_states`."""
+    rows = []
+    for name, kind, rate in configured:
+        status = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}, **seen.get(name, {})}
+        rows.append(
+            {
+                "name": name, "type": kind, "state": "paused" if name in paused else status["state"],
+                "why": status["why"], "paused": name in paused, "waiting": waiting.get(f"carrier:{name}", 0),
+                "rate": status["rate"], "limit": rate, "counts": status["counts"],
+            }
+        )  # fmt: skip
+    return rows
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
@@ -92,7 +110,7 @@ def list_messages(connection: Connection, did: str, limit: int) -> list[dict[str
         found = select(deliveries).where(deliveries.c.message_id.in_(chunk)).order_by(deliveries.c.id)
         for delivery in connection.execute(found):
             parts[delivery.message_id].append(delivery)
-    return [_message(row, parts[row.id]) for row in rows]
+    return [message_row(row, parts[row.id]) for row in rows]
 
 
 def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
@@ -105,7 +123,7 @@ def _is_copy(row: Any, part: Any) -> bool:
     return bool(row.direction == "out" and row.did and part.courier == "sip" and part.destination == row.account)
 
 
-def _message(row: Any, parts: list[Any]) -> dict[str, Any]:
+def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
     pieces = {part.state for part in parts if part.text_end}  # of a long text: it has arrived when all have
     states = pieces or {part.state for part in parts if not _is_copy(row, part)}
     order = _WORST if pieces else _BEST
@@ -136,7 +154,7 @@ def _message(row: Any, parts: list[Any]) -> dict[str, Any]:
 
 # --- dead letters and doubts ------------------------------------------------------------------------------------------
 
-_DEAD = and_(
+DEAD = and_(
     deliveries.c.courier.in_(tuple(literal_column(f"'{name}'") for name in ("callback", "webhook", "mail"))),
     deliveries.c.state.in_((literal_column("'failed'"), literal_column("'expired'"))),
 )
@@ -147,7 +165,7 @@ def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
     query = (
         select(deliveries, messages.c.did, messages.c.source.label("sender"))
         .join(messages, messages.c.id == deliveries.c.message_id)
-        .where(_DEAD)
+        .where(DEAD)
         .order_by(deliveries.c.id)
         .limit(limit)
     )
@@ -161,7 +179,7 @@ def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
 
 def retry_dead(connection: Connection, delivery: int | None, now: float, keep: float) -> int:
     """Try dead letters again from the start, one or all: how many. Raises AdminError if there is none of that id."""
-    chosen = _DEAD if delivery is None else and_(_DEAD, deliveries.c.id == delivery)
+    chosen = DEAD if delivery is None else and_(DEAD, deliveries.c.id == delivery)
     ids = list(connection.execute(select(deliveries.c.id).where(chosen)).scalars())
     if delivery is not None and not ids:
         raise AdminError(f"no dead letter {delivery}")

@@ -1,0 +1,161 @@
+"""What stands before the API: credentials first, then a body of bounded size in bounded time, and no answer without
+the shape of RFC 9457. Pure ASGI: it is in the way of every message that is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sipsms import log
+from sipsms.access import Access, DenialCode, Denied
+from sipsms.directory import Directory
+from sipsms.ports import Clock, Unavailable
+from sipsms.web.request import address_of, bearer_of
+from sipsms.web.v1.problems import Problem, missing, unavailable
+from sipsms.web.v1.reach import Reach
+
+DOOR: Final = "v1"
+SMALL: Final = 256 * 1024
+LARGE: Final = 5 * 2**20  # of a message with media
+PATIENCE: Final = 20.0  # seconds for the body to come
+DEADLINE: Final = 75.0  # for all of it: three files of an MMS may have to be fetched
+MAX_PATH: Final = 1024
+_OPEN: Final = ("/openapi.json",)
+_STREAM: Final = "/events"
+_BODIES: Final = ("POST", "PUT", "PATCH", "DELETE")
+
+
+class Guard:
+    def __init__(self, app: ASGIApp, access: Access, directory: Directory, clock: Clock) -> None:
+        self._app = app
+        self._access = access
+        self._directory = directory
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        try:
+            await self._serve(scope, receive, answer)
+        except Exception as error:
+            if answer.started:
+                raise
+            await self._problem(error, scope).response()(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path in _OPEN and scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        scope["sipsms.reach"] = self._reach(Request(scope))
+        if len(scope["path"]) > MAX_PATH:
+            raise missing()
+        if path == _STREAM:
+            await self._app(scope, receive, send)
+            return
+        async with asyncio.timeout(DEADLINE):
+            if scope["method"] in _BODIES:
+                body = await read_body(scope, receive, LARGE if path == "/messages" else SMALL)
+                scope["sipsms.body"] = body
+                receive = _replay(body, receive)
+            await self._app(scope, receive, send)
+
+    def _reach(self, request: Request) -> Reach:
+        try:
+            return Reach(self._access.bearer(bearer_of(request), address_of(request), DOOR), self._directory)
+        except Denied as error:
+            raise denied(error, self._clock()) from None
+
+    def _problem(self, error: Exception, scope: Scope) -> Problem:
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, Unavailable):
+            log.warning("store_unavailable", why=str(error))
+            return unavailable()
+        if isinstance(error, TimeoutError):
+            return Problem(503, "too-slow", "This took too long.", headers={"Retry-After": "5"})
+        log.crash("api_failed", error, method=scope["method"])
+        return Problem(500, "internal", "Something is wrong here; the operator's log has it.")
+
+
+def denied(error: Denied, now: float) -> Problem:
+    if error.code is DenialCode.TOO_MANY:
+        return Problem(429, "too-many", error.reason, headers={"Retry-After": str(60 - int(now % 60))})
+    if error.code in (DenialCode.ADDRESS, DenialCode.OFF):
+        return Problem(403, "address", "This token may not be used from this address.")
+    parameters = "" if error.code is DenialCode.MISSING else ', error="invalid_token"'
+    headers = {"WWW-Authenticate": f'Bearer realm="sipsms"{parameters}'}
+    return Problem(401, "token", "A valid token is needed: Authorization: Bearer ...", headers=headers)
+
+
+class _Answer:
+    """`send` that remembers whether an answer has begun."""
+
+    __slots__ = ("_send", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        self.started = True
+        await self._send(message)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """Reads no further than the limit. Raises Problem."""
+    headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and (len(length) > 12 or int(length) > limit):
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                body: bytes = message.get("body", b"")
+                _check(body, limit)
+                return body
+            return await _read_on(message, receive, limit)
+    except TimeoutError:
+        raise Problem(408, "too-slow", "The body did not come.", headers={"Connection": "close"}) from None
+
+
+async def _read_on(message: Message, receive: Receive, limit: int) -> bytes:
+    body = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "disconnected", "The client went away.")
+        body += message.get("body", b"")
+        _check(body, limit)
+        if not message.get("more_body"):
+            return bytes(body)
+        message = await receive()
+
+
+def _check(body: bytes | bytearray, limit: int) -> None:
+    if len(body) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "too-large", f"A body has at most {limit} bytes here.", headers={"Connection": "close"})
+
+
+def _replay(body: bytes, receive: Receive) -> Callable[[], Any]:
+    first = True
+
+    async def again() -> Message:
+        nonlocal first
+        if first:
+            first = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return again

@@ -1,0 +1,60 @@
+"""The OpenAPI document tells the truth: schemathesis makes up requests from it and judges the answers (A-36, W-06)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.v1 import ApiNode
+
+pytestmark = [pytest.mark.e2e, pytest.mark.req("A-36")]
+
+# What is right by the schema may still be wrong by the numbers and names that there are (422).
+SETTINGS = """
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
+"""
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiNode]:
+    with ApiNode(tmp_path_factory.mktemp("schema")) as node:
+        yield node
+
+
+# A customer's own token and networks: without them, nothing more would be tried.
+OWN = ("DELETE /tokens/{name}", "PATCH /accounts/{name}")
+
+
+@pytest.mark.parametrize(("who", "seconds", "without"), [("anna", 12, OWN), ("op", 18, ())])
+def test_schemathesis_is_green(node: ApiNode, tmp_path: Path, who: str, seconds: int, without: tuple[str, ...]) -> None:
+    """Without `ignored_auth`: its wrong tokens would close the door for a minute, which test_v1_scopes sees to."""
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(SETTINGS)
+    report = tmp_path / "report.json"
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{node.url}/v1/openapi.json",
+        "-H", f"Authorization: Bearer {node.tokens[who]}", "--exclude-path", "/events", "--max-time", str(seconds),
+        "--continue-on-failure", "--request-timeout", "10", "--exclude-checks", "ignored_auth", "--no-color",
+        *(word for name in without for word in ("--exclude-name", name)),
+        "--suppress-health-check", "all", "--seed", "1", "--report", "json", "--report-json-path", str(report),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert report.exists(), done.stdout[-2000:]
+    assert node.get("/me", who).status == 200, "the token was lost on the way: nothing behind it was tried"
+    assert not [one for one in node.events() if one["event"] in ("api_failed", "task_failed")]
+
+
+def test_the_document(node: ApiNode) -> None:
+    document = json.loads(node.call("GET", "/openapi.json", who=None).body)
+    assert document["openapi"].startswith("3.1")
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("description"), f"{method} {path} says nothing"
+            assert "4XX" in operation["responses"], f"{method} {path}"
+            assert "422" not in operation["responses"], f"{method} {path}: not our shape of errors"

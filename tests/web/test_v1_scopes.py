@@ -1,0 +1,325 @@
+"""Who may see and change what: every route with the wrong token, and B's things by A (W-07, A-37)."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.v1 import HANDSET, ApiNode, Reply
+
+pytestmark = [pytest.mark.e2e, pytest.mark.req("W-07", "A-37")]
+
+SECRET_TEXT = "for bert's eyes only"
+PNG = b"\x89PNG\r\n\x1a\n" + b"picture of bert"
+
+
+class Bert:
+    """Everything a customer can have, to be found by others."""
+
+    def __init__(self, node: ApiNode) -> None:
+        sent = node.send(SECRET_TEXT, "bert")
+        assert sent.status == 202, sent
+        self.message = sent.json["id"]
+        picture = {"data": "iVBORw0KGgpwaWN0dXJlIG9mIGJlcnQ=", "name": "bert.png"}
+        self.mms = node.send("look", "bert", media=[picture]).json["id"]
+        later = node.send("not yet", "bert", send_at="2027-01-01T00:00:00Z")
+        self.held = later.json["id"]
+        assert node.call("PUT", "/groups/bert-team", {"members": ["bert", "bert-desk"]}, "bert").status == 200
+        assert node.post("/blocks", {"owner": "bert", "number": "4445550000"}, "bert").status == 201
+        change = {
+            "webhook": "http://127.0.0.1:8099/hook",
+            "bearer": "bearer-of-bert",
+            "webhook_secret": "whsec_YmVydA==",
+        }
+        assert node.patch("/dids/5550002222", change, "bert").status == 200
+        node.made("bert-did", "bert", "did", "5550002222")
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiNode]:
+    with ApiNode(tmp_path_factory.mktemp("scopes")) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def bert(node: ApiNode) -> Bert:
+    return Bert(node)
+
+
+def operations(node: ApiNode) -> list[tuple[str, str, dict[str, Any]]]:
+    paths = node.call("GET", "/openapi.json", who=None).json["paths"]
+    return [(method.upper(), path, one) for path, methods in paths.items() for method, one in methods.items()]
+
+
+def of_bert(bert: Bert) -> dict[str, list[str]]:
+    """What of his stands where in a path."""
+    return {
+        "message": [str(bert.message), str(bert.mms), str(bert.held)], "index": ["0"], "number": ["5550002222"],
+        "delivery": ["1", "2", "3"],
+    }  # fmt: skip
+
+
+_NAMES = {
+    "accounts": ["bert", "bert-desk"],
+    "groups": ["bert-team"],
+    "tokens": ["bert", "bert-did"],
+    "carriers": ["sim"],
+}
+_BODIES: dict[tuple[str, str], list[Any]] = {
+    ("POST", "/messages"): [{"from": "5550002222", "to": HANDSET, "text": "x"},
+                            {"account": "bert", "to": HANDSET, "text": "x"},
+                            {"account": "bert-desk", "from": "5550001111", "to": HANDSET, "text": "x"}],
+    ("POST", "/incoming"): [{"from": HANDSET, "to": "5550002222", "text": "x"}],
+    ("POST", "/accounts"): [{"name": "anna-new", "password": "p", "parent": "bert"}, {"name": "new", "password": "p"}],
+    ("PATCH", "/accounts/{name}"): [{"enabled": False}, {"caller_id": "5550001111"}, {}],
+    ("PUT", "/accounts/{name}/password"): [{"password": "stolen"}],
+    ("POST", "/accounts/{name}/provision"): [{}],
+    ("POST", "/dids"): [{"number": "5550009999", "account": "anna"}],
+    ("PATCH", "/dids/{number}"): [{"emails": ["anna@example.com"]}, {"account": "anna"}, {}],
+    ("PUT", "/groups/{name}"): [{"members": ["anna"]}, {"members": ["bert"]}],
+    ("POST", "/blocks"): [{"owner": "bert", "number": HANDSET}, {"owner": "5550002222", "number": HANDSET},
+                          {"owner": "*", "number": HANDSET}],
+    ("POST", "/tokens"): [{"name": "t1", "account": "bert"}, {"name": "t2", "scope": "operator"},
+                          {"name": "t3", "scope": "reseller"}, {"name": "t4", "scope": "did", "did": "5550002222"}],
+}  # fmt: skip
+_QUERIES: dict[tuple[str, str], list[str]] = {
+    ("GET", "/messages"): ["did=5550002222"], ("GET", "/conversations"): ["did=5550002222"],
+    ("GET", "/accounts"): ["customer=bert"], ("GET", "/dids"): ["account=bert"],
+    ("GET", "/usage"): ["account=bert"], ("GET", "/devices"): ["account=bert", "account=bert-desk"],
+    ("GET", "/registrations"): ["account=bert"], ("GET", "/blocks"): ["owner=bert", "owner=5550002222", "owner=*"],
+    ("DELETE", "/blocks"): ["owner=bert&number=4445550000", "owner=5550002222&number=4445550000"],
+    ("GET", "/route"): ["from=5550002222&to=4445556666"],
+}  # fmt: skip
+_OWN = {"/me", "/events"}  # nothing to name in them
+
+
+def crawl(node: ApiNode, bert: Bert) -> Iterator[tuple[str, str, Any]]:
+    for method, template, operation in operations(node):
+        if template in _OWN:
+            continue
+        names = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"]
+        known = {**of_bert(bert), "name": _NAMES.get(template.split("/")[1], [])}
+        bodies = _BODIES.get((method, template), [None])
+        assert "requestBody" not in operation or bodies != [None], f"{method} {template}: say here what to send"
+        for values in itertools.product(*(known[name] for name in names)):
+            path = template.format(**dict(zip(names, values, strict=True)))
+            for query in ["", *_QUERIES.get((method, template), [])]:
+                for body in bodies:
+                    yield method, f"{path}?{query}" if query else path, body
+
+
+def everything(node: ApiNode) -> str:
+    """What the store has of customers and their things: as one text."""
+    with sqlite3.connect(node.store) as db:
+        found = [
+            db.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall()
+            for name in ("accounts", "dids", "did_targets", "groups", "group_members", "tokens", "blocks",
+                         "provisions")
+        ]  # fmt: skip
+        found += [db.execute("SELECT count(*) FROM messages").fetchall()]
+        found += [db.execute("SELECT name FROM carriers WHERE paused").fetchall()]
+        found += [
+            db.execute("SELECT state FROM deliveries WHERE message_id = (SELECT max(id) FROM messages)").fetchall()
+        ]
+    db.close()
+    return repr([[row[:18] for row in rows] for rows in found])
+
+
+def test_nothing_of_bert_is_annas(node: ApiNode, bert: Bert) -> None:
+    """Every route of the document, with everything of his that can be named, by two tokens."""
+    waiting = [node.get(f"/messages/{one}").json["state"] for one in (bert.message, bert.mms, bert.held)]
+    before, tried, lists = everything(node), 0, 0
+    for who in ("anna", "did"):
+        for method, path, body in crawl(node, bert):
+            reply = node.call(method, path, body, who)
+            tried += 1
+            what = f"{who} {method} {path} {body}: {reply.status} {reply.body[:200]!r}"
+            if reply.status == 200:
+                lists += 1
+                assert (method, "?" in path) == ("GET", False), what
+            else:
+                assert reply.status in (403, 404, 422), what
+                assert reply.problem, what
+            text = reply.body.decode("latin-1")
+            secrets = [SECRET_TEXT, "bearer-of-bert", *(('"bert', "5550002222") if reply.status == 200 else ())]
+            assert not [one for one in secrets if one in text], what
+    assert everything(node) == before
+    assert tried > 100
+    assert lists > 10, "her own lists are hers to see"
+    assert [node.get(f"/messages/{one}").json["state"] for one in (bert.message, bert.mms, bert.held)][2:] == waiting[
+        2:
+    ]
+
+
+def test_bert_himself_may(node: ApiNode, bert: Bert) -> None:
+    """Else the test before would say nothing."""
+    found = node.get(f"/messages/{bert.message}", "bert").json
+    assert found["text"] == SECRET_TEXT
+    assert {row["id"] for row in node.get("/messages", "bert").json["items"]} >= {bert.message, bert.mms}
+    picture = node.get(f"/messages/{bert.mms}/media/0", "bert")
+    assert (picture.status, picture.body) == (200, PNG)
+    assert picture.headers["x-content-type-options"] == "nosniff"
+    assert picture.headers["content-disposition"].startswith("attachment")
+    assert node.get("/groups/bert-team", "bert").json["members"] == ["bert", "bert-desk"]
+    assert [one["name"] for one in node.get("/tokens", "bert").json["items"]] == ["bert", "bert-did"]
+    assert node.get("/blocks?owner=bert", "bert").json["items"][0]["number"] == "4445550000"
+
+
+def test_secrets_are_not_shown_again(node: ApiNode, bert: Bert) -> None:
+    for who in ("bert", "op"):
+        shown = node.get("/dids/5550002222", who)
+        assert shown.json["webhook_bearer"]
+        assert shown.json["webhook_signed"]
+        assert b"bearer-of-bert" not in shown.body
+        assert b"whsec" not in shown.body
+
+
+def same(one: Reply, other: Reply) -> bool:
+    dated = {"date"}
+    headers = [{k: v for k, v in reply.headers.items() if k not in dated} for reply in (one, other)]
+    return (one.status, one.body) == (other.status, other.body) and headers[0] == headers[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "his", "nobodys", "body"),
+    [
+        ("GET", "/messages/{id}", "/messages/4611686018427387903", None),
+        ("POST", "/messages/{id}/cancel", "/messages/4611686018427387903/cancel", {}),
+        ("GET", "/messages/{id}/media/0", "/messages/4611686018427387903/media/0", None),
+        ("GET", "/accounts/bert", "/accounts/nobody", None),
+        ("GET", "/dids/5550002222", "/dids/5559998888", None),
+        ("PATCH", "/dids/5550002222", "/dids/5559998888", {"sms": False}),
+        ("GET", "/groups/bert-team", "/groups/nobody", None),
+        ("DELETE", "/tokens/bert", "/tokens/nobody", None),
+        ("GET", "/messages?did=5550002222", "/messages?did=5559998888", None),
+        ("POST", "/dead-letters/1/retry", "/dead-letters/4611686018427387903/retry", {}),
+    ],
+)
+def test_his_and_nobodys_look_alike(node: ApiNode, bert: Bert, method: str, his: str, nobodys: str, body: Any) -> None:
+    for who in ("anna", "did", "reseller"):
+        if who == "reseller":  # rita manages bert: so here it is hers
+            continue
+        one, other = (node.call(method, path.format(id=bert.mms), body, who) for path in (his, nobodys))
+        assert same(one, other), (one, other)
+
+
+def test_ten_thousand_ids_in_bounded_time(node: ApiNode, bert: Bert) -> None:
+    """Over one connection, as who looks for what is not his would; hits and misses take the same time."""
+    import http.client
+
+    chance = random.Random(7)
+    wire = http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=20)
+    headers = {"Authorization": f"Bearer {node.tokens['anna']}"}
+
+    def ask(message: int) -> float:
+        began = time.perf_counter()
+        wire.request("GET", f"/v1/messages/{message}", headers=headers)
+        reply = wire.getresponse()
+        text = reply.read()
+        assert reply.status == 404
+        assert SECRET_TEXT.encode() not in text
+        return time.perf_counter() - began
+
+    began = time.monotonic()
+    hits, misses = [], []
+    for turn in range(5000):
+        hits.append(ask((bert.message, bert.mms, bert.held)[turn % 3]))
+        misses.append(ask(chance.randrange(1000, 2**61)))
+    wire.close()
+    assert time.monotonic() - began < 60
+    one, other = sorted(hits)[2500], sorted(misses)[2500]
+    assert abs(one - other) < 0.2 * max(one, other), f"his: {one * 1e3:.3f} ms, nobody's: {other * 1e3:.3f} ms"
+
+
+# --- scopes ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_token_nothing(node: ApiNode) -> None:
+    """Each route; fewer than what closes the door for a minute."""
+    for method, template, _ in operations(node):
+        path = template.format(message=1, index=0, number="5550001111", name="anna", delivery=1)
+        reply = node.call(method, path, {} if method in ("POST", "PATCH", "PUT") else None, None)
+        assert reply.status == 401, f"{method} {path}: {reply}"
+        assert reply.headers["www-authenticate"].startswith("Bearer")
+        assert reply.problem["title"] == "Unauthorized"
+
+
+def test_what_a_did_token_opens(node: ApiNode) -> None:
+    allowed = {"/messages", "/me", "/events", "/conversations", "/messages/{message}", "/messages/{message}/cancel",
+               "/messages/{message}/media/{index}"}  # fmt: skip
+    for method, template, _ in operations(node):
+        if template in allowed:
+            continue
+        path = template.format(message=1, index=0, number="5550001111", name="anna", delivery=1)
+        body = _BODIES.get((method, template), [{}])[0] if method in ("POST", "PATCH", "PUT") else None
+        query = "?" + _QUERIES.get((method, template), [""])[0]
+        reply = node.call(method, path + query.rstrip("?"), body, "did")
+        assert reply.status == 403, f"{method} {path}: {reply}"
+        assert "scope customer" in reply.problem["detail"] or "operator" in reply.problem["detail"]
+    sent = node.send("by the number's own token", "did")
+    assert sent.json["from"] == "5550001111"
+    assert node.get(f"/messages/{sent.json['id']}", "did").status == 200
+    assert node.send("no", "did", **{"from": "5550002222"}).fields == ["from"]
+
+
+def test_what_a_customer_may_not(node: ApiNode) -> None:
+    for setting in ({"bulk": True}, {"shorteners": True}, {"legacy_digest": True}, {"reseller": "rita"},
+                    {"api_daily_limit": 0}, {"enabled": False}):  # fmt: skip
+        reply = node.patch("/accounts/anna", setting, "anna")
+        assert (reply.status, reply.fields) == (403, list(setting))
+    assert node.patch("/accounts/anna-desk", {"enabled": False}, "anna").json["enabled"] is False
+    assert node.patch("/accounts/anna-desk", {"enabled": True}, "anna").json["enabled"] is True
+    assert node.call("DELETE", "/accounts/anna", None, "anna").status == 403
+    assert node.patch("/dids/5550001111", {"account": "bert"}, "anna").fields == ["account"]
+    assert node.patch("/dids/5550001111", {"sip_account": "bert-desk"}, "anna").fields == ["sip_account"]
+    assert node.patch("/dids/5550001111", {"group": "bert-team"}, "anna").fields == ["group"]
+
+
+def test_what_a_reseller_may(node: ApiNode, bert: Bert) -> None:
+    assert [one["name"] for one in node.get("/accounts", "reseller").json["items"]] == [
+        "bert", "bert-desk", "rita", "rita-desk"
+    ]  # fmt: skip
+    assert node.get(f"/messages/{bert.message}", "reseller").status == 200
+    made = node.post("/accounts", {"name": "carl", "password": "pw-of-carl"}, "reseller")
+    assert made.json["reseller"] == "rita"
+    assert node.patch("/accounts/carl", {"api_daily_limit": 5}, "reseller").json["api_daily_limit"] == 5
+    assert node.patch("/accounts/rita", {"api_daily_limit": 5}, "reseller").status == 403
+    moved = node.patch("/dids/5550003333", {"account": "carl"}, "reseller")
+    assert (moved.json["account"], moved.json["sip_account"]) == ("carl", "")
+    assert node.patch("/dids/5550003333", {"account": "anna"}, "reseller").fields == ["account"]
+    assert node.patch("/dids/5550003333", {"account": "rita"}, "reseller").json["account"] == "rita"
+    assert node.call("DELETE", "/accounts/carl", None, "reseller").status == 204
+    for method, path, body in (
+        ("POST", "/dids", {"number": "5550007777", "account": "rita"}), ("DELETE", "/dids/5550003333", None),
+        ("GET", "/carriers", None), ("GET", "/queue", None),
+        ("POST", "/blocks", {"owner": "*", "number": HANDSET}),
+        ("POST", "/tokens", {"name": "more", "scope": "operator"}),
+    ):  # fmt: skip
+        assert node.call(method, path, body, "reseller").status == 403, path
+    assert node.get("/accounts/anna", "reseller").status == 404
+
+
+def test_a_number_that_moves_takes_no_messages_along(node: ApiNode) -> None:
+    """What anna wrote from it before is none of the new customer's business."""
+    assert node.post("/dids", {"number": "5550004444", "account": "anna"}).status == 201
+    sent = node.send("of anna, before", "anna", **{"from": "5550004444"})
+    assert node.patch("/dids/5550004444", {"account": "bert"}).status == 200
+    assert node.get(f"/messages/{sent.json['id']}", "bert").status == 404
+    assert node.get("/messages?did=5550004444", "bert").json["items"] == []
+    assert node.get("/conversations?did=5550004444", "bert").json["items"] == []
+    assert node.call("DELETE", "/dids/5550004444").status == 204
+    assert node.get(f"/messages/{sent.json['id']}", "anna").status == 200
+
+
+def test_a_removed_token_opens_nothing(node: ApiNode) -> None:
+    secret = node.made("brief", "anna")
+    assert node.get("/me", secret).json["token"] == "brief"
+    assert node.call("DELETE", "/tokens/brief", None, "anna").status == 204
+    assert node.get("/me", secret).status == 401
+    expired = node.post("/tokens", {"name": "old", "expires_at": "2020-01-01T00:00:00Z"}, "anna")
+    assert expired.fields == ["expires_at"]
