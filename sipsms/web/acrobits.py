@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sipsms import acrobits
@@ -22,8 +22,10 @@ from sipsms.directory import Directory
 from sipsms.model import Account, Media, Message
 from sipsms.ports import Clock, MediaRefused, PushToken, Unavailable
 from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.web.reply import Json
 from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, text
 
+MAX_BODY: Final = 64 * 1024
 AT_ONCE: Final = 100  # messages of one answer
 HISTORY: Final = 30 * 86400.0  # seconds that an app which knows none yet is told of
 _DIDS: Final = 100
@@ -78,7 +80,7 @@ class AcrobitsDoor:
         async def handle(request: Request) -> Response:
             fields: Fields = {}
             try:
-                fields = await fields_of(request)
+                fields = await fields_of(request, limit=MAX_BODY)
                 user, password = basic_of(request)
                 user = user or text(fields, "username", "from", "user", "account")
                 password = password or text(fields, "password", "pass")
@@ -196,4 +198,4 @@ def _answer(request: Request, fields: Fields, status: int, body: dict[str, Any])
     headers = {429: {"Retry-After": "60"}, 503: {"Retry-After": "5"}}.get(status)
     if text(fields, "format") == "xml" or "xml" in request.headers.get("accept", "").partition(",")[0]:
         return Response(acrobits.as_xml(body), status, headers, "application/xml")
-    return JSONResponse(body, status, headers)
+    return Json(body, status, headers)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -52,22 +53,42 @@ def build(
 
 
 FIRST_REQUEST = 10.0  # seconds a connection may take for its first request
+LINGER = 1.0  # seconds that an answer is left to be read, before a connection is closed on its unread body
+MAX_CONNECTIONS = 200  # from one address
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, but a connection that asks for nothing is closed: a thousand of those would close the door."""
+    """uvicorn's, but a connection that asks for nothing is closed, and one whose answer came before its body was read;
+    and nobody has more than so many: a thousand of those would close the door."""
+
+    proxies: frozenset[str] = frozenset()  # they speak for many
+    counts: ClassVar[Counter[str]] = Counter()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        self.counts[self._address] += 1
         self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
+        if self.counts[self._address] > MAX_CONNECTIONS and self._address not in self.proxies:
+            transport.close()
 
     def _give_up(self) -> None:
         asked = getattr(self, "cycle", None) is not None
         if not asked and not self.transport.is_closing():
             self.transport.close()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self.flow.pause_reading()  # what else it has to say is of no interest; it may read our answer
+            self._impatience.cancel()
+            self._impatience = self.loop.call_later(LINGER, self.transport.close)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._impatience.cancel()
+        self.counts[self._address] -= 1
+        if self.counts[self._address] <= 0:
+            del self.counts[self._address]
         super().connection_lost(exc)
 
 
@@ -92,8 +113,9 @@ class HttpServer:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
+        protocol = type("Protocol", (_Protocol,), {"proxies": frozenset(proxies), "counts": Counter()})
         config = uvicorn.Config(
-            application, http=_Protocol, loop="none", lifespan="off", log_config=None, access_log=False,
+            application, http=protocol, loop="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), timeout_keep_alive=30,
             limit_concurrency=1000, h11_max_incomplete_event_size=65536,
         )  # fmt: skip

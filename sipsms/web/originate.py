@@ -12,7 +12,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sipsms.access import Access, DenialCode, Denied
@@ -20,7 +20,8 @@ from sipsms.model import Account
 from sipsms.originate import MAX_NUMBERS, SUCCESS, as_curl_sends_it, error, moment, numbers_in, warning
 from sipsms.ports import Clock, Unavailable
 from sipsms.sending import File, Order, SendCode, Sender, SendRefused, Sent
-from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, text
+from sipsms.web.reply import Json
+from sipsms.web.request import SMALL_BODY, BadRequest, Fields, address_of, basic_of, fields_of, text
 
 PATHS: Final = ("/api/v1/originate/sms", "/api/v1/orginate/sms", "/api/v1/originate/sms/", "/api/v1/orginate/sms/")
 _AT_ONCE: Final = 50
@@ -53,18 +54,18 @@ class OriginateDoor:
         try:
             account = self._access.user(*basic_of(request), address_of(request), "originate")
             # Dial plans write a blank behind the comma of CURL(): it comes as part of the first name (S-164).
-            fields = {name.strip(): values for name, values in (await fields_of(request)).items()}
+            fields = {name.strip(): values for name, values in (await fields_of(request, limit=SMALL_BODY)).items()}
             reply, sent = await self._send(account, fields, request.headers.get("user-agent", ""))
         except Denied as denied:
             return _denied(denied)
         except BadRequest as bad:
-            return JSONResponse(error(bad.reason), bad.status if bad.status == 413 else 200)
+            return Json(error(bad.reason), bad.status if bad.status == 413 else 200)
         except Unavailable:
-            return JSONResponse(error("Try again later"), 503, {"Retry-After": "5"})
+            return Json(error("Try again later"), 503, {"Retry-After": "5"})
         if not await request.is_disconnected():
             for one in sent:
                 self._sender.answered(one)
-        return JSONResponse(reply)
+        return Json(reply)
 
     async def _send(self, account: Account, fields: Fields, agent: str) -> tuple[dict[str, Any], list[Sent]]:
         """Raises Unavailable if nothing was taken for that reason."""
@@ -109,7 +110,7 @@ class OriginateDoor:
 
 def _denied(denied: Denied) -> Response:
     if denied.code in (DenialCode.MISSING, DenialCode.WRONG):
-        return JSONResponse(error("Authentication failed"), 401, {"WWW-Authenticate": 'Basic realm="sipsms"'})
+        return Json(error("Authentication failed"), 401, {"WWW-Authenticate": 'Basic realm="sipsms"'})
     if denied.code is DenialCode.TOO_MANY:
-        return JSONResponse(error("Too many requests"), 429, {"Retry-After": "60"})
-    return JSONResponse(error("Not allowed from this address"), 403)
+        return Json(error("Too many requests"), 429, {"Retry-After": "60"})
+    return Json(error("Not allowed from this address"), 403)

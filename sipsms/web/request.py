@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -18,6 +19,7 @@ MAX_PART: Final = 3 * 2**20  # of multipart: 1.3 MB in base64 is 1.73 MB
 MAX_FIELDS: Final = 100
 MAX_BODY: Final = 3 * MAX_PART + 2**20  # three files
 SMALL_BODY: Final = 256 * 1024
+PATIENCE: Final = 60.0  # seconds that a body may take
 
 
 class BadRequest(Exception):
@@ -91,12 +93,15 @@ async def body_of(request: Request, limit: int = MAX_BODY, held: Held | None = N
         raise BadRequest("the body is too large", 413)
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            if held is not None:
-                held.take(len(chunk))
-            body += chunk
-            if len(body) > limit:
-                raise BadRequest("the body is too large", 413)
+        async with asyncio.timeout(PATIENCE):
+            async for chunk in request.stream():
+                if held is not None:
+                    held.take(len(chunk))
+                body += chunk
+                if len(body) > limit:
+                    raise BadRequest("the body is too large", 413)
+    except TimeoutError:
+        raise BadRequest("the body did not come in time", 408) from None
     except ClientDisconnect:
         raise BadRequest("the client went away") from None
     return bytes(body)

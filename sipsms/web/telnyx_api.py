@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sipsms.access import Access, Caller, DenialCode, Denied
@@ -29,6 +29,7 @@ from sipsms.ports import Unavailable
 from sipsms.reports import BY_WEBHOOK
 from sipsms.sending import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.text import encoding_of, segments
+from sipsms.web.reply import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object
 
 # code -> HTTP status, Telnyx's code, title, the field that is wrong
@@ -86,7 +87,7 @@ class TelnyxDoor:
             return _error(503, "10011", "Try again later", "nothing was stored")
         if not await request.is_disconnected():
             self._sender.answered(sent)
-        return JSONResponse({"data": _data(sent, order)})
+        return Json({"data": _data(sent, order)})
 
     def _order(self, caller: Caller, body: Mapping[str, Any]) -> Order:
         """Raises BadRequest or SendRefused."""
@@ -160,4 +161,4 @@ def _error(status: int, code: str, title: str, detail: str, field: str = "") -> 
     if field:
         error["source"] = {"pointer": f"/{field}"}
     headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}, 503: {"Retry-After": "5"}}
-    return JSONResponse({"errors": [error]}, status, headers.get(status))
+    return Json({"errors": [error]}, status, headers.get(status))
