@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -25,16 +26,20 @@ _FIELDS: Final = {**rest_dids.BAD, "callback_retry": "invalid_callback_retry", "
 
 
 class Records:
+    """One list at a time: a long one takes half a second of a reader's time, and the queue needs readers as well."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._turn = asyncio.Semaphore(1)
 
     async def past(self, wanted: Wanted, render: Callable[[Message], bytes | None]) -> list[bytes]:
-        return await self._store.read(
-            lambda db: history.past(
-                db, wanted.dids, wanted.since, wanted.until, render, limit=wanted.limit, direction=wanted.direction,
-                contact=wanted.contact, mms=wanted.mms,
-            )
-        )  # fmt: skip
+        async with self._turn:
+            return await self._store.read(
+                lambda db: history.past(
+                    db, wanted.dids, wanted.since, wanted.until, render, limit=wanted.limit,
+                    direction=wanted.direction, contact=wanted.contact, mms=wanted.mms,
+                )
+            )  # fmt: skip
 
     async def one(self, message: int, dids: Collection[str]) -> Message | None:
         return await self._store.read(lambda db: history.one(db, message, dids))

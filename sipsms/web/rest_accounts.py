@@ -110,7 +110,7 @@ class Accounts:
         owner = call.account.name
         rows = [_row(one) for one in self._directory.subaccounts(owner) if named in ("", one.name, _suffix(one))]
         if not rows:
-            raise Refused("no_account")
+            raise Refused("no_subaccount" if named else "no_account")
         return {"accounts": rows, "subaccounts": rows}
 
     async def _create(self, call: Call) -> Answer:

@@ -73,8 +73,10 @@ class Dids:
     async def _list(self, call: Call) -> Answer:
         params, owner = call.params, call.account.name
         number, client = params.number("no_did", "did"), params.text("client")
-        found = [row_of(did) for did in self._directory.dids_of(owner) if number in ("", did.number)]
-        if not found or client not in ("", "0", "all", owner):
+        named = "" if client in ("0", "all", owner) else client  # else a subaccount: the numbers that reach it
+        dids = self._directory.dids_of(owner)
+        found = [row_of(did) for did in dids if number in ("", did.number) and named in ("", did.sip_account)]
+        if not found:
             raise Refused("no_did")
         return {"dids": found}
 

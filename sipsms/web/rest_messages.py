@@ -20,12 +20,13 @@ from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.model import Direction, Media, Message
 from sipsms.ports import Clock
 from sipsms.sending import File, Order, SendCode, Sender, SendRefused
-from sipsms.web.rest_values import Answer, Call, Method, Params, Refused, Row, days_of, shift_of, wall
+from sipsms.web.rest_values import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
 
 DOOR: Final = "rest"
 MAX_SMS: Final = 160  # characters
 LIMIT: Final = 50  # rows, unless the client asks for more ...
-MAX_ROWS: Final = 20_000  # ... which are at most these
+MAX_ROWS: Final = 20_000  # ... which are at most these, ...
+MAX_LIST: Final = 16 * 2**20  # ... and about these bytes
 _MAX_URL: Final = 2048
 _MAX_ID: Final = 2**63 - 1
 _SLOTS: Final = 3  # of media in a row, empty ones included
@@ -127,7 +128,7 @@ class Messages:
     async def _list(self, call: Call, *, mms: bool) -> Answer:
         params, shift = call.params, shift_of(call.params)
         kind = None if params.flag("missing_params", "all_messages") else mms
-        named = params.text("mms" if mms else "sms", "id")
+        named = params.text("mms" if mms else "sms", "id").lstrip("0")  # 0: any
         rows = await self._one(call, named, kind, shift) if named else await self._days(call, kind)
         if not rows:
             raise Refused("no_sms")
@@ -153,13 +154,7 @@ class Messages:
         since, until = days.bounds()
         limit = _limit(params.text("limit"))
         wanted = Wanted([did] if did else sorted(numbers), since, until, _TYPES[kind], contact, mms, limit)
-        url = self._url
-
-        def render(message: Message) -> bytes | None:
-            shown = wall(message.received_at, days.shift)
-            return _encoded(message, shown, url) if days.has(shown) else None
-
-        return await self._records.past(wanted, render)
+        return await self._records.past(wanted, Pen(days, self._url))
 
     async def _get_media(self, call: Call) -> Answer:
         message = await self._records.one(self._asked(call), self._numbers(call))
@@ -206,6 +201,23 @@ def _limit(text: str) -> int:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
+class Pen:
+    """Writes the rows of one list, until that is long enough."""
+
+    def __init__(self, days: Days, url: Callable[[Media], str]) -> None:
+        self._days = days
+        self._url = url
+        self._left = MAX_LIST
+
+    def __call__(self, message: Message) -> bytes | None:
+        shown = wall(message.received_at, self._days.shift)
+        if self._left <= 0 or not self._days.has(shown):
+            return None
+        row = _encoded(message, shown, self._url)
+        self._left -= len(row or b"")
+        return row
+
+
 def _encoded(message: Message, shown: str, url: Callable[[Media], str]) -> bytes | None:
     """As a row of JSON; None for what cannot be listed."""
     contact = message.source if message.direction is Direction.IN else message.destination
@@ -225,7 +237,10 @@ def _encoded(message: Message, shown: str, url: Callable[[Media], str]) -> bytes
     for index in range(max(_SLOTS, len(media))):
         row[f"col_media{index + 1}"] = media[index] if index < len(media) else ""
     row["media"] = media
-    return json.dumps(row, separators=(",", ":")).encode()
+    return _write(row).encode()
+
+
+_write: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ async def test_the_list(site: Rest) -> None:
     assert await logins(site) == ["acme_desk"]
     assert await logins(site, account="desk") == ["acme_desk"]
     for wrong in ("other_desk", "acme", "nobody", identity("acme_desk")):
-        assert await logins(site, account=wrong) == ["no_account"]
+        assert await logins(site, account=wrong) == ["no_subaccount"]
     await site.call("delSubAccount", id=identity("acme_desk"))
     assert await logins(site) == ["no_account"]
 

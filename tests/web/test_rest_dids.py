@@ -63,6 +63,10 @@ async def test_the_list(site: Rest) -> None:
             {"status": "no_did", "message": "x is not a telephone number"},
         )
     assert (await site.call("getDIDsInfo", client="99"))["status"] == "no_did"
+    assert len((await site.call("getDIDsInfo", client="acme"))["dids"]) == 2
+    await setting(site, sms_sipaccount="acme_desk")
+    assert [row["did"] for row in (await site.call("getDIDsInfo", client="acme_desk"))["dids"]] == [DID]
+    assert (await site.call("getDIDsInfo", client="other_desk"))["status"] == "no_did"
 
 
 async def test_every_destination_on_and_off(site: Rest) -> None:

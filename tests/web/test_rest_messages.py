@@ -203,6 +203,7 @@ async def test_the_lists(site: Rest) -> None:
     assert await ids(site, limit="0") == ["3", "2", "1"]
     assert await ids(site, "getSMS", sms="1") == ["1"]
     assert await ids(site, "getSMS", sms="2") == ["no_sms"]
+    assert await ids(site, mms="0") == ["3", "2", "1"], "0 is any"
     assert await ids(site, mms="2", **{"from": "2020-01-01", "to": "2020-01-01"}) == ["2"]
     words = {
         "type": "invalid_type", "contact": "invalid_contact", "did": "invalid_did", "timezone": "invalid_timezone",
@@ -218,6 +219,16 @@ async def test_only_so_many_rows(site: Rest, monkeypatch: pytest.MonkeyPatch) ->
         await site.receive(f"{number}")
     assert len(await ids(site)) == 50
     assert len(await ids(site, limit="1000000")) == 60
+
+
+async def test_only_so_many_bytes(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand long texts must not fill the memory. The newest are there."""
+    for number in range(20):
+        await site.receive(f"{number} " + "é" * 1000)
+    monkeypatch.setattr(rest_messages, "MAX_LIST", 50_000)
+    found = await ids(site)
+    assert found == [str(number) for number in range(20, 20 - len(found), -1)]
+    assert 6 <= len(found) <= 9
 
 
 async def test_senders_in_letters_are_left_out(site: Rest) -> None:

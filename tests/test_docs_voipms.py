@@ -1,0 +1,94 @@
+"""docs/api/voipms.md: its commands and its Python do what they say, its tables are what the code has."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.node import Node
+
+from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT
+from sipsms.rest_office import rest_door
+from sipsms.sending import REPEAT
+from sipsms.store.history import LOOKED_AT
+from sipsms.web import rest_messages
+from sipsms.web.rest_accounts import NOTHING
+from sipsms.web.rest_values import MAX_DAYS
+
+PAGE = (Path(__file__).parent.parent / "docs" / "api" / "voipms.md").read_text()
+SITE = "https://sms.example.net"
+
+
+def block(language: str) -> str:
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.S | re.M)
+    return str(text)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with Node(tmp_path_factory.mktemp("node")) as found:
+        yield found
+
+
+@pytest.mark.e2e
+@pytest.mark.req("S-103", "S-105")
+def test_its_commands_and_its_python(node: Node) -> None:
+    environment = dict(os.environ)
+    answers: list[dict[str, Any]] = []
+    for line in block("sh").replace("\\\n", " ").splitlines():
+        assigned = re.fullmatch(r"PASSWORD=\$\(sipsms (.*)\)", line)
+        if assigned:
+            environment["PASSWORD"] = node.cli(*shlex.split(assigned[1])).stdout.strip()
+        elif line.startswith("sipsms "):
+            node.cli(*shlex.split(line)[1:])
+        else:
+            answers.append(_run(line.replace(SITE, node.url), environment))
+    assert answers[0] == json.loads(block("json"))
+    assert [row["message"] for row in answers[1]["sms"]] == ["Hello"]
+    assert answers[2]["mms"] == 2
+    code = block("python").replace(SITE, node.url)
+    names: dict[str, Any] = {"PASSWORD": environment["PASSWORD"]}
+    exec(code, names)
+    node.wait_for_messages(lambda rows: [row["text"] for row in rows] == ["Hello", "Look", "Hello from Python"])
+
+
+def _run(command: str, environment: dict[str, str]) -> dict[str, Any]:
+    """Until the server has taken over the password."""
+    for _ in range(200):
+        done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, timeout=30, check=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+        if found["status"] != "invalid_credentials":
+            break
+    assert found["status"] == "success", (command, found)
+    return found
+
+
+def test_its_methods() -> None:
+    nothing: Any = None
+    sender: Any = type("", (), {"usage": type("", (), {"sent": None})})
+    door = rest_door(nothing, nothing, nothing, nothing, sender, nothing, nothing, nothing, nothing)
+    table = PAGE.partition("## Methods")[2].partition("\nWhat sipsms")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    assert {name for cell in first for name in re.findall(r"`(\w+)`", cell)} == set(door._methods) - set(NOTHING)
+
+
+def test_its_words() -> None:
+    sentence = PAGE.partition("What sipsms has none of")[2].partition("so that")[0]
+    names, words = re.findall(r"`(get\w+)`", sentence), re.findall(r"`(no_\w+)`", sentence)
+    assert [NOTHING[name] for name in names] == words
+
+
+def test_its_numbers() -> None:
+    for text in (
+        f"({rest_messages.MAX_SMS} characters)", f"({MAX_TEXT:,} characters)", f"`media1` to `media{MAX_FILES}`",
+        f"{MAX_DAYS} at most", f"`limit` ({rest_messages.LIMIT})", f"{MAX_FILE // 1024:,} KB a file",
+        f"{rest_messages.MAX_ROWS:,} rows", f"{LOOKED_AT:,} messages", f"within {REPEAT:.0f} seconds",
+    ):  # fmt: skip
+        assert text in PAGE, text
