@@ -69,3 +69,40 @@ async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.Monk
         assert (await _get(port, "/healthz"))[0] == 200
         for _, writer in silent:
             writer.close()
+
+
+@pytest.mark.req("A-38")
+async def test_so_many_connections_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next is closed; when one is gone, there is room again."""
+    monkeypatch.setattr(app, "MAX_CONNECTIONS", 5)
+    async with _served() as port, asyncio.timeout(10):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        for _, writer in held:  # they are served
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+        for reader, _ in held:
+            await reader.readuntil(b"ok\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        writer.close()
+        held[0][1].close()
+        await held[0][1].wait_closed()
+        status = 0
+        while status != 200:  # the server sees the end a moment later
+            try:
+                status, _ = await _get(port, "/healthz")
+            except (IndexError, ValueError, ConnectionError):
+                continue
+        for _, writer in held[1:]:
+            writer.close()
+
+
+@pytest.mark.req("A-38")
+async def test_an_answer_before_the_body_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client can read the answer; what else it sends is not taken."""
+    monkeypatch.setattr(app, "LINGER", 0.2)
+    async with _served() as port, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /nothing HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 1000)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 404")
+        writer.close()
