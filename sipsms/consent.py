@@ -46,11 +46,13 @@ class Consent:
         self._directory = directory
         self._clock = clock
         self._terms = terms
-        self._patterns = Patterns(terms().patterns)
+        self._now = terms()
+        self._patterns = Patterns(self._now.patterns)
         self._told: dict[tuple[str, str], float] = {}
 
     def reload(self) -> None:
-        self._patterns = Patterns(self._terms().patterns)
+        self._now = self._terms()
+        self._patterns = Patterns(self._now.patterns)
 
     # --- out ---
 
@@ -71,7 +73,7 @@ class Consent:
                 RefusalCode.BLOCKED, f"{destination} wants no messages from {did}: it answered STOP or is blocked"
             )
         customer = self._directory.account(account.customer) or account
-        if not (account.shorteners or customer.shorteners) and (found := shortener_in(text, self._terms().shorteners)):
+        if not (account.shorteners or customer.shorteners) and (found := shortener_in(text, self._now.shorteners)):
             return Refusal(
                 RefusalCode.POLICY, f"links of {found} are not sent: mobile carriers drop them; use the full one"
             )
@@ -87,12 +89,12 @@ class Consent:
 
     def concerns(self, message: Message) -> bool:
         """Is an incoming message one of the words?"""
-        return self._terms().keywords and not message.media and classify(message.text) is not None
+        return self._now.keywords and not message.media and classify(message.text) is not None
 
     async def heard(self, message: Message, did: Did) -> str:
         """A number wrote STOP, START or HELP to a DID: it does what it says. What is to be answered, or nothing."""
         keyword = classify(message.text)
-        answers = self._terms().answers
+        answers = self._now.answers
         if keyword in (Keyword.STOP, Keyword.START):
             stopped = keyword is Keyword.STOP
             block = Block(did.number, message.source, "out", stopped)

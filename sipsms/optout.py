@@ -38,6 +38,8 @@ _AFTER: Final = re.compile(
     rf" (?:{_PLEASE}|now|thanks|thanks a lot|thank you|thank you very much|thankyou|thx|ty|merci)\Z"
 )
 _SIGNS: Final = re.compile("[^a-z0-9]+")
+_FIRST: Final = re.compile("[A-Za-z0-9]+")
+_FIRST_WORDS: Final = frozenset(words.split()[0] for words in (*_KEYWORDS, *_PLEASE.split("|"), "stop"))
 _MAX_TAILS: Final = 3  # "stop now please, thanks"
 _TEXTING: Final = re.compile(r"stop (?:texting|messaging|texts|messages)(?: me)?")
 
@@ -46,6 +48,8 @@ def classify(text: str) -> Keyword | None:
     """None: a text like any other."""
     if not text or len(text) > MAX_LENGTH:
         return None
+    if text.isascii() and ((first := _FIRST.search(text)) is None or first[0].lower() not in _FIRST_WORDS):
+        return None  # nearly every text: spare it the rest
     words = _plain(text)
     if before := _BEFORE.match(words):
         words = words[before.end() :]
