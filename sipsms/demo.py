@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import yaml
 
@@ -240,6 +240,15 @@ def _post(url: str, data: dict[str, str]) -> None:
         raise DemoFailed(f"{url}: {error}") from None
 
 
+def _get(url: str, fields: dict[str, str]) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"{url}?{urlencode(fields)}", timeout=WAIT) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (OSError, ValueError) as error:
+        raise DemoFailed(f"{url}: {error}") from None
+
+
 # --- the play --------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +269,7 @@ class Play:
             self.to_a_did,
             self.offline,
             *([self.by_a_carrier] if self.stage.simulator else []),
+            self.by_api,
             self.refusals,
         ):
             try:
@@ -323,6 +333,23 @@ class Play:
         _post(f"{self.stage.simulator}/sim/inbound", {"from": FAR, "to": ALICE, "text": back})
         got = self.alice.wait_message(back, WAIT)
         self.saw(_from_to(got, FAR, ALICE), "the answer comes by its webhook", _seen(got))
+
+    def by_api(self) -> None:
+        """As a program that knows VoIP.ms sends."""
+        text = f"Sent by a program. {self.mark}"
+        password = self.cli("account", "api-password", "demo").splitlines()[0]
+        fields = {
+            "api_username": "demo", "api_password": password, "method": "sendSMS", "did": ALICE, "dst": BOB,
+            "message": text,
+        }  # fmt: skip
+        end = time.monotonic() + WAIT
+        reply = _get(f"{self.stage.http}/api/v1/rest.php", fields)
+        while reply.get("status") == "invalid_credentials" and time.monotonic() < end:
+            self.stack.pump(0.1)  # the server has not seen the new password yet
+            reply = _get(f"{self.stage.http}/api/v1/rest.php", fields)
+        self.saw(reply.get("status") == "success", "a program sends by rest.php", json.dumps(reply))
+        got = self.bob.wait_message(text, WAIT)
+        self.saw(_from_to(got, ALICE, BOB), "bob has it", _seen(got))
 
     def refusals(self) -> None:
         cases: tuple[tuple[str, int, Callable[[], Answer]], ...] = (
