@@ -47,6 +47,7 @@ TOP = {
     "records",
     "inbox",
     "cli.tokens",
+    "cli.more",
 }
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
 CORE = {

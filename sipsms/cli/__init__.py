@@ -7,7 +7,16 @@ import sys
 import rich_click as click
 from click.exceptions import Abort, Exit
 
-from sipsms.cli import accounts, blocks, dids, looking, messages, server, tokens  # noqa: F401  (they add their commands)
+from sipsms.cli import (  # noqa: F401  (they add their commands)
+    accounts,
+    blocks,
+    dids,
+    looking,
+    messages,
+    more,
+    server,
+    tokens,
+)
 from sipsms.cli.base import cli
 from sipsms.document import ConfigError
 from sipsms.store.admin import AdminError

@@ -124,7 +124,6 @@ def test_a_held_message_waits_and_can_be_cancelled(node: ApiNode) -> None:
     soon(lambda: state(node, past) == "delivered")
 
 
-@pytest.mark.req("S-103")
 def test_a_held_message_outlives_the_server(node: ApiNode) -> None:
     due = (datetime.now(UTC) + timedelta(seconds=2)).isoformat(timespec="milliseconds")
     held = node.send("after the restart", "anna", send_at=due).json["id"]

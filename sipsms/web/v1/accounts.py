@@ -18,7 +18,7 @@ from sipsms.web.v1.reach import ALL, CUSTOMERS, RESELLERS, Reach, page, reach_of
 from sipsms.web.v1.send import seconds
 
 # What of an account a customer may change; and what its reseller may besides. The rest is the operator's.
-_CUSTOMERS: Final = {"caller_id", "presence", "copies", "email", "api_allow_ip", "enabled"}
+_CUSTOMERS: Final = {"caller_id", "presence", "copies", "app_messages", "email", "api_allow_ip", "enabled"}
 _RESELLERS: Final = {*_CUSTOMERS, "api_daily_limit"}
 _TOKENS: Final = {  # scope of the caller -> of tokens that it may make, see and remove
     Scope.OPERATOR: ("operator", "reseller", "customer", "did"),
@@ -207,6 +207,7 @@ def _shown(account: Account) -> dict[str, Any]:
         "name": account.name, "customer": account.customer, "subaccount": bool(account.parent),
         "caller_id": account.caller_id, "enabled": account.enabled, "legacy_digest": account.legacy_digest,
         "presence": account.presence, "copies": account.copies, "bulk": account.bulk,
-        "shorteners": account.shorteners, "api": bool(account.api_hash), "api_daily_limit": account.api_daily_limit,
+        "shorteners": account.shorteners, "app_messages": account.app_messages, "api": bool(account.api_hash),
+        "api_daily_limit": account.api_daily_limit,
         "api_allow_ip": account.api_allow_ip, "email": account.email, "reseller": account.reseller,
     }  # fmt: skip

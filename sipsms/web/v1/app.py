@@ -63,9 +63,13 @@ class Door:
             title="sipsms", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None,
             openapi_url="/openapi.json", redirect_slashes=False, responses=_ERRORS,
         )  # fmt: skip
-        for router in (messages.router(parts), self._events(), accounts.router(parts), numbers.router(parts),
-                       operator.router(parts)):  # fmt: skip
+        routers = (
+            messages.router(parts), self._events(), accounts.router(parts), numbers.router(parts),
+            operator.router(parts),
+        )  # fmt: skip
+        for router in routers:
             app.include_router(router)
+        app.state.routes = [route for router in routers for route in router.routes]
         app.add_exception_handler(Problem, _told)
         app.add_exception_handler(RequestValidationError, _invalid)
         app.add_exception_handler(HTTPException, _http)
@@ -114,7 +118,7 @@ async def _invalid(_: Request, error: Any) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """All methods of a path: each is a route of its own."""
-    routes = [one for one in request.app.routes if isinstance(one, Route)]
+    routes = [one for one in request.app.state.routes if isinstance(one, Route)]
     found = [one for one in routes if one.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for route in found for method in route.methods or ()})
 

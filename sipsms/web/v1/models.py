@@ -194,6 +194,7 @@ class AccountChange(Given):
     copies: bool | None = None
     bulk: bool | None = None
     shorteners: bool | None = None
+    app_messages: Annotated[bool | None, Field(description="An app fetches its messages; none by SIP")] = None
     email: Annotated[str, StringConstraints(max_length=254)] | None = None
     reseller: Word | None = None
     api_daily_limit: (
@@ -213,6 +214,7 @@ class AccountShown(Shown):
     copies: bool
     bulk: bool
     shorteners: bool
+    app_messages: bool
     api: bool = Field(description="Has an API password")
     api_daily_limit: int | None
     api_allow_ip: str

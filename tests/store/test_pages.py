@@ -1,0 +1,124 @@
+"""The API's lists: each is answered by an index, whatever is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, insert
+
+from sipsms.store import pages
+from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.pages import Wanted
+from sipsms.store.schema import deliveries, messages
+
+STORED = 6000
+NUMBERS = [f"555000{n:04d}" for n in range(10)]
+
+
+def everything(account: str, did: str) -> bool:
+    return True
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    engine = open_engine(f"sqlite:///{tmp_path_factory.mktemp('pages') / 's.db'}")
+    ensure_schema(engine)
+    fixed = {"direction": "in", "source": "4445556666", "text": "x", "account": "anna"}
+    over = {"courier": "sip", "destination": "anna", "source": "x", "state": "delivered", "expires_at": 9e9}
+    with engine.begin() as connection:
+        rows = [{"id": n + 1, "did": NUMBERS[n % 10], "received_at": float(n)} for n in range(STORED)]
+        connection.execute(insert(messages), [{**fixed, "destination": row["did"], **row} for row in rows])
+        connection.execute(
+            insert(deliveries),
+            [{**over, "id": n + 1, "message_id": n + 1, "lane": f"sip:{n % 7}", "created_at": n, "updated_at": n}
+             for n in range(STORED)],
+        )  # fmt: skip
+        connection.execute(deliveries.update().where(deliveries.c.id % 1000 == 0).values(state="queued"))
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+LISTS: dict[str, Callable[[Connection], Any]] = {
+    "messages": lambda db: pages.list_messages(db, Wanted(), everything),
+    "of a number": lambda db: pages.list_messages(db, Wanted(numbers=NUMBERS[:1], before=500), everything),
+    "filtered": lambda db: pages.list_messages(
+        db, Wanted(contact="1", direction="in", since=5.0, until=9.0), everything
+    ),
+    "a message": lambda db: pages.message(db, 5, everything),
+    "conversations": lambda db: pages.conversations(db, NUMBERS[0], everything),
+    "queue": lambda db: pages.list_queue(db, (), 50, unknown=False),
+    "queue, next": lambda db: pages.list_queue(db, ("sip:1", 5), 50, unknown=False),
+    "unknown": lambda db: pages.list_queue(db, ("", 5), 50, unknown=True),
+    "dead letters": lambda db: pages.list_dead(db, None, 50, everything),
+    "a dead letter": lambda db: pages.dead_letter(db, 5, everything),
+    "devices": lambda db: pages.list_devices(db, ["anna"], 0, 50, 0.0),
+    "all devices": lambda db: pages.list_devices(db, None, 5, 50, 0.0),
+    "registrations": lambda db: pages.list_bindings(db, ["anna"], ("a", "b", "", 0), 50, 0.0),
+    "blocks": lambda db: pages.list_blocks(db, ["anna"], ("a", "b", "in"), 50),
+    "tokens": lambda db: pages.token(db, "x") or pages.state_of(db, 5),
+    "names": lambda db: pages.names(db, "accounts", "a", 5) + pages.names(db, "dids", "5", 5),
+    "endpoints": lambda db: pages.with_endpoints(db, "5", 5),
+}
+
+
+@pytest.mark.req("L-04")
+@pytest.mark.parametrize("name", LISTS)
+def test_no_list_scans_what_is_stored(db: Connection, name: str) -> None:
+    """No plan has a SCAN of messages, deliveries or attempts, nor a walk over all deliveries by their ids."""
+    plans: list[str] = []
+
+    def explain(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            plan = db.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(str(row[3]) for row in plan.fetchall())
+
+    event.listen(db.engine, "before_cursor_execute", explain)
+    try:
+        LISTS[name](db)
+    finally:
+        event.remove(db.engine, "before_cursor_execute", explain)
+    assert plans
+    for line in plans:
+        assert not line.startswith(("SCAN messages", "SCAN deliveries", "SCAN attempts")) or "USING INDEX" in line, (
+            plans
+        )
+        assert line != "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)", plans
+
+
+@pytest.mark.parametrize("numbers", [None, NUMBERS, NUMBERS[3:5], NUMBERS[:1], []])
+@pytest.mark.parametrize("limit", [7, 50, 200])
+def test_pages_join_up(db: Connection, numbers: list[str] | None, limit: int) -> None:
+    found: list[int] = []
+    before: int | None = None
+    for _ in range(STORED + 2):
+        rows, before = pages.list_messages(db, Wanted(numbers=numbers, before=before, limit=limit), everything)
+        found += [row["id"] for row in rows]
+        if before is None or len(found) > 700:
+            break
+    expected = [n + 1 for n in reversed(range(STORED)) if numbers is None or NUMBERS[n % 10] in numbers]
+    assert found == expected[: len(found)]
+    assert len(found) > 700 or found == expected
+
+
+@pytest.mark.parametrize("when", [-10.0, 0.0, 1.0, 2999.5, 5999.0, 9e9])
+def test_a_time_is_found_by_halving(db: Connection, when: float) -> None:
+    assert pages._id_at(db, when) == sum(1 for n in range(STORED) if n < when)
+
+
+def test_what_is_not_to_be_seen_is_passed_by(db: Connection) -> None:
+    rows, before = pages.list_messages(db, Wanted(), lambda account, did: False)
+    assert rows == []
+    assert before == STORED - pages.SCAN + 1
+    assert pages.message(db, 5, lambda account, did: False) is None
+    assert pages.conversations(db, NUMBERS[0], lambda account, did: False) == []
+
+
+def test_the_queue_page_by_page(db: Connection) -> None:
+    found, after = [], ()
+    while after is not None:
+        rows, after = pages.list_queue(db, after, 2, unknown=False)
+        found += [row["delivery"] for row in rows]
+    assert sorted(found) == [1000, 2000, 3000, 4000, 5000, 6000]

@@ -1,0 +1,68 @@
+"""docs/api/v1.md says what /v1 does; that its commands run is seen by test_docs_api."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from support.v1 import HANDSET, ApiNode
+
+from sipsms.access import Caller
+from sipsms.cli import cli
+from sipsms.directory import Directory
+from sipsms.feed import KEPT, Feed
+from sipsms.mediatypes import MAX_TEXT
+from sipsms.model import Direction, Message, Scope
+from sipsms.store.pages import SCAN, SPOKEN
+from sipsms.web.v1 import events, guard, paging
+from sipsms.web.v1.reach import Reach
+
+PAGE = (Path(__file__).parent.parent / "docs" / "api" / "v1.md").read_text()
+
+
+def block(word: str) -> str:
+    (found,) = [text for text in re.findall(r"^```json\n(.*?)^```", PAGE, re.S | re.M) if word in text]
+    return str(found)
+
+
+@pytest.mark.e2e
+def test_the_answers(tmp_path: Path) -> None:
+    with ApiNode(tmp_path) as node:
+        sent = node.send("Hello", "anna")
+        assert sent.json == json.loads(block('"accepted"'))
+        assert node.send("x" * 161, "anna").problem == json.loads(block("too-long"))
+
+
+def test_the_events() -> None:
+    named = set(re.findall(r"`(message\.\w+|reset)`", PAGE.partition("## Events")[2]))
+    assert named == {*events._NAMES.values(), "message.received", "message.accepted", "reset"}
+    line = re.search(r"^data: (.*)$", PAGE, re.M)
+    assert line is not None
+    feed = Feed(lambda: 1.0)
+    feed.note(
+        Message(Direction.OUT, "5550001111", HANDSET, "x", "v1", 1.0, "a", "5550001111", id=1), "delivered", "sip"
+    )
+    (change,) = feed.after(0)
+    told = events._event(feed, change, Reach(Caller(None, Scope.OPERATOR, "op"), Directory())).decode()
+    assert set(json.loads(told.partition("data: ")[2])) == set(json.loads(line[1]))
+
+
+def test_the_figures() -> None:
+    for figure in (f"{SCAN:,} messages", f"newest {SPOKEN:,} messages", f"last {KEPT:,} changes", f"files {MAX_TEXT:,}",
+                   f"at most {paging.MOST}", f"over {guard.SMALL // 1024} KB", f"message {guard.LARGE // 2**20} MB",
+                   f"every {events.KEEP_ALIVE:.0f} seconds", f"for {events.SLOW:.0f} seconds",
+                   f"{events.OF_ONE} streams, all together {events.STREAMS}"):  # fmt: skip
+        assert figure in " ".join(PAGE.split()), figure
+
+
+def test_what_is_left_to_the_command_line() -> None:
+    """Every other command has its like in the API."""
+    alike = {
+        "account", "subaccount", "did", "group", "block", "token", "messages", "registrations", "devices", "queue",
+        "carriers", "dead-letters", "resend", "webhooks", "receive", "send", "route", "cancel", "conversations",
+        "usage",
+    }  # fmt: skip
+    here = set(re.findall(r"`([a-z-]+)`", PAGE.partition("## By the command line only")[2].partition(":")[0]))
+    assert set(cli.commands) == alike | here

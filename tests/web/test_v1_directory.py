@@ -1,0 +1,241 @@
+"""Accounts, numbers, groups, tokens, blocks and the operator's lists by /v1: what the command line does, it does."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.sipwire import Phone
+from support.v1 import HANDSET, ApiNode
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiNode]:
+    with ApiNode(tmp_path_factory.mktemp("directory")) as node:
+        yield node
+
+
+def names(node: ApiNode, path: str, who: str = "op", key: str = "name") -> list[str]:
+    return [one[key] for one in node.get(path, who).json["items"]]
+
+
+def test_an_account_from_its_first_to_its_last_day(node: ApiNode) -> None:
+    made = node.post("/accounts", {"name": "dora", "password": "pw", "caller_id": "(555) 000-7777"})
+    assert (made.status, made.json["caller_id"]) == (201, "5550007777")
+    assert node.post("/accounts", {"name": "dora", "password": "pw"}).status == 409
+    assert node.post("/accounts", {"name": "dora-1", "password": "pw", "parent": "dora"}).json["customer"] == "dora"
+    assert node.post("/accounts", {"name": "d2", "password": "pw", "parent": "dora-1"}).fields == ["parent"]
+    assert names(node, "/accounts?customer=dora") == ["dora", "dora-1"]
+    change = {"email": "dora@example.com", "copies": True, "api_daily_limit": 7, "api_allow_ip": "192.0.2.0/24"}
+    changed = node.patch("/accounts/dora", change).json
+    assert {name: changed[name] for name in change} == change
+    assert node.patch("/accounts/dora", {"api_daily_limit": -1, "api_allow_ip": ""}).json["api_daily_limit"] is None
+    assert node.patch("/accounts/dora", {"email": "nonsense"}).fields == ["email"]
+    assert node.patch("/accounts/dora", {"api_allow_ip": "300.1.1.1"}).fields == ["api_allow_ip"]
+    assert node.call("DELETE", "/accounts/dora").status == 409, "it has a subaccount"
+    secret = node.post("/accounts/dora/api-password", {}).json["secret"]
+    assert len(secret) >= 32
+    assert node.get("/accounts/dora").json["api"] is True
+    assert node.call("DELETE", "/accounts/dora/api-password").status == 204
+    assert node.get("/accounts/dora").json["api"] is False
+    for name in ("dora-1", "dora"):
+        assert node.call("DELETE", f"/accounts/{name}").status == 204
+        assert node.get(f"/accounts/{name}").status == 404
+
+
+def test_accounts_page_by_page_as_the_command_lists_them(node: ApiNode) -> None:
+    found, cursor = [], ""
+    while cursor is not None:
+        page = node.get(f"/accounts?limit=2&cursor={cursor}").json
+        assert len(page["items"]) <= 2
+        found += [one["name"] for one in page["items"]]
+        cursor = page["next"]
+    assert found == [row["name"] for row in node.listed("account", "list")]
+    assert names(node, "/accounts", "anna") == ["anna", "anna-desk"]
+
+
+def test_a_new_password_ends_what_was_registered(node: ApiNode) -> None:
+    with Phone(node.address, "anna-desk", "secret-of-anna-desk") as phone:
+        assert phone.register().status == 200
+        (row,) = node.get("/registrations", "anna").json["items"]
+        assert (row["account"], row["contact"]) == ("anna-desk", node.listed("registrations")[0]["contact"])
+        (device,) = node.get("/devices?account=anna-desk", "anna").json["items"]
+        assert device["registered"] is True
+        assert node.get("/registrations", "bert").json["items"] == []
+        assert node.get("/devices", "bert").json["items"] == []
+        assert node.call("PUT", "/accounts/anna-desk/password", {"password": "another"}, "anna").status == 204
+        assert node.get("/registrations", "anna").json["items"] == []
+        with pytest.raises(AssertionError, match="403"):
+            phone.register()
+    assert node.call("PUT", "/accounts/anna-desk/password", {"password": "secret-of-anna-desk"}, "anna").status == 204
+
+
+def test_a_number_and_where_it_delivers(node: ApiNode) -> None:
+    made = node.post("/dids", {"number": "+1 555 000 8888", "account": "anna"})
+    assert (made.status, made.json["number"], made.json["sip_account"]) == (201, "5550008888", "anna")
+    assert node.post("/dids", {"number": "5550008888", "account": "anna"}).status == 409
+    assert node.post("/dids", {"number": "911", "account": "anna"}).fields == ["number"]
+    assert node.post("/dids", {"number": "5550008889", "account": "anna", "sip_account": "bert"}).fields == [
+        "sip_account"
+    ]
+    change: dict[str, Any] = {
+        "sip_account": "anna-desk", "emails": ["a@example.com", "b@example.com"], "forward": "4445550001",
+        "callback": "https://h.example.com/?m={MESSAGE}", "callback_retry": False, "webhook": "https://h.example.com/w",
+        "dialing_mode": "e164", "mms": False,
+    }  # fmt: skip
+    changed = node.patch("/dids/5550008888", change, "anna").json
+    assert {name: changed[name] for name in change} == change
+    assert node.patch("/dids/5550008888", {}, "anna").json == changed, "nothing said, nothing changed"
+    listed = next(row for row in node.listed("did", "list") if row["number"] == "5550008888")
+    assert {name: listed[name] for name in change} == change
+    hooks = node.get("/webhooks", "anna").json["items"]
+    assert [(one["did"], one["kind"], one["on"]) for one in hooks] == [
+        ("5550008888", "callback", True), ("5550008888", "webhook", True)
+    ]  # fmt: skip
+    off = node.patch("/dids/5550008888", {"emails": [], "forward": "", "callback": "", "webhook": ""}, "anna").json
+    assert (off["emails"], off["forward"], off["callback"], off["webhook"]) == ([], "", "", "")
+    for field, value in (("forward", "x"), ("forward", "5550008888"), ("callback", "ftp://x"), ("emails", ["x"]),
+                         ("callback", "https://h.example.com/{SECRET}"), ("bearer", "a b\u00e9")):  # fmt: skip
+        assert node.patch("/dids/5550008888", {field: value}, "anna").fields == [field]
+    assert node.call("DELETE", "/dids/5550008888", None, "anna").status == 403
+    assert node.call("DELETE", "/dids/5550008888").status == 204
+    assert "5550008888" not in names(node, "/dids", "anna", "number")
+
+
+def test_groups(node: ApiNode) -> None:
+    assert node.call("PUT", "/groups/sales", {"members": ["anna", "anna-desk"]}, "anna").json["account"] == "anna"
+    assert node.patch("/dids/5550001111", {"group": "sales"}, "anna").json["group"] == "sales"
+    assert node.call("DELETE", "/groups/sales", None, "anna").status == 409
+    assert names(node, "/groups", "anna") == ["sales"]
+    assert names(node, "/groups", "bert") == []
+    mixed = node.call("PUT", "/groups/mixed", {"members": ["anna", "bert"]})
+    assert mixed.fields == ["members"]
+    assert node.call("PUT", "/groups/sales", {"members": ["bert"]}).fields == ["members"]
+    node.patch("/dids/5550001111", {"group": ""}, "anna")
+    assert node.call("DELETE", "/groups/sales", None, "anna").status == 204
+    assert node.get("/groups/sales", "anna").status == 404
+
+
+def test_blocks(node: ApiNode) -> None:
+    assert node.post("/blocks", {"owner": "5550001111", "number": HANDSET, "direction": "out"}, "anna").json == {
+        "count": 1
+    }
+    assert node.post("/blocks", {"owner": "5550001111", "number": HANDSET}, "anna").json == {"count": 1}, (
+        "only `in` is new"
+    )
+    assert node.send("not wanted", "anna").problem["type"] == "urn:sipsms:problem:blocked"
+    assert [one["direction"] for one in node.get("/blocks?owner=5550001111", "anna").json["items"]] == ["in", "out"]
+    assert len(node.listed("block", "list", "--owner", "5550001111")) == 2
+    assert node.call("DELETE", f"/blocks?owner=5550001111&number={HANDSET}", None, "anna").json == {"count": 2}
+    assert node.call("DELETE", f"/blocks?owner=5550001111&number={HANDSET}", None, "anna").status == 404
+    assert node.send("wanted again", "anna").status == 202
+
+
+def test_tokens(node: ApiNode) -> None:
+    until = "2030-01-01T00:00:00Z"
+    secret = node.post(
+        "/tokens", {"name": "anna-did", "scope": "did", "did": "5550001111", "expires_at": until}, "anna"
+    )
+    assert secret.status == 201
+    (row,) = [one for one in node.get("/tokens", "anna").json["items"] if one["name"] == "anna-did"]
+    assert (row["scope"], row["did"], row["expires_at"]) == ("did", "5550001111", "2030-01-01T00:00:00.000Z")
+    assert node.get("/me", secret.json["secret"]).json == {
+        "token": "anna-did", "scope": "did", "account": "anna", "did": "5550001111"
+    }  # fmt: skip
+    assert node.post("/tokens", {"name": "anna-did"}, "anna").status == 409
+    assert node.post("/tokens", {"name": "x", "scope": "did"}, "anna").fields == ["did"]
+    assert node.call("DELETE", "/tokens/anna-did", None, "anna").status == 204
+
+
+def test_carriers(node: ApiNode) -> None:
+    assert names(node, "/carriers") == ["sim"]
+    assert node.post("/carriers/sim/pause", {}).status == 204
+    message = node.send("waits", "anna").json["id"]
+    (row,) = node.get("/queue").json["items"]
+    assert (row["message"], row["state"], row["courier"]) == (message, "queued", "carrier:sim")
+    (carrier,) = node.get("/carriers").json["items"]
+    assert (carrier["state"], carrier["waiting"]) == ("paused", 1)
+    assert node.post(f"/messages/{message}/cancel", {}, "anna").json == {"count": 1}
+    assert node.post("/carriers/sim/resume", {}).status == 204
+    assert node.post("/carriers/nobody/pause", {}).status == 404
+
+
+def test_dead_letters_and_doubts(node: ApiNode) -> None:
+    """Made by hand in the store: what they look like does not come about quickly."""
+    message = node.send("doubtful", "anna").json["id"]
+    with sqlite3.connect(node.store, timeout=20) as db:
+        columns = "id, message_id, courier, destination, source, lane, state, expires_at, created_at, updated_at"
+        values = "(?, ?, ?, 'x', '5550001111', ?, ?, 9e9, 1, 1)"
+        db.execute(
+            f"INSERT INTO deliveries ({columns}) VALUES {values}", (900001, message, "carrier:sim", "a", "unknown")
+        )
+        db.execute(f"INSERT INTO deliveries ({columns}) VALUES {values}", (900002, message, "mail", "b", "failed"))
+    db.close()
+    assert [one["delivery"] for one in node.get("/queue?unknown=true").json["items"]] == [900001]
+    assert node.post("/deliveries/900001/resend", {}).status == 409, "it has to be said that it may be sent twice"
+    assert node.post("/deliveries/900009/resend?may_be_sent_twice=true", {}).status == 404
+    assert node.post("/deliveries/900001/resend?may_be_sent_twice=true", {}).json == {"count": 1}
+    assert node.post("/deliveries/900001/resend?may_be_sent_twice=true", {}).status == 409
+    assert any(one["event"] == "audit" for one in node.events())
+    (letter,) = node.get("/dead-letters", "anna").json["items"]
+    assert (letter["delivery"], letter["courier"], letter["from"]) == (900002, "mail", "5550001111")
+    assert node.get("/dead-letters", "bert").json["items"] == []
+    assert node.post("/dead-letters/900002/retry", {}, "bert").status == 404
+    assert node.post("/dead-letters/900002/retry", {}, "anna").json == {"count": 1}
+    assert node.post("/dead-letters/retry", {}).json == {"count": 0}
+    assert node.post("/dead-letters/900002/retry", {}, "anna").status == 404
+
+
+def test_provisioning(node: ApiNode) -> None:
+    made = node.post("/accounts/bert-desk/provision", {"fetches": 1}, "bert")
+    assert made.status == 201, made
+    assert made.json["linphone"].endswith("/linphone.xml")
+    assert made.json["password"]
+    wrong = node.post("/accounts/bert-desk/provision", {"password": "not this"}, "bert")
+    assert wrong.status == 409
+
+
+def test_errors_have_one_shape(node: ApiNode) -> None:
+    for method, path, status in (("GET", "/nothing", 404), ("GET", "/", 404), ("PUT", "/messages", 405),
+                                 ("DELETE", "/me", 405), ("GET", "/accounts?limit=0", 422)):  # fmt: skip
+        reply = node.call(method, path)
+        assert reply.status == status
+        assert set(reply.problem) - {"errors"} == {"type", "title", "status", "detail"}
+    assert node.call("PUT", "/messages").headers["allow"] == "GET, POST"
+
+
+def test_requests_have_a_limit_of_a_minute(tmp_path: Any) -> None:
+    with ApiNode(tmp_path, api={"per_minute": 20, "daily_sends": 0}) as other:
+        replies = [other.get("/me", "anna") for _ in range(25)]
+        refused = [one for one in replies if one.status == 429]
+        assert refused
+        assert 0 < int(refused[0].headers["retry-after"]) <= 60
+        assert refused[0].problem["title"] == "Too Many Requests"
+
+
+def test_the_page_for_people_needs_no_internet(node: ApiNode) -> None:
+    import re
+    import urllib.request
+
+    def get(path: str) -> tuple[Any, str]:
+        with urllib.request.urlopen(node.url + path, timeout=10) as answer:
+            return answer.headers, answer.read().decode("utf-8", "replace")
+
+    headers, page = get("/docs")
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(linked) == 4
+    for path in linked:
+        assert path.startswith("/docs/")
+        headers, body = get(path)
+        assert headers["x-content-type-options"] == "nosniff"
+        assert body
+    assert "<script>" not in page
+    assert '"5.' in get("/docs/swagger-ui-bundle.js")[1], "older ones do not know OpenAPI 3.1"
+    assert "/v1/openapi.json" in get("/docs/start.js")[1]

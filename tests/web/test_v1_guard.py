@@ -1,0 +1,150 @@
+"""What stands before the API, without a server: sizes, times, and what an error says (and does not say)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from sipsms.access import Access
+from sipsms.directory import Directory
+from sipsms.model import Scope, Token
+from sipsms.ports import Unavailable
+from sipsms.web.v1 import guard
+from sipsms.web.v1.guard import Guard
+
+SECRET = "sipsms_right"
+
+
+class Asked:
+    """One request to a guard around an application of ours."""
+
+    def __init__(self, application: Any, path: str = "/messages", method: str = "POST") -> None:
+        directory = Directory()
+        token = Token("op", sha256(SECRET.encode()).hexdigest(), "", Scope.OPERATOR)
+        directory.update(1, True, [], [], frozenset(), tokens=[token])
+        access = Access(directory, lambda: 30.0, "realm", lambda: 0)
+        self.guard = Guard(application, access, directory, lambda: 30.0)
+        headers = [(b"authorization", f"Bearer {SECRET}".encode())]
+        self.scope: dict[str, Any] = {
+            "type": "http", "method": method, "path": "/v1" + path, "root_path": "/v1", "headers": headers,
+            "client": ("192.0.2.1", 1), "query_string": b"",
+        }  # fmt: skip
+        self.told: list[Any] = []
+
+    async def answer(self, parts: Iterable[bytes] = (b"{}",), *, ends: bool = True) -> tuple[int, Any]:
+        given = list(parts)
+
+        async def receive() -> Any:
+            if not given:
+                await asyncio.Event().wait()
+            part = given.pop(0)
+            return {"type": "http.request", "body": part, "more_body": bool(given) or not ends}
+
+        async def send(message: Any) -> None:
+            self.told.append(message)
+
+        async with asyncio.timeout(5):
+            await self.guard(self.scope, receive, send)
+        body = b"".join(one.get("body", b"") for one in self.told[1:])
+        return self.told[0]["status"], json.loads(body)
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.told[0]["headers"])
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """How much of a body the application gets."""
+    message = await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(len(message["body"])).encode()})
+
+
+def failing(error: Exception) -> Any:
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    return fail
+
+
+async def test_a_body_comes_whole_whatever_its_pieces() -> None:
+    assert await Asked(echo).answer([b"a" * 1000] * 100) == (200, 100_000)
+    assert await Asked(echo, "/blocks").answer([b"a" * guard.SMALL]) == (200, guard.SMALL)
+
+
+@pytest.mark.req("A-38")
+@pytest.mark.parametrize(("path", "limit"), [("/messages", guard.LARGE), ("/blocks", guard.SMALL)])
+async def test_a_body_has_a_limit(path: str, limit: int) -> None:
+    for parts in ([b"a" * (limit + 1)], [b"a" * limit, b"a"]):
+        asked = Asked(echo, path)
+        status, problem = await asked.answer(parts, ends=len(parts) == 1)
+        assert (status, problem["type"]) == (413, "urn:sipsms:problem:too-large")
+        assert asked.headers[b"connection"] == b"close"
+    asked = Asked(echo, path)
+    asked.scope["headers"].append((b"content-length", str(limit + 1).encode()))
+    assert (await asked.answer([]))[0] == 413, "it is not even read"
+
+
+async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PATIENCE", 0.02)
+    assert (await Asked(echo).answer([b"{"], ends=False))[0] == 408
+
+
+async def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "DEADLINE", 0.02)
+
+    async def sleep(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    asked = Asked(sleep)
+    assert (await asked.answer())[0] == 503
+    assert b"retry-after" in asked.headers
+
+
+async def test_when_the_store_cannot_be_used() -> None:
+    asked = Asked(failing(Unavailable("database or disk is full: /var/lib/secret-place")))
+    status, problem = await asked.answer()
+    assert (status, asked.headers[b"retry-after"]) == (503, b"5")
+    assert "secret-place" not in json.dumps(problem)
+
+
+@pytest.mark.req("A-48")
+async def test_what_nobody_thought_of_tells_nothing() -> None:
+    status, problem = await Asked(failing(ValueError("password is hunter2"))).answer()
+    assert (status, problem["title"]) == (500, "Internal Server Error")
+    assert "hunter2" not in json.dumps(problem)
+
+
+async def test_a_failure_behind_half_an_answer_is_the_servers() -> None:
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        await Asked(half).answer()
+
+
+@pytest.mark.parametrize(
+    "given", ["", "Basic eDp5", "Bearer", "Bearer wrong", f"bearer  {SECRET}x", f"Bearer {SECRET},"]
+)
+async def test_no_token_no_entry(given: str) -> None:
+    asked = Asked(echo)
+    asked.scope["headers"] = [(b"authorization", given.encode())]
+    assert (await asked.answer())[0] == 401
+    assert asked.headers[b"www-authenticate"].startswith(b"Bearer")
+
+
+async def test_who_guesses_is_not_listened_to() -> None:
+    asked = Asked(echo)
+    asked.scope["headers"] = [(b"authorization", b"Bearer wrong")]
+    seen = set()
+    for _ in range(61):
+        asked.told.clear()
+        seen.add((await asked.answer())[0])
+    assert seen == {401, 429}
+    assert int(asked.headers[b"retry-after"]) == 30
