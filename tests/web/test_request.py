@@ -1,0 +1,141 @@
+"""What the API doors read of a request: fields of each kind of body, within bounds."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from sipsms.web import request as module
+from sipsms.web.request import BadRequest, Room, basic_of, bearer_of, body_of, fields_of, first, query_of, text
+
+FORM = "application/x-www-form-urlencoded"
+PARTS = "multipart/form-data; boundary=x"
+
+
+def made(body: bytes = b"", kind: str = "", query: str = "", method: str = "POST", **headers: str) -> Request:
+    """A request whose body comes in pieces of 1,000 bytes."""
+    sent = {"content-type": kind, "content-length": str(len(body)), **headers}
+    scope = {
+        "type": "http", "method": method, "path": "/", "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items() if value],
+    }  # fmt: skip
+    pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)] or [b""]
+    messages = _messages(pieces)
+
+    async def receive() -> Any:
+        return next(messages)
+
+    return Request(scope, receive)
+
+
+def _messages(pieces: list[bytes]) -> Iterator[dict[str, Any]]:
+    for number, piece in enumerate(pieces, 1):
+        yield {"type": "http.request", "body": piece, "more_body": number < len(pieces)}
+    yield {"type": "http.disconnect"}
+
+
+def part(name: str, value: bytes, file: str = "") -> bytes:
+    named = f'; filename="{file}"' if file else ""
+    return f'--x\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'.encode() + value + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "found"),
+    [
+        (b"a=1&a=2&b=%C3%A9+x&c=", FORM, {"a": ["1", "2"], "b": ["é x"], "c": [""]}),
+        ("b=é".encode(), FORM, {"b": ["é"]}),
+        (part("a", b"1") + part("a", b"2") + b"--x--", PARTS, {"a": ["1", "2"]}),
+        (part("a", b"\xff\x00", "f.jpg") + b"--x--\r\n\r\n", PARTS, {"a": [b"\xff\x00"]}),
+        (b'{"a": 1, "b": ["x", "y"], "c": null}', "application/json", {"a": [1], "b": ["x", "y"], "c": [None]}),
+        (b'{"a": 1}', "application/vnd.x+json; charset=utf-8", {"a": [1]}),
+        (b' {"a": 1}', "", {"a": [1]}),
+        (b"a=1", "text/plain", {}),
+    ],
+)
+async def test_fields_of_a_body(body: bytes, kind: str, found: dict[str, Any]) -> None:
+    assert await fields_of(made(body, kind)) == found
+
+
+async def test_body_and_query_together() -> None:
+    request = made(b"a=body", FORM, "a=query&b=2&b=3&a=more")
+    found = await fields_of(request)
+    assert (first(found, "a"), found["b"][0]) == ("body", "2")
+    assert await fields_of(made(query="a=1&a=2", method="GET")) == {"a": ["1", "2"]}
+    assert query_of(request) == {"a": ["query", "more"], "b": ["2", "3"]}
+
+
+@pytest.mark.req("A-38")
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"&" * 200, FORM),
+        (b"a=1&" * 101, FORM),
+        (b"".join(part(f"f{n}", b"1") for n in range(101)) + b"--x--", PARTS),
+        (json.dumps({f"f{n}": 1 for n in range(101)}).encode(), "application/json"),
+        (b'{"a":[' + b"1," * module.MAX_VALUES + b"1]}", "application/json"),
+        (b'{"a":' * 30_000, "application/json"),
+        (b"[]", "application/json"),
+        (b"\xff", "application/json"),
+        (b"x", "multipart/form-data"),
+        (b"x", PARTS),
+        (part("a", b"x" * (module.MAX_PART + 1)) + b"--x--", PARTS),
+    ],
+)
+async def test_what_cannot_be_read(body: bytes, kind: str) -> None:
+    with pytest.raises(BadRequest):
+        await fields_of(made(body, kind))
+
+
+@pytest.mark.req("A-38")
+async def test_what_is_too_much_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten megabytes of separators took seconds in which nobody else was served."""
+    monkeypatch.setattr(module.json, "loads", lambda body: pytest.fail("taken apart"))
+    with pytest.raises(BadRequest):
+        await fields_of(made(b'{"a":[' + b"[]," * 10_000 + b"1]}", "application/json"))
+
+
+async def test_a_body_has_a_limit() -> None:
+    assert await body_of(made(b"x" * 2000), 2000) == b"x" * 2000
+    for wrong in (made(b"x" * 2001), made(b"x" * 2001, **{"content-length": "5"})):
+        with pytest.raises(BadRequest) as caught:
+            await body_of(wrong, 2000)
+        assert caught.value.status == 413
+    gone = made(b"x" * 5)
+    await body_of(gone)
+    with pytest.raises((BadRequest, RuntimeError)):
+        await body_of(gone)
+
+
+async def test_memory_is_shared() -> None:
+    room = Room(5000)
+    with room.held() as held:
+        await body_of(made(b"x" * 3000), 9000, held)
+        assert held.taken == 3000
+        with pytest.raises(BadRequest) as caught:
+            await body_of(made(b"x" * 3000), 9000, held)
+    assert caught.value.status == 503
+    with room.held() as held:
+        await body_of(made(b"x" * 5000), 9000, held)
+
+
+def test_credentials() -> None:
+    def basic(value: str) -> tuple[str, str]:
+        return basic_of(made(authorization=value))
+
+    coded = base64.b64encode(b"desk:a:b").decode()
+    assert basic(f"Basic {coded}") == basic(f"basic  {coded}") == ("desk", "a:b")
+    for wrong in ("", "Basic", "Basic !!!", "Bearer x", "Basic " + base64.b64encode(b"\xff\xff").decode()):
+        assert basic(wrong) == ("", "")
+    assert bearer_of(made(authorization="Bearer  abc ")) == "abc"
+    assert bearer_of(made(authorization=f"Basic {coded}")) == ""
+
+
+def test_values() -> None:
+    fields = {"a": ["", None, "x"], "b": [5], "c": [True], "d": [{}], "e": [b"\xffz"], "f": [0]}
+    assert [text(fields, name) for name in "abcdefg"] == ["x", "5", "", "", "\ufffdz", "0", ""]
+    assert text(fields, "g", "a") == "x"
