@@ -136,6 +136,17 @@ def test_a_held_message_outlives_the_server(node: ApiNode) -> None:
 # --- once ------------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_cancelled_never_leaves(node: ApiNode) -> None:
+    """Its time passes: what was to be sent after it has gone, it has not."""
+    due = datetime.now(UTC)
+    times = [(due + timedelta(seconds=n)).isoformat(timespec="milliseconds") for n in (1.0, 1.5)]
+    cancelled, other = (node.send(f"at {at}", "anna", send_at=at).json["id"] for at in times)
+    assert node.post(f"/messages/{cancelled}/cancel", {}, "anna").json == {"count": 1}
+    soon(lambda: state(node, other) == "delivered")
+    (delivery,) = node.get(f"/messages/{cancelled}", "anna").json["deliveries"]
+    assert (delivery["state"], delivery["tries"]) == ("failed", [])
+
+
 @pytest.mark.req("W-06", "F-21")
 def test_fifty_at_once_are_one_message(node: ApiNode) -> None:
     """Fifty connections, all requests written before any answer is read."""

@@ -73,6 +73,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/accounts/{name}", response_model=m.AccountShown)
     async def get_account(request: Request, name: str) -> Any:
+        """A customer or a subaccount."""
         return _shown(reach_of(request).need(CUSTOMERS).account(name))
 
     @routes.patch("/accounts/{name}", response_model=m.AccountShown)
@@ -114,6 +115,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.delete("/accounts/{name}/api-password", status_code=204, response_class=Response)
     async def drop_api_password(request: Request, name: str) -> None:
+        """It has none any more."""
         account = reach_of(request).need(CUSTOMERS).account(name)
         await office.drop_api_password(account.name)
 

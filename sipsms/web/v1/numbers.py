@@ -52,6 +52,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/dids/{number}", response_model=m.DidShown)
     async def get_did(request: Request, number: str) -> Any:
+        """And where it delivers. The number in any spelling."""
         return _shown(reach_of(request).need(CUSTOMERS).did(number))
 
     @routes.patch("/dids/{number}", response_model=m.DidShown)
@@ -102,6 +103,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/groups/{name}", response_model=m.GroupShown, tags=["groups"])
     async def get_group(request: Request, name: str) -> Any:
+        """With its members."""
         return await _group(parts, reach_of(request).need(CUSTOMERS), name)
 
     @routes.put("/groups/{name}", response_model=m.GroupShown, tags=["groups"])

@@ -99,7 +99,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post("/carriers/{name}/resume", status_code=204, response_class=Response, tags=["operator"])
     async def resume_carrier(request: Request, name: Annotated[str, Path(max_length=64)]) -> None:
-        """Operator."""
+        """Send by this carrier again. Operator."""
         await _pause(parts, reach_of(request), name, paused=False)
 
     return routes
