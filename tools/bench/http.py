@@ -89,7 +89,7 @@ def kannel(keys: Keys, job: int) -> bytes:
 
 DOORS: dict[str, tuple[Maker, bytes]] = {  # and what an answer has in it that says "taken"
     "rest.php": (rest, b'"success"'),
-    "/v1": (native, b"201 "),
+    "/v1": (native, b'"accepted"'),
     "/v2": (telnyx, b'"queued"'),
     "originate": (originate, b'"Success"'),
     "sendsms": (kannel, b"0: Accepted"),
@@ -193,8 +193,9 @@ def fill(path: Path, count: int) -> None:
             " created_at, updated_at) VALUES (?, ?, 'carrier:sim', ?, ?, 'old', 'delivered', 1, ?, ?, ?)",
             ((delivery + n, first + n, _destination(n), DID, now, now - 86400, now - 86400) for n in range(count)),
         )
-        for name in ("message", "delivery"):
-            db.execute("UPDATE counters SET value = value + ? WHERE name = ?", (count, name))
+        for name, last in (("message", first + count - 1), ("delivery", delivery + count - 1)):
+            db.execute("DELETE FROM counters WHERE name = ?", (name,))
+            db.execute("INSERT INTO counters (name, value) VALUES (?, ?)", (name, last))
     db.close()
 
 
