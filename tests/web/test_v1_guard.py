@@ -12,9 +12,11 @@ import pytest
 
 from sipsms.access import Access
 from sipsms.directory import Directory
-from sipsms.model import Scope, Token
+from sipsms.feed import Feed
+from sipsms.model import Account, Did, Scope, Token
 from sipsms.ports import Unavailable
 from sipsms.web.v1 import guard
+from sipsms.web.v1.app import Door
 from sipsms.web.v1.guard import Guard
 
 SECRET = "sipsms_right"
@@ -118,6 +120,38 @@ async def test_what_nobody_thought_of_tells_nothing() -> None:
     status, problem = await Asked(failing(ValueError("password is hunter2"))).answer()
     assert (status, problem["title"]) == (500, "Internal Server Error")
     assert "hunter2" not in json.dumps(problem)
+
+
+class Broken:
+    """Parts of the API of which none works."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.refused = KeyError
+        self.feed = Feed(lambda: 1.0)
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    async def __call__(self, *_: Any, **__: Any) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Unavailable("disk full at /secret-place"), 503), (ValueError("/secret-place"), 500)]
+)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/devices"), ("POST", "/messages"), ("GET", "/messages/5")])
+async def test_so_it_is_behind_the_framework(error: Exception, status: int, method: str, path: str) -> None:
+    parts: Any = Broken(error)
+    asked = Asked(Door(parts).application, path, method)
+    asked.scope["headers"].append((b"content-type", b"application/json"))
+    parts.max_text, parts.clock = (lambda: 160), (lambda: 1.0)
+    parts.directory = Directory()
+    parts.directory.update(1, True, [Account("a")], [Did("5550001111", "a")], frozenset())
+    found, problem = await asked.answer([b'{"from": "5550001111", "to": "4445556666", "text": "x"}'])
+    assert (found, problem["status"]) == (status, status)
+    assert asked.headers[b"content-type"] == b"application/problem+json"
+    assert "secret-place" not in json.dumps(problem)
 
 
 async def test_a_failure_behind_half_an_answer_is_the_servers() -> None:

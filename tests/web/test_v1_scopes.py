@@ -275,6 +275,10 @@ def test_what_a_customer_may_not(node: ApiNode) -> None:
     assert node.patch("/accounts/anna-desk", {"enabled": False}, "anna").json["enabled"] is False
     assert node.patch("/accounts/anna-desk", {"enabled": True}, "anna").json["enabled"] is True
     assert node.call("DELETE", "/accounts/anna", None, "anna").status == 403
+    node.patch("/accounts/bert", {"email": "b@example.com"})
+    taken = node.patch("/accounts/anna", {"email": "B@example.com"}, "anna")
+    assert taken.fields == ["email"]
+    assert b"bert" not in taken.body
     assert node.patch("/dids/5550001111", {"account": "bert"}, "anna").fields == ["account"]
     assert node.patch("/dids/5550001111", {"sip_account": "bert-desk"}, "anna").fields == ["sip_account"]
     assert node.patch("/dids/5550001111", {"group": "bert-team"}, "anna").fields == ["group"]

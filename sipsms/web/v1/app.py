@@ -5,7 +5,10 @@ FastAPI validates and documents; credentials and sizes are `guard`'s, before it.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Awaitable, Callable
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Final
@@ -19,8 +22,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 
 from sipsms import __version__
+from sipsms.ports import Unavailable
 from sipsms.web.v1 import accounts, events, messages, numbers, operator
-from sipsms.web.v1.guard import Guard
+from sipsms.web.v1.guard import Guard, problem_of
 from sipsms.web.v1.models import MediaGiven, MessageGiven, ProblemBody
 from sipsms.web.v1.parts import Parts
 from sipsms.web.v1.problems import JSON, Problem, conflict, missing, wrong
@@ -61,7 +65,7 @@ class Door:
         parts = self._parts
         app = FastAPI(
             title="sipsms", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None,
-            openapi_url="/openapi.json", redirect_slashes=False, responses=_ERRORS,
+            openapi_url=None, redirect_slashes=False, responses=_ERRORS,
         )  # fmt: skip
         routers = (
             messages.router(parts), self._events(), accounts.router(parts), numbers.router(parts),
@@ -74,7 +78,9 @@ class Door:
         app.add_exception_handler(RequestValidationError, _invalid)
         app.add_exception_handler(HTTPException, _http)
         app.add_exception_handler(parts.refused, _refused)
-        app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+        app.add_exception_handler(Unavailable, _failed)
+        app.add_exception_handler(Exception, _failed)
+        app.add_route("/openapi.json", _shown(app), include_in_schema=False)
         return app
 
     def _events(self) -> APIRouter:
@@ -90,7 +96,7 @@ class Door:
             token, account = directory.token(digest), reach.caller.account
 
             def still() -> bool:
-                return directory.token(digest) is token and (account is None or _is_on(parts, account.name))
+                return directory.token(digest) == token and (account is None or _is_on(parts, account.name))
 
             parts = self._parts
             return events.EventStream(streams, reach, request.headers.get("last-event-id", last_event_id), still)
@@ -104,6 +110,10 @@ def _is_on(parts: Parts, name: str) -> bool:
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
+
+
+async def _failed(request: Request, error: Any) -> Response:
+    return problem_of(error, request.scope).response()
 
 
 async def _told(_: Request, error: Any) -> Response:
@@ -139,9 +149,11 @@ async def _http(request: Request, error: Any) -> Response:
     return Problem(error.status_code, code, detail, headers=error.headers).response()
 
 
-async def _refused(_: Request, error: Any) -> Response:
+async def _refused(request: Request, error: Any) -> Response:
     """A change that cannot be made: which setting is wrong, or what stands in its way."""
     field = getattr(error, "field", "")
+    if field == "email" and not reach_of(request).is_operator and "belongs" in error.why:
+        return wrong(field, "somebody has this address").response()
     return (wrong(field, error.why) if field else conflict(str(error))).response()
 
 
@@ -149,18 +161,29 @@ async def _refused(_: Request, error: Any) -> Response:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = found["components"]["schemas"]
-        for model in (MessageGiven, MediaGiven, ProblemBody):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= schema.pop("$defs", {})
-            schemas[model.__name__] = schema
-        found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        found["security"] = [{"token": []}]
-        found["servers"] = [{"url": PREFIX}]
-        app.openapi_schema = found
-    return app.openapi_schema
+    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas = found["components"]["schemas"]
+    for model in (MessageGiven, MediaGiven, ProblemBody):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    found["security"] = [{"token": []}]
+    found["servers"] = [{"url": PREFIX}]
+    return found
+
+
+def _shown(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
+    """Made once: everybody may read it."""
+
+    @cache
+    def document() -> bytes:
+        return json.dumps(_document(app), ensure_ascii=False).encode()
+
+    async def show(request: Request) -> Response:
+        return Response(document(), media_type="application/json")
+
+    return show
 
 
 # --- the page for people ---------------------------------------------------------------------------------------------
@@ -193,6 +216,11 @@ _HEADERS: Final = {
 }
 
 
+@cache
+def _file(name: str) -> bytes:
+    return (files("fastapi_swagger") / "resources" / name).read_bytes()
+
+
 def docs() -> list[BaseRoute]:
     """Swagger UI from our own disk: it works without the Internet, and tells nobody who reads it."""
 
@@ -201,8 +229,8 @@ def docs() -> list[BaseRoute]:
         if name == "start.js":
             return Response(_START, headers=_HEADERS, media_type="text/javascript")
         if name in _FILES:
-            data = (files("fastapi_swagger") / "resources" / name).read_bytes()
-            return Response(data, headers={**_HEADERS, "Cache-Control": "max-age=86400"}, media_type=_FILES[name])
+            headers = {**_HEADERS, "Cache-Control": "max-age=86400"}
+            return Response(_file(name), headers=headers, media_type=_FILES[name])
         return missing().response() if name else Response(_PAGE, headers=_HEADERS, media_type="text/html")
 
     async def slash(request: Request) -> Response:

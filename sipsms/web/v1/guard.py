@@ -45,9 +45,11 @@ class Guard:
         try:
             await self._serve(scope, receive, answer)
         except Exception as error:
+            if answer.ended:  # the framework has answered, and lets us know why
+                return
             if answer.started:
                 raise
-            await self._problem(error, scope).response()(scope, receive, send)
+            await problem_of(error, scope).response()(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -73,16 +75,18 @@ class Guard:
         except Denied as error:
             raise denied(error, self._clock()) from None
 
-    def _problem(self, error: Exception, scope: Scope) -> Problem:
-        if isinstance(error, Problem):
-            return error
-        if isinstance(error, Unavailable):
-            log.warning("store_unavailable", why=str(error))
-            return unavailable()
-        if isinstance(error, TimeoutError):
-            return Problem(503, "too-slow", "This took too long.", headers={"Retry-After": "5"})
-        log.crash("api_failed", error, method=scope["method"])
-        return Problem(500, "internal", "Something is wrong here; the operator's log has it.")
+
+def problem_of(error: Exception, scope: Scope) -> Problem:
+    """What a client learns of an error: if nobody has thought of it, only that there is one."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Unavailable):
+        log.warning("store_unavailable", why=str(error))
+        return unavailable()
+    if isinstance(error, TimeoutError):
+        return Problem(503, "too-slow", "This took too long.", headers={"Retry-After": "5"})
+    log.crash("api_failed", error, method=scope["method"])
+    return Problem(500, "internal", "Something is wrong here; the operator's log has it.")
 
 
 def denied(error: Denied, now: float) -> Problem:
@@ -96,17 +100,18 @@ def denied(error: Denied, now: float) -> Problem:
 
 
 class _Answer:
-    """`send` that remembers whether an answer has begun."""
+    """`send` that remembers how far an answer has got."""
 
-    __slots__ = ("_send", "started")
+    __slots__ = ("_send", "ended", "started")
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.started = False
+        self.started = self.ended = False
 
     async def __call__(self, message: Message) -> None:
         self.started = True
         await self._send(message)
+        self.ended = message["type"] == "http.response.body" and not message.get("more_body")
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
