@@ -174,6 +174,8 @@ def test_fifty_at_once_are_one_message(node: ApiNode) -> None:
     message = json.loads(replies[0].partition(b"\r\n\r\n")[2])["id"]
     soon(lambda: state(node, message) == "delivered")
     assert len(node.get(f"/messages/{message}").json["deliveries"]) == 1
+    late = node.call("POST", "/messages", body, "anna", {"Idempotency-Key": "order-4711"})
+    assert late.json["id"] == message, "it was the key, not that they came together"
 
 
 @pytest.mark.req("W-06", "F-21")
