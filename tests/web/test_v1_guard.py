@@ -62,9 +62,8 @@ class Asked:
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     """How much of a body the application gets."""
-    message = await receive()
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": str(len(message["body"])).encode()})
+    await send({"type": "http.response.body", "body": str(len(scope["sipsms.body"])).encode()})
 
 
 def failing(error: Exception) -> Any:
@@ -90,6 +89,21 @@ async def test_a_body_has_a_limit(path: str, limit: int) -> None:
     asked = Asked(echo, path)
     asked.scope["headers"].append((b"content-length", str(limit + 1).encode()))
     assert (await asked.answer([]))[0] == 413, "it is not even read"
+
+
+async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MEMORY", 250_000)
+    first, second = Asked(echo, "/blocks"), Asked(echo, "/blocks")
+    second.guard = first.guard
+    reading = asyncio.ensure_future(first.answer([b"a" * 100_000] * 2, ends=False))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    status, problem = await second.answer([b"a" * 60_000, b"a"])
+    assert (status, problem["type"]) == (503, "urn:sipsms:problem:too-much")
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    second.told.clear()
+    assert await second.answer([b"a" * 60_000, b"a"]) == (200, 60_001), "there is room again"
 
 
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:

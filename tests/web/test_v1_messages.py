@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,25 @@ def test_fifty_at_once_are_one_message(node: ApiNode) -> None:
     assert len(node.get(f"/messages/{message}").json["deliveries"]) == 1
     late = node.call("POST", "/messages", body, "anna", {"Idempotency-Key": "order-4711"})
     assert late.json["id"] == message, "it was the key, not that they came together"
+
+
+def test_a_retry_whose_answer_was_lost(node: ApiNode) -> None:
+    """Without a key: who hangs up before the answer, and asks again, has sent one message; who was answered, two."""
+    body = json.dumps({"to": HANDSET, "text": "was it taken?"}).encode()
+    with socket.create_connection(("127.0.0.1", node.http_port), 10) as wire:
+        wire.sendall(
+            f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {node.tokens['anna']}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+
+    def taken() -> list[int]:
+        return [one["id"] for one in node.get("/messages", "anna").json["items"] if one["text"] == "was it taken?"]
+
+    (first,) = soon(taken)
+    answers = [node.call("POST", "/messages", body, "anna").json["id"] for _ in range(2)]
+    assert answers[0] == first
+    assert answers[1] != first
 
 
 @pytest.mark.req("W-06", "F-21")

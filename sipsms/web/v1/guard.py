@@ -15,18 +15,20 @@ from sipsms import log
 from sipsms.access import Access, DenialCode, Denied
 from sipsms.directory import Directory
 from sipsms.ports import Clock, Unavailable
-from sipsms.web.request import address_of, bearer_of
+from sipsms.web.request import BadRequest, Held, Room, address_of, bearer_of
 from sipsms.web.v1.problems import Problem, missing, unavailable
 from sipsms.web.v1.reach import Reach
 
 DOOR: Final = "v1"
 SMALL: Final = 256 * 1024
 LARGE: Final = 5 * 2**20  # of a message with media
+MEMORY: Final = 64 * 2**20  # for all bodies that are under way
 PATIENCE: Final = 20.0  # seconds for the body to come
 DEADLINE: Final = 75.0  # for all of it: three files of an MMS may have to be fetched
 MAX_PATH: Final = 1024
 _OPEN: Final = ("/openapi.json",)
 _STREAM: Final = "/events"
+_HOT: Final = "/messages"  # its handler takes the body from the scope
 _BODIES: Final = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -36,6 +38,7 @@ class Guard:
         self._access = access
         self._directory = directory
         self._clock = clock
+        self._room = Room(MEMORY)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,11 +66,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         async with asyncio.timeout(DEADLINE):
-            if scope["method"] in _BODIES:
-                body = await read_body(scope, receive, LARGE if path == "/messages" else SMALL)
-                scope["sipsms.body"] = body
-                receive = _replay(body, receive)
-            await self._app(scope, receive, send)
+            with self._room.held() as held:
+                if scope["method"] in _BODIES:
+                    body = await read_body(scope, receive, LARGE if path == _HOT else SMALL, held)
+                    scope["sipsms.body"] = body
+                    receive = receive if path == _HOT else _replay(body, receive)
+                await self._app(scope, receive, send)
 
     def _reach(self, request: Request) -> Reach:
         try:
@@ -114,8 +118,8 @@ class _Answer:
         self.ended = message["type"] == "http.response.body" and not message.get("more_body")
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Reads no further than the limit. Raises Problem."""
+async def read_body(scope: Scope, receive: Receive, limit: int, held: Held) -> bytes:
+    """Reads no further than the limit, and than there is room. Raises Problem."""
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
     if length.isdigit() and (len(length) > 12 or int(length) > limit):
@@ -127,17 +131,21 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
                 body: bytes = message.get("body", b"")
                 _check(body, limit)
                 return body
-            return await _read_on(message, receive, limit)
+            return await _read_on(message, receive, limit, held)
+    except BadRequest as error:
+        raise Problem(503, "too-much", error.reason, headers={"Retry-After": "5", "Connection": "close"}) from None
     except TimeoutError:
         raise Problem(408, "too-slow", "The body did not come.", headers={"Connection": "close"}) from None
 
 
-async def _read_on(message: Message, receive: Receive, limit: int) -> bytes:
+async def _read_on(message: Message, receive: Receive, limit: int, held: Held) -> bytes:
     body = bytearray()
     while True:
         if message["type"] == "http.disconnect":
             raise Problem(400, "disconnected", "The client went away.")
-        body += message.get("body", b"")
+        chunk = message.get("body", b"")
+        held.take(len(chunk))
+        body += chunk
         _check(body, limit)
         if not message.get("more_body"):
             return bytes(body)

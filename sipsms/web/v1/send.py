@@ -66,7 +66,8 @@ async def send(parts: Parts, request: Request) -> Response:
         sent = await parts.sender.send(order)
     except SendRefused as error:
         raise refused(error, parts.clock()) from None
-    parts.sender.answered(sent)
+    if not await request.is_disconnected():  # else the same again is a retry
+        parts.sender.answered(sent)
     body = {
         "id": sent.message, "state": "accepted", "from": sent.source, "to": sent.destination,
         "encoding": encoding_of(given.text), "segments": segments(given.text),
