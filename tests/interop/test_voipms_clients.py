@@ -401,6 +401,14 @@ def test_terraform_provider(customer: Customer) -> None:
     assert ask("createSubAccount", **new, username="trunk")["status"] == "success"
     (row,) = ask("getSubAccounts")["accounts"]
     assert (row["account"], row["username"]) == (f"{customer.name}_trunk", "trunk")
+    read = (
+        "id description auth_type password ip device_type callerid_number canada_routing lock_international "
+        "international_route music_on_hold language record_calls allowed_codecs dtmf_mode nat sip_traffic max_expiry "
+        "rtp_timeout rtp_hold_timeout ip_restriction enable_ip_restriction pop_restriction enable_pop_restriction "
+        "internal_extension internal_voicemail internal_dialtime allow225 enable_internal_cnam dialing_mode "
+        "default_e911 call_pickup_behavior internal_extension_location parking_lot tfcarrier transcription_start_delay"
+    )
+    assert set(read.split()) <= set(row)
     assert ask("setSubAccount", **{**row, "callerid_number": customer.did})["status"] == "success"
     (changed,) = ask("getSubAccounts")["accounts"]
     assert changed == {**row, "callerid_number": customer.did}

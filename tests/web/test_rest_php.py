@@ -212,6 +212,7 @@ async def test_a_store_that_cannot_write(site: Rest, monkeypatch: pytest.MonkeyP
         raise Unavailable("disk is full")
 
     monkeypatch.setattr(site.core.store, "accept", unavailable)
+    monkeypatch.setattr(rest_php.log, "crash", lambda *_, **__: pytest.fail("this is no bug"))
     found = await site.call(**TEXT, message="hello")
     assert found["status"] == "method_maintenance"
     assert "disk" not in found["message"]
