@@ -24,6 +24,7 @@ from sipsms.web.v1.reach import Reach
 STREAMS: Final = 200
 OF_ONE: Final = 5  # streams of one token
 KEEP_ALIVE: Final = 15.0  # seconds
+GATHER: Final = 0.02  # seconds for more to come: two hundred streams must not wake up for each change
 SLOW: Final = 30.0  # seconds in which a client has to take what was sent
 
 # (by a courier, the feed's word) -> the event's name. What we accept is told apart by its direction.
@@ -127,6 +128,7 @@ class EventStream(Response):
                     return
                 if chunk := self._written(feed, changes):
                     yield chunk
+                await asyncio.sleep(GATHER)
         except Gap:  # what it had not taken yet is not kept any more
             yield _reset(feed, feed.last)
 
