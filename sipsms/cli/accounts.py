@@ -84,6 +84,7 @@ def account_passwd(context: Context, name: str, password: str) -> None:
 @click.option("--copies/--no-copies", default=None, help="Show what one of its devices sends on the others.")
 @click.option("--bulk/--no-bulk", default=None, help="May write alike to many numbers; of a customer: all of its.")
 @click.option("--shorteners/--no-shorteners", default=None, help="May send links of public URL shorteners.")
+@click.option("--app-messages/--no-app-messages", default=None, help="An app fetches its messages; none by SIP.")
 @click.option("--email", help="Another name for it at rest.php. Empty: none.")
 @click.option("--reseller", help="The customer that manages this one. Empty: none.")
 @click.option("--api-daily-limit", callback=_limit, metavar="N", help="Sends a day by the APIs; 0: any; `default`.")

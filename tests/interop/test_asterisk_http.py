@@ -1,4 +1,4 @@
-"""A dialplan of a real Asterisk sends by HTTP: dialplan/asterisk/extensions_http.conf, and a line as Wildix' page has it."""
+"""A dialplan of a real Asterisk sends by HTTP: dialplan/asterisk/extensions_http.conf, and as Wildix' page has it."""
 
 from __future__ import annotations
 
