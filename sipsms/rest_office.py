@@ -45,6 +45,8 @@ class Records:
         return await self._store.read(lambda db: history.one(db, message, dids))
 
     async def hide(self, message: int, dids: Collection[str]) -> bool:
+        if await self.one(message, dids) is None:  # who guesses keeps no writer busy
+            return False
         return await self._store.write(lambda db: history.hide(db, message, dids))
 
 
