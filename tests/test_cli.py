@@ -81,8 +81,14 @@ def customer(host: Host) -> Host:
 
 
 def test_accounts_and_dids(customer: Host) -> None:
-    api = {"api": False, "api_daily_limit": None, "api_allow_ip": "", "email": "", "reseller": "",
-           "app_messages": False}
+    api = {
+        "api": False,
+        "api_daily_limit": None,
+        "api_allow_ip": "",
+        "email": "",
+        "reseller": "",
+        "app_messages": False,
+    }
     assert customer.rows("account", "list") == [
         {"name": "acme", "customer": "acme", "subaccount": False, "caller_id": "5550001111", "enabled": True,
          "legacy_digest": False, "presence": True, "copies": False, "bulk": False,
