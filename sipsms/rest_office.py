@@ -37,17 +37,17 @@ class Records:
             return await self._store.read(
                 lambda db: history.past(
                     db, wanted.dids, wanted.since, wanted.until, render, limit=wanted.limit,
-                    direction=wanted.direction, contact=wanted.contact, mms=wanted.mms,
+                    direction=wanted.direction, contact=wanted.contact, mms=wanted.mms, accounts=wanted.accounts,
                 )
             )  # fmt: skip
 
-    async def one(self, message: int, dids: Collection[str]) -> Message | None:
-        return await self._store.read(lambda db: history.one(db, message, dids))
+    async def one(self, message: int, dids: Collection[str], accounts: Collection[str]) -> Message | None:
+        return await self._store.read(lambda db: history.one(db, message, dids, accounts))
 
-    async def hide(self, message: int, dids: Collection[str]) -> bool:
-        if await self.one(message, dids) is None:  # who guesses keeps no writer busy
+    async def hide(self, message: int, dids: Collection[str], accounts: Collection[str]) -> bool:
+        if await self.one(message, dids, accounts) is None:  # who guesses keeps no writer busy
             return False
-        return await self._store.write(lambda db: history.hide(db, message, dids))
+        return await self._store.write(lambda db: history.hide(db, message, dids, accounts))
 
 
 class RestOffice:

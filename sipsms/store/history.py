@@ -28,6 +28,7 @@ _BREATH: Final = 32  # rows between two chances for others to run
 _COLUMNS = (
     messages.c.id, messages.c.direction, messages.c.source, messages.c.destination, messages.c.text,
     messages.c.received_at, messages.c.did, messages.c.media, messages.c.content_type, messages.c.hidden,
+    messages.c.account,
 )  # fmt: skip
 _OF_DID = (
     select(*_COLUMNS)
@@ -50,15 +51,19 @@ T = TypeVar("T")
 def past(
     connection: Connection, dids: Sequence[str], since: float, until: float, render: Callable[[Message], T | None],
     *, limit: int, direction: Direction | None = None, contact: str = "", mms: bool | None = None,
+    accounts: Collection[str] | None = None,
 ) -> list[T]:  # fmt: skip
-    """What `render` makes of messages from about `since` to about `until`; it makes None of those not wanted."""
+    """What `render` makes of messages from about `since` to about `until`; it makes None of those not wanted.
+
+    `accounts`: only theirs. What a number carried for its customer before is not the new one's to read.
+    """
     least = _first_at(connection, since - _SLACK)
     below = _first_at(connection, until + _SLACK)
     found = merge(*(_of(connection, one, least, below) for one in dids), key=attrgetter("id"), reverse=True)
     wanted = (
         rendered
         for row in _yielding(islice(found, LOOKED_AT))
-        if _is(row, direction, contact, mms) and (rendered := render(_message(row))) is not None
+        if _is(row, direction, contact, mms, accounts) and (rendered := render(_message(row))) is not None
     )
     return list(islice(wanted, limit))
 
@@ -71,8 +76,12 @@ def _yielding(rows: Iterator[Any]) -> Iterator[Any]:
         yield row
 
 
-def _is(row: Any, direction: Direction | None, contact: str, mms: bool | None) -> bool:
+def _is(
+    row: Any, direction: Direction | None, contact: str, mms: bool | None, accounts: Collection[str] | None
+) -> bool:
     if row.hidden or row.content_type:  # a notice of delivery is no message
+        return False
+    if accounts is not None and row.account not in accounts:
         return False
     other = row.source if row.direction == Direction.IN else row.destination
     return (
@@ -107,17 +116,19 @@ def _of(connection: Connection, did: str, least: int, below: int) -> Iterator[An
         below, size = rows[-1].id, min(2 * size, largest)
 
 
-def one(connection: Connection, message: int, dids: Collection[str]) -> Message | None:
-    """The message with this id, if it is of one of these DIDs."""
+def one(
+    connection: Connection, message: int, dids: Collection[str], accounts: Collection[str] | None = None
+) -> Message | None:
+    """The message with this id, if it is of one of these DIDs, and of these accounts."""
     row = connection.execute(select(*_COLUMNS).where(messages.c.id == message)).first()
-    if row is None or row.did not in dids or row.hidden or row.content_type:
+    if row is None or row.did not in dids or not _is(row, None, "", None, accounts):
         return None
     return _message(row)
 
 
-def hide(connection: Connection, message: int, dids: Collection[str]) -> bool:
-    """False: there is no such message of these DIDs."""
-    if one(connection, message, dids) is None:
+def hide(connection: Connection, message: int, dids: Collection[str], accounts: Collection[str] | None = None) -> bool:
+    """False: there is no such message of theirs."""
+    if one(connection, message, dids, accounts) is None:
         return False
     connection.execute(update(messages).where(messages.c.id == message).values(hidden=True))
     return True

@@ -22,6 +22,7 @@ MAX_VALUES: Final = 20_000  # commas and brackets in JSON, those of texts, too
 MAX_BODY: Final = 3 * MAX_PART + 2**20  # three files
 SMALL_BODY: Final = 256 * 1024
 PATIENCE: Final = 60.0  # seconds that a body may take
+FREE: Final = 64 * 1024  # of a body that is always taken, however many large ones are under way
 
 
 class BadRequest(Exception):
@@ -97,9 +98,9 @@ async def body_of(request: Request, limit: int = MAX_BODY, held: Held | None = N
     try:
         async with asyncio.timeout(PATIENCE):
             async for chunk in request.stream():
-                if held is not None:
-                    held.take(len(chunk))
                 body += chunk
+                if held is not None and len(body) > FREE:
+                    held.take(min(len(chunk), len(body) - FREE))
                 if len(body) > limit:
                     raise BadRequest("the body is too large", 413)
     except TimeoutError:

@@ -53,6 +53,7 @@ class Wanted:
     """Messages to list. `since` and `until` are rough; `mms`: None for both kinds."""
 
     dids: Sequence[str]
+    accounts: Collection[str]
     since: float
     until: float
     direction: Direction | None
@@ -67,10 +68,10 @@ class Records(Protocol):
     async def past(self, wanted: Wanted, render: Callable[[Message], bytes | None]) -> list[bytes]:
         """The newest first; `render` runs elsewhere, and makes None of what is not to be listed."""
 
-    async def one(self, message: int, dids: Collection[str]) -> Message | None: ...
+    async def one(self, message: int, dids: Collection[str], accounts: Collection[str]) -> Message | None: ...
 
-    async def hide(self, message: int, dids: Collection[str]) -> bool:
-        """It is listed no more. False: there is no such message of these DIDs."""
+    async def hide(self, message: int, dids: Collection[str], accounts: Collection[str]) -> bool:
+        """It is listed no more. False: there is no such message of these DIDs and accounts."""
 
 
 class Messages:
@@ -135,7 +136,7 @@ class Messages:
         return b'{"status":"success","sms":[' + b",".join(rows) + b"]}"
 
     async def _one(self, call: Call, named: str, mms: bool | None, shift: timedelta) -> list[bytes]:
-        message = await self._records.one(_id(named), self._numbers(call))
+        message = await self._records.one(_id(named), *self._whose(call))
         if message is None or (mms is not None and bool(message.media) != mms):
             return []
         rendered = _encoded(message, wall(message.received_at, shift), self._url)
@@ -148,16 +149,17 @@ class Messages:
         if kind not in _TYPES:
             raise Refused("invalid_type", "type is 1 (received) or 0 (sent)")
         did, contact = params.number("invalid_did", "did"), params.number("invalid_contact", "contact")
-        numbers = self._numbers(call)
+        numbers, accounts = self._whose(call)
         if did and did not in numbers:
             raise Refused("invalid_did", f"{did} is none of the account's numbers")
         since, until = days.bounds()
         limit = _limit(params.text("limit"))
-        wanted = Wanted([did] if did else sorted(numbers), since, until, _TYPES[kind], contact, mms, limit)
+        asked = [did] if did else sorted(numbers)
+        wanted = Wanted(asked, accounts, since, until, _TYPES[kind], contact, mms, limit)
         return await self._records.past(wanted, Pen(days, self._url))
 
     async def _get_media(self, call: Call) -> Answer:
-        message = await self._records.one(self._asked(call), self._numbers(call))
+        message = await self._records.one(self._asked(call), *self._whose(call))
         if message is None:
             raise Refused("invalid_id", "no such message")
         links = [self._url(one) for one in message.media]
@@ -166,7 +168,7 @@ class Messages:
         return {"id": str(message.id), "date": wall(message.received_at, shift_of(call.params)), "media": media}
 
     async def _delete(self, call: Call) -> Answer:
-        if not await self._records.hide(self._asked(call), self._numbers(call)):
+        if not await self._records.hide(self._asked(call), *self._whose(call)):
             raise Refused("invalid_id", "no such message")
         return {}
 
@@ -176,8 +178,11 @@ class Messages:
             raise Refused("missing_id")
         return _id(named)
 
-    def _numbers(self, call: Call) -> set[str]:
-        return {did.number for did in self._directory.dids_of(call.account.name)}
+    def _whose(self, call: Call) -> tuple[set[str], set[str]]:
+        """The caller's DIDs, and its accounts: a message has to be of both."""
+        customer = call.account.name
+        numbers = {did.number for did in self._directory.dids_of(customer)}
+        return numbers, {customer, *(one.name for one in self._directory.subaccounts(customer))}
 
 
 def _text(params: Params) -> str:

@@ -97,6 +97,18 @@ def test_filters(db: Connection) -> None:
     assert found(db, A, mms=False, limit=3) == [20, 19, 18]
 
 
+@pytest.mark.req("A-37")
+def test_only_their_own(db: Connection) -> None:
+    """A number that was another customer's before."""
+    fill(db, 10, (A,), account="old")
+    fill(db, 10, (A,), 11, account="new")
+    assert found(db, A, accounts={"new", "new-desk"}) == list(range(20, 10, -1))
+    assert found(db, A, accounts=set()) == []
+    assert history.one(db, 3, {A}, {"new"}) is None
+    assert not history.hide(db, 3, {A}, {"new"})
+    assert history.one(db, 13, {A}, {"new"}) is not None
+
+
 def test_one_and_its_end(db: Connection) -> None:
     fill(db, 9)
     message = history.one(db, 3, {A})

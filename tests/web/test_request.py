@@ -111,7 +111,9 @@ async def test_a_body_has_a_limit() -> None:
         await body_of(gone)
 
 
-async def test_memory_is_shared() -> None:
+async def test_memory_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is beyond the first bytes of a body, which every request may have: small ones are always taken."""
+    monkeypatch.setattr(module, "FREE", 0)
     room = Room(5000)
     with room.held() as held:
         await body_of(made(b"x" * 3000), 9000, held)
@@ -121,6 +123,10 @@ async def test_memory_is_shared() -> None:
     assert caught.value.status == 503
     with room.held() as held:
         await body_of(made(b"x" * 5000), 9000, held)
+        monkeypatch.setattr(module, "FREE", 1000)
+        await body_of(made(b"x" * 1000), 9000, held)
+        with pytest.raises(BadRequest):
+            await body_of(made(b"x" * 1001), 9000, held)
 
 
 def test_credentials() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sipsms.mediatypes import MAX_FILE
+from sipsms.model import Did
 from sipsms.ports import Block
 from sipsms.web import rest_messages
 from tests.support.media import JPEG, PNG
@@ -334,3 +335,15 @@ async def test_ids_by_the_thousand(site: Rest) -> None:
             found = await site.call(method, **{name: str(number)})
             assert found["status"] in ("invalid_id", "no_sms"), number
     assert await ids(site, limit="1000", name="other") == [str(n) for n in range(40, 0, -1)]
+
+
+@pytest.mark.req("A-37")
+async def test_a_number_that_was_anothers(site: Rest) -> None:
+    """What came to it before is not read by its new customer, nor by the old one."""
+    old = await site.receive("for the old customer", did=FOREIGN)
+    site.core.directory.update(9, False, [], [Did(FOREIGN, "acme")], frozenset())
+    new = await site.receive("for the new one", did=FOREIGN)
+    assert await ids(site, did=FOREIGN) == [str(new)]
+    assert await ids(site, "getSMS", sms=str(old)) == ["no_sms"]
+    assert (await site.call("deleteSMS", id=str(old)))["status"] == "invalid_id"
+    assert await ids(site, name="other") == ["no_sms"]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sipsms.ports import Unavailable
-from sipsms.web import rest_php
+from sipsms.web import request, rest_php
 from sipsms.web.request import BadRequest, Room
 from sipsms.web.rest_accounts import NOTHING
 from tests.support.rest import DID, PHONE, Rest, rest, until
@@ -122,11 +122,12 @@ async def test_bodies_have_only_so_much_memory(tmp_path: Path, monkeypatch: pyte
         first.take(40)
     with room.held() as third:
         third.take(100)
+    monkeypatch.setattr(request, "FREE", 1000)
     monkeypatch.setattr(rest_php, "MEMORY", 10_000)
     monkeypatch.setattr(rest_php.RestPhp.__init__, "__kwdefaults__", {"memory": 10_000})
     async with rest(tmp_path) as site:
         path = f"?{urlencode({**site.credentials(), **TEXT})}"
-        assert (await site.ask("POST", path, data={"message": "x" * 10_000}))["status"] == "method_maintenance"
+        assert (await site.ask("POST", path, data={"message": "x" * 11_500}))["status"] == "method_maintenance"
         assert (await site.ask("POST", path, data={"message": "x"}))["status"] == "success"
 
 
