@@ -61,6 +61,22 @@ def test_acrobits() -> None:
     assert "outgoing proxy" not in plain.fields
 
 
+def test_acrobits_with_web_services() -> None:
+    """For an account whose app fetches: all by POST, so that no password is in a URL, and no SIP SIMPLE."""
+    found = values(acrobits_xml(DESK._replace(services="https://sms.example.net/acrobits")))
+    urls = {name: value for name, value in found.items() if name.endswith("Url")}
+    assert urls == {
+        "genericSmsSendUrl": "https://sms.example.net/acrobits/send",
+        "genericSmsFetchUrl": "https://sms.example.net/acrobits/fetch",
+        "pushTokenReporterUrl": "https://sms.example.net/acrobits/push",
+    }
+    for name in ("genericSmsPostData", "genericSmsFetchPostData", "pushTokenReporterPostData"):
+        assert "password=%account[password]%" in found[name]
+        assert found[name.replace("PostData", "ContentType")] == "application/x-www-form-urlencoded"
+    assert found["allowMessage"] == "0"
+    assert not any("Url" in name for name in values(acrobits_xml(DESK)))
+
+
 def test_addresses_and_links() -> None:
     assert server_of("h", 5061, "tls") == "h"
     assert server_of("h", 5061, "tcp") == "h:5061"

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -101,3 +102,26 @@ def _soon(look: Any, seconds: float = 5.0) -> None:
     while not look():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_an_app_that_fetches_is_told_where(node: Node) -> None:
+    """The document's own URL and form, filled in as the app does, send a message."""
+    node.cli("account", "set", "desk", "--app-messages")
+    try:
+        made = _made(node, "--password", "s3cret-desk", "--fetches", "100")
+        end = time.monotonic() + 5
+        while "genericSmsSendUrl" not in (found := _acrobits(_fetch(made["acrobits"])[1])):
+            assert time.monotonic() < end, found
+        body = found["genericSmsPostData"]
+        for name, value in (
+            ("account[username]", found["username"]), ("account[password]", found["password"]),
+            ("sms_to", "5551234567"), ("sms_body", "from+the+app"), ("content_type", "text/plain"),
+        ):  # fmt: skip
+            body = body.replace(f"%{name}%", value)
+        url = node.url + urlsplit(found["genericSmsSendUrl"]).path
+        kind = {"Content-Type": found["genericSmsContentType"]}
+        with urllib.request.urlopen(urllib.request.Request(url, body.encode(), kind), timeout=10) as answer:
+            assert json.load(answer)["sms_id"]
+        assert node.listed("messages")[-1]["text"] == "from the app"
+    finally:
+        node.cli("account", "set", "desk", "--no-app-messages")
