@@ -108,7 +108,7 @@ def test_an_app_that_fetches_is_told_where(node: Node) -> None:
     """The document's own URL and form, filled in as the app does, send a message."""
     node.cli("account", "set", "desk", "--app-messages")
     try:
-        made = _made(node, "--password", "s3cret-desk", "--fetches", "100")
+        made = _made(node, "--new-password", "--fetches", "100")
         end = time.monotonic() + 5
         while "genericSmsSendUrl" not in (found := _acrobits(_fetch(made["acrobits"])[1])):
             assert time.monotonic() < end, found
