@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.stubs import Answer, StubCarrier
 
 from .phones import Phone, Phones
 from .site import Account, Site
@@ -26,6 +27,14 @@ def all_phones() -> Iterator[Phones]:
 def phones(all_phones: Phones) -> Iterator[Phones]:
     yield all_phones
     all_phones.hang_up()
+
+
+@pytest.fixture(scope="module")
+def customer() -> Iterator[StubCarrier]:
+    """A customer's web server."""
+    with StubCarrier() as stub:
+        stub.default = Answer(200, b"ok")
+        yield stub
 
 
 @pytest.fixture(scope="module")

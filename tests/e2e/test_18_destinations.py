@@ -23,14 +23,6 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def customer() -> Iterator[StubCarrier]:
-    """The customer's web server."""
-    with StubCarrier() as stub:
-        stub.default = Answer(200, b"ok")
-        yield stub
-
-
-@pytest.fixture(scope="module")
 def mailbox() -> Iterator[Mailbox]:
     with Mailbox() as mailbox:
         yield mailbox

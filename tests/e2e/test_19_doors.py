@@ -7,7 +7,6 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -26,14 +25,6 @@ from .conftest import MakePhone
 from .site import HANDSET, Account, Site
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def customer() -> Iterator[StubCarrier]:
-    """The customer's web server."""
-    with StubCarrier() as stub:
-        stub.default = Answer(200, b"ok")
-        yield stub
 
 
 @pytest.fixture(scope="module")
