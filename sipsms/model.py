@@ -51,6 +51,7 @@ class Account:
     email: str = ""  # another name for it where an API asks for one
     reseller: str = ""  # the customer that manages this one
     app_messages: bool = False  # an app fetches its messages (Acrobits); they do not go to its phones by SIP
+    since: float = 0.0  # made then: what is older was for another of its name
 
     @property
     def customer(self) -> str:
@@ -112,6 +113,7 @@ class Did:
     forward: str = ""  # a number
     callback: Callback | None = None
     webhook: Webhook | None = None
+    since: float = 0.0  # its customer has it since then
 
 
 class Media(NamedTuple):

@@ -35,7 +35,7 @@ def _account(row: Row[Any]) -> Account:
     return Account(
         row.name, row.parent, row.ha1_md5, row.ha1_sha256, row.caller_id, row.enabled, row.legacy_digest, row.presence,
         row.copies, row.bulk, row.shorteners, row.api_hash, row.api_daily_limit, row.api_allow_ip, row.email,
-        row.reseller, row.app_messages,
+        row.reseller, row.app_messages, row.created_at,
     )  # fmt: skip
 
 
@@ -72,5 +72,5 @@ def _did(row: Row[Any], targets: list[Row[Any]], members: dict[str, list[str]]) 
     return Did(
         row.number, row.account, row.sip_account, row.sms, row.mms, row.dialing_mode, group,
         tuple(sorted(members[group])) if group else (), tuple(one.target for one in of_kind["email"]),
-        next((one.target for one in of_kind["forward"]), ""), callback, webhook,
+        next((one.target for one in of_kind["forward"]), ""), callback, webhook, row.created_at,
     )  # fmt: skip
