@@ -30,11 +30,14 @@ def number_in(number: str, mode: str, usual: str) -> str:
     return as_format(number, mode if mode in ("nanpa", "e164") else usual)
 
 
-def received(message: Message, event: int, media: Sequence[tuple[str, str]], mode: str = "") -> Event:
-    """`message.received`. `media`: URL and content type of each part."""
+def received(message: Message, media: Sequence[tuple[str, str]], mode: str = "") -> Event:
+    """`message.received`. `media`: URL and content type of each part.
+
+    The event's id is the message's: MMSGate looks for it in the lists of `web/rest_messages`.
+    """
     parts = [{"url": url, "content_type": content_type} for url, content_type in media]
     payload = _payload(message, "webhook_delivered", mode) | {"media": parts}
-    return _event("message.received", event, message.received_at, payload)
+    return _event("message.received", message.id, message.received_at, payload)
 
 
 def report(message: Message, kind: Kind, status: Status, at: float) -> str:

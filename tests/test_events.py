@@ -21,9 +21,9 @@ def test_a_message_received() -> None:
     from sipsms.model import Media
 
     mms = message(media=(Media("image/jpeg", "abc.jpg", 5, "t"),))
-    assert received(mms, 67945, [("https://host/media/abc.jpg", "image/jpeg")]) == {
+    assert received(mms, [("https://host/media/abc.jpg", "image/jpeg")]) == {
         "data": {
-            "id": 67945,
+            "id": 4412,
             "event_type": "message.received",
             "record_type": "event",
             "occurred_at": "2026-10-02T18:24:31Z",
@@ -43,14 +43,14 @@ def test_a_message_received() -> None:
 
 
 def test_media_is_there_when_there_is_none() -> None:
-    payload = received(message(), 1, [])["data"]["payload"]
+    payload = received(message(), [])["data"]["payload"]
     assert (payload["type"], payload["media"]) == ("SMS", [])
 
 
 @pytest.mark.req("S-046")
 @pytest.mark.parametrize(("mode", "number"), [("", "+12125550123"), ("e164", "+12125550123"), ("nanpa", "2125550123")])
 def test_numbers(mode: str, number: str) -> None:
-    assert received(message(), 1, [], mode)["data"]["payload"]["from"] == {"phone_number": number}
+    assert received(message(), [], mode)["data"]["payload"]["from"] == {"phone_number": number}
 
 
 def test_a_status() -> None:
@@ -63,7 +63,7 @@ def test_a_status() -> None:
 
 @given(st.text())
 def test_any_text_is_json(text: str) -> None:
-    body = encode(received(message(text), 1, []))
+    body = encode(received(message(text), []))
     assert body.isascii()
     assert json.loads(body)["data"]["payload"]["text"] == text
 

@@ -1,6 +1,6 @@
 """A DID's JSON webhook (S-045): a POST for each message, signed if the DID has a secret (events.py).
 
-Ten tries in 76 hours, as Standard Webhooks suggests; any 2xx ends them. The id of the event stays the same over them,
+Ten tries in 76 hours, as Standard Webhooks suggests; any 2xx ends them. `webhook-id` stays the same over them,
 so a receiver that did answer, but not to us, can tell the second from a new one. 410 switches the webhook off, and so
 does a message given up if nothing at all got through since it came.
 """
@@ -94,7 +94,7 @@ class WebhookCourier:
         if delivery.message.content_type:
             return encode(status(delivery.message.text, delivery.id, did.dialing_mode))
         media = [(url, one.content_type) for one in delivery.message.media if (url := self._media_url(one))]
-        return encode(received(delivery.message, delivery.id, media, did.dialing_mode))
+        return encode(received(delivery.message, media, did.dialing_mode))
 
 
 def _headers(webhook: Webhook, delivery: Delivery, body: bytes, now: float) -> dict[str, str]:

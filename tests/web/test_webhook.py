@@ -52,7 +52,7 @@ async def test_the_request() -> None:
     assert (asked.method, asked.url, asked.timeout) == ("POST", URL, 15.0)
     assert asked.headers == {"Content-Type": "application/json", "Authorization": "Bearer t0ken"}
     data = json.loads(asked.body)["data"]
-    assert (data["id"], data["payload"]["id"], data["payload"]["type"]) == (67945, 4412, "MMS")
+    assert (data["id"], data["payload"]["id"], data["payload"]["type"]) == (4412, 4412, "MMS")
     assert data["payload"]["media"] == [{"url": "https://host/media/tok/abc.jpg", "content_type": "image/jpeg"}]
 
 
