@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, or_, select, update
 
 from sipsms.model import State
 from sipsms.store.schema import deliveries, messages
@@ -35,6 +35,31 @@ _REACHED = (
     .scalar_subquery()
 )
 _DUE = select(messages, _REACHED.label("to")).where(_WAITED_FOR)
+_MINE = and_(deliveries.c.message_id == messages.c.id, deliveries.c.destination != messages.c.account)  # no copies
+_LOST = deliveries.c.state.in_((literal_column("'failed'"), literal_column("'expired'")))
+_PIECE = deliveries.c.text_end > 0
+
+
+def _of(*tests: Any) -> Any:
+    return select(deliveries.c.id).where(_MINE, *tests).correlate(messages).exists()
+
+
+_CAME_BY_PIECES = _of(_PIECE)
+_ENDED = select(
+    messages,
+    select(func.min(deliveries.c.destination)).where(_MINE, _LOST).correlate(messages).scalar_subquery().label("to"),
+    select(func.max(deliveries.c.remote_id))
+    .where(_MINE, _LOST)
+    .correlate(messages)
+    .scalar_subquery()
+    .label("carrier_id"),
+    _of(_LOST, deliveries.c.state == literal_column("'failed'")).label("failed"),
+).where(
+    _WAITED_FOR,
+    _of(_LOST),
+    # Of several ways one that is not lost is enough; of several pieces each is needed.
+    or_(and_(_CAME_BY_PIECES, _of(_LOST, _PIECE)), and_(~_CAME_BY_PIECES, ~_of(~_LOST))),
+)
 
 
 def done(connection: Connection, message: int) -> None:
@@ -50,6 +75,12 @@ def forget(connection: Connection, before: float) -> None:
 def due(connection: Connection) -> Sequence[Row[Any]]:
     """Messages that were delivered and whose sender has not been told, with `to`, where they went."""
     return [row for row in connection.execute(_DUE) if row.to]
+
+
+def ended(connection: Connection) -> Sequence[Row[Any]]:
+    """Messages that failed or expired in the end and whose sender has not been told: with `to`, where they should have
+    gone, `failed` (else they expired), and `carrier_id`, empty if no carrier ever took it."""
+    return connection.execute(_ENDED).all()
 
 
 def outcome(connection: Connection, message: int) -> State:
