@@ -1,0 +1,62 @@
+"""Whose sender has still to be told how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, update
+
+from sipsms.model import Delivery, Direction, Message, State
+from sipsms.store import accepting, notices
+from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.schema import deliveries
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Connection]:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    ensure_schema(engine)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def put(db: Connection, *ways: str, pieces: bool = False, notify: str = "wanted") -> int:
+    """A message whose deliveries are in these states; one that ends in a + has a carrier's id, a copy is in ()."""
+    message = Message(Direction.OUT, "5550001111", "4445556666", "x" * 99, "v1", 1.0, "acme", "5550001111")
+    message = message._replace(notify=notify)
+    made = []
+    for index, way in enumerate(ways):
+        to = "acme" if way.startswith("(") else "4445556666"
+        span = (index * 10, index * 10 + 10) if pieces else (0, 0)
+        made.append(Delivery(message, "carrier:x", to, "5550001111", "lane", 9e9, 1.0,
+                             state=State(way.strip("()+")), start=span[0], end=span[1]))  # fmt: skip
+    (stored,) = accepting.accept_all(db, [(message, made, "node", 1.0)])
+    for one, way in zip(stored.deliveries, ways, strict=True):
+        named = "carrier's" if way.endswith("+") else ""
+        db.execute(update(deliveries).where(deliveries.c.id == one.id).values(remote_id=named))
+    return stored.message_id
+
+
+def test_ended(db: Connection) -> None:
+    expected = {
+        put(db, "failed"): ("4445556666", True, ""),
+        put(db, "failed+"): ("4445556666", True, "carrier's"),
+        put(db, "expired"): ("4445556666", False, ""),
+        put(db, "failed", "expired"): ("4445556666", True, ""),
+        put(db, "failed", "(delivered)"): ("4445556666", True, ""),
+        put(db, "delivered", "failed", pieces=True): ("4445556666", True, ""),
+    }
+    for others in (["queued"], ["delivered"], ["failed", "accepted"], ["unknown"], ["(failed)"], []):
+        put(db, *others)
+    put(db, "delivered", "accepted", pieces=True)
+    put(db, "failed", notify="")
+    found = {row.id: (row.to, bool(row.failed), row.carrier_id) for row in notices.ended(db)}
+    assert found == expected
+    for message in expected:
+        assert notices.outcome(db, message) in (State.FAILED, State.EXPIRED)
+        notices.done(db, message)
+    assert notices.ended(db) == []
+    assert not {row.id for row in notices.due(db)} & set(expected)
