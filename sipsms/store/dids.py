@@ -37,6 +37,8 @@ def _check_sip_account(connection: Connection, owner: str, name: str) -> None:
 
 
 Destinations = dict[str, list[tuple[str, dict[str, Any]]]]  # kind -> (target, options)
+MAX_EMAILS: Final = 20  # of a DID
+OFF: Final = "switched off by its owner"
 PLACEHOLDERS = ("{FROM}", "{ID}", "{MEDIA}", "{MESSAGE}", "{TIMESTAMP}", "{TO}")
 _COLUMNS = ("account", "sip_account", "dialing_mode", "sms", "mms")
 
@@ -45,7 +47,8 @@ def change_did(connection: Connection, number: str, given: Mapping[str, Any], *,
     """What an operator or a customer says about a DID; what is not there, or None, stays as it is.
 
     `account`, `sip_account`, `dialing_mode` ("", nanpa, e164), `sms`, `mms`; `emails` (a list), `forward` (a number),
-    `group`, `callback`, `callback_retry`, `webhook`, `bearer`, `webhook_secret`: an empty one is switched off.
+    `group`, `callback`, `callback_retry`, `webhook`, `bearer`, `webhook_secret`: an empty one is taken away.
+    `callback_on`, `webhook_on`: False keeps the URL and what belongs to it, but nothing is sent there.
     Raises BadValue or AdminError.
     """
     given = {name: value for name, value in given.items() if value is not None}
@@ -63,6 +66,8 @@ def _check(number: str, given: Mapping[str, Any], allow_private: bool) -> None:
         raise BadValue("callback", f"{' '.join(sorted(unknown))}: known are {' '.join(PLACEHOLDERS)}")
     if (wrong := next((one for one in given.get("emails", ()) if not EMAIL.fullmatch(one)), None)) is not None:
         raise BadValue("emails", f"{wrong!r} is not an e-mail address")
+    if len(set(given.get("emails", ()))) > MAX_EMAILS:
+        raise BadValue("emails", f"at most {MAX_EMAILS} addresses")
     if given.get("dialing_mode", "") not in ("", "nanpa", "e164"):
         raise BadValue("dialing_mode", "nanpa, e164 or nothing")
     if given.get("forward") == number:
@@ -85,22 +90,26 @@ def _destinations(connection: Connection, number: str, given: Mapping[str, Any])
         ("webhook", {"bearer": given.get("bearer"), "secret": given.get("webhook_secret")}),
     ):
         options = {name: value for name, value in options.items() if value is not None}
-        if kind in given or options:
-            found[kind] = _endpoint(connection, number, kind, given.get(kind), options)
+        on = given.get(f"{kind}_on")
+        if kind in given or options or on is not None:
+            found[kind] = _endpoint(connection, number, kind, given.get(kind), options, on)
     return found
 
 
 def _endpoint(
-    connection: Connection, number: str, kind: str, url: str | None, options: dict[str, Any]
+    connection: Connection, number: str, kind: str, url: str | None, options: dict[str, Any], on: bool | None
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Set anew, it is on again, whatever switched it off."""
+    """Set anew, it is on again, whatever switched it off, unless `on` is False."""
     if url == "":
         return []
-    known = targets.options(connection, number, kind)
-    if url is None and known is None:
+    known, known_options = targets.options(connection, number, kind) or ("", {})
+    fresh = url or known
+    if not fresh:
         raise AdminError(f"DID {number} has no {kind}: give its URL")
-    fresh = url or (known[0] if known is not None else "")
-    return [(fresh, targets.kept_options(connection, number, kind, fresh) | options)]
+    kept = targets.kept_options(connection, number, kind, fresh)
+    if on is False:
+        kept["disabled"] = (known_options.get("disabled") if fresh == known else "") or OFF
+    return [(fresh, kept | options)]
 
 
 def set_did(connection: Connection, number: str, new: Destinations, **values: Any) -> None:

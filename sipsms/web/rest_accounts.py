@@ -17,7 +17,7 @@ from sipsms.web.rest_dids import POP
 from sipsms.web.rest_values import Answer, Call, Method, Params, Refused, Row, wall
 
 MAX_NAME: Final = 64
-_USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{1,48}")
+_USERNAME: Final = re.compile(r"[A-Za-z0-9.-]{1,48}")  # `_` begins the names below another customer
 _PUNCTUATION: Final = "!#$%&/()=?*[]_:.,{}+-"
 _COMMON: Final = frozenset({"password", "qwerty", "letmein", "welcome", "admin", "iloveyou", "abc"})
 
@@ -115,14 +115,14 @@ class Accounts:
 
     async def _create(self, call: Call) -> Answer:
         params, owner = call.params, call.account.name
-        username = params.text("username")
+        username = params.whole("invalid_username", "username")
         if not username:
             raise Refused("missing_username")
         name = f"{owner}_{username}"
         if not _USERNAME.fullmatch(username) or len(name) > MAX_NAME:
-            raise Refused("invalid_username", "letters, digits, - _ . only; with the account's name at most 64")
+            raise Refused("invalid_username", "letters, digits, - and . only; with the account's name at most 64")
         self._check_settings(params)
-        password = params.text("password")
+        password = params.whole("weak_password", "password")
         if not password:
             raise Refused("missing_password")
         check_password(password, username)
@@ -167,7 +167,7 @@ class Accounts:
         """The password and the caller ID; what is not said stays."""
         account, params = self._named(call), call.params
         self._check_settings(params)
-        password = params.text("password")
+        password = params.whole("weak_password", "password")
         if password:
             check_password(password, _suffix(account))
         caller_id = self._caller_id(call)

@@ -1,7 +1,8 @@
 """VoIP.ms' methods for numbers: getDIDsInfo, setSMS, setDIDInfo.
 
-A destination is switched off by taking it away: sipsms keeps no address that it does not write to. What a request does
-not name stays as it is. Settings for calls are shown with their usual values, and cannot be changed.
+A URL whose flag is 0 is kept, with its secrets, and nothing is sent there; any other destination is switched off by
+taking it away. What a request does not name stays as it is. Settings for calls are shown with their usual values, and
+cannot be changed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from sipsms.directory import Directory
-from sipsms.model import Account, Did
+from sipsms.model import Account, Callback, Did, Webhook
 from sipsms.web.rest_values import Answer, Call, Method, Params, Refused, Row, on
 
 POP: Final = "1"  # of the only server
@@ -54,6 +55,7 @@ _TARGETS: Final = (
         "invalid_account",
     ),
 )  # fmt: skip
+_URLS: Final = frozenset({"callback", "webhook"})  # settings that can be off, and still there
 BAD: Final = {one.setting: one.bad_value for one in _TARGETS}  # setting -> status word
 
 
@@ -96,12 +98,15 @@ class Dids:
             raise Refused("missing_enable")
         given: dict[str, Any] = {"sms": enable}
         for target in _TARGETS:
+            if target.setting in _URLS:
+                given |= _url(params, target, did)
+                continue
             value = _value(params, target)
             if value is not None:
                 given[target.setting] = self._read(target, value, call.account)
             elif params.flag(target.bad_flag, *target.flags) and not _has(did, target.setting):
                 raise Refused(target.bad_value, f"{target.value} is empty")
-        given |= _retry(params, did, given) | _mode(params)
+        given |= _retry(params, did, given) | _mode(params, did, given)
         _check_smpp(params)
         await self._changes.change_did(did.number, given)
         return {}
@@ -133,10 +138,24 @@ def _value(params: Params, target: Target) -> str | None:
     flag = params.flag(target.bad_flag, *target.flags)
     if flag is False:
         return ""
-    value = params.text(target.value)
+    value = params.whole(target.bad_value, target.value)
     if value:
         return value
     return "" if flag is None and params.given(target.value) else None
+
+
+def _url(params: Params, target: Target, did: Did) -> dict[str, Any]:
+    """One that is known already is not judged anew: what was read may be written back."""
+    flag = params.flag(target.bad_flag, *target.flags)
+    value = params.whole(target.bad_value, target.value)
+    endpoint: Callback | Webhook | None = getattr(did, target.setting)
+    known = endpoint.url if endpoint is not None else ""
+    if flag and not (value or known):
+        raise Refused(target.bad_value, f"{target.value} is empty")
+    if flag is None and not value:
+        return {target.setting: ""} if params.given(target.value) else {}
+    url = {target.setting: value} if value and value != known else {}
+    return {**url, f"{target.setting}_on": flag is not False} if url or known else {}
 
 
 def _forward(value: str, word: str) -> str:
@@ -154,15 +173,21 @@ def _has(did: Did, setting: str) -> bool:
 def _retry(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, bool]:
     """Whether to call again what did not answer `ok`; of no meaning without a URL."""
     retry = params.flag("invalid_callback_retry", "url_callback_retry")
-    url = given.get("callback", did.callback)
-    return {"callback_retry": retry} if retry is not None and url else {}
+    if retry is None or not given.get("callback", did.callback):
+        return {}
+    on = given.get("callback_on", did.callback is None or not did.callback.disabled)
+    return {"callback_retry": retry, "callback_on": on}
 
 
-def _mode(params: Params) -> dict[str, str]:
+def _mode(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, str]:
+    """A webhook that is new here writes numbers as `dialmode` was shown before it was there."""
     mode = params.text("dialmode")
     if mode and mode not in _MODES:
         raise Refused("invalid_dialmode", "dialmode is 1 (NANPA) or 2 (E.164)")
-    return {"dialing_mode": _MODES[mode]} if mode else {}
+    if mode:
+        return {"dialing_mode": _MODES[mode]}
+    new = did.webhook is None and given.get("webhook")
+    return {"dialing_mode": "nanpa"} if new and not did.dialing_mode else {}
 
 
 def _check_smpp(params: Params) -> None:
@@ -177,7 +202,7 @@ def row_of(did: Did) -> Row:
         "did": did.number,
         "routing": f"account:{did.sip_account}" if did.sip_account else "none:",
         **_CALLS,
-        "dialmode": "2" if did.dialing_mode == "e164" else "1",
+        "dialmode": "2" if did.dialing_mode == "e164" or (webhook and not did.dialing_mode) else "1",
         "mms_available": on(did.mms),
         "sms_enabled": on(did.sms),
         "sms_email": ",".join(did.emails),

@@ -101,7 +101,7 @@ class Messages:
 
     async def _send(self, call: Call, files: Sequence[File], longest: int) -> int:
         params = call.params
-        did, destination = params.text("did"), params.text("dst")
+        did, destination = params.whole("invalid_did", "did"), params.whole("invalid_dst", "dst")
         if not did:
             raise Refused("missing_did")
         if not destination:

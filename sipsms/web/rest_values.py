@@ -46,8 +46,8 @@ class Params:
         self._fields = fields
 
     def given(self, *names: str) -> bool:
-        """Is one of them there, even if it is empty?"""
-        return any(self._fields.get(name) for name in names)
+        """Is one of them there, even if it is empty? A null of JSON is not."""
+        return any(value is not None for name in names for value in self._fields.get(name, ()))
 
     def raw(self, *names: str) -> str | bytes:
         """The first of these that is not empty: a text as it came, or the bytes of a file; else an empty text."""
@@ -63,6 +63,12 @@ class Params:
             value = value[: 4 * MAX_VALUE].decode("utf-8", "replace")
         return value[:MAX_VALUE].encode("utf-8", "replace").decode().replace("\0", "\ufffd").strip()
 
+    def whole(self, word: str, *names: str) -> str:
+        """For what is kept: a text that would have to be cut is refused with the word."""
+        if len(self.raw(*names)) > MAX_VALUE:
+            raise Refused(word, f"{names[0]} is longer than {MAX_VALUE} characters")
+        return self.text(*names)
+
     def flag(self, word: str, *names: str) -> bool | None:
         """None: it is not said. Raises Refused with the word."""
         text = self.text(*names).lower()
@@ -74,7 +80,7 @@ class Params:
 
     def number(self, word: str, *names: str) -> str:
         """A telephone number as it is stored; empty if it is not said. Raises Refused with the word."""
-        text = self.text(*names)
+        text = self.whole(word, *names)
         number = normalise(text) if text else ""
         if number is None:
             raise Refused(word, f"{text[:32]} is not a telephone number")
@@ -147,11 +153,12 @@ class Days:
 
 
 def days_of(params: Params, now: float) -> Days:
-    """`from` and `to`; today, where they are not said. Raises Refused."""
+    """`from` and `to`; today, where they are not said, or the day that is later. Raises Refused."""
     shift = shift_of(params)
     today = date.fromisoformat(wall(now, shift)[:10])
-    last = _date(params.text("to", "date_to")) or today
-    first = _date(params.text("from", "date_from")) or min(last, today)
+    begin, end = (_date(params.text(name, f"date_{name}")) for name in ("from", "to"))
+    last = end or max(begin or today, today)
+    first = begin or min(last, today)
     if not 0 <= (last - first).days <= MAX_DAYS:
         raise Refused("invalid_daterange", f"from {first} to {last}: at most {MAX_DAYS} days, the earlier date first")
     return Days(first.isoformat(), last.isoformat(), shift)

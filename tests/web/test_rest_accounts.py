@@ -83,6 +83,9 @@ def test_ids_are_the_same_for_ever() -> None:
     [
         ({"username": ""}, "missing_username"),
         ({"username": "a b"}, "invalid_username"),
+        ({"username": "x_desk"}, "invalid_username"),  # it would be a name of the customer acme_x
+        ({"username": "a" + " " * 5000 + "b"}, "invalid_username"),
+        ({"password": GOOD + " " * 5000 + "b"}, "weak_password"),
         ({"username": "a\r\nb"}, "invalid_username"),
         ({"username": "x" * 60}, "invalid_username"),
         ({"username": "desk"}, "used_username"),

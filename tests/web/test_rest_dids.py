@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sipsms.model import Callback, Did, Webhook
+from sipsms.store import targets
 from sipsms.web.rest_dids import row_of
 from tests.support.rest import DID, FOREIGN, PHONE, SECOND, Rest, rest
 
@@ -86,7 +87,8 @@ async def test_every_destination_on_and_off(site: Rest) -> None:
         row = await setting(site, **{flag: "1"})
         assert row[shown] == value, "on already"
         row = await setting(site, **{flag: "0", name: value})
-        assert (row[shown], row[f"{shown}_enabled"]) == ("", "0"), name
+        kept = value if name in ("url_callback", "webhook") else ""
+        assert (row[shown], row[f"{shown}_enabled"]) == (kept, "0"), name
         row = await setting(site, **{name: value})
         assert row[shown] == value, "a value alone is on"
         row = await setting(site, **{name: ""})
@@ -103,7 +105,103 @@ async def test_the_other_settings(site: Rest) -> None:
     row = await setting(site, url_callback_retry="1")
     assert (row["sms_url_callback"], row["sms_url_callback_retry"]) == (URL, "1")
     row = await setting(site, url_callback_enable="0", url_callback_retry="1", smpp_enabled="0", smpp_url="")
-    assert row["sms_url_callback"] == ""
+    assert (row["sms_url_callback_enabled"], row["sms_url_callback_retry"]) == ("0", "1")
+    row = await setting(site, url_callback_retry="0")
+    assert (row["sms_url_callback_enabled"], row["sms_url_callback_retry"]) == ("0", "0"), "still off"
+
+
+HOOK = "https://example.com/hook"
+
+
+async def test_a_url_that_is_off_is_kept(site: Rest) -> None:
+    """With its secrets, until its flag is 1 again."""
+
+    def endpoints() -> tuple[Callback | None, Webhook | None]:
+        did = site.core.directory.did(DID)
+        assert did is not None
+        return did.callback, did.webhook
+
+    await site.office.change_did(DID, {"webhook": HOOK, "bearer": "t0ken", "webhook_secret": "whsec_c2VjcmV0"})
+    await site.office.change_did(DID, {"callback": URL, "callback_retry": False})
+    before = endpoints()
+    flags = ("url_callback_enable", "webhook_enabled")
+    row = await setting(site, **dict.fromkeys(flags, "0"), url_callback="", webhook="")
+    assert (row["webhook"], row["webhook_enabled"]) == (HOOK, "0")
+    assert (row["sms_url_callback"], row["sms_url_callback_enabled"]) == (URL, "0")
+    off = "switched off by its owner"
+    webhook = Webhook(HOOK, "t0ken", "whsec_c2VjcmV0", off)
+    assert endpoints() == (Callback(URL, False, off), webhook)
+    await setting(site, **dict.fromkeys(flags, "1"))
+    assert endpoints() == before
+    other = "https://other.example/hook"
+    await setting(site, webhook=other, webhook_enabled="0")
+    assert endpoints() == (before[0], Webhook(other, disabled=off)), "no secret for another server"
+    row = await setting(site, webhook="")
+    assert (row["webhook"], row["webhook_enabled"]) == ("", "0")
+    assert endpoints() == (before[0], None)
+    row = await setting(site, webhook="", webhook_enabled="0")
+    assert endpoints() == (before[0], None)
+
+
+async def test_what_is_written_back_leaves_a_webhook_off(site: Rest) -> None:
+    """As Terraform does: it may be off because its server said 410."""
+    await site.office.change_did(DID, {"webhook": HOOK, "bearer": "t0ken"})
+    await site.core.store.write(lambda db: targets.disable(db, DID, "webhook", "410 Gone"))
+    await site.take_over()
+    before = site.core.directory.did(DID)
+    assert before is not None
+    row = row_of(before)
+    written = {"webhook": row["webhook"], "webhook_enabled": row["webhook_enabled"], "url_callback_retry": "0"}
+    await setting(site, **written)
+    after = site.core.directory.did(DID)
+    assert after is not None
+    assert after.webhook == before.webhook == Webhook(HOOK, "t0ken", disabled="410 Gone")
+    assert after.dialing_mode == before.dialing_mode
+    await setting(site, webhook=HOOK)
+    again = site.core.directory.did(DID)
+    assert again is not None
+    assert again.webhook == Webhook(HOOK, "t0ken")
+
+
+@pytest.mark.req("S-046")
+async def test_the_dialing_mode_is_what_a_webhook_writes(site: Rest) -> None:
+    """A webhook that an operator has set writes E.164; one set here, as the number was shown before: ten digits."""
+    row = await setting(site, webhook=HOOK)
+    assert row["dialmode"] == "1"
+    did = site.core.directory.did(DID)
+    assert did is not None
+    assert did.dialing_mode == "nanpa"
+    await site.office.change_did(SECOND, {"webhook": HOOK})
+    (row,) = (await site.call("getDIDsInfo", did=SECOND))["dids"]
+    assert row["dialmode"] == "2"
+    row = await setting(site, did=SECOND, webhook=HOOK, webhook_enabled="1")
+    assert (await site.call("getDIDsInfo", did=SECOND))["dids"][0]["dialmode"] == "2", "it was on before"
+    row = await setting(site, dialmode="2", webhook="")
+    row = await setting(site, webhook=HOOK)
+    assert row["dialmode"] == "2"
+
+
+async def test_as_many_addresses_as_there_may_be(site: Rest) -> None:
+    some = [f"{n}.{'x' * 60}@{'y' * 150}.example" for n in range(20)]
+    assert len(",".join(some)) > 4096
+    shorter = [f"a{n}@example.com" for n in range(20)]
+    row = await setting(site, email_address=",".join(shorter))
+    assert row["sms_email"] == ",".join(shorter)
+    asked = {**site.credentials(), "method": "setSMS", "did": DID, "enable": "1"}
+    spaces = " " * 5000
+    for wrong in (",".join(some), ",".join([*shorter, "b@example.com"]), f"a@example.com{spaces},b@example.com"):
+        assert (await site.ask("POST", data={**asked, "email_address": wrong}))["status"] == "invalid_email"
+    for name, word in (("url_callback", "invalid_callback"), ("webhook", "invalid_webhook")):
+        assert (await site.ask("POST", data={**asked, name: f"{HOOK}{spaces}x"}))["status"] == word
+
+
+async def test_null_is_not_said(site: Rest) -> None:
+    await setting(site, email_address="a@example.com", webhook=HOOK)
+    before = site.core.directory.did(DID)
+    nothing = dict.fromkeys(("email_address", "email_enabled", "webhook", "sms_sipaccount", "sms_forward"))
+    asked = {**site.credentials(), "method": "setSMS", "did": DID, "enable": True, **nothing}
+    assert await site.ask("POST", json=asked) == {"status": "success"}
+    assert site.core.directory.did(DID) == before
 
 
 @pytest.mark.parametrize(

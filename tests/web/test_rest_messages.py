@@ -276,6 +276,8 @@ async def test_ranges(site: Rest) -> None:
     assert await ids(site, **{"from": "2026-07-01", "to": "2026-09-30"}) == ["1"]
     assert await ids(site, **{"from": "2026-10-02", "to": "2026-10-01"}) == ["invalid_daterange"]
     assert await ids(site, to="2026-07-02") == ["1"]
+    for ahead in ("2026-10-03", "2027-01-01", "2200-12-31"):
+        assert await ids(site, **{"from": ahead}) == ["no_sms"]
     for wrong in ("2026-13-01", "2026-02-30", "0000-00-00", "9999-12-31", "yesterday", "20261002", "x" * 999):
         assert await ids(site, **{"from": wrong}) == ["invalid_date"]
 

@@ -40,7 +40,18 @@ def test_which_of_several_names() -> None:
     params = Params({"a": [""], "b": ["2"]})
     assert (params.text("a", "b"), params.text("c")) == ("2", "")
     assert (params.given("a"), params.given("c"), params.given("c", "b")) == (True, False, True)
+    assert [Params({"a": values}).given("a") for values in ([None], [None, ""], [0], [])] == [False, True, True, False]
     assert Params({"a": [b"\x00raw"]}).raw("a") == b"\x00raw"
+
+
+def test_what_is_kept_is_not_cut() -> None:
+    assert Params({"a": ["x" * MAX_VALUE]}).whole("word", "a") == "x" * MAX_VALUE
+    assert Params({}).whole("word", "a") == ""
+    for longer in ("x" * (MAX_VALUE + 1), "x" + " " * MAX_VALUE + "y", b"x" * (MAX_VALUE + 1)):
+        with pytest.raises(Refused, match="word"):
+            Params({"a": [longer]}).whole("word", "a")
+    with pytest.raises(Refused, match="word"):
+        Params({"a": ["2125550123" + " " * MAX_VALUE + "4"]}).number("word", "a")
 
 
 def test_flags_and_numbers() -> None:
@@ -73,5 +84,7 @@ def test_days() -> None:
     assert [days.has(shown) for shown in ("2026-08-31 23:59:59", "2026-09-01 00:00:00", "2026-10-03 00:00:00")] == [
         False, True, False,
     ]  # fmt: skip
+    ahead = days_of(Params({"from": ["2027-01-01"]}), NOON)
+    assert (ahead.first, ahead.last) == ("2027-01-01", "2027-01-01"), "there is nothing yet"
     since, until = days.bounds()
     assert (wall(since), wall(until)) == ("2026-08-31 22:00:00", "2026-10-03 02:00:00")
