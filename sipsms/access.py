@@ -75,12 +75,12 @@ class Access:
             raise Denied(DenialCode.MISSING, "no credentials")
         account = self._directory.known_as(name)
         right = hmac.compare_digest(_digest(password), (account.api_hash if account else "") or _NOBODY)
-        if account is None or not right or not self._is_on(account):
+        if account is None or not right or not account.enabled:
             raise self._failure(door, name, address, "wrong name or password")
         if account.parent:
             raise Denied(DenialCode.OFF, "this API is for customers, not for their subaccounts")
         self._check_network(account, address)
-        self._count(account.name)
+        self._count(account.name)  # with its tokens
         return account
 
     def user(self, name: str, password: str, address: str, door: str) -> Account:
@@ -92,7 +92,7 @@ class Access:
         ha1 = md5(f"{name}:{self._realm}:{password}".encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
         as_phone = hmac.compare_digest(ha1, (account.ha1_md5 if account else "") or _NOBODY[:32])
         as_program = hmac.compare_digest(_digest(password), (account.api_hash if account else "") or _NOBODY)
-        if account is None or not (as_phone or as_program) or not self._is_on(account):
+        if account is None or not (as_phone or as_program) or not account.enabled:
             raise self._failure(door, name, address, "wrong name or password")
         self._check_network(self._directory.account(account.customer) or account, address)
         self._count(account.name)
@@ -109,7 +109,7 @@ class Access:
             raise self._failure(door, found.name if found else "", address, "wrong token")
         if caller.account is not None:
             self._check_network(caller.account, address)
-        self._count(f"token {found.name}")
+        self._count(f"token {found.name}" if caller.account is None else caller.account.name)
         return caller
 
     def _caller(self, token: Token) -> Caller | None:
@@ -119,7 +119,7 @@ class Access:
         if token.scope is Scope.OPERATOR:
             return Caller(None, token.scope, token.name)
         account = self._directory.account(token.account)
-        if account is None or not self._is_on(account):
+        if account is None or not account.enabled:
             return None
         if token.scope is Scope.DID:
             did = self._directory.did(token.did)
@@ -144,20 +144,16 @@ class Access:
 
     # --- checks ---
 
-    def _is_on(self, account: Account) -> bool:
-        customer = self._directory.account(account.customer)
-        return account.enabled and customer is not None and customer.enabled
-
     def _check_network(self, account: Account, address: str) -> None:
         if account.api_allow_ip and not _is_in(address, account.api_allow_ip):
             raise Denied(DenialCode.ADDRESS, "not from this address")
 
     def _turn(self) -> None:
         minute = int(self._clock() // 60)
-        if minute != self._minute or len(self._failed) + len(self._asked) > _MOST:
+        if minute != self._minute or len(self._failed) > _MOST:
             self._minute = minute
             self._failed.clear()
-            self._asked.clear()
+            self._asked.clear()  # by customer: as many as there are
 
     def _check_address(self, address: str) -> None:
         self._turn()
@@ -184,6 +180,7 @@ def _digest(secret: str) -> str:
 
 def _network(address: str) -> str:
     """An IPv6 host has a /64 to itself."""
+    address = address.removeprefix("::ffff:")
     if ":" not in address:
         return address
     try:

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 from operator import attrgetter
@@ -188,6 +188,8 @@ class Node:
         self._certificate_at = self._clock()
         self._alarm_at = 0.0
         self._notices_at = 0.0
+        self._refreshing = asyncio.Lock()
+        self._wanted = self._served = 0  # looks at the directory that were asked for, and those that have been had
         self._gone: set[str] = set()  # accounts that were removed
         self._locked_out: set[str] = set()  # accounts with another password, or disabled
         self.directory = Directory()
@@ -375,18 +377,37 @@ class Node:
     # --- while it runs ---
 
     async def _refresh_directory(self) -> None:
+        """One at a time: an older look must not put back what a newer one has brought. Who waits shares the next."""
+        self._wanted += 1
+        wanted = self._wanted
+        async with self._refreshing:
+            if self._served >= wanted:
+                return
+            serves = self._wanted  # a look that begins now sees all that was committed before it was asked for
+            await self._refresh()
+            self._served = serves
+
+    async def _refresh(self) -> None:
         changes = await self.store.directory(self.directory.version)
-        self._locked_out.update(one.name for one in changes.accounts if self._loses_access(one))
+        self._locked_out.update(self._lose_access(changes.accounts))
         self._gone.update(self.directory.update(*changes))
         self.notifier.review(None if changes.whole else [account.name for account in changes.accounts])
         self.queue.set_paused(courier_name(name) for name in changes.paused)
         await self._see_out()
         log.note("directory", version=changes.version, accounts=len(self.directory))
 
-    def _loses_access(self, account: Account) -> bool:
-        """Another password, or disabled: who registered before must not go on getting its messages."""
-        before = self.directory.account(account.name)
-        return before is not None and ((before.enabled and not account.enabled) or before.ha1_md5 != account.ha1_md5)
+    def _lose_access(self, changed: Sequence[Account]) -> Iterator[str]:
+        """Another password, or disabled, itself or its customer: who registered before must not go on getting its
+        messages."""
+        for account in changed:
+            before = self.directory.account(account.name)
+            if before is None:
+                continue
+            off = before.enabled and not account.enabled
+            if off or before.ha1_md5 != account.ha1_md5:
+                yield account.name
+            if off and not account.parent:
+                yield from (one.name for one in self.directory.subaccounts(account.name))
 
     async def _see_out(self) -> None:
         """End the registrations of those who are gone or locked out. Whom the store fails for stays to be done."""

@@ -57,8 +57,8 @@ class CarrierCourier:
     gateway: Gateway
 
     async def deliver(self, delivery: Delivery) -> Outcome:
-        if self.gateway.stopped_meanwhile(delivery):
-            return Rejected("the recipient has answered STOP meanwhile, or is blocked", opt_out=True, unsent=True)
+        if why := self.gateway.objection(delivery):
+            return Rejected(why, opt_out=True, unsent=True)
         if self.options.sender_name:
             name = sender_name(self.options.sender_name, self.options.sender_length)
             delivery = delivery._replace(source=name)

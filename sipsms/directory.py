@@ -16,6 +16,7 @@ class Directory:
     def __init__(self) -> None:
         self.version = 0
         self._accounts: dict[str, Account] = {}
+        self._own: dict[str, Account] = {}  # the same, whether or not their customers are switched off
         self._dids: dict[str, Did] = {}
         self._blocks: set[tuple[str, str, str]] = set()
         self._tokens: dict[str, Token] = {}  # by hash
@@ -35,7 +36,7 @@ class Directory:
         """Take over what changed; `whole`: forget the rest. The names of accounts that are gone."""
         before = self._accounts
         if whole:
-            self._accounts, self._dids, self._blocks, self._tokens = {}, {}, set(), {}
+            self._accounts, self._own, self._dids, self._blocks, self._tokens = {}, {}, {}, set(), {}
             self._emails, self._family, self._numbers, self._customers = {}, {}, {}, {}
         for account in accounts:
             self._put_account(account)
@@ -50,7 +51,8 @@ class Directory:
 
     def _put_account(self, account: Account) -> None:
         old = self._accounts.get(account.name)
-        self._accounts[account.name] = account
+        self._own[account.name] = account
+        self._accounts[account.name] = self._effective(account)
         if old is not None and old.email and self._emails.get(old.email.lower()) == account.name:
             del self._emails[old.email.lower()]
         if account.email:
@@ -61,6 +63,14 @@ class Directory:
             self._customers.get(old.reseller, {}).pop(account.name, None)
         if account.reseller:
             self._customers.setdefault(account.reseller, {})[account.name] = None
+        if not account.parent and (old is None or old.enabled != account.enabled):
+            for name in self._family.get(account.name, ()):
+                self._accounts[name] = self._effective(self._own[name])
+
+    def _effective(self, account: Account) -> Account:
+        """Switched off with its customer."""
+        customer = self._own.get(account.parent) if account.parent else None
+        return replace(account, enabled=False) if customer is not None and not customer.enabled else account
 
     def _put_did(self, did: Did) -> None:
         old = self._dids.get(did.number)

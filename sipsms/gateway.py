@@ -68,7 +68,8 @@ def _notice_key(message: Message) -> bytes:
 
 def _held(delivery: Delivery, due_at: float) -> Delivery:
     """Not before its time, and in a lane of its own: what is written meanwhile does not wait for it."""
-    expires_at = delivery.expires_at + due_at - delivery.created_at
+    later = delivery.expires_at + due_at - delivery.created_at
+    expires_at = min(later, delivery.message.expires_at or later)  # the sender's own limit is no span
     return delivery._replace(lane=f"{delivery.lane}@{due_at:.0f}", due_at=due_at, expires_at=expires_at)
 
 
@@ -296,12 +297,19 @@ class Gateway:
         if not delivery.message.content_type:
             self.feed.note(delivery.message, str(state), delivery.courier, detail)
 
-    def stopped_meanwhile(self, delivery: Delivery) -> bool:
-        """Does its recipient want nothing of the DID since it was accepted? (What answers a STOP still goes.)"""
+    def objection(self, delivery: Delivery) -> str:
+        """Why an SMS must not leave any more, though it was accepted: it may have waited for a year. Empty: it may."""
         message = delivery.message
-        did = self._directory.did(message.did)
-        wanted = did is None or message.origin == "auto"
-        return not wanted and did is not None and self._directory.is_blocked(did, delivery.destination, "out")
+        did, sender = self._directory.did(message.did), self._directory.account(message.account)
+        if message.origin == "auto" or did is None:
+            return ""  # what answers a STOP still goes
+        if sender is None or not sender.enabled:
+            return "its account is off or removed"
+        if sender.customer != did.account:
+            return f"{did.number} is another customer's now"
+        if self._directory.is_blocked(did, delivery.destination, "out"):
+            return "the recipient has answered STOP meanwhile, or is blocked"
+        return ""
 
     async def opted_out(self, delivery: Delivery) -> None:
         """The carrier knows that the recipient wants nothing of this sender."""

@@ -7,9 +7,11 @@ mail programs, phones) have no password here. What a file is, its first bytes sa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -46,6 +48,11 @@ class MediaFiles:
         token = secrets.token_urlsafe(24)
         await asyncio.to_thread(_write, self._place(token), data)
         return Media(kind, safe_name(name, kind), len(data), token)
+
+    async def discard(self, media: Media) -> None:
+        if (path := self.path(media.token)) is not None:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def read(self, media: Media) -> bytes:
         path = self.path(media.token)
@@ -241,12 +248,27 @@ class Fetcher:
         self._client = client
         self._max_size = max_size
         self._slots = asyncio.Semaphore(at_once)
+        self._share = max(1, at_once // 4)
+        self._of: Counter[str] = Counter()  # by customer
         self._patience = patience
 
-    async def __call__(self, url: str) -> tuple[bytes, str]:
-        """What is there, at most one byte more than may be, and its name. Raises MediaRefused."""
+    async def __call__(self, url: str, customer: str = "") -> tuple[bytes, str]:
+        """What is there, at most one byte more than may be, and its name. Raises MediaRefused; or Unavailable, where
+        this customer has so many under way already: the slow servers of one must not hold up the others."""
+        if self._of[customer] >= self._share:
+            raise Unavailable("too many files are being fetched for this customer")
+        self._of[customer] += 1
         try:
-            async with asyncio.timeout(self._patience), self._slots:
+            async with self._slots:
+                return await self._fetch(url)
+        finally:
+            self._of[customer] -= 1
+            if not self._of[customer]:
+                del self._of[customer]
+
+    async def _fetch(self, url: str) -> tuple[bytes, str]:
+        try:
+            async with asyncio.timeout(self._patience):
                 reply = await _get(self._client, _called(url), lambda _: {}, self._max_size)
         except (Forbidden, NotSent, NoAnswer, _Later, ValueError) as error:
             raise MediaRefused(f"cannot fetch the file: {error}") from None

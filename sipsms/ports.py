@@ -200,6 +200,9 @@ class MediaStore(Protocol):
     async def save(self, data: bytes, name: str = "") -> Media:
         """Durable when it returns. The type is that of the content. Raises MediaRefused, OSError."""
 
+    async def discard(self, media: Media) -> None:
+        """Of what was saved for a message that is not stored: delete it."""
+
     async def read(self, media: Media) -> bytes:
         """Raises OSError if it is gone."""
 

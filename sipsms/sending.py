@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ from sipsms.gateway import Gateway
 from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.model import Account, Media, Message
 from sipsms.numbers import normalise
-from sipsms.ports import Clock, MediaRefused, MediaStore
+from sipsms.ports import Clock, MediaRefused, MediaStore, Unavailable
 
 REPEAT: Final = 30.0  # seconds in which the same message again may be a retry of one whose answer was lost
 MAX_LONG: Final = 1600  # characters of a long text: some ten segments, as carriers' own APIs take
@@ -85,6 +85,7 @@ class Order:
     files: Sequence[File] = ()
     max_text: int = 160  # characters, without files
     due_at: float | None = None  # not before
+    when: str = ""  # the same as the client wrote it: another moment is another message
     idempotency: str = ""  # the client's own name for this request: durable, for ever
     counted: bool = True  # against the limit of a day
     notify: str = ""  # who hears what becomes of it: `reports.BY_WEBHOOK`, `reports.by_url`
@@ -104,8 +105,9 @@ class Sent:
 
 
 class Fetch(Protocol):
-    async def __call__(self, url: str) -> tuple[bytes, str]:
-        """What is there, at most MAX_FILE + 1 bytes, and its name. Raises MediaRefused with what is wrong."""
+    async def __call__(self, url: str, customer: str = "") -> tuple[bytes, str]:
+        """What is there, at most MAX_FILE + 1 bytes, and its name. Raises MediaRefused with what is wrong, or
+        Unavailable: this customer has too many under way."""
 
 
 class Usage:
@@ -133,11 +135,14 @@ class Usage:
                 self._sent.setdefault(account, stored + unsaved)
         return self._sent.get(account, 0)
 
-    def add(self, account: str, count: int = 1) -> None:
-        today = self._unsaved.setdefault(self._today(), {})
-        today[account] = today.get(account, 0) + count
-        if account in self._sent:
+    def add(self, account: str, count: int = 1, day: str = "") -> str:
+        """On this day, or on the one that is named; the day."""
+        today = self._today()
+        counts = self._unsaved.setdefault(day or today, {})
+        counts[account] = counts.get(account, 0) + count
+        if account in self._sent and day in ("", today):
             self._sent[account] += count
+        return day or today
 
     def _today(self) -> str:
         number = int(self._clock() // 86400)
@@ -162,14 +167,16 @@ class Usage:
 class _Repeat:
     """One message that may come again."""
 
-    __slots__ = ("at", "result")
+    __slots__ = ("at", "message", "result")
 
     def __init__(self, at: float, result: asyncio.Future[Sent]) -> None:
         self.at = at
         self.result = result
+        self.message = 0
 
 
-Recent = Callable[[float], Awaitable[Mapping[tuple[str, str, str], int]]]
+Likeness = tuple[str, str, str, str, str]  # door, account, source, destination, text
+Recent = Callable[[float], Awaitable[dict[Likeness, int]]]
 
 
 class Sender:
@@ -177,8 +184,8 @@ class Sender:
         self, gateway: Gateway, directory: Directory, media: MediaStore, fetch: Fetch, usage: Usage, clock: Clock,
         daily: Callable[[], int], recent: Recent, stored: Callable[[int], Awaitable[Message | None]],
     ) -> None:  # fmt: skip
-        """`daily`: sends a day of who has no limit of its own, 0: any number. `recent(since)`: (source, destination,
-        text) -> id of what the APIs have sent since then. `stored`: the message with this id.
+        """`daily`: sends a day of who has no limit of its own, 0: any number. `recent(since)`: the ids of
+        what the APIs have sent since then, but for what is held and what has files. `stored`: the message with this id.
         """
         self._gateway = gateway
         self._directory = directory
@@ -190,7 +197,7 @@ class Sender:
         self._recent = recent
         self._stored = stored
         self._started = clock()
-        self._before: Mapping[tuple[str, str, str], int] | None = None  # what was sent just before the start
+        self._before: dict[Likeness, int] | None = None  # what was sent just before the start
         self._repeats: OrderedDict[bytes, _Repeat] = OrderedDict()
         self._under_way: dict[bytes, asyncio.Future[None]] = {}  # by idempotency key
 
@@ -199,7 +206,11 @@ class Sender:
 
         The same again within 30 seconds, while the first is under way or before `answered` was called for it, is the
         same message: the client may not have heard the answer. So it is just after a start of the server.
+        Who gives up while it is under way changes nothing: what is stored then goes its way.
         """
+        return await asyncio.shield(asyncio.ensure_future(self._send(order)))
+
+    async def _send(self, order: Order) -> Sent:
         source, destination = self._source(order), self._destination(order)
         self._check_text(order)
         if order.idempotency:
@@ -225,7 +236,7 @@ class Sender:
                 del self._repeats[key]
             _fail(repeat.result, error)
             raise
-        sent.repeat = key
+        sent.repeat, repeat.message = key, sent.message
         repeat.result.set_result(sent)
         return sent
 
@@ -248,7 +259,10 @@ class Sender:
             return None
         if self._before is None:
             self._before = await self._recent(self._started - REPEAT)
-        return None if order.files else self._before.get((source, destination, _plain(order.text)))
+        if order.files or order.when:
+            return None
+        like = (order.door, order.account.name, source, destination, _plain(order.text))
+        return self._before.pop(like, None)  # once: what comes then is another
 
     def _known(self, key: bytes) -> _Repeat | None:
         now = self._clock()
@@ -261,9 +275,12 @@ class Sender:
         found = self._repeats.get(key)
         return found if found is not None and (not found.result.done() or now - found.at < REPEAT) else None
 
-    def answered(self, sent: Sent) -> None:
+    def answered(self, *sent: Sent) -> None:
         """The client has its answer: the same again is another message."""
-        self._repeats.pop(sent.repeat, None)
+        for one in sent:
+            known = self._repeats.get(one.repeat)
+            if known is not None and known.message == one.message:
+                del self._repeats[one.repeat]
 
     # --- checks ---
 
@@ -306,11 +323,14 @@ class Sender:
         if key is not None and (known := await self._gateway.known(key)) is not None:
             return await self._same(known.message_id, order, source, destination)
         customer = order.account.customer
+        self._check_consent(order, source, destination)
+        day = ""
         if order.counted:
             await self._check_limit(order)
-            self.usage.add(customer)
+            day = self.usage.add(customer)
+        media: list[Media] = []
         try:
-            media = await self._files(order.files)
+            await self._save_files(order, media)
             result = await self._gateway.send(
                 order.account, source, destination, _plain(order.text), order.door, dedupe_key=key,
                 media=media, due_at=order.due_at, notify=order.notify,
@@ -318,13 +338,15 @@ class Sender:
             )  # fmt: skip
             if isinstance(result, Refusal):
                 raise SendRefused(_OF_REFUSAL.get(result.code, SendCode.DESTINATION), result.reason)
-        except BaseException:
-            if order.counted:
-                self.usage.add(customer, -1)
+        except (SendRefused, Unavailable):  # nothing is stored
+            if day:
+                self.usage.add(customer, -1, day)
+            await self._discard(media)
             raise
         if result.duplicate:
-            if order.counted:
-                self.usage.add(customer, -1)
+            if day:
+                self.usage.add(customer, -1, day)
+            await self._discard(media)
             return await self._same(result.message_id, order, source, destination)
         return Sent(result.message_id, source, destination)
 
@@ -342,18 +364,41 @@ class Sender:
         if limit and await self.usage.sent(customer.name) >= limit:
             raise SendRefused(SendCode.LIMIT, f"{customer.name} has sent {limit} messages by the APIs today, its limit")
 
-    async def _files(self, files: Sequence[File]) -> list[Media]:
-        """All of them saved. Raises SendRefused."""
-        saved = []
-        for one in files:
+    def _check_consent(self, order: Order, source: str, destination: str) -> None:
+        """Before anything is fetched or saved for it. Raises SendRefused."""
+        did = self._directory.did(source)
+        if order.files and did is not None and not did.mms:
+            raise SendRefused(SendCode.NO_MMS, f"{source} is not enabled for MMS")
+        refusal = self._gateway.consent.objection(order.account, source, destination, _plain(order.text))
+        if refusal is not None:
+            raise SendRefused(_OF_REFUSAL.get(refusal.code, SendCode.DESTINATION), refusal.reason)
+
+    async def _save_files(self, order: Order, saved: list[Media]) -> None:
+        """All of them into `saved`. Raises SendRefused or Unavailable; some may be there then."""
+        for one in await self.fetched(order.files, order.account.customer):
             try:
-                data, name = await self._fetch(one.url) if one.url else (one.data, one.name)
-                if len(data) > MAX_FILE:
-                    raise SendRefused(SendCode.MEDIA_SIZE, f"a file is larger than {MAX_FILE // 1024} KB")
-                saved.append(await self._media.save(data, one.name or name))
+                saved.append(await self._media.save(one.data, one.name))
             except MediaRefused as error:
                 raise SendRefused(SendCode.MEDIA, str(error)) from None
-        return saved
+            except OSError as error:
+                raise Unavailable(f"a file cannot be saved: {error.strerror or error}") from None
+
+    async def fetched(self, files: Sequence[File], customer: str) -> list[File]:
+        """With their bytes. Raises SendRefused or Unavailable."""
+        found = []
+        for one in files:
+            try:
+                data, name = await self._fetch(one.url, customer) if one.url else (one.data, one.name)
+            except MediaRefused as error:
+                raise SendRefused(SendCode.MEDIA, str(error)) from None
+            if len(data) > MAX_FILE:
+                raise SendRefused(SendCode.MEDIA_SIZE, f"a file is larger than {MAX_FILE // 1024} KB")
+            found.append(File(data, name=one.name or name))
+        return found
+
+    async def _discard(self, media: Sequence[Media]) -> None:
+        for one in media:
+            await self._media.discard(one)
 
 
 def _fail(future: asyncio.Future[Sent], error: BaseException) -> None:
@@ -379,7 +424,7 @@ def _is_text(text: str) -> bool:
 
 def _repeat_key(order: Order, source: str, destination: str) -> bytes:
     digest = blake2b(digest_size=16)
-    parts = [order.door, order.account.name, source, destination, order.text]
+    parts = [order.door, order.account.name, source, destination, order.text, order.when]
     for part in parts:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     for one in order.files:

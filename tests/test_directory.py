@@ -24,6 +24,22 @@ def test_who_may_send_from_what() -> None:
     assert not directory.may_send_from(alice, "5559999999")
 
 
+def test_a_customer_that_is_off_takes_its_subaccounts_along() -> None:
+    directory = Directory()
+    on, off = Account("demo"), Account("demo", enabled=False)
+    directory.update(1, True, [Account("alice", "demo"), Account("bob", "demo", enabled=False), off], [], frozenset())
+
+    def state() -> list[bool]:
+        return [one.enabled for name in ("alice", "bob", "demo") if (one := directory.account(name)) is not None]
+
+    assert state() == [False, False, False]
+    directory.update(2, False, [on], [], frozenset())
+    assert state() == [True, False, True]
+    directory.update(3, False, [off], [], frozenset())
+    directory.update(4, False, [Account("alice", "demo", presence=False)], [], frozenset())
+    assert state() == [False, False, False]
+
+
 def test_updates() -> None:
     directory = Directory()
     directory.update(1, True, [Account("a"), Account("b")], [], frozenset())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Desk:
         """A new run of the server."""
         here = self.core
 
-        async def recent(since: float) -> Mapping[tuple[str, str, str], int]:
+        async def recent(since: float) -> dict[tuple[str, str, str, str, str], int]:
             return await here.store.read(lambda db: usage.recent(db, since))
 
         return Sender(
@@ -52,7 +52,7 @@ class Desk:
             here.store.message,
         )  # fmt: skip
 
-    async def fetch(self, url: str) -> tuple[bytes, str]:
+    async def fetch(self, url: str, customer: str = "") -> tuple[bytes, str]:
         self.fetched.append(url)
         if "gone" in url:
             raise MediaRefused("the server answered 404")
@@ -178,15 +178,74 @@ async def test_a_retry_after_a_crash(tmp_path: Path) -> None:
     """The answer of what was taken just before may have been lost with the server."""
     async with desk(tmp_path) as one:
         first = await one.send("did you get it?")
+        later = await one.send("next week", when="1", due_at=one.core.clock.now + 7 * 86400)
         one.core.clock.now += 5
         one.sender = one.make()  # as after kill -9
-        assert await one.send("did you get it?") == first
+        assert await one.send("did you get it?", door="u") != first, "another program's"
+        assert await one.send("did you get it?", account=ALICE) != first
+        assert await one.send("next week") != later, "that one is held"
+        again = await one.sender.send(Order(DEMO, "5550001111", PEER, "did you get it?", "t"))
+        assert (again.message, again.duplicate) == (first, True)
+        one.sender.answered(again)
+        assert await one.send("did you get it?") != first, "it has its answer now"
         assert await one.send("something else") != first
         one.core.clock.now += REPEAT + 1
         assert await one.send("did you get it?") != first
         one.sender = one.make()
         one.core.clock.now += REPEAT + 1
-        assert await one.count() == 3
+        assert await one.count() == 8
+
+
+async def test_another_moment_is_another_message(tmp_path: Path) -> None:
+    """As the client wrote it: what is counted from now is a little later each time."""
+    async with desk(tmp_path) as one:
+        soon = one.core.clock.now + 3600
+        ids = await asyncio.gather(*(one.send("remember", when=f"day {n}", due_at=soon + n) for n in range(30)))
+        assert len(set(ids)) == 30
+        assert await one.send("remember", when="day 1", due_at=soon + 1.5) == ids[1]
+        assert await one.send("remember") not in ids
+
+
+async def test_who_gives_up_loses_nothing(tmp_path: Path) -> None:
+    """The request is cancelled while its message is being committed: it leaves, and a retry is the same message."""
+    courier = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": courier}) as here:
+        one = Desk(here, tmp_path)
+        here.clock.now += REPEAT + 1
+        task = asyncio.create_task(one.send("given up"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await one.send("given up") == 1
+        await courier.wait(1)
+        assert (await one.count(), courier.texts) == (1, ["given up"])
+
+
+async def test_what_is_refused_leaves_no_file_and_no_count(tmp_path: Path) -> None:
+    async with desk(tmp_path, daily=5) as one:
+        for _ in range(3):
+            assert await one.refused("see bit.ly/x", files=[File(PNG), File(PNG)]) is SendCode.POLICY
+            assert await one.refused(files=[File(PNG), File(url="https://example.net/gone")]) is SendCode.MEDIA
+        real, one.core.gateway.send = one.core.gateway.send, broken  # type: ignore[method-assign]
+        with pytest.raises(Unavailable):
+            await one.send(files=[File(PNG)])
+        one.core.gateway.send = real  # type: ignore[method-assign]
+        assert [path for path in (tmp_path / "media").rglob("*") if path.is_file()] == []
+        assert await one.usage.sent("demo") == 0
+
+
+async def test_a_refund_is_of_the_day_it_was_counted_on(tmp_path: Path) -> None:
+    async with desk(tmp_path, daily=5) as one:
+        await one.usage.sent("demo")
+        day = one.usage.add("demo")
+        one.core.clock.now += 86400
+        assert await one.usage.sent("demo") == 0
+        one.usage.add("demo", -1, day)
+        assert await one.usage.sent("demo") == 0
+        await one.usage.save()
+        assert await one.core.rows("SELECT sum(sends) FROM api_usage") in ([(None,)], [(0,)])
 
 
 @pytest.mark.req("W-06", "F-21")

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from sipsms.store.schema import api_usage, messages
+from sipsms.store.schema import api_usage, deliveries, messages
 
 _RECENT = 10_000
+_NO_APIS = ("sip", "cli", "auto", "forward")
 
 
 def sent(connection: Connection, day: str, account: str) -> int:
@@ -30,13 +31,18 @@ def show(connection: Connection, account: str, since: str) -> list[dict[str, Any
     return [{"day": row.day, "sends": row.sends} for row in connection.execute(query.order_by(api_usage.c.day))]
 
 
-def recent(connection: Connection, since: float) -> dict[tuple[str, str, str], int]:
-    """(source, destination, text) -> id of what the APIs have sent since then."""
+def recent(connection: Connection, since: float) -> dict[tuple[str, str, str, str, str], int]:
+    """(door, account, source, destination, text) -> id of what the APIs have sent since then: texts that are not held
+    for later."""
     query = select(messages).order_by(messages.c.id.desc()).limit(_RECENT)
-    found: dict[tuple[str, str, str], int] = {}
+    found: dict[tuple[str, str, str, str, str], int] = {}
     for row in connection.execute(query):
         if row.received_at < since:
             break
-        if row.direction == "out" and not row.media and row.origin not in ("sip", "cli", "auto", "forward"):
-            found.setdefault((row.source, row.destination, row.text), row.id)
-    return found
+        if row.direction == "out" and not row.media and row.origin not in _NO_APIS:
+            found.setdefault((row.origin, row.account, row.source, row.destination, row.text), row.id)
+    held = select(deliveries.c.message_id).where(
+        deliveries.c.message_id.in_(list(found.values())), deliveries.c.lane.contains("@")
+    )
+    later = set(connection.execute(held).scalars()) if found else set()
+    return {like: message for like, message in found.items() if message not in later}

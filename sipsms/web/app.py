@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections import Counter
@@ -17,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.web.hooks import Hooks
+from sipsms.web.link import KEY, Link
 from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
 
@@ -53,13 +55,14 @@ def build(
 
 
 FIRST_REQUEST = 10.0  # seconds a connection may take for its first request
+UNREAD = 30.0  # seconds that a client may leave what we write unread
 LINGER = 1.0  # seconds that an answer is left to be read, before a connection is closed on its unread body
 MAX_CONNECTIONS = 200  # from one address
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, but a connection that asks for nothing is closed, and one whose answer came before its body was read;
-    and nobody has more than so many: a thousand of those would close the door."""
+    """uvicorn's, but a connection is closed that asks for nothing, or slowly, that does not read what it asked for, or
+    whose answer came before its body was read; and nobody has more than so many: a thousand would close the door."""
 
     proxies: frozenset[str] = frozenset()  # they speak for many
     counts: ClassVar[Counter[str]] = Counter()
@@ -68,14 +71,43 @@ class _Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._address = str((transport.get_extra_info("peername") or ("",))[0])
         self.counts[self._address] += 1
+        self.link = Link(transport)
+        self._stuck: asyncio.TimerHandle | None = None
+        self._in_head = True
         self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
         if self.counts[self._address] > MAX_CONNECTIONS and self._address not in self.proxies:
             transport.close()
 
     def _give_up(self) -> None:
-        asked = getattr(self, "cycle", None) is not None
-        if not asked and not self.transport.is_closing():
+        if self._in_head and not self.transport.is_closing():
             self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.link.heard()  # who goes on has read
+        self.scope[KEY] = self.link  # type: ignore[typeddict-unknown-key]
+        self._in_head = True
+        self._impatience.cancel()
+        self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._impatience.cancel()
+        super().on_headers_complete()
+
+    def eof_received(self) -> None:
+        self.link.closed_by_client()
+        super().eof_received()
+
+    def pause_writing(self) -> None:
+        """The client does not read: for a while."""
+        super().pause_writing()
+        self._stuck = self.loop.call_later(UNREAD, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -86,6 +118,9 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._impatience.cancel()
+        if self._stuck is not None:
+            self._stuck.cancel()
+        self.link.lost(exc is not None)
         self.counts[self._address] -= 1
         if self.counts[self._address] <= 0:
             del self.counts[self._address]

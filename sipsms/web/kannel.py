@@ -23,6 +23,7 @@ from sipsms.model import Account
 from sipsms.ports import Clock, Unavailable
 from sipsms.reports import MAX_URL, by_url
 from sipsms.sending import MAX_LONG, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.web.link import when_heard
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of
 
 PATHS: Final = ("/cgi-bin/sendsms", "/sendsms")
@@ -63,9 +64,7 @@ class KannelDoor:
             return PlainTextResponse(str(rejected), 400)
         except Unavailable:
             return PlainTextResponse("Temporal failure, try again later.", 503, {"Retry-After": "5"})
-        if not await request.is_disconnected():
-            for one in sent:
-                self._sender.answered(one)
+        when_heard(request, lambda: self._sender.answered(*sent))
         return _answer(sent, refused, later=bool(orders[0].due_at))
 
     def _orders(self, account: Account, asked: kannel.Request) -> list[Order]:
@@ -79,7 +78,8 @@ class KannelDoor:
         return [
             Order(
                 account, asked.source, number, asked.text, "sendsms", max_text=MAX_LONG, due_at=due_at,
-                notify=notify, expires_at=expires_at,
+                when=f"{asked.deferred} {asked.validity}" if asked.deferred else "", notify=notify,
+                expires_at=expires_at,
             )
             for number in asked.numbers
         ]  # fmt: skip

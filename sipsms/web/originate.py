@@ -20,6 +20,7 @@ from sipsms.model import Account
 from sipsms.originate import MAX_NUMBERS, SUCCESS, as_curl_sends_it, error, moment, numbers_in, warning
 from sipsms.ports import Clock, Unavailable
 from sipsms.sending import File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, Fields, address_of, basic_of, fields_of, text
 
@@ -62,9 +63,7 @@ class OriginateDoor:
             return Json(error(bad.reason), bad.status if bad.status == 413 else 200)
         except Unavailable:
             return Json(error("Try again later"), 503, {"Retry-After": "5"})
-        if not await request.is_disconnected():
-            for one in sent:
-                self._sender.answered(one)
+        when_heard(request, lambda: self._sender.answered(*sent))
         return Json(reply)
 
     async def _send(self, account: Account, fields: Fields, agent: str) -> tuple[dict[str, Any], list[Sent]]:
@@ -77,35 +76,49 @@ class OriginateDoor:
             return error(f"At most {MAX_NUMBERS} numbers at once"), []
         if len(message) > self._longest():
             return error(f"Message should have at most {self._longest()} characters"), []
+        when = text(fields, "postpone")
         try:
-            due_at = moment(text(fields, "postpone"), ZoneInfo(self._zone()), self._clock())
+            due_at = moment(when, ZoneInfo(self._zone()), self._clock())
         except ValueError as wrong:
             return error(str(wrong)), []
         files = [File(url=one) for one in fields.get("media", ()) if isinstance(one, str) and one]
+        if files and len(numbers) > 1:
+            try:
+                files = await self._sender.fetched(files, account.customer)  # once for all of them
+            except SendRefused as refused:
+                return error(_OF_ALL[refused.code]), []
         orders = [
-            Order(account, "", number, message, "originate", files, max_text=self._longest(), due_at=due_at)
+            Order(
+                account, "", number, message, "originate", files, max_text=self._longest(), due_at=due_at, when=when
+            )
             for number in numbers
-        ]
+        ]  # fmt: skip
         return await self._send_all(orders)
 
     async def _send_all(self, orders: list[Order]) -> tuple[dict[str, Any], list[Sent]]:
+        """An error only if nothing was taken: else a client would send again what is on its way."""
         sent: list[Sent] = []
-        refused: list[str] = []
+        failures: list[tuple[str, Exception]] = []
         for start in range(0, len(orders), _AT_ONCE):
             chunk = orders[start : start + _AT_ONCE]
             results = await asyncio.gather(*(self._sender.send(one) for one in chunk), return_exceptions=True)
             for order, result in zip(chunk, results, strict=True):
                 if isinstance(result, Sent):
                     sent.append(result)
-                elif isinstance(result, SendRefused) and result.code in _OF_ALL and not sent:
-                    return error(_OF_ALL[result.code]), []
-                elif isinstance(result, Unavailable) and not sent:
-                    raise result
                 elif isinstance(result, (SendRefused, Unavailable)):
-                    refused.append(order.destination)
+                    failures.append((order.destination, result))
                 else:
                     raise result
-        return (warning(refused) if refused else SUCCESS), sent
+            if not sent and not isinstance(failures[0][1], SendRefused):
+                break  # the store cannot write now
+        if sent:
+            return (warning([number for number, _ in failures]) if failures else SUCCESS), sent
+        first = failures[0][1]
+        if isinstance(first, Unavailable):
+            raise first
+        if isinstance(first, SendRefused) and first.code in _OF_ALL:
+            return error(_OF_ALL[first.code]), []
+        return warning([order.destination for order in orders]), []
 
 
 def _denied(denied: Denied) -> Response:

@@ -6,11 +6,13 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -20,8 +22,11 @@ MAX_PART: Final = 3 * 2**20  # of multipart: 1.3 MB in base64 is 1.73 MB
 MAX_FIELDS: Final = 100
 MAX_VALUES: Final = 20_000  # commas and brackets in JSON, those of texts, too
 MAX_BODY: Final = 3 * MAX_PART + 2**20  # three files
+MAX_ENCODED: Final = 6 * 2**20  # of a form in a body: three files in base64
+MAX_ESCAPES: Final = 200_000  # of them %XX: each is a piece of its own while it is decoded
 SMALL_BODY: Final = 256 * 1024
 PATIENCE: Final = 60.0  # seconds that a body may take
+SILENCE: Final = 10.0  # seconds without any of it
 FREE: Final = 64 * 1024  # of a body that is always taken, however many large ones are under way
 
 
@@ -35,7 +40,8 @@ class BadRequest(Exception):
 
 
 def address_of(request: Request) -> str:
-    return request.client.host if request.client else ""
+    """As IPv4, if it is that, on whatever kind of socket."""
+    return request.client.host.removeprefix("::ffff:") if request.client else ""
 
 
 def basic_of(request: Request) -> tuple[str, str]:
@@ -61,31 +67,38 @@ class Room:
 
     def __init__(self, size: int) -> None:
         self._left = size
+        self._share = size // 4
+        self._of: Counter[str] = Counter()  # by address
 
     @contextmanager
-    def held(self) -> Iterator[Held]:
-        """For one request: what it has taken is free again at the end."""
-        held = Held(self)
+    def held(self, address: str = "") -> Iterator[Held]:
+        """For one request: what it has taken is free again at the end. No address has more than a quarter."""
+        held = Held(self, address)
         try:
             yield held
         finally:
             self._left += held.taken
+            self._of[address] -= held.taken
+            if self._of[address] <= 0:
+                del self._of[address]
 
-    def take(self, size: int) -> None:
+    def take(self, size: int, address: str) -> None:
         """Raises BadRequest."""
-        if size > self._left:
+        if size > self._left or (address and self._of[address] + size > self._share):
             raise BadRequest("too much at once, try again later", 503)
         self._left -= size
+        self._of[address] += size
 
 
 class Held:
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, address: str) -> None:
         self._room = room
+        self._address = address
         self.taken = 0
 
     def take(self, size: int) -> None:
         """Raises BadRequest."""
-        self._room.take(size)
+        self._room.take(size, self._address)
         self.taken += size
 
 
@@ -97,7 +110,7 @@ async def body_of(request: Request, limit: int = MAX_BODY, held: Held | None = N
     body = bytearray()
     try:
         async with asyncio.timeout(PATIENCE):
-            async for chunk in request.stream():
+            async for chunk in _chunks(request):
                 body += chunk
                 if held is not None and len(body) > FREE:
                     held.take(min(len(chunk), len(body) - FREE))
@@ -108,6 +121,18 @@ async def body_of(request: Request, limit: int = MAX_BODY, held: Held | None = N
     except ClientDisconnect:
         raise BadRequest("the client went away") from None
     return bytes(body)
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """Raises TimeoutError when nothing comes for a while."""
+    stream = request.stream()
+    while True:
+        async with asyncio.timeout(SILENCE):
+            try:
+                chunk = await anext(stream)
+            except StopAsyncIteration:
+                return
+        yield chunk
 
 
 Fields = dict[str, list[Any]]
@@ -148,6 +173,8 @@ def query_of(request: Request) -> Fields:
 
 def _add_urlencoded(body: bytes, found: Fields) -> None:
     """Counted before it is taken apart: ten megabytes of `&` would hold up all others for seconds."""
+    if len(body) > MAX_ENCODED or body.count(b"%") > MAX_ESCAPES:
+        raise BadRequest("the body is too large", 413)
     try:
         pairs = parse_qsl(
             body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS
@@ -179,15 +206,20 @@ def json_object(body: bytes) -> Mapping[str, Any]:
 async def _add_form(request: Request, found: Fields, limit: int, held: Held | None) -> None:
     """The body is read first, within its limit; then the parser has only that."""
     body = await body_of(request, limit, held)
-    request._body = body  # what `request.form` reads instead of the stream
+    _, options = parse_options_header(request.headers["content-type"])
+    boundary = options.get(b"boundary", b"")
+    # A request of our own: the client's charset would be obeyed, and some of Python's take minutes for a megabyte.
+    kind = b'multipart/form-data; boundary="' + boundary.replace(b'"', b"") + b'"'
+    own = Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind)]})
+    own._body = body  # what `form` reads instead of a stream
     try:
-        form = await request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_PART)
+        form = await own.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_PART)
     except (MultiPartException, HTTPException) as error:
         reason = getattr(error, "message", None) or getattr(error, "detail", None) or "the form cannot be read"
         raise BadRequest(str(reason)) from None
     except (ValueError, KeyError, UnicodeError, AssertionError):
         raise BadRequest("the form cannot be read") from None
-    async with request.form():
+    async with own.form():
         for name, value in form.multi_items():
             found.setdefault(name, []).append(await value.read() if isinstance(value, UploadFile) else value)
 

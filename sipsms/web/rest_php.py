@@ -19,6 +19,7 @@ from sipsms import log
 from sipsms.access import Access, DenialCode, Denied
 from sipsms.model import Account
 from sipsms.ports import Unavailable
+from sipsms.web.link import when_heard
 from sipsms.web.request import BadRequest, Fields, Held, Room, address_of, fields_of, query_of
 from sipsms.web.rest_messages import DOOR
 from sipsms.web.rest_values import Answer, Call, Method, Params, Refused
@@ -49,10 +50,10 @@ class RestPhp:
         return [Route(path, self.handle, methods=list(_METHODS)) for path in (PATH, f"{PATH}/")]
 
     async def handle(self, request: Request) -> Response:
-        with self._room.held() as held:
+        with self._room.held(address_of(request)) as held:
             call, body = await self._answer(request, held)
-        if call is not None and call.answered is not None and not await request.is_disconnected():
-            call.answered()
+        if call is not None and call.answered is not None:
+            when_heard(request, call.answered)
         return Response(body, media_type="application/json")
 
     async def _answer(self, request: Request, held: Held) -> tuple[Call | None, bytes]:

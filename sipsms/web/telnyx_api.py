@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -29,6 +30,7 @@ from sipsms.ports import Unavailable
 from sipsms.reports import BY_WEBHOOK
 from sipsms.sending import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.text import encoding_of, segments
+from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object
 
@@ -85,8 +87,7 @@ class TelnyxDoor:
             return _error(status, code, title, refused.reason, field)
         except Unavailable:
             return _error(503, "10011", "Try again later", "nothing was stored")
-        if not await request.is_disconnected():
-            self._sender.answered(sent)
+        when_heard(request, partial(self._sender.answered, sent))
         return Json({"data": _data(sent, order)})
 
     def _order(self, caller: Caller, body: Mapping[str, Any]) -> Order:

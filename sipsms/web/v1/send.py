@@ -18,6 +18,7 @@ from sipsms.numbers import normalise
 from sipsms.reports import BY_WEBHOOK
 from sipsms.sending import File, Order, SendCode, SendRefused
 from sipsms.text import encoding_of, segments
+from sipsms.web.link import when_heard
 from sipsms.web.v1.guard import DOOR
 from sipsms.web.v1.models import MediaGiven, MessageGiven
 from sipsms.web.v1.parts import Parts
@@ -59,15 +60,15 @@ async def send(parts: Parts, request: Request) -> Response:
     order = Order(
         account, given.from_ or reach.caller.did, given.to, given.text, DOOR,
         files=[_file(one, index) for index, one in enumerate(given.media)],
-        max_text=parts.max_text(), due_at=_due(given.send_at, parts.clock()), idempotency=_key(request),
+        max_text=parts.max_text(), due_at=_due(given.send_at, parts.clock()), when=str(given.send_at or ""),
+        idempotency=_key(request),
         counted=not reach.is_operator, notify=_notify(parts, account, given),
     )  # fmt: skip
     try:
         sent = await parts.sender.send(order)
     except SendRefused as error:
         raise refused(error, parts.clock()) from None
-    if not await request.is_disconnected():  # else the same again is a retry
-        parts.sender.answered(sent)
+    when_heard(request, lambda: parts.sender.answered(sent))
     body = {
         "id": sent.message, "state": "accepted", "from": sent.source, "to": sent.destination,
         "encoding": encoding_of(given.text), "segments": segments(given.text),
