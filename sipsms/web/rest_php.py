@@ -47,7 +47,11 @@ class RestPhp:
         self._room = Room(memory)
 
     def routes(self) -> list[Route]:
-        return [Route(path, self.handle, methods=list(_METHODS)) for path in (PATH, f"{PATH}/")]
+        """HEAD is not among them, though Starlette adds it to GET: it would send a message."""
+        routes = [Route(path, self.handle) for path in (PATH, f"{PATH}/")]
+        for route in routes:
+            route.methods = set(_METHODS)
+        return routes
 
     async def handle(self, request: Request) -> Response:
         with self._room.held(address_of(request)) as held:
@@ -60,7 +64,7 @@ class RestPhp:
         try:
             fields, problem = await _read(request, held)
             params = Params(fields)
-            call = Call(self._account(params, address_of(request)), params, address_of(request))
+            call = Call(self._account(params, address_of(request), problem), params, address_of(request))
             if problem:
                 raise problem
             return call, _written(await self._method(params)(call))
@@ -72,10 +76,13 @@ class RestPhp:
             log.crash("rest_failed", error)
         return None, _refusal(Refused(LATER, "this cannot be done now; nothing was changed"))
 
-    def _account(self, params: Params, address: str) -> Account:
+    def _account(self, params: Params, address: str, problem: Refused | None) -> Account:
+        """Credentials that are not there may stand in the body that could not be read: then that is said."""
         try:
             return self._access.api(params.text("api_username"), params.text("api_password"), address, DOOR)
         except Denied as error:
+            if problem is not None and error.code is DenialCode.MISSING:
+                raise problem from None
             raise Refused(_DENIED[error.code]) from None
 
     def _method(self, params: Params) -> Method:
@@ -87,7 +94,7 @@ class RestPhp:
 
 
 async def _read(request: Request, held: Held) -> tuple[Fields, Refused | None]:
-    """What can be read, and what is wrong with the rest: to be told to who has a right password."""
+    """What can be read, and what is wrong with the rest: to be told to who has a right password, or none at all."""
     try:
         async with asyncio.timeout(PATIENCE):
             return await fields_of(request, held=held), None

@@ -62,6 +62,14 @@ async def test_a_request_may_come_in_every_form(site: Rest) -> None:
     assert rows == [(letter, "rest") for letter in "abcdefgh"]
 
 
+async def test_head_does_nothing(site: Rest) -> None:
+    for path in ("", "/"):
+        fields = {**site.credentials(), **TEXT, "message": "a"}
+        async with site.session.head(site.url + path, params=fields) as answer:
+            assert (answer.status, "HEAD" in answer.headers["allow"]) == (405, False)
+    assert await site.core.rows(COUNT) == [(0,)]
+
+
 async def test_the_body_wins_over_the_query(site: Rest) -> None:
     found = await site.ask("POST", "?method=getIP", data={**site.credentials(), "method": "getBalance"})
     assert "balance" in found
@@ -70,6 +78,21 @@ async def test_the_body_wins_over_the_query(site: Rest) -> None:
 async def test_the_first_of_repeated_values_counts(site: Rest) -> None:
     pairs = [*site.credentials().items(), ("method", ""), ("method", "getIP"), ("method", "sendSMS")]
     assert await site.ask("GET", params=pairs) == {"status": "success", "ip": "127.0.0.1"}
+
+
+@pytest.mark.req("A-38")
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"\xff\xfe\x00\x00", "application/x-www-form-urlencoded; charset=utf-7"),
+        (b"\xff\xfe\x00\x00", "text/plain"),
+    ],
+)
+async def test_a_body_without_anything_in_it(site: Rest, body: bytes, kind: str) -> None:
+    headers = {"Content-Type": kind}
+    assert (await site.ask("POST", data=body, headers=headers))["status"] == "missing_credentials"
+    path = f"?{urlencode(site.credentials())}"
+    assert (await site.ask("POST", path, data=body, headers=headers))["status"] == "missing_method"
 
 
 @pytest.mark.req("A-38")
@@ -85,17 +108,17 @@ async def test_the_first_of_repeated_values_counts(site: Rest) -> None:
         (b"--x\r\nbroken\r\n\r\n--x--", "multipart/form-data; boundary=x"),
         (b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--", "multipart/form-data; boundary=x"),
         (b"&".join(b"a%d=1" % n for n in range(2000)), "application/x-www-form-urlencoded"),
-        (b"\xff\xfe\x00\x00", "application/x-www-form-urlencoded; charset=utf-7"),
-        (b"\xff\xfe\x00\x00", "text/plain"),
     ],
 )
 async def test_a_body_that_cannot_be_read(site: Rest, body: bytes, kind: str) -> None:
-    """Who has no password hears of that only; who has one, what is wrong."""
+    """The password may stand in it: what is wrong is said, but not to who has a wrong one."""
     headers = {"Content-Type": kind}
-    assert (await site.ask("POST", data=body, headers=headers))["status"] == "missing_credentials"
+    found = await site.ask("POST", data=body, headers=headers)
     path = f"?{urlencode(site.credentials())}"
-    found = await site.ask("POST", path, data=body, headers=headers)
-    assert found["status"] in ("missing_params", "missing_method")
+    assert await site.ask("POST", path, data=body, headers=headers) == found
+    assert (found["status"], bool(found["message"])) == ("missing_params", True)
+    path = f"?{urlencode({**site.credentials(), 'api_password': 'x'})}"
+    assert (await site.ask("POST", path, data=body, headers=headers))["status"] == "invalid_credentials"
 
 
 @pytest.mark.req("A-38")
@@ -104,6 +127,10 @@ async def test_a_body_that_is_too_large_is_not_read(site: Rest) -> None:
     path = f"{rest_php.PATH}?{urlencode({**site.credentials(), 'method': 'sendMMS'})}"
     _, found = await raw(site, f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\nx".encode())
     assert found["status"] == "exceeds_file_size"
+    _, found = await raw(
+        site, f"POST {rest_php.PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\nx".encode()
+    )
+    assert found["status"] == "exceeds_file_size", "as it is when the password stands in the body"
     path = f"?{urlencode({**site.credentials(), 'method': 'sendMMS'})}"
     many = multipart({f"f{n}": "x" for n in range(200)})
     assert (await site.ask("POST", path, data=many))["status"] == "missing_params"
@@ -127,7 +154,9 @@ async def test_bodies_have_only_so_much_memory(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(rest_php.RestPhp.__init__, "__kwdefaults__", {"memory": 10_000})
     async with rest(tmp_path) as site:
         path = f"?{urlencode({**site.credentials(), **TEXT})}"
-        assert (await site.ask("POST", path, data={"message": "x" * 11_500}))["status"] == "method_maintenance"
+        large = {"message": "x" * 11_500}
+        assert (await site.ask("POST", path, data=large))["status"] == "method_maintenance"
+        assert (await site.ask("POST", data={**site.credentials(), **large}))["status"] == "method_maintenance"
         assert (await site.ask("POST", path, data={"message": "x"}))["status"] == "success"
 
 
