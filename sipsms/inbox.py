@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from sipsms.gateway import APP, Gateway
-from sipsms.model import Message, State
+from sipsms.model import Account, Message, State
 from sipsms.ports import Clock, PushToken
 from sipsms.store import apps
 from sipsms.store.sql import Store
+
+_REMEMBERED: Final = 10_000  # accounts
+
+
+class _Passed(NamedTuple):
+    """From these DIDs the account has sent nothing between two messages."""
+
+    dids: tuple[str, ...]
+    since: float  # of the account
+    after: int
+    until: int
 
 
 class Inbox:
@@ -18,12 +30,27 @@ class Inbox:
         self._gateway = gateway
         self._taken = taken
         self._clock = clock
+        self._passed: dict[str, _Passed] = {}  # by account
 
-    async def received(self, account: str, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
-        return await self._store.read(lambda db: apps.received(db, account, after, since, limit))
+    async def received(self, account: Account, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
+        return await self._store.read(lambda db: apps.received(db, account.name, account.since, after, since, limit))
 
-    async def sent(self, account: str, dids: Sequence[str], after: int, since: float, limit: int) -> Sequence[Message]:
-        return await self._store.read(lambda db: apps.sent(db, account, dids, after, since, limit))
+    async def sent(
+        self, account: Account, dids: Sequence[str], after: int, since: float, limit: int
+    ) -> Sequence[Message]:
+        """Behind `after`, the next look goes on where this one ended, if it found nothing."""
+        since = account.since if after else max(since, account.since)
+        dids, start = tuple(dids), after
+        known = self._passed.pop(account.name, None)
+        same = known is not None and (known.dids, known.since) == (dids, account.since)
+        if known is not None and same and known.after <= after <= known.until:
+            start, after = known.until, known.after
+        found, until = await self._store.read(lambda db: apps.sent(db, account.name, dids, start, since, limit))
+        if start:
+            self._passed[account.name] = _Passed(dids, account.since, after, start if found else until)
+        while len(self._passed) > _REMEMBERED:
+            del self._passed[next(iter(self._passed))]
+        return found
 
     async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
         ids = [delivery for delivery, _ in received]

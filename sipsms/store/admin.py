@@ -6,6 +6,7 @@ Runs beside a live server: each change raises the directory's version, by which 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from sipsms.store import provisions, targets
+from sipsms.store import adoption, provisions, targets
 from sipsms.store.rows import counter, take_ids
 from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
 
@@ -103,6 +104,8 @@ def set_account(connection: Connection, name: str, **values: Any) -> None:
         _check_reseller(connection, row, values["reseller"])
     if values.get("api_allow_ip"):
         values["api_allow_ip"] = networks(values["api_allow_ip"])
+    if row.app_messages and values.get("app_messages") is False:
+        adoption.to_phones(connection, name, time.time())
     if values:
         fresh = {**values, "version": changed(connection)}
         connection.execute(update(accounts).where(accounts.c.name == name).values(fresh))
@@ -129,8 +132,13 @@ def _check_reseller(connection: Connection, row: Any, reseller: str) -> None:
 
 def networks(text: str) -> str:
     """Addresses and CIDR networks, by commas or spaces, as they are stored. Raises AdminError."""
+    given = text.replace(",", " ").split()
+    if text and not given:
+        raise BadValue("api_allow_ip", "no network is named; nothing at all stands for every address")
+    if any("%" in one for one in given):
+        raise BadValue("api_allow_ip", "an address without %: its zone means nothing elsewhere")
     try:
-        found = [str(ip_network(one, strict=False)) for one in text.replace(",", " ").split()]
+        found = [str(ip_network(one, strict=False)) for one in given]
     except ValueError as error:
         raise BadValue("api_allow_ip", str(error)) from None
     joined = " ".join(dict.fromkeys(found))
@@ -145,7 +153,7 @@ def set_password(connection: Connection, name: str, hashes: Hashes) -> None:
 
 
 def remove_account(connection: Connection, name: str) -> None:
-    """With its registrations. A customer with subaccounts or DIDs is refused."""
+    """With its registrations and what waits for it. A customer with subaccounts or DIDs is refused."""
     if account(connection, name) is None:
         raise AdminError(f"no account {name}")
     children = connection.execute(select(accounts.c.name).where(accounts.c.parent == name).limit(1)).scalar()
@@ -154,6 +162,7 @@ def remove_account(connection: Connection, name: str) -> None:
     owned = connection.execute(select(dids.c.number).where(dids.c.account == name).limit(1)).scalar()
     if owned is not None:
         raise AdminError(f"{name} still owns DIDs ({owned}, ...): remove them first")
+    adoption.end(connection, name, time.time())
     connection.execute(delete(accounts).where(accounts.c.name == name))
     connection.execute(delete(bindings).where(bindings.c.aor == name))
     connection.execute(delete(devices).where(devices.c.aor == name))

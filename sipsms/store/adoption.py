@@ -1,16 +1,23 @@
-"""What waits for a phone goes to another one: to the first of its account, or to the one that it came back as."""
+"""What waits for a phone goes to another one: to the first of its account, or to the one that it came back as. What
+waits for an app goes to the phones when its account has none any more; and what waits for an account ends with it."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, exists, select, update
+from typing import Any
 
-from sipsms.store.rows import INSERT_DELIVERY, QUEUED, take_ids
-from sipsms.store.schema import deliveries
+from sqlalchemy import Connection, and_, exists, func, literal_column, select, update
+
+from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, take_ids
+from sipsms.store.schema import accounts, deliveries, devices
 
 
 def adopt_open(connection: Connection, account: str, device: int, lane: str, now: float) -> int:
     """The first device takes the waiting rows over; each later one gets copies of them, in the same order."""
-    waiting = and_(deliveries.c.destination == account, deliveries.c.open, deliveries.c.expires_at > now)
+    since = select(accounts.c.created_at).where(accounts.c.name == account).scalar_subquery()
+    waiting = and_(
+        deliveries.c.destination == account, deliveries.c.open, deliveries.c.expires_at > now,
+        deliveries.c.created_at >= func.coalesce(since, 0.0),  # else it was for another account of this name
+    )  # fmt: skip
     taken = connection.execute(
         update(deliveries)
         .where(waiting, deliveries.c.device == 0, QUEUED)
@@ -19,7 +26,9 @@ def adopt_open(connection: Connection, account: str, device: int, lane: str, now
     other = deliveries.alias()
     has_it = exists().where(other.c.message_id == deliveries.c.message_id, other.c.device == device)
     copied = connection.execute(
-        select(deliveries).where(waiting, deliveries.c.device != device, ~has_it).order_by(deliveries.c.message_id)
+        select(deliveries)
+        .where(waiting, deliveries.c.device != 0, deliveries.c.device != device, ~has_it)
+        .order_by(deliveries.c.message_id)
     ).all()
     unique = {row.message_id: row for row in copied}
     if unique:
@@ -42,3 +51,45 @@ def move_lane(connection: Connection, old_device: int, old_lane: str, device: in
         .where(deliveries.c.lane == old_lane, QUEUED, ~has_it)
         .values(device=device, lane=lane, due_at=now, updated_at=now)
     ).rowcount
+
+
+# --- the end of an account, or of its app ----------------------------------------------------------------------------
+
+_APP = deliveries.c.courier == literal_column("'app'")  # a literal: only so its index is used
+_FEW = 500  # names in one statement
+
+
+def to_phones(connection: Connection, account: str, now: float) -> int:
+    """What waits for an account's app waits for its phones from now on, as if none had registered yet: the server takes
+    it over as it does what a command has written. How many."""
+    waiting = select(deliveries).where(_APP, OPEN, deliveries.c.lane == f"app/{account}", deliveries.c.expires_at > now)
+    found = connection.execute(waiting.order_by(deliveries.c.id)).all()
+    _fail(connection, [row.id for row in found], now, "its phones get it by SIP instead")
+    if found:
+        first = take_ids(connection, "delivery", len(found))
+        fresh = {"courier": "sip", "lane": f"sip:{account}", "device": 0, "open": True, "state": "queued",
+                 "attempts": 0, "due_at": None, "updated_at": now, "last_error": "", "remote_id": "",
+                 "lease_owner": "", "lease_until": 0.0}  # fmt: skip
+        rows = [{**row._mapping, **fresh, "id": first + index} for index, row in enumerate(found)]
+        connection.execute(INSERT_DELIVERY, rows)
+    return len(found)
+
+
+def end(connection: Connection, account: str, now: float) -> None:
+    """Nothing that waits for this account will ever be delivered, to whoever has its name later."""
+    phones = connection.execute(select(devices.c.id).where(devices.c.aor == account)).scalars()
+    lanes = [f"sip:{account}", f"app/{account}", *(f"sip:{phone}" for phone in phones)]
+    mine = deliveries.c.destination == account
+    ids: list[int] = []
+    for start in range(0, len(lanes), _FEW):
+        of_lanes = select(deliveries.c.id).where(deliveries.c.lane.in_(lanes[start : start + _FEW]), OPEN, mine)
+        ids += connection.execute(of_lanes).scalars()
+    _fail(connection, ids, now, "the account was removed")
+    connection.execute(update(deliveries).where(mine, deliveries.c.open).values(open=False))
+
+
+def _fail(connection: Connection, ids: list[int], now: float, why: str) -> None:
+    values: dict[str, Any] = {"state": "failed", "due_at": None, "updated_at": now, "last_error": why, "open": False}
+    for start in range(0, len(ids), _FEW):
+        chosen = deliveries.c.id.in_(ids[start : start + _FEW])
+        connection.execute(update(deliveries).where(chosen).values(values))

@@ -213,6 +213,7 @@ def cancel(connection: Connection, message: int, now: float) -> int:
     """What of a message has not left yet never does: how many deliveries. Raises AdminError if there is no message."""
     if connection.execute(select(messages.c.id).where(messages.c.id == message)).first() is None:
         raise AdminError(f"no message {message}")
-    waiting = update(deliveries).where(deliveries.c.message_id == message, QUEUED)
+    whole = deliveries.c.message_id == message
+    connection.execute(update(deliveries).where(whole, deliveries.c.open).values(open=False))  # no later phone gets it
     values = {"state": "failed", "due_at": None, "updated_at": now, "last_error": "cancelled"}
-    return int(connection.execute(waiting.values(values)).rowcount)
+    return int(connection.execute(update(deliveries).where(whole, QUEUED).values(values)).rowcount)

@@ -22,6 +22,7 @@ from sipsms.directory import Directory
 from sipsms.model import Account, Media, Message
 from sipsms.ports import Clock, MediaRefused, PushToken, Unavailable
 from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
 from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, text
 
@@ -35,11 +36,11 @@ _STATUS: Final = {SendCode.LIMIT: 429, SendCode.BULK: 429, SendCode.BLOCKED: 403
 class Inbox(Protocol):
     """What the store knows of an account's messages."""
 
-    async def received(self, account: str, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
+    async def received(self, account: Account, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
         """With the ids of their deliveries."""
 
     async def sent(
-        self, account: str, dids: Sequence[str], after: int, since: float, limit: int
+        self, account: Account, dids: Sequence[str], after: int, since: float, limit: int
     ) -> Sequence[Message]: ...
 
     async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
@@ -109,15 +110,13 @@ class AcrobitsDoor:
         body = text(fields, "sms_body", "body", "message", "text")
         try:
             to = acrobits.recipients(text({"to": [one]}, "to") for one in _values(fields, "sms_to", "to"))
-            body, files = await self._files(body) if kind == acrobits.FILES else (body, [])
+            body, files = await self._files(account, body) if kind == acrobits.FILES else (body, [])
         except (acrobits.Malformed, MediaRefused) as wrong:
             raise Refused(400, str(wrong)) from None
         sent, refused = await self._send_all(account, to or [""], body, files)
         if not sent:
             raise Refused(_STATUS.get(refused[0].code, 400), refused[0].reason)
-        if not await request.is_disconnected():
-            for one in sent:
-                self._sender.answered(one)
+        when_heard(request, lambda: self._sender.answered(*sent))
         answer: dict[str, Any] = {"sms_id": str(acrobits.sent_id(sent[0].message))}
         return answer if not refused else {**answer, "message": "; ".join(one.reason for one in refused)}
 
@@ -134,14 +133,14 @@ class AcrobitsDoor:
                 refused.append(error)
         return sent, refused
 
-    async def _files(self, body: str) -> tuple[str, list[File]]:
+    async def _files(self, account: Account, body: str) -> tuple[str, list[File]]:
         """The caption, and the files in clear: apps may keep them encrypted at Acrobits' own server."""
         caption, listed = acrobits.attachments(body)
         if len(listed) > 3:
             raise acrobits.Malformed("at most 3 files")
         files = []
         for one in listed:
-            data, name = await self._fetch(one.url)
+            data, name = await self._fetch(one.url, account.customer)
             files.append(File(acrobits.decrypted(data, one), name=one.name or name))
         return caption, files
 
@@ -152,9 +151,9 @@ class AcrobitsDoor:
             raise Refused(403, "its messages go to its phones by SIP: account set --app-messages")
         since, url = self._clock() - HISTORY, self._media_url
         last, last_sent = (_id(fields, *names) // 2 for names in (_LAST, _LAST_SENT))
-        received = await self._inbox.received(account.name, last, since, AT_ONCE)
+        received = await self._inbox.received(account, last, since, AT_ONCE)
         dids = [did.number for did in self._directory.dids_of(account.customer)][:_DIDS]
-        sent = await self._inbox.sent(account.name, dids, last_sent, since, AT_ONCE)
+        sent = await self._inbox.sent(account, dids, last_sent, since, AT_ONCE)
         answer = {
             "date": acrobits.moment(self._clock()),
             "received_smss": [acrobits.row(acrobits.received_id(id_), one, url) for id_, one in received],

@@ -1,0 +1,90 @@
+"""What waits for phones and apps when there are others, or none any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+
+from sipsms.model import Delivery, Direction, Message
+from sipsms.store import accepting, admin, adoption, apps, looking
+from sipsms.store.admin import BadValue, Hashes
+from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.schema import deliveries
+
+NO_HASHES = Hashes("", "", "")
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Connection]:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    ensure_schema(engine)
+    with engine.begin() as connection:
+        admin.add_account(connection, "101", NO_HASHES, 50.0)
+        yield connection
+    engine.dispose()
+
+
+def put(db: Connection, courier: str = "sip", *, device: int = 0, at: float = 100.0) -> int:
+    message = Message(Direction.IN, "4445556666", "5550001111", "code 4711", "hook", at, "acme", "5550001111")
+    lane = {"sip": f"sip:{device or '101'}", "app": "app/101"}[courier]
+    due = at if courier == "app" else None
+    one = Delivery(message, courier, "101", "4445556666", lane, 9e9, at, device, due_at=due, open=not device)
+    one = one._replace(open=courier == "sip" and not device)
+    (stored,) = accepting.accept_all(db, [(message, [one], "node", at)])
+    return stored.message_id
+
+
+def rows(db: Connection) -> list[tuple[str, str, bool, int]]:
+    query = select(deliveries).order_by(deliveries.c.id)
+    return [(row.courier, row.state, row.open, row.device) for row in db.execute(query)]
+
+
+def test_what_waits_for_a_removed_account_ends(db: Connection) -> None:
+    put(db), put(db, "app"), put(db, device=0)
+    adoption.adopt_open(db, "101", 7, "sip:7", 150.0)
+    put(db)
+    admin.remove_account(db, "101")
+    assert [(state, is_open) for _, state, is_open, device in rows(db) if not device] == [("failed", False)] * 2
+    admin.add_account(db, "101", NO_HASHES, 200.0)
+    assert adoption.adopt_open(db, "101", 8, "sip:8", 300.0) == 0
+
+
+def test_what_came_for_another_of_the_name_is_not_adopted(db: Connection) -> None:
+    put(db, at=10.0)
+    assert adoption.adopt_open(db, "101", 8, "sip:8", 300.0) == 0
+    put(db, at=60.0)
+    assert adoption.adopt_open(db, "101", 8, "sip:8", 300.0) == 1
+
+
+def test_what_is_cancelled_is_no_later_phones(db: Connection) -> None:
+    first, second = put(db), put(db)
+    assert looking.cancel(db, first, 110.0) == 1
+    assert adoption.adopt_open(db, "101", 7, "sip:7", 120.0) == 1
+    assert looking.cancel(db, second, 130.0) == 1
+    assert adoption.adopt_open(db, "101", 8, "sip:8", 140.0) == 0
+
+
+def test_what_a_phone_was_given_later_ones_get_too(db: Connection) -> None:
+    put(db)
+    assert [adoption.adopt_open(db, "101", phone, f"sip:{phone}", 120.0) for phone in (7, 8, 8)] == [1, 1, 0]
+
+
+def test_without_an_app_the_phones_get_it(db: Connection) -> None:
+    admin.set_account(db, "101", app_messages=True)
+    put(db, "app"), put(db, "app")
+    admin.set_account(db, "101", app_messages=False)
+    assert rows(db) == [("app", "failed", False, 0)] * 2 + [("sip", "queued", True, 0)] * 2
+    assert adoption.adopt_open(db, "101", 7, "sip:7", 120.0) == 2
+    admin.set_account(db, "101", app_messages=True)
+    assert apps.received(db, "101", 0, 50.0, 50.0, 100) == [], "its phones have these"
+
+
+@pytest.mark.parametrize("networks", [",", " ", "fe80::1%eth0", "192.0.2.1,x"])
+def test_networks_that_mean_nothing_are_refused(db: Connection, networks: str) -> None:
+    with pytest.raises(BadValue):
+        admin.set_account(db, "101", api_allow_ip=networks)
+    admin.set_account(db, "101", api_allow_ip="192.0.2.1, 2001:db8::/32")
+    admin.set_account(db, "101", api_allow_ip="")

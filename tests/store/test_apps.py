@@ -1,0 +1,115 @@
+"""What apps fetch: nothing is skipped, whatever else there is, and a look is short."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, insert, update
+
+from sipsms.model import Delivery, Direction, Message
+from sipsms.store import accepting, apps
+from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.schema import deliveries, messages
+
+DIDS = [f"555000{n:04d}" for n in range(100)]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Connection]:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    ensure_schema(engine)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def come(db: Connection, count: int, at: float = 100.0) -> list[int]:
+    """The ids of their deliveries."""
+    message = Message(Direction.IN, "4445556666", DIDS[0], "x", "hook", at, "acme", DIDS[0])
+    one = Delivery(message, "app", "101", "4445556666", "app/101", 9e9, at)
+    stored = accepting.accept_all(db, [(message, [one], "node", at)] * count)
+    return [each.deliveries[0].id for each in stored]
+
+
+def told(db: Connection, after: int = 0, made: float = 0.0, since: float = 0.0) -> list[int]:
+    return [delivery for delivery, _ in apps.received(db, "101", made, after, since, 100)]
+
+
+def test_the_first_fetch_skips_nothing_that_waits(db: Connection) -> None:
+    old = come(db, 30)
+    apps.fetched(db, old, 100.0)
+    fresh = come(db, 230)
+    known, last = [], 0
+    while page := told(db, last):
+        known += page
+        apps.fetched(db, page, 200.0)
+        last = page[-1]
+    assert known == fresh
+    assert told(db) == fresh[-100:], "another app, when nothing waits any more"
+
+
+def test_what_waits_is_told_however_old_it_is(db: Connection) -> None:
+    old, fresh = come(db, 1, at=100.0), come(db, 2, at=900.0)
+    assert told(db, since=500.0) == old + fresh
+    apps.fetched(db, old, 900.0)
+    assert told(db, since=500.0) == fresh
+
+
+def test_what_came_for_another_account_of_the_name_is_not_told(db: Connection) -> None:
+    old, fresh = come(db, 150, at=100.0), come(db, 2, at=900.0)
+    assert told(db, made=500.0) == told(db, after=old[3], made=500.0) == fresh
+
+
+def test_what_was_cancelled_is_not_told(db: Connection) -> None:
+    one, two = come(db, 2)
+    db.execute(update(deliveries).where(deliveries.c.id == one).values(state="failed"))
+    assert told(db) == [two]
+
+
+def fill(db: Connection, dids: list[str], own: set[int], count: int) -> None:
+    fixed = {"source": "4445556666", "destination": "x", "text": "x" * 100, "received_at": 100.0}
+    mine, other = {"direction": "out", "account": "101"}, {"direction": "in", "account": "acme"}
+    rows = [
+        {**fixed, "id": n, "did": dids[n % len(dids)], **(mine if n in own else other)} for n in range(1, count + 1)
+    ]
+    db.execute(insert(messages), rows)
+
+
+def test_what_others_do_hides_nothing_for_ever(db: Connection) -> None:
+    own = {1, 2, 6100, 6101, 9000}
+    fill(db, DIDS[:3], own, 9000)
+    found, after, passed, looks = [], 1, 1, 0
+    while after < 9000:
+        rows, passed = apps.sent(db, "101", DIDS[:3], max(after, passed), 0.0, 100)
+        found += [row.id for row in rows]
+        after, looks = rows[-1].id if rows else after, looks + 1
+        assert looks < 12
+    assert set(found) == own - {1}
+    assert found == sorted(found)
+
+
+def test_the_newest_sent(db: Connection) -> None:
+    fill(db, DIDS[:3], set(range(100, 9000, 10)), 9000)
+    rows, _ = apps.sent(db, "101", DIDS[:3], 0, 0.0, 100)
+    assert [row.id for row in rows] == list(range(8000, 9000, 10))
+    assert apps.sent(db, "101", DIDS[:3], 0, 100.5, 100)[0] == []
+    assert apps.sent(db, "101", [], 0, 0.0, 100)[0] == []
+
+
+def test_a_page_goes_on_where_the_one_before_ended(db: Connection) -> None:
+    fill(db, DIDS[:2], set(range(1, 301)), 300)
+    first, _ = apps.sent(db, "101", DIDS[:2], 10, 0.0, 100)
+    second, _ = apps.sent(db, "101", DIDS[:2], first[-1].id, 0.0, 100)
+    assert [row.id for row in (*first, *second)] == list(range(11, 211))
+
+
+@pytest.mark.parametrize("after", [0, 5])
+def test_a_look_is_short_with_a_hundred_numbers(db: Connection, after: int) -> None:
+    fill(db, DIDS, {5}, 50_000)
+    apps.sent(db, "101", DIDS, after, 0.0, 100)
+    began = time.perf_counter()
+    apps.sent(db, "101", DIDS, after, 0.0, 100)
+    assert time.perf_counter() - began < 0.1
