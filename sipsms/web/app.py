@@ -102,7 +102,11 @@ class _Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read: for a while."""
         super().pause_writing()
-        self._stuck = self.loop.call_later(UNREAD, self.transport.abort)
+        self._stuck = self.loop.call_later(UNREAD, self._abandon)
+
+    def _abandon(self) -> None:
+        self.link.lost(broken=True)
+        self.transport.abort()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -120,7 +124,7 @@ class _Protocol(HttpToolsProtocol):
         self._impatience.cancel()
         if self._stuck is not None:
             self._stuck.cancel()
-        self.link.lost(exc is not None)
+        self.link.lost(broken=exc is not None)
         self.counts[self._address] -= 1
         if self.counts[self._address] <= 0:
             del self.counts[self._address]

@@ -56,7 +56,7 @@ class Link:
             self.heard()
         self._waiting.clear()
 
-    def lost(self, broken: bool) -> None:
+    def lost(self, *, broken: bool) -> None:
         """Closed by us in order, as the client had asked for, or broken."""
         if not broken:
             self.heard()

@@ -1,0 +1,171 @@
+"""Was an answer heard? Over real sockets: who goes on, who closes, who breaks off, who was gone before."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from sipsms.web import app
+from sipsms.web.app import HttpServer
+from sipsms.web.link import when_heard
+
+RST = struct.pack("ii", 1, 0)  # of SO_LINGER: close without a word
+
+
+class Place:
+    """A server whose one page says ok, when it may; `heard` is set when the client has it."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.port = 0
+
+    async def page(self, request: Request) -> Response:
+        self.asked.set()
+        await self.may_answer.wait()
+        when_heard(request, self.heard.set)
+        size = int(request.query_params.get("size", "3"))
+        return PlainTextResponse("ok\n" if size == 3 else "x" * size)
+
+    async def connect(self) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", self.port))
+        return sock
+
+    async def ask(self, sock: socket.socket, more: str = "", query: str = "") -> None:
+        await asyncio.get_running_loop().sock_sendall(sock, f"GET /{query} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
+
+    async def read(self, sock: socket.socket) -> None:
+        data = b""
+        while not data.endswith(b"ok\n"):
+            data += await asyncio.get_running_loop().sock_recv(sock, 4096)
+
+    async def settle(self) -> bool:
+        """Whether it is heard, once the server has seen to all that happened before this."""
+        probe = await self.connect()
+        await self.ask(probe, query="probe")
+        await asyncio.get_running_loop().sock_recv(probe, 4096)
+        probe.close()
+        return self.heard.is_set()
+
+
+@asynccontextmanager
+async def place() -> AsyncIterator[Place]:
+    here = Place()
+
+    async def probe(request: Request) -> Response:
+        return PlainTextResponse("")
+
+    server = HttpServer(Starlette(routes=[Route("/", here.page), Route("/probe", probe)]), "127.0.0.1", 0)
+    here.port = server.port
+    task = asyncio.create_task(server.run())
+    try:
+        async with asyncio.timeout(20):
+            yield here
+    finally:
+        here.may_answer.set()
+        server.stop()
+        await task
+
+
+async def test_who_asks_for_more_has_heard() -> None:
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.read(sock)
+        assert not await here.settle(), "nothing says so yet"
+        await here.ask(sock, query="probe")
+        await here.heard.wait()
+        sock.close()
+
+
+async def test_who_closes_when_it_has_read_has_heard() -> None:
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.read(sock)
+        sock.close()
+        await here.heard.wait()
+
+
+async def test_who_wanted_it_closed_has_heard() -> None:
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock, "Connection: close\r\n")
+        await here.read(sock)
+        await here.heard.wait()
+        sock.close()
+
+
+@pytest.mark.req("F-21")
+async def test_who_breaks_off_has_not() -> None:
+    """A program that is killed, or closes what it has not read: its system says so by a reset."""
+    async with place() as here:
+        for linger in (True, False):
+            sock = await here.connect()
+            await here.ask(sock)
+            await here.settle()  # the answer is in its socket, unread
+            if linger:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+            sock.close()
+            for _ in range(3):
+                assert not await here.settle()
+
+
+@pytest.mark.req("F-21")
+async def test_who_was_gone_before_has_not() -> None:
+    """Also when the event loop has not seen it yet."""
+    async with place() as here:
+        here.may_answer.clear()
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.asked.wait()
+        sock.close()
+        here.may_answer.set()
+        for _ in range(3):
+            assert not await here.settle()
+
+
+@pytest.mark.req("A-38")
+async def test_a_slow_second_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "FIRST_REQUEST", 0.2)
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.read(sock)
+        await asyncio.get_running_loop().sock_sendall(sock, b"GET /probe HTTP/1.1\r\nHost: ")
+        assert await asyncio.get_running_loop().sock_recv(sock, 100) == b""
+        sock.close()
+
+
+@pytest.mark.req("A-38")
+async def test_who_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers would fill our memory."""
+    monkeypatch.setattr(app, "UNREAD", 0.2)
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock, query="?size=20000000")
+        await here.asked.wait()
+        await asyncio.sleep(1.0)  # it must have given up meanwhile, whatever we do
+        taken = 0
+        try:
+            while chunk := await asyncio.get_running_loop().sock_recv(sock, 1_000_000):
+                taken += len(chunk)
+        except ConnectionError:
+            pass
+        assert taken < 20_000_000
+        assert not here.heard.is_set()
+        sock.close()
