@@ -240,6 +240,34 @@ def test_postponed(site: Site, account: Account, desk: tuple[str, str]) -> None:
     assert len(site.rows(account.did)) == 2
 
 
+@pytest.mark.req("S-161", "A-37")
+def test_what_is_held_is_judged_again_when_it_leaves(
+    site: Site, account: Account, desk: tuple[str, str], make_phone: MakePhone
+) -> None:
+    """Its customer is switched off meanwhile, and with it all its phones; another's number has changed hands."""
+    later = (datetime.now(ZoneInfo("America/New_York")) + timedelta(days=2)).strftime("%d/%m/%Y %H:%M")
+    other, heir = site.account(), site.account()
+    call(site, ORIGINATE, {"message": "of one that is off", "number": HANDSET, "postpone": later}, desk)
+    who = (other.name, other.password)
+    site.change("account", "set", other.name, "--caller-id", other.did)
+    call(site, ORIGINATE, {"message": "from a lost number", "number": HANDSET, "postpone": later}, who)
+    site.settled(account.did, "of one that is off", "queued")
+    site.settled(other.did, "from a lost number", "queued")
+    site.change("account", "set", account.name, "--disabled")
+    assert call(site, ORIGINATE, {"message": "x", "number": HANDSET}, desk).status == 401
+    phone = make_phone(Account(desk[0], desk[1], account.did, ""))
+    assert phone.register().status == 403
+    site.change("did", "set", other.did, "--account", heir.name)
+    assert site.stop() == 0
+    site.age(2 * 86400)
+    site.start()
+    for did, text, why in (
+        (account.did, "of one that is off", "off or removed"), (other.did, "from a lost number", "another customer's"),
+    ):  # fmt: skip
+        (delivery,) = site.settled(did, text, "failed", seconds=10)["deliveries"]
+        assert why in delivery["last_error"]
+
+
 # --- Kannel -----------------------------------------------------------------------------------------------------------
 
 
