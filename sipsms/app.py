@@ -467,7 +467,7 @@ class Node:
             self._look_at_certificate()
         if self._clock() >= self._notices_at:
             self._notices_at = self._clock() + _NOTICES_EVERY
-            await self.gateway.tell_delivered()
+            await self.gateway.tell_ended()
         if self._clock() >= self._forget_at:
             self._forget_at = self._clock() + _FORGET_EVERY
             await self.location.forget_devices(self._clock() - self.config.queue.device_memory)

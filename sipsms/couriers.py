@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -184,6 +184,12 @@ class Couriers:
             await self._gateway.alarm(
                 f"{count} messages were sent and nobody knows whether they arrived: queue --unknown"
             )
+
+    def taken(self, account: str, deliveries: Sequence[int]) -> None:
+        """An account's app has fetched these: each has stood aside in a lane of its own."""
+        self.apps.taken(deliveries)
+        for one in deliveries:
+            self._queue.forget(f"{APP}/{account}#{one}")
 
     def idempotent(self) -> list[str]:
         """Those to which what was under way when we were killed may be sent again."""

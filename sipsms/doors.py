@@ -45,7 +45,7 @@ class Doors:
             lambda since: store.read(lambda db: usage.recent(db, since)), store.message,
         )  # fmt: skip
         self.office = Office(store, config, take_over)
-        self._inbox = Inbox(store, gateway, couriers.apps.taken, clock)
+        self._inbox = Inbox(store, gateway, couriers.taken, clock)
         self._config = config
         self._clock = clock
         self._directory = directory

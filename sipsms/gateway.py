@@ -327,10 +327,12 @@ class Gateway:
             stage = Stage.FAILED if delivery.remote_id else Stage.REJECTED
             await self._notify(delivery.message, delivery.destination, stage)
 
-    async def tell_delivered(self) -> None:
+    async def tell_ended(self) -> None:
         """Those who have not been told yet: after a restart, or where the store could not write then."""
         for message, recipient in await self._store.unnoticed():
             await self.delivered(message, recipient)
+        for message, recipient, was_taken in await self._store.unnoticed_losses():
+            await self._notify(message, recipient, Stage.FAILED if was_taken else Stage.REJECTED)
 
     async def delivered(self, message: Message, recipient: str) -> None:
         """Tell the sender, who wanted to know. Once, also when this is asked again after a restart."""

@@ -24,8 +24,10 @@ class _Passed(NamedTuple):
 
 
 class Inbox:
-    def __init__(self, store: Store, gateway: Gateway, taken: Callable[[Sequence[int]], None], clock: Clock) -> None:
-        """`taken`: these deliveries have been fetched."""
+    def __init__(
+        self, store: Store, gateway: Gateway, taken: Callable[[str, Sequence[int]], None], clock: Clock
+    ) -> None:
+        """`taken`: an account's app has fetched these deliveries."""
         self._store = store
         self._gateway = gateway
         self._taken = taken
@@ -54,7 +56,7 @@ class Inbox:
 
     async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
         ids = [delivery for delivery, _ in received]
-        self._taken(ids)  # before it is written down: a push of these may be under way
+        self._taken(account, ids)  # before it is written down: a push of these may be under way
         fresh = set(await self._store.write(lambda db: apps.fetched(db, ids, self._clock())))
         for delivery, message in received:
             if delivery in fresh:

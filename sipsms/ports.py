@@ -408,6 +408,9 @@ class GatewayStore(Protocol):
     async def unnoticed(self) -> list[tuple[Message, str]]:
         """Delivered messages whose sender has not been told so, with whom they went to."""
 
+    async def unnoticed_losses(self) -> list[tuple[Message, str, bool]]:
+        """The same for those that failed or expired, and whether a carrier ever took them."""
+
     async def accept(self, message: Message, deliveries: Sequence[Delivery], now: float) -> Stored: ...
 
     async def find_duplicate(self, dedupe_key: bytes) -> int | None:

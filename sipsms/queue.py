@@ -270,6 +270,11 @@ class Queue:
         """The store is about to hold deliveries of this lane that were not offered: none may pass them."""
         self._waiting.add(hash(key))
 
+    def forget(self, key: str) -> None:
+        """What waited in this lane is over, by no doing of the queue's."""
+        if key not in self._lanes:
+            self._waiting.discard(hash(key))
+
     def is_working_on(self, key: str) -> bool:
         return key in self._lanes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from xml.etree import ElementTree
 from zlib import crc32
 from zoneinfo import ZoneInfo
@@ -11,9 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.core import ScriptedCourier, core
 
 from sipsms import acrobits, kannel, originate
-from sipsms.model import Did, Direction, Media, Message, Webhook
+from sipsms.gateway import Receipt
+from sipsms.model import Did, Direction, Media, Message, Rejected, Webhook
 from sipsms.reports import BY_WEBHOOK, DLR, STATUS, Stage, by_url, fill, is_wanted, report_of
 
 ROME = ZoneInfo("Europe/Rome")
@@ -200,3 +203,21 @@ def test_a_hash_that_does_not_fit() -> None:
                   acrobits.Attachment("u", key="00")):  # fmt: skip
         with pytest.raises(acrobits.Malformed):
             acrobits.decrypted(b"data", wrong)
+
+
+@pytest.mark.req("S-045")
+async def test_a_report_that_was_lost_in_a_crash_is_sent_after_all(tmp_path: Path) -> None:
+    """The message failed, and the server was killed before its program was told. Once."""
+    courier, told = ScriptedCourier(Rejected("no")), ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": courier, "webhook": told}) as here:
+        here.directory.update(2, False, [], [Did("5550001111", "demo", webhook=Webhook("http://x"))], frozenset())
+        demo = here.directory.account("demo")
+        assert demo is not None
+        sent = await here.gateway.send(demo, "5550001111", "5551234567", "hi", "v2", notify=BY_WEBHOOK)
+        assert isinstance(sent, Receipt)
+        await here.until("SELECT state FROM deliveries", [("failed",)])
+        await here.gateway.tell_ended()
+        await told.wait(1)
+        await here.gateway.tell_ended()
+        await here.until("SELECT count(*) FROM messages WHERE notify <> ''", [(0,)])
+        assert [json.loads(text)["status"] for text in told.texts] == ["sending_failed"]

@@ -135,6 +135,10 @@ class Store:
         rows = await self.read(notices.due)
         return [(message_of(row), row.to) for row in rows]
 
+    async def unnoticed_losses(self) -> list[tuple[Message, str, bool]]:
+        rows = await self.read(notices.ended)
+        return [(message_of(row), row.to or "", bool(row.carrier_id)) for row in rows]
+
     async def adopt_open(self, account: str, device: int, lane: str, now: float) -> int:
         return await self.write(lambda connection: adoption.adopt_open(connection, account, device, lane, now))
 
