@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from sipsms.config import Config
 from sipsms.model import Scope
 from sipsms.ports import Block
 from sipsms.sip.digest import ha1
 from sipsms.store import admin, blocks, dids, looking, tokens
-from sipsms.store.admin import Hashes
+from sipsms.store.admin import AdminError, Hashes
+from sipsms.store.schema import accounts
 from sipsms.store.sql import Store
 
 T = TypeVar("T")
+MAX_SUBACCOUNTS: Final = 1000  # of a customer, that are made through the APIs; the command line has no limit
+
+
+class Full(AdminError):
+    """There are as many as there may be."""
 
 
 class Office:
@@ -45,10 +51,15 @@ class Office:
     # --- accounts ---
 
     async def add_account(self, name: str, password: str, *, parent: str = "", caller_id: str = "") -> None:
+        """Raises Full, too."""
         hashes = self.hashes(name, password)
-        await self.change(
-            lambda db: admin.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
-        )
+
+        def add(db: Connection) -> None:
+            if parent:
+                _check_room(db, parent)
+            admin.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
+
+        await self.change(add)
 
     async def set_account(self, name: str, **values: Any) -> None:
         await self.change(lambda db: admin.set_account(db, name, **values))
@@ -113,3 +124,9 @@ class Office:
     async def cancel(self, message: int) -> int:
         """How many deliveries were still waiting and now never leave."""
         return await self.change(lambda db: looking.cancel(db, message, time.time()))
+
+
+def _check_room(connection: Connection, customer: str) -> None:
+    count = connection.execute(select(func.count()).where(accounts.c.parent == customer)).scalar_one()
+    if count >= MAX_SUBACCOUNTS:
+        raise Full(f"{customer} has {count} subaccounts already")

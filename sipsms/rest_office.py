@@ -9,7 +9,7 @@ from typing import Any, Final
 from sipsms.access import Access
 from sipsms.directory import Directory
 from sipsms.model import Binding, Media, Message
-from sipsms.office import Office
+from sipsms.office import Full, Office
 from sipsms.ports import Clock
 from sipsms.sending import Sender
 from sipsms.store import history
@@ -79,6 +79,8 @@ async def _in_words(work: Awaitable[None], otherwise: str) -> None:
         await work
     except BadValue as error:
         raise Refused(_FIELDS.get(error.field, otherwise), error.why) from None
+    except Full as error:
+        raise Refused("limit_reached", str(error)) from None
     except AdminError as error:
         raise Refused(otherwise, str(error)) from None
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
@@ -27,6 +29,7 @@ MAX_SMS: Final = 160  # characters
 LIMIT: Final = 50  # rows, unless the client asks for more ...
 MAX_ROWS: Final = 20_000  # ... which are at most these, ...
 MAX_LIST: Final = 16 * 2**20  # ... and about these bytes
+MAX_LISTS: Final = 2  # of one customer at once
 _MAX_URL: Final = 2048
 _MAX_ID: Final = 2**63 - 1
 _SLOTS: Final = 3  # of media in a row, empty ones included
@@ -83,6 +86,7 @@ class Messages:
         self._records = records
         self._url = url
         self._clock = clock
+        self._listing: Counter[str] = Counter()  # customer -> lists under way, or waiting
 
     def methods(self) -> dict[str, Method]:
         return {
@@ -130,10 +134,26 @@ class Messages:
         params, shift = call.params, shift_of(call.params)
         kind = None if params.flag("missing_params", "all_messages") else mms
         named = params.text("mms" if mms else "sms", "id").lstrip("0")  # 0: any
-        rows = await self._one(call, named, kind, shift) if named else await self._days(call, kind)
+        if named:
+            rows = await self._one(call, named, kind, shift)
+        else:
+            with self._place(call.account.name):
+                rows = await self._days(call, kind)
         if not rows:
             raise Refused("no_sms")
         return b'{"status":"success","sms":[' + b",".join(rows) + b"]}"
+
+    @contextmanager
+    def _place(self, customer: str) -> Iterator[None]:
+        """For a list: lists come one after the other, and others' must not wait behind a hundred of one customer."""
+        if self._listing[customer] >= MAX_LISTS:
+            raise Refused("api_limit_exceeded", f"{MAX_LISTS} lists are under way already")
+        self._listing[customer] += 1
+        try:
+            yield
+        finally:
+            self._listing[customer] -= 1
+            self._listing += Counter()  # forgets who has none
 
     async def _one(self, call: Call, named: str, mms: bool | None, shift: timedelta) -> list[bytes]:
         message = await self._records.one(_id(named), *self._whose(call))

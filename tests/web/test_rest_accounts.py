@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sipsms import office
 from sipsms.model import Binding
 from sipsms.sip.digest import ha1
 from sipsms.web.rest_accounts import identity
@@ -117,6 +118,18 @@ async def test_what_is_refused(site: Rest, fields: dict[str, str], word: str) ->
         before = site.core.directory.account("acme_desk")
         assert (await site.call("setSubAccount", id=identity("acme_desk"), **fields))["status"] == word
         assert site.core.directory.account("acme_desk") == before
+
+
+async def test_as_many_as_there_may_be(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each customer by itself. What is there already stays, and one that goes makes room."""
+    monkeypatch.setattr(office, "MAX_SUBACCOUNTS", 2)
+    assert (await site.call("createSubAccount", **NEW))["status"] == "success"
+    full = {"status": "limit_reached", "message": "acme has 2 subaccounts already"}
+    assert await site.call("createSubAccount", **{**NEW, "username": "third"}) == full
+    assert await logins(site) == ["acme_VoIP", "acme_desk"]
+    assert (await site.call("createSubAccount", "other", **NEW))["status"] == "success"
+    assert (await site.call("delSubAccount", id=identity("acme_desk")))["status"] == "success"
+    assert (await site.call("createSubAccount", **{**NEW, "username": "third"}))["status"] == "success"
 
 
 @pytest.mark.req("W-07", "A-37")

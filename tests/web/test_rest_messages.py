@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import random
@@ -14,10 +15,11 @@ import pytest
 
 from sipsms.mediatypes import MAX_FILE
 from sipsms.model import Did
-from sipsms.ports import Block
+from sipsms.ports import Block, Unavailable
 from sipsms.web import rest_messages
+from sipsms.web.rest_values import Call, Params, Refused
 from tests.support.media import JPEG, PNG
-from tests.support.rest import DID, FOREIGN, NOON, PHONE, SECOND, Rest, rest
+from tests.support.rest import DID, FOREIGN, NOON, PHONE, SECOND, Rest, rest, until
 
 pytestmark = pytest.mark.req("S-103")
 HOUR, DAY = 3600.0, 86400.0
@@ -220,6 +222,45 @@ async def test_only_so_many_rows(site: Rest, monkeypatch: pytest.MonkeyPatch) ->
         await site.receive(f"{number}")
     assert len(await ids(site)) == 50
     assert len(await ids(site, limit="1000000")) == 60
+
+
+class Slow:
+    """Records whose lists take until they may go on."""
+
+    def __init__(self) -> None:
+        self.asked: list[set[str]] = []
+        self.go_on = asyncio.Event()
+
+    async def past(self, wanted: rest_messages.Wanted, render: Any) -> list[bytes]:
+        self.asked.append(set(wanted.accounts))
+        await self.go_on.wait()
+        if not wanted.limit % 2:
+            raise Unavailable("disk is gone")
+        return [b"{}"]
+
+
+async def test_lists_at_once(site: Rest) -> None:
+    """Two of a customer; another customer's do not wait behind more of them."""
+    slow = Slow()
+    directory = site.core.directory
+    nothing: Any = None
+    methods = rest_messages.Messages(nothing, directory, slow, nothing, site.core.clock).methods()  # type: ignore
+
+    def ask(method: str, name: str, limit: str = "1") -> asyncio.Task[Any]:
+        account = directory.account(name)
+        assert account is not None
+        return asyncio.create_task(methods[method](Call(account, Params({"limit": [limit]}), "")))  # type: ignore
+
+    under_way = [ask("getSMS", "acme"), ask("getMMS", "acme", "2"), ask("getSMS", "other")]
+    await until(lambda: len(slow.asked) == 3)
+    for method in ("getSMS", "getMMS"):
+        with pytest.raises(Refused, match="api_limit_exceeded"):
+            await asyncio.wait_for(ask(method, "acme"), 2)
+    slow.go_on.set()
+    first, failed, third = await asyncio.gather(*under_way, return_exceptions=True)
+    assert first == third == b'{"status":"success","sms":[{}]}'
+    assert isinstance(failed, Unavailable)
+    assert len(await asyncio.gather(ask("getSMS", "acme"), ask("getMMS", "acme"))) == 2, "all places are free again"
 
 
 async def test_only_so_many_bytes(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
