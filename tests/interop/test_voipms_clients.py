@@ -396,7 +396,7 @@ def test_terraform_provider(customer: Customer) -> None:
     after = did()
     assert written_back(after) == on
     assert ask("setSMS", **written_back(before))["status"] == "success"
-    assert did() == before
+    assert did() == {**before, "sms_url_callback": "https://example.com/?m={MESSAGE}"}, "off, but kept"
     new = {"password": "Str0ng-Enough", "auth_type": "1", "device_type": "2", "dtmf_mode": "auto", "nat": "yes"}
     assert ask("createSubAccount", **new, username="trunk")["status"] == "success"
     (row,) = ask("getSubAccounts")["accounts"]
@@ -447,6 +447,16 @@ def test_mmsgate(customer: Customer, stub: StubCarrier) -> None:
         assert isinstance(row["media"], list)
     every = {row["id"] for row in customer.get("getMMS", **{**query, "type": ""})["sms"]}
     assert {str(mms["mms"]), str(sms["sms"])} < every
+    stub.default = Answer(body="ok")
+    taken = len(stub.taken)
+    hook = f"http://127.0.0.1:{stub.port}/mmsgate"
+    assert customer.get("setSMS", did=customer.did, enable=1, webhook_enabled=1, webhook=hook)["status"] == "success"
+    customer.site.sms(customer.did, "three")
+    event = stub.wait(taken + 1)[-1].json["data"]
+    (row,) = [one for one in customer.get("getMMS", **query)["sms"] if one["message"] == "three"]
+    assert str(event["id"]) == row["id"], "it is fetched a second time otherwise"
+    assert event["payload"]["to"][0]["phone_number"] == row["did"] == customer.did, "looked for among the caller IDs"
+    assert customer.get("getDIDsInfo", did=customer.did)["dids"][0]["dialmode"] == "1"
 
 
 def test_groundwires_balance_checker(customer: Customer) -> None:
