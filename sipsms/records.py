@@ -20,7 +20,8 @@ from sipsms.numbers import normalise
 from sipsms.office import Office
 from sipsms.ports import Block
 from sipsms.store import admin, blocks, looking, pages, usage
-from sipsms.store.blocks import BY_HAND
+from sipsms.store.admin import AdminError
+from sipsms.store.blocks import BY_CUSTOMER
 from sipsms.store.pages import Found, Sees, Wanted
 from sipsms.text import sender_name
 
@@ -114,12 +115,25 @@ class Records:
 
         await self._office.change(add)
 
-    async def put_blocks(self, owner: str, number: str, directions: Sequence[str], *, active: bool) -> int:
-        """How many are another than before."""
+    async def put_blocks(self, owner: str, number: str, directions: Sequence[str], *, active: bool, by: str) -> int:
+        """How many are another than before. Raises AdminError."""
         now = time.time()
-        return await self._office.change(
-            lambda db: sum(blocks.put(db, Block(owner, number, way, active), BY_HAND, now) for way in directions)
-        )
+
+        def put(db: Any) -> int:
+            if active and by == BY_CUSTOMER:
+                did = self._directory.did(owner)
+                customer = did.account if did is not None else owner
+                numbers = [one.number for one in self._directory.dids_of(customer)]
+                blocks.check_share(db, [customer, *numbers])
+            changed = sum(blocks.put(db, Block(owner, number, way, active), by, now) for way in directions)
+            if not changed and not active and blocks.is_operators(db, owner, number, directions):
+                raise AdminError("the operator has made this block")
+            return changed
+
+        return await self._office.change(put)
+
+    async def count_groups(self, owner: str) -> int:
+        return await self._read(lambda db: pages.count_groups(db, owner))
 
     async def provision(self, name: str, password: str | None, **options: Any) -> dict[str, Any]:
         """A link by which a phone sets itself up; without a password, it gets a new one. Raises AdminError."""

@@ -15,8 +15,9 @@ from sipsms.directory import Directory
 from sipsms.feed import KEPT, Feed
 from sipsms.mediatypes import MAX_TEXT
 from sipsms.model import Direction, Message, Scope
+from sipsms.store import blocks, tokens
 from sipsms.store.pages import SCAN, SPOKEN
-from sipsms.web.v1 import events, guard, paging
+from sipsms.web.v1 import events, guard, numbers, paging
 from sipsms.web.v1.reach import Reach
 
 PAGE = (Path(__file__).parent.parent / "docs" / "api" / "v1.md").read_text()
@@ -53,7 +54,8 @@ def test_the_figures() -> None:
     for figure in (f"{SCAN:,} messages", f"newest {SPOKEN:,} messages", f"last {KEPT:,} changes", f"files {MAX_TEXT:,}",
                    f"at most {paging.MOST}", f"over {guard.SMALL // 1024} KB", f"message {guard.LARGE // 2**20} MB",
                    f"every {events.KEEP_ALIVE:.0f} seconds", f"for {events.SLOW:.0f} seconds",
-                   f"{events.OF_ONE} streams, all together {events.STREAMS}"):  # fmt: skip
+                   f"{events.OF_ONE} streams, all together {events.STREAMS}", f"its tokens {events.OF_CUSTOMER}",
+                   f"{tokens.MOST} tokens", f"{numbers.GROUPS:,} groups", f"{blocks.MOST:,} blocks"):  # fmt: skip
         assert figure in " ".join(PAGE.split()), figure
 
 

@@ -31,7 +31,7 @@ def cancel(context: Context, message: int) -> None:
 @pass_context
 def conversations(context: Context, number: str, limit: int, as_json: bool) -> None:
     """With whom a DID has written, the latest first, among its newest 2,000 messages."""
-    rows = context.store(lambda db: pages.conversations(db, number, lambda account, did: True))
+    rows = context.store(lambda db: pages.conversations(db, number, lambda account, did, _at: True))
     show(rows[:limit], as_json, "contact last_at last_direction received sent last_text", "none")
 
 

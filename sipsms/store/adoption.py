@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, literal_column, select, update
 
-from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, take_ids
+from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, in_lane, take_ids
 from sipsms.store.schema import accounts, deliveries, devices
 
 
@@ -56,13 +56,14 @@ def move_lane(connection: Connection, old_device: int, old_lane: str, device: in
 # --- the end of an account, or of its app ----------------------------------------------------------------------------
 
 _APP = deliveries.c.courier == literal_column("'app'")  # a literal: only so its index is used
-_FEW = 500  # names in one statement
+_FEW = 500  # ids in one statement
 
 
 def to_phones(connection: Connection, account: str, now: float) -> int:
     """What waits for an account's app waits for its phones from now on, as if none had registered yet: the server takes
     it over as it does what a command has written. How many."""
-    waiting = select(deliveries).where(_APP, OPEN, deliveries.c.lane == f"app/{account}", deliveries.c.expires_at > now)
+    lane = in_lane(connection, f"app/{account}")
+    waiting = select(deliveries).where(_APP, OPEN, lane, deliveries.c.expires_at > now)
     found = connection.execute(waiting.order_by(deliveries.c.id)).all()
     _fail(connection, [row.id for row in found], now, "its phones get it by SIP instead")
     if found:
@@ -81,9 +82,9 @@ def end(connection: Connection, account: str, now: float) -> None:
     lanes = [f"sip:{account}", f"app/{account}", *(f"sip:{phone}" for phone in phones)]
     mine = deliveries.c.destination == account
     ids: list[int] = []
-    for start in range(0, len(lanes), _FEW):
-        of_lanes = select(deliveries.c.id).where(deliveries.c.lane.in_(lanes[start : start + _FEW]), OPEN, mine)
-        ids += connection.execute(of_lanes).scalars()
+    for lane in lanes:
+        waiting = select(deliveries.c.id, deliveries.c.destination).where(in_lane(connection, lane), OPEN)
+        ids += [row.id for row in connection.execute(waiting) if row.destination == account]
     _fail(connection, ids, now, "the account was removed")
     connection.execute(update(deliveries).where(mine, deliveries.c.open).values(open=False))
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, case, delete, func, insert, literal_col
 
 from sipsms.model import Message
 from sipsms.ports import PushToken
-from sipsms.store.rows import OPEN, message_of
+from sipsms.store.rows import OPEN, in_lane, message_of
 from sipsms.store.schema import deliveries, messages, push_tokens
 
 SCAN: Final = 2000  # messages that one look passes by
@@ -44,8 +44,8 @@ def received(
 
 
 def _oldest_waiting(connection: Connection, account: str, made: float) -> int | None:
-    in_lane = and_(OPEN, deliveries.c.lane == f"app/{account}", _OF_APPS, deliveries.c.created_at >= made)
-    return connection.execute(select(deliveries.c.id).where(in_lane).order_by(deliveries.c.id).limit(1)).scalar()
+    waiting = and_(OPEN, in_lane(connection, f"app/{account}"), _OF_APPS, deliveries.c.created_at >= made)
+    return connection.execute(select(func.min(deliveries.c.id)).where(waiting)).scalar()
 
 
 def sent(

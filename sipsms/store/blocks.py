@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from sipsms.ports import Block
+from sipsms.store.admin import AdminError
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import blocks
 
-BY_HAND = "by hand"
+BY_HAND = "by hand"  # of the operator: nobody else lifts it
+BY_CUSTOMER = "by the customer"
+MOST: Final = 10_000  # that a customer has ever made by itself: rows stay
+_STRENGTH: Final = {BY_HAND: 2, BY_CUSTOMER: 1}  # anything else: what the blocked one has written
 
 
 def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
-    """Switch one on or off. False: it was so already, or somebody else than an operator would lift an operator's."""
+    """Switch one on or off. False: it was so already, or it is the operator's, or a START would lift the customer's."""
     here = (
         blocks.c.owner == block.owner,
         blocks.c.number == block.number,
@@ -23,10 +27,10 @@ def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
     )
     known = connection.execute(select(blocks.c.active, blocks.c.reason).where(*here)).first()
     if (known.active if known is not None else False) == block.active:
-        if known is not None and block.active and reason == BY_HAND:  # a START of theirs does not lift it any more
-            connection.execute(update(blocks).where(*here).values(reason=BY_HAND))
+        if known is not None and block.active and _strength(reason) > _strength(known.reason):
+            connection.execute(update(blocks).where(*here).values(reason=reason))  # a START does not lift it any more
         return False
-    if known is not None and known.active and known.reason == BY_HAND and reason != BY_HAND:
+    if known is not None and known.active and _strength(reason) < _strength(known.reason):
         return False
     values = {"active": block.active, "reason": reason[:255], "version": take_ids(connection, "directory", 1)}
     if known is not None:
@@ -34,6 +38,27 @@ def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
     else:
         connection.execute(insert(blocks), {**block._asdict(), **values, "created_at": now})
     return True
+
+
+def _strength(reason: str) -> int:
+    return _STRENGTH.get(reason, 0)
+
+
+def is_operators(connection: Connection, owner: str, number: str, directions: Sequence[str]) -> bool:
+    """Is one of these on, and the operator's own?"""
+    here = (blocks.c.owner == owner, blocks.c.number == number, blocks.c.direction.in_(directions))
+    query = select(blocks.c.owner).where(*here, blocks.c.active, blocks.c.reason == BY_HAND)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def check_share(connection: Connection, owners: Sequence[str]) -> None:
+    """May a customer, with its DIDs, make more? Raises AdminError."""
+    count = 0
+    for start in range(0, len(owners), 500):
+        mine = blocks.c.owner.in_(owners[start : start + 500]) & (blocks.c.reason == BY_CUSTOMER)
+        count += int(connection.execute(select(func.count()).where(mine)).scalar() or 0)
+    if count >= MOST:
+        raise AdminError(f"a customer makes at most {MOST:,} blocks")
 
 
 def show(connection: Connection, owner: str) -> Iterator[dict[str, Any]]:

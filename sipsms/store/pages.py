@@ -35,9 +35,10 @@ from sipsms.store.schema import (
 SCAN: Final = 2000  # messages that one look passes by
 SPOKEN: Final = 2000  # the newest messages of a number, among which its conversations are looked for
 MOST_DIDS: Final = 200  # of a caller with more, all messages are walked instead of each number's
+_AT_ONCE: Final = 200  # messages whose state is asked for
 _SLACK: Final = 300.0  # seconds by which ids and times may disagree
 
-Sees = Callable[[str, str], bool]  # (account, DID) of a message
+Sees = Callable[[str, str, float], bool]  # (account, DID, when it came) of a message
 Found = tuple[list[dict[str, Any]], Any]  # a page, and where the next one begins: None if there is none
 _NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number}
 
@@ -63,7 +64,8 @@ def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
     """The newest first, with their deliveries."""
     walk = _Walk(connection, wanted, sees)
     found: list[dict[str, Any]] = []
-    while len(found) <= wanted.limit and (ids := list(islice(walk, wanted.limit + 1 - len(found)))):
+    least = _AT_ONCE if wanted.state else 1  # what is filtered here is not asked for one by one
+    while len(found) <= wanted.limit and (ids := list(islice(walk, max(least, wanted.limit + 1 - len(found))))):
         rows = [message_row(row, parts) for row, parts in _with_deliveries(connection, ids)]
         found += [row for row in rows if not wanted.state or row["state"] == wanted.state]
     if len(found) > wanted.limit:
@@ -72,33 +74,48 @@ def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
 
 
 class _Walk(Iterator[int]):
-    """Ids that match, newest first; behind the last, `horizon` is where the look ended, 0 at the end of all."""
+    """Ids that match, newest first; behind the last, `horizon` is where the look ended, 0 at the end of all.
+
+    All numbers together have `SCAN` messages looked at: each is read a little way, further where it has more."""
 
     def __init__(self, connection: Connection, wanted: Wanted, sees: Sees) -> None:
+        self._connection = connection
+        self._wanted = wanted
         self._sees = sees
+        self._left = SCAN
         self.horizon = 0
         sources: Sequence[str | None] = [None] if wanted.numbers is None else wanted.numbers
-        scan = max(wanted.limit + 1, SCAN // max(len(sources), 1))
+        chunk = max(1, min(max(wanted.limit + 1, 50), SCAN // (2 * max(len(sources), 1))))
         low, high = _ids_between(connection, wanted)
-        looks = [_look(connection, wanted, number, low, high, scan) for number in sources]
-        self.horizon = max((look[-1].id for look in looks if len(look) == scan), default=0)
-        self._rows = merge(*looks, key=lambda row: -row.id)
+        self._rows = merge(*(self._of(number, low, high, chunk) for number in sources), key=lambda row: -row.id)
+
+    def _of(self, number: str | None, low: int, high: int, chunk: int) -> Iterator[Any]:
+        while not self.horizon:
+            rows = _look(self._connection, self._wanted, number, low, high, chunk)
+            self._left -= len(rows)
+            yield from rows
+            if len(rows) < chunk:
+                return
+            high = rows[-1].id
+            chunk = min(2 * chunk, max(1, self._left))
+            if self._left <= 0:
+                self.horizon = high
 
     def __next__(self) -> int:
         for row in self._rows:
-            if row.id < self.horizon:
+            if self.horizon:  # a number's next messages are not looked at, and this one may be behind them
                 break
-            if row.hit and self._sees(row.account, row.did):
+            if row.hit and self._sees(row.account, row.did, row.received_at):
                 return int(row.id)
         raise StopIteration
 
 
-def _look(connection: Connection, wanted: Wanted, number: str | None, low: int, high: int, scan: int) -> Sequence[Any]:
-    query = select(messages.c.id, messages.c.account, messages.c.did, _hit(wanted).label("hit"))
+def _look(connection: Connection, wanted: Wanted, number: str | None, low: int, high: int, most: int) -> Sequence[Any]:
+    query = select(messages.c.id, messages.c.account, messages.c.did, messages.c.received_at, _hit(wanted).label("hit"))
     if number is not None:
         query = query.where(messages.c.did == number)
     query = query.where(messages.c.id < high, messages.c.id > low)
-    return connection.execute(query.order_by(messages.c.id.desc()).limit(scan)).all()
+    return connection.execute(query.order_by(messages.c.id.desc()).limit(most)).all()
 
 
 def _hit(wanted: Wanted) -> Any:
@@ -156,7 +173,7 @@ def _with_deliveries(connection: Connection, ids: Sequence[int]) -> Iterator[tup
 def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, Any] | None:
     """With deliveries and their attempts; None if it is not there, or not to be seen."""
     row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
-    if row is None or row.content_type or not sees(row.account, row.did):
+    if row is None or row.content_type or not sees(row.account, row.did, row.received_at):
         return None
     parts = connection.execute(
         select(deliveries).where(deliveries.c.message_id == message_id).order_by(deliveries.c.id)
@@ -185,7 +202,7 @@ def conversations(connection: Connection, number: str, sees: Sees) -> list[dict[
     )  # fmt: skip
     found: dict[str, dict[str, Any]] = {}
     for row in connection.execute(query):
-        if row.content_type or not sees(row.account, row.did):
+        if row.content_type or not sees(row.account, row.did, row.received_at):
             continue
         one = found.setdefault(
             row.contact, {"did": number, "contact": row.contact, "last_id": row.id, "last_at": row.received_at,
@@ -227,6 +244,10 @@ def list_groups(connection: Connection, owners: Sequence[str] | None, after: str
     for one in connection.execute(select(group_members).where(group_members.c.group_name.in_(members))):
         members[one.group_name].append(one.member)
     return [{"name": row.name, "account": row.account, "members": sorted(members[row.name])} for row in rows]
+
+
+def count_groups(connection: Connection, owner: str) -> int:
+    return int(connection.execute(select(func.count()).where(groups.c.account == owner)).scalar() or 0)
 
 
 def group(connection: Connection, name: str) -> dict[str, Any] | None:
@@ -342,7 +363,13 @@ def list_queue(connection: Connection, after: Sequence[Any], limit: int, *, unkn
 def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees) -> Found:
     """What customers' servers and mail servers did not take in the end, newest first."""
     query = (
-        select(deliveries, messages.c.account.label("whose"), messages.c.did, messages.c.source.label("sender"))
+        select(
+            deliveries,
+            messages.c.account.label("whose"),
+            messages.c.did,
+            messages.c.received_at,
+            messages.c.source.label("sender"),
+        )
         .join(messages, messages.c.id == deliveries.c.message_id)
         .where(DEAD, deliveries.c.id < (before or _NEVER))
         .order_by(deliveries.c.id.desc())
@@ -354,7 +381,7 @@ def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees
         if len(found) == limit:
             return found, last
         last, count = row.id, count + 1
-        if sees(row.whose, row.did):
+        if sees(row.whose, row.did, row.received_at):
             found.append(_dead(row))
     return found, last if count == SCAN else None
 
@@ -362,12 +389,12 @@ def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees
 def dead_letter(connection: Connection, delivery: int, sees: Sees) -> bool:
     """Is there one of this id that may be seen?"""
     query = (
-        select(messages.c.account, messages.c.did)
+        select(messages.c.account, messages.c.did, messages.c.received_at)
         .join(deliveries, messages.c.id == deliveries.c.message_id)
         .where(DEAD, deliveries.c.id == delivery)
     )
     row = connection.execute(query).first()
-    return row is not None and sees(row.account, row.did)
+    return row is not None and sees(row.account, row.did, row.received_at)
 
 
 def _dead(row: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Row, bindparam, insert, literal_column, select, update
+from sqlalchemy import Connection, Insert, Row, bindparam, insert, literal_column, or_, select, update
 
 from sipsms.model import Delivery, Direction, Media, Message, State
 from sipsms.store.schema import counters, deliveries, messages
@@ -17,6 +17,16 @@ LEASE = 900.0  # seconds; longer than any attempt
 QUEUED = deliveries.c.state == literal_column("'queued'")
 SENDING = deliveries.c.state == literal_column("'sending'")
 OPEN = deliveries.c.state.in_((literal_column("'queued'"), literal_column("'sending'")))
+
+
+def in_lane(connection: Connection, lane: str) -> Any:
+    """In a lane, or stepped aside from it: LANE#id. Only a range is found by SQLite's index, only LIKE is right in
+    every collation."""
+    if connection.dialect.name == "sqlite":
+        return deliveries.c.lane.between(lane, lane + "$")  # the character behind #
+    return or_(deliveries.c.lane == lane, deliveries.c.lane.startswith(f"{lane}#", autoescape=True))
+
+
 WITH_MESSAGE = select(
     deliveries,
     *(messages.c[name].label(f"m_{name}") for name in messages.c.keys()),  # noqa: SIM118

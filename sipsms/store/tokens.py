@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from sipsms.model import Scope
 from sipsms.store.admin import AdminError, changed, customer, set_account
 from sipsms.store.schema import dids, tokens
 
+MOST: Final = 100  # tokens of a customer
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PREFIX: Final = "sipsms_"  # so that a token in the wrong place is known for what it is
 
@@ -50,6 +51,9 @@ def add(
         raise AdminError("a token of scope did names its DID, others do not")
     if did and connection.execute(select(dids.c.account).where(dids.c.number == did)).scalar() != owner:
         raise AdminError(f"no DID {did} of {owner}")
+    mine = select(func.count()).where(tokens.c.account == owner)
+    if owner and (connection.execute(mine).scalar() or 0) >= MOST:
+        raise AdminError(f"{owner} has {MOST} tokens already")
     token = _PREFIX + secrets.token_urlsafe(24)
     row = {
         "hash": digest(token), "account": owner, "name": name, "scope": f"{scope}:{did}" if did else str(scope),

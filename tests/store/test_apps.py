@@ -31,7 +31,12 @@ def come(db: Connection, count: int, at: float = 100.0) -> list[int]:
     message = Message(Direction.IN, "4445556666", DIDS[0], "x", "hook", at, "acme", DIDS[0])
     one = Delivery(message, "app", "101", "4445556666", "app/101", 9e9, at)
     stored = accepting.accept_all(db, [(message, [one], "node", at)] * count)
-    return [each.deliveries[0].id for each in stored]
+    ids = [each.deliveries[0].id for each in stored]
+    for delivery in ids:  # all but one step aside when they have been tried
+        if delivery % 7:
+            aside = update(deliveries).where(deliveries.c.id == delivery)
+            db.execute(aside.values(lane=f"app/101#{delivery}", due_at=None))
+    return ids
 
 
 def told(db: Connection, after: int = 0, made: float = 0.0, since: float = 0.0) -> list[int]:

@@ -17,7 +17,7 @@ STORED = 6000
 NUMBERS = [f"555000{n:04d}" for n in range(10)]
 
 
-def everything(account: str, did: str) -> bool:
+def everything(account: str, did: str, at: float) -> bool:
     return True
 
 
@@ -109,11 +109,33 @@ def test_a_time_is_found_by_halving(db: Connection, when: float) -> None:
 
 
 def test_what_is_not_to_be_seen_is_passed_by(db: Connection) -> None:
-    rows, before = pages.list_messages(db, Wanted(), lambda account, did: False)
+    rows, before = pages.list_messages(db, Wanted(), lambda account, did, at: False)
     assert rows == []
     assert before == STORED - pages.SCAN + 1
-    assert pages.message(db, 5, lambda account, did: False) is None
-    assert pages.conversations(db, NUMBERS[0], lambda account, did: False) == []
+    assert pages.message(db, 5, lambda account, did, at: False) is None
+    assert pages.conversations(db, NUMBERS[0], lambda account, did, at: False) == []
+
+
+@pytest.mark.parametrize("state", ["", "queued", "failed"])
+@pytest.mark.parametrize("limit", [1, 50, 200])
+@pytest.mark.parametrize("numbers", [None, NUMBERS, NUMBERS[:1], [*NUMBERS, *(f"5559{n:06d}" for n in range(190))]])
+def test_a_look_is_bounded(db: Connection, numbers: list[str] | None, limit: int, state: str) -> None:
+    """About 2,000 messages and some queries, whatever is asked for."""
+    looked: list[int] = []
+    queries: list[str] = []
+
+    def sees(account: str, did: str, at: float) -> bool:
+        looked.append(1)
+        return True
+
+    def count(*args: Any) -> None:
+        queries.append(args[2])
+
+    event.listen(db.engine, "before_cursor_execute", count)
+    pages.list_messages(db, Wanted(numbers=numbers, limit=limit, state=state), sees)
+    event.remove(db.engine, "before_cursor_execute", count)
+    assert len(looked) <= pages.SCAN + 200
+    assert len(queries) < 2 * len(numbers or [0]) + 60
 
 
 def test_the_queue_page_by_page(db: Connection) -> None:

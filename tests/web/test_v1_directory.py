@@ -87,6 +87,7 @@ def test_a_number_and_where_it_delivers(node: ApiNode) -> None:
         "callback": "https://h.example.com/?m={MESSAGE}", "callback_retry": False, "webhook": "https://h.example.com/w",
         "dialing_mode": "e164", "mms": False,
     }  # fmt: skip
+    assert node.patch("/dids/5550008888", {"mms": change["mms"]}).status == 200, "the operator's"
     changed = node.patch("/dids/5550008888", change, "anna").json
     assert {name: changed[name] for name in change} == change
     assert node.patch("/dids/5550008888", {}, "anna").json == changed, "nothing said, nothing changed"

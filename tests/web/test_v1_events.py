@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -240,14 +241,41 @@ async def test_a_client_that_takes_nothing_is_dropped(monkeypatch: pytest.Monkey
 def test_there_is_an_end_to_streams() -> None:
     streams = Streams(Feed(lambda: 1.0), most=3, of_one=2)
     for token in ("a", "a", "b"):
-        streams.enter(token)
+        streams.enter(token, token)
     for token in ("a", "c"):
         with pytest.raises(Problem) as refused:
-            streams.enter(token)
+            streams.enter(token, token)
         assert refused.value.status == 429
-    streams.leave("b")
-    streams.enter("c")
+    streams.leave("b", "b")
+    streams.enter("c", "c")
     streams.close()
-    streams.leave("a")
+    streams.leave("a", "a")
     with pytest.raises(Problem):
-        streams.enter("a")
+        streams.enter("a", "a")
+
+
+def test_a_customer_has_a_share_of_the_streams_however_many_tokens() -> None:
+    streams = Streams(Feed(lambda: 1.0), most=9, of_one=2, of_customer=3)
+    for token in ("a", "b", "c"):
+        streams.enter(token, "anna")
+    with pytest.raises(Problem):
+        streams.enter("d", "anna")
+    streams.enter("e", "bert")
+    for token in ("f", "g", "h", "i"):
+        streams.enter(token, "")  # the operator's
+    streams.leave("a", "anna")
+    streams.enter("d", "anna")
+
+
+def test_a_token_that_expires_ends_its_stream(node: ApiNode) -> None:
+    until = time.time() + 2.5
+    expires = datetime.fromtimestamp(until, UTC).isoformat()
+    secret = node.post("/tokens", {"name": "short", "account": "anna", "scope": "customer", "expires_at": expires})
+    with closing(Listener(node, secret.json["secret"]).wire) as wire:
+        time.sleep(max(0.0, until - time.time()) + 0.1)
+        node.send("somebody must not hear this")
+        wire.settimeout(5)
+        heard = b""
+        while chunk := wire.recv(65536):
+            heard += chunk
+    assert b"message." not in heard

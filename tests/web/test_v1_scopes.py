@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from support.v1 import HANDSET, ApiNode, Reply
+
+from sipsms.store import blocks, tokens
+from sipsms.web.v1 import numbers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.req("W-07", "A-37")]
 
@@ -270,8 +276,10 @@ def test_what_a_customer_may_not(node: ApiNode) -> None:
                     {"api_daily_limit": 0}, {"enabled": False}):  # fmt: skip
         reply = node.patch("/accounts/anna", setting, "anna")
         assert (reply.status, reply.fields) == (403, list(setting))
-    assert node.patch("/accounts/anna-desk", {"enabled": False}, "anna").json["enabled"] is False
-    assert node.patch("/accounts/anna-desk", {"enabled": True}, "anna").json["enabled"] is True
+    for setting in ({"enabled": False}, {"api_allow_ip": ""}):
+        assert node.patch("/accounts/anna-desk", setting, "anna").fields == list(setting)
+    for setting in ({"sms": False}, {"mms": False}):
+        assert node.patch("/dids/5550001111", setting, "anna").fields == list(setting)
     assert node.call("DELETE", "/accounts/anna", None, "anna").status == 403
     node.patch("/accounts/bert", {"email": "b@example.com"})
     taken = node.patch("/accounts/anna", {"email": "B@example.com"}, "anna")
@@ -291,6 +299,16 @@ def test_what_a_reseller_may(node: ApiNode, bert: Bert) -> None:
     assert made.json["reseller"] == "rita"
     assert node.patch("/accounts/carl", {"api_daily_limit": 5}, "reseller").json["api_daily_limit"] == 5
     assert node.patch("/accounts/rita", {"api_daily_limit": 5}, "reseller").status == 403
+    assert node.patch("/accounts/carl", {"api_allow_ip": "192.0.2.1"}, "reseller").status == 200
+    assert node.patch("/accounts/rita", {"api_allow_ip": ""}, "reseller").status == 403
+    node.patch("/accounts/rita", {"api_daily_limit": 50})
+    assert node.patch("/accounts/carl", {"api_daily_limit": 50}, "reseller").status == 200
+    for more in (51, 0, -1):  # 0, and the usual here: any number
+        assert node.patch("/accounts/carl", {"api_daily_limit": more}, "reseller").fields == ["api_daily_limit"]
+    node.patch("/accounts/rita", {"api_daily_limit": -1})
+    node.patch("/accounts/carl", {"enabled": False})
+    assert node.patch("/accounts/carl", {"enabled": True}, "reseller").fields == ["enabled"]
+    node.patch("/accounts/carl", {"enabled": True})
     moved = node.patch("/dids/5550003333", {"account": "carl"}, "reseller")
     assert (moved.json["account"], moved.json["sip_account"]) == ("carl", "")
     assert node.patch("/dids/5550003333", {"account": "anna"}, "reseller").fields == ["account"]
@@ -325,3 +343,100 @@ def test_a_removed_token_opens_nothing(node: ApiNode) -> None:
     assert node.get("/me", secret).status == 401
     expired = node.post("/tokens", {"name": "old", "expires_at": "2020-01-01T00:00:00Z"}, "anna")
     assert expired.fields == ["expires_at"]
+
+
+def test_what_the_operator_has_blocked_stays_blocked(node: ApiNode) -> None:
+    block = {"owner": "anna", "number": "4445551234", "direction": "out"}
+    query = "?" + urlencode(block)
+    assert node.post("/blocks", block, "anna").json == {"count": 1}
+    assert node.call("DELETE", f"/blocks{query}", None, "anna").json == {"count": 1}
+    assert node.post("/blocks", block, "anna").json == {"count": 1}
+    assert node.post("/blocks", block).json == {"count": 0}, "and now it is the operator's"
+    assert node.post("/blocks", block, "anna").json == {"count": 0}
+    assert node.call("DELETE", f"/blocks{query}", None, "anna").status == 409
+    (shown,) = node.get("/blocks?owner=anna", "anna").json["items"]
+    assert shown["reason"] == "by hand"
+    assert node.call("DELETE", f"/blocks{query}").json == {"count": 1}
+
+
+def test_a_token_makes_none_that_outlives_it(node: ApiNode) -> None:
+    body = {"name": "brief", "account": "anna", "scope": "customer", "expires_at": "2096-01-01T00:00:00Z"}
+    node.tokens["brief"] = node.post("/tokens", body).json["secret"]
+    for until in ("2096-01-01T00:00:01Z", None):
+        assert node.post("/tokens", {**body, "name": "more", "expires_at": until}, "brief").fields == ["expires_at"]
+    assert node.post("/tokens", {**body, "name": "more"}, "brief").status == 201
+    assert node.call("DELETE", "/tokens/more", None, "brief").status == 204
+
+
+def test_there_is_an_end_to_what_a_customer_makes(node: ApiNode) -> None:
+    made = 0
+    while reply := node.post("/tokens", {"name": f"many{made}", "account": "anna", "scope": "customer"}, "anna"):
+        if reply.status != 201:
+            break
+        made += 1
+    assert (reply.status, made > 50, made < tokens.MOST) == (409, True, True)
+    for n in range(made):
+        node.call("DELETE", f"/tokens/many{n}", None, "anna")
+    with sqlite3.connect(node.store) as db:
+        db.executemany("INSERT INTO groups VALUES (?, 'anna')", [(f"many{n}",) for n in range(numbers.GROUPS)])
+        columns = "owner, number, direction, reason, created_at, version"
+        row = f"INSERT INTO blocks ({columns}) VALUES ('5550001111', ?, 'in', ?, 1, 1)"
+        db.executemany(row, [(f"555{n:07d}", blocks.BY_CUSTOMER) for n in range(blocks.MOST)])
+    db.close()
+    assert node.call("PUT", "/groups/anna-last", {"members": ["anna"]}, "anna").status == 409
+    assert node.call("PUT", "/groups/many1", {"members": ["anna"]}, "anna").status == 200
+    assert node.post("/blocks", {"owner": "anna", "number": "4445551235"}, "anna").status == 409
+    assert node.post("/blocks", {"owner": "anna", "number": "4445551235"}).status == 201
+    with sqlite3.connect(node.store) as db:
+        db.execute("DELETE FROM groups WHERE name LIKE 'many%'")
+        db.execute("DELETE FROM blocks WHERE owner = '5550001111'")
+    db.close()
+
+
+def test_changes_of_credentials_are_told_in_the_log(node: ApiNode) -> None:
+    secret = node.post("/tokens", {"name": "told", "account": "anna", "scope": "customer"}, "anna").json["secret"]
+    password = node.post("/accounts/anna-desk/api-password", None, "anna").json["secret"]
+    node.call("DELETE", "/accounts/anna-desk/api-password", None, "anna")
+    node.call("DELETE", "/tokens/told", None, "anna")
+    node.patch("/accounts/anna-desk", {"enabled": False})
+    node.patch("/accounts/anna-desk", {"enabled": True})
+    log = node.log_path.read_text()
+    lines = [line for line in map(json.loads, log.splitlines()) if line["event"] == "changed_by_api"][-6:]
+    assert [(line["by"], line["what"], line["of"]) for line in lines] == [
+        ("anna", "token made, scope customer", "anna"), ("anna", "API password made", "anna-desk"),
+        ("anna", "API password dropped", "anna-desk"), ("anna", "token removed", "anna"),
+        ("op", "enabled set to False", "anna-desk"), ("op", "enabled set to True", "anna-desk"),
+    ]  # fmt: skip
+    assert secret not in log
+    assert password not in log
+
+
+def test_a_name_made_again_is_another_account(node: ApiNode) -> None:
+    """Who makes an account of a removed one's name finds nothing of it: not by the API, not by an app."""
+    node.post("/accounts", {"name": "vera", "password": "pw-of-vera"})
+    node.post("/accounts", {"name": "v101", "password": "pw-of-v101", "parent": "vera"})
+    node.post("/dids", {"number": "5550009999", "account": "vera", "sip_account": "v101"})
+    node.patch("/accounts/v101", {"app_messages": True, "caller_id": "5550009999"})
+    came = node.post("/incoming", {"from": HANDSET, "to": "5550009999", "text": SECRET_TEXT}).json["id"]
+    order = {"to": HANDSET, "text": SECRET_TEXT, "account": "v101", "from": "5550009999"}
+    sent = node.post("/messages", order).json["id"]
+    while not node.get(f"/messages/{came}").json["deliveries"][0]["last_error"]:
+        time.sleep(0.02)  # nobody is to be woken
+    before = "?since=2020-01-01T00:00:00Z"
+    for path in ("/dids/5550009999", "/accounts/v101", "/accounts/vera"):
+        assert node.call("DELETE", path).status == 204
+    state = node.get(f"/messages/{came}").json
+    assert (state["state"], state["deliveries"][0]["last_error"]) == ("failed", "the account was removed")
+    for name in ("vera", "v101"):
+        assert node.post("/accounts", {"name": name, "password": "evil", "parent": "anna"}, "anna").status == 201
+    node.post("/dids", {"number": "5550009999", "account": "anna", "sip_account": "v101"})
+    assert node.patch("/accounts/v101", {"app_messages": True}, "anna").status == 200
+    for message in (came, sent):
+        assert node.get(f"/messages/{message}", "anna").status == 404
+    assert SECRET_TEXT.encode() not in node.get(f"/messages{before}&limit=200", "anna").body
+    assert SECRET_TEXT.encode() not in node.get("/conversations?did=5550009999", "anna").body
+    for last in ("", "2"):
+        form = urlencode({"username": "v101", "password": "evil", "last_id": last, "last_sent_id": last})
+        with urlopen(f"http://127.0.0.1:{node.http_port}/acrobits/fetch?{form}") as answer:
+            found = json.loads(answer.read())
+        assert (found["received_smss"], found["sent_smss"]) == ([], [])

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sipsms.model import Account, Scope
+from sipsms.model import Account, Scope, Token
 from sipsms.numbers import normalise
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.paging import Cursor, Limit, cut, name_after
 from sipsms.web.v1.parts import Parts
 from sipsms.web.v1.problems import Problem, missing, wrong
-from sipsms.web.v1.reach import ALL, CUSTOMERS, RESELLERS, Reach, page, reach_of
+from sipsms.web.v1.reach import ALL, CUSTOMERS, RESELLERS, Reach, page, reach_of, token_of
 from sipsms.web.v1.send import seconds
 
 # What of an account a customer may change; and what its reseller may besides. The rest is the operator's.
-_CUSTOMERS: Final = {"caller_id", "presence", "copies", "app_messages", "email", "api_allow_ip", "enabled"}
-_RESELLERS: Final = {*_CUSTOMERS, "api_daily_limit"}
+_CUSTOMERS: Final = {"caller_id", "presence", "copies", "app_messages", "email"}
+_RESELLERS: Final = {*_CUSTOMERS, "api_daily_limit", "api_allow_ip"}
 _TOKENS: Final = {  # scope of the caller -> of tokens that it may make, see and remove
     Scope.OPERATOR: ("operator", "reseller", "customer", "did"),
     Scope.RESELLER: ("reseller", "customer", "did"),
     Scope.CUSTOMER: ("customer", "did"),
 }
+_TOLD: Final = {"enabled", "api_daily_limit", "api_allow_ip", "reseller"}  # changes that the log tells of
 Whose = Annotated[str, Query(max_length=64)]
 
 
@@ -78,7 +80,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.patch("/accounts/{name}", response_model=m.AccountShown)
     async def change_account(request: Request, name: str, given: m.AccountChange) -> Any:
-        """Change some settings. `bulk`, `shorteners`, `legacy_digest`, `reseller` are the operator's."""
+        """Change some settings. `enabled`, `bulk`, `shorteners`, `legacy_digest`, `reseller` are the operator's."""
         reach = reach_of(request).need(CUSTOMERS)
         account = reach.account(name)
         values = {key: value for key, value in given.model_dump().items() if value is not None}
@@ -87,9 +89,15 @@ def router(parts: Parts) -> APIRouter:
             values["caller_id"] = telephone_number(values["caller_id"], "caller_id")
         if values.get("api_daily_limit") == -1:
             values["api_daily_limit"] = None
+        if "api_daily_limit" in values and not reach.is_operator:
+            _check_limit(parts, reach, values["api_daily_limit"])
         if values.get("reseller"):
             reach.customer(values["reseller"], "reseller")
         await office.set_account(account.name, **values)
+        for setting in sorted(_TOLD & values.keys()):
+            reach.note(
+                f"{setting} set to {values[setting] if values[setting] is not None else 'default'}", account.name
+            )
         return _shown(reach.account(name))
 
     @routes.delete("/accounts/{name}", status_code=204, response_class=Response)
@@ -110,14 +118,19 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/accounts/{name}/api-password", response_model=m.SecretShown, status_code=201)
     async def make_api_password(request: Request, name: str) -> Any:
         """A new one, in place of the one before. Shown this once."""
-        account = reach_of(request).need(CUSTOMERS).account(name)
-        return {"name": account.name, "secret": await office.make_api_password(account.name)}
+        reach = reach_of(request).need(CUSTOMERS)
+        account = reach.account(name)
+        secret = await office.make_api_password(account.name)
+        reach.note("API password made", account.name)
+        return {"name": account.name, "secret": secret}
 
     @routes.delete("/accounts/{name}/api-password", status_code=204, response_class=Response)
     async def drop_api_password(request: Request, name: str) -> None:
         """It has none any more."""
-        account = reach_of(request).need(CUSTOMERS).account(name)
+        reach = reach_of(request).need(CUSTOMERS)
+        account = reach.account(name)
         await office.drop_api_password(account.name)
+        reach.note("API password dropped", account.name)
 
     @routes.post("/accounts/{name}/provision", response_model=m.Provisioned, status_code=201)
     async def provision(request: Request, name: str, given: m.ProvisionGiven) -> Any:
@@ -133,7 +146,7 @@ def router(parts: Parts) -> APIRouter:
         """What a customer has sent by the APIs, by day (UTC); today's count is at most a second old in `days`."""
         reach = reach_of(request).need(CUSTOMERS)
         customer = reach.customer(account or reach.own, "account")
-        limit = parts.daily() if customer.api_daily_limit is None else customer.api_daily_limit
+        limit = _limit_of(parts, customer.api_daily_limit)
         return {
             "account": customer.name, "limit": limit, "today": await parts.sender.usage.sent(customer.name),
             "days": await records.usage(customer.name, days),
@@ -152,7 +165,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post("/tokens", response_model=m.SecretShown, status_code=201, tags=["tokens"])
     async def add_token(request: Request, given: m.TokenGiven) -> Any:
-        """The secret is shown this once. A scope is at most the caller's own."""
+        """The secret is shown this once. A scope is at most the caller's own, and so is its time."""
         reach = reach_of(request).need(CUSTOMERS)
         if given.scope not in _TOKENS[reach.caller.scope]:
             raise Problem(403, "scope", f"A token of scope {reach.caller.scope} makes none of scope {given.scope}.")
@@ -163,7 +176,9 @@ def router(parts: Parts) -> APIRouter:
         until = seconds(given.expires_at, "expires_at") if given.expires_at else None
         if until is not None and until <= parts.clock():
             raise wrong("expires_at", "this is over already")
+        _check_end(token_of(request, directory), until)
         secret = await office.add_token(given.name, Scope(given.scope), owner, did, until)
+        reach.note(f"token made, scope {given.scope}", owner, name=given.name)
         return {"name": given.name, "secret": secret}
 
     @routes.delete("/tokens/{name}", status_code=204, response_class=Response, tags=["tokens"])
@@ -176,6 +191,7 @@ def router(parts: Parts) -> APIRouter:
         if not (reach.is_operator or reach.has_customer(found["account"])):
             raise missing()
         await office.remove_token(name, found["account"])
+        reach.note("token removed", found["account"], name=name)
 
     return routes
 
@@ -191,14 +207,33 @@ def _did_of(reach: Reach, given: m.TokenGiven, owner: str) -> str:
     return did.number
 
 
+def _check_end(own: Token | None, until: float | None) -> None:
+    """A token that ends makes none that outlives it. Raises Problem."""
+    if own is not None and own.expires_at is not None and (until is None or until > own.expires_at):
+        at = datetime.fromtimestamp(own.expires_at, UTC).isoformat(timespec="seconds")
+        raise wrong("expires_at", f"the token that makes it ends at {at}: not later than that")
+
+
+def _limit_of(parts: Parts, own: int | None) -> int:
+    """Sends a day by the APIs; 0: any number."""
+    return parts.daily() if own is None else own
+
+
+def _check_limit(parts: Parts, reach: Reach, given: int | None) -> None:
+    """A reseller gives nobody more than it has. Raises Problem."""
+    account = parts.directory.account(reach.own)
+    most = _limit_of(parts, account.api_daily_limit if account is not None else None)
+    limit = _limit_of(parts, given)
+    if most and not 0 < limit <= most:
+        raise wrong("api_daily_limit", f"at most your own, {most}")
+
+
 def _check_rights(reach: Reach, account: Account, values: dict[str, Any]) -> None:
     """Raises Problem with the first setting that is not for this caller."""
     if reach.is_operator:
         return
     managed = reach.caller.scope is Scope.RESELLER and account.customer != reach.own
     allowed = _RESELLERS if managed else _CUSTOMERS
-    if account.name == reach.own:
-        allowed = allowed - {"enabled"}
     for name in values:
         if name not in allowed:
             raise Problem(403, "scope", f"{name} is not for a token of this scope.", [(name, "not for this token")])

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Final
 
@@ -22,13 +21,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 
 from sipsms import __version__
+from sipsms.model import Token
 from sipsms.ports import Unavailable
 from sipsms.web.v1 import accounts, events, messages, numbers, operator
 from sipsms.web.v1.guard import Guard, problem_of
 from sipsms.web.v1.models import MediaGiven, MessageGiven, ProblemBody
 from sipsms.web.v1.parts import Parts
 from sipsms.web.v1.problems import JSON, Problem, conflict, missing, wrong
-from sipsms.web.v1.reach import ALL, reach_of
+from sipsms.web.v1.reach import ALL, reach_of, token_of
 from sipsms.web.v1.send import unreadable
 
 PREFIX: Final = "/v1"
@@ -92,16 +92,20 @@ class Door:
         async def follow_events(request: Request, last_event_id: str = "") -> Response:
             """What happens to messages, as it happens (Server-Sent Events). `Last-Event-ID` goes on from there."""
             reach = reach_of(request).need(ALL)
-            digest = sha256(request.headers["authorization"].partition(" ")[2].strip().encode()).hexdigest()
-            token, account = directory.token(digest), reach.caller.account
+            token, account = token_of(request, directory), reach.caller.account
+            parts = self._parts
 
             def still() -> bool:
-                return directory.token(digest) == token and (account is None or _is_on(parts, account.name))
+                same = token is not None and directory.token(token.hash) == token
+                return same and not _is_over(token, parts.clock()) and (account is None or _is_on(parts, account.name))
 
-            parts = self._parts
             return events.EventStream(streams, reach, request.headers.get("last-event-id", last_event_id), still)
 
         return routes
+
+
+def _is_over(token: Token | None, now: float) -> bool:
+    return token is None or (token.expires_at is not None and token.expires_at <= now)
 
 
 def _is_on(parts: Parts, name: str) -> bool:

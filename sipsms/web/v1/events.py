@@ -22,6 +22,7 @@ from sipsms.web.v1.problems import Problem
 from sipsms.web.v1.reach import Reach
 
 STREAMS: Final = 200
+OF_CUSTOMER: Final = 20  # with all its tokens
 OF_ONE: Final = 5  # streams of one token
 KEEP_ALIVE: Final = 15.0  # seconds
 GATHER: Final = 0.02  # seconds for more to come: two hundred streams must not wake up for each change
@@ -41,28 +42,32 @@ _NAMES: Final = {
 class Streams:
     """All that are open."""
 
-    def __init__(self, feed: Feed, most: int = STREAMS, of_one: int = OF_ONE) -> None:
+    def __init__(self, feed: Feed, most: int = STREAMS, of_one: int = OF_ONE, of_customer: int = OF_CUSTOMER) -> None:
         self.feed = feed
         self._most = most
         self._of_one = of_one
+        self._of_customer = of_customer
         self._open: Counter[str] = Counter()
+        self._customers: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.closed = False
 
-    def enter(self, token: str) -> None:
-        """Raises Problem."""
+    def enter(self, token: str, customer: str) -> None:
+        """`customer`: empty for the operator. Raises Problem."""
         if self.closed or self._open.total() >= self._most:
-            raise Problem(429, "too-many", "too many event streams are open", headers={"Retry-After": "10"})
+            raise _too_many("too many event streams are open")
         if self._open[token] >= self._of_one:
-            raise Problem(
-                429, "too-many", f"this token has {self._of_one} streams open already", headers={"Retry-After": "10"}
-            )
+            raise _too_many(f"this token has {self._of_one} streams open already")
+        if customer and self._customers[customer] >= self._of_customer:
+            raise _too_many(f"this customer has {self._of_customer} streams open already")
         self._open[token] += 1
+        self._customers[customer] += 1
 
-    def leave(self, token: str) -> None:
-        self._open[token] -= 1
-        if not self._open[token]:
-            del self._open[token]
+    def leave(self, token: str, customer: str) -> None:
+        for counter, name in ((self._open, token), (self._customers, customer)):
+            counter[name] -= 1
+            if not counter[name]:
+                del counter[name]
 
     async def run(self, stream: AsyncIterator[bytes], send: Send, receive: Receive) -> None:
         """Until the client goes away, is too slow, may not see it any more, or the server stops."""
@@ -82,6 +87,10 @@ class Streams:
         self.closed = True
         for task in list(self._tasks):
             task.cancel()
+
+
+def _too_many(why: str) -> Problem:
+    return Problem(429, "too-many", why, headers={"Retry-After": "10"})
 
 
 async def _copy(stream: AsyncIterator[bytes], send: Send) -> None:
@@ -109,14 +118,14 @@ class EventStream(Response):
         self._still = still
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = self._reach.caller.name
-        self._streams.enter(token)
+        token, customer = self._reach.caller.name, self._reach.own
+        self._streams.enter(token, customer)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._streams.run(self._events(), send, receive)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._streams.leave(token)
+            self._streams.leave(token, customer)
 
     async def _events(self) -> AsyncIterator[bytes]:
         feed = self._streams.feed
@@ -136,7 +145,11 @@ class EventStream(Response):
         if not changes:
             return b": keep-alive\n\n"
         sees = self._reach.sees
-        return b"".join(_event(feed, one, self._reach) for one in changes if sees(one.message.account, one.message.did))
+        return b"".join(
+            _event(feed, one, self._reach)
+            for one in changes
+            if sees(one.message.account, one.message.did, one.message.received_at)
+        )
 
 
 def _position(feed: Feed, last: str) -> tuple[int, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -202,6 +203,7 @@ def courier_shown(courier: str, reach: Reach) -> str:
 def _event_of(found: dict[str, Any]) -> Message:
     did = found["from"] if found["direction"] == "out" else found["to"]
     return Message(
-        Direction(found["direction"]), found["from"], found["to"], found["text"], "", 0.0, found["account"], did,
+        Direction(found["direction"]), found["from"], found["to"], found["text"], "",
+        datetime.fromisoformat(found["created_at"]).timestamp(), found["account"], did,
         id=found["id"],
     )  # fmt: skip

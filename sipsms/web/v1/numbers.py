@@ -15,10 +15,11 @@ from sipsms.numbers import normalise
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.accounts import telephone_number
 from sipsms.web.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack
-from sipsms.web.v1.parts import Parts
-from sipsms.web.v1.problems import Problem, missing, wrong
+from sipsms.web.v1.parts import BY_CUSTOMER, BY_HAND, Parts
+from sipsms.web.v1.problems import Problem, conflict, missing, wrong
 from sipsms.web.v1.reach import CUSTOMERS, OPERATOR, Reach, page, reach_of
 
+GROUPS: Final = 1000  # of a customer
 _WAYS: Final = {"in": ("in",), "out": ("out",), "both": ("in", "out")}
 Whose = Annotated[str, Query(max_length=64)]
 Direction = Literal["in", "out", "both"]
@@ -57,10 +58,12 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.patch("/dids/{number}", response_model=m.DidShown)
     async def change_did(request: Request, number: str, given: m.DidChange) -> Any:
-        """Where it delivers, and to whom it belongs (operator; reseller between its own customers)."""
+        """Where it delivers, and to whom it belongs (operator; reseller between its own customers). `sms` and `mms` are
+        the operator's."""
         reach = reach_of(request).need(CUSTOMERS)
         did = reach.did(number)
         values = {key: value for key, value in given.model_dump().items() if value is not None}
+        _check_rights(reach, did, values)
         owner = did.account
         if "account" in values:
             owner = reach.customer(values["account"], "account").name
@@ -116,6 +119,8 @@ def router(parts: Parts) -> APIRouter:
         owners = {_member(parts, reach, one, index) for index, one in enumerate(given.members)}
         if len(owners) > 1 or (found is not None and owners != {found["account"]}):
             raise wrong("members", "they are not all of one customer, the group's")
+        if found is None and await records.count_groups(*owners) >= GROUPS:
+            raise conflict(f"This customer has {GROUPS} groups already.")
         await office.put_group(name, given.members)
         return await _group(parts, reach, name)
 
@@ -140,7 +145,8 @@ def router(parts: Parts) -> APIRouter:
         """Block a number. `count`: how many directions were not blocked before."""
         reach = reach_of(request).need(CUSTOMERS)
         owner, number = _block(reach, given.owner, given.number)
-        return {"count": await records.put_blocks(owner, number, _WAYS[given.direction], active=True)}
+        by = BY_HAND if reach.is_operator else BY_CUSTOMER
+        return {"count": await records.put_blocks(owner, number, _WAYS[given.direction], active=True, by=by)}
 
     @routes.delete("/blocks", response_model=m.Count, tags=["blocks"])
     async def remove_block(
@@ -149,9 +155,11 @@ def router(parts: Parts) -> APIRouter:
         number: Annotated[str, Query(min_length=1, max_length=64)],
         direction: Direction = "both",
     ) -> Any:
-        """Lift a block, also one that a STOP has made."""
-        whose, blocked = _block(reach_of(request).need(CUSTOMERS), owner, number)
-        count = await records.put_blocks(whose, blocked, _WAYS[direction], active=False)
+        """Lift a block, also one that a STOP has made; not one that the operator has made."""
+        reach = reach_of(request).need(CUSTOMERS)
+        whose, blocked = _block(reach, owner, number)
+        by = BY_HAND if reach.is_operator else BY_CUSTOMER
+        count = await records.put_blocks(whose, blocked, _WAYS[direction], active=False, by=by)
         if not count:
             raise missing()
         return {"count": count}
@@ -160,6 +168,13 @@ def router(parts: Parts) -> APIRouter:
 
 
 # --- checks ---
+
+
+def _check_rights(reach: Reach, did: Did, values: dict[str, Any]) -> None:
+    """Raises Problem with the first setting that this caller would change and may not."""
+    for name, now in (("sms", did.sms), ("mms", did.mms)):
+        if not reach.is_operator and values.get(name, now) != now:
+            raise Problem(403, "scope", f"{name} is not for a token of this scope.", [(name, "not for this token")])
 
 
 def _check_account(parts: Parts, owner: str, name: str) -> None:

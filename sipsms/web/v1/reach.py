@@ -6,14 +6,17 @@ It reads the directory anew with every question, so that a number that is moved 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final
 
 from starlette.requests import Request
 
+from sipsms import log
 from sipsms.access import Caller
 from sipsms.directory import EVERYBODY, Directory
-from sipsms.model import Account, Did, Scope
+from sipsms.model import Account, Did, Scope, Token
 from sipsms.numbers import normalise
+from sipsms.web.request import bearer_of
 from sipsms.web.v1.problems import Problem, missing, wrong
 
 ALL: Final = (Scope.OPERATOR, Scope.RESELLER, Scope.CUSTOMER, Scope.DID)
@@ -34,6 +37,10 @@ class Reach:
             names = " or ".join(str(one) for one in scopes)
             raise Problem(403, "scope", f"This needs a token of scope {names}; this one has {self.caller.scope}.")
         return self
+
+    def note(self, what: str, account: str, **facts: str) -> None:
+        """A change that the operator may have to trace. Never a secret."""
+        log.note("changed_by_api", by=self.caller.name, scope=str(self.caller.scope), what=what, of=account, **facts)
 
     # --- whose ---
 
@@ -63,13 +70,15 @@ class Reach:
             return did.number == self.caller.did
         return self.has_customer(did.account)
 
-    def sees(self, account: str, number: str) -> bool:
-        """A message of this account and this DID. One that was sent from a number before it changed hands is not the
-        new customer's, nor that of a removed account whoever has its name now."""
+    def sees(self, account: str, number: str, at: float) -> bool:
+        """A message of this account and this DID that came then. What was before a number changed hands is not the new
+        customer's, nor what was before an account was made theirs who have made one of that name again."""
         if self.is_operator:
             return True
         whose, did = self._directory.account(account), self._directory.did(number)
-        if whose is None or not self.has_customer(whose.customer):
+        if whose is None or at < whose.since or (did is not None and at < did.since):
+            return False
+        if not self.has_customer(whose.customer):
             return False
         if self.caller.scope is Scope.DID:
             return number == self.caller.did
@@ -141,6 +150,12 @@ class Reach:
 def reach_of(request: Request) -> Reach:
     found: Reach = request.scope["sipsms.reach"]
     return found
+
+
+def token_of(request: Request, directory: Directory) -> Token | None:
+    """The one that this request has come with."""
+    secret = bearer_of(request)
+    return directory.token(sha256(secret.encode("utf-8", "replace")).hexdigest())
 
 
 def page(names: Sequence[str], after: str, limit: int) -> list[str]:
