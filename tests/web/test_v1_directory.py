@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -240,3 +241,32 @@ def test_the_page_for_people_needs_no_internet(node: ApiNode) -> None:
     assert "<script>" not in page
     assert '"5.' in get("/docs/swagger-ui-bundle.js")[1], "older ones do not know OpenAPI 3.1"
     assert "/v1/openapi.json" in get("/docs/start.js")[1]
+
+
+@pytest.mark.parametrize("by", ["API", "command"])
+@pytest.mark.parametrize("known", [True, False], ids=["a phone is there", "no phone yet"])
+def test_without_its_app_the_phones_of_an_account_get_what_waits(node: ApiNode, by: str, known: bool) -> None:
+    name, number = f"app-{by}-{known}", f"55500077{'AC'.index(by[0].upper())}{int(known)}"
+    node.post("/accounts", {"name": name, "password": "pw-of-app", "parent": "anna"})
+    node.post("/dids", {"number": number, "account": "anna", "sip_account": name})
+    assert node.patch(f"/accounts/{name}", {"app_messages": True}).status == 200
+    with Phone(node.address, name, "pw-of-app") as phone:
+        if known:
+            assert phone.register().status == 200
+        ids = [node.post("/incoming", {"from": HANDSET, "to": number, "text": f"no {n}"}).json["id"] for n in range(3)]
+        while not all(node.get(f"/messages/{one}").json["deliveries"][0]["last_error"] for one in ids):
+            time.sleep(0.02)
+        if by == "API":
+            assert node.patch(f"/accounts/{name}", {"app_messages": False}).status == 200
+        else:
+            node.cli("account", "set", name, "--no-app-messages")
+        if not known:
+            time.sleep(0.3)
+            assert phone.register().status == 200
+        assert [phone.take(8.0).text for _ in range(3)] == ["no 0", "no 1", "no 2"]
+    for one in ids:
+        deadline = time.time() + 5
+        while node.get(f"/messages/{one}").json["state"] != "delivered" and time.time() < deadline:
+            time.sleep(0.02)
+        assert node.get(f"/messages/{one}").json["state"] == "delivered"
+    node.call("DELETE", f"/dids/{number}")
