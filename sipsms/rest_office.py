@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sipsms.access import Access
@@ -37,17 +37,17 @@ class Records:
             return await self._store.read(
                 lambda db: history.past(
                     db, wanted.dids, wanted.since, wanted.until, render, limit=wanted.limit,
-                    direction=wanted.direction, contact=wanted.contact, mms=wanted.mms, accounts=wanted.accounts,
+                    direction=wanted.direction, contact=wanted.contact, mms=wanted.mms,
                 )
             )  # fmt: skip
 
-    async def one(self, message: int, dids: Collection[str], accounts: Collection[str]) -> Message | None:
-        return await self._store.read(lambda db: history.one(db, message, dids, accounts))
+    async def one(self, message: int, dids: Mapping[str, float]) -> Message | None:
+        return await self._store.read(lambda db: history.one(db, message, dids))
 
-    async def hide(self, message: int, dids: Collection[str], accounts: Collection[str]) -> bool:
-        if await self.one(message, dids, accounts) is None:  # who guesses keeps no writer busy
+    async def hide(self, message: int, dids: Mapping[str, float]) -> bool:
+        if await self.one(message, dids) is None:  # who guesses keeps no writer busy
             return False
-        return await self._store.write(lambda db: history.hide(db, message, dids, accounts))
+        return await self._store.write(lambda db: history.hide(db, message, dids))
 
 
 class RestOffice:

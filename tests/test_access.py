@@ -156,7 +156,7 @@ def test_requests_a_minute(directory: Directory, clock: Clock) -> None:
     assert denied(access.api, "acme", "key", HERE, "t").code is DenialCode.TOO_MANY
     access.api("other", "other-key", HERE, "t")
     access.bearer("t-op", HERE, "t")
-    assert denied(access.bearer, "t-cu", HERE, "t").code is DenialCode.TOO_MANY, "tokens are counted with their customer"
+    assert denied(access.bearer, "t-cu", HERE, "t").code is DenialCode.TOO_MANY, "it is counted, too"
     clock.now += 60
     access.api("acme", "key", HERE, "t")
 

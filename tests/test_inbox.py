@@ -31,9 +31,7 @@ async def test_sent(tmp_path: Path) -> None:
 
         found = [await sent(5) for _ in range(5)]
         assert found[0] == [], "a look is short"
-        assert found[-2][0] == found[-1][0] == 6000, (
-            "goes on where the one before ended; told until known"
-        )
+        assert found[-2][0] == found[-1][0] == 6000, "goes on where the one before ended; told until known"
         assert await sent(6000) == [7000]
         assert await sent(7000) == []
         assert await sent(4, DIDS[1:]) == [5], "other numbers: from the start"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -120,7 +121,7 @@ def set_did(connection: Connection, number: str, new: Destinations, **values: An
     owner = values.get("account", row.account)
     if owner != row.account:  # the new customer's messages are none of the old one's business
         customer(connection, owner)
-        values = {"sip_account": "", **values}
+        values = {"sip_account": "", **values, "created_at": time.time()}  # since when it is that customer's
         targets.forget(connection, number)
         tokens.forget_did(connection, number)
     _check_sip_account(connection, owner, values.get("sip_account", ""))

@@ -7,7 +7,7 @@ messages are stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
@@ -23,12 +23,12 @@ from sipsms.store.schema import messages
 LOOKED_AT: Final = 50_000  # messages for one request at most
 _SLACK: Final = 600.0  # seconds by which ids and times may disagree: what waits for a commit, clocks of two machines
 _PAGE: Final = (50, 1000)  # rows that are fetched at first, and later
+_NEVER: Final = float("inf")
 _BREATH: Final = 32  # rows between two chances for others to run
 
 _COLUMNS = (
     messages.c.id, messages.c.direction, messages.c.source, messages.c.destination, messages.c.text,
     messages.c.received_at, messages.c.did, messages.c.media, messages.c.content_type, messages.c.hidden,
-    messages.c.account,
 )  # fmt: skip
 _OF_DID = (
     select(*_COLUMNS)
@@ -49,13 +49,13 @@ T = TypeVar("T")
 
 
 def past(
-    connection: Connection, dids: Sequence[str], since: float, until: float, render: Callable[[Message], T | None],
-    *, limit: int, direction: Direction | None = None, contact: str = "", mms: bool | None = None,
-    accounts: Collection[str] | None = None,
+    connection: Connection, dids: Mapping[str, float], since: float, until: float,
+    render: Callable[[Message], T | None], *, limit: int, direction: Direction | None = None, contact: str = "",
+    mms: bool | None = None,
 ) -> list[T]:  # fmt: skip
     """What `render` makes of messages from about `since` to about `until`; it makes None of those not wanted.
 
-    `accounts`: only theirs. What a number carried for its customer before is not the new one's to read.
+    `dids`: since when each is this customer's. What a number carried for another before is not its to read.
     """
     least = _first_at(connection, since - _SLACK)
     below = _first_at(connection, until + _SLACK)
@@ -63,7 +63,7 @@ def past(
     wanted = (
         rendered
         for row in _yielding(islice(found, LOOKED_AT))
-        if _is(row, direction, contact, mms, accounts) and (rendered := render(_message(row))) is not None
+        if _is(row, dids, direction, contact, mms) and (rendered := render(_message(row))) is not None
     )
     return list(islice(wanted, limit))
 
@@ -77,11 +77,11 @@ def _yielding(rows: Iterator[Any]) -> Iterator[Any]:
 
 
 def _is(
-    row: Any, direction: Direction | None, contact: str, mms: bool | None, accounts: Collection[str] | None
+    row: Any, dids: Mapping[str, float], direction: Direction | None = None, contact: str = "", mms: bool | None = None
 ) -> bool:
     if row.hidden or row.content_type:  # a notice of delivery is no message
         return False
-    if accounts is not None and row.account not in accounts:
+    if row.received_at < dids.get(row.did, _NEVER):
         return False
     other = row.source if row.direction == Direction.IN else row.destination
     return (
@@ -116,19 +116,17 @@ def _of(connection: Connection, did: str, least: int, below: int) -> Iterator[An
         below, size = rows[-1].id, min(2 * size, largest)
 
 
-def one(
-    connection: Connection, message: int, dids: Collection[str], accounts: Collection[str] | None = None
-) -> Message | None:
-    """The message with this id, if it is of one of these DIDs, and of these accounts."""
+def one(connection: Connection, message: int, dids: Mapping[str, float]) -> Message | None:
+    """The message with this id, if it is of one of these DIDs, and came since that is the customer's."""
     row = connection.execute(select(*_COLUMNS).where(messages.c.id == message)).first()
-    if row is None or row.did not in dids or not _is(row, None, "", None, accounts):
+    if row is None or not _is(row, dids):
         return None
     return _message(row)
 
 
-def hide(connection: Connection, message: int, dids: Collection[str], accounts: Collection[str] | None = None) -> bool:
+def hide(connection: Connection, message: int, dids: Mapping[str, float]) -> bool:
     """False: there is no such message of theirs."""
-    if one(connection, message, dids, accounts) is None:
+    if one(connection, message, dids) is None:
         return False
     connection.execute(update(messages).where(messages.c.id == message).values(hidden=True))
     return True

@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,8 +55,7 @@ _TYPES: Final = {"": None, "1": Direction.IN, "0": Direction.OUT}
 class Wanted:
     """Messages to list. `since` and `until` are rough; `mms`: None for both kinds."""
 
-    dids: Sequence[str]
-    accounts: Collection[str]
+    dids: Mapping[str, float]  # since when each is the customer's
     since: float
     until: float
     direction: Direction | None
@@ -71,10 +70,10 @@ class Records(Protocol):
     async def past(self, wanted: Wanted, render: Callable[[Message], bytes | None]) -> list[bytes]:
         """The newest first; `render` runs elsewhere, and makes None of what is not to be listed."""
 
-    async def one(self, message: int, dids: Collection[str], accounts: Collection[str]) -> Message | None: ...
+    async def one(self, message: int, dids: Mapping[str, float]) -> Message | None: ...
 
-    async def hide(self, message: int, dids: Collection[str], accounts: Collection[str]) -> bool:
-        """It is listed no more. False: there is no such message of these DIDs and accounts."""
+    async def hide(self, message: int, dids: Mapping[str, float]) -> bool:
+        """It is listed no more. False: there is no such message of these DIDs."""
 
 
 class Messages:
@@ -156,7 +155,7 @@ class Messages:
             self._listing += Counter()  # forgets who has none
 
     async def _one(self, call: Call, named: str, mms: bool | None, shift: timedelta) -> list[bytes]:
-        message = await self._records.one(_id(named), *self._whose(call))
+        message = await self._records.one(_id(named), self._numbers(call))
         if message is None or (mms is not None and bool(message.media) != mms):
             return []
         rendered = _encoded(message, wall(message.received_at, shift), self._url)
@@ -169,17 +168,17 @@ class Messages:
         if kind not in _TYPES:
             raise Refused("invalid_type", "type is 1 (received) or 0 (sent)")
         did, contact = params.number("invalid_did", "did"), params.number("invalid_contact", "contact")
-        numbers, accounts = self._whose(call)
+        numbers = self._numbers(call)
         if did and did not in numbers:
             raise Refused("invalid_did", f"{did} is none of the account's numbers")
         since, until = days.bounds()
         limit = _limit(params.text("limit"))
-        asked = [did] if did else sorted(numbers)
-        wanted = Wanted(asked, accounts, since, until, _TYPES[kind], contact, mms, limit)
+        asked = {did: numbers[did]} if did else numbers
+        wanted = Wanted(asked, since, until, _TYPES[kind], contact, mms, limit)
         return await self._records.past(wanted, Pen(days, self._url))
 
     async def _get_media(self, call: Call) -> Answer:
-        message = await self._records.one(self._asked(call), *self._whose(call))
+        message = await self._records.one(self._asked(call), self._numbers(call))
         if message is None:
             raise Refused("invalid_id", "no such message")
         links = [self._url(one) for one in message.media]
@@ -188,7 +187,7 @@ class Messages:
         return {"id": str(message.id), "date": wall(message.received_at, shift_of(call.params)), "media": media}
 
     async def _delete(self, call: Call) -> Answer:
-        if not await self._records.hide(self._asked(call), *self._whose(call)):
+        if not await self._records.hide(self._asked(call), self._numbers(call)):
             raise Refused("invalid_id", "no such message")
         return {}
 
@@ -198,11 +197,9 @@ class Messages:
             raise Refused("missing_id")
         return _id(named)
 
-    def _whose(self, call: Call) -> tuple[set[str], set[str]]:
-        """The caller's DIDs, and its accounts: a message has to be of both."""
-        customer = call.account.name
-        numbers = {did.number for did in self._directory.dids_of(customer)}
-        return numbers, {customer, *(one.name for one in self._directory.subaccounts(customer))}
+    def _numbers(self, call: Call) -> dict[str, float]:
+        """The caller's DIDs, and since when: what a number carried for its customer before is not the new one's."""
+        return {did.number: did.since for did in self._directory.dids_of(call.account.name)}
 
 
 def _text(params: Params) -> str:

@@ -23,6 +23,7 @@ from sipsms.ports import InboundMedia, InboundSms, MediaRefused
 from sipsms.rest_office import rest_door
 from sipsms.sending import Sender, Usage
 from sipsms.store import usage
+from sipsms.store.schema import dids
 from sipsms.web.app import HttpServer
 from sipsms.web.rest_accounts import Place
 from sipsms.web.rest_php import PATH
@@ -122,7 +123,7 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
         )
         media = MediaFiles(folder / "media", lambda: "https://sms.example.net")
         sender = Sender(
-            here.gateway, here.directory, media, lambda url: site.fetch(url), sent, here.clock, lambda: daily,
+            here.gateway, here.directory, media, lambda url, customer: site.fetch(url), sent, here.clock, lambda: daily,
             lambda since: store.read(lambda db: usage.recent(db, since)), store.message,
         )  # fmt: skip
         access = Access(here.directory, here.clock, config.realm, lambda: per_minute)
@@ -148,4 +149,7 @@ async def _fill(site: Rest) -> None:
         await office.add_account(f"{name}_desk", "s3cret", parent=name)
         for number in numbers:
             await office.add_did(number, name, sip_account="")
+            # The core's clock is long before today: the numbers are older than all messages.
+            await office.change(lambda db: db.execute(dids.update().values(created_at=0.0)))
+            await office.change_did(number, {"sms": True})  # the directory looks at it again
         site.passwords[name] = await office.make_api_password(name)

@@ -232,7 +232,7 @@ class Slow:
         self.go_on = asyncio.Event()
 
     async def past(self, wanted: rest_messages.Wanted, render: Any) -> list[bytes]:
-        self.asked.append(set(wanted.accounts))
+        self.asked.append(set(wanted.dids))
         await self.go_on.wait()
         if not wanted.limit % 2:
             raise Unavailable("disk is gone")
@@ -384,7 +384,8 @@ async def test_ids_by_the_thousand(site: Rest) -> None:
 async def test_a_number_that_was_anothers(site: Rest) -> None:
     """What came to it before is not read by its new customer, nor by the old one."""
     old = await site.receive("for the old customer", did=FOREIGN)
-    site.core.directory.update(9, False, [], [Did(FOREIGN, "acme")], frozenset())
+    site.core.directory.update(9, False, [], [Did(FOREIGN, "acme", since=site.core.clock.now + 1)], frozenset())
+    site.core.clock.now += 2
     new = await site.receive("for the new one", did=FOREIGN)
     assert await ids(site, did=FOREIGN) == [str(new)]
     assert await ids(site, "getSMS", sms=str(old)) == ["no_sms"]
