@@ -27,14 +27,14 @@ def received(
     delivery's id: an MMS is delivered later than it came, when its files are here. Nothing is left out that no app has
     fetched yet; and nothing of before the account was `made` is told: that was for another of its name."""
     mine = (
-        select(messages, deliveries.c.id.label("delivery"))
+        select(messages, deliveries.c.id.label("delivery"), deliveries.c.created_at)
         .join(deliveries, deliveries.c.message_id == messages.c.id)
         .where(_OF_APPS, deliveries.c.destination == account, deliveries.c.state != "failed")
         .where(deliveries.c.created_at >= made)
     )
     if not after:
-        newest = mine.where(deliveries.c.created_at >= since).order_by(deliveries.c.id.desc()).limit(limit)
-        rows = list(reversed(connection.execute(newest).all()))
+        newest = connection.execute(mine.order_by(deliveries.c.id.desc()).limit(limit)).all()
+        rows = [row for row in reversed(newest) if row.created_at >= since]  # here: the query must not look for more
         waiting = _oldest_waiting(connection, account, made)
         if waiting is None or (rows and rows[0].delivery <= waiting):
             return [(row.delivery, message_of(row)) for row in rows]
