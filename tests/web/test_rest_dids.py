@@ -98,6 +98,9 @@ async def test_every_destination_on_and_off(site: Rest) -> None:
 async def test_the_other_settings(site: Rest) -> None:
     row = await setting(site, dialmode="2", enable="0")
     assert (row["dialmode"], row["sms_enabled"]) == ("2", "0")
+    refused = await site.call("setSMS", did=DID, enable="1")
+    assert refused["status"] == "sms_apply_regulations", "on again is the operator's to say"
+    await site.office.change_did(DID, {"sms": True})
     row = await setting(site, dialmode="1", email_address="a@example.com, b@example.com")
     assert (row["dialmode"], row["sms_enabled"], row["sms_email"]) == ("1", "1", "a@example.com,b@example.com")
     row = await setting(site, url_callback=URL, url_callback_retry="0")
