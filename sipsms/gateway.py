@@ -301,7 +301,9 @@ class Gateway:
         """Why an SMS must not leave any more, though it was accepted: it may have waited for a year. Empty: it may."""
         message = delivery.message
         did, sender = self._directory.did(message.did), self._directory.account(message.account)
-        if message.origin == "auto" or did is None:
+        if did is None:
+            return f"{message.did} is no number of this server any more" if message.did else ""
+        if message.origin == "auto":
             return ""  # what answers a STOP still goes
         if sender is None or not sender.enabled:
             return "its account is off or removed"

@@ -24,7 +24,7 @@ from sipsms.ports import Clock, MediaRefused, PushToken, Unavailable
 from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
-from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, text
+from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, route, text
 
 MAX_BODY: Final = 64 * 1024
 AT_ONCE: Final = 100  # messages of one answer
@@ -71,9 +71,7 @@ class AcrobitsDoor:
 
     def routes(self) -> list[Route]:
         doors = {"send": self._send, "fetch": self._fetch_messages, "push": self._push, "balance": self._balance}
-        return [
-            Route(f"/acrobits/{name}", self._guarded(door), methods=["GET", "POST"]) for name, door in doors.items()
-        ]
+        return [route(f"/acrobits/{name}", self._guarded(door)) for name, door in doors.items()]
 
     def _guarded(
         self, door: Callable[[Request, Account, Fields], Awaitable[dict[str, Any]]]

@@ -24,7 +24,7 @@ from sipsms.ports import Clock, Unavailable
 from sipsms.reports import MAX_URL, by_url
 from sipsms.sending import MAX_LONG, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.web.link import when_heard
-from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of
+from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of, route
 
 PATHS: Final = ("/cgi-bin/sendsms", "/sendsms")
 _ANSWERS: Final = {
@@ -45,7 +45,7 @@ class KannelDoor:
         self._allow_private = allow_private
 
     def routes(self) -> list[Route]:
-        return [Route(path, self.handle, methods=["GET", "POST"]) for path in PATHS]
+        return [route(path, self.handle) for path in PATHS]
 
     async def handle(self, request: Request) -> Response:
         try:

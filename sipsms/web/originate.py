@@ -22,7 +22,7 @@ from sipsms.ports import Clock, Unavailable
 from sipsms.sending import File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
-from sipsms.web.request import SMALL_BODY, BadRequest, Fields, address_of, basic_of, fields_of, text
+from sipsms.web.request import SMALL_BODY, BadRequest, Fields, address_of, basic_of, fields_of, route, text
 
 PATHS: Final = ("/api/v1/originate/sms", "/api/v1/orginate/sms", "/api/v1/originate/sms/", "/api/v1/orginate/sms/")
 _AT_ONCE: Final = 50
@@ -49,7 +49,7 @@ class OriginateDoor:
         self._zone = zone
 
     def routes(self) -> list[Route]:
-        return [Route(path, self.handle, methods=["GET", "POST"]) for path in PATHS]
+        return [route(path, self.handle) for path in PATHS]
 
     async def handle(self, request: Request) -> Response:
         try:

@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -17,6 +17,8 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 MAX_PART: Final = 3 * 2**20  # of multipart: 1.3 MB in base64 is 1.73 MB
 MAX_FIELDS: Final = 100
@@ -37,6 +39,13 @@ class BadRequest(Exception):
         super().__init__(reason)
         self.reason = reason
         self.status = status
+
+
+def route(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    """For GET and POST; not for HEAD, which Starlette adds to GET: previews of links would send messages."""
+    found = Route(path, endpoint, methods=["GET", "POST"])
+    found.methods = {"GET", "POST"}
+    return found
 
 
 def address_of(request: Request) -> str:

@@ -211,6 +211,20 @@ def test_who_may_originate(site: Site, account: Account, desk: tuple[str, str]) 
     assert site.rows(account.did) == []
 
 
+def test_a_preview_of_a_link_sends_nothing(site: Site, account: Account, desk: tuple[str, str]) -> None:
+    query = urllib.parse.urlencode({
+        "username": desk[0], "password": desk[1], "to": HANDSET, "text": "x", "number": HANDSET, "message": "x",
+        "sms_to": HANDSET, "sms_body": "x",
+    })  # fmt: skip
+    login = "Basic " + base64.b64encode(":".join(desk).encode()).decode()
+    for path in ("/cgi-bin/sendsms", ORIGINATE, "/acrobits/send", "/api/v1/rest.php"):
+        request = urllib.request.Request(f"{site.url}{path}?{query}", headers={"Authorization": login}, method="HEAD")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        assert refused.value.code == 405, path
+    assert site.rows(account.did) == []
+
+
 @pytest.mark.req("S-165", "S-164")
 def test_what_curl_does_to_a_text(site: Site, account: Account, desk: tuple[str, str]) -> None:
     text = 'it\'s "a" \\ b/c'

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
 
 from sipsms.web import request as module
-from sipsms.web.request import BadRequest, Room, basic_of, bearer_of, body_of, fields_of, first, query_of, text
+from sipsms.web.request import BadRequest, Room, basic_of, bearer_of, body_of, fields_of, first, query_of, route, text
 
 FORM = "application/x-www-form-urlencoded"
 PARTS = "multipart/form-data; boundary=x"
@@ -145,3 +146,10 @@ def test_values() -> None:
     fields = {"a": ["", None, "x"], "b": [5], "c": [True], "d": [{}], "e": [b"\xffz"], "f": [0]}
     assert [text(fields, name) for name in "abcdefg"] == ["x", "5", "", "", "\ufffdz", "0", ""]
     assert text(fields, "g", "a") == "x"
+
+
+def test_a_head_sends_nothing() -> None:
+    async def page(request: Request) -> Response:
+        raise AssertionError("called")
+
+    assert route("/x", page).methods == {"GET", "POST"}
