@@ -35,6 +35,7 @@ for _name in (
 for _short, _long in COMPACT.items():
     KNOWN_NAMES[_short] = KNOWN_NAMES[_short.upper()] = _long
 
+MAX_LIST = 500  # commas in one header field
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]+"
 _TOKEN = re.compile(TOKEN + r"\Z")
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -74,6 +75,8 @@ def split_list(value: str) -> list[str]:
     """The parts of a comma-separated header; commas in quotes and angle brackets do not separate."""
     if "," not in value:
         return [value.strip(" \t")]
+    if value.count(",") > MAX_LIST:
+        raise ParseError(f"a list of more than {MAX_LIST} values")
     parts, start, pos = [], 0, 0
     while pos < len(value):
         if value[pos] == ",":

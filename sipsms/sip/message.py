@@ -26,6 +26,7 @@ from sipsms.sip.uri import MAX_URI, ParseError, Uri, parse_uri, scheme_of
 MAX_HEAD = 32 * 1024
 MAX_HEADERS = 128
 MAX_VIA = 70
+MAX_CONTACTS = 100  # in one request
 MAX_STREAM_MESSAGE = 65_536
 
 REASONS = {
@@ -279,7 +280,10 @@ def _check_values(request: Request) -> None:
         raise BadMessage(414, f"Request-URI longer than {MAX_URI} characters")
     _check_target(request)
     if request.method in ("REGISTER", "INVITE", "SUBSCRIBE") and "contact" in request.headers:
-        for contact in request.listed("contact"):
+        contacts = request.listed("contact")
+        if len(contacts) > MAX_CONTACTS:
+            raise ParseError(f"more than {MAX_CONTACTS} Contact values")
+        for contact in contacts:
             if contact != "*":
                 parse_name_addr(contact)
 
