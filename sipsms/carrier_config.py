@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from sipsms.document import Document, Model
 from sipsms.numbers import is_digits, normalise
+from sipsms.text import PieceUnit
 from sipsms.values import (
     AbsolutePath,
+    Charsets,
     Count,
     Domain,
     FieldValue,
@@ -21,7 +23,9 @@ from sipsms.values import (
     Positive,
     Rate,
     Secret,
+    SmppServer,
     http_url,
+    literals,
 )
 
 Url = Annotated[str, AfterValidator(http_url)]
@@ -72,11 +76,21 @@ class CarrierOptions(Model):
     concurrency: Count | None = None  # requests under way at once
     weight: Count = 1  # its share where a rule balances
     max_text: Annotated[int, Field(ge=0)] = 0  # a longer text goes in pieces of this size; 0: as it is
-    text_unit: Literal["characters", "septets"] = "septets"  # what max_text counts; septets: real SMS, 160 or 70
+    # What max_text counts; septets: real SMS, 160 or 70; segments (type smpp only): as parts of one long SMS.
+    text_unit: PieceUnit = "septets"
     long_texts: Literal["split", "mms"] = "split"  # what becomes of a longer text
     mms: bool = False  # it takes media
     sender_name: str = ""  # shown instead of the number, where the carrier allows that
     sender_length: Annotated[int, Field(ge=1, le=16)] = 11
+
+    @field_validator("text_unit")
+    @classmethod
+    def _has_segments(cls, value: PieceUnit) -> PieceUnit:
+        if value == "segments" and not cls._joins_segments:
+            raise ValueError("expected characters or septets: only type smpp sends segments of one long SMS")
+        return value
+
+    _joins_segments: ClassVar[bool] = False
 
 
 class LoopbackConfig(CarrierOptions):
@@ -437,8 +451,71 @@ class SipConfig(CarrierOptions):
         return self
 
 
+Ton = Annotated[int, Field(ge=0, le=6)] | None  # SMPP 3.4 section 5.2.5; None: by the number
+Npi = Annotated[int, Field(ge=0, le=18)] | None  # section 5.2.6
+
+
+class SmppConfig(CarrierOptions):
+    """A carrier's SMSC, which we bind to. A long text goes in real segments, unless `long: payload` sends it whole."""
+
+    _joins_segments = True
+
+    type: Literal["smpp"]
+    mms: Literal[False] = False
+    url: SmppServer = Field(repr=False)
+    username: Annotated[str, Field(max_length=64)] = ""  # both instead of those in the URL
+    password: Secret | None = None
+    bind: Literal["transceiver", "separate", "transmitter"] = "transceiver"  # separate: transmitters and receivers
+    binds: Annotated[int, Field(ge=1, le=64)] = 1
+    window: Annotated[int, Field(ge=1, le=1000)] = 10  # submits under way at once, on each bind
+    system_type: Annotated[str, Field(pattern="^[ -~]{0,12}$")] = ""
+    service_type: Annotated[str, Field(pattern="^[ -~]{0,5}$")] = ""
+    source_ton: Ton = None
+    source_npi: Npi = None
+    dest_ton: Ton = None
+    dest_npi: Npi = None
+    numbers: Literal["nanpa", "e164", "e164-bare"] = "e164-bare"
+    charsets: Charsets = Field(default_factory=dict)
+    long: Literal["udh", "sar", "payload"] = "udh"
+    receipts: bool = True
+    message_ids: Literal["auto", "same", "hex-decimal"] = "auto"
+    enquire_link: Positive = 30.0
+    response_timeout: Positive = 30.0
+    verify: bool = True
+    ca: AbsolutePath | None = None
+    text_unit: PieceUnit = "segments"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_in_a_payload(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("long") == "payload":
+            return {"text_unit": "septets", **data}
+        return data
+
+    @model_validator(mode="after")
+    def _fits(self) -> SmppConfig:
+        if self.long_texts == "mms":
+            raise ValueError("`long_texts: mms`: no media go by SMPP")
+        if self.long == "payload" and self.text_unit == "segments":
+            raise ValueError("`long: payload` sends a text whole: `text_unit: segments` would cut it")
+        return self
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """The user and password to bind with."""
+        password = self.password.get_secret_value() if self.password is not None else self.url.password
+        return self.username or self.url.username, password
+
+
 CarrierConfig = Annotated[
-    LoopbackConfig | SipConfig | HttpCarrierConfig | VoipmsConfig | TelnyxConfig | TwilioConfig | BandwidthConfig,
+    LoopbackConfig
+    | SipConfig
+    | SmppConfig
+    | HttpCarrierConfig
+    | VoipmsConfig
+    | TelnyxConfig
+    | TwilioConfig
+    | BandwidthConfig,
     Field(discriminator="type"),
 ]
 
@@ -455,7 +532,7 @@ def literal_secrets(document: Document) -> list[str]:
     It works all the same. Headers and `fields` are left out: not everything in them is secret.
     """
     carriers = document.data.get("carriers") if isinstance(document.data, dict) else None
-    found = [where for name, one in _items(carriers) for where in _literals(_model_of(one), one, ("carriers", name))]
+    found = [where for name, one in _items(carriers) for where in literals(_model_of(one), one, ("carriers", name))]
     return [
         document.error(where, "the secret stands in the file: env:NAME or file:PATH keeps it out") for where in found
     ]
@@ -483,34 +560,3 @@ def _model_of(carrier: object) -> type[BaseModel] | None:
     kind = carrier.get("type") if isinstance(carrier, dict) else None
     models: tuple[type[BaseModel], ...] = get_args(get_args(CarrierConfig)[0])
     return next((one for one in models if kind in get_args(one.model_fields["type"].annotation)), None)
-
-
-Where = tuple[str | int, ...]
-
-
-def _literals(kind: Any, value: object, where: Where) -> Iterator[Where]:
-    """A walk down the types beside the walk down the data."""
-    if kind is SecretStr:
-        if isinstance(value, str) and not value.startswith(("env:", "file:")):
-            yield where
-    elif isinstance(kind, type) and issubclass(kind, BaseModel):
-        for name, field in kind.model_fields.items():
-            key = field.alias or name
-            if isinstance(value, dict) and key in value and key not in ("headers", "fields"):
-                yield from _literals(field.annotation, value[key], (*where, key))
-    else:
-        yield from _inside(kind, value, where)
-
-
-def _inside(kind: Any, value: object, where: Where) -> Iterator[Where]:
-    inner = get_args(kind)
-    origin = getattr(kind, "__origin__", None)
-    if origin is tuple and isinstance(value, list):
-        for i, (one, item) in enumerate(zip(inner, value, strict=False)):
-            yield from _literals(one, item, (*where, i))
-    elif origin is dict and isinstance(value, dict):
-        for key, item in value.items():
-            yield from _literals(inner[1], item, (*where, key))
-    elif origin not in (tuple, dict):
-        for one in inner:
-            yield from _literals(one, value, where)

@@ -20,6 +20,7 @@ from sipsms.values import (
     ROOTS,
     AbsolutePath,
     CarrierName,
+    Charsets,
     Count,
     Domain,
     HttpAddress,
@@ -31,6 +32,7 @@ from sipsms.values import (
     Secret,
     SipAddress,
     SipListen,
+    SmppAddress,
     TimeZone,
     http_url,
     some_once,
@@ -43,6 +45,7 @@ from sipsms.values import (
 class Listen(Model):
     sip: tuple[SipAddress, ...] = (SipListen("udp", "0.0.0.0", 5060), SipListen("tcp", "0.0.0.0", 5060))
     http: HttpAddress = HttpListen("127.0.0.1", 8080)
+    smpp: tuple[SmppAddress, ...] = ()
 
 
 class Sip(Model):
@@ -143,6 +146,21 @@ class Api(Model):
     acrobits_push: Annotated[str, AfterValidator(http_url)] | None = "https://pnm.cloudsoftphone.com/pnm2/send"
 
 
+class Smpp(Model):
+    """Customers' programs that speak SMPP, with us as their SMSC, and customers' servers that we bind to."""
+
+    system_id: Annotated[str, Field(pattern="^[!-~]{1,15}$")] = "sipsms"
+    window: Annotated[int, Field(ge=1, le=10_000)] = 100
+    rate: Annotated[float, Field(ge=0)] = 0.0
+    max_binds: Count = 10
+    max_binds_per_address: Count = 50
+    bind_timeout: Positive = 10.0
+    enquire_link: Positive = 30.0
+    response_timeout: Positive = 30.0
+    charsets: Charsets = Field(default_factory=dict)
+    verify: bool = True
+
+
 class Policy(Model):
     """What may be sent, and what is answered to STOP, START and HELP."""
 
@@ -202,6 +220,7 @@ class Config(Model):
     media: Media = Media()
     policy: Policy = Policy()
     api: Api = Api()
+    smpp: Smpp = Smpp()
     carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
 
     _directory: Path = PrivateAttr(default=Path())
@@ -219,6 +238,8 @@ class Config(Model):
     def _certificate_for_tls(self) -> Config:
         if self.tls is None and any(one.transport in ("tls", "wss") for one in self.listen.sip):
             raise ValueError("tls:// and wss:// need `tls: {certificate: FILE, key: FILE}`")
+        if self.tls is None and any(one.tls for one in self.listen.smpp):
+            raise ValueError("ssmpp:// needs `tls: {certificate: FILE, key: FILE}`")
         return self
 
     def model_post_init(self, context: Any, /) -> None:

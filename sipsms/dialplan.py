@@ -254,6 +254,9 @@ def _destinations(facts: Facts, did: Did) -> Iterator[Route]:
         yield Route("callback", did.number, facts.source, f"{at}: URL callback")
     if did.webhook is not None and not did.webhook.disabled:
         yield Route("webhook", did.number, facts.source, f"{at}: webhook")
+    if did.smpp is not None and did.smpp.delivers:
+        whose = "the customer's server" if did.smpp.url else f"whoever is bound as {did.smpp_username}"
+        yield Route("smpp", did.number, facts.source, f"{at}: SMPP, to {whose}")
     if did.forward and not _no_forward(facts, did):
         yield Route("forward", did.forward, did.number, f"{at}: forward to {did.forward}")
 

@@ -7,10 +7,13 @@ called may answer its client. It knows couriers by name only and never waits for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
+from zlib import crc32
 
-from sipsms import log
+from sipsms import log, reports
+from sipsms.assembling import Assembly
 from sipsms.consent import Consent
 from sipsms.dialplan import Decision, Dialplan, Facts, Refusal, RefusalCode
 from sipsms.directory import Directory
@@ -26,21 +29,23 @@ from sipsms.ports import (
     GatewayStore,
     InboundSms,
     Location,
+    Part,
     StoredPart,
     Unavailable,
 )  # fmt: skip
 from sipsms.queue import Queue, carrier_lane
 from sipsms.reports import DLR, STATUS, Stage, is_wanted, report_of
-from sipsms.text import encoding_of, join_parts, pieces, segments
+from sipsms.text import encoding_of, pieces, segments
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
 APP = "app"  # fetched by an app of the account
+SMPP = "smpp"  # a customer's ESME, or its SMPP server
 ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
 
 # Seconds that a delivery is tried, where that is not as long as a message is kept.
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
-PART_PATIENCE = 300.0  # seconds to wait for the other parts of a long text (P-13)
-_REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK}
+_REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK, reports.SMPP: SMPP}
+_RECEIPT_LANES = 8  # of a DID: receipts need no order, and none waits for a lost answer to another
 _USUAL = CarrierLimits(mms=True)
 
 
@@ -105,6 +110,7 @@ class Gateway:
         self.limits: dict[str, CarrierLimits] = {}  # by courier
         self.patience = dict(PATIENCE)
         self.operator = ""  # e-mail address of who hears of trouble
+        self._assembly = Assembly(store, clock, self._whole)
 
     async def start(self, accounts: Sequence[str]) -> None:
         """After a restart. `accounts` still have messages from before their first device."""
@@ -181,6 +187,22 @@ class Gateway:
         )  # fmt: skip
         return await self._incoming(message, did)
 
+    async def send_part(
+        self, account: Account, source: str, destination: str, text: str, part: Part, *, origin: str, notify: str = "",
+        expires_at: float | None = None,
+    ) -> Receipt | Refusal:  # fmt: skip
+        """One part of a long text that a program of the account sends; the text goes out when all are here.
+
+        `part.reference`: no other text of any account has it, nor ever had it in the last 10 minutes. Durable when it
+        returns; the receipt names a message with the last part only. A text whose other parts do not come goes out
+        with the gap marked. Raises Unavailable.
+        """
+        stored = StoredPart(
+            origin, source, destination, part.reference[:64], part.number, part.total, text, notify, self._clock(),
+            account=account.name, expires_at=expires_at,
+        )  # fmt: skip
+        return await self._assembly.add(stored) or Receipt(0)
+
     async def _incoming(self, message: Message, did: Did) -> Receipt | Refusal:
         answer = ""
         if self.consent.concerns(message) and not await self._is_there(message):
@@ -202,32 +224,49 @@ class Gateway:
             origin, source, did.number, sms.part.reference[:64], sms.part.number, sms.part.total, sms.text,
             sms.remote_id[:128], self._clock(),
         )  # fmt: skip
-        found = await self._store.add_part(part)
-        if found and part.number not in {one.number for one in found if one.text == part.text}:
-            await self._join(found, did)  # of another text, which used the same reference before
-            found = await self._store.add_part(part)
-        return await self._join(found, did) if found else Receipt(0)
+        return await self._assembly.add(part) or Receipt(0)
 
-    async def _join(self, parts: Sequence[StoredPart], did: Did) -> Receipt | Refusal:
+    async def deliver_late_parts(self) -> None:
+        """Texts whose other parts do not come (P-13)."""
+        await self._assembly.give_up_waiting()
+
+    async def _whole(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal | None:
+        """A long text, as far as it has come. None: its number is no DID of ours any more."""
+        return await (self._whole_out if parts[0].account else self._whole_in)(parts, text)
+
+    async def _whole_in(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal | None:
         first = parts[0]
-        text = join_parts({one.number: one.text for one in parts}, first.total)
+        did = self._directory.did(first.destination)
+        if did is None:
+            return None
         name = " ".join(one.remote_id or f"{one.received_at!r}" for one in parts)
         message = Message(
             Direction.IN, first.source, did.number, text, first.carrier, self._clock(), did.account, did.number, None,
             carrier_key(f"parts of {first.carrier}", f"{first.reference} {name}"), first.remote_id,
         )  # fmt: skip
-        result = await self._incoming(message, did)
-        await self._store.joined(parts)
-        return result
+        return await self._incoming(message, did)
 
-    async def deliver_late_parts(self) -> None:
-        """Texts whose other parts do not come: what is there goes out, with the gap marked (P-13)."""
-        for parts in await self._store.late_parts(self._clock() - PART_PATIENCE):
-            did = self._directory.did(parts[0].destination)
-            if did is None:
-                await self._store.joined(parts)
-            else:
-                await self._join(parts, did)
+    async def _whole_out(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal:
+        """Parts were answered as accepted: if the whole is refused, the sender is told as of a message that failed."""
+        first = parts[0]
+        notify = next((one.remote_id for one in reversed(parts) if one.remote_id), "")
+        expires_at = min((one.expires_at for one in parts if one.expires_at is not None), default=None)
+        key = blake2b(b"smpp parts\n" + first.reference.encode(), digest_size=20).digest()
+        account = self._directory.account(first.account)
+        if account is None or not account.enabled or not self._directory.may_send_from(account, first.source):
+            return Refusal(RefusalCode.POLICY, f"{first.source} is not a number of an account that may send")
+        answer = await self.send(
+            replace(account, bulk=True), first.source, first.destination, text, first.carrier, dedupe_key=key,
+            expires_at=expires_at, notify=notify,
+        )  # fmt: skip
+        if isinstance(answer, Refusal):
+            log.warning("parts_refused", account=account.name, source=first.source, why=answer.reason)
+            lost = Message(
+                Direction.OUT, first.source, first.destination, text, first.carrier, first.received_at, account.name,
+                first.source, dedupe_key=key, notify=notify,
+            )  # fmt: skip
+            await self.report(lost, Stage.REJECTED)
+        return answer
 
     async def complete(self, message: Message, media: Sequence[Media]) -> None:
         """The parts of an incoming MMS have been fetched, as far as they could be: now it is delivered."""
@@ -411,7 +450,10 @@ class Gateway:
             return decision
         encoding = encoding_of(message.text)
         parts = len(self._spans(message, decision.routes))
-        how = f"in {parts} messages" if parts else f"{segments(message.text)} segments at a carrier that takes it whole"
+        how = f"{segments(message.text)} segments at a carrier that takes it whole"
+        if parts:
+            unit = self.limits.get(decision.routes[0].courier, _USUAL).unit
+            how = f"in {parts} segments of one SMS" if unit == "segments" else f"in {parts} messages"
         trace = [f"text: {len(message.text)} characters, {encoding}, {how}"] if message.text else []
         return decision._replace(trace=(*decision.trace, *trace))
 
@@ -448,7 +490,8 @@ class Gateway:
         found: list[tuple[int, int]] = []
         for route in routes:
             limits = self.limits.get(route.courier, _USUAL)
-            if limits.max_text and not (limits.long_as_mms and limits.mms) and not message.media:
+            cuts = limits.max_text or limits.unit == "segments"
+            if cuts and not (limits.long_as_mms and limits.mms) and not message.media:
                 found = max(found, pieces(message.text, limits.max_text, limits.unit), key=len)
         return found if len(found) > 1 else []
 
@@ -462,6 +505,8 @@ class Gateway:
             lane = carrier_lane(courier, source, destination)
         else:
             lane = f"{courier}/{destination}"[:128]
+        if message.content_type == reports.SMPP:
+            lane = f"{lane}~{crc32(message.dedupe_key or b'') % _RECEIPT_LANES}"
         return Delivery(message, courier, destination, source, lane, expires_at, now, due_at=now, others=others)
 
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:

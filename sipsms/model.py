@@ -52,6 +52,7 @@ class Account:
     reseller: str = ""  # the customer that manages this one
     app_messages: bool = False  # an app fetches its messages (Acrobits); they do not go to its phones by SIP
     since: float = 0.0  # made then: what is older was for another of its name
+    smpp_rate: int | None = None  # messages a second by SMPP, for all of a customer; None: as configured
 
     @property
     def customer(self) -> str:
@@ -98,6 +99,21 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class Smpp:
+    """How a customer's SMPP programs get and send a DID's messages (S-071 to S-076)."""
+
+    username: str = ""  # empty: the customer's name
+    password: str = field(default="", repr=False)  # empty: none can bind
+    url: str = field(default="", repr=False)  # the customer's server, which is bound to; empty: it binds to us
+    enabled: bool = True
+
+    @property
+    def delivers(self) -> bool:
+        """Do incoming messages go by SMPP?"""
+        return self.enabled and bool(self.url or self.password)
+
+
+@dataclass(frozen=True, slots=True)
 class Did:
     """A number and all the places it delivers to, any number of them at once (S-047)."""
 
@@ -114,6 +130,12 @@ class Did:
     callback: Callback | None = None
     webhook: Webhook | None = None
     since: float = 0.0  # its customer has it since then
+    smpp: Smpp | None = None
+
+    @property
+    def smpp_username(self) -> str:
+        """By which its customer's programs bind; empty: they cannot have SMPP."""
+        return self.smpp.username or self.account if self.smpp is not None else ""
 
 
 class Media(NamedTuple):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from sipsms.model import Account, Binding, Delivery, Device, Did, Media, Message, Outcome, State, Token
+from sipsms.text import PieceUnit
 
 
 class Clock(Protocol):
@@ -59,13 +60,16 @@ class CarrierReceipt:
     """What a carrier says later of a message it took (DLR). In any order, any number of times.
 
     `state`: DELIVERED, FAILED, EXPIRED, or ACCEPTED for "still under way". `opt_out`: failed because the recipient
-    wants nothing of this sender.
+    wants nothing of this sender. `alternatives`: other forms of `remote_id` (hexadecimal, decimal), tried after it.
+    `recipient`: only a message to this number can be meant, as the store writes it; empty: whoever it went to.
     """
 
     remote_id: str
     state: State
     detail: str = ""
     opt_out: bool = False
+    alternatives: tuple[str, ...] = ()
+    recipient: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class CarrierLimits(NamedTuple):
     """What a carrier takes."""
 
     max_text: int = 0  # a longer text goes in pieces of this size; 0: as it is
-    unit: Literal["characters", "septets"] = "septets"  # what max_text counts
+    unit: PieceUnit = "septets"  # what max_text counts; segments: it takes real ones, max_text says nothing
     long_as_mms: bool = False  # instead of in pieces
     mms: bool = False  # it takes media
 
@@ -350,16 +354,18 @@ class Doubt(NamedTuple):
 class StoredPart(NamedTuple):
     """A part of a long text that waits for the others."""
 
-    carrier: str
+    carrier: str  # the origin, where it goes out
     source: str
     destination: str
     reference: str
     number: int
     total: int
     text: str
-    remote_id: str
+    remote_id: str  # `notify` of the message, where it goes out
     received_at: float
     joined: bool = False
+    account: str = ""  # who sends it; empty: it came in
+    expires_at: float | None = None
 
 
 class GatewayStore(Protocol):

@@ -1,10 +1,12 @@
-"""What a program hears of a message that it sent, where it has asked for that: the DID's webhook, or a URL of its own.
+"""What a program hears of a message that it sent, where it has asked for that: the DID's webhook, a URL of its own, or
+the ESME that sent it by SMPP.
 
 The wish stands in the message's `notify`; each report is a message of its own, so it is durable and leaves once. Pure.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -17,8 +19,10 @@ from sipsms.model import Did, Direction, Message
 
 STATUS: Final = "application/x-sipsms-status+json"  # content type of what a DID's webhook hears
 DLR: Final = "text/x-sipsms-dlr"  # content type of a URL that is to be called, as Kannel's dlr-url
+SMPP: Final = "application/x-sipsms-smpp-receipt+json"  # content type of what an ESME gets as a receipt
 BY_WEBHOOK: Final = "#webhook"  # as `notify`
 _BY_URL: Final = "#dlr "
+_BY_SMPP: Final = "#smpp\t"
 MAX_URL: Final = 240  # characters: `notify` is kept with each message
 
 
@@ -38,14 +42,62 @@ _EVENTS: Final[dict[Stage, tuple[Kind, Status]]] = {
 _KANNEL: Final = {Stage.SENT: 8, Stage.DELIVERED: 1, Stage.FAILED: 2, Stage.REJECTED: 16}  # bits of dlr-mask
 
 
+_FINAL = {Stage.DELIVERED: (1, 3), Stage.FAILED: (1, 2), Stage.REJECTED: (1, 2)}  # values of registered_delivery's bits
+_INTERMEDIATE = 0x10  # of registered_delivery (SMPP 3.4 section 5.2.17)
+
+
 class Wish(NamedTuple):
     mask: int
     url: str
 
 
+class SmppWish(NamedTuple):
+    """What an ESME wants to hear, and the addresses as it wrote them: it gets them back like that."""
+
+    mask: int  # registered_delivery
+    source_ton: int
+    source_npi: int
+    dest_ton: int
+    dest_npi: int
+    parts: int  # in how many submits the text came
+    token: str  # of the ids that these were told (TOKEN-1, TOKEN-2, ...); empty: the message's own id
+    source: str
+    destination: str
+
+    def wants(self, stage: Stage) -> bool:
+        if stage is Stage.SENT:
+            return bool(self.mask & _INTERMEDIATE)
+        return self.mask & 3 in _FINAL[stage]
+
+
 def by_url(mask: int, url: str) -> str:
     """What to give as `notify` for Kannel's dlr-mask and dlr-url."""
     return f"{_BY_URL}{mask} {url}"
+
+
+def by_smpp(
+    mask: int, source: str, destination: str, source_ton: int, source_npi: int, dest_ton: int, dest_npi: int,
+    parts: int = 1, token: str = "",
+) -> str:  # fmt: skip
+    """What to give as `notify` for registered_delivery `mask`: at most 127 characters, with a token of up to 24."""
+    source, destination = _plain(source), _plain(destination)
+    wish = SmppWish(mask, source_ton, source_npi, dest_ton, dest_npi, parts, _plain(token), source, destination)
+    return _BY_SMPP + "\t".join(map(str, wish))
+
+
+def _plain(address: str) -> str:
+    return "".join(char if " " <= char <= "~" else "?" for char in address[:24])
+
+
+def smpp_wish(notify: str) -> SmppWish | None:
+    """The reading of `by_smpp`."""
+    if not notify.startswith(_BY_SMPP):
+        return None
+    mask, *kinds, parts, token, source, destination = notify.removeprefix(_BY_SMPP).split("\t")
+    source_ton, source_npi, dest_ton, dest_npi = map(int, kinds)
+    return SmppWish(
+        int(mask), source_ton, source_npi, dest_ton, dest_npi, int(parts), token, source, destination
+    )  # fmt: skip
 
 
 def is_wanted(notify: str) -> bool:
@@ -63,11 +115,25 @@ def report_of(message: Message, stage: Stage, did: Did, now: float) -> Message |
         if int(mask) & _KANNEL[stage]:
             text = fill(url, message, stage, now, int(mask))
             return _message(message, did, f"dlr {_KANNEL[stage]}", DLR, text, now)
+    wish = smpp_wish(message.notify)
+    if wish is not None and wish.wants(stage):
+        return _message(message, did, f"smpp {stage}", SMPP, _smpp_text(message, wish, stage, now), now)
     return None
 
 
+def _smpp_text(message: Message, wish: SmppWish, stage: Stage, now: float) -> str:
+    """All that a receipt says, for the courier to write as SMPP does."""
+    return json.dumps({
+        "id": wish.token or str(message.id), "parts": wish.parts, "stage": str(stage),
+        "submitted": message.received_at, "done": now, "source": wish.source, "source_ton": wish.source_ton,
+        "source_npi": wish.source_npi, "destination": wish.destination, "dest_ton": wish.dest_ton,
+        "dest_npi": wish.dest_npi, "text": message.text[:20],
+    })  # fmt: skip
+
+
 def _message(of: Message, did: Did, what: str, content_type: str, text: str, now: float) -> Message:
-    key = blake2b(f"{what}\n{of.id}".encode(), digest_size=20).digest()
+    name = str(of.id or of.dedupe_key)  # one that was not stored has no id
+    key = blake2b(f"{what}\n{name}".encode(), digest_size=20).digest()
     return Message(
         Direction.IN, of.destination, of.did, text, "status", now, did.account, did.number, None, key,
         content_type=content_type,

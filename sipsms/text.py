@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 Encoding = Literal["gsm7", "ucs2"]
 LengthUnit = Literal["characters", "septets", "bytes"]
+PieceUnit = Literal["characters", "septets", "segments"]
 
 BASIC: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -102,14 +103,16 @@ _BACK: Final = 20  # characters; a word that would be cut goes to the next piece
 _SPACES: Final = " \n\t"
 
 
-def pieces(text: str, size: int, unit: Literal["characters", "septets"] = "septets") -> list[tuple[int, int]]:
+def pieces(text: str, size: int, unit: PieceUnit = "septets") -> list[tuple[int, int]]:
     """(start, end) of the parts that a text goes in as SMS of their own, in order, without a gap.
 
     `size` is what one holds: code points, or septets: 160 are one SMS of the GSM alphabet, or 70 units of UCS-2 as soon
     as the text has any other letter. A part ends behind a space if there is one near, and never within a letter:
     escapes, surrogate pairs, marks on their letter and emoji of several stay together as long as they fit. At least one
-    part; 0 is no limit.
+    part; 0 is no limit. Unit `segments`: those of one long SMS, whatever the size; see `_segments_of`.
     """
+    if unit == "segments":
+        return _segments_of(text)
     width, room = _measure(text, size, unit)
     if size <= 0 or sum(map(width, text)) <= room:
         return [(0, len(text))]
@@ -124,6 +127,22 @@ def pieces(text: str, size: int, unit: Literal["characters", "septets"] = "septe
         cut = _near_space(text, start, begin)
         found.append((start, cut))
         start, used = cut, sum(map(width, text[cut:begin]))
+    return [*found, (start, len(text))]
+
+
+def _segments_of(text: str) -> list[tuple[int, int]]:
+    """All of it if it is one SMS, else full segments: the phone joins them, so a cut may go through a word."""
+    encoding = encoding_of(text)
+    width, _ = _measure(text, 0, "septets")
+    if sum(map(width, text)) <= SINGLE[encoding]:
+        return [(0, len(text))]
+    found, start, used = [], 0, 0
+    for at, char in enumerate(text):
+        wide = width(char)
+        if used + wide > PART[encoding]:
+            found.append((start, at))
+            start, used = at, 0
+        used += wide
     return [*found, (start, len(text))]
 
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, SecretStr, ValidationInfo
+
+from sipsms.smpp_url import SmppUrl, smpp_url
 
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
 _RATE: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)/([smhd])")
@@ -132,6 +134,17 @@ class HttpListen:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class SmppListen:
+    tls: bool
+    host: str
+    port: int  # 0: any free port
+
+
+Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
+CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}  # SMPP 3.4 section 5.2.19
+
+
 def _address(value: object, schemes: Sequence[str]) -> tuple[str, str, int]:
     expected = f"{'|'.join(schemes)}://HOST:PORT"
     problem = ValueError(f"expected {expected}, got {value!r}")
@@ -157,6 +170,23 @@ def _http_listen(value: object) -> HttpListen | None:
         return None
     _, host, port = _address(value, ("http",))
     return HttpListen(host, port)
+
+
+def _smpp_listen(value: object) -> SmppListen:
+    scheme, host, port = _address(value, ("smpp", "ssmpp"))
+    return SmppListen(scheme == "ssmpp", host, port)
+
+
+def _server_url(value: object, info: ValidationInfo) -> SmppUrl:
+    """Its password makes the whole of it a secret."""
+    if not isinstance(value, str):
+        raise ValueError("expected smpp://[user:password@]host[:port], or ssmpp:// for TLS")
+    return smpp_url(_resolve(value, info).get_secret_value())
+
+
+def _with_usual_charsets(value: dict[int, Charset]) -> dict[int, Charset]:
+    """What is not named is as usual."""
+    return {**CHARSETS, **value}
 
 
 def http_url(value: str) -> str:
@@ -238,6 +268,13 @@ Secret = Annotated[SecretStr, BeforeValidator(_resolve)]
 PathSecret = Annotated[Secret, AfterValidator(_path_secret)]
 SipAddress = Annotated[SipListen, PlainValidator(_sip_listen)]
 HttpAddress = Annotated[HttpListen | None, PlainValidator(_http_listen)]
+SmppAddress = Annotated[SmppListen, PlainValidator(_smpp_listen)]
+SmppServer = Annotated[SmppUrl, PlainValidator(_server_url)]
+Charsets = Annotated[
+    dict[Annotated[int, Field(ge=0, le=255)], Charset],
+    AfterValidator(_with_usual_charsets),
+    Field(validate_default=True),
+]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 CarrierName = Annotated[str, AfterValidator(_carrier_name)]
 FieldValue = Annotated[object, BeforeValidator(_field_value)]
@@ -246,3 +283,45 @@ AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Network = Annotated[str, AfterValidator(_network)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
+
+# --- secrets that stand in the file -----------------------------------------------------------------------------------
+
+Where = tuple[str | int, ...]
+
+
+def literals(kind: Any, value: object, where: Where) -> Iterator[Where]:
+    """Where in the data secrets stand themselves: a walk down the types beside the walk down the data."""
+    if kind is SecretStr:
+        if isinstance(value, str) and not value.startswith(("env:", "file:")):
+            yield where
+    elif kind is SmppUrl:
+        if isinstance(value, str) and _has_password(value):
+            yield where
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            key = field.alias or name
+            if isinstance(value, dict) and key in value and key not in ("headers", "fields"):
+                yield from literals(field.annotation, value[key], (*where, key))
+    else:
+        yield from _inside(kind, value, where)
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(smpp_url(url).password)
+    except ValueError:
+        return False
+
+
+def _inside(kind: Any, value: object, where: Where) -> Iterator[Where]:
+    inner = get_args(kind)
+    origin = getattr(kind, "__origin__", None)
+    if origin is tuple and isinstance(value, list):
+        for i, (one, item) in enumerate(zip(inner, value, strict=False)):
+            yield from literals(one, item, (*where, i))
+    elif origin is dict and isinstance(value, dict):
+        for key, item in value.items():
+            yield from literals(inner[1], item, (*where, key))
+    elif origin not in (tuple, dict):
+        for one in inner:
+            yield from literals(one, value, where)

@@ -222,7 +222,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("domain: a\nstore: mysql://x\n", [":2: store: expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"]),
     ("domain: a\ndialplan: nowhere\n", [":2: dialplan: {here}/nowhere is no directory"]),
     ("domain: a\ncarriers:\n  x: {type: smtp}\n", [
-        ":3: carriers.x.type: expected 'loopback' or 'sip' or 'http' or 'voipms' or 'telnyx' or 'twilio' or"
+        ":3: carriers.x.type: expected 'loopback' or 'sip' or 'smpp' or 'http' or 'voipms' or 'telnyx' or 'twilio' or"
         " 'bandwidth', got 'smtp'"]),
     ("domain: a\ncarriers:\n  all: {type: loopback}\n", [
         ":3: carriers.all: routing.yaml says `all` for every carrier: take another name"]),

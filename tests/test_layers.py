@@ -20,7 +20,7 @@ PURE = {
     "sip.digest", "sip.transaction", "sip.registrar", "sip.content", "sip.flood", "sip.guard", "sip.pidf",
     "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
     "sip.uac", "notice", "addresses", "events", "mediatypes", "mail.mime", "optout", "policy", "reports",
-    "originate", "kannel", "acrobits",
+    "originate", "kannel", "acrobits", "smpp_url",
 }  # fmt: skip
 TOP = {
     "app",
@@ -52,7 +52,7 @@ TOP = {
 # The directory and the log are the core's; the configuration is read by whoever is built from it.
 CORE = {
     "ports", "media", "gateway", "queue", "directory", "desk", "consent", "forwarding", "following", "access",
-    "sending", "feed",
+    "sending", "feed", "assembling",
 }  # fmt: skip
 ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",

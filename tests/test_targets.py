@@ -15,12 +15,12 @@ from sipsms.couriers import CarrierCourier
 from sipsms.dialplan import Refusal, RefusalCode
 from sipsms.following import LOOK_EVERY, Follower
 from sipsms.forwarding import ForwardCourier
+from sipsms.assembling import PATIENCE as PART_PATIENCE
 from sipsms.gateway import (
     CALLBACK,
     FORWARD,
     MAIL,
     MEDIA,
-    PART_PATIENCE,
     WEBHOOK,
     Gateway,
     Receipt,

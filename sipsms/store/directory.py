@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from sipsms.model import Account, Callback, Did, Scope, Token, Webhook
+from sipsms.model import Account, Callback, Did, Scope, Smpp, Token, Webhook
 from sipsms.ports import Block, DirectoryChanges
 from sipsms.store.rows import counter
 from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, group_members, tokens
@@ -35,7 +35,7 @@ def _account(row: Row[Any]) -> Account:
     return Account(
         row.name, row.parent, row.ha1_md5, row.ha1_sha256, row.caller_id, row.enabled, row.legacy_digest, row.presence,
         row.copies, row.bulk, row.shorteners, row.api_hash, row.api_daily_limit, row.api_allow_ip, row.email,
-        row.reseller, row.app_messages, row.created_at,
+        row.reseller, row.app_messages, row.created_at, row.smpp_rate,
     )  # fmt: skip
 
 
@@ -68,9 +68,11 @@ def _did(row: Row[Any], targets: list[Row[Any]], members: dict[str, list[str]]) 
         of_kind[one.kind].append(one)
     callback = next((Callback(one.target, **json.loads(one.options)) for one in of_kind["callback"]), None)
     webhook = next((Webhook(one.target, **json.loads(one.options)) for one in of_kind["webhook"]), None)
+    smpp = next((Smpp(url=one.target, **json.loads(one.options)) for one in of_kind["smpp"]), None)
     group = next((one.target for one in of_kind["group"]), "")
     return Did(
         row.number, row.account, row.sip_account, row.sms, row.mms, row.dialing_mode, group,
         tuple(sorted(members[group])) if group else (), tuple(one.target for one in of_kind["email"]),
         next((one.target for one in of_kind["forward"]), ""), callback, webhook, row.created_at,
+        smpp,
     )  # fmt: skip

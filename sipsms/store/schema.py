@@ -65,6 +65,7 @@ accounts = Table(
     _text("email"),  # another name for it at rest.php
     _text("reseller", 64),  # the customer that manages this one
     Column("app_messages", Boolean, nullable=False, server_default=false()),  # fetched by an app, not sent by SIP
+    Column("smpp_rate", Integer),  # messages a second by SMPP; empty: as configured
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),  # of counters.directory when last changed
     Index("ix_accounts_parent", "parent"),
@@ -83,7 +84,7 @@ dids = Table(
     Column("version", _Id, nullable=False, index=True),
 )
 
-# Where else a DID delivers (email, forward, callback, webhook, group): one row a destination, options as JSON.
+# Where else a DID delivers (email, forward, callback, webhook, group, smpp): one row a destination, options as JSON.
 did_targets = Table(
     "did_targets",
     metadata,
@@ -125,6 +126,7 @@ _UNKNOWN = text("state = 'unknown'")
 _NAMED = text("remote_id <> ''")  # by its carrier
 _DEAD = text("courier IN ('callback', 'webhook', 'mail') AND state IN ('failed', 'expired')")  # dead letters
 _APP = text("courier = 'app'")  # what apps fetch
+_HAS_RECIPIENT = text("recipient <> ''")
 _NOBODYS = text("state = 'queued' AND lease_owner = ''")  # committed by a command beside the server
 
 deliveries = Table(
@@ -267,20 +269,22 @@ group_members = Table(
     Column("member", String(64), primary_key=True),
 )
 
-# Parts of a long text that came in several SMS, until all are here or the others are given up.
+# Parts of a long text in several SMS, that came in or that an account sends, until all are here or given up.
 parts = Table(
     "parts",
     metadata,
-    Column("carrier", String(64), primary_key=True),
+    Column("carrier", String(64), primary_key=True),  # the origin, where an account sends them
     Column("source", String(64), primary_key=True),
     Column("destination", String(64), primary_key=True),
     Column("reference", String(64), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("total", Integer, nullable=False),
     Column("text", Text, nullable=False),
-    _text("remote_id", 128),
+    _text("remote_id", 128),  # `notify`, where an account sends them
     Column("received_at", Double, nullable=False, index=True),
     Column("joined", Boolean, nullable=False, server_default=false()),  # delivered; kept to know the carrier's retries
+    _text("account", 64),  # who sends them; empty: they came in
+    Column("expires_at", Double),
 )
 
 # Receipts of carriers that match no delivery yet: kept for a while, they may have been quicker than the answer.
@@ -293,6 +297,29 @@ receipts = Table(
     _text("detail"),
     Column("received_at", Double, nullable=False, index=True),
     Column("opt_out", Boolean, nullable=False, server_default=false()),
+    _text("recipient", 64),  # only a message to this number can be meant; empty: any
+    Index(
+        "ix_receipts_recipient", "recipient", "courier", sqlite_where=_HAS_RECIPIENT, postgresql_where=_HAS_RECIPIENT
+    ),
+)
+
+# SMPP sessions of each node, as it last saw them.
+smpp_binds = Table(
+    "smpp_binds",
+    metadata,
+    Column("node", String(64), primary_key=True),
+    Column("number", _Id, primary_key=True, autoincrement=False),
+    Column("direction", String(3), nullable=False),  # in: bound to us, out: we are bound there
+    _text("name", 64),  # the system_id, or carrier:NAME, or the DID whose customer's server it is
+    _text("account", 64),
+    _text("peer"),
+    _text("mode", 16),
+    Column("tls", Boolean, nullable=False, server_default=false()),
+    _text("state", 16),
+    Column("since", Double, nullable=False),
+    Column("sent", _Id, nullable=False, server_default="0"),
+    Column("received", _Id, nullable=False, server_default="0"),
+    _text("why"),
 )
 
 # A phone's settings, to be fetched once or a few times by a link that nobody can guess.

@@ -1,0 +1,56 @@
+"""SMPP: rates of accounts, long texts that go out in parts, receipts with their recipient, the sessions there are
+
+Revision: 0005, after 0004
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.add_column("accounts", sa.Column("smpp_rate", sa.Integer(), nullable=True))
+    op.add_column("parts", sa.Column("account", sa.String(length=64), server_default="", nullable=False))
+    op.add_column("parts", sa.Column("expires_at", sa.Double(), nullable=True))
+    op.add_column("receipts", sa.Column("recipient", sa.String(length=64), server_default="", nullable=False))
+    where = sa.text("recipient <> ''")
+    op.create_index(
+        "ix_receipts_recipient", "receipts", ["recipient", "courier"], sqlite_where=where, postgresql_where=where
+    )
+    op.create_table(
+        "smpp_binds",
+        sa.Column("node", sa.String(length=64), nullable=False),
+        sa.Column("number", NUMBER, nullable=False, autoincrement=False),
+        sa.Column("direction", sa.String(length=3), nullable=False),
+        sa.Column("name", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("account", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("peer", sa.String(length=255), server_default="", nullable=False),
+        sa.Column("mode", sa.String(length=16), server_default="", nullable=False),
+        sa.Column("tls", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="", nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
+        sa.Column("sent", NUMBER, server_default="0", nullable=False),
+        sa.Column("received", NUMBER, server_default="0", nullable=False),
+        sa.Column("why", sa.String(length=255), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("node", "number"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("smpp_binds")
+    op.drop_index("ix_receipts_recipient", table_name="receipts")
+    with op.batch_alter_table("receipts") as receipts:
+        receipts.drop_column("recipient")
+    with op.batch_alter_table("parts") as parts:
+        parts.drop_column("expires_at")
+        parts.drop_column("account")
+    with op.batch_alter_table("accounts") as accounts:
+        accounts.drop_column("smpp_rate")
