@@ -1,0 +1,343 @@
+"""One SMPP session, of either side: who may say what when, answers matched to requests, timers. Pure: octets and the
+time come in, events and octets go out; whoever holds the connection carries them.
+
+    OPEN -- bind --> BOUND -- unbind --> UNBINDING -- last answer --> CLOSED
+
+The session answers by itself what needs nobody else: enquire_link, unbind, what cannot be read, what is not allowed
+now. Everything else is a `Request` to be answered with `answer`. Of our own requests each ends in exactly one of
+`Answer` (the peer's response) and `Lost` (none came in time, or the session ended); an answer that comes after its
+`Lost` is `Late`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final, Literal, NamedTuple
+
+from sipsms.smpp.pdu import (
+    BINDS,
+    GENERIC_NACK,
+    BadLength,
+    BadPdu,
+    Command,
+    Framer,
+    Pdu,
+    Status,
+    decode,
+    encode,
+    encode_response,
+    nack,
+)
+
+Role = Literal["smsc", "esme"]
+_MISSED: Final = 2  # enquire_links without an answer, after which the peer is gone (P-07)
+_LAST_WORDS: Final = 5.0  # seconds that an unbind waits for what is under way
+_LATE: Final = 1000  # requests remembered whose answers may still come
+_RESPONSE: Final = 0x80000000
+
+
+class Mode(StrEnum):
+    TRANSMITTER = "transmitter"  # the ESME sends
+    RECEIVER = "receiver"  # the ESME receives
+    TRANSCEIVER = "transceiver"
+
+
+class State(StrEnum):
+    OPEN = "open"
+    BOUND = "bound"
+    UNBINDING = "unbinding"
+    CLOSED = "closed"
+
+
+MODES: Final = {
+    Command.BIND_TRANSMITTER: Mode.TRANSMITTER, Command.BIND_RECEIVER: Mode.RECEIVER,
+    Command.BIND_TRANSCEIVER: Mode.TRANSCEIVER,
+}  # fmt: skip
+
+_SENDS: Final = frozenset({Mode.TRANSMITTER, Mode.TRANSCEIVER})
+_HEARS: Final = frozenset({Mode.RECEIVER, Mode.TRANSCEIVER})
+# What the other side may ask of us once it is bound, and in which modes (table 2-1; a customer may also send by
+# deliver_sm). bind and unbind, enquire_link and generic_nack are everybody's, and not here.
+_ALLOWED: Final[Mapping[Role, Mapping[int, frozenset[Mode]]]] = {
+    "smsc": {
+        Command.SUBMIT_SM: _SENDS, Command.DELIVER_SM: _SENDS, Command.DATA_SM: _SENDS, Command.SUBMIT_MULTI: _SENDS,
+        Command.QUERY_SM: _SENDS, Command.CANCEL_SM: _SENDS, Command.REPLACE_SM: _SENDS,
+    },
+    "esme": {
+        Command.DELIVER_SM: _HEARS, Command.DATA_SM: _HEARS, Command.ALERT_NOTIFICATION: _HEARS,
+    },
+}  # fmt: skip
+
+
+class Limits(NamedTuple):
+    """Seconds, but for `window`: requests of the peer that may be under way; further ones wait unread."""
+
+    window: int = 100
+    bind_timeout: float = 10.0
+    enquire_link: float = 30.0
+    response_timeout: float = 30.0
+
+
+_USUAL: Final = Limits()
+
+
+class Request(NamedTuple):
+    """The peer asks; `Session.answer` it."""
+
+    pdu: Pdu
+
+
+class Answer(NamedTuple):
+    token: Any
+    pdu: Pdu
+
+
+class Late(NamedTuple):
+    token: Any
+    pdu: Pdu
+
+
+class Lost(NamedTuple):
+    token: Any
+    why: str
+
+
+class Closed(NamedTuple):
+    """The session is over: send what is left, then close the connection. `orderly`: by an unbind."""
+
+    why: str
+    orderly: bool = False
+
+
+Event = Request | Answer | Late | Lost | Closed
+
+
+class NotBound(Exception):
+    """Nothing can be asked of the peer now."""
+
+
+class _Asked(NamedTuple):
+    token: Any
+    command: int
+    until: float
+
+
+_OURS: Final = object()  # token of what the session asks by itself
+
+
+class Session:
+    def __init__(self, role: Role, now: float, limits: Limits = _USUAL) -> None:
+        self.role = role
+        self.limits = limits
+        self.state = State.OPEN
+        self.mode = Mode.TRANSCEIVER
+        self.under_way = 0  # requests of the peer that are not answered
+        self.last_heard = now
+        self._began = now
+        self._framer = Framer()
+        self._out: list[bytes] = []
+        self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by sequence number, the oldest first
+        self._late: OrderedDict[int, Any] = OrderedDict()
+        self._sequence = 0
+        self._enquired = 0  # since the peer was heard
+        self._unbind: int | None = None  # sequence number of the peer's unbind, which waits for its answer
+        self._unbind_until = 0.0
+
+    # --- what goes out ---
+
+    def take(self) -> bytes:
+        """What is to be sent now."""
+        data, self._out = b"".join(self._out), []
+        return data
+
+    def ask(
+        self, command: int, fields: Mapping[str, Any], now: float, token: Any, tlvs: Mapping[int, bytes] = {}
+    ) -> int:
+        """Send a request; its sequence number. Raises NotBound."""
+        if self.state is not State.BOUND and not (command in BINDS and self.state is State.OPEN):
+            raise NotBound(str(self.state))
+        return self._ask(command, fields, now, token, tlvs)
+
+    def _ask(
+        self, command: int, fields: Mapping[str, Any], now: float, token: Any, tlvs: Mapping[int, bytes] = {}
+    ) -> int:
+        self._sequence = self._sequence % 0x7FFFFFFF + 1
+        self._out.append(encode(Pdu(command, self._sequence, 0, fields, tlvs)))
+        self._asked[self._sequence] = _Asked(token, command, now + self.limits.response_timeout)
+        return self._sequence
+
+    @property
+    def asked(self) -> int:
+        """Requests of ours that are not answered."""
+        return len(self._asked)
+
+    def answer(
+        self, request: Pdu, status: int = 0, message_id: str = "", fields: Mapping[str, Any] | None = None,
+        tlvs: Mapping[int, bytes] = {},
+    ) -> None:  # fmt: skip
+        """Answer a `Request`. `fields`: of a response that has more than a message id."""
+        self.under_way -= 1
+        if self.state is State.CLOSED:
+            return
+        if fields is None or status:
+            self._out.append(encode_response(request, status, message_id))
+        else:
+            self._out.append(encode(Pdu(request.command | _RESPONSE, request.sequence, status, fields, tlvs)))
+
+    def bound(self, mode: Mode) -> None:
+        """The bind has succeeded, on whichever side."""
+        self.state, self.mode = State.BOUND, mode
+
+    def unbind(self, now: float) -> None:
+        """Say good-bye; `Closed` comes when the peer has answered, or does not."""
+        if self.state is State.BOUND:
+            self._ask(Command.UNBIND, {}, now, _OURS)
+            self.state, self._unbind_until = State.UNBINDING, now + _LAST_WORDS
+
+    # --- what comes in ---
+
+    @property
+    def is_full(self) -> bool:
+        """The peer has as much under way as it may: read no more from it, and call `receive` when something was
+        answered."""
+        return self.under_way >= self.limits.window
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        self._framer.feed(data)
+        events: list[Event] = []
+        while self.state is not State.CLOSED and not self.is_full:
+            try:
+                octets = self._framer.next()
+            except BadLength as error:
+                self._out.append(nack(Status.INVALID_COMMAND_LENGTH, error.sequence))
+                self._close(events, str(error))
+                break
+            if octets is None:
+                break
+            self._heard(octets, now, events)
+        self._settle_unbind(events, now)
+        return events
+
+    def _heard(self, octets: bytes, now: float, events: list[Event]) -> None:
+        self.last_heard, self._enquired = now, 0
+        try:
+            pdu = decode(octets)
+        except BadPdu as error:
+            self._bad(error, events)
+            return
+        if pdu.is_response:
+            self._response(pdu, events)
+        else:
+            self._request(pdu, now, events)
+
+    def _bad(self, error: BadPdu, events: list[Event]) -> None:
+        if error.command & _RESPONSE:  # of one of ours: it was answered, we cannot know how
+            asked = self._asked.pop(error.sequence, None)
+            if asked is not None and asked.token is not _OURS:
+                events.append(Lost(asked.token, f"the answer cannot be read: {error}"))
+        elif error.status is Status.INVALID_COMMAND_ID:
+            self._out.append(nack(error.status, error.sequence))
+        else:
+            self._out.append(encode_response(Pdu(error.command, error.sequence), error.status))
+
+    def _response(self, pdu: Pdu, events: list[Event]) -> None:
+        asked = self._asked.get(pdu.sequence)
+        if asked is None or pdu.command not in (asked.command | _RESPONSE, GENERIC_NACK):
+            token = self._late.pop(pdu.sequence, None)
+            if token is not None:
+                events.append(Late(token, pdu))
+            return
+        del self._asked[pdu.sequence]
+        if asked.token is not _OURS:
+            events.append(Answer(asked.token, pdu))
+        elif asked.command == Command.UNBIND:
+            self._close(events, "unbound", orderly=True)
+
+    def _request(self, pdu: Pdu, now: float, events: list[Event]) -> None:
+        command = pdu.command
+        if command == Command.ENQUIRE_LINK:
+            self._out.append(encode_response(pdu))
+        elif command == Command.UNBIND:
+            self._unbound(pdu, now)
+        elif command in BINDS:
+            self._bind(pdu, events)
+        elif self.state is not State.BOUND or self.mode not in _ALLOWED[self.role].get(command, ()):
+            if command not in (Command.ALERT_NOTIFICATION, Command.OUTBIND):  # these two have no response
+                self._out.append(encode_response(pdu, Status.WRONG_BIND_STATE))
+        elif command != Command.ALERT_NOTIFICATION:
+            self.under_way += 1
+            events.append(Request(pdu))
+
+    def _bind(self, pdu: Pdu, events: list[Event]) -> None:
+        if self.role == "esme":
+            self._out.append(encode_response(pdu, Status.WRONG_BIND_STATE))
+        elif self.state is not State.OPEN or self.under_way:
+            self._out.append(encode_response(pdu, Status.ALREADY_BOUND))
+        else:
+            self.under_way += 1
+            events.append(Request(pdu))
+
+    def _unbound(self, pdu: Pdu, now: float) -> None:
+        """By the peer. What is under way is answered first, both ways (P-17)."""
+        if self.state is State.OPEN:
+            self._out.append(encode_response(pdu, Status.WRONG_BIND_STATE))
+        elif self._unbind is None:
+            self.state, self._unbind, self._unbind_until = State.UNBINDING, pdu.sequence, now + _LAST_WORDS
+
+    def _settle_unbind(self, events: list[Event], now: float) -> None:
+        if self._unbind is None or self.state is not State.UNBINDING:
+            return
+        if (self.under_way == 0 and not self._asked) or now >= self._unbind_until:
+            self._out.append(encode_response(Pdu(Command.UNBIND, self._unbind)))
+            self._close(events, "unbound by the peer", orderly=True)
+
+    # --- time, and the end ---
+
+    def tick(self, now: float) -> list[Event]:
+        """At least once a second: what is over time."""
+        events: list[Event] = []
+        if self.state is State.CLOSED:
+            return events
+        self._time_out(now, events)
+        if self.state is State.OPEN and now - self._began >= self.limits.bind_timeout:
+            self._close(events, "no bind in time")
+        elif self.state is State.UNBINDING:
+            self._settle_unbind(events, now)
+            if now >= self._unbind_until:
+                self._close(events, "no answer to unbind", orderly=True)
+        elif self.state is State.BOUND and now - self.last_heard >= self.limits.enquire_link * (self._enquired + 1):
+            if self._enquired >= _MISSED:
+                self._close(events, f"heard nothing for {now - self.last_heard:.0f} s")
+            else:
+                self._enquired += 1
+                self._ask(Command.ENQUIRE_LINK, {}, now, _OURS)
+        return events
+
+    def _time_out(self, now: float, events: list[Event]) -> None:
+        while self._asked:
+            sequence, asked = next(iter(self._asked.items()))
+            if asked.until > now:
+                return
+            del self._asked[sequence]
+            if asked.token is not _OURS:
+                events.append(Lost(asked.token, f"no answer in {self.limits.response_timeout:.0f} s"))
+                self._late[sequence] = asked.token
+                if len(self._late) > _LATE:
+                    self._late.popitem(last=False)
+
+    def end(self, why: str) -> list[Event]:
+        """The connection is gone, or is to go."""
+        events: list[Event] = []
+        self._close(events, why)
+        return events
+
+    def _close(self, events: list[Event], why: str, *, orderly: bool = False) -> None:
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        events += [Lost(asked.token, why) for asked in self._asked.values() if asked.token is not _OURS]
+        self._asked.clear()
+        self._late.clear()
+        events.append(Closed(why, orderly))

@@ -1,0 +1,55 @@
+"""Receipts as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipsms.model import State
+from sipsms.smpp.receipt import other_form, parse, state_of, write
+
+AT = 1_763_800_000.0  # 2025-11-22 08:26:40 UTC
+
+
+@pytest.mark.req("P-11")
+def test_as_everybody_writes_it() -> None:
+    text = write("12-1", "DELIVRD", AT, AT + 60, "Grüße, this is more than twenty")
+    assert text == (
+        "id:12-1 sub:001 dlvrd:001 submit date:2511220826 done date:2511220827 stat:DELIVRD err:000 "
+        "text:Gr??e, this is more "
+    )
+    assert parse(text) == ("12-1", "DELIVRD", "000")
+
+
+@pytest.mark.req("P-11")
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("id:7b sub:001 dlvrd:000 submit date:1 done date:2 stat:UNDELIV err:0d1 text:stat:DELIVRD", ("7b", "UNDELIV", "0d1")),
+        ("ID:9 STAT:expired ERR:69", ("9", "EXPIRED", "69")),
+        ("id: 9 stat: DELIVRD", ("9", "DELIVRD", "")),
+        ("stat:REJECTD", ("", "REJECTD", "")),
+        ("hello there", ("", "", "")),
+        ("id:" + "9" * 10_000, ("9" * 509, "", "")),
+        ("", ("", "", "")),
+    ],
+)  # fmt: skip
+def test_as_they_are_seen(text: str, found: tuple[str, str, str]) -> None:
+    assert parse(text) == found
+
+
+def test_what_the_words_mean() -> None:
+    words = "DELIVRD EXPIRED DELETED UNDELIV REJECTD ENROUTE ACCEPTD UNKNOWN whatever"
+    assert [state_of(word) for word in words.split()] == [
+        State.DELIVERED, State.EXPIRED, State.FAILED, State.FAILED, State.FAILED, State.ACCEPTED, State.ACCEPTED,
+        State.ACCEPTED, State.ACCEPTED,
+    ]  # fmt: skip
+    assert state_of("UNDELIV", 2) is State.DELIVERED  # the TLV has the last word
+    assert state_of("DELIVRD", 99) is State.DELIVERED
+
+
+@pytest.mark.req("P-11")
+def test_the_other_form_of_an_id() -> None:
+    assert other_form("1a2B") == str(0x1A2B)
+    assert other_form("6699") == "1a2b"
+    assert other_form("00a1") == "161"
+    assert other_form("not-hex") == other_form("") == other_form("9" * 21) == ""

@@ -1,0 +1,229 @@
+"""The session machine: states, answers, windows, timers; no socket, and the time as it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sipsms.smpp.pdu import BINDS, Command, Framer, Pdu, Status, decode, encode
+from sipsms.smpp.session import (
+    Answer,
+    Closed,
+    Event,
+    Late,
+    Limits,
+    Lost,
+    Mode,
+    NotBound,
+    Request,
+    Session,
+    State,
+)
+
+LIMITS = Limits(window=3, bind_timeout=10, enquire_link=30, response_timeout=20)
+RESPONSE = 0x80000000
+
+
+def out(session: Session) -> list[Pdu]:
+    framer = Framer()
+    framer.feed(session.take())
+    return [decode(data) for data in framer]
+
+
+def pdu(command: int, sequence: int = 1, **fields: Any) -> bytes:
+    return encode(Pdu(command, sequence, 0, fields))
+
+
+def bound(role: str = "smsc", mode: Mode = Mode.TRANSCEIVER) -> Session:
+    session = Session(role, 0.0, LIMITS)  # type: ignore[arg-type]
+    session.bound(mode)
+    return session
+
+
+def statuses(session: Session) -> list[tuple[int, int]]:
+    return [(one.command & ~RESPONSE, one.status) for one in out(session)]
+
+
+def test_a_bind_is_asked_for_and_answered() -> None:
+    session = Session("smsc", 0.0, LIMITS)
+    (event,) = session.receive(pdu(Command.BIND_TRANSMITTER, 5, system_id="a", password="b"), 1.0)
+    assert isinstance(event, Request)
+    assert event.pdu.fields["system_id"] == "a"
+    session.answer(event.pdu, fields={"system_id": "sipsms"}, tlvs={0x0210: b"\x34"})
+    session.bound(Mode.TRANSMITTER)
+    (answer,) = out(session)
+    assert (answer.sequence, answer.status, answer.fields["system_id"]) == (5, 0, "sipsms")
+    assert session.state is State.BOUND
+
+
+@pytest.mark.req("P-01")
+def test_what_is_not_allowed_now() -> None:
+    session = Session("smsc", 0.0, LIMITS)
+    for command in (Command.SUBMIT_SM, Command.QUERY_SM, Command.UNBIND):
+        assert session.receive(pdu(command), 0.0) == []
+        assert statuses(session) == [(command, Status.WRONG_BIND_STATE)]
+    for command in BINDS:
+        assert bound().receive(pdu(command), 0.0) == []
+        session = bound()
+        session.receive(pdu(command), 0.0)
+        assert statuses(session) == [(command, Status.ALREADY_BOUND)]
+    receiver = bound(mode=Mode.RECEIVER)
+    assert receiver.receive(pdu(Command.SUBMIT_SM) + pdu(Command.DELIVER_SM), 0.0) == []
+    assert [status for _, status in statuses(receiver)] == [Status.WRONG_BIND_STATE] * 2
+    esme = bound("esme", Mode.TRANSMITTER)
+    assert esme.receive(pdu(Command.DELIVER_SM) + pdu(Command.SUBMIT_SM), 0.0) == []
+    assert [status for _, status in statuses(esme)] == [Status.WRONG_BIND_STATE] * 2
+
+
+@pytest.mark.req("P-01")
+def test_two_binds_at_once() -> None:
+    session = Session("smsc", 0.0, LIMITS)
+    events = session.receive(pdu(Command.BIND_RECEIVER, 1) + pdu(Command.BIND_RECEIVER, 2), 0.0)
+    assert len(events) == 1
+    assert statuses(session) == [(Command.BIND_RECEIVER, Status.ALREADY_BOUND)]
+
+
+@pytest.mark.req("P-04", "P-05", "P-06")
+def test_what_cannot_be_read_is_answered_and_the_session_lives() -> None:
+    session = bound()
+    unknown = bytes.fromhex("00000010 00001234 00000000 00000009")
+    short = bytes.fromhex("00000011 00000004 00000000 0000000a 41")
+    assert [type(one) for one in session.receive(unknown + short + pdu(Command.SUBMIT_SM, 3), 0.0)] == [Request]
+    assert [(one.command, one.status, one.sequence) for one in out(session)] == [
+        (RESPONSE, Status.INVALID_COMMAND_ID, 9), (RESPONSE | 4, Status.INVALID_SERVICE_TYPE, 10),
+    ]  # fmt: skip
+
+
+@pytest.mark.req("P-03")
+def test_a_length_that_cannot_be_ends_it() -> None:
+    session = bound()
+    session.ask(Command.DELIVER_SM, {}, 0.0, "mine")
+    session.take()
+    assert [type(one) for one in session.receive(b"\x7f" * 16, 0.0)] == [Lost, Closed]
+    (answer,) = out(session)
+    assert (answer.command, answer.status) == (RESPONSE, Status.INVALID_COMMAND_LENGTH)
+    assert session.receive(pdu(Command.SUBMIT_SM), 0.0) == []
+    assert session.take() == b""
+
+
+@pytest.mark.req("P-08")
+def test_the_window() -> None:
+    session = bound()
+    events = session.receive(b"".join(pdu(Command.SUBMIT_SM, n) for n in range(1, 8)), 0.0)
+    assert [one.pdu.sequence for one in events if isinstance(one, Request)] == [1, 2, 3]
+    assert session.is_full
+    second = events[1]
+    assert isinstance(second, Request)
+    session.answer(second.pdu, 0, "id-2")  # in the order in which they are done
+    (answer,) = out(session)
+    assert (answer.sequence, answer.fields["message_id"]) == (2, "id-2")
+    (fourth,) = session.receive(b"", 0.0)
+    assert isinstance(fourth, Request)
+    assert fourth.pdu.sequence == 4
+
+
+def test_our_requests_and_their_answers() -> None:
+    session = bound()
+    first = session.ask(Command.DELIVER_SM, {"source_addr": "1"}, 0.0, "one")
+    second = session.ask(Command.DELIVER_SM, {"source_addr": "2"}, 0.0, "two")
+    assert [one.sequence for one in out(session)] == [first, second]
+    assert session.asked == 2
+    answers = session.receive(pdu(RESPONSE | 5, second) + pdu(RESPONSE | 4, first) + pdu(RESPONSE, first), 1.0)
+    assert [(type(one), one.token) for one in answers] == [(Answer, "two"), (Answer, "one")]  # type: ignore[union-attr]
+    assert session.asked == 0
+    assert session.receive(pdu(RESPONSE | 5, second) + pdu(RESPONSE | 5, 999), 1.0) == []
+
+
+def test_no_answer_in_time_and_one_that_is_late() -> None:
+    session = bound()
+    sequence = session.ask(Command.DELIVER_SM, {}, 0.0, "one")
+    assert session.tick(19.9) == []
+    assert session.tick(20.0) == [Lost("one", "no answer in 20 s")]
+    (late,) = session.receive(pdu(RESPONSE | 5, sequence), 25.0)
+    assert isinstance(late, Late)
+    assert late.token == "one"
+    assert session.receive(pdu(RESPONSE | 5, sequence), 25.0) == []
+
+
+def test_nothing_is_asked_of_nobody() -> None:
+    with pytest.raises(NotBound):
+        Session("smsc", 0.0).ask(Command.DELIVER_SM, {}, 0.0, "x")
+
+
+@pytest.mark.req("P-07")
+def test_enquire_link() -> None:
+    session = bound()
+    session.receive(pdu(Command.ENQUIRE_LINK, 4), 0.0)
+    assert [(one.command, one.sequence) for one in out(session)] == [(RESPONSE | 0x15, 4)]
+    assert session.tick(29.0) == []
+    assert session.take() == b""
+    session.tick(30.0)
+    (asked,) = out(session)
+    assert asked.command == Command.ENQUIRE_LINK
+    session.receive(pdu(RESPONSE | 0x15, asked.sequence), 31.0)
+    assert session.tick(60.0) == []
+    assert session.take() == b""
+    assert session.tick(61.0) == session.tick(91.0) == []
+    assert statuses(session) == [(0x15, 0), (0x15, 0)]
+    assert session.tick(121.0) == [Closed("heard nothing for 90 s")]
+
+
+@pytest.mark.req("A-43")
+def test_who_does_not_bind_goes() -> None:
+    session = Session("smsc", 0.0, LIMITS)
+    session.receive(pdu(Command.ENQUIRE_LINK), 9.0)
+    assert session.tick(9.9) == []
+    assert session.tick(10.0) == [Closed("no bind in time")]
+
+
+@pytest.mark.req("P-17")
+def test_unbind_waits_for_what_is_under_way_both_ways() -> None:
+    session = bound()
+    mine = session.ask(Command.DELIVER_SM, {}, 0.0, "mine")
+    (request,) = session.receive(pdu(Command.SUBMIT_SM, 8) + pdu(Command.UNBIND, 9), 0.0)
+    assert isinstance(request, Request)
+    session.take()
+    session.answer(request.pdu, 0, "x")
+    assert session.receive(b"", 0.0) == []
+    assert [type(one) for one in session.receive(pdu(RESPONSE | 5, mine), 0.1)] == [Answer, Closed]
+    assert [(one.command, one.sequence) for one in out(session)] == [(RESPONSE | 4, 8), (RESPONSE | 6, 9)]
+
+
+@pytest.mark.req("P-17")
+def test_unbind_does_not_wait_for_ever() -> None:
+    session = bound()
+    session.ask(Command.DELIVER_SM, {}, 0.0, "mine")
+    session.receive(pdu(Command.UNBIND, 9), 0.0)
+    assert session.tick(4.9) == []
+    events = session.tick(5.0)
+    assert [type(one) for one in events] == [Lost, Closed]
+    closed = events[-1]
+    assert isinstance(closed, Closed)
+    assert closed.orderly
+
+
+def test_our_own_unbind() -> None:
+    session = bound("esme")
+    session.unbind(0.0)
+    (asked,) = out(session)
+    assert session.receive(pdu(RESPONSE | 6, asked.sequence), 0.1) == [Closed("unbound", True)]
+    session = bound("esme")
+    session.unbind(0.0)
+    assert session.tick(5.0) == [Closed("no answer to unbind", True)]
+
+
+def test_the_end_of_the_connection_loses_what_is_asked() -> None:
+    session = bound()
+    session.ask(Command.DELIVER_SM, {}, 0.0, "a")
+    session.ask(Command.DELIVER_SM, {}, 0.0, "b")
+    events: list[Event] = session.end("reset")
+    assert events == [Lost("a", "reset"), Lost("b", "reset"), Closed("reset")]
+    assert session.end("again") == []
+    assert session.tick(999.0) == []
+
+
+def test_sequence_numbers_begin_again() -> None:
+    session = bound()
+    session._sequence = 0x7FFFFFFF
+    assert session.ask(Command.DELIVER_SM, {}, 0.0, "x") == 1
