@@ -107,7 +107,15 @@ class LoopThread:
         self._loop.call_soon_threadsafe(what, *arguments)
 
     def stop(self) -> None:
+        self.do(self._end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _end_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
 
 
 class Came(NamedTuple):
@@ -158,9 +166,10 @@ def gsm_decode(data: bytes) -> str:
     return "".join(letters)
 
 
+CONTROLS = set(range(32)) - {10, 13}
 DECODERS: dict[int, Callable[[bytes], str]] = {
     0: gsm_decode,
-    1: lambda data: data.decode("ascii", "replace"),
+    1: lambda data: gsm_decode(data) if CONTROLS & set(data) else data.decode("ascii", "replace"),  # node-smpp: GSM
     3: lambda data: data.decode("latin-1"),
     8: lambda data: data.decode("utf-16-be", "replace"),
 }
