@@ -12,6 +12,8 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+from sipsms.smpp_url import PLAIN, TLS, smpp_url
+
 MAX_URL: Final = 2048
 
 # Ports of services that read what an HTTP client writes as commands, or that are nobody's web server.
@@ -124,6 +126,17 @@ def check_url(url: str, allow_private: bool = False, limit: int = MAX_URL) -> st
     if port is not None and (not 0 < int(port) < 65536 or int(port) in PORTS):
         return f"port {port} is not one of a web server"
     return _check_host(host, allow_private) if scheme in ("http", "https") else "the URL is neither http nor https"
+
+
+def check_smpp_url(url: str, allow_private: bool = False) -> str:
+    """The same for the URL of a customer's SMPP server."""
+    try:
+        found = smpp_url(url)
+    except ValueError as error:
+        return str(error)
+    if found.port in PORTS - {PLAIN, TLS}:
+        return f"port {found.port} is not one of an SMPP server"
+    return _check_host(f"[{found.host}]" if ":" in found.host else found.host, allow_private)
 
 
 def _why_malformed(url: str) -> str:

@@ -24,6 +24,8 @@ class Directory:
         self._family: dict[str, dict[str, None]] = {}  # customer -> its subaccounts
         self._numbers: dict[str, dict[str, None]] = {}  # customer -> its DIDs
         self._customers: dict[str, dict[str, None]] = {}  # reseller -> customers that it manages
+        self._esmes: dict[str, dict[str, None]] = {}  # SMPP username -> DIDs that have it
+        self._bindable: dict[str, tuple[Did, ...]] = {}  # the same, those that work, as far as they were asked for
         self.paused: frozenset[str] = frozenset()  # carriers an operator has stopped
 
     def __len__(self) -> int:
@@ -37,7 +39,8 @@ class Directory:
         before = self._accounts
         if whole:
             self._accounts, self._own, self._dids, self._blocks, self._tokens = {}, {}, {}, set(), {}
-            self._emails, self._family, self._numbers, self._customers = {}, {}, {}, {}
+            self._emails, self._family, self._numbers, self._customers, self._esmes = {}, {}, {}, {}, {}
+        self._bindable = {}
         for account in accounts:
             self._put_account(account)
         for did in dids:
@@ -76,8 +79,12 @@ class Directory:
         old = self._dids.get(did.number)
         if old is not None and old.account != did.account:
             self._numbers.get(old.account, {}).pop(did.number, None)
+        if old is not None and old.smpp_username != did.smpp_username:
+            self._esmes.get(old.smpp_username, {}).pop(did.number, None)
         self._dids[did.number] = did
         self._numbers.setdefault(did.account, {})[did.number] = None
+        if did.smpp is not None:
+            self._esmes.setdefault(did.smpp_username, {})[did.number] = None
 
     def block(self, block: Block) -> None:
         """Take over one block, or its end."""
@@ -85,6 +92,7 @@ class Directory:
 
     def disable_target(self, number: str, kind: str, why: str) -> None:
         """A DID's callback or webhook is off."""
+        self._bindable = {}
         did = self._dids.get(number)
         if did is not None and kind == "callback" and did.callback is not None:
             self._dids[number] = replace(did, callback=replace(did.callback, disabled=why))
@@ -115,6 +123,21 @@ class Directory:
     def dids_of(self, customer: str) -> list[Did]:
         """In order of number."""
         return [self._dids[number] for number in sorted(self._numbers.get(customer, ()))]
+
+    def smpp_dids(self, username: str) -> tuple[Did, ...]:
+        """Those by which programs may bind under this name, each with its password, in order of number."""
+        if username not in self._esmes:  # strangers' names are not kept
+            return ()
+        found = self._bindable.get(username)
+        if found is None:
+            dids = [self._dids[number] for number in sorted(self._esmes[username])]
+            found = self._bindable[username] = tuple(did for did in dids if self._may_bind(did))
+        return found
+
+    def _may_bind(self, did: Did) -> bool:
+        owner = self._accounts.get(did.account)
+        on = did.smpp is not None and did.smpp.enabled and bool(did.smpp.password)
+        return on and did.sms and owner is not None and owner.enabled
 
     def customers_of(self, reseller: str) -> list[str]:
         """Those that it manages, in order of name."""

@@ -183,7 +183,7 @@ def list_accounts(connection: Connection) -> Iterator[dict[str, Any]]:
             "presence": row.presence, "copies": row.copies,
             "bulk": row.bulk, "shorteners": row.shorteners, "api": bool(row.api_hash),
             "api_daily_limit": row.api_daily_limit, "api_allow_ip": row.api_allow_ip, "email": row.email,
-            "reseller": row.reseller, "app_messages": row.app_messages,
+            "reseller": row.reseller, "app_messages": row.app_messages, "smpp_rate": row.smpp_rate,
         }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from sipsms.addresses import check_url
-from sipsms.store import targets, tokens
+from sipsms.smpp_url import without_password
+from sipsms.store import esmes, targets, tokens
 from sipsms.store.admin import EMAIL, AdminError, BadValue, account, changed, customer
 from sipsms.store.directory import with_targets
 from sipsms.store.schema import dids, group_members, groups
@@ -50,12 +51,17 @@ def change_did(connection: Connection, number: str, given: Mapping[str, Any], *,
     `account`, `sip_account`, `dialing_mode` ("", nanpa, e164), `sms`, `mms`; `emails` (a list), `forward` (a number),
     `group`, `callback`, `callback_retry`, `webhook`, `bearer`, `webhook_secret`: an empty one is taken away.
     `callback_on`, `webhook_on`: False keeps the URL and what belongs to it, but nothing is sent there.
+    `smpp` (False keeps the settings), `smpp_username` (empty: the customer's name), `smpp_password`, `smpp_url` (empty:
+    taken away; as it is shown, without its password: stays).
     Raises BadValue or AdminError.
     """
     given = {name: value for name, value in given.items() if value is not None}
     _check(number, given, allow_private)
     values = {name: given[name] for name in _COLUMNS if name in given}
-    set_did(connection, number, _destinations(connection, number, given), **values)
+    new = _destinations(connection, number, given)
+    if any(name in given for name in esmes.FIELDS):
+        new["smpp"] = esmes.settings(connection, number, given, allow_private=allow_private)
+    set_did(connection, number, new, **values)
 
 
 def _check(number: str, given: Mapping[str, Any], allow_private: bool) -> None:
@@ -150,7 +156,8 @@ def list_dids(connection: Connection) -> Iterator[dict[str, Any]]:
             "mms": did.mms, "dialing_mode": did.dialing_mode, "group": did.group, "emails": list(did.emails),
             "forward": did.forward, "callback": did.callback.url if did.callback else "",
             "callback_retry": did.callback.retry if did.callback else False,
-            "webhook": did.webhook.url if did.webhook else "",
+            "webhook": did.webhook.url if did.webhook else "", "smpp": did.smpp is not None and did.smpp.enabled,
+            "smpp_username": did.smpp_username, "smpp_url": without_password(did.smpp.url) if did.smpp else "",
         }  # fmt: skip
 
 

@@ -77,5 +77,12 @@ def joined(connection: Connection, done: Sequence[StoredPart]) -> None:
         connection.execute(update(parts).where(*_of(one), parts.c.number == one.number).values(joined=True))
 
 
+def open_parts(connection: Connection, origin: str, since: float) -> list[StoredPart]:
+    """Parts that accounts send by a door: those that wait for others, and those joined that have come since then."""
+    mine = select(parts).where(parts.c.carrier == origin, parts.c.account != "")
+    waiting = mine.where(~parts.c.joined | (parts.c.received_at >= since))
+    return [StoredPart(*row) for row in connection.execute(waiting.order_by(parts.c.received_at))]
+
+
 def forget(connection: Connection, before: float) -> None:
     connection.execute(delete(parts).where(parts.c.joined, parts.c.received_at < before))

@@ -7,7 +7,7 @@ end only what is under way. So receipts may come in any order, twice, or before 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, literal_column, select, update
 
@@ -33,6 +33,12 @@ _NAMED = and_(
     deliveries.c.state != literal_column("'delivered'"),
 )
 _FIND = WITH_MESSAGE.where(_NAMED, deliveries.c.courier == bindparam("carrier"))
+_FIND_TO = _FIND.where(deliveries.c.destination == bindparam("recipient"))
+_IS_DELIVERED = select(deliveries.c.id).where(
+    deliveries.c.remote_id == bindparam("key"), deliveries.c.remote_id != literal_column("''"),
+    deliveries.c.courier == bindparam("carrier"), deliveries.c.destination == bindparam("recipient"),
+    deliveries.c.state == literal_column("'delivered'"),
+)  # fmt: skip
 _SET = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("key"))
@@ -46,10 +52,28 @@ def apply_all(connection: Connection, batch: Sequence[Given]) -> list[Delivery |
 
 
 def _apply(connection: Connection, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
-    row = connection.execute(_FIND, {"key": receipt.remote_id, "carrier": courier}).first()
-    if row is None:
-        _keep(connection, courier, receipt, now)
-        return None
+    for name in (receipt.remote_id, *receipt.alternatives):
+        row = _find(connection, courier, name, receipt.recipient)
+        if row is not None:
+            return _raise(connection, row, receipt, now)
+        if receipt.recipient and _is_delivered(connection, courier, name, receipt.recipient):
+            return None  # told again: what is kept could be taken for another message's
+    _keep(connection, courier, receipt, now)
+    return None
+
+
+def _find(connection: Connection, courier: str, name: str, recipient: str) -> Row[Any] | None:
+    if not recipient:
+        return connection.execute(_FIND, {"key": name, "carrier": courier}).first()
+    return connection.execute(_FIND_TO, {"key": name, "carrier": courier, "recipient": recipient}).first()
+
+
+def _is_delivered(connection: Connection, courier: str, name: str, recipient: str) -> bool:
+    values = {"key": name, "carrier": courier, "recipient": recipient}
+    return connection.execute(_IS_DELIVERED, values).first() is not None
+
+
+def _raise(connection: Connection, row: Row[Any], receipt: CarrierReceipt, now: float) -> Delivery | None:
     if row.state not in _RISES[receipt.state]:
         return None
     why = "" if receipt.state is State.DELIVERED else receipt.detail[:255]
@@ -62,11 +86,15 @@ def _apply(connection: Connection, courier: str, receipt: CarrierReceipt, now: f
 
 
 def _keep(connection: Connection, courier: str, receipt: CarrierReceipt, now: float) -> None:
-    key = {"remote_id": receipt.remote_id[:128], "courier": courier, "state": str(receipt.state)}
-    there = select(receipts.c.state).where(*(receipts.c[name] == value for name, value in key.items()))
-    if connection.execute(there).first() is None:
-        rest = {"detail": receipt.detail[:255], "received_at": now, "opt_out": receipt.opt_out}
-        connection.execute(insert(receipts), {**key, **rest})
+    for name in dict.fromkeys((receipt.remote_id[:128], *receipt.alternatives)):
+        key = {"remote_id": name, "courier": courier, "state": str(receipt.state)}
+        there = select(receipts.c.state).where(*(receipts.c[column] == value for column, value in key.items()))
+        if connection.execute(there).first() is None:
+            rest = {
+                "detail": receipt.detail[:255], "received_at": now, "opt_out": receipt.opt_out,
+                "recipient": receipt.recipient, "other": name != receipt.remote_id[:128],
+            }  # fmt: skip
+            connection.execute(insert(receipts), {**key, **rest})
 
 
 def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
@@ -78,14 +106,43 @@ def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
         early += connection.execute(select(receipts).where(receipts.c.remote_id.in_(chunk))).all()
     changed: dict[int, State] = {}
     for row in early:
-        found = connection.execute(_FIND, {"key": row.remote_id, "carrier": row.courier}).first()
+        found = _find(connection, row.courier, row.remote_id, row.recipient)
         if found is None:
             continue
         receipt = CarrierReceipt(row.remote_id, State(row.state), row.detail, row.opt_out)
-        delivery = _apply(connection, row.courier, receipt, row.received_at)
+        delivery = _raise(connection, found, receipt, row.received_at)
         if delivery is not None:
             changed[delivery.id] = delivery.state
+        if row.recipient:
+            _forget_forms(connection, row)
     return changed
+
+
+def _forget_forms(connection: Connection, row: Row[Any]) -> None:
+    """A receipt has found its message: under another form of its id it must not find one more."""
+    same = [receipts.c[name] == getattr(row, name) for name in ("recipient", "courier", "state", "received_at")]
+    connection.execute(delete(receipts).where(*same))
+
+
+class Unmatched(NamedTuple):
+    remote_id: str
+    state: State
+    detail: str
+    received_at: float
+
+
+def unmatched(connection: Connection, courier: str, recipient: str, since: float) -> list[Unmatched]:
+    """Receipts for a message to this number that no delivery has the name of, by the carrier's own form of its id.
+
+    In order of time, 100 at most: for deliveries whose answer, with that name in it, was lost.
+    """
+    columns = (receipts.c.remote_id, receipts.c.state, receipts.c.detail, receipts.c.received_at)
+    query = select(*columns).where(
+        receipts.c.recipient == recipient, receipts.c.recipient != literal_column("''"), receipts.c.courier == courier,
+        receipts.c.received_at >= since, ~receipts.c.other,
+    )  # fmt: skip
+    rows = connection.execute(query.order_by(receipts.c.received_at).limit(100))
+    return [Unmatched(row.remote_id, State(row.state), row.detail, row.received_at) for row in rows]
 
 
 def forget(connection: Connection, before: float) -> None:

@@ -84,6 +84,8 @@ dids = Table(
     Column("version", _Id, nullable=False, index=True),
 )
 
+_SMPP = text("kind = 'smpp'")  # whose usernames must not be another customer's
+
 # Where else a DID delivers (email, forward, callback, webhook, group, smpp): one row a destination, options as JSON.
 did_targets = Table(
     "did_targets",
@@ -93,6 +95,7 @@ did_targets = Table(
     Column("kind", String(16), nullable=False),
     Column("target", Text, nullable=False),
     Column("options", Text, nullable=False, server_default="{}"),
+    Index("ix_did_targets_smpp", "did", sqlite_where=_SMPP, postgresql_where=_SMPP),
 )
 
 messages = Table(
@@ -298,6 +301,7 @@ receipts = Table(
     Column("received_at", Double, nullable=False, index=True),
     Column("opt_out", Boolean, nullable=False, server_default=false()),
     _text("recipient", 64),  # only a message to this number can be meant; empty: any
+    Column("other", Boolean, nullable=False, server_default=false()),  # another form of the id that the carrier said
     Index(
         "ix_receipts_recipient", "recipient", "courier", sqlite_where=_HAS_RECIPIENT, postgresql_where=_HAS_RECIPIENT
     ),

@@ -21,10 +21,13 @@ def upgrade() -> None:
     op.add_column("parts", sa.Column("account", sa.String(length=64), server_default="", nullable=False))
     op.add_column("parts", sa.Column("expires_at", sa.Double(), nullable=True))
     op.add_column("receipts", sa.Column("recipient", sa.String(length=64), server_default="", nullable=False))
+    op.add_column("receipts", sa.Column("other", sa.Boolean(), server_default=sa.false(), nullable=False))
     where = sa.text("recipient <> ''")
     op.create_index(
         "ix_receipts_recipient", "receipts", ["recipient", "courier"], sqlite_where=where, postgresql_where=where
     )
+    where = sa.text("kind = 'smpp'")
+    op.create_index("ix_did_targets_smpp", "did_targets", ["did"], sqlite_where=where, postgresql_where=where)
     op.create_table(
         "smpp_binds",
         sa.Column("node", sa.String(length=64), nullable=False),
@@ -46,8 +49,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("smpp_binds")
+    op.drop_index("ix_did_targets_smpp", table_name="did_targets")
     op.drop_index("ix_receipts_recipient", table_name="receipts")
     with op.batch_alter_table("receipts") as receipts:
+        receipts.drop_column("other")
         receipts.drop_column("recipient")
     with op.batch_alter_table("parts") as parts:
         parts.drop_column("expires_at")

@@ -1,0 +1,42 @@
+"""The newest messages of a door: what it knew in its memory before a restart."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from sipsms.store.schema import messages
+
+_STEP = 1000  # rows of a look
+
+
+class Recent(NamedTuple):
+    account: str
+    source: str
+    destination: str
+    text: str
+    id: int
+    received_at: float
+
+
+def recent(connection: Connection, origin: str, span: float, limit: int = 50_000) -> list[Recent]:
+    """The messages of an origin of the last `span` seconds before the newest message of all, the newest first.
+
+    Goes down the ids and stops at the first message that is older, so it costs what came in that time.
+    """
+    names = [messages.c[name] for name in Recent._fields]
+    found: list[Recent] = []
+    after, oldest = None, 0.0
+    while len(found) < limit:
+        query = select(*names, messages.c.origin).order_by(messages.c.id.desc()).limit(_STEP)
+        rows = connection.execute(query if after is None else query.where(messages.c.id < after)).all()
+        if not rows:
+            break
+        oldest = oldest or rows[0].received_at - span
+        young = [row for row in rows if row.received_at >= oldest]
+        found += [Recent(*row[:-1]) for row in young if row.origin == origin]
+        if len(young) < len(rows):
+            break
+        after = rows[-1].id
+    return found[:limit]
