@@ -1,4 +1,4 @@
-"""Who may come in by an HTTP API: API passwords, tokens, phones' own passwords, networks, and how often.
+"""Who may come in by an API: API passwords, tokens, phones' own passwords, SMPP users, networks, and how often.
 
 One answer for an unknown name, a wrong password and an account that is off, after the same work (decision D4). Who
 fails too often from one address is not looked at for the rest of the minute, so a password is not guessed here; API
@@ -111,6 +111,18 @@ class Access:
             self._check_network(caller.account, address)
         self._count(f"token {found.name}" if caller.account is None else caller.account.name)
         return caller
+
+    def esme(self, username: str, password: str, address: str) -> tuple[Did, ...]:
+        """The DIDs of one customer for which this is the SMPP user and password. Raises Denied."""
+        self._check_address(address)
+        known = self._directory.smpp_dids(username)
+        given = _digest(password)
+        right = [did for did in known if did.smpp and hmac.compare_digest(_digest(did.smpp.password), given)]
+        if not known:
+            hmac.compare_digest(_NOBODY, given)
+        if len({did.account for did in right}) != 1:
+            raise self._failure("smpp", username, address, "wrong name or password")
+        return tuple(right)
 
     def _caller(self, token: Token) -> Caller | None:
         """None: it is over, or its account or DID is gone."""

@@ -8,34 +8,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from functools import partial
-from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from sipsms import config as configuration
-from sipsms import dialplan, log, tracing
+from sipsms import log, tracing
 from sipsms.carrier_config import SipConfig, literal_secrets, short_secrets
 from sipsms.config import Config
-from sipsms.consent import Answers, Consent, Terms
+from sipsms.consent import Consent
 from sipsms.couriers import Couriers, base_url
 from sipsms.desk import Line
-from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError, Document
 from sipsms.doors import Doors
 from sipsms.following import courier_name
 from sipsms.gateway import SIP, Gateway
 from sipsms.model import Account, Binding, Delivery, State, is_copy
-from sipsms.policy import PatternLimits
 from sipsms.ports import Unavailable
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
@@ -45,31 +39,41 @@ from sipsms.sip.digest import Authenticator, Nonces, ha1
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.messages import Messages
 from sipsms.sip.notifier import Notifier
-from sipsms.sip.presence import Limits as PresenceLimits
 from sipsms.sip.presence import Presence
-from sipsms.sip.registrar import Policy
 from sipsms.sip.relay import Relay
-from sipsms.sip.rules import Rules
 from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
-from sipsms.sip.trace import HepTarget, Tracer
+from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, describe, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
+from sipsms.smpp.client import Pushes
+from sipsms.smpp_door import SmppDoor, push_options
 from sipsms.store import provisions, secrets
-from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, lock, open_engine
+from sipsms.store.engine import lock, open_engine
 from sipsms.store.location import Location
-from sipsms.store.sql import Store
 from sipsms.web.app import HttpServer, build
 from sipsms.web.hooks import Hooks
 from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
+from sipsms.wiring import (
+    StartError,
+    check_certificate,
+    connection_limit,
+    hep_target,
+    load_dialplan,
+    nonce_key,
+    open_store,
+    presence_limits,
+    rules_of,
+    steady_clock,
+    terms_of,
+)
 
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
 DRAIN_PHONES = 2.0  # for phones: what they do not answer is sent again, under the same Call-ID, after the start
 _FORGET_EVERY = 3600.0
 _CERTIFICATE_EVERY = 60.0
 _NOTICES_EVERY = 600.0
-_KEPT_FILES = 256  # descriptors that SIP connections leave to the store, HTTP and the carriers (A-23)
 _CERTIFICATE_ALARM = 14 * 86400.0  # before it ends
 
 
@@ -84,92 +88,6 @@ _AT_START = (
 
 def _setting(config: Config, name: str) -> object:
     return attrgetter(name)(config)
-
-
-class StartError(Exception):
-    """The server cannot start; one line for whoever started it."""
-
-
-def steady_clock() -> Callable[[], float]:
-    """Wall-clock seconds that never jump: set once, then driven by the clock since boot, which counts the time that a
-    machine is suspended, too."""
-    since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
-    offset = time.time() - since_boot()
-    return lambda: since_boot() + offset
-
-
-def rules_of(config: Config) -> Rules:
-    sip = config.sip
-    policy = Policy(sip.min_expires, sip.max_expires, sip.default_expires, sip.max_contacts)
-    names = [*config.aliases, socket.gethostname()]
-    texts = config.messages
-    return Rules(
-        config.domain, names, policy, texts.max_length, texts.length_unit, texts.copy_prefix, sip.flood_limit,
-        sip.scanners == "drop",
-    )  # fmt: skip
-
-
-def presence_limits(config: Config) -> PresenceLimits:
-    """Subscriptions and publications last as long as registrations may, an hour at most."""
-    longest = min(PresenceLimits().max_expires, config.sip.max_expires)
-    return PresenceLimits(min_expires=min(config.sip.min_expires, longest), max_expires=longest)
-
-
-def hep_target(config: Config) -> HepTarget | None:
-    hep = config.trace.hep
-    if hep is None:
-        return None
-    return HepTarget(hep.host, hep.port, hep.id, hep.password.get_secret_value() if hep.password else "")
-
-
-def connection_limit() -> int:
-    """SIP connections that this process can hold: as many files as it may open, less what the rest needs."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = min(hard, 1_048_576) if hard != resource.RLIM_INFINITY else 1_048_576
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return most - min(_KEPT_FILES, most // 2)
-
-
-def nonce_key(config: Config) -> bytes:
-    """What challenges are sealed with: made up at each start, unless several servers must know each other's (C-082)."""
-    secret = config.sip.nonce_secret
-    return os.urandom(32) if secret is None else blake2b(secret.get_secret_value().encode(), digest_size=32).digest()
-
-
-def load_dialplan(config: Config) -> Dialplan:
-    """Raises ConfigError."""
-    weights = {name: one.weight for name, one in config.carriers.items()}
-    return dialplan.load(config.dialplan_directory, list(config.carriers), weights)
-
-
-def terms_of(config: Config) -> Terms:
-    """What may be sent, and what STOP does."""
-    policy = config.policy
-    return Terms(
-        Answers(policy.stop_reply, policy.start_reply, policy.help_reply), policy.keywords,
-        frozenset(policy.shorteners) if policy.shorteners is not None else None,
-        PatternLimits(policy.same_text, policy.destinations, policy.window),
-    )  # fmt: skip
-
-
-def check_certificate(config: Config) -> ServerCertificate | None:
-    """What TLS listeners would use. Raises StartError."""
-    if config.tls is None:
-        return None
-    try:
-        return ServerCertificate(config.tls.certificate, config.tls.key)
-    except TlsError as error:
-        raise StartError(str(error)) from None
-
-
-def open_store(config: Config, node: str, on_foreign_change: Callable[[], None]) -> Store:
-    """Open the store and bring its schema up to date; `node` is empty for a command. Raises StoreError."""
-    writing = open_engine(config.store_url, lock_wait=SERVER_WAIT if node else COMMAND_WAIT)
-    ensure_schema(writing)
-    return Store(writing, open_engine(config.store_url, read_only=True), node, on_foreign_change)
 
 
 class Node:
@@ -223,6 +141,11 @@ class Node:
         self.doors = Doors(
             lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over,
             self.location,
+        )  # fmt: skip
+        self.pushes = Pushes(lambda: push_options(self.config), self._clock)
+        self.smpp = SmppDoor(
+            lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock, self.pushes,
+            self.couriers.files.url, node, (self.pushes,),
         )  # fmt: skip
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
         try:
@@ -326,6 +249,7 @@ class Node:
             except OSError as error:
                 raise StartError(describe(error, f"{one.transport}://{one.host}:{one.port}")) from None
             self.ports.append((one.transport, one.host, port))
+        await self._listen_smpp()
         http = self.config.listen.http
         if http is not None:
             try:
@@ -338,6 +262,16 @@ class Node:
                 raise StartError(describe(error, f"http://{http.host}:{http.port}")) from None
             self.ports.append(("http", http.host, self.http.port))
 
+    async def _listen_smpp(self) -> None:
+        for one in self.config.listen.smpp:
+            scheme = "ssmpp" if one.tls else "smpp"
+            tls = self.certificate.context if one.tls and self.certificate is not None else None
+            try:
+                port = await self.smpp.listen(one.host, one.port, tls)
+            except OSError as error:
+                raise StartError(describe(error, f"{scheme}://{one.host}:{one.port}")) from None
+            self.ports.append((scheme, one.host, port))
+
     async def _load(self) -> None:
         await self._refresh_directory()
         bindings = await self.location.load(self._clock())
@@ -345,6 +279,7 @@ class Node:
             self.server.trust(host)
         await self.queue.start([SIP, *self.couriers.idempotent()])
         await self.gateway.start(await self.store.open_accounts())
+        await self.smpp.start()
         log.note(
             "started", domain=self.config.domain, bindings=bindings, accounts=len(self.directory),
             listening=[f"{name}://{host}:{port}" for name, host, port in self.ports],
@@ -393,6 +328,7 @@ class Node:
         self._gone.update(self.directory.update(*changes))
         self.notifier.review(None if changes.whole else [account.name for account in changes.accounts])
         self.queue.set_paused(courier_name(name) for name in changes.paused)
+        self.smpp.smsc.review()
         await self._see_out()
         log.note("directory", version=changes.version, accounts=len(self.directory))
 
@@ -459,6 +395,7 @@ class Node:
     async def _sweep(self) -> None:
         self.endpoint.sweep()
         self.notifier.sweep()
+        await self.smpp.sweep()
         await self.doors.usage.save()
         self._ended.extend(await self.location.sweep(self._clock()))
         self._ended = [binding for binding in self._ended if not await self._settled(binding)]
@@ -565,6 +502,7 @@ class Node:
         if self.http is not None:
             self.http.stop()
         self.doors.close()
+        await self._survives(self.smpp.close)
         await self.trunks.leave()
         await self.endpoint.refuse_new(DRAIN / 2)
         drained = self._loop.create_task(self.queue.drain(DRAIN))
@@ -580,6 +518,7 @@ class Node:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._survives(self.doors.usage.save)
         await self.couriers.close()
+        await self.pushes.close()
         await self.store.close()
         if self._lock is not None:
             self._lock.close()

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sipsms.app import load_dialplan, open_store, steady_clock, terms_of
 from sipsms.config import Config
 from sipsms.consent import Consent
 from sipsms.couriers import limits_of, media_files
@@ -16,6 +15,7 @@ from sipsms.gateway import Gateway
 from sipsms.media import MediaFiles
 from sipsms.queue import Pace, Queue
 from sipsms.store.location import Location
+from sipsms.wiring import load_dialplan, open_store, steady_clock, terms_of
 
 
 @dataclass(frozen=True, slots=True)

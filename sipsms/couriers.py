@@ -23,7 +23,7 @@ from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.following import Follower, courier_name
 from sipsms.forwarding import ForwardCourier
-from sipsms.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, sms_key
+from sipsms.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, SMPP, WEBHOOK, Gateway, sms_key
 from sipsms.mail.client import MailCourier
 from sipsms.media import Fetcher, MediaCourier, MediaFiles
 from sipsms.model import Deferred, Delivery, Media, Outcome, Rejected
@@ -39,7 +39,7 @@ from sipsms.web.endpoints import Endpoints
 from sipsms.web.webhook import WebhookCourier
 
 # What may be tried again although it may have got through: the receiver knows a second copy by its id.
-IDEMPOTENT = (CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA, APP)
+IDEMPOTENT = (CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA, APP, SMPP)
 _TO_CUSTOMERS = Line(concurrency=1000)  # each endpoint has its own, much smaller limit
 _FEW = Line(concurrency=16)
 

@@ -196,6 +196,30 @@ def _belongs(before: str, char: str, flags: int) -> bool:
     return before == _ZWJ or (_is_flag(char) and flags == 1)
 
 
+_HALVES: Final = 0xF0000 - 0xD800  # from a surrogate to where it is kept: a plane for private use
+_keep: Final = {code: code + _HALVES for code in range(0xD800, 0xE000)}
+_find_kept: Final = re.compile("[\U000f0000-\U000f07ff]").search
+_mend: Final = {code + _HALVES: code for code in range(0xD800, 0xE000)}
+
+
+def keep_halves(text: str) -> str:
+    """A part of a text that was cut through a letter outside the BMP: its half as something that can be stored."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.translate(_keep)
+    return text
+
+
+def whole_letters(text: str) -> str:
+    """Without halves: two that belong together are a letter, one alone is U+FFFD."""
+    return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "replace")
+
+
+def _join_halves(text: str) -> str:
+    return whole_letters(text.translate(_mend)) if _find_kept(text) else text
+
+
 def join_parts(parts: Mapping[int, str], total: int) -> str:
     """The parts of a long text (from 1), as far as they came, with a note where some did not."""
     joined, missing = [], 0
@@ -205,7 +229,7 @@ def join_parts(parts: Mapping[int, str], total: int) -> str:
             continue
         joined += [_gap(number - missing, missing, total), parts[number]]
         missing = 0
-    return "".join([*joined, _gap(total - missing + 1, missing, total)])
+    return _join_halves("".join([*joined, _gap(total - missing + 1, missing, total)]))
 
 
 def _gap(first: int, count: int, total: int) -> str:

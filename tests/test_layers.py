@@ -20,7 +20,8 @@ PURE = {
     "sip.digest", "sip.transaction", "sip.registrar", "sip.content", "sip.flood", "sip.guard", "sip.pidf",
     "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
     "sip.uac", "notice", "addresses", "events", "mediatypes", "mail.mime", "optout", "policy", "reports",
-    "originate", "kannel", "acrobits", "smpp_url",
+    "originate", "kannel", "acrobits", "smpp.pdu",
+    "smpp.session", "smpp.coding", "smpp.receipt", "smpp.submission", "smpp.doubts", "smpp.pacing", "smpp_url",
 }  # fmt: skip
 TOP = {
     "app",
@@ -42,6 +43,8 @@ TOP = {
     "beside",
     "couriers",
     "doors",
+    "smpp_door",
+    "wiring",
     "office",
     "rest_office",
     "records",
@@ -58,7 +61,8 @@ ADAPTERS = {
     "sip.transport": "sip", "sip.endpoint": "sip", "sip.server": "sip", "sip.client": "sip", "sip.notifier": "sip",
     "sip.tls": "sip", "sip.connector": "sip", "sip.websocket": "sip", "sip.rules": "sip",
     "sip.relay": "sip", "sip.messages": "sip", "sip.trunk": "sip", "sip.uplink": "sip",
-    "sip.trace": "sip",
+    "sip.trace": "sip", "smpp.connection": "smpp", "smpp.server": "smpp", "smpp.courier": "smpp", "smpp.client": "smpp",
+    "smpp.carrier": "smpp",
 }  # fmt: skip
 ADAPTER_PACKAGES = ("store", "web", "carriers", "mail")
 NOT_PURE = {"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"}
@@ -139,7 +143,7 @@ def refuse(offences: list[Import], rule: str) -> None:
 
 def test_every_module_has_a_layer() -> None:
     """A new module must be put into one, here."""
-    helpers = {"config", "carrier_config", "values", "document", "log", "", "sip"}
+    helpers = {"config", "carrier_config", "values", "document", "log", "", "sip", "smpp"}
     known = PURE | TOP | CORE | helpers
     assert {name for name in NAMES if name not in known and not adapter(name)} == set()
     assert PURE | CORE | TOP <= NAMES, "a module named here is gone"

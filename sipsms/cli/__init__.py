@@ -51,8 +51,8 @@ def main() -> None:
 def _is_expected(error: Exception) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from sipsms.app import StartError
     from sipsms.ports import Unavailable
+    from sipsms.wiring import StartError
 
     return isinstance(error, (SQLAlchemyError, StartError, Unavailable, OSError))
 

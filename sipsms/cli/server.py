@@ -34,11 +34,11 @@ def serve(context: Context) -> None:
 @pass_context
 def check_config(context: Context) -> None:
     """Check the configuration and the dialplan."""
-    from sipsms import app
+    from sipsms import wiring
 
     config = context.config()
-    app.load_dialplan(config)
-    app.check_certificate(config)
+    wiring.load_dialplan(config)
+    wiring.check_certificate(config)
     for line in [*literal_secrets(Document.read(context.path)), *short_secrets(config.carriers)]:
         click.echo(f"warning: {line}", err=True)
     click.echo(f"{context.path}: good")

@@ -169,6 +169,10 @@ class Session:
         return self._sequence
 
     @property
+    def can_ask(self) -> bool:
+        return self.state is State.BOUND
+
+    @property
     def asked(self) -> int:
         """Requests of ours that are not answered."""
         return len(self._asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from sipsms.store import looking, notices
 from sipsms.store.schema import deliveries, messages
@@ -41,3 +41,9 @@ def replace_text(connection: Connection, message: int, text: str, now: float) ->
         return False
     connection.execute(update(messages).where(messages.c.id == message).values(text=text))
     return True
+
+
+def settled_at(connection: Connection, message: int) -> float:
+    """When anything last happened to it; seconds since the epoch."""
+    newest = select(func.max(deliveries.c.updated_at)).where(deliveries.c.message_id == message)
+    return float(connection.execute(newest).scalar() or 0.0)

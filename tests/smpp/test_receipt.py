@@ -24,7 +24,10 @@ def test_as_everybody_writes_it() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("id:7b sub:001 dlvrd:000 submit date:1 done date:2 stat:UNDELIV err:0d1 text:stat:DELIVRD", ("7b", "UNDELIV", "0d1")),
+        (
+            "id:7b sub:001 dlvrd:000 submit date:1 done date:2 stat:UNDELIV err:0d1 text:stat:DELIVRD",
+            ("7b", "UNDELIV", "0d1"),
+        ),
         ("ID:9 STAT:expired ERR:69", ("9", "EXPIRED", "69")),
         ("id: 9 stat: DELIVRD", ("9", "DELIVRD", "")),
         ("stat:REJECTD", ("", "REJECTD", "")),

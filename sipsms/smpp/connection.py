@@ -1,0 +1,133 @@
+"""An SMPP session on a TCP or TLS connection: octets in, octets out, the clock, bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from sipsms.ports import Clock
+from sipsms.smpp.pdu import Pdu
+from sipsms.smpp.session import Closed, Event, Session
+
+MAX_UNREAD: Final = 1 << 20  # octets that a peer may leave unread before it is gone for us (A-43)
+
+
+class Connection(asyncio.Protocol):
+    """`heed(connection, event)` is called for each event, in order, the last being Closed."""
+
+    def __init__(self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None]) -> None:
+        self.session = session
+        self.peer = ("", 0)
+        self.opened_at = clock()
+        self.sent = self.received = 0  # messages, by whoever counts them
+        self._clock = clock
+        self._heed = heed
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._flush_due = False
+        self._paused = False
+        self.was_finished = False  # the peer closed it, and had nothing unread
+        self.is_tls = False
+        self.closed = self._loop.create_future()
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by name
+        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
+        self.peer = (str(host), int(port))
+        self.is_tls = transport.get_extra_info("sslcontext") is not None
+
+    def data_received(self, data: bytes) -> None:
+        self._go_on(data)
+
+    def eof_received(self) -> bool:
+        self.was_finished = True
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        why = f"connection lost: {error}" if error else "the peer closed the connection"
+        self._tell(self.session.end(why))
+        self._transport = None
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    # --- ours ---
+
+    def _go_on(self, data: bytes = b"") -> None:
+        self._tell(self.session.receive(data, self._clock()))
+        self.flush()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self.session.is_full != self._paused:
+            self._paused = self.session.is_full
+            if self._paused:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            self._heed(self, event)
+            if isinstance(event, Closed):
+                self._close()
+
+    def answer(self, request: Pdu, status: int = 0, message_id: str = "", **more: object) -> None:
+        """Answer one of the peer's requests; all answers of one turn of the loop leave together."""
+        self.session.answer(request, status, message_id, **more)  # type: ignore[arg-type]
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        if self._transport is not None:
+            self._go_on()  # there is room in the window again
+
+    def flush(self) -> None:
+        data = self.session.take()
+        if not data or self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > MAX_UNREAD:
+            self.drop("it does not read what it is sent")
+
+    def ask(self, command: int, fields: dict[str, object], token: object, tlvs: dict[int, bytes]) -> None:
+        """Raises NotBound."""
+        self.session.ask(command, fields, self._clock(), token, tlvs)
+        self._flush_soon()
+
+    def tick(self, now: float) -> None:
+        self._tell(self.session.tick(now))
+        self.flush()
+
+    def unbind(self) -> None:
+        self.session.unbind(self._clock())
+        self.flush()
+
+    def finish(self, why: str) -> None:
+        """Without a word, but for what has been said already."""
+        self.flush()
+        self._tell(self.session.end(why))
+
+    def drop(self, why: str) -> None:
+        """At once, without a word."""
+        self._tell(self.session.end(why))
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _close(self) -> None:
+        """When what is left to say has been said; who does not read it is not waited for."""
+        if self._transport is None:
+            return
+        self.flush()
+        self._transport.close()
+        self._loop.call_later(5.0, self._abort)
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
