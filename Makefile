@@ -27,10 +27,11 @@ unit: .venv/dev   ## the tests without installing Debian packages
 interop: packages asterisk .venv/dev  ## the tests with other people's programs: Asterisk, Kamailio, baresip, sipp ...
 	$(BIN)/python -m pytest tests/interop
 
-bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio where it is installed; transports
+bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio and Kannel where they are installed; transports
 	$(BIN)/python -m tools.bench --full $(BENCH)
 	$(BIN)/python -m tools.bench.http --stored 0 1000000
 	$(BIN)/python -m tools.bench.transports
+	$(BIN)/python -m tools.bench.smpp
 
 packages:         ## Debian packages the tests use (sip-tester, baresip ...), if apt and root are at hand
 	@tools/packages
