@@ -4,8 +4,9 @@
 
 One thread, plain sockets, epoll, on a core of its own where there are two.
 
-submit: each session keeps its window full and sends the next message as soon as one is answered (closed loop). The
-carrier is paused, so what is measured is what stands between the PDU and its answer: one durable commit.
+submit: at a steady pace, and as much as goes: each session keeps its window full and sends the next message as soon as
+one is answered (closed loop). The carrier is paused, so what is measured is what stands between the PDU and its answer:
+one durable commit.
 
 through: the same requests to Kannel's `sendsms` of either server, each with as many binds and as wide a window to the
 same SMSC, which takes everything at once. Closed loop: never more than --outstanding messages between the request and
@@ -104,23 +105,24 @@ def _message(job: int) -> tuple[str, str]:
 # --- submit ---
 
 
-def submit(server: SmppSipsms, binds: int, window: int, seconds: float, first: int) -> Sample:
-    """As many customers as sessions, a number each."""
+def submit(server: SmppSipsms, binds: int, window: int, pace: float, seconds: float, first: int) -> Sample:
+    """As many customers as sessions, a number each. `pace` is messages a second of all together; 0: as many as go."""
     sample, job = Sample(seconds), first
-    epoll, by_fd = select.epoll(), {}
+    epoll, by_fd, free = select.epoll(), {}, {}
     for name, _, did in scenarios.accounts(binds):
         esme = Esme(server.smpp, name, PASSWORD, did)
-        by_fd[esme.socket.fileno()] = esme
+        by_fd[esme.socket.fileno()], free[esme.socket.fileno()] = esme, window
         epoll.register(esme.socket.fileno(), select.EPOLLIN)
     start, cpu, own = time.perf_counter(), server.cpu_seconds(), time.process_time()
-    for esme in by_fd.values():
-        esme.submit(*map(_message, range(job, job + window)))
-        job += window
     while (now := time.perf_counter()) < start + WARMUP + seconds:
-        for fd, _ in epoll.poll(0.1):
-            answered = _take(sample, by_fd[fd], start + WARMUP)
-            by_fd[fd].submit(*map(_message, range(job, job + answered)))
-            job += answered
+        due = int((now - start) * pace) - (job - first) if pace else binds * window
+        for fd, room in free.items():
+            count = min(room, -(-due // binds) if pace else room)
+            if count > 0:
+                by_fd[fd].submit(*map(_message, range(job, job + count)))
+                job, free[fd], due = job + count, room - count, due - count
+        for fd, _ in epoll.poll(0.001 if pace else 0.1):
+            free[fd] += _take(sample, by_fd[fd], start + WARMUP)
         server.check()
         _progress(f"submit {binds} x {window}  {now - start:4.1f} s  {sample.done:,}")
     sample.cpu = server.cpu_seconds() - cpu
@@ -280,19 +282,25 @@ def measure_submit(options: argparse.Namespace, cores: set[int]) -> list[dict[st
         server.launch()
         try:
             server.pause()
-            rows, turn = [], 0
-            for count in options.binds:
-                for window in options.window:
-                    before = server.rows() or 0
-                    sample = submit(server, count, window, options.seconds, turn * 1_000_000 + 1)
-                    turn += 1
-                    kept = (server.rows() or 0) - before
-                    lost = {"answered but not stored": sample.done - kept} if kept < sample.done else {}
-                    row = {"binds": count, "window": window, **sample.row(), "mb": round(server.memory_mb())}
-                    rows.append({**row, "failures": {**dict(sample.failures), **lost}})
+            rows = []
+            for turn, (count, window, pace) in enumerate(_submit_runs(options)):
+                before = server.rows() or 0
+                sample = submit(server, count, window, pace, options.seconds, turn * 1_000_000 + 1)
+                kept = (server.rows() or 0) - before
+                if kept < sample.done:
+                    sample.failures["answered but not stored"] = sample.done - kept
+                load = f"{pace:g}/s" if pace else "all that goes"
+                row = {"binds": count, "window": window, "load": load, **sample.row()}
+                rows.append({**row, "mb": round(server.memory_mb())})
             return rows
         finally:
             server.stop()
+
+
+def _submit_runs(options: argparse.Namespace) -> list[tuple[int, int, float]]:
+    """(binds, window, pace)"""
+    paced = [(count, min(options.window), pace) for count, pace in zip(options.binds, options.pace, strict=False)]
+    return paced + [(count, window, 0.0) for count in options.binds for window in options.window]
 
 
 def measure_through(options: argparse.Namespace, peer: str, cores: set[int], first: int) -> list[dict[str, object]]:
@@ -346,7 +354,7 @@ HEAD = f"{'per s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU-s/1000':>11} {'MB':>5} 
 def show_submit(rows: Sequence[dict[str, object]]) -> None:
     print(f"{'submit_sm, durable':<22}{'binds':>6}{'window':>7}{HEAD}")
     for row in rows:
-        print(f"{'sipsms':<22}{row['binds']:>6}{row['window']:>7}{_figures(row)} {row['generator']:>10}")
+        print(f"{row['load']:<22}{row['binds']:>6}{row['window']:>7}{_figures(row)} {row['generator']:>10}")
         _show_failures(row)
 
 
@@ -385,6 +393,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--binds", type=int, nargs="+", default=[1, 20])
     parser.add_argument("--window", type=int, nargs="+", default=[10, 100])
+    parser.add_argument("--pace", type=float, nargs="*", default=[2000, 4000], help="a second, of each of --binds")
     parser.add_argument("--connections", type=int, default=64, help="HTTP connections")
     parser.add_argument("--outstanding", type=int, default=200, help="messages between the request and the SMSC")
     parser.add_argument("--rate", type=float, default=100.0, help="messages a second of the steady run")

@@ -47,7 +47,7 @@ class Esme:
         self._frames = Frames()
         self._sequence = 1
         self._sent: dict[int, float] = {}
-        self._head = b"\0\1\1" + source.encode() + b"\0\1\1"
+        self._head = b"\0\0\1" + source.encode() + b"\0\0\1"  # type of number: unknown, plan: ISDN
         self.socket.sendall(pdu(BIND, 0, 1, f"{user}\0{password}\0\0".encode() + b"\x34\0\0\0"))
         _, status, _, _ = next(self._frames.read(self.socket.recv(1000)), (0, -1, 0, b""))
         if status:
