@@ -19,7 +19,7 @@ from sipsms.model import Did, Direction, Message
 from sipsms.numbers import normalise
 from sipsms.office import Office
 from sipsms.ports import Block
-from sipsms.store import admin, blocks, looking, pages, usage
+from sipsms.store import admin, binds, blocks, looking, pages, usage
 from sipsms.store.admin import AdminError
 from sipsms.store.blocks import BY_CUSTOMER
 from sipsms.store.pages import Found, Sees, Wanted
@@ -95,6 +95,9 @@ class Records:
         return looking.show_carriers(
             [(name, one.type, one.rate) for name, one in self._config().carriers.items()], paused, waiting, seen
         )
+
+    async def binds(self) -> list[dict[str, Any]]:
+        return await self._read(lambda db: list(binds.list_binds(db)))
 
     # --- usage ---
 

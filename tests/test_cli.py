@@ -88,6 +88,7 @@ def test_accounts_and_dids(customer: Host) -> None:
         "email": "",
         "reseller": "",
         "app_messages": False,
+        "smpp_rate": None,
     }
     assert customer.rows("account", "list") == [
         {"name": "acme", "customer": "acme", "subaccount": False, "caller_id": "5550001111", "enabled": True,
@@ -99,7 +100,7 @@ def test_accounts_and_dids(customer: Host) -> None:
     ]  # fmt: skip
     plain = {
         "mms": True, "dialing_mode": "", "group": "", "emails": [], "forward": "", "callback": "",
-        "callback_retry": False, "webhook": "",
+        "callback_retry": False, "webhook": "", "smpp": False, "smpp_username": "", "smpp_url": "",
     }  # fmt: skip
     assert customer.rows("did", "list") == [
         {"number": "5550001111", "account": "acme", "sip_account": "acme-1", "sms": True, **plain},

@@ -64,7 +64,7 @@ def test_what_is_left_to_the_command_line() -> None:
     alike = {
         "account", "subaccount", "did", "group", "block", "token", "messages", "registrations", "devices", "queue",
         "carriers", "dead-letters", "resend", "webhooks", "receive", "send", "route", "cancel", "conversations",
-        "usage",
+        "usage", "binds",
     }  # fmt: skip
     here = set(re.findall(r"`([a-z-]+)`", PAGE.partition("## By the command line only")[2].partition(":")[0]))
     assert set(cli.commands) == alike | here

@@ -88,13 +88,15 @@ def account_passwd(context: Context, name: str, password: str) -> None:
 @click.option("--email", help="Another name for it at rest.php. Empty: none.")
 @click.option("--reseller", help="The customer that manages this one. Empty: none.")
 @click.option("--api-daily-limit", callback=_limit, metavar="N", help="Sends a day by the APIs; 0: any; `default`.")
+@click.option("--smpp-rate", callback=_limit, metavar="N", help="Messages a second by SMPP; 0: any; `default`.")
 @click.option("--api-allow-ip", metavar="CIDR,...", help="Networks its API password and tokens work from. Empty: all.")
 @pass_context
 def account_set(context: Context, /, name: str, **given: Any) -> None:
     """Change an account or subaccount."""
     values = {key: value for key, value in given.items() if value is not None}
-    if values.get("api_daily_limit") == _AS_CONFIGURED:
-        values["api_daily_limit"] = None
+    for setting in ("api_daily_limit", "smpp_rate"):
+        if values.get(setting) == _AS_CONFIGURED:
+            values[setting] = None
     try:
         context.store(lambda db: admin.set_account(db, name, **values))
     except admin.BadValue as error:

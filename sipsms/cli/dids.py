@@ -60,6 +60,10 @@ def _secret(_context: Any, _param: Any, value: str | None) -> str | None:
 @click.option("--webhook", metavar="URL", help="POST of JSON in the shape of 3CX and Telnyx.")
 @click.option("--bearer", callback=_secret, metavar="TOKEN", help="Sent to the webhook; or env:NAME, file:PATH.")
 @click.option("--webhook-secret", callback=_secret, metavar="S", help="Signs what is sent (Standard Webhooks).")
+@click.option("--smpp/--no-smpp", default=None, help="By SMPP, to the program that is bound or to its --smpp-url.")
+@click.option("--smpp-username", metavar="U", help="Its program binds by. Empty: the customer's name.")
+@click.option("--smpp-password", callback=_secret, metavar="P", help="The same; or env:NAME, file:PATH.")
+@click.option("--smpp-url", metavar="URL", help="The customer's server, which is bound to: smpp://HOST, ssmpp://HOST.")
 @click.option("--dialing-mode", type=click.Choice(["", "nanpa", "e164"]), help="How numbers are written there.")
 @click.option("--group", callback=account_name, metavar="NAME", help="All accounts of a group.")
 @click.option("--sms/--no-sms", default=None)
@@ -91,7 +95,7 @@ def did_list(context: Context, as_json: bool) -> None:
 
 
 def _also(row: dict[str, Any]) -> str:
-    kinds = ("group", "emails", "forward", "callback", "webhook")
+    kinds = ("group", "emails", "forward", "callback", "webhook", "smpp")
     return " ".join(kind.removesuffix("s") for kind in kinds if row[kind])
 
 

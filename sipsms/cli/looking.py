@@ -8,7 +8,7 @@ import rich_click as click
 
 from sipsms import log
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
-from sipsms.store import looking
+from sipsms.store import binds, looking
 
 
 @cli.command()
@@ -63,6 +63,15 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
     configured = [(name, one.type, one.rate) for name, one in context.config().carriers.items()]
     rows = looking.show_carriers(configured, paused, waiting, seen)
     show(rows, as_json, "name type state waiting rate why", "no carriers are configured")
+
+
+@cli.command("binds")
+@json_option
+@pass_context
+def smpp_binds(context: Context, as_json: bool) -> None:
+    """SMPP sessions: programs that are bound to us, and servers that we are bound to."""
+    rows = context.store(lambda db: list(binds.list_binds(db)))
+    show(rows, as_json, "direction name account peer mode tls state since sent received why", "no SMPP sessions")
 
 
 def _set_paused(context: Context, name: str, paused: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from sipsms.directory import Directory
 from sipsms.model import Account, Callback, Did, Webhook
+from sipsms.smpp_url import without_password
 from sipsms.web.rest_values import Answer, Call, Method, Params, Refused, Row, on
 
 POP: Final = "1"  # of the only server
@@ -24,8 +25,7 @@ _CALLS: Final = {
     "billing_type": "1", "next_billing": "", "order_date": "", "record_calls": "0", "voicemail_threshold": "0",
     "inbound_dialing_mode": "", "port_out_pin": "", "transcribe": "0", "transcription_email": "",
     "transcription_locale": "", "transcription_redaction": "0", "transcription_sentiment": "0",
-    "transcription_summary": "0", "transcription_start_delay": "0", "sms_available": "1", "smpp_enabled": "0",
-    "smpp_url": "", "smpp_user": "", "smpp_pass": "",
+    "transcription_summary": "0", "transcription_start_delay": "0", "sms_available": "1",
 }  # fmt: skip
 
 
@@ -56,7 +56,11 @@ _TARGETS: Final = (
     ),
 )  # fmt: skip
 _URLS: Final = frozenset({"callback", "webhook"})  # settings that can be off, and still there
-BAD: Final = {one.setting: one.bad_value for one in _TARGETS}  # setting -> status word
+# Setting -> status word.
+BAD: Final = {one.setting: one.bad_value for one in _TARGETS} | {
+    "smpp_url": "invalid_smpp_url", "smpp_username": "invalid_smpp_username", "smpp_password": "invalid_smpp_password",
+}  # fmt: skip
+_SMPP: Final = {"smpp_user": "smpp_username", "smpp_pass": "smpp_password", "smpp_url": "smpp_url"}
 
 
 class Changes(Protocol):
@@ -108,8 +112,7 @@ class Dids:
                 given[target.setting] = self._read(target, value, call.account)
             elif params.flag(target.bad_flag, *target.flags) and not _has(did, target.setting):
                 raise Refused(target.bad_value, f"{target.value} is empty")
-        given |= _retry(params, did, given) | _mode(params, did, given)
-        _check_smpp(params)
+        given |= _retry(params, did, given) | _mode(params, did, given) | _smpp(params)
         await self._changes.change_did(did.number, given)
         return {}
 
@@ -126,12 +129,19 @@ class Dids:
         return value
 
     async def _set_info(self, call: Call) -> Answer:
-        """For programs that write back what they have read. Raises Refused for what would be a change."""
-        shown = row_of(self._did(call))
+        """SMPP may be set here, too. The rest is for programs that write back what they have read. Raises Refused for
+        what would be a change."""
+        did = self._did(call)
+        shown = row_of(did)
+        smpp = _smpp(call.params)
         for name, value in shown.items():
+            if name in ("smpp_enabled", *_SMPP):
+                continue
             said = call.params.text(name)
             if name != "did" and said and said != value and not (said in ("no", "none") and value == "0"):
                 raise Refused(f"invalid_{name}", "sipsms has no settings for calls")
+        if smpp:
+            await self._changes.change_did(did.number, smpp)
         return {}
 
 
@@ -192,14 +202,20 @@ def _mode(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, str]:
     return {"dialing_mode": "nanpa"} if new and not did.dialing_mode else {}
 
 
-def _check_smpp(params: Params) -> None:
-    if params.flag("invalid_smpp_url", "smpp_enabled", "smpp_enable"):
-        raise Refused("invalid_smpp_url", "this server delivers nothing by SMPP")
+def _smpp(params: Params) -> dict[str, Any]:
+    """In the words of Changes. An empty password is as it is shown, and changes nothing."""
+    on = params.flag("invalid_smpp_enabled", "smpp_enabled", "smpp_enable")
+    given: dict[str, Any] = {} if on is None else {"smpp": on}
+    for name, setting in _SMPP.items():
+        value = params.whole(BAD[setting], name)
+        if value or (params.given(name) and setting != "smpp_password"):
+            given[setting] = value
+    return given
 
 
 def row_of(did: Did) -> Row:
     """As getDIDsInfo writes it: all values are texts."""
-    callback, webhook = did.callback, did.webhook
+    callback, webhook, smpp = did.callback, did.webhook, did.smpp
     return {
         "did": did.number,
         "routing": f"account:{did.sip_account}" if did.sip_account else "none:",
@@ -218,4 +234,8 @@ def row_of(did: Did) -> Row:
         "webhook_enabled": on(webhook and not webhook.disabled),
         "sms_sipaccount": did.sip_account,
         "sms_sipaccount_enabled": on(did.sip_account),
+        "smpp_enabled": on(smpp and smpp.enabled),
+        "smpp_url": without_password(smpp.url) if smpp else "",
+        "smpp_user": did.smpp_username,
+        "smpp_pass": "",
     }

@@ -26,7 +26,7 @@ _TOKENS: Final = {  # scope of the caller -> of tokens that it may make, see and
     Scope.RESELLER: ("reseller", "customer", "did"),
     Scope.CUSTOMER: ("customer", "did"),
 }
-_TOLD: Final = {"enabled", "api_daily_limit", "api_allow_ip", "reseller"}  # changes that the log tells of
+_TOLD: Final = {"enabled", "api_daily_limit", "api_allow_ip", "reseller", "smpp_rate"}  # changes that the log tells of
 Whose = Annotated[str, Query(max_length=64)]
 
 
@@ -80,15 +80,17 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.patch("/accounts/{name}", response_model=m.AccountShown)
     async def change_account(request: Request, name: str, given: m.AccountChange) -> Any:
-        """Change some settings. `enabled`, `bulk`, `shorteners`, `legacy_digest`, `reseller` are the operator's."""
+        """Change some settings. `enabled`, `bulk`, `shorteners`, `legacy_digest`, `reseller`, `smpp_rate` are the
+        operator's."""
         reach = reach_of(request).need(CUSTOMERS)
         account = reach.account(name)
         values = {key: value for key, value in given.model_dump().items() if value is not None}
         _check_rights(reach, account, values)
         if "caller_id" in values:
             values["caller_id"] = telephone_number(values["caller_id"], "caller_id")
-        if values.get("api_daily_limit") == -1:
-            values["api_daily_limit"] = None
+        for setting in ("api_daily_limit", "smpp_rate"):
+            if values.get(setting) == -1:
+                values[setting] = None
         if "api_daily_limit" in values and not reach.is_operator:
             _check_limit(parts, reach, values["api_daily_limit"])
         if values.get("reseller"):
@@ -245,6 +247,6 @@ def _shown(account: Account) -> dict[str, Any]:
         "caller_id": account.caller_id, "enabled": account.enabled, "legacy_digest": account.legacy_digest,
         "presence": account.presence, "copies": account.copies, "bulk": account.bulk,
         "shorteners": account.shorteners, "app_messages": account.app_messages, "api": bool(account.api_hash),
-        "api_daily_limit": account.api_daily_limit,
+        "api_daily_limit": account.api_daily_limit, "smpp_rate": account.smpp_rate,
         "api_allow_ip": account.api_allow_ip, "email": account.email, "reseller": account.reseller,
     }  # fmt: skip

@@ -201,6 +201,9 @@ class AccountChange(Given):
         Annotated[int, Field(ge=-1, le=999_999_999, description="0: any number; -1: as configured")] | None
     ) = None
     api_allow_ip: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    smpp_rate: (
+        Annotated[int, Field(ge=-1, le=999_999_999, description="Messages a second; 0: any; -1: as configured")] | None
+    ) = None
 
 
 class AccountShown(Shown):
@@ -217,6 +220,7 @@ class AccountShown(Shown):
     app_messages: bool
     api: bool = Field(description="Has an API password")
     api_daily_limit: int | None
+    smpp_rate: int | None
     api_allow_ip: str
     email: str
     reseller: str
@@ -276,6 +280,12 @@ class DidChange(Given):
     webhook: Url | None = None
     bearer: Annotated[Secret | None, Field(description="Sent to the webhook; never shown")] = None
     webhook_secret: Annotated[Secret | None, Field(description="Signs what is sent; never shown")] = None
+    smpp: Annotated[bool | None, Field(description="false keeps its settings")] = None
+    smpp_username: Annotated[Word | None, Field(description="Empty: the customer's name")] = None
+    smpp_password: Annotated[Word | None, Field(description="By which the customer's program binds; never shown")] = (
+        None
+    )
+    smpp_url: Annotated[Url | None, Field(description="The customer's server: smpp:// or ssmpp://")] = None
 
 
 class DidShown(Shown):
@@ -293,6 +303,10 @@ class DidShown(Shown):
     webhook: str
     webhook_bearer: bool = Field(description="A bearer token is sent along")
     webhook_signed: bool
+    smpp: bool
+    smpp_username: str = Field(description="By which the customer's program binds")
+    smpp_has_password: bool
+    smpp_url: str = Field(description="Without its password; given back like this, it stays")
 
 
 class WebhookShown(Shown):
@@ -376,6 +390,21 @@ class CarrierShown(Shown):
     rate: float
     limit: float | None
     counts: dict[str, Any]
+
+
+class BindShown(Shown):
+    node: str
+    direction: Literal["in", "out"] = Field(description="in: bound to us; out: we are bound there")
+    name: str = Field(description="The system_id; or carrier:NAME, or the DID, of what we are bound to")
+    account: str
+    peer: str
+    mode: str
+    tls: bool
+    state: str
+    since: Time
+    sent: int
+    received: int
+    why: str
 
 
 class QueueShown(Shown):

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from sipsms.directory import EVERYBODY
 from sipsms.model import Did
 from sipsms.numbers import normalise
+from sipsms.smpp_url import without_password
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.accounts import telephone_number
 from sipsms.web.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack
@@ -227,13 +228,15 @@ def _block(reach: Reach, owner: str, number: str) -> tuple[str, str]:
 
 
 def _shown(did: Did) -> dict[str, Any]:
-    callback, webhook = did.callback, did.webhook
+    callback, webhook, smpp = did.callback, did.webhook, did.smpp
     return {
         "number": did.number, "account": did.account, "sip_account": did.sip_account, "sms": did.sms, "mms": did.mms,
         "dialing_mode": did.dialing_mode, "group": did.group, "emails": list(did.emails), "forward": did.forward,
         "callback": callback.url if callback else "", "callback_retry": callback.retry if callback else False,
         "webhook": webhook.url if webhook else "", "webhook_bearer": bool(webhook and webhook.bearer),
-        "webhook_signed": bool(webhook and webhook.secret),
+        "webhook_signed": bool(webhook and webhook.secret), "smpp": smpp is not None and smpp.enabled,
+        "smpp_username": did.smpp_username, "smpp_has_password": bool(smpp and smpp.password),
+        "smpp_url": without_password(smpp.url) if smpp else "",
     }  # fmt: skip
 
 

@@ -92,6 +92,12 @@ def router(parts: Parts) -> APIRouter:
         reach_of(request).need(OPERATOR)
         return {"items": await records.carriers(), "next": None}
 
+    @routes.get("/binds", response_model=m.Page[m.BindShown], tags=["operator"])
+    async def list_binds(request: Request) -> Any:
+        """SMPP sessions: programs that are bound to us, and servers that we are bound to. Operator."""
+        reach_of(request).need(OPERATOR)
+        return {"items": await records.binds(), "next": None}
+
     @routes.post("/carriers/{name}/pause", status_code=204, response_class=Response, tags=["operator"])
     async def pause_carrier(request: Request, name: Annotated[str, Path(max_length=64)]) -> None:
         """Send nothing by this carrier; messages wait. Operator."""
