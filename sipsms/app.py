@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import log, tracing
-from sipsms.carrier_config import SipConfig, literal_secrets, short_secrets
+from sipsms.carrier_config import SipConfig, SmppConfig, literal_secrets, short_secrets
 from sipsms.config import Config
 from sipsms.consent import Consent
 from sipsms.couriers import Couriers, base_url
@@ -46,8 +46,7 @@ from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, describe, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
-from sipsms.smpp.client import Pushes
-from sipsms.smpp_door import SmppDoor, push_options
+from sipsms.smpp_door import SmppDoor, smscs_of
 from sipsms.store import provisions, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.store.location import Location
@@ -133,19 +132,19 @@ class Node:
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep, consent
         )
         self._build_sip(await self.store.write(lambda db: secrets.get_or_make(db, "trunks")))
+        self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.spawn)
         self.couriers = Couriers(
             config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
-            self._changed.set,
+            self.smscs.make, self._changed.set,
         )  # fmt: skip
         self.couriers.configure(config)
         self.doors = Doors(
             lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over,
             self.location,
         )  # fmt: skip
-        self.pushes = Pushes(lambda: push_options(self.config), self._clock)
         self.smpp = SmppDoor(
-            lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock, self.pushes,
-            self.couriers.files.url, node, (self.pushes,),
+            lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock,
+            self.couriers.files.url, node, self.smscs,
         )  # fmt: skip
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
         try:
@@ -292,6 +291,7 @@ class Node:
         self.spawn(self._housekeeping())
         self.spawn(self._follow())
         self.trunks.start()
+        self.smscs.start()
         if self.http is not None:
             self.spawn(self.http.run())
 
@@ -479,6 +479,7 @@ class Node:
         self.gateway.keep = fresh.queue.keep
         self.couriers.configure(fresh)
         self.trunks.keep(name for name, one in fresh.carriers.items() if isinstance(one, SipConfig))
+        self.smscs.keep(name for name, one in fresh.carriers.items() if isinstance(one, SmppConfig))
         self.tracer.send_to(hep_target(fresh))
         self.queue.set_paused(courier_name(name) for name in self.directory.paused)
         self.config = fresh
@@ -509,6 +510,7 @@ class Node:
         await asyncio.wait((drained,), timeout=DRAIN_PHONES)
         self.endpoint.give_up()
         await drained
+        await self.smscs.close()
         await self.endpoint.close(1.0)
         self.trunks.close()
         self.tracer.close()
@@ -518,7 +520,6 @@ class Node:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._survives(self.doors.usage.save)
         await self.couriers.close()
-        await self.pushes.close()
         await self.store.close()
         if self._lock is not None:
             self._lock.close()

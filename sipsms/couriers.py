@@ -14,7 +14,7 @@ from typing import Any
 
 from sipsms import log
 from sipsms.addresses import check_address
-from sipsms.carrier_config import CarrierOptions, LoopbackConfig, SipConfig
+from sipsms.carrier_config import CarrierOptions, LoopbackConfig, SipConfig, SmppConfig
 from sipsms.carriers.build import build
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.loopback import LoopbackCarrier
@@ -46,6 +46,7 @@ _FEW = Line(concurrency=16)
 _REPORT_EVERY = 10.0  # seconds
 
 MakeTrunk = Callable[[str, SipConfig], Carrier]
+MakeSmsc = Callable[[str, SmppConfig], Carrier]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,10 @@ def limits_of(options: CarrierOptions) -> CarrierLimits:
 
 
 def line_of(options: CarrierOptions, config: Config) -> Line:
-    return Line(options.concurrency or config.queue.carrier_concurrency, options.rate or 0.0, breaker=True)
+    usual = config.queue.carrier_concurrency
+    if isinstance(options, SmppConfig):
+        usual = options.binds * options.window
+    return Line(options.concurrency or usual, options.rate or 0.0, breaker=True)
 
 
 def base_url(config: Config) -> str:
@@ -106,7 +110,7 @@ def media_files(config: Config) -> MediaFiles:
 class Couriers:
     def __init__(
         self, config: Config, store: Store, directory: Directory, gateway: Gateway, queue: Queue, clock: Clock,
-        trunk: MakeTrunk, changed: Callable[[], None],
+        trunk: MakeTrunk, smsc: MakeSmsc, changed: Callable[[], None],
     ) -> None:  # fmt: skip
         """`changed`: the directory is to be read again."""
         self._changed = changed
@@ -117,6 +121,7 @@ class Couriers:
         self._queue = queue
         self._clock = clock
         self._trunk = trunk
+        self._smsc = smsc
         self._client = AiohttpClient()  # for carriers: the operator named their URLs
         self._guarded = AiohttpClient(self._refuses)  # for URLs of customers, and of media
         self.fetch = Fetcher(self._guarded)
@@ -245,6 +250,8 @@ class Couriers:
             return LoopbackCarrier(name, partial(self._looped_back, name))
         if isinstance(config, SipConfig):
             return self._trunk(name, config)
+        if isinstance(config, SmppConfig):
+            return self._smsc(name, config)
         hook_url = f"{base_url(self._config)}/hooks/{name}"
         return build(name, config, CarrierTools(self._client, self.files, self._clock, hook_url))
 

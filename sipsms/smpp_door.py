@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from sipsms.access import Access
@@ -15,13 +15,14 @@ from sipsms.gateway import RECEIPT_LANES, SMPP, Gateway
 from sipsms.model import Media
 from sipsms.ports import Clock, StoredPart
 from sipsms.queue import Queue
-from sipsms.smpp.client import PushOptions
+from sipsms.smpp.carrier import Around, Smscs
+from sipsms.smpp.client import Pushes, PushOptions
 from sipsms.smpp.coding import CHARSETS
-from sipsms.smpp.courier import Push, SmppCourier
+from sipsms.smpp.courier import SmppCourier
 from sipsms.smpp.doubts import HEARD
 from sipsms.smpp.server import ORIGIN, Looked, Options, Smsc
 from sipsms.smpp.session import Limits
-from sipsms.store import binds, parts, recent, replacing
+from sipsms.store import binds, parts, receipts, recent, replacing
 from sipsms.store.admin import AdminError
 from sipsms.store.sql import Store
 
@@ -44,10 +45,8 @@ def options_of(config: Config) -> Options:
 
 
 def push_options(config: Config) -> PushOptions:
-    options, private = options_of(config), config.callbacks.allow_private
-    return PushOptions(
-        options.system_id, options.limits, options.charsets, config.smpp.verify, lambda ip: check_address(ip, private)
-    )
+    private = config.callbacks.allow_private
+    return PushOptions(options_of(config).limits, config.smpp.verify, lambda ip: check_address(ip, private))
 
 
 class Records:
@@ -81,23 +80,36 @@ class Records:
         return await self._store.read(lambda db: parts.open_parts(db, ORIGIN, since))
 
 
+def smscs_of(
+    store: Store, directory: Directory, gateway: Gateway, clock: Clock,
+    spawn: Callable[[Coroutine[Any, Any, Any]], None],
+) -> Smscs:  # fmt: skip
+    """Carriers of type smpp."""
+    return Smscs(Around(
+        gateway.receive, gateway.receipt, lambda number: directory.did(number) is not None,
+        lambda courier, recipient, since: store.read(lambda db: receipts.unmatched(db, courier, recipient, since)),
+        lambda origin: store.read(lambda db: recent.recent(db, origin, HEARD)), clock, spawn,
+    ))  # fmt: skip
+
+
 class SmppDoor:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, queue: Queue,
-        clock: Clock, push: Push, media_url: Callable[[Media], str], node: str, others: Sequence[HasBinds] = (),
+        clock: Clock, media_url: Callable[[Media], str], node: str, carriers: HasBinds,
     ) -> None:  # fmt: skip
-        """`others`: who has sessions besides, for the list."""
+        """`carriers`: sessions with them, for the list."""
         self._config = config
         self._store = store
         self._queue = queue
         self._clock = clock
         self._node = node
-        self._others = others
+        self._carriers = carriers
+        self._pushes = Pushes(lambda: push_options(config()), clock)
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
             lambda: options_of(config()), access, directory, gateway, Records(store, clock), clock, self._wake
         )
-        courier = SmppCourier(self.smsc, directory, push, media_url)
+        courier = SmppCourier(self.smsc, directory, self._pushes, media_url)
         queue.set_courier(SMPP, courier, _LINE)
         self._shown: list[dict[str, Any]] | None = None
         self._write_at = 0.0
@@ -118,7 +130,8 @@ class SmppDoor:
     async def sweep(self) -> None:
         """Once a second. Raises Unavailable."""
         self.smsc.sweep()
-        shown = [*self.smsc.binds(), *(one for other in self._others for one in other.binds())]
+        await self._pushes.sweep()
+        shown = [*self.smsc.binds(), *self._pushes.binds(), *self._carriers.binds()]
         now = self._clock()
         if shown == self._shown or (self._alike(shown) and now < self._write_at):
             return
@@ -133,4 +146,5 @@ class SmppDoor:
 
     async def close(self) -> None:
         await self.smsc.close()
+        await self._pushes.close()
         await self._store.write(lambda db: binds.replace(db, self._node, ()))

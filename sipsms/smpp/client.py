@@ -1,38 +1,108 @@
-"""Binds that we open: to carriers' SMSCs, and to customers' own servers (S-072 to S-075, S-078)."""
+"""Customers' own servers (S-072 to S-075, S-078): bound to when there is something to push, and left after a while."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 
+from sipsms import log
 from sipsms.model import Did
 from sipsms.ports import Clock
-from sipsms.smpp.coding import Charset
+from sipsms.smpp.coding import is_receipt
 from sipsms.smpp.courier import Gone, Peer
+from sipsms.smpp.link import Link, Target
+from sipsms.smpp.pdu import Command, Pdu, Status
 from sipsms.smpp.session import Limits
+from sipsms.smpp_url import smpp_url
+
+_IDLE: Final = 300.0  # seconds without a message after which we unbind
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
 
 
 class PushOptions(NamedTuple):
     """From the configuration's `smpp` and `callbacks`."""
 
-    system_id: str
     limits: Limits
-    charsets: Mapping[int, Charset]
     verify: bool  # certificates of ssmpp:// servers
     refuses: Callable[[str], str]  # why no connection is made to an IP address; empty: it is
 
 
-class Pushes:
-    """Customers' own servers: bound to when something is to be pushed there."""
+class _Server:
+    """One server and user, with the bind there is."""
 
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.link: Link | None = None
+        self.turn = asyncio.Lock()
+        self.used_at = 0.0
+        self.pause = 0.0
+        self.retry_at = 0.0
+        self.why = ""
+        self.account = ""
+        self.did = ""
+
+
+class Pushes:
     def __init__(self, options: Callable[[], PushOptions], clock: Clock) -> None:
         self._options = options
         self._clock = clock
+        self._servers: dict[tuple[str, str, str, str], _Server] = {}
 
     async def peer(self, did: Did) -> Peer:
-        raise Gone("not built yet")
+        """Bound to the DID's server, with its own user and password where the URL has none. Raises Gone."""
+        assert did.smpp is not None
+        url, options = smpp_url(did.smpp.url), self._options()
+        username, password = url.username or did.smpp_username, url.password or did.smpp.password
+        key = (did.account, url.text, username, password)  # a customer's bind is for its own messages
+        server = self._servers.get(key)
+        if server is None:
+            target = Target(url, username, password, options.limits, options.verify, refuses=options.refuses)
+            server = self._servers[key] = _Server(target)
+            server.account, server.did = did.account, did.number
+        async with server.turn:
+            return await self._bound(server)
+
+    async def _bound(self, server: _Server) -> Link:
+        now = self._clock()
+        server.used_at = now
+        if server.link is not None and server.link.is_bound:
+            return server.link
+        if now < server.retry_at:
+            raise Gone(server.why)
+        link = Link(server.target, Command.BIND_TRANSCEIVER, self._clock, self._asked)
+        try:
+            await link.open()
+        except Gone as error:
+            server.pause = min(_LONGEST_PAUSE, server.pause * 2 or _FIRST_PAUSE)
+            server.retry_at, server.why = self._clock() + server.pause, str(error)
+            raise
+        server.link, server.pause, server.retry_at = link, 0.0, 0.0
+        log.note("smpp_push_bound", did=server.did, peer=server.target.url.text)
+        return link
+
+    def _asked(self, link: Link, pdu: Pdu) -> None:
+        """A customer's server has nothing to send by this bind: its programs bind to us. Receipts of what was pushed
+        are no news."""
+        link.answer(pdu, 0 if is_receipt(pdu.fields.get("esm_class", 0)) else Status.REJECTED_BY_APP)
+
+    async def sweep(self) -> None:
+        """Once a second: leave those who need us no more."""
+        now = self._clock()
+        for key, server in list(self._servers.items()):
+            if now - server.used_at > _IDLE and not server.turn.locked():
+                del self._servers[key]
+                if server.link is not None:
+                    await server.link.close(1.0)
 
     def binds(self) -> Iterator[dict[str, Any]]:
-        yield from ()
+        """For `sipsms binds`."""
+        for server in self._servers.values():
+            if server.link is not None and server.link.is_bound:
+                yield server.link.shown(server.did, server.account)
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        links = [server.link for server in self._servers.values() if server.link is not None]
+        self._servers.clear()
+        if links:
+            await asyncio.gather(*(link.close() for link in links))

@@ -36,6 +36,15 @@ _WORDS: Final = {"delivered": "DELIVRD", "failed": "UNDELIV", "rejected": "REJEC
 _ESME_IS_BUSY: Final = 2.0  # seconds
 
 
+_NAME: Final = "sipsms "  # other systems may use that tag for something else
+
+
+def named(pdu: Pdu) -> str:
+    """The id by which another sipsms names its message; empty: it names none."""
+    text = pdu.tlvs.get(Tag.OUR_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1")
+    return text if text.startswith(_NAME) else ""
+
+
 class Gone(Exception):
     """No answer came: the session broke, or it took too long."""
 
@@ -155,7 +164,7 @@ class SmppCourier:
             "source_addr_ton": source[0], "source_addr_npi": source[1], "source_addr": source[2],
             "dest_addr_ton": dest[0], "dest_addr_npi": dest[1], "destination_addr": dest[2],
         }  # fmt: skip
-        tlvs: dict[int, bytes] = {Tag.OUR_MESSAGE_ID: str(message.id).encode() + b"\0"}
+        tlvs: dict[int, bytes] = {Tag.OUR_MESSAGE_ID: f"{_NAME}{message.id} {message.received_at:.0f}".encode() + b"\0"}
         for segment in segments_of(text, message.id):
             own = {
                 **fields, "esm_class": segment.esm_class, "data_coding": segment.data_coding,

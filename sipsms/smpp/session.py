@@ -254,6 +254,8 @@ class Session:
                 events.append(Late(token, pdu))
             return
         del self._asked[pdu.sequence]
+        if asked.command in BINDS and not pdu.status:  # what comes right behind it is allowed
+            self.bound(MODES[Command(asked.command)])
         if asked.token is not _OURS:
             events.append(Answer(asked.token, pdu))
         elif asked.command == Command.UNBIND:

@@ -1,0 +1,441 @@
+"""A carrier's SMSC that we bind to (S-078): messages go out by a pool of binds, and come in by any of them.
+
+One message of a pair of numbers is out at a time, so it does not matter for their order by which bind each goes. What
+was sent when a bind broke is `unknown`: SMPP gives a message no name before it is answered. Two things settle that: an
+answer that comes late, and a receipt for that recipient that no other message has the name of (D6, P-10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
+
+from sipsms import log
+from sipsms.carrier_config import SmppConfig
+from sipsms.dialplan import Refusal
+from sipsms.gateway import sms_key
+from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
+from sipsms.ports import CarrierReceipt, Clock, HookError, HookRequest, InboundSms, Parsed, Part, Unavailable
+from sipsms.smpp import receipt
+from sipsms.smpp.coding import CHARSETS, Charset, Concat, choose, is_receipt
+from sipsms.smpp.courier import Gone, Segment, named, segments_of, written
+from sipsms.smpp.doubts import Doubts, Key, Trail
+from sipsms.smpp.link import Link, Target
+from sipsms.smpp.pacing import Pace
+from sipsms.smpp.pdu import MAX_SHORT, Command, Pdu, Status, Tag
+from sipsms.smpp.session import Limits, NotBound
+from sipsms.smpp.submission import Body, Refused, number, read_body
+from sipsms.text import pieces
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
+_NOT_BOUND: Final = 2.0  # seconds until a message is tried again where no bind is up
+_LAST_ANSWERS: Final = 10.0  # seconds
+_REMEMBERED: Final = 10_000
+_WINDOW: Final = 100  # messages of the SMSC that are being stored at once
+
+_THROTTLES: Final = frozenset({Status.THROTTLED, Status.QUEUE_FULL})
+_LATER: Final = frozenset({Status.SYSTEM_ERROR, Status.TEMPORARY_APP_ERROR})
+_MEND: Final = frozenset(
+    {Status.WRONG_BIND_STATE, Status.BIND_FAILED, Status.INVALID_PASSWORD, Status.INVALID_SYSTEM_ID}
+)  # no message fares better until somebody has mended it
+_BINDS: Final = {
+    "transceiver": (Command.BIND_TRANSCEIVER,), "transmitter": (Command.BIND_TRANSMITTER,),
+    "separate": (Command.BIND_TRANSMITTER, Command.BIND_RECEIVER),
+}  # fmt: skip
+
+
+class Unmatched(Protocol):
+    """A receipt that no message has the name of."""
+
+    @property
+    def remote_id(self) -> str: ...
+    @property
+    def state(self) -> State: ...
+
+
+class Recent(Protocol):
+    @property
+    def source(self) -> str: ...
+    @property
+    def destination(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def id(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a carrier's SMSC needs of the node."""
+
+    receive: Callable[..., Awaitable[Any]]  # gateway.receive
+    receipt: Callable[[str, CarrierReceipt], Awaitable[None]]
+    is_ours: Callable[[str], bool]  # a number
+    unmatched: Callable[[str, str, float], Awaitable[Sequence[Unmatched]]]  # courier, recipient, since
+    recent: Callable[[str], Awaitable[Iterable[Recent]]]  # origin: what came just before the start
+    clock: Clock
+    spawn: Callable[[Coroutine[Any, Any, Any]], None]
+
+
+class _Sm(NamedTuple):
+    """What goes into a submit_sm for the text."""
+
+    fields: dict[str, Any]
+    tlvs: dict[int, bytes]
+
+
+class SmppCarrier:
+    poll_every = 0.0
+    can_look_up = True
+    secret = ""
+
+    def __init__(self, name: str, config: SmppConfig, around: Around) -> None:
+        self.name = name
+        self.config = config
+        self.status = "not bound yet"
+        self._around = around
+        self._clock = around.clock
+        self._courier = f"carrier:{name}"
+        self._charsets: Mapping[int, Charset] = {**CHARSETS, **config.charsets}
+        username, password = config.credentials
+        limits = Limits(_WINDOW, config.response_timeout, config.enquire_link, config.response_timeout)
+        self._target = Target(
+            config.url, username, password, limits, config.verify, config.ca, config.system_type
+        )  # fmt: skip
+        self._links: list[Link] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._room = asyncio.Semaphore(config.binds * config.window)
+        self._pace = Pace()
+        self._late: OrderedDict[int, str] = OrderedDict()  # delivery -> the id that came too late
+        self._doubts: Doubts[int] = Doubts()
+        self._recalled = False
+
+    # --- binds ---
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        for command in _BINDS[self.config.bind]:
+            self._keepers += [loop.create_task(self._keep(command)) for _ in range(self.config.binds)]
+
+    async def close(self) -> None:
+        with suppress(TimeoutError):  # what is under way gets its answer
+            async with asyncio.timeout(_LAST_ANSWERS):
+                for _ in range(self.config.binds * self.config.window):
+                    await self._room.acquire()
+        for task in self._keepers:
+            task.cancel()
+        if self._links:
+            await asyncio.gather(*(link.close() for link in self._links))
+
+    async def _keep(self, command: Command) -> None:
+        """One bind, as long as we run."""
+        pause = _FIRST_PAUSE
+        while True:
+            link = Link(self._target, command, self._clock, self._asked, self._came_late)
+            link.trail = Trail()
+            try:
+                await self._recall()
+                await link.open()
+            except (Gone, Unavailable) as error:
+                if self.status != str(error):
+                    self.status = str(error)
+                    log.warning("smpp_not_bound", carrier=self.name, why=self.status)
+                await asyncio.sleep(pause * (0.9 + 0.2 * random.random()))
+                pause = min(_LONGEST_PAUSE, pause * 2)
+                continue
+            pause = _FIRST_PAUSE
+            self._links.append(link)
+            self.status = ""
+            log.note("smpp_carrier_bound", carrier=self.name, smsc=link.peer_id, mode=str(link.mode))
+            try:
+                await link.until_closed()
+            finally:
+                self._links.remove(link)
+                self._left(link)
+
+    def _left(self, link: Link) -> None:
+        now = self._clock()
+        if not link.orderly:
+            self._doubts.add(link.trail.unsure(now), now)
+        if not self._links:
+            self.status = link.why or "unbound"
+        log.warning("smpp_carrier_unbound", carrier=self.name, why=link.why)
+
+    async def _recall(self) -> None:
+        """What came just before we were started may come again. Raises Unavailable."""
+        if not self._recalled:
+            found = await self._around.recent(self._courier)
+            self._doubts.add([((one.source, one.destination, one.text, None), one.id) for one in found], self._clock())
+            self._recalled = True
+
+    def binds(self) -> Iterator[dict[str, Any]]:
+        for link in self._links:
+            yield link.shown(self._courier, "")
+
+    # --- out ---
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        async with self._room:
+            now = self._clock()
+            if paused := self._pace.paused(now):
+                return Deferred("throttled", retry_after=paused, whole_courier=True, untried=True)
+            if wait := self._pace.wait(now):
+                await asyncio.sleep(wait)
+            link = self._transmitter()
+            if link is None:
+                why = self.status or "no transmitter is bound"
+                return Deferred(why, retry_after=_NOT_BOUND, whole_courier=True, untried=True)
+            sm = self._sm(delivery)
+            try:
+                answer = await link.ask(Command.SUBMIT_SM, sm.fields, sm.tlvs, delivery.id)
+            except NotBound:
+                return Deferred("the bind has just ended", retry_after=_NOT_BOUND, whole_courier=True, untried=True)
+            except Gone as error:
+                return Unknown(str(error))
+            return self._outcome(link, answer)
+
+    def _transmitter(self) -> Link | None:
+        fit = [link for link in self._links if link.is_bound and link.mode != "receiver"]
+        return min(fit, key=lambda link: link.asked, default=None)
+
+    def _outcome(self, link: Link, answer: Pdu) -> Outcome:
+        now, status = self._clock(), answer.status
+        if status == Status.OK:
+            self._pace.taken(now)
+            link.count(sent=1)
+            return Accepted(answer.fields.get("message_id", "").strip())
+        reason = f"the SMSC answered {status:#x}"
+        if status in _THROTTLES:
+            return Deferred(reason, retry_after=self._pace.throttled(now), whole_courier=True)
+        if status in _LATER:
+            return Deferred(reason)
+        if status in _MEND:
+            return Deferred(reason, whole_courier=True)
+        return Rejected(reason, f"{status:#x}")
+
+    def _sm(self, delivery: Delivery) -> _Sm:
+        config = self.config
+        source, dest = self._address(delivery.source), self._address(delivery.destination)
+        fields = {
+            "service_type": config.service_type, "registered_delivery": int(config.receipts),
+            "source_addr_ton": _own(config.source_ton, source[0]),
+            "source_addr_npi": _own(config.source_npi, source[1]), "source_addr": source[2],
+            "dest_addr_ton": _own(config.dest_ton, dest[0]), "dest_addr_npi": _own(config.dest_npi, dest[1]),
+            "destination_addr": dest[2],
+        }  # fmt: skip
+        body = self._body(delivery)
+        return _Sm({**fields, **body.fields}, body.tlvs)
+
+    def _address(self, written_number: str) -> tuple[int, int, str]:
+        if self.config.numbers == "e164" and (found := written(written_number, "e164"))[0] == 1:
+            return found[0], found[1], f"+{found[2]}"
+        return written(written_number, "" if self.config.numbers == "nanpa" else "e164")
+
+    def _body(self, delivery: Delivery) -> _Sm:
+        """A part of a long text if the delivery is one, else all of its text, as a payload where it is too long."""
+        whole = delivery.message.text
+        spans = pieces(whole, 0, "segments") if delivery.end and self.config.text_unit == "segments" else []
+        if (delivery.start, delivery.end) in spans and len(spans) > 1:
+            index = spans.index((delivery.start, delivery.end))
+            reference = delivery.message.id
+            return self._part(segments_of(whole, reference, self._charsets)[index], reference, len(spans), index + 1)
+        coding, octets = choose(delivery.text, self._charsets)
+        if len(octets) > (140 if coding else 160):
+            return _Sm({"data_coding": coding}, {Tag.MESSAGE_PAYLOAD: octets})
+        return _Sm({"data_coding": coding, "short_message": octets[:MAX_SHORT]}, {})
+
+    def _part(self, segment: Segment, reference: int, total: int, index: int) -> _Sm:
+        if self.config.long == "udh":
+            fields = {"esm_class": segment.esm_class, "data_coding": segment.data_coding}
+            return _Sm({**fields, "short_message": segment.octets}, {})
+        tlvs: dict[int, bytes] = {
+            Tag.SAR_REFERENCE: (reference & 0xFFFF).to_bytes(2, "big"), Tag.SAR_TOTAL: bytes((total,)),
+            Tag.SAR_NUMBER: bytes((index,)),
+        }  # fmt: skip
+        return _Sm({"data_coding": segment.data_coding, "short_message": segment.octets[6:]}, tlvs)
+
+    # --- answers that were lost ---
+
+    def _came_late(self, delivery: Any, answer: Pdu) -> None:
+        if answer.status == Status.OK and delivery is not None:
+            self._late[delivery] = answer.fields.get("message_id", "").strip()
+            if len(self._late) > _REMEMBERED:
+                self._late.popitem(last=False)
+
+    async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
+        late = self._late.pop(delivery.id, None)
+        if late is not None:
+            return Accepted(late)
+        found = await self._around.unmatched(self._courier, delivery.destination, began - 1.0)
+        for one in found:
+            if one.state is State.ACCEPTED:  # it says no more than that the SMSC has it
+                return await self._query(one.remote_id, delivery) or Accepted(one.remote_id)
+            return Accepted(one.remote_id)
+        return None
+
+    async def _query(self, remote_id: str, delivery: Delivery) -> Outcome | None:
+        """query_sm: what the SMSC says of it now. None: nothing new."""
+        link, source = self._transmitter(), self._address(delivery.source)
+        if link is None:
+            return None
+        fields = {
+            "message_id": remote_id, "source_addr_ton": source[0], "source_addr_npi": source[1],
+            "source_addr": source[2],
+        }  # fmt: skip
+        try:
+            answer = await link.ask(Command.QUERY_SM, fields, {})
+        except (Gone, NotBound):
+            return None
+        if answer.status:
+            return None
+        state = receipt.state_of("", answer.fields.get("message_state"))
+        if state is State.DELIVERED:
+            return Delivered("the SMSC says so")
+        if state in (State.FAILED, State.EXPIRED):
+            return Rejected("the SMSC says that it failed")
+        return None
+
+    # --- in ---
+
+    def _asked(self, link: Link, pdu: Pdu) -> None:
+        self._around.spawn(self._take(link, pdu))
+
+    async def _take(self, link: Link, pdu: Pdu) -> None:
+        try:
+            if is_receipt(pdu.fields["esm_class"]):
+                status = await self._take_receipt(pdu)
+            else:
+                status = await self._take_message(link, pdu)
+        except Refused as refused:
+            log.warning("smpp_refused", carrier=self.name, why=str(refused))
+            status = refused.status
+        except Unavailable as error:
+            log.warning("store_unavailable", why=str(error))
+            status = Status.TEMPORARY_APP_ERROR
+        except Exception as error:
+            log.crash("smpp_failed", error)
+            status = Status.TEMPORARY_APP_ERROR
+        link.answer(pdu, status)
+
+    async def _take_receipt(self, pdu: Pdu) -> int:
+        body = read_body(pdu, self._charsets)
+        found = receipt.parse(body.text)
+        by_tlv = pdu.tlvs.get(Tag.RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1").strip()
+        state_code = pdu.tlvs.get(Tag.MESSAGE_STATE, b"")
+        remote_id = by_tlv or found.id
+        if not remote_id:
+            log.warning("receipt_without_id", carrier=self.name)
+            return Status.OK
+        state = receipt.state_of(found.word, state_code[0] if state_code else None)
+        word = found.word or receipt.STATES.get(state_code[0] if state_code else 0, "")
+        detail = "" if state is State.DELIVERED else f"{word} {found.error}".strip()
+        other = receipt.other_form(remote_id) if self.config.message_ids != "same" else ""
+        alternatives = (other,) if other and other != remote_id else ()
+        if self.config.message_ids == "hex-decimal" and other:
+            remote_id, alternatives = other, ()
+        await self._around.receipt(
+            self._courier, CarrierReceipt(remote_id, state, detail, False, alternatives, self._recipient(pdu))
+        )
+        return Status.OK
+
+    def _recipient(self, pdu: Pdu) -> str:
+        """Whom the message went to: the source of its receipt, but some SMSCs write it the other way round."""
+        source = number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
+        if source and self._around.is_ours(source):
+            return number(pdu.fields["dest_addr_ton"], pdu.fields["destination_addr"])
+        return source
+
+    async def _take_message(self, link: Link, pdu: Pdu) -> int:
+        fields, now = pdu.fields, self._clock()
+        body = read_body(pdu, self._charsets)
+        source = number(fields["source_addr_ton"], fields["source_addr"]) or fields["source_addr"]
+        destination = number(fields["dest_addr_ton"], fields["destination_addr"]) or fields["destination_addr"]
+        part = _part_of(body.concat)
+        own_id = named(pdu)
+        key: Key = (source, destination, body.text, body.concat if part else None)
+        if part is None and self._doubts.take(key, now) is not None:
+            log.note("smpp_again", carrier=self.name, source=source, destination=destination)
+            return Status.OK
+        result = await self._store(source, destination, body, part, own_id)
+        if result is None:
+            raise Refused(Status.INVALID_DESTINATION, f"{destination[:32]} is no number of this server")
+        if isinstance(result, Refusal):
+            raise Refused(Status.REJECTED_BY_APP, result.reason)
+        link.count(received=1)
+        link.trail.answered(key, result.message_id, self._clock())
+        return Status.OK
+
+    async def _store(self, source: str, destination: str, body: Body, part: Part | None, own_id: str) -> Any:
+        sms = InboundSms(source, destination, body.text, own_id, (), part)
+        return await self._around.receive(sms, self._courier, sms_key(self.name, sms))
+
+    # --- what it cannot ---
+
+    def parse(self, request: HookRequest) -> Parsed:
+        raise HookError(404, f"carrier {self.name} has no hook")
+
+    async def poll(self, since: float) -> Sequence[InboundSms]:
+        return ()
+
+    def media_headers(self, url: str) -> Mapping[str, str]:
+        return {}
+
+
+def _own(configured: int | None, usual: int) -> int:
+    return usual if configured is None else configured
+
+
+def _part_of(concat: Concat | None) -> Part | None:
+    if concat is None or concat.total < 2:
+        return None
+    return Part(f"{concat.reference:x}", concat.number, concat.total)
+
+
+class Smscs:
+    """All carriers of type smpp of a node."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self._all: dict[str, SmppCarrier] = {}
+        self._old: set[SmppCarrier] = set()
+        self._started = False
+
+    def make(self, name: str, config: SmppConfig) -> SmppCarrier:
+        """The one there is, if nothing has changed about it."""
+        old = self._all.get(name)
+        if old is not None and old.config == config:
+            return old
+        if old is not None:
+            self._around.spawn(self._leave(old))
+        carrier = self._all[name] = SmppCarrier(name, config, self._around)
+        if self._started:
+            carrier.start()
+        return carrier
+
+    async def _leave(self, old: SmppCarrier) -> None:
+        """What it has under way still gets its answer: an unbind waits for that."""
+        self._old.add(old)
+        await old.close()
+        self._old.discard(old)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """End those that are not configured any more."""
+        for name in self._all.keys() - set(names):
+            self._around.spawn(self._leave(self._all.pop(name)))
+
+    def start(self) -> None:
+        self._started = True
+        for carrier in self._all.values():
+            carrier.start()
+
+    def binds(self) -> Iterator[dict[str, Any]]:
+        for carrier in (*self._all.values(), *self._old):
+            yield from carrier.binds()
+
+    async def close(self) -> None:
+        await asyncio.gather(*(carrier.close() for carrier in (*self._all.values(), *self._old)))

@@ -1,0 +1,202 @@
+"""One bind that we open: the way to a server, the bind, requests and their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sipsms.ports import Clock
+from sipsms.smpp.connection import Connection
+from sipsms.smpp.courier import Gone
+from sipsms.smpp.pdu import Command, Pdu
+from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, Request, Session
+from sipsms.smpp_url import SmppUrl
+
+_CONNECT: Final = 10.0  # seconds to be connected, with TLS
+
+
+class Target(NamedTuple):
+    """Where and as whom to bind."""
+
+    url: SmppUrl
+    username: str
+    password: str
+    limits: Limits
+    verify: bool = True
+    ca: Path | None = None
+    system_type: str = ""
+    refuses: Callable[[str], str] = lambda address: ""  # why no connection is made to an IP address; empty: it is
+
+
+class _Token(NamedTuple):
+    answer: asyncio.Future[Pdu]
+    about: Any
+
+
+def _client_context(target: Target) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(target.ca) if target.ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not target.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Link:
+    def __init__(
+        self, target: Target, command: Command, clock: Clock, on_request: Callable[[Link, Pdu], None],
+        on_late: Callable[[Any, Pdu], None] = lambda about, answer: None,
+    ) -> None:  # fmt: skip
+        """`on_late(about, answer)`: the answer to a request that was given up."""
+        self.target = target
+        self.mode: Mode = MODES[command]
+        self.peer_id = ""  # as the server names itself
+        self.why = ""  # it is over
+        self.orderly = False
+        self.trail: Any = None  # of whoever holds this link
+        self._command = command
+        self._clock = clock
+        self._on_request = on_request
+        self._on_late = on_late
+        self._connection: Connection | None = None
+        self._ticker: asyncio.Task[None] | None = None
+
+    # --- life ---
+
+    async def open(self) -> None:
+        """Connected and bound when it returns. Raises Gone with the reason."""
+        try:
+            async with asyncio.timeout(_CONNECT):
+                connection = await self._connect()
+        except (OSError, TimeoutError) as error:
+            raise Gone(f"{self.target.url.host}:{self.target.url.port}: {_reason(error)}") from None
+        self._connection = connection
+        self._ticker = asyncio.get_running_loop().create_task(self._tick(connection))
+        fields = {
+            "system_id": self.target.username, "password": self.target.password,
+            "system_type": self.target.system_type, "interface_version": 0x34,
+        }  # fmt: skip
+        try:
+            answer = await self.ask(self._command, fields, {})
+        except Gone as gone:
+            raise Gone(f"no answer to the bind: {gone}") from None
+        if answer.status:
+            connection.drop("the bind was refused")
+            raise Gone(f"the bind was refused: {answer.status:#x}")
+        self.peer_id = str(answer.fields.get("system_id", ""))
+
+    async def _connect(self) -> Connection:
+        url, loop = self.target.url, asyncio.get_running_loop()
+        found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        for address in addresses:
+            if why := self.target.refuses(address):
+                raise Gone(f"{url.host}: {why}")
+        more: dict[str, Any] = {}
+        if url.tls:
+            more = {
+                "ssl": _client_context(self.target), "server_hostname": url.host, "ssl_handshake_timeout": _CONNECT,
+            }  # fmt: skip
+        last: OSError = OSError("the name has no address")
+        for address in addresses:
+            try:
+                _, connection = await loop.create_connection(self._make, address, url.port, **more)
+            except OSError as error:
+                last = error
+            else:
+                return connection
+        raise last
+
+    def _make(self) -> Connection:
+        now = self._clock()
+        limits = self.target.limits._replace(bind_timeout=self.target.limits.response_timeout)
+        return Connection(Session("esme", now, limits), self._clock, self._heed)
+
+    async def _tick(self, connection: Connection) -> None:
+        while not connection.closed.done():
+            await asyncio.sleep(1)
+            connection.tick(self._clock())
+
+    def _heed(self, connection: Connection, event: Event) -> None:
+        match event:
+            case Request(pdu):
+                self._on_request(self, pdu)
+            case Answer(token, pdu):
+                if not token.answer.done():
+                    token.answer.set_result(pdu)
+            case Late(token, pdu):
+                self._on_late(token.about, pdu)
+            case Lost(token, why):
+                if not token.answer.done():
+                    token.answer.set_exception(Gone(why))
+                    token.answer.exception()  # it may be that nobody waits any more
+            case Closed(why, orderly):
+                self.why, self.orderly = why, orderly
+
+    async def until_closed(self) -> None:
+        if self._connection is not None:
+            await asyncio.wait([self._connection.closed])
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    async def close(self, seconds: float = 2.0) -> None:
+        """Unbind; an answer is waited for a little."""
+        if self._connection is None:
+            return
+        self._connection.unbind()
+        await asyncio.wait([self._connection.closed], timeout=seconds)
+        self._connection.drop("unbound")
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    # --- use ---
+
+    @property
+    def is_bound(self) -> bool:
+        return self._connection is not None and self._connection.session.can_ask
+
+    @property
+    def asked(self) -> int:
+        return self._connection.session.asked if self._connection is not None else 0
+
+    async def ask(
+        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
+    ) -> Pdu:  # fmt: skip
+        """The answer. Raises NotBound, with nothing sent, or Gone: it may have been read."""
+        assert self._connection is not None
+        answer: asyncio.Future[Pdu] = asyncio.get_running_loop().create_future()
+        self._connection.ask(command, dict(fields), _Token(answer, about), dict(tlvs))
+        return await answer
+
+    def answer(self, request: Pdu, status: int = 0) -> None:
+        if self._connection is not None:
+            self._connection.answer(request, status)
+
+    def count(self, sent: int = 0, received: int = 0) -> None:
+        if self._connection is not None:
+            self._connection.sent += sent
+            self._connection.received += received
+
+    def shown(self, name: str, account: str) -> dict[str, Any]:
+        """For `sipsms binds`."""
+        url, connection = self.target.url, self._connection
+        return {
+            "direction": "out", "name": name, "account": account, "peer": f"{url.host}:{url.port}",
+            "mode": str(self.mode), "tls": url.tls, "state": str(connection.session.state) if connection else "open",
+            "since": connection.opened_at if connection else 0.0, "sent": connection.sent if connection else 0,
+            "received": connection.received if connection else 0, "why": self.why,
+        }  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no connection in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not good: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    return str(getattr(error, "strerror", "") or error)
