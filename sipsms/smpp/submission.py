@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sipsms.numbers import normalise
+from sipsms.numbers import is_ten_digits, normalise, region_of_area
 from sipsms.smpp.coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
 from sipsms.smpp.pdu import Pdu, Status, Tag
 from sipsms.text import keep_halves, whole_letters
@@ -67,11 +67,19 @@ def _destinations(fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def number(ton: int, address: str) -> str:
-    """As our store writes it; empty: it is none. A number of type "international" (1) may go without its +."""
+    """As our store writes it; empty: it is none.
+
+    A number of type "international" (1) may go without its +. But many programs give that type to ten digits, too: those
+    are a number of North America if their area code is one.
+    """
     address = address.strip()
-    if ton == 1 and address[:1].isdigit():
+    if ton == 1 and address[:1].isdigit() and not _is_national(address):
         address = f"+{address}"
     return normalise(address) or ""
+
+
+def _is_national(address: str) -> bool:
+    return is_ten_digits(address) and (region_of_area(address[:3]) is not None or address[:3] == "555")
 
 
 def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
