@@ -15,12 +15,14 @@ from sipsms.gateway import RECEIPT_LANES, SMPP, Gateway
 from sipsms.model import Media
 from sipsms.ports import Clock, StoredPart
 from sipsms.queue import Queue
+from sipsms.smpp.bound import Looked, Options
 from sipsms.smpp.carrier import Around, Smscs
 from sipsms.smpp.client import Pushes, PushOptions
 from sipsms.smpp.coding import CHARSETS
 from sipsms.smpp.courier import SmppCourier
 from sipsms.smpp.doubts import HEARD
-from sipsms.smpp.server import ORIGIN, Looked, Options, Smsc
+from sipsms.smpp.intake import ORIGIN
+from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import Limits
 from sipsms.store import binds, parts, receipts, recent, replacing
 from sipsms.store.admin import AdminError

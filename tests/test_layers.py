@@ -62,7 +62,8 @@ ADAPTERS = {
     "sip.tls": "sip", "sip.connector": "sip", "sip.websocket": "sip", "sip.rules": "sip",
     "sip.relay": "sip", "sip.messages": "sip", "sip.trunk": "sip", "sip.uplink": "sip",
     "sip.trace": "sip", "smpp.connection": "smpp", "smpp.server": "smpp", "smpp.courier": "smpp", "smpp.client": "smpp",
-    "smpp.carrier": "smpp", "smpp.link": "smpp",
+    "smpp.carrier": "smpp", "smpp.link": "smpp", "smpp.bound": "smpp",
+    "smpp.intake": "smpp", "smpp.enquiries": "smpp",
 }  # fmt: skip
 ADAPTER_PACKAGES = ("store", "web", "carriers", "mail")
 NOT_PURE = {"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"}

@@ -69,8 +69,8 @@ def _destinations(fields: Mapping[str, Any]) -> tuple[str, ...]:
 def number(ton: int, address: str) -> str:
     """As our store writes it; empty: it is none.
 
-    A number of type "international" (1) may go without its +. But many programs give that type to ten digits, too: those
-    are a number of North America if their area code is one.
+    A number of type "international" (1) may go without its +. But many programs give that type to ten digits, too:
+    those are a number of North America if their area code is one.
     """
     address = address.strip()
     if ton == 1 and address[:1].isdigit() and not _is_national(address):

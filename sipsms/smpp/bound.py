@@ -1,0 +1,95 @@
+"""One bound ESME, what all of them may, and what the SMSC asks of the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from sipsms.directory import Directory
+from sipsms.model import Did, Message, State
+from sipsms.ports import StoredPart
+from sipsms.smpp.coding import Charset
+from sipsms.smpp.connection import Connection
+from sipsms.smpp.doubts import Key, Trail
+from sipsms.smpp.session import Limits, Mode
+
+Taken = asyncio.Future[str]  # the id that a submit is answered with
+
+
+class Options(NamedTuple):
+    """From the configuration's `smpp`. Seconds; `rate`: messages a second of a customer, 0: any number."""
+
+    system_id: str
+    limits: Limits
+    rate: float
+    max_binds: int
+    max_binds_per_address: int
+    charsets: Mapping[int, Charset]
+
+
+class Looked(NamedTuple):
+    """What the store knows of a message: all that query_sm asks for."""
+
+    message: Message
+    state: State
+    updated_at: float
+
+
+class Recent(Protocol):
+    """A message that came just before the start."""
+
+    @property
+    def account(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def destination(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def id(self) -> int: ...
+
+
+class Records(Protocol):
+    """What the SMSC needs of the store, besides what the gateway does. All raise Unavailable."""
+
+    async def look(self, message: int) -> Looked | None: ...
+
+    async def cancel(self, message: int) -> bool:
+        """False: some of it has left."""
+
+    async def replace_text(self, message: int, text: str) -> bool:
+        """False: it is not held, or not whole."""
+
+    async def recent(self) -> Iterable[Recent]: ...
+
+    async def open_parts(self) -> Iterable[StoredPart]: ...
+
+
+class Bound:
+    """One ESME, bound."""
+
+    def __init__(self, connection: Connection, username: str, password: str, customer: str, mode: Mode) -> None:
+        self.connection = connection
+        self.username = username
+        self.password = password
+        self.customer = customer
+        self.mode = mode
+        self.trail: Trail[Taken] = Trail()
+        self.under_way: dict[Taken, Key] = {}
+
+    @property
+    def hears(self) -> bool:
+        return self.mode is not Mode.TRANSMITTER
+
+    def dids(self, directory: Directory) -> list[Did]:
+        """Those that it may send from and hears of, now."""
+        return [
+            did for did in directory.smpp_dids(self.username)
+            if did.account == self.customer and did.smpp is not None and did.smpp.password == self.password
+        ]  # fmt: skip
+
+    def unsure(self, now: float) -> list[tuple[Key, Taken]]:
+        """What this ESME may send again, now that the session is broken."""
+        return [*self.trail.unsure(now), *((key, taken) for taken, key in self.under_way.items())]

@@ -1,0 +1,77 @@
+"""What ESMEs ask of messages they have sent: query_sm, cancel_sm, replace_sm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final
+
+from sipsms.directory import Directory
+from sipsms.gateway import Gateway
+from sipsms.model import State
+from sipsms.ports import Clock
+from sipsms.smpp.bound import Bound, Looked, Options, Records
+from sipsms.smpp.pdu import Pdu, Status
+from sipsms.smpp.receipt import CODES
+from sipsms.smpp.submission import Refused, moment, number, read_text, smpp_time
+
+_STATES: Final = {
+    State.DELIVERED: "DELIVRD", State.FAILED: "UNDELIV", State.EXPIRED: "EXPIRED", State.UNKNOWN: "UNKNOWN",
+}  # fmt: skip
+
+
+class Enquiries:
+    def __init__(
+        self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records, clock: Clock
+    ) -> None:
+        self._options = options
+        self._directory = directory
+        self._gateway = gateway
+        self._records = records
+        self._clock = clock
+
+    async def query(self, bound: Bound, pdu: Pdu) -> None:
+        found = await self._own(bound, pdu, Status.QUERY_FAILED)
+        word = _STATES.get(found.state, "ENROUTE")
+        final = smpp_time(found.updated_at) if found.state in _STATES and found.state is not State.UNKNOWN else ""
+        fields = {
+            "message_id": pdu.fields["message_id"], "final_date": final, "message_state": CODES[word], "error_code": 0,
+        }  # fmt: skip
+        bound.connection.answer(pdu, fields=fields)
+
+    async def cancel(self, bound: Bound, pdu: Pdu) -> None:
+        found = await self._own(bound, pdu, Status.CANCEL_FAILED)
+        if not await self._records.cancel(found.message.id):
+            raise Refused(Status.CANCEL_FAILED, "it has left")
+        bound.connection.answer(pdu)
+
+    async def replace(self, bound: Bound, pdu: Pdu) -> None:
+        """Of a message that is held: its text."""
+        found = await self._own(bound, pdu, Status.REPLACE_FAILED)
+        now = self._clock()
+        moment(pdu.fields, "schedule_delivery_time", now, Status.INVALID_SCHEDULE)
+        as_submit = Pdu(pdu.command, pdu.sequence, 0, {**pdu.fields, "esm_class": 0, "data_coding": 0}, pdu.tlvs)
+        text = read_text(as_submit, self._options().charsets)
+        if not await self._records.replace_text(found.message.id, text):
+            raise Refused(Status.REPLACE_FAILED, "it is not held, or it is not whole")
+        bound.connection.answer(pdu)
+
+    async def _own(self, bound: Bound, pdu: Pdu, status: Status) -> Looked:
+        """The message that this customer names, sent from the number that it names. Raises Refused."""
+        message_id = await self._numbered(pdu.fields["message_id"])
+        found = await self._records.look(message_id) if message_id else None
+        source = number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
+        if found is None or found.message.source not in {did.number for did in bound.dids(self._directory)}:
+            raise Refused(status, "no such message of this user")
+        account = self._directory.account(found.message.account)
+        if (account is None or account.customer != bound.customer) or (source and source != found.message.source):
+            raise Refused(status, "no such message of this user")
+        return found
+
+    async def _numbered(self, message_id: str) -> int:
+        """The message with the id that an ESME was told; 0: none."""
+        if message_id.isascii() and message_id.isdigit() and len(message_id) < 19:
+            return int(message_id)
+        token, _, _ = message_id.rpartition("-")
+        known = await self._gateway.known(blake2b(b"smpp parts\n" + token.encode(), digest_size=20).digest())
+        return known.message_id if known is not None else 0
