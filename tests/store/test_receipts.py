@@ -1,0 +1,93 @@
+"""Receipts of carriers whose ids come in several forms (SMPP): P-11, G09."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sipsms.model import Accepted, Account, State
+from sipsms.ports import CarrierReceipt
+from sipsms.store import receipts
+from sipsms.store.receipts import Unmatched
+from tests.support.core import Core, ScriptedCourier, core
+
+SIM = "carrier:sim"
+ALICE = Account("alice", "demo")
+FIRST, SECOND = "2125550123", "2125550124"
+STATES = "SELECT state FROM deliveries ORDER BY id"
+
+
+async def send(here: Core, to: str = FIRST) -> None:
+    await here.gateway.send(ALICE, "5550001111", to, "hello", "test")
+
+
+async def tell(here: Core, name: str, state: State = State.DELIVERED, *forms: str, to: str = FIRST) -> None:
+    await here.gateway.receipt(SIM, CarrierReceipt(name, state, "why", alternatives=forms, recipient=to))
+
+
+@pytest.mark.req("P-11")
+async def test_another_form_of_the_id(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("ff"))}) as here:
+        await send(here)
+        await here.until(STATES, [("accepted",)])
+        await tell(here, "255", State.DELIVERED, "256")
+        assert await here.rows(STATES) == [("accepted",)]
+        await tell(here, "255", State.DELIVERED, "FF", "ff")
+        assert await here.rows(STATES) == [("delivered",)]
+
+
+@pytest.mark.req("P-11")
+async def test_only_a_message_to_that_recipient(tmp_path: Path) -> None:
+    """Two messages, of which one's id is the other's in another form."""
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("10"), Accepted("16"))}) as here:
+        await send(here, FIRST)
+        await here.until(STATES, [("accepted",)])
+        await send(here, SECOND)
+        await here.until(STATES, [("accepted",), ("accepted",)])
+        await tell(here, "16", State.DELIVERED, "10", to=FIRST)
+        assert await here.rows(STATES) == [("delivered",), ("accepted",)]
+        await tell(here, "16", State.DELIVERED, "10", to=FIRST)
+        assert await here.rows("SELECT count(*) FROM receipts") == [(0,)], "told again: nobody's"
+
+
+@pytest.mark.req("P-11")
+async def test_before_the_answer_in_another_form(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("ff"), Accepted("255"))}) as here:
+        await tell(here, "255", State.DELIVERED, "ff", to=SECOND)
+        await send(here, FIRST)
+        await here.until(STATES, [("accepted",)])
+        await send(here, SECOND)
+        await here.until(STATES, [("accepted",), ("delivered",)])
+        assert await here.rows("SELECT count(*) FROM receipts") == [(0,)], "nor for one more, by its other form"
+
+
+async def test_without_a_recipient_all_is_as_before(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("a"), Accepted("b"))}) as here:
+        await here.gateway.receipt(SIM, CarrierReceipt("a", State.DELIVERED))
+        await send(here)
+        await here.until(STATES, [("delivered",)])
+        await here.gateway.receipt(SIM, CarrierReceipt("a", State.DELIVERED))
+        assert await here.rows("SELECT remote_id, recipient, other FROM receipts") == [("a", "", 0)]
+
+
+@pytest.mark.req("F-14")
+async def test_what_matches_nothing(tmp_path: Path) -> None:
+    """By the carrier's own form of the id, for one recipient, in order of time."""
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("1"))}) as here:
+        await tell(here, "255", State.FAILED, "ff")
+        here.clock.now += 5
+        await tell(here, "256", State.DELIVERED, "100")
+        await tell(here, "300", to=SECOND)
+        await here.gateway.receipt(SIM, CarrierReceipt("400", State.DELIVERED))
+        start = here.clock.now - 5
+
+        async def unmatched(courier: str, to: str, since: float) -> list[Unmatched]:
+            return await here.store.read(lambda db: receipts.unmatched(db, courier, to, since))
+
+        assert await unmatched(SIM, FIRST, start) == [
+            Unmatched("255", State.FAILED, "why", start), Unmatched("256", State.DELIVERED, "why", start + 5)
+        ]  # fmt: skip
+        assert [one.remote_id for one in await unmatched(SIM, FIRST, start + 1)] == ["256"]
+        assert await unmatched("carrier:other", FIRST, start) == []
+        assert await unmatched(SIM, "", start) == []

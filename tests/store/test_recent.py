@@ -1,0 +1,35 @@
+"""The newest messages of a door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from sipsms.model import Direction, Message
+from sipsms.store import recent as module
+from sipsms.store.recent import Recent, recent
+from tests.support.core import core
+
+
+def _message(number: int, origin: str, when: float) -> Message:
+    return Message(Direction.OUT, "5550001111", "2125550123", f"m{number}", origin, when, "alice", "5550001111")
+
+
+async def test_of_one_door_within_the_span(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STEP", 3)
+    async with core(tmp_path, run=False) as here:
+        assert await here.store.read(lambda db: recent(db, "smpp", 60.0)) == []
+        for number in range(20):
+            origin = "sip" if number % 4 == 3 else "smpp"
+            await here.store.accept(_message(number, origin, 1000.0 + 10 * number), (), 1.0)
+
+        def look(db: Connection) -> list[str]:
+            return [one.text for one in recent(db, "smpp", 60.0)]
+
+        assert await here.store.read(look) == ["m18", "m17", "m16", "m14", "m13"]
+        (newest,) = await here.store.read(lambda db: recent(db, "smpp", 60.0, 1))
+        assert newest == Recent("alice", "5550001111", "2125550123", "m18", newest.id, 1180.0)
+        assert len(await here.store.read(lambda db: recent(db, "smpp", 1e6))) == 15
+        assert await here.store.read(lambda db: recent(db, "smp", 1e6)) == []

@@ -1,0 +1,67 @@
+"""Messages called back or changed by the program that sent them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sipsms.gateway import Receipt
+from sipsms.model import Account, Deferred
+from sipsms.ports import CarrierLimits
+from sipsms.store.replacing import cancel_whole, replace_text
+from tests.support.core import Core, ScriptedCourier, core
+
+SIM = "carrier:sim"
+ALICE = Account("alice", "demo")
+
+
+async def send(here: Core, text: str = "hello", wait: float = 0.0, notify: str = "") -> int:
+    due = here.clock.now + wait if wait else None
+    result = await here.gateway.send(ALICE, "5550001111", "2125550123", text, "smpp", due_at=due, notify=notify)
+    assert isinstance(result, Receipt)
+    return result.message_id
+
+
+async def replaced(here: Core, message: int, text: str) -> bool:
+    return await here.store.write(lambda db: replace_text(db, message, text, here.clock.now))
+
+
+async def cancelled(here: Core, message: int) -> bool:
+    return await here.store.write(lambda db: cancel_whole(db, message, here.clock.now))
+
+
+async def test_another_text_leaves(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {SIM: sim}) as here:
+        message = await send(here, wait=60)
+        assert await replaced(here, message, "other")
+        here.clock.now += 58.5
+        assert not await replaced(here, message, "late"), "the queue may have it in hand"
+        here.clock.now += 2
+        here.queue.poll()
+        await sim.wait(1)
+        assert sim.texts == ["other"]
+        assert not await replaced(here, message, "gone")
+        assert not await replaced(here, 999, "nobody")
+
+
+async def test_not_what_goes_in_pieces_or_was_tried(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier(Deferred("later", retry_after=60))}) as here:
+        here.gateway.limits = {SIM: CarrierLimits(unit="segments")}
+        assert not await replaced(here, await send(here, "a" * 161, wait=60), "x")
+        tried = await send(here)
+        await here.until("SELECT attempts FROM deliveries WHERE state = 'queued' AND attempts > 0", [(1,)])
+        assert not await replaced(here, tried, "x")
+
+
+async def test_all_of_it_or_nothing_is_called_back(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {SIM: sim}) as here:
+        message = await send(here, wait=60, notify="#webhook")
+        assert await cancelled(here, message)
+        assert await here.rows("SELECT state, last_error FROM deliveries") == [("failed", "cancelled")]
+        assert await here.rows("SELECT notify FROM messages") == [("",)], "nobody is told of a loss"
+        assert not await cancelled(here, message)
+        gone = await send(here)
+        await sim.wait(1)
+        assert not await cancelled(here, gone)
+        assert not await cancelled(here, 999)

@@ -1,0 +1,117 @@
+"""Long texts in parts that an account sends. (Those that come in: test_targets.)"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sipsms import reports
+from sipsms.assembling import PATIENCE
+from sipsms.dialplan import Refusal
+from sipsms.gateway import Receipt
+from sipsms.model import Account, Did, State
+from sipsms.ports import Block, CarrierReceipt, Part
+from sipsms.store import parts
+from tests.support.core import Core, ScriptedCourier, core
+
+DEMO = Account("demo")
+DID, PHONE = "5550001111", "2125550123"
+NOTIFY = reports.by_smpp(1, DID, PHONE, 1, 1, 1, 1, 3, "tok")
+
+
+async def part(here: Core, number: int, text: str, total: int = 3, reference: str = "r1") -> Receipt | Refusal:
+    return await here.gateway.send_part(
+        DEMO, DID, PHONE, text, Part(reference, number, total), origin="smpp", notify=NOTIFY
+    )
+
+
+@pytest.mark.req("P-13")
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 2, 3, 3, 1)])
+async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...]) -> None:
+    sim = ScriptedCourier()
+    texts = {1: "one ", 2: "two ", 3: "three"}
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        answers = [await part(here, number, texts[number]) for number in order]
+        last = answers.pop()
+        assert isinstance(last, Receipt)
+        assert last.message_id > 0
+        assert set(answers) == {Receipt(0)}
+        again = await part(here, order[-1], texts[order[-1]])
+        assert again == Receipt(0), "its answer was lost: told again"
+        here.clock.now += PATIENCE + 1
+        await here.gateway.deliver_late_parts()
+        await sim.wait(1)
+        found = await here.rows("SELECT text, source, destination, account, did, origin, notify FROM messages")
+        assert found == [("one two three", DID, PHONE, "demo", DID, "smpp", NOTIFY)]
+
+
+@pytest.mark.req("P-13", "F-01")
+async def test_parts_outlive_a_restart(tmp_path: Path) -> None:
+    async with core(tmp_path) as here:
+        await part(here, 1, "one ", 2)
+    async with core(tmp_path) as here:
+        rest = await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now))
+        assert [(one.number, one.text, one.account, one.joined) for one in rest] == [(1, "one ", "demo", False)]
+        assert await here.store.read(lambda db: parts.open_parts(db, "other", 0.0)) == []
+        await part(here, 2, "two", 2)
+        assert await here.rows("SELECT text FROM messages") == [("one two",)]
+        young = await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now))
+        assert [one.joined for one in young] == [True, True]
+        assert await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now + 1)) == []
+
+
+@pytest.mark.req("P-13")
+async def test_what_came_goes_out_with_the_gap_marked(tmp_path: Path) -> None:
+    """Also where the number that it goes to is no DID of ours."""
+    async with core(tmp_path) as here:
+        await part(here, 1, "one ")
+        await part(here, 3, "three")
+        here.clock.now += PATIENCE - 1
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
+        here.clock.now += 2
+        await here.gateway.deliver_late_parts()
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT text, direction FROM messages") == [("one [part 2 of 3 is missing]three", "out")]
+
+
+@pytest.mark.req("G09")
+async def test_one_verdict(tmp_path: Path) -> None:
+    """Of a text in three parts that goes out whole: one receipt for all of them."""
+    told, sim = ScriptedCourier(), ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim, "smpp": told}) as here:
+        for number in (1, 2, 3):
+            await part(here, number, f"{number}")
+        await here.until("SELECT remote_id FROM deliveries WHERE state = 'accepted'", [("r1",)])
+        await here.gateway.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
+        await told.wait(1)
+        receipt = told.seen[0]
+        assert receipt.message.content_type == reports.SMPP
+        said = json.loads(receipt.text)
+        assert (said["id"], said["parts"], said["stage"], said["text"]) == ("tok", 3, "delivered", "123")
+
+
+@pytest.mark.req("G09")
+async def test_parts_that_were_answered_and_then_refused_are_reported(tmp_path: Path) -> None:
+    told = ScriptedCourier()
+    async with core(tmp_path, {"smpp": told, "carrier:sim": ScriptedCourier()}) as here:
+        await part(here, 1, "one ", 2)
+        here.directory.block(Block(DID, PHONE, "out"))
+        assert isinstance(await part(here, 2, "two", 2), Refusal)
+        await told.wait(1)
+        assert json.loads(told.seen[0].text)["stage"] == "rejected"
+        here.clock.now += PATIENCE + 1
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT count(*) FROM messages WHERE direction = 'out'") == [(0,)]
+
+
+async def test_a_number_that_is_anothers_now_sends_nothing(tmp_path: Path) -> None:
+    async with core(tmp_path) as here:
+        await part(here, 1, "one ", 2)
+        here.directory.update(2, False, [Account("other")], [Did(DID, "other")], frozenset())
+        here.clock.now += PATIENCE + 1
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
+        assert await here.store.late_parts(here.clock.now) == [], "over"
