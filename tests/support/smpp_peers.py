@@ -289,7 +289,7 @@ class Smpp34Esme(Esme):
     async def _bind(self) -> None:
         self._client = smpp34.Client(
             HOST, self.port, self.user, self.password, bind_type=self.mode.upper(),
-            tls=self._authority is not None, window_size=10,
+            tls=self._authority is not None, window_size=10, connect_timeout_ms=3000,
         )  # fmt: skip
         try:
             self._smsc = await self._client.connect()
