@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from sipsms.addresses import MAX_URL, check_address, check_url, literal
+from sipsms.addresses import MAX_URL, check_address, check_smpp_url, check_url, literal
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.63.255.255", "2606:4700::1111", "2a00:1450:4001::1",
           "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]  # fmt: skip
@@ -159,3 +159,30 @@ def test_others_read_an_accepted_url_as_we_do(pieces: list[str]) -> None:
     assert urlsplit(url).hostname == host
     assert (URL(url, encoded=True).raw_host or "").lower() == host
     assert bool(literal(host)) == bool(literal(host.strip("."))) or host.endswith(".")
+
+
+@pytest.mark.req("S-073", "S-074", "S-075")
+@pytest.mark.parametrize(
+    "url", ["smpp://smsc.example.com", "ssmpp://me:p%40@smsc.example.com:16000", "smpp://8.8.8.8", "ssmpp://[2600::1]"]
+)
+def test_good_smpp_urls(url: str) -> None:
+    assert check_smpp_url(url) == ""
+
+
+@pytest.mark.req("S-073", "A-32")
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://smsc.example.com", "smpp://"), ("smpp://smsc.example.com/x", "path"), ("smpp://127.0.0.1", "private"),
+        ("smpp://me:hunter2@[::ffff:10.0.0.1]", "private"), ("smpp://localhost", "itself"),
+        ("smpp://2130706433", "decimal"), ("smpp://smsc.example.com:25", "port 25"), ("smpp://-x.example.com", "host"),
+    ],
+)  # fmt: skip
+def test_bad_smpp_urls(url: str, why: str) -> None:
+    assert why in check_smpp_url(url)
+    assert "hunter2" not in check_smpp_url(url)
+
+
+def test_smpp_urls_in_ones_own_network() -> None:
+    assert check_smpp_url("smpp://127.0.0.1:2775", allow_private=True) == ""
+    assert check_smpp_url("smpp://169.254.169.254", allow_private=True)

@@ -17,7 +17,20 @@ from support.core import ScriptedCourier, core
 from sipsms import acrobits, kannel, originate
 from sipsms.gateway import Receipt
 from sipsms.model import Did, Direction, Media, Message, Rejected, Webhook
-from sipsms.reports import BY_WEBHOOK, DLR, STATUS, Stage, by_url, fill, is_wanted, report_of
+from sipsms.reports import (
+    BY_WEBHOOK,
+    DLR,
+    SMPP,
+    STATUS,
+    SmppWish,
+    Stage,
+    by_smpp,
+    by_url,
+    fill,
+    is_wanted,
+    report_of,
+    smpp_wish,
+)
 
 ROME = ZoneInfo("Europe/Rome")
 NOW = datetime(2026, 7, 14, 12, 0, tzinfo=ROME).timestamp()
@@ -135,6 +148,38 @@ def test_a_report_by_url() -> None:
     assert (delivered.content_type, rejected.content_type) == (DLR, DLR)
     assert delivered.text == f"http://x/?t=1&to=5551234567&from=5550001111&at={int(NOW)}"
     assert "t=16&" in rejected.text
+
+
+@pytest.mark.req("P-11", "G09")
+@pytest.mark.parametrize(
+    ("mask", "stages"),
+    [(0, ""), (1, "delivered failed rejected"), (2, "failed rejected"), (3, "delivered"), (0x10, "sent"),
+     (0x11, "sent delivered failed rejected"), (0x12, "sent failed rejected"), (4, "")],
+)  # fmt: skip
+def test_a_receipt_by_smpp(mask: int, stages: str) -> None:
+    sent = message(notify=by_smpp(mask, "15550001111", "+1 555\t123", 1, 1, 2, 9), id=7)
+    told = {stage: report_of(sent, stage, DID, NOW) for stage in Stage}
+    assert {str(stage) for stage, one in told.items() if one is not None} == set(stages.split())
+    for stage, one in told.items():
+        if one is not None:
+            assert (one.content_type, one.did, one.source) == (SMPP, DID.number, sent.destination)
+            assert json.loads(one.text) == {
+                "id": "7", "parts": 1, "stage": str(stage), "submitted": sent.received_at, "done": NOW,
+                "source": "15550001111", "source_ton": 1, "source_npi": 1, "destination": "+1 555?123", "dest_ton": 2,
+                "dest_npi": 9, "text": sent.text[:20],
+            }  # fmt: skip
+    assert is_wanted(sent.notify)
+
+
+def test_a_wish_by_smpp_fits_and_reads_back() -> None:
+    wish = by_smpp(255, "1" * 30, "2" * 30, 255, 255, 255, 255, 255, "t" * 24)
+    assert len(wish) <= 127
+    assert smpp_wish(wish) == SmppWish(255, 255, 255, 255, 255, 255, "t" * 24, "1" * 24, "2" * 24)
+    assert smpp_wish("msg-id") is None
+    assert smpp_wish(BY_WEBHOOK) is None
+    parts = report_of(message(notify=by_smpp(1, "a", "b", 0, 0, 0, 0, 3, "tok")), Stage.DELIVERED, DID, NOW)
+    assert parts is not None
+    assert (json.loads(parts.text)["id"], json.loads(parts.text)["parts"]) == ("tok", 3)
 
 
 def test_escape_codes_fill_values_in_and_nothing_else() -> None:

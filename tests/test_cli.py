@@ -477,6 +477,43 @@ def test_did_set_each_and_off_again(customer: Host) -> None:
     assert not any(did()[name] for name in ("emails", "forward", "callback", "webhook", "group"))
 
 
+@pytest.mark.req("S-066", "S-071", "S-072", "S-074", "S-076")
+def test_did_set_smpp(customer: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def shown() -> tuple[Any, ...]:
+        row = customer.rows("did", "list")[0]
+        return row["smpp"], row["smpp_username"], row["smpp_url"]
+
+    def options() -> Any:
+        store = sqlite3.connect(customer.path.parent / "sipsms.db")
+        return json.loads(store.execute("SELECT options FROM did_targets WHERE kind = 'smpp'").fetchone()[0])
+
+    number = "5550001111"
+    assert "--smpp-password: SMPP needs one" in customer.run("did", "set", number, "--smpp", code=2).err
+    customer.run("did", "set", number, "--smpp", "--smpp-password", "hunter2")
+    assert shown() == (True, "acme", "")
+    (tmp_path / "key").write_text("from-file\n")
+    customer.run("did", "set", number, "--smpp-password", f"file:{tmp_path / 'key'}", "--smpp-username", "u")
+    assert options() == {"username": "u", "password": "from-file", "enabled": True}
+    monkeypatch.setenv("ESME_KEY", "from-environment")
+    customer.run("did", "set", number, "--smpp-password", "env:ESME_KEY")
+    assert options()["password"] == "from-environment"
+    customer.run("did", "set", number, "--smpp-url", "ssmpp://me:hunter2@smsc.example.com", "--no-smpp")
+    assert shown() == (False, "u", "ssmpp://me:***@smsc.example.com")
+    listed = customer.run("did", "list").out + customer.run("did", "list", "--json").out
+    assert "hunter2" not in listed
+    assert "from-environment" not in listed
+    customer.run("account", "add", "other", "--password", "pw")
+    for wrong in (("--smpp-url", "http://x.example"), ("--smpp-url", "smpp://10.0.0.1"), ("--smpp-username", "a b"),
+                  ("--smpp-username", "other"), ("--smpp-password", "x" * 65)):  # fmt: skip
+        assert wrong[0] in customer.run("did", "set", number, *wrong, code=2).err
+    assert customer.run("account", "set", "acme", "--smpp-rate", "50").out
+    assert customer.rows("account", "list")[0]["smpp_rate"] == 50
+    customer.run("account", "set", "acme", "--smpp-rate", "default")
+    assert customer.rows("account", "list")[0]["smpp_rate"] is None
+    customer.run("account", "set", "acme", "--smpp-rate", "fast", code=2)
+    assert customer.rows("binds") == []
+
+
 def test_groups_of_one_customer(customer: Host) -> None:
     customer.run("account", "add", "other", "--password", "pw")
     assert "several customers" in customer.run("group", "add", "g", "--member", "acme", "--member", "other", code=1).err

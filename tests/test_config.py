@@ -12,10 +12,11 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from sipsms import config, document, values
-from sipsms.carrier_config import HttpCarrierConfig, LoopbackConfig, Reply, literal_secrets
+from sipsms.carrier_config import HttpCarrierConfig, LoopbackConfig, Reply, SmppConfig, literal_secrets
 from sipsms.config import Config
 from sipsms.document import ConfigError, Document
-from sipsms.values import HttpListen, SipListen
+from sipsms.smpp_url import SmppUrl
+from sipsms.values import HttpListen, SipListen, SmppListen
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "sipsms.yaml"
 
@@ -365,3 +366,81 @@ def test_frozen(tmp_path: Path) -> None:
     c = read(tmp_path, "domain: a")
     with pytest.raises(ValueError):
         c.domain = "b"
+
+
+# --- SMPP -------------------------------------------------------------------------------------------------------------
+
+SMSC = "domain: a\ncarriers:\n  x: {{type: smpp, url: 'ssmpp://smsc.example.net'{0}}}\n"
+
+
+@pytest.mark.req("S-067", "S-073", "S-074", "S-075")
+def test_smpp_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSC_URL", "smpp://me:hunter2@smsc.example.net:16000")
+    (tmp_path / "key").write_text("from-file\n")
+    found = read(tmp_path, """
+domain: sip.example.net
+listen: {smpp: ["smpp://0.0.0.0:2775"]}
+smpp: {rate: 2.5, charsets: {"1": gsm, "4": utf8}}
+carriers:
+  one: {type: smpp, url: "ssmpp://me:p%40@smsc.example.net", binds: 2, window: 10, rate: 100}
+  two: {type: smpp, url: "env:SMSC_URL", password: "file:key", long: payload, charsets: {"0": latin1}}
+""")  # fmt: skip
+    assert found.listen.smpp == (SmppListen(False, "0.0.0.0", 2775),)
+    assert (found.smpp.rate, found.smpp.charsets) == (2.5, {0: "gsm", 1: "gsm", 3: "latin1", 4: "utf8", 8: "ucs2"})
+    one, two = found.carriers["one"], found.carriers["two"]
+    assert isinstance(one, SmppConfig)
+    assert isinstance(two, SmppConfig)
+    assert (one.url, one.credentials) == (SmppUrl(True, "smsc.example.net", 3550, "me", "p@"), ("me", "p@"))
+    assert (one.text_unit, one.rate, two.text_unit) == ("segments", 100.0, "septets")
+    assert (two.url.port, two.credentials, two.charsets[0]) == (16000, ("me", "from-file"), "latin1")
+    assert "hunter2" not in repr(found)
+    assert "p@" not in repr(found)
+    assert read(tmp_path, "domain: a").listen.smpp == ()
+
+
+SMPP_WRONG = {
+    "listen: {smpp: ['udp://0.0.0.0:2775']}": "listen.smpp[0]: expected smpp|ssmpp://HOST:PORT, got 'udp://0.0.0.0:2775'",
+    "listen: {smpp: ['ssmpp://0.0.0.0:3550']}": "ssmpp:// needs `tls: {certificate: FILE, key: FILE}`",
+    "smpp: {rate: -1}": "smpp.rate: expected greater than or equal to 0, got -1",
+    "smpp: {window: 0}": "smpp.window: expected greater than or equal to 1, got 0",
+    "smpp: {charsets: {'0': cp1}}": "smpp.charsets.0: expected 'gsm', 'ia5', 'latin1', 'ucs2' or 'utf8', got 'cp1'",
+    "smpp: {charsets: {'256': gsm}}": "smpp.charsets.256: expected less than or equal to 255, got 'gsm'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SMPP_WRONG)
+def test_smpp_settings_that_are_wrong(tmp_path: Path, text: str) -> None:
+    (line,) = errors(tmp_path, f"domain: a\n{text}\n")
+    assert line.endswith(f": {SMPP_WRONG[text]}")
+
+
+SMSC_WRONG = {
+    ", binds: 0": "x.binds: expected greater than or equal to 1, got 0",
+    ", bind: both": "x.bind: expected 'transceiver', 'separate' or 'transmitter', got 'both'",
+    ", source_ton: 7": "x.source_ton: expected less than or equal to 6, got 7",
+    ", long: payload, text_unit: segments": "x: `long: payload` sends a text whole: `text_unit: segments` would cut it",
+    ", long_texts: mms": "x: `long_texts: mms`: no media go by SMPP",
+}
+
+
+@pytest.mark.parametrize("more", SMSC_WRONG)
+def test_an_smsc_that_is_wrong(tmp_path: Path, more: str) -> None:
+    assert errors(tmp_path, SMSC.format(more)) == [f":3: carriers.{SMSC_WRONG[more]}"]
+
+
+@pytest.mark.req("A-48")
+def test_the_password_in_the_url_of_an_smsc(tmp_path: Path) -> None:
+    """In no error, and found where it stands in the file."""
+    text = "domain: a\ncarriers:\n  x:\n    type: smpp\n    url: smpp://me:hunter2@h.example{0}\n"
+    (line,) = errors(tmp_path, text.format("/x"))
+    assert line.startswith(":5: carriers.x.url: the URL has a path")
+    assert "hunter2" not in line
+    (found,) = literal_secrets(Document.parse(tmp_path / "x.yaml", text.format("")))
+    assert ":5: carriers.x.url: the secret stands in the file" in found
+    assert literal_secrets(Document.parse(tmp_path / "x.yaml", text.format("").replace(":hunter2", ""))) == []
+    assert literal_secrets(Document.parse(tmp_path / "x.yaml", SMSC.format(", password: x")))
+
+
+def test_segments_are_for_smpp_only(tmp_path: Path) -> None:
+    (line,) = errors(tmp_path, "domain: a\ncarriers:\n  x: {type: loopback, text_unit: segments}\n")
+    assert line.startswith(":3: carriers.x.text_unit: expected characters or septets")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipsms.directory import Directory
-from sipsms.model import Account, Did
+from sipsms.model import Account, Did, Smpp
 
 
 @pytest.mark.req("S-081", "S-080")
@@ -50,3 +50,35 @@ def test_updates() -> None:
     assert (len(directory), directory.paused, directory.version) == (2, {"sim"}, 2)
     assert directory.update(3, True, [Account("a")], [], frozenset()) == ["b"]
     assert directory.account("b") is None
+
+
+def _numbers(directory: Directory, username: str) -> list[str]:
+    return [did.number for did in directory.smpp_dids(username)]
+
+
+@pytest.mark.req("S-066", "S-076", "S-077")
+def test_who_may_bind() -> None:
+    """DIDs by their username; without one, by their customer's name."""
+    directory = Directory()
+    on = Smpp("", "p")
+    several = [
+        Did("5550001111", "demo", smpp=on), Did("5550002222", "demo", smpp=Smpp("user", "p")),
+        Did("5550003333", "demo", smpp=Smpp("user", "q")), Did("5550004444", "demo", sms=False, smpp=on),
+        Did("5550005555", "demo", smpp=Smpp("", "", "smpp://x")), Did("5550006666", "demo", smpp=Smpp("", "p", "", False)),
+        Did("5550007777", "demo"),
+    ]  # fmt: skip
+    directory.update(1, True, [Account("demo"), Account("other")], several, frozenset())
+    assert _numbers(directory, "demo") == ["5550001111"]
+    assert _numbers(directory, "user") == ["5550002222", "5550003333"]
+    assert _numbers(directory, "") == _numbers(directory, "nobody") == _numbers(directory, "other") == []
+    directory.update(
+        2, False, [], [Did("5550002222", "demo", smpp=on), Did("5550003333", "other", smpp=on)], frozenset()
+    )
+    assert _numbers(directory, "demo") == ["5550001111", "5550002222"]
+    assert (_numbers(directory, "user"), _numbers(directory, "other")) == ([], ["5550003333"])
+    directory.update(3, False, [Account("demo", enabled=False)], [], frozenset())
+    assert (_numbers(directory, "demo"), _numbers(directory, "other")) == ([], ["5550003333"])
+    directory.update(4, False, [Account("demo")], [Did("5550001111", "demo")], frozenset())
+    assert _numbers(directory, "demo") == ["5550002222"]
+    directory.update(5, True, [Account("demo")], [], frozenset())
+    assert _numbers(directory, "demo") == []

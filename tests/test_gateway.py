@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from sipsms.gateway import Receipt, carrier_key, device_lane
-from sipsms.model import Binding, Deferred, Delivered, Delivery
-from sipsms.ports import InboundSms
+from sipsms.model import Account, Binding, Deferred, Delivered, Delivery, Did, Direction, Message, Smpp, State
+from sipsms.ports import CarrierLimits, CarrierReceipt, InboundSms
+from sipsms.reports import by_smpp
 from tests.support.core import Core, ScriptedCourier, core
 
+DEMO = Account("demo")
 STATES = "SELECT device, state FROM deliveries ORDER BY id"
 
 
@@ -172,3 +174,68 @@ def test_lane_names() -> None:
     assert device_lane(7) == "sip:7"
     assert carrier_key("a", "1") != carrier_key("b", "1")
     assert carrier_key("a", "") is None
+
+
+# --- SMPP -------------------------------------------------------------------------------------------------------------
+
+LANES = "SELECT destination, lane FROM deliveries WHERE courier = 'smpp' ORDER BY id"
+
+
+def _with_smpp(smpp: Smpp) -> object:
+    def prepare(here: Core) -> None:
+        here.directory.update(2, False, [], [Did("5550001111", "demo", smpp=smpp)], frozenset())
+
+    return prepare
+
+
+@pytest.mark.req("S-071", "S-072", "P-16")
+@pytest.mark.parametrize(
+    ("smpp", "count"),
+    [
+        (Smpp("", "p"), 2),
+        (Smpp("", "", "smpp://h"), 2),
+        (Smpp("", "p", enabled=False), 0),
+        (Smpp("user"), 0),  # nobody can bind, and there is no server
+    ],
+)
+async def test_what_comes_in_goes_by_smpp_too(tmp_path: Path, smpp: Smpp, count: int) -> None:
+    """In one lane, so in order."""
+    async with core(tmp_path, run=False, prepare=_with_smpp(smpp)) as here:  # type: ignore[arg-type]
+        await _arrive(here, "one")
+        await _arrive(here, "two")
+        assert await here.rows(LANES) == [("5550001111", "smpp/5550001111")] * count
+
+
+@pytest.mark.req("P-11", "G09")
+async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
+    """They need no order, and go to the program that is bound, whether or not the DID gets messages by SMPP."""
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}, prepare=_with_smpp(Smpp("", "p", "smpp://h", False))) as here:  # type: ignore[arg-type]
+        wish = by_smpp(1, "5550001111", "2125550123", 1, 1, 1, 1)
+        for number in range(12):
+            result = await here.gateway.send(DEMO, "5550001111", "2125550123", f"m{number}", "smpp", notify=wish)
+            assert isinstance(result, Receipt)
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(12,)])
+        for number in range(12):
+            name = sim.seen[number].id
+            await here.gateway.receipt("carrier:sim", CarrierReceipt(f"r{name}", State.DELIVERED))
+            await here.gateway.receipt("carrier:sim", CarrierReceipt(f"r{name}", State.DELIVERED))
+        rows = await here.rows(LANES)
+        assert [row[0] for row in rows] == ["5550001111"] * 12, "once each"
+        lanes = {row[1] for row in rows}
+        assert lanes <= {f"smpp/5550001111~{number}" for number in range(8)}
+        assert len(lanes) > 2
+
+
+@pytest.mark.req("P-13", "C-1")
+async def test_a_long_text_goes_in_real_segments(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        here.gateway.limits = {"carrier:sim": CarrierLimits(unit="segments")}
+        message = Message(Direction.OUT, "5550001111", "2125550123", "a" * 200, "t", 1.0, "demo", "5550001111")
+        assert "200 characters, gsm7, in 2 segments of one SMS" in here.gateway.explain(message).trace[-1]
+        short = message._replace(text="a" * 160)
+        assert "1 segments at a carrier that takes it whole" in here.gateway.explain(short).trace[-1]
+        await here.gateway.send(DEMO, "5550001111", "2125550123", "a" * 200, "test")
+        await sim.wait(2)
+        assert [(one.start, one.end) for one in sim.seen] == [(0, 153), (153, 200)]

@@ -263,3 +263,31 @@ def test_any_name_is_in_the_alphabet(name: str) -> None:
     shown = sms.sender_name(name)
     assert set(shown) <= sms.SENDER_ALPHABET
     assert len(shown) <= 11
+
+
+@pytest.mark.req("P-13", "G08")
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("a" * 160, [160]),
+        ("a" * 161, [153, 8]),
+        ("word " * 40, [153, 47]),  # no word is kept whole: the phone joins them
+        ("a" * 152 + "€" + "b" * 10, [152, 11]),  # an escape is not cut
+        ("я" * 70, [70]),
+        ("я" * 71, [67, 4]),
+        ("я" * 66 + "😀" + "я" * 5, [66, 6]),  # nor is a surrogate pair
+        ("", [0]),
+    ],
+)
+def test_segments_of_one_long_sms(text: str, lengths: list[int]) -> None:
+    found = sms.pieces(text, 0, "segments")
+    assert [end - start for start, end in found] == lengths
+    assert sms.pieces(text, 7, "segments") == found, "the size says nothing"
+
+
+@given(st.text(alphabet="a€[я😀 é\n", max_size=500))
+def test_segments_are_as_many_as_are_counted(text: str) -> None:
+    found = sms.pieces(text, 0, "segments")
+    assert "".join(text[start:end] for start, end in found) == text
+    assert len(found) == sms.segments(text)
+    assert sms.segments(text) == 1 or all(_pieces(text[a:b]) <= [sms.PART[sms.encoding_of(text)]] for a, b in found)

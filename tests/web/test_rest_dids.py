@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.model import Callback, Did, Webhook
+from sipsms.model import Callback, Did, Smpp, Webhook
 from sipsms.store import targets
 from sipsms.web.rest_dids import row_of
 from tests.support.rest import DID, FOREIGN, PHONE, SECOND, Rest, rest
@@ -232,6 +232,14 @@ async def test_null_is_not_said(site: Rest) -> None:
         ({"sms_sipaccount": "other_desk"}, "invalid_account"),
         ({"dialmode": "3"}, "invalid_dialmode"),
         ({"smpp_enabled": "1", "smpp_url": "x"}, "invalid_smpp_url"),
+        ({"smpp_url": "smpp://127.0.0.1"}, "invalid_smpp_url"),
+        ({"smpp_url": "smpp://h.example.com/path"}, "invalid_smpp_url"),
+        ({"smpp_enabled": "maybe"}, "invalid_smpp_enabled"),
+        ({"smpp_enable": "1"}, "invalid_smpp_password"),
+        ({"smpp_pass": "a b"}, "invalid_smpp_password"),
+        ({"smpp_pass": "x" * 65}, "invalid_smpp_password"),
+        ({"smpp_user": "other", "smpp_pass": "x"}, "invalid_smpp_username"),
+        ({"smpp_user": "\u00e9", "smpp_pass": "x"}, "invalid_smpp_username"),
     ],
 )
 async def test_what_is_refused_changes_nothing(site: Rest, fields: dict[str, str], word: str) -> None:
@@ -239,6 +247,37 @@ async def test_what_is_refused_changes_nothing(site: Rest, fields: dict[str, str
     found = await site.call("setSMS", **{"did": DID, "enable": "1", "dialmode": "2", **fields})
     assert found["status"] == word
     assert site.core.directory.did(DID) == before
+
+
+@pytest.mark.req("S-066", "S-071", "S-072", "S-074", "S-076")
+@pytest.mark.parametrize("method", ["setSMS", "setDIDInfo"])
+async def test_smpp(site: Rest, method: str) -> None:
+    """Set, shown without passwords, written back without a change, switched off and on again."""
+    url = "ssmpp://me:hunter2@smsc.example.com:3551"
+
+    async def put(**fields: str) -> dict[str, str]:
+        said = await site.call(method, did=DID, enable="1", **fields)
+        assert said == {"status": "success"}, said
+        (row,) = (await site.call("getDIDsInfo", did=DID))["dids"]
+        return {name: row[name] for name in ("smpp_enabled", "smpp_url", "smpp_user", "smpp_pass")}
+
+    def known() -> Smpp | None:
+        did = site.core.directory.did(DID)
+        return did.smpp if did is not None else None
+
+    shown = await put(smpp_enabled="1", smpp_pass="hunter2")
+    assert shown == {"smpp_enabled": "1", "smpp_url": "", "smpp_user": "acme", "smpp_pass": ""}
+    shown = await put(smpp_user="user", smpp_url=url)
+    whole = Smpp("user", "hunter2", url, True)
+    assert known() == whole
+    assert shown["smpp_url"] == "ssmpp://me:***@smsc.example.com:3551"
+    assert await put(**shown) == shown
+    assert known() == whole, "written back"
+    assert (await put(smpp_enable="0"))["smpp_enabled"] == "0"
+    assert known() == Smpp("user", "hunter2", url, False)
+    assert await put(smpp_enabled="1") == shown
+    assert (await put(smpp_url=""))["smpp_url"] == ""
+    assert known() == Smpp("user", "hunter2", "", True)
 
 
 @pytest.mark.req("W-07", "A-37")

@@ -108,6 +108,38 @@ def test_a_number_and_where_it_delivers(node: ApiNode) -> None:
     assert "5550008888" not in names(node, "/dids", "anna", "number")
 
 
+@pytest.mark.req("S-071", "S-072", "S-076", "A-37")
+def test_smpp_of_a_number(node: ApiNode) -> None:
+    """Passwords go in and never come out; what is shown can be given back."""
+    number, url = "/dids/5550001111", "ssmpp://me:hunter2@smsc.example.com"
+    assert node.patch(number, {"smpp": True}, "anna").fields == ["smpp_password"]
+    given = {"smpp": True, "smpp_username": "anna-esme", "smpp_password": "hunter2", "smpp_url": url}
+    shown = node.patch(number, given, "anna").json
+    found = {name: shown[name] for name in ("smpp", "smpp_username", "smpp_has_password", "smpp_url")}
+    assert found == {
+        "smpp": True, "smpp_username": "anna-esme", "smpp_has_password": True,
+        "smpp_url": "ssmpp://me:***@smsc.example.com",
+    }  # fmt: skip
+    assert "hunter2" not in str(shown)
+    again = {name: shown[name] for name in ("smpp", "smpp_username", "smpp_url")}
+    assert node.patch(number, again, "anna").json == shown
+    for field, value in (("smpp_url", "http://x.example"), ("smpp_url", "smpp://127.0.0.1"), ("smpp_username", "bert"),
+                         ("smpp_username", "a b"), ("smpp_password", "x" * 65), ("smpp", "yes")):  # fmt: skip
+        assert node.patch(number, {field: value}, "anna").fields == [field]
+    assert node.patch(number, {"smpp_password": "x"}, "bert").status == 404
+    assert node.patch(number, {"smpp": False}, "anna").json["smpp"] is False
+    off = node.patch(number, {"smpp_username": "", "smpp_password": "", "smpp_url": ""}, "anna").json
+    assert (off["smpp_username"], off["smpp_has_password"], off["smpp_url"]) == ("", False, "")
+
+
+def test_smpp_of_the_operator(node: ApiNode) -> None:
+    assert node.patch("/accounts/anna", {"smpp_rate": 20}).json["smpp_rate"] == 20
+    assert node.patch("/accounts/anna", {"smpp_rate": 30}, "anna").status == 403
+    assert node.patch("/accounts/anna", {"smpp_rate": -1}).json["smpp_rate"] is None
+    assert node.get("/binds").json == {"items": [], "next": None}
+    assert node.get("/binds", "anna").status == 403
+
+
 def test_groups(node: ApiNode) -> None:
     assert node.call("PUT", "/groups/sales", {"members": ["anna", "anna-desk"]}, "anna").json["account"] == "anna"
     assert node.patch("/dids/5550001111", {"group": "sales"}, "anna").json["group"] == "sales"
