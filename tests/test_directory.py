@@ -64,8 +64,8 @@ def test_who_may_bind() -> None:
     several = [
         Did("5550001111", "demo", smpp=on), Did("5550002222", "demo", smpp=Smpp("user", "p")),
         Did("5550003333", "demo", smpp=Smpp("user", "q")), Did("5550004444", "demo", sms=False, smpp=on),
-        Did("5550005555", "demo", smpp=Smpp("", "", "smpp://x")), Did("5550006666", "demo", smpp=Smpp("", "p", "", False)),
-        Did("5550007777", "demo"),
+        Did("5550005555", "demo", smpp=Smpp("", "", "smpp://x")), Did("5550007777", "demo"),
+        Did("5550006666", "demo", smpp=Smpp("", "p", "", False)),
     ]  # fmt: skip
     directory.update(1, True, [Account("demo"), Account("other")], several, frozenset())
     assert _numbers(directory, "demo") == ["5550001111"]
