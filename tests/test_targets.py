@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from sipsms.assembling import PATIENCE as PART_PATIENCE
 from sipsms.carrier_config import LoopbackConfig
 from sipsms.consent import Answers, Terms
 from sipsms.couriers import CarrierCourier
 from sipsms.dialplan import Refusal, RefusalCode
 from sipsms.following import LOOK_EVERY, Follower
 from sipsms.forwarding import ForwardCourier
-from sipsms.assembling import PATIENCE as PART_PATIENCE
 from sipsms.gateway import (
     CALLBACK,
     FORWARD,

@@ -103,9 +103,7 @@ def test_no_two_customers_have_one_username(db: Connection) -> None:
     assert wrong(db, FOREIGN, smpp_username="late") == "smpp_username", "also while it is off"
     admin.add_account(db, "late", NONE, 1.0)
     dids.add_did(db, "5550004444", "late", 1.0, sip_account="", sms=True)
-    assert wrong(db, "5550004444", smpp_password="p") == "smpp_username", (
-        "a name taken before its owner was there"
-    )
+    assert wrong(db, "5550004444", smpp_password="p") == "smpp_username", "a name taken before its owner was there"
     assert change(db, "5550004444", smpp_username="own", smpp_password="p") is not None
 
 

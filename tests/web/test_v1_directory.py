@@ -124,7 +124,8 @@ def test_smpp_of_a_number(node: ApiNode) -> None:
     again = {name: shown[name] for name in ("smpp", "smpp_username", "smpp_url")}
     assert node.patch(number, again, "anna").json == shown
     for field, value in (("smpp_url", "http://x.example"), ("smpp_url", "smpp://169.254.1.1"),
-                         ("smpp_username", "bert"), ("smpp_username", "a b"), ("smpp_password", "x" * 65), ("smpp", "yes")):  # fmt: skip
+                         ("smpp_username", "bert"), ("smpp_username", "a b"), ("smpp_password", "x" * 65),
+                         ("smpp", "yes")):  # fmt: skip
         assert node.patch(number, {field: value}, "anna").fields == [field]
     assert node.patch(number, {"smpp_password": "x"}, "bert").status == 404
     assert node.patch(number, {"smpp": False}, "anna").json["smpp"] is False
