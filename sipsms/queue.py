@@ -352,6 +352,8 @@ class Queue:
                     return
                 if not await self._load(desk, lane):
                     return
+                if not lane.pending:  # its event came while we looked: once more
+                    continue
             if not begun and not await self._slot(desk):
                 return
             delivery = lane.pending.popleft()

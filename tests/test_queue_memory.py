@@ -359,3 +359,33 @@ async def test_an_event_that_comes_while_the_last_one_is_being_written_down(
         go_on.set()
         await phone.wait(1)
         assert phone.texts == ["in between"]
+
+
+async def test_an_event_that_comes_while_the_lane_is_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head waits for it, what stands behind does not: the event comes between that look and what follows from it."""
+    crashes: list[str] = []
+    monkeypatch.setattr("sipsms.log.crash", lambda event, *_, **__: crashes.append(event))
+    phone = ScriptedCourier(Deferred("away", parked=True))
+    async with core(tmp_path, {"sip": phone}) as here:
+        await _register(here, "sip:alice@h:1")
+        real = here.store.load_lane
+        await _arrive(here, "one")
+        await here.until("SELECT state, attempts FROM deliveries", [("queued", 1)])
+        await _arrive(here, "two")
+
+        async def woken(key: str, limit: int, now: float) -> Any:
+            rows = await real(key, limit, now)
+            if rows and rows[0].due_at is None:
+                here.queue.wake(key)
+            return rows
+
+        monkeypatch.setattr(here.store, "load_lane", woken)
+        await here.store.write(
+            lambda db: db.exec_driver_sql("UPDATE deliveries SET due_at = ? WHERE id = 2", (here.clock.now,))
+        )
+        here.queue.poll()
+        await phone.wait(3)
+        assert phone.texts == ["one", "one", "two"]
+        assert crashes == []
