@@ -364,7 +364,7 @@ async def test_an_event_that_comes_while_the_last_one_is_being_written_down(
 async def test_an_event_that_comes_while_the_lane_is_being_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The head waits for it, what stands behind does not: the event comes between that look and what follows from it."""
+    """The head waits for it, what stands behind does not; it comes between the look and what follows from that."""
     crashes: list[str] = []
     monkeypatch.setattr("sipsms.log.crash", lambda event, *_, **__: crashes.append(event))
     phone = ScriptedCourier(Deferred("away", parked=True))
