@@ -144,7 +144,7 @@ class Node:
         )  # fmt: skip
         self.smpp = SmppDoor(
             lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock,
-            self.couriers.files.url, node, self.smscs,
+            self.couriers.files.url, node, self.smscs, connection_limit() // 8,
         )  # fmt: skip
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
         try:
@@ -328,7 +328,7 @@ class Node:
         self._gone.update(self.directory.update(*changes))
         self.notifier.review(None if changes.whole else [account.name for account in changes.accounts])
         self.queue.set_paused(courier_name(name) for name in changes.paused)
-        self.smpp.smsc.review()
+        self.smpp.review(changes.dids)
         await self._see_out()
         log.note("directory", version=changes.version, accounts=len(self.directory))
 

@@ -12,7 +12,7 @@ from sipsms.config import Config
 from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.gateway import RECEIPT_LANES, SMPP, Gateway
-from sipsms.model import Media
+from sipsms.model import Did, Media
 from sipsms.ports import Clock, StoredPart
 from sipsms.queue import Queue
 from sipsms.smpp.bound import Looked, Options
@@ -97,9 +97,9 @@ def smscs_of(
 class SmppDoor:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, queue: Queue,
-        clock: Clock, media_url: Callable[[Media], str], node: str, carriers: HasBinds,
+        clock: Clock, media_url: Callable[[Media], str], node: str, carriers: HasBinds, most: int,
     ) -> None:  # fmt: skip
-        """`carriers`: sessions with them, for the list."""
+        """`carriers`: sessions with them, for the list. `most`: connections of ESMEs at once."""
         self._config = config
         self._store = store
         self._queue = queue
@@ -109,7 +109,7 @@ class SmppDoor:
         self._pushes = Pushes(lambda: push_options(config()), clock)
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
-            lambda: options_of(config()), access, directory, gateway, Records(store, clock), clock, self._wake
+            lambda: options_of(config()), access, directory, gateway, Records(store, clock), clock, self._wake, most
         )
         courier = SmppCourier(self.smsc, directory, self._pushes, media_url)
         queue.set_courier(SMPP, courier, _LINE)
@@ -128,6 +128,13 @@ class SmppDoor:
     async def start(self) -> None:
         """Before anybody can bind. Raises Unavailable."""
         await self.smsc.start()
+
+    def review(self, changed: Iterable[Did]) -> None:
+        """The directory has changed: what waits for one way may go by another now, or by none."""
+        self.smsc.review()
+        for did in changed:
+            if did.smpp is not None:
+                self._wake(did.number)
 
     async def sweep(self) -> None:
         """Once a second. Raises Unavailable."""

@@ -17,6 +17,7 @@ CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "u
 
 UDHI: Final = 0x40  # of esm_class: short_message begins with a user data header
 RECEIPT: Final = 0x04  # of esm_class: the message is a delivery receipt
+NOTIFICATION: Final = 0x20  # of esm_class: it is under way (an intermediate notification)
 _TYPE: Final = 0x3C
 
 _ALPHABET: Final = BASIC[:27] + "\x1b" + BASIC[27:]
@@ -163,5 +164,5 @@ def concat_header(reference: int, total: int, number: int) -> bytes:
 
 
 def is_receipt(esm_class: int) -> bool:
-    """A delivery receipt, or an intermediate notification (0x20)."""
-    return esm_class & _TYPE in (RECEIPT, 0x20)
+    """Or an intermediate notification."""
+    return esm_class & _TYPE in (RECEIPT, NOTIFICATION)

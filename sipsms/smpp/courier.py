@@ -17,7 +17,7 @@ from sipsms.directory import Directory
 from sipsms.model import Deferred, Delivered, Delivery, Did, Media, Outcome, Rejected
 from sipsms.numbers import is_digits
 from sipsms.smpp import receipt
-from sipsms.smpp.coding import CHARSETS, RECEIPT, UDHI, Charset, choose, concat_header, encode
+from sipsms.smpp.coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
 from sipsms.smpp.pdu import MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import NotBound
@@ -123,6 +123,8 @@ class SmppCourier:
         is_receipt = delivery.message.content_type == reports.SMPP
         if did is None or did.smpp is None or not did.smpp.enabled:
             return Rejected("SMPP is off for this number", unsent=True)
+        if delivery.message.account != did.account:
+            return Rejected("the number is another customer's now", unsent=True)
         if not is_receipt and did.smpp.url:
             return await self._to_server(delivery, did)
         return await self._to_esme(delivery, did, is_receipt)
@@ -196,7 +198,7 @@ def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str) -> tuple
         "source_addr_ton": report["dest_ton"], "source_addr_npi": report["dest_npi"],
         "source_addr": report["destination"], "dest_addr_ton": report["source_ton"],
         "dest_addr_npi": report["source_npi"], "destination_addr": report["source"],
-        "esm_class": RECEIPT, "short_message": text.encode("ascii")[:MAX_SHORT],
+        "esm_class": NOTIFICATION if word == "ACCEPTD" else RECEIPT, "short_message": text.encode("ascii")[:MAX_SHORT],
     }  # fmt: skip
     tlvs: dict[int, bytes] = {
         Tag.RECEIPTED_MESSAGE_ID: message_id.encode("ascii") + b"\0",

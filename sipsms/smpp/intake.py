@@ -91,6 +91,8 @@ class Intake:
             left.append((key, self._known(f"{part.reference}-{part.number}")))
             if not part.joined:
                 text = self._text_of((part.account, part.source, part.destination, reference, part.total), now)
+                if text.token != part.reference:  # a later one with the same reference
+                    text.numbers.clear()
                 text.token = part.reference
                 text.numbers.add(part.number)
         self._doubts.add(left, now)

@@ -6,6 +6,7 @@ Each bind is for the DIDs whose SMPP user and password it shows. What it sends i
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -29,15 +30,15 @@ from sipsms.smpp.submission import Refused
 _WRONG_BINDS: Final = 3  # of one connection (P-02)
 _PENALTY: Final = 1.0  # seconds before a wrong bind is answered
 _VERSION: Final = b"\x34"
-_CONNECTIONS: Final = 5000
+_HANDSHAKE: Final = 10.0  # seconds
 
 
 class Smsc:
     def __init__(
         self, options: Callable[[], Options], access: Access, directory: Directory, gateway: Gateway, records: Records,
-        clock: Clock, wake: Callable[[str], None],
+        clock: Clock, wake: Callable[[str], None], most: int,
     ) -> None:  # fmt: skip
-        """`wake(did)`: an ESME that hears for this DID has bound."""
+        """`wake(did)`: an ESME that hears for this DID has bound. `most`: connections at once."""
         self._options = options
         self._access = access
         self._directory = directory
@@ -45,8 +46,9 @@ class Smsc:
         self._records = records
         self._clock = clock
         self._wake = wake
+        self._most = most
         self._loop = asyncio.get_running_loop()
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._connections: dict[Connection, Bound | None] = {}
         self._wrong: Counter[Connection] = Counter()
         self._bound: dict[str, list[Bound]] = {}  # by username
@@ -68,23 +70,55 @@ class Smsc:
 
     async def listen(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> int:
         """The port that is listened on. `tls`: the certificate as it is now. Raises OSError."""
-        more: dict[str, Any] = {"ssl": _renewed(tls), "ssl_handshake_timeout": 10.0} if tls is not None else {}
-        server = await self._loop.create_server(self._connection, host, port, backlog=512, **more)
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address, family=family, backlog=512)
+        listener.setblocking(False)
+        self._listeners.append((listener, self._loop.create_task(self._accept(listener, tls))))
+        return int(listener.getsockname()[1])
+
+    async def _accept(self, listener: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
+        """Each connection is counted before it costs anything: also before TLS."""
+        while True:
+            try:
+                peer, address = await self._loop.sock_accept(listener)
+            except OSError as error:  # no file left, most likely
+                log.warning("smpp_accept_failed", why=error.strerror or str(error))
+                await asyncio.sleep(0.1)
+                continue
+            if self._greet(str(address[0])):
+                self._run(self._welcome(peer, str(address[0]), tls))
+            else:
+                self._gone(str(address[0]))
+                peer.close()
+
+    async def _welcome(self, peer: socket.socket, address: str, tls: Callable[[], ssl.SSLContext] | None) -> None:
+        more: dict[str, Any] = {"ssl": tls(), "ssl_handshake_timeout": _HANDSHAKE} if tls is not None else {}
+        try:
+            await self._loop.connect_accepted_socket(self._connection, peer, **more)
+        except OSError:  # no TLS, or gone already
+            self._gone(address)
+            peer.close()
 
     def _connection(self) -> Connection:
         now = self._clock()
         return _Incoming(Session("smsc", now, self._options().limits), self._clock, self._heed, self._opened)
 
-    def _opened(self, connection: Connection) -> None:
-        network = _network(connection.peer[0])
-        limit = self._options().max_binds_per_address
-        full = len(self._connections) >= _CONNECTIONS or self._of_address[network] >= limit
-        self._connections[connection] = None
+    def _greet(self, address: str) -> bool:
+        """Count a connection from there. False: there are too many."""
+        network, limit = _network(address), self._options().max_binds_per_address
+        full = self._of_address.total() >= self._most or self._of_address[network] >= limit
         self._of_address[network] += 1
-        if full or self._stopping:
-            connection.drop("too many connections")
+        return not full and not self._stopping
+
+    def _gone(self, address: str) -> None:
+        network = _network(address)
+        self._of_address[network] -= 1
+        if not self._of_address[network]:
+            del self._of_address[network]
+
+    def _opened(self, connection: Connection) -> None:
+        self._connections[connection] = None
 
     def sweep(self) -> None:
         """Once a second."""
@@ -104,8 +138,11 @@ class Smsc:
     async def close(self) -> None:
         """Answer what is under way, say good-bye."""
         self._stopping = True
-        for server in self._servers:
-            server.close()
+        for _, task in self._listeners:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in self._listeners), return_exceptions=True)
+        for listener, _ in self._listeners:
+            listener.close()
         if under_way := self._tasks | self._intake.tasks:
             await asyncio.wait(under_way, timeout=5.0)
         for connection in list(self._connections):
@@ -147,10 +184,7 @@ class Smsc:
             return
         bound = self._connections.pop(connection)
         self._wrong.pop(connection, None)
-        network = _network(connection.peer[0])
-        self._of_address[network] -= 1
-        if not self._of_address[network]:
-            del self._of_address[network]
+        self._gone(connection.peer[0])
         if bound is None:
             return
         group = self._bound[bound.username]
@@ -269,17 +303,6 @@ class _Incoming(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._opened(self)
-
-
-def _renewed(tls: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """A listener keeps its context; each handshake takes the certificate that is there by then."""
-    context = tls()
-
-    def follow(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = tls()
-
-    context.sni_callback = follow
-    return context
 
 
 def _network(address: str) -> str:

@@ -34,6 +34,7 @@ from sipsms.smpp.pdu import (
 Role = Literal["smsc", "esme"]
 _MISSED: Final = 2  # enquire_links without an answer, after which the peer is gone (P-07)
 _LAST_WORDS: Final = 5.0  # seconds that an unbind waits for what is under way
+_BEFORE_BIND: Final = 20  # PDUs that a stranger may send
 _LATE: Final = 1000  # requests remembered whose answers may still come
 _RESPONSE: Final = 0x80000000
 
@@ -137,6 +138,7 @@ class Session:
         self.last_heard = now
         self._began = now
         self._framer = Framer()
+        self._strange = 0  # PDUs before a bind
         self._out: list[bytes] = []
         self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by sequence number, the oldest first
         self._late: OrderedDict[int, Any] = OrderedDict()
@@ -226,6 +228,11 @@ class Session:
 
     def _heard(self, octets: bytes, now: float, events: list[Event]) -> None:
         self.last_heard, self._enquired = now, 0
+        if self.state is State.OPEN and self.role == "smsc":
+            self._strange += 1
+            if self._strange > _BEFORE_BIND:
+                self._close(events, "does not bind")
+                return
         try:
             pdu = decode(octets)
         except BadPdu as error:
