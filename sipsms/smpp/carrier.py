@@ -334,12 +334,11 @@ class SmppCarrier:
         state = receipt.state_of(found.word, state_code[0] if state_code else None)
         word = found.word or receipt.STATES.get(state_code[0] if state_code else 0, "")
         detail = "" if state is State.DELIVERED else f"{word} {found.error}".strip()
-        other = receipt.other_form(remote_id) if self.config.message_ids != "same" else ""
-        alternatives = (other,) if other and other != remote_id else ()
-        if self.config.message_ids == "hex-decimal" and other:
-            remote_id, alternatives = other, ()
+        others = receipt.other_forms(remote_id) if self.config.message_ids != "same" else ()
+        if self.config.message_ids == "hex-decimal" and others:
+            remote_id, others = others[0], others[1:]
         await self._around.receipt(
-            self._courier, CarrierReceipt(remote_id, state, detail, False, alternatives, self._recipient(pdu))
+            self._courier, CarrierReceipt(remote_id, state, detail, False, others, self._recipient(pdu))
         )
         return Status.OK
 

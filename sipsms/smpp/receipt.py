@@ -62,12 +62,15 @@ def write(message_id: str, word: str, submitted: float, done: float, text: str, 
     )
 
 
-def other_form(message_id: str) -> str:
-    """The same id in the other base: SMSCs are seen that answer in hexadecimal and report in decimal, or the other way
-    round. Empty: it has none."""
-    digits = message_id.strip()
-    if not digits or len(digits) > 20:
-        return ""
-    if digits.isascii() and digits.isdigit():
-        return format(int(digits), "x")
-    return str(int(digits, 16)) if re.fullmatch("[0-9A-Fa-f]+", digits) else ""
+def other_forms(message_id: str) -> tuple[str, ...]:
+    """The same id in the other base, as SMSCs are seen to write it: some answer in hexadecimal and report in decimal,
+    or the other way round, in either case of letters, filled with zeros or not."""
+    if not re.fullmatch("[0-9A-Fa-f]{1,20}", message_id):
+        return ()
+    if message_id.isdigit():
+        value = int(message_id)
+        found = [f"{value:x}", f"{value:X}", f"{value:08x}", f"{value:08X}"]
+    else:
+        value = int(message_id, 16)
+        found = [str(value), f"{value:010}"]
+    return tuple(one for one in dict.fromkeys(found) if one != message_id)

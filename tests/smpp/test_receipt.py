@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipsms.model import State
-from sipsms.smpp.receipt import other_form, parse, state_of, write
+from sipsms.smpp.receipt import other_forms, parse, state_of, write
 
 AT = 1_763_800_000.0  # 2025-11-22 08:26:40 UTC
 
@@ -51,8 +51,8 @@ def test_what_the_words_mean() -> None:
 
 
 @pytest.mark.req("P-11")
-def test_the_other_form_of_an_id() -> None:
-    assert other_form("1a2B") == str(0x1A2B)
-    assert other_form("6699") == "1a2b"
-    assert other_form("00a1") == "161"
-    assert other_form("not-hex") == other_form("") == other_form("9" * 21) == ""
+def test_the_other_forms_of_an_id() -> None:
+    assert other_forms("1a2B") == (str(0x1A2B), "0000006699")
+    assert other_forms("6699") == ("1a2b", "1A2B", "00001a2b", "00001A2B")
+    assert other_forms("10") == ("a", "A", "0000000a", "0000000A")
+    assert other_forms("not-hex") == other_forms("") == other_forms("9" * 21) == other_forms("\u0661") == ()
