@@ -412,6 +412,7 @@ class Queue:
             return False
         lane.woken = lane.going = False
         await self._store.make_due([lane.key], self._clock())
+        lane.pending.clear()  # what was committed meanwhile stands behind what the store holds
         lane.more = True
         return True
 
