@@ -10,15 +10,17 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from sipsms.addresses import check_url
+from sipsms.addresses import check_smpp_url, check_url
 from sipsms.document import ConfigError, Document, Model
 from sipsms.numbers import normalise
 from sipsms.sip.digest import ha1
 from sipsms.store.admin import EMAIL, Hashes, NewAccount
 from sipsms.store.bulk import NewDid, NewGroup
 from sipsms.store.dids import Destinations
+from sipsms.store.esmes import FIELDS as SMPP
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
+_Word = Annotated[str, Field(pattern=r"^[!-~]{0,64}$")]  # all that a bind can carry
 
 
 class Did(Model):
@@ -37,6 +39,10 @@ class Did(Model):
     webhook: str | None = None
     bearer: str | None = None
     webhook_secret: str | None = None
+    smpp: bool | None = None
+    smpp_username: _Word | None = None
+    smpp_password: _Word | None = None
+    smpp_url: str | None = None
 
 
 class Group(Model):
@@ -126,6 +132,8 @@ def _wrong(did: Did, allow_private: bool) -> Iterator[tuple[str, str]]:
     for key, url in (("callback", did.callback), ("webhook", did.webhook)):
         if url and (why := check_url(url, allow_private)):
             yield key, why
+    if did.smpp_url and (why := check_smpp_url(did.smpp_url, allow_private)):
+        yield "smpp_url", why
     for key, url, options in (
         ("callback", did.callback, (did.callback_retry,)),
         ("webhook", did.webhook, (did.bearer, did.webhook_secret)),
@@ -152,7 +160,8 @@ def _did(did: Did, owner: str, sip_account: str) -> NewDid:
             given[kind] = [(url, said)] if url else []
     said_columns = {name: value for name, value in columns.items() if value is not None}
     number = telephone_number(did.number) or ""
-    return NewDid(number, owner, {"sip_account": sip_account, "sms": did.sms, **said_columns}, given)
+    smpp = {name: value for name in SMPP if (value := getattr(did, name)) is not None}
+    return NewDid(number, owner, {"sip_account": sip_account, "sms": did.sms, **said_columns}, given, smpp)
 
 
 def telephone_number(value: str | int) -> str | None:

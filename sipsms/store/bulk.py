@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from sipsms.model import Did
-from sipsms.store import targets
-from sipsms.store.admin import AdminError, NewAccount, account_row, changed
+from sipsms.smpp_url import without_password
+from sipsms.store import esmes, targets
+from sipsms.store.admin import AdminError, BadValue, NewAccount, account_row, changed
 from sipsms.store.dids import Destinations, check_group, list_groups, put_group
 from sipsms.store.directory import with_targets
 from sipsms.store.schema import accounts, dids
@@ -18,12 +19,13 @@ from sipsms.store.schema import accounts, dids
 
 @dataclass(frozen=True, slots=True)
 class NewDid:
-    """`columns` of its row, and destinations by kind; what is not there stays as it is."""
+    """`columns` of its row, destinations by kind, `smpp` as `esmes.FIELDS`; what is not there stays as it is."""
 
     number: str
     account: str
     columns: dict[str, Any]
     destinations: Destinations = field(default_factory=dict)
+    smpp: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def _import_dids(
             counts["added"] += 1
         elif old.account != one.account:
             raise AdminError(f"DID {one.number} belongs to {old.account} already")
-        elif _is_so(old, one):
+        elif _is_so(old, one) and _smpp_is_so(connection, old, one):
             counts["unchanged"] += 1
             continue
         else:
@@ -74,6 +76,28 @@ def _import_dids(
         _set_destinations(connection, one)
     if rows:
         connection.execute(insert(dids), rows)
+    for one in numbers:
+        if one.smpp:
+            targets.replace(connection, one.number, "smpp", _smpp(connection, one))
+
+
+def _smpp(connection: Connection, did: NewDid) -> list[tuple[str, dict[str, Any]]]:
+    """Its one target; the DID is there already. An exported URL without its password stays as it is known."""
+    try:
+        found = esmes.settings(connection, did.number, did.smpp, allow_private=True)
+    except BadValue as error:
+        raise AdminError(f"DID {did.number}: {error}") from None
+    if any(":***@" in url for url, _ in found):
+        raise AdminError(f"DID {did.number}: smpp_url needs its password, which is not exported")
+    return found
+
+
+def _smpp_is_so(connection: Connection, old: Did, new: NewDid) -> bool:
+    if not new.smpp:
+        return True
+    there = old.smpp
+    options = {"username": there.username, "password": there.password, "enabled": there.enabled} if there else {}
+    return _smpp(connection, new) == ([(there.url, options)] if there else [])
 
 
 def _is_so(old: Did, new: NewDid) -> bool:
@@ -160,12 +184,14 @@ def export_all(connection: Connection) -> dict[str, Any]:
 
 
 def _exported(did: Did) -> dict[str, Any]:
-    """Without the secrets of its webhook; what is as usual is left out."""
+    """Without the secrets of its webhook and of SMPP; what is as usual is left out."""
     entry: dict[str, Any] = {"number": did.number, "sip_account": did.sip_account, "sms": did.sms}
     more = {
         "mms": None if did.mms else False, "dialing_mode": did.dialing_mode, "emails": list(did.emails),
         "forward": did.forward, "group": did.group, "callback": did.callback.url if did.callback else "",
         "callback_retry": None if did.callback is None or did.callback.retry else False,
-        "webhook": did.webhook.url if did.webhook else "",
+        "webhook": did.webhook.url if did.webhook else "", "smpp": did.smpp.enabled if did.smpp else None,
+        "smpp_username": did.smpp.username if did.smpp else "",
+        "smpp_url": without_password(did.smpp.url) if did.smpp else "",
     }  # fmt: skip
     return entry | {name: value for name, value in more.items() if value not in (None, "", [])}

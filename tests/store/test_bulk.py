@@ -1,0 +1,92 @@
+"""`sipsms import` and `export` of a DID's SMPP settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import Connection
+
+from sipsms import importing
+from sipsms.document import ConfigError
+from sipsms.model import Smpp
+from sipsms.store import bulk, directory
+from sipsms.store.admin import AdminError
+from sipsms.store.engine import ensure_schema, open_engine
+
+DID, URL = "5550001111", "ssmpp://me:hunter2@smsc.example.com"
+PROGRAM = {"smpp": True, "smpp_username": "acme1", "smpp_password": "s3cretpw"}
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Connection]:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    ensure_schema(engine)
+    with engine.begin() as connection:
+        yield connection
+
+
+def accounts(*names: str, **did: Any) -> dict[str, Any]:
+    """Each with one DID; the first one's has these settings."""
+    entries = [
+        {"name": name, "password": "p", "dids": [{"number": str(int(DID) + n), **(did if n == 0 else {})}]}
+        for n, name in enumerate(names or ("acme",))
+    ]
+    return {"accounts": entries}
+
+
+def load(db: Connection, folder: Path, tree: dict[str, Any]) -> dict[str, int]:
+    path = folder / "all.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return bulk.import_all(db, *importing.read(path, "realm"), 1.0)
+
+
+def smpp_of(db: Connection, number: str = DID) -> Smpp | None:
+    return next(one for one in directory.changes(db, 0).dids if one.number == number).smpp
+
+
+@pytest.mark.req("S-066", "S-071", "S-072")
+def test_settings_come_in_and_what_is_not_said_stays(db: Connection, tmp_path: Path) -> None:
+    assert load(db, tmp_path, accounts(**PROGRAM))["added"] == 2
+    assert smpp_of(db) == Smpp("acme1", "s3cretpw", "", True)
+    assert load(db, tmp_path, accounts(**PROGRAM))["unchanged"] == 2
+    assert load(db, tmp_path, accounts())["unchanged"] == 2
+    assert load(db, tmp_path, accounts(smpp_url=URL))["changed"] == 1
+    assert smpp_of(db) == Smpp("acme1", "s3cretpw", URL, True)
+    assert load(db, tmp_path, accounts(smpp=False))["changed"] == 1
+    assert smpp_of(db) == Smpp("acme1", "s3cretpw", URL, False)
+
+
+@pytest.mark.req("S-074")
+def test_an_export_has_no_password_and_changes_nothing_when_read_again(db: Connection, tmp_path: Path) -> None:
+    load(db, tmp_path, accounts(**PROGRAM, smpp_url=URL))
+    tree = bulk.export_all(db)
+    (did,) = tree["accounts"][0]["dids"]
+    assert {name: did[name] for name in did if name.startswith("smpp")} == {
+        "smpp": True, "smpp_username": "acme1", "smpp_url": "ssmpp://me:***@smsc.example.com",
+    }  # fmt: skip
+    assert "hunter2" not in str(tree)
+    assert "s3cretpw" not in str(tree)
+    assert load(db, tmp_path, tree)["unchanged"] == 2
+    assert smpp_of(db) == Smpp("acme1", "s3cretpw", URL, True)
+
+
+def test_an_export_read_into_another_store_asks_for_the_passwords(db: Connection, tmp_path: Path) -> None:
+    tree = accounts(smpp=True, smpp_username="acme1", smpp_url="ssmpp://me:***@smsc.example.com")
+    with pytest.raises(AdminError, match="smpp_url needs its password"):
+        load(db, tmp_path, tree)
+    with pytest.raises(AdminError, match=f"DID {DID}: smpp_password: SMPP needs one"):
+        load(db, tmp_path, accounts(smpp=True, smpp_username="acme1"))
+
+
+@pytest.mark.req("A-31", "A-37")
+def test_what_cannot_be(db: Connection, tmp_path: Path) -> None:
+    for wrong in ({"smpp_username": "a b"}, {"smpp_password": "x" * 65}, {"smpp_url": "smpp://127.0.0.1"},
+                  {"smpp_url": "http://example.com"}, {"smpp": "maybe"}):  # fmt: skip
+        with pytest.raises(ConfigError, match=rf"all\.yaml:\d+: accounts\[0\]\.dids\[0\]\.{next(iter(wrong))}"):
+            load(db, tmp_path, accounts(**{**PROGRAM, **wrong}))
+    with pytest.raises(AdminError, match="bert is another customer's"):
+        load(db, tmp_path, accounts("acme", "bert", **{**PROGRAM, "smpp_username": "bert"}))
