@@ -249,7 +249,7 @@ class Gateway:
     async def _whole_out(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal:
         """Parts were answered as accepted: if the whole is refused, the sender is told as of a message that failed."""
         first = parts[0]
-        notify = next((one.remote_id for one in reversed(parts) if one.remote_id), "")
+        notify = reports.of_parts(one.remote_id for one in parts)
         expires_at = min((one.expires_at for one in parts if one.expires_at is not None), default=None)
         key = blake2b(b"smpp parts\n" + first.reference.encode(), digest_size=20).digest()
         account = self._directory.account(first.account)

@@ -7,6 +7,7 @@ The wish stands in the message's `notify`; each report is a message of its own, 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -59,7 +60,7 @@ class SmppWish(NamedTuple):
     source_npi: int
     dest_ton: int
     dest_npi: int
-    parts: int  # in how many submits the text came
+    parts: tuple[int, ...]  # of a long text, those whose receipt is wanted; none: it is one message
     token: str  # of the ids that these were told (TOKEN-1, TOKEN-2, ...); empty: the message's own id
     source: str
     destination: str
@@ -77,12 +78,28 @@ def by_url(mask: int, url: str) -> str:
 
 def by_smpp(
     mask: int, source: str, destination: str, source_ton: int, source_npi: int, dest_ton: int, dest_npi: int,
-    parts: int = 1, token: str = "",
+    part: int = 0, token: str = "",
 ) -> str:  # fmt: skip
     """What to give as `notify` for registered_delivery `mask`: at most 127 characters, with a token of up to 24."""
     source, destination = _plain(source), _plain(destination)
-    wish = SmppWish(mask, source_ton, source_npi, dest_ton, dest_npi, parts, _plain(token), source, destination)
-    return _BY_SMPP + "\t".join(map(str, wish))
+    numbers = (part,) if part else ()
+    return _written(
+        SmppWish(mask, source_ton, source_npi, dest_ton, dest_npi, numbers, _plain(token), source, destination)
+    )
+
+
+def _written(wish: SmppWish) -> str:
+    mask, *kinds, numbers, token, source, destination = wish
+    return _BY_SMPP + "\t".join(map(str, (mask, *kinds, ".".join(map(str, numbers)), token, source, destination)))
+
+
+def of_parts(wishes: Iterable[str]) -> str:
+    """What is wanted of a long text, by what is wanted of each of its parts; empty: nothing."""
+    found = [wish for wish in map(smpp_wish, wishes) if wish is not None]
+    if not found:
+        return ""
+    numbers = sorted({number for wish in found for number in wish.parts})
+    return _written(found[0]._replace(parts=tuple(numbers)))
 
 
 def _plain(address: str) -> str:
@@ -95,8 +112,9 @@ def smpp_wish(notify: str) -> SmppWish | None:
         return None
     mask, *kinds, parts, token, source, destination = notify.removeprefix(_BY_SMPP).split("\t")
     source_ton, source_npi, dest_ton, dest_npi = map(int, kinds)
+    numbers = tuple(map(int, filter(None, parts.split("."))))
     return SmppWish(
-        int(mask), source_ton, source_npi, dest_ton, dest_npi, int(parts), token, source, destination
+        int(mask), source_ton, source_npi, dest_ton, dest_npi, numbers, token, source, destination
     )  # fmt: skip
 
 
@@ -124,7 +142,7 @@ def report_of(message: Message, stage: Stage, did: Did, now: float) -> Message |
 def _smpp_text(message: Message, wish: SmppWish, stage: Stage, now: float) -> str:
     """All that a receipt says, for the courier to write as SMPP does."""
     return json.dumps({
-        "id": wish.token or str(message.id), "parts": wish.parts, "stage": str(stage),
+        "id": wish.token or str(message.id), "parts": list(wish.parts), "stage": str(stage),
         "submitted": message.received_at, "done": now, "source": wish.source, "source_ton": wish.source_ton,
         "source_npi": wish.source_npi, "destination": wish.destination, "dest_ton": wish.dest_ton,
         "dest_npi": wish.dest_npi, "text": message.text[:20],

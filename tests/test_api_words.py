@@ -164,7 +164,7 @@ def test_a_receipt_by_smpp(mask: int, stages: str) -> None:
         if one is not None:
             assert (one.content_type, one.did, one.source) == (SMPP, DID.number, sent.destination)
             assert json.loads(one.text) == {
-                "id": "7", "parts": 1, "stage": str(stage), "submitted": sent.received_at, "done": NOW,
+                "id": "7", "parts": [], "stage": str(stage), "submitted": sent.received_at, "done": NOW,
                 "source": "15550001111", "source_ton": 1, "source_npi": 1, "destination": "+1 555?123", "dest_ton": 2,
                 "dest_npi": 9, "text": sent.text[:20],
             }  # fmt: skip
@@ -174,12 +174,12 @@ def test_a_receipt_by_smpp(mask: int, stages: str) -> None:
 def test_a_wish_by_smpp_fits_and_reads_back() -> None:
     wish = by_smpp(255, "1" * 30, "2" * 30, 255, 255, 255, 255, 255, "t" * 24)
     assert len(wish) <= 127
-    assert smpp_wish(wish) == SmppWish(255, 255, 255, 255, 255, 255, "t" * 24, "1" * 24, "2" * 24)
+    assert smpp_wish(wish) == SmppWish(255, 255, 255, 255, 255, (255,), "t" * 24, "1" * 24, "2" * 24)
     assert smpp_wish("msg-id") is None
     assert smpp_wish(BY_WEBHOOK) is None
     parts = report_of(message(notify=by_smpp(1, "a", "b", 0, 0, 0, 0, 3, "tok")), Stage.DELIVERED, DID, NOW)
     assert parts is not None
-    assert (json.loads(parts.text)["id"], json.loads(parts.text)["parts"]) == ("tok", 3)
+    assert (json.loads(parts.text)["id"], json.loads(parts.text)["parts"]) == ("tok", [3])
 
 
 def test_escape_codes_fill_values_in_and_nothing_else() -> None:

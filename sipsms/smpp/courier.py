@@ -180,9 +180,8 @@ class SmppCourier:
     # --- receipts ---
 
     async def _send_receipt(self, peer: Peer, report: Mapping[str, Any]) -> Outcome:
-        """For each part of a long text one, with the id that it was told: the same for all (G09)."""
-        parts = report["parts"]
-        ids = [f"{report['id']}-{n}" for n in range(1, parts + 1)] if parts > 1 else [report["id"]]
+        """For each part of a long text that wanted one, with the id that it was told: the same for all (G09)."""
+        ids = [f"{report['id']}-{number}" for number in report["parts"]] or [report["id"]]
         word = _WORDS[report["stage"]]
         for message_id in ids:
             answer = await peer.ask(Command.DELIVER_SM, *_receipt_pdu(report, message_id, word))

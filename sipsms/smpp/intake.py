@@ -183,7 +183,7 @@ class Intake:
         try:
             result = await self._gateway.send_part(
                 account, source, destination, submission.body.text, part, origin=ORIGIN,
-                notify=_wish(pdu, submission, concat.total, text.token), expires_at=submission.expires_at,
+                notify=_wish(pdu, submission, concat.number, text.token), expires_at=submission.expires_at,
             )  # fmt: skip
         except Unavailable:
             text.numbers.discard(concat.number)
@@ -292,7 +292,7 @@ class Intake:
             bound.trail.answered(key, taken, self._clock())
 
 
-def _wish(pdu: Pdu, submission: Submission, parts: int = 1, token: str = "", to: Address | None = None) -> str:
+def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: Address | None = None) -> str:
     """What the ESME wants to hear of it."""
     mask = submission.registered_delivery & 0x1F
     if not mask:
@@ -303,7 +303,7 @@ def _wish(pdu: Pdu, submission: Submission, parts: int = 1, token: str = "", to:
         else (fields["dest_addr_ton"], fields["dest_addr_npi"], fields["destination_addr"])
     )  # fmt: skip
     return by_smpp(
-        mask, fields["source_addr"], address, fields["source_addr_ton"], fields["source_addr_npi"], ton, npi, parts,
+        mask, fields["source_addr"], address, fields["source_addr_ton"], fields["source_addr_npi"], ton, npi, part,
         token,
     )  # fmt: skip
 
