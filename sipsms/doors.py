@@ -72,8 +72,7 @@ class Doors:
     def routes(self) -> list[Any]:
         """Of all doors; Starlette's."""
         config = self._config
-        doors = (
-            self._v1,
+        doors = (  # those with few routes first: a request is compared with one route after the other
             self._rest,
             TelnyxDoor(self.access, self._directory, self.sender),
             OriginateDoor(
@@ -85,5 +84,6 @@ class Doors:
                 self._couriers.files.url, self._clock,
             ),
             KannelDoor(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
+            self._v1,
         )  # fmt: skip
         return [route for door in doors for route in door.routes()]
