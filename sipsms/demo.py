@@ -31,6 +31,7 @@ from urllib.parse import urlencode, urlsplit
 import yaml
 
 from sipsms import config as settings
+from sipsms.demo_esme import Esme, EsmeFailed
 from sipsms.document import ConfigError
 from sipsms.softphone import Answer, Received, Softphone, SoftphoneMissing, Stack, load_pjsua2
 
@@ -270,11 +271,12 @@ class Play:
             self.offline,
             *([self.by_a_carrier] if self.stage.simulator else []),
             self.by_api,
+            *([self.by_smpp] if self.stage.listen.smpp else []),
             self.refusals,
         ):
             try:
                 scene()
-            except (TimeoutError, DemoFailed, KeyError) as error:
+            except (TimeoutError, DemoFailed, EsmeFailed, KeyError) as error:
                 self.saw(False, scene.__name__.replace("_", " "), str(error))
         return self.good
 
@@ -350,6 +352,24 @@ class Play:
         self.saw(reply.get("status") == "success", "a program sends by rest.php", json.dumps(reply))
         got = self.bob.wait_message(text, WAIT)
         self.saw(_from_to(got, ALICE, BOB), "bob has it", _seen(got))
+
+    def by_smpp(self) -> None:
+        """As a customer's program that is bound."""
+        text, back = f"Sent by SMPP. {self.mark}", f"Well received. {self.mark}"
+        password = secrets.token_hex(4)
+        self.cli("did", "set", ALICE, "--smpp", "--smpp-username", "play", "--smpp-password", password)
+        place = self.stage.listen.smpp[0]
+        with Esme(place.host.replace("0.0.0.0", "127.0.0.1"), place.port, "play", password) as esme:
+            name = esme.send(ALICE, HANDSET, text)
+            self.saw(bool(name), "a program binds by SMPP and sends", f"submit_sm_resp: {name}")
+            told = esme.wait(lambda one: one.is_receipt, WAIT, lambda: self.stack.pump(0.02))
+            good = told is not None and f"id:{name} " in told.text and "stat:DELIVRD" in told.text
+            self.saw(good, "its receipt: the handset has it", told.text if told else "no receipt")
+            self.bob.send(ALICE, back)
+            heard = esme.wait(lambda one: one.text == back, WAIT, lambda: self.stack.pump(0.02))
+            detail = f"deliver_sm from {heard.source}: “{heard.text}”" if heard else "nothing came"
+            self.saw(heard is not None, "bob writes to its number, it hears that", detail)
+        self.cli("did", "set", ALICE, "--no-smpp")
 
     def refusals(self) -> None:
         cases: tuple[tuple[str, int, Callable[[], Answer]], ...] = (

@@ -44,6 +44,7 @@ TOP = {
     "couriers",
     "doors",
     "smpp_door",
+    "demo_esme",
     "wiring",
     "office",
     "rest_office",

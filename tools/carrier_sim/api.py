@@ -92,7 +92,7 @@ class Api:
         self.daily_limit: int | None = None
         self.hide_media = False
         self.allowed: set[str] | None = None  # addresses; None: any
-        self._next = 10_456_720
+        self._next = int(clock())  # rising from run to run: by its id a message is known again
         self._methods: Mapping[str, Callable[[Mapping[str, str]], Answer]] = {
             "sendSMS": self._send_sms, "sendMMS": self._send_mms, "getSMS": self._get_sms, "getMMS": self._get_mms,
             "getMediaMMS": self._get_media, "deleteSMS": self._delete, "deleteMMS": self._delete,
