@@ -34,6 +34,7 @@ from sipsms.text import pieces
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
 _NOT_BOUND: Final = 2.0  # seconds until a message is tried again where no bind is up
+_FIRST_BIND: Final = 5.0  # seconds after the start in which messages wait for it, and do not go by another carrier
 _LAST_ANSWERS: Final = 10.0  # seconds
 _REMEMBERED: Final = 10_000
 _WINDOW: Final = 100  # messages of the SMSC that are being stored at once
@@ -111,6 +112,8 @@ class SmppCarrier:
         self._keepers: list[asyncio.Task[None]] = []
         self._room = asyncio.Semaphore(config.binds * config.window)
         self._pace = Pace()
+        self._up = asyncio.Event()  # a bind has been up
+        self._started = around.clock()
         self._late: OrderedDict[int, str] = OrderedDict()  # delivery -> the id that came too late
         self._doubts: Doubts[int] = Doubts()
         self._recalled = False
@@ -119,6 +122,7 @@ class SmppCarrier:
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
+        self._started = self._clock()
         for command in _BINDS[self.config.bind]:
             self._keepers += [loop.create_task(self._keep(command)) for _ in range(self.config.binds)]
 
@@ -151,6 +155,7 @@ class SmppCarrier:
             pause = _FIRST_PAUSE
             self._links.append(link)
             self.status = ""
+            self._up.set()
             log.note("smpp_carrier_bound", carrier=self.name, smsc=link.peer_id, mode=str(link.mode))
             try:
                 await link.until_closed()
@@ -186,7 +191,7 @@ class SmppCarrier:
                 return Deferred("throttled", retry_after=paused, whole_courier=True, untried=True)
             if wait := self._pace.wait(now):
                 await asyncio.sleep(wait)
-            link = self._transmitter()
+            link = self._transmitter() or await self._first(now)
             if link is None:
                 why = self.status or "no transmitter is bound"
                 return Deferred(why, retry_after=_NOT_BOUND, whole_courier=True, untried=True)
@@ -202,6 +207,13 @@ class SmppCarrier:
     def _transmitter(self) -> Link | None:
         fit = [link for link in self._links if link.is_bound and link.mode != "receiver"]
         return min(fit, key=lambda link: link.asked, default=None)
+
+    async def _first(self, now: float) -> Link | None:
+        """Just after the start: when it is bound."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._started + _FIRST_BIND - now)):
+                await self._up.wait()
+        return self._transmitter()
 
     def _outcome(self, link: Link, answer: Pdu) -> Outcome:
         now, status = self._clock(), answer.status

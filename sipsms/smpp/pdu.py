@@ -363,20 +363,25 @@ def decode(data: bytes) -> Pdu:
                 values[field.name] = _EMPTY[field.kind]
                 continue
             values[field.name], at = _READERS[field.kind](data, at, field)
-        tlvs = _tlvs(data, at) if at < len(data) else {}
+        tlvs = _tlvs(data, at, lax=command >= _RESPONSE) if at < len(data) else {}
     except _Wrong as wrong:
         raise BadPdu(wrong.status, str(wrong), command, sequence) from None
     return Pdu(command, sequence, status, values, tlvs)
 
 
-def _tlvs(data: bytes, at: int) -> dict[int, bytes]:
+def _tlvs(data: bytes, at: int, *, lax: bool) -> dict[int, bytes]:
+    """`lax`: octets that are none end it. A response with some too many is one all the same: what it answers is done."""
     found: dict[int, bytes] = {}
     while at < len(data):
         if at + 4 > len(data):
+            if lax:
+                break
             raise _Wrong(Status.INVALID_OPTIONAL_PART, "octets behind the last parameter")
         tag, length = _tlv.unpack_from(data, at)
         at += 4
         if at + length > len(data):
+            if lax:
+                break
             raise _Wrong(Status.INVALID_PARAMETER_LENGTH, f"TLV {tag:#06x} is longer than the PDU")
         found[tag] = data[at : at + length]
         at += length
