@@ -370,7 +370,7 @@ def decode(data: bytes) -> Pdu:
 
 
 def _tlvs(data: bytes, at: int, *, lax: bool) -> dict[int, bytes]:
-    """`lax`: octets that are none end it. A response with some too many is one all the same: what it answers is done."""
+    """`lax`: octets that are none end it. A response with some too many is one all the same."""
     found: dict[int, bytes] = {}
     while at < len(data):
         if at + 4 > len(data):

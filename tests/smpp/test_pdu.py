@@ -181,3 +181,10 @@ def test_what_is_written_is_read(command: int, short: bytes, tlvs: dict[int, byt
 def test_a_text_cannot_end_a_field_early() -> None:
     pdu = Pdu(Command.DELIVER_SM, 1, 0, {**SM, "source_addr": "416\0evil", "short_message": b"x"})
     assert decode(encode(pdu)).fields["source_addr"] == "416evil"
+
+
+def test_a_response_with_octets_too_many_is_read_all_the_same() -> None:
+    """Some programs send a NUL behind an unbind_resp, or two behind a message id: it was answered."""
+    for rest in (b"\0", b"\0\0\0", b"\x04\x23\x00\x09ab"):
+        assert decode(raw(0x80000004, b"4711\0" + rest)).fields == {"message_id": "4711"}
+        assert decode(raw(0x80000006, rest)).command == 0x80000006
