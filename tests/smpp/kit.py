@@ -105,7 +105,8 @@ class Esme(RawEsme):
         self._buffer, self._sequence = b"", 0
 
     def answer(self, pdu: Pdu, status: int = 0) -> None:
-        self.send(RESPONSE | pdu.command, b"" if status else b"\0", pdu.sequence, status)
+        body = b"\0" if pdu.command == DELIVER and not status else b""
+        self.send(RESPONSE | pdu.command, body, pdu.sequence, status)
 
     def rest(self) -> list[Pdu]:
         """All that comes until the server closes."""

@@ -1,0 +1,319 @@
+"""What an ESME is told and asks: messages that come in, its answers to them, and what became of what it sent."""
+
+from __future__ import annotations
+
+import pytest
+from e2e.site import HANDSET
+from support.smppwire import CANCEL, DELIVER, QUERY, REPLACE, UNBIND, Pdu, cstring, read_deliver
+
+from .kit import (
+    CANCEL_FAILED,
+    OK,
+    OUR_ID,
+    PHONE,
+    QUERY_FAILED,
+    REPLACE_FAILED,
+    UDHI,
+    Bind,
+    Customer,
+    Esme,
+    SmppSite,
+    receipt,
+)
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def esme(bind: Bind, customer: Customer) -> Esme:
+    return bind(customer)
+
+
+# --- what comes in ---
+
+
+@pytest.mark.req("S-071", "P-15")
+def test_a_message_as_it_comes(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    for text, coding in (("hello", 0), ("{€}", 0), ("ж 😀", 8)):
+        site.sms(customer.did, text)
+        pdu = esme.until(DELIVER)
+        found = read_deliver(pdu)
+        esme.answer(pdu)
+        assert (found.source, found.destination, found.esm_class, found.coding) == (HANDSET, customer.did, 0, coding)
+        assert pdu.body[1:3] == b"\2\1", "national"
+    assert esme.submit(customer.did, PHONE, "and out").status == OK
+
+
+@pytest.mark.req("S-071")
+def test_numbers_as_the_dids_dialing_mode_says(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    site.set(customer.did, "--dialing-mode", "e164")
+    site.sms(customer.did, "hello")
+    pdu = esme.until(DELIVER)
+    assert pdu.body[1:3] == b"\1\1", "international"
+    assert read_deliver(pdu)[:2] == (PHONE, "1" + customer.did)
+    esme.answer(pdu)
+    site.sms(customer.did, "from abroad", "+442071838750")
+    assert esme.delivered().source == "442071838750"
+    site.sms(customer.did, "from a bank", "262966")
+    assert esme.delivered().source == "262966"
+
+
+@pytest.mark.req("P-13", "S-071")
+@pytest.mark.parametrize(("text", "coding"), [("GSM text of many words. " * 20, 0), ("Unicode 😀 ж. " * 30, 8)])
+def test_a_long_text_comes_in_parts(esme: Esme, site: SmppSite, customer: Customer, text: str, coding: int) -> None:
+    """Each within 140 octets on the air, no letter cut, all under one name."""
+    site.sms(customer.did, text.strip())
+    found: list[bytes] = []
+    names, total = set(), 99
+    while len(found) < total:
+        one = esme.delivered()
+        assert (one.esm_class, one.coding) == (UDHI, coding)
+        assert one.octets[:3] == b"\5\0\3"
+        total = one.octets[4]
+        assert one.octets[5] == len(found) + 1
+        assert len(one.octets) <= (140 if coding == 8 else 159)
+        names.add(one.tlvs[OUR_ID])
+        found.append(one.octets[6:])
+    assert "".join(one.decode("utf-16-be" if coding == 8 else "ascii") for one in found) == text.strip()
+    assert len(names) == 1
+    site.settled(customer.did, text.strip(), "delivered")
+
+
+@pytest.mark.req("P-16")
+def test_one_of_a_number_is_out_at_a_time_and_in_order(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    """The next one follows the answer; another number does not wait."""
+    for n in range(5):
+        site.sms(customer.did, f"number {n}")
+    first = esme.until(DELIVER)
+    site.sms(customer.second, "for the other number")
+    other = esme.until(DELIVER)
+    assert read_deliver(other).text == "for the other number"
+    assert esme.silent(0.2)
+    esme.answer(first)
+    assert [esme.delivered().text for _ in range(4)] == [f"number {n}" for n in range(1, 5)]
+    esme.answer(other)
+
+
+def test_copies_elsewhere_go_besides(site: SmppSite, customer: Customer, bind: Bind) -> None:
+    """A number that also forwards: its phone hears it, whether a program is bound or not."""
+    site.set(customer.did, "--forward", "4165550199")
+    site.sms(customer.did, "for both")
+    row = site.wait(lambda: [one for one in site.rows(customer.did) if one["deliveries"]])[0]
+    assert {one["courier"] for one in row["deliveries"]} >= {"smpp"}
+    site.wait(lambda: "delivered" in {one["state"] for one in site.rows(customer.did)[0]["deliveries"]})
+    assert bind(customer).delivered().text == "for both"
+
+
+# --- what an ESME answers ---
+
+
+def state(site: SmppSite, customer: Customer, text: str) -> str:
+    """Of the delivery by SMPP."""
+    (row,) = [row for row in site.rows(customer.did) if row["text"] == text]
+    return next(str(one["state"]) for one in row["deliveries"] if one["courier"] == "smpp")
+
+
+def out(esme: Esme, count: int = 1) -> list[Pdu]:
+    return [esme.until(DELIVER) for _ in range(count)]
+
+
+@pytest.mark.req("P-16")
+@pytest.mark.parametrize("status", [0x08, 0x14, 0x58, 0x64])
+def test_busy_is_asked_again_before_anything_else(
+    esme: Esme, site: SmppSite, customer: Customer, status: int
+) -> None:  # fmt: skip
+    for text in ("first", "second"):
+        site.sms(customer.did, text)
+    (busy,) = out(esme)
+    esme.answer(busy, status)
+    (again,) = out(esme)
+    assert read_deliver(again) == read_deliver(busy), "the same, under the same name"
+    esme.answer(again)
+    assert esme.delivered().text == "second"
+
+
+@pytest.mark.req("P-16")
+@pytest.mark.parametrize("status", [0x01, 0x0A, 0x0B, 0x65, 0x66, 0x104])
+def test_never_ends_it(esme: Esme, site: SmppSite, customer: Customer, status: int) -> None:
+    for text in ("not this", "but this"):
+        site.sms(customer.did, text)
+    (refused,) = out(esme)
+    esme.answer(refused, status)
+    assert esme.delivered().text == "but this"
+    site.wait(lambda: state(site, customer, "not this") == "failed")
+
+
+@pytest.mark.req("P-16")
+@pytest.mark.parametrize("status", [0x45, 0xFF, 0xFE, 0x12345])
+def test_anything_else_stands_aside(esme: Esme, site: SmppSite, customer: Customer, status: int) -> None:
+    """What follows passes; it waits for another try."""
+    for text in ("odd", "even"):
+        site.sms(customer.did, text)
+    (odd,) = out(esme)
+    esme.answer(odd, status)
+    assert esme.delivered().text == "even"
+    assert state(site, customer, "odd") == "queued"
+
+
+@pytest.mark.req("P-16")
+def test_no_answer_is_asked_again_under_the_same_name(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    """Within the session (the server waits a second); an answer to the first copy settles nothing twice."""
+    site.sms(customer.did, "did you hear?")
+    site.sms(customer.did, "the next")
+    first, again = out(esme, 2)
+    assert read_deliver(first) == read_deliver(again)
+    assert read_deliver(first).tlvs[OUR_ID].startswith(b"sipsms ")
+    assert first.sequence != again.sequence
+    esme.answer(first)  # too late, but true
+    esme.answer(again)
+    rest = [esme.delivered()]
+    while rest[-1].text == "did you hear?":
+        rest.append(esme.delivered())
+    assert rest[-1].text == "the next"
+    assert esme.silent(0.2)
+
+
+@pytest.mark.req("P-16")
+def test_an_answer_lost_with_the_session(bind: Bind, site: SmppSite, customer: Customer) -> None:
+    first = bind(customer)
+    for n in range(3):
+        site.sms(customer.did, f"message {n}")
+    lost = read_deliver(first.until(DELIVER))
+    first.reset()
+    second = bind(customer)
+    found = [second.delivered() for _ in range(3)]
+    assert found[0] == lost
+    assert [one.text for one in found] == [f"message {n}" for n in range(3)]
+    assert len({one.tlvs[OUR_ID] for one in found}) == 3
+
+
+@pytest.mark.req("P-16")
+def test_a_generic_nack_is_an_answer(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    site.sms(customer.did, "what is deliver_sm?")
+    site.sms(customer.did, "the next one")
+    (pdu,) = out(esme)
+    esme.send(0x80000000, b"", pdu.sequence, 0x03)
+    assert esme.delivered().text == "the next one"
+
+
+@pytest.mark.req("P-16")
+def test_two_binds_of_one_user_share_the_work(bind: Bind, site: SmppSite, customer: Customer) -> None:
+    """And when one goes, the other gets what it left."""
+    one, two = bind(customer), bind(customer)
+    site.sms(customer.did, "to one of them")
+    site.sms(customer.second, "to the other")
+    deaf, hearing = (one, two)
+    pdu = deaf.until(DELIVER)
+    left = read_deliver(pdu)
+    assert hearing.delivered().text != left.text
+    deaf.reset()
+    assert hearing.delivered() == left
+
+
+@pytest.mark.req("P-16", "F-06")
+def test_over_a_restart_of_the_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Killed with one message out: the same again, then the others."""
+    with SmppSite(tmp_path_factory.mktemp("again"), 1) as site:
+        customer = site.customer()
+        with Esme(site.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            for n in range(4):
+                site.sms(customer.did, f"kept {n}")
+            first = read_deliver(esme.until(DELIVER))
+            site.kill()
+        site.start()
+        with Esme(site.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            found = [esme.delivered() for _ in range(4)]
+        assert [one.text for one in found] == [f"kept {n}" for n in range(4)]
+        assert found[0].tlvs[OUR_ID] == first.tlvs[OUR_ID]
+        site.no_crash()
+
+
+# --- query_sm, cancel_sm, replace_sm ---
+
+LATER = "000001000000000R"  # tomorrow
+
+
+def query(esme: Esme, message_id: str, source: str) -> tuple[int, int]:
+    """(status, message_state)"""
+    answer = esme.ask(QUERY, cstring(message_id) + b"\1\1" + cstring(source))
+    assert answer.status or answer.text == message_id
+    return answer.status, (answer.body[-2] if answer.body else 0)
+
+
+def cancel(esme: Esme, message_id: str, source: str) -> int:
+    return esme.ask(CANCEL, cstring("", message_id) + b"\1\1" + cstring(source) + b"\1\1" + cstring(PHONE)).status
+
+
+def replace(esme: Esme, message_id: str, source: str, text: bytes) -> int:
+    rest = cstring("", "") + bytes((0, 0, len(text))) + text
+    return esme.ask(REPLACE, cstring(message_id) + b"\1\1" + cstring(source) + rest).status
+
+
+@pytest.mark.req("S-064")
+def test_a_message_that_is_held_can_be_asked_for_changed_and_cancelled(
+    esme: Esme, site: SmppSite, customer: Customer
+) -> None:  # fmt: skip
+    held = esme.submit(customer.did, PHONE, "held", schedule=LATER).text
+    assert query(esme, held, customer.did) == (OK, 1)
+    assert replace(esme, held, customer.did, b"held, and changed") == OK
+    assert site.texts(customer.did) == ["held, and changed"]
+    assert replace(esme, held, customer.did, b"") == 0x01
+    assert cancel(esme, held, customer.did) == OK
+    assert cancel(esme, held, customer.did) == CANCEL_FAILED
+    assert replace(esme, held, customer.did, b"too late") == REPLACE_FAILED
+    assert query(esme, held, customer.did)[1] not in (1, 2)
+    assert site.rows(customer.did)[0]["state"] not in ("queued", "delivered")
+
+
+@pytest.mark.req("S-064")
+def test_what_has_left_is_known_and_stays(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    gone = esme.submit(customer.did, PHONE, "gone").text
+    site.settled(customer.did, "gone", "delivered")
+    assert query(esme, gone, customer.did) == (OK, 2)
+    assert cancel(esme, gone, customer.did) == CANCEL_FAILED
+    assert replace(esme, gone, customer.did, b"changed") == REPLACE_FAILED
+
+
+@pytest.mark.req("A-37", "S-064")
+def test_others_messages_are_as_if_they_were_not_there(
+    esme: Esme, bind: Bind, site: SmppSite, customer: Customer
+) -> None:  # fmt: skip
+    """Of another customer, one that came in, an id that nothing has, no id at all: the same answers."""
+    other = site.customer()
+    foreign = bind(other).submit(other.did, PHONE, "not yours", schedule=LATER).text
+    site.sms(customer.without, "came in")
+    came_in = str(site.rows(customer.without)[0]["id"])
+    own = esme.submit(customer.did, PHONE, "my own", schedule=LATER).text
+    strange = [foreign, came_in, "999999999", "0", "-1", "", "1e3", "x" * 64, "9" * 30, "' OR 1=1", "abc-1"]
+    for message_id in strange:
+        for source in (customer.did, other.did, ""):
+            assert query(esme, message_id, source) == (QUERY_FAILED, 0), message_id
+            assert cancel(esme, message_id, source) == CANCEL_FAILED
+            assert replace(esme, message_id, source, b"mine now") == REPLACE_FAILED
+    assert query(esme, own, customer.second) == (QUERY_FAILED, 0), "it was sent from another number"
+    assert site.texts(other.did) == ["not yours"]
+    assert site.rows(other.did)[0]["state"] == "queued"
+
+
+@pytest.mark.req("S-064", "P-13")
+def test_a_long_text_is_asked_for_by_the_id_of_a_part(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    ids = []
+    for number in (1, 2):
+        header = bytes((5, 0, 3, 4, 2, number))
+        ids.append(esme.submit(customer.did, PHONE, header + b"part %d." % number, esm_class=UDHI, receipt=1).text)
+    for one in ids:
+        assert receipt(esme).named in ids
+        assert query(esme, one, customer.did) == (OK, 2)
+
+
+def test_unbind_by_us_is_answered_and_closed(bind: Bind, site: SmppSite, customer: Customer) -> None:
+    """An ESME whose numbers are gone; what it was about to hear waits."""
+    esme = bind(customer)
+    site.set(customer.second, "--no-smpp")
+    site.set(customer.did, "--smpp-password", "changed")
+    esme.answer(esme.until(UNBIND))
+    assert esme.rest() == []
+    site.sms(customer.did, "for who knows the new one")
+    assert bind(customer, password="changed").delivered().text == "for who knows the new one"
