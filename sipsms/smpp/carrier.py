@@ -22,6 +22,7 @@ from sipsms.gateway import sms_key
 from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
 from sipsms.ports import CarrierReceipt, Clock, HookError, HookRequest, InboundSms, Parsed, Part, Unavailable
 from sipsms.smpp import receipt
+from sipsms.smpp.bound import Recent
 from sipsms.smpp.coding import CHARSETS, Charset, Concat, choose, is_receipt
 from sipsms.smpp.courier import Gone, Segment, named, segments_of, written
 from sipsms.smpp.doubts import Doubts, Key, Trail
@@ -57,17 +58,6 @@ class Unmatched(Protocol):
     def remote_id(self) -> str: ...
     @property
     def state(self) -> State: ...
-
-
-class Recent(Protocol):
-    @property
-    def source(self) -> str: ...
-    @property
-    def destination(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def id(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

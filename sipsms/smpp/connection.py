@@ -60,8 +60,11 @@ class Connection(asyncio.Protocol):
         self.flush()
         if self._transport is None or self._transport.is_closing():
             return
-        if self.session.is_full != self._paused:
-            self._paused = self.session.is_full
+        if self.session.has_more:
+            self._flush_soon()
+        full = self.session.is_full or self.session.has_more
+        if full != self._paused:
+            self._paused = full
             if self._paused:
                 self._transport.pause_reading()
             else:

@@ -36,6 +36,7 @@ _MISSED: Final = 2  # enquire_links without an answer, after which the peer is g
 _LAST_WORDS: Final = 5.0  # seconds that an unbind waits for what is under way
 _BEFORE_BIND: Final = 20  # PDUs that a stranger may send
 _LATE: Final = 1000  # requests remembered whose answers may still come
+_AT_ONCE: Final = 200  # PDUs of one peer, then it is the others' turn
 _RESPONSE: Final = 0x80000000
 
 
@@ -136,6 +137,7 @@ class Session:
         self.mode = Mode.TRANSCEIVER
         self.under_way = 0  # requests of the peer that are not answered
         self.last_heard = now
+        self.has_more = False  # there are PDUs that have not been looked at: call `receive` again soon, read no more
         self._began = now
         self._framer = Framer()
         self._strange = 0  # PDUs before a bind
@@ -213,7 +215,9 @@ class Session:
     def receive(self, data: bytes, now: float) -> list[Event]:
         self._framer.feed(data)
         events: list[Event] = []
-        while self.state is not State.CLOSED and not self.is_full:
+        left = _AT_ONCE
+        while left and self.state is not State.CLOSED and not self.is_full:
+            left -= 1
             try:
                 octets = self._framer.next()
             except BadLength as error:
@@ -223,6 +227,7 @@ class Session:
             if octets is None:
                 break
             self._heard(octets, now, events)
+        self.has_more = not left
         self._settle_unbind(events, now)
         return events
 
