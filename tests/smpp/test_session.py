@@ -227,3 +227,16 @@ def test_sequence_numbers_begin_again() -> None:
     session = bound()
     session._sequence = 0x7FFFFFFF
     assert session.ask(Command.DELIVER_SM, {}, 0.0, "x") == 1
+
+
+@pytest.mark.req("A-43")
+def test_one_peer_is_not_read_without_end() -> None:
+    """A thousand PDUs in one go: some now, the others when it is called again; none is lost."""
+    session = bound()
+    answered, turns = 0, 0
+    data = b"".join(pdu(Command.ENQUIRE_LINK, n) for n in range(1, 1001))
+    while turns == 0 or session.has_more:
+        session.receive(data if turns == 0 else b"", 0.0)
+        answered += len(out(session))
+        turns += 1
+    assert (answered, turns) == (1000, 6)
