@@ -61,7 +61,8 @@ class CarrierReceipt:
 
     `state`: DELIVERED, FAILED, EXPIRED, or ACCEPTED for "still under way". `opt_out`: failed because the recipient
     wants nothing of this sender. `alternatives`: other forms of `remote_id` (hexadecimal, decimal), tried after it.
-    `recipient`: only a message to this number can be meant, as the store writes it; empty: whoever it went to.
+    `recipient`, `sender`: only a message to this number, from that one of ours, can be meant, as the store writes
+    them; empty: whoever it went to, whoever sent it.
     """
 
     remote_id: str
@@ -70,6 +71,7 @@ class CarrierReceipt:
     opt_out: bool = False
     alternatives: tuple[str, ...] = ()
     recipient: str = ""
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sipsms.assembling import PATIENCE
 from sipsms.dialplan import Refusal
 from sipsms.gateway import Receipt
 from sipsms.model import Account, Did, State
-from sipsms.ports import Block, CarrierReceipt, Part
+from sipsms.ports import Block, CarrierReceipt, Part, StoredPart
 from sipsms.store import parts
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -63,6 +63,13 @@ async def test_parts_outlive_a_restart(tmp_path: Path) -> None:
         young = await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now))
         assert [one.joined for one in young] == [True, True]
         assert await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now + 1)) == []
+
+
+async def test_open_parts_that_came_in(tmp_path: Path) -> None:
+    async with core(tmp_path) as here:
+        await here.store.add_part(StoredPart("carrier:sim", PHONE, DID, "r1", 1, 2, "one ", "", here.clock.now))
+        found = await here.store.read(lambda db: parts.open_parts(db, "carrier:sim", here.clock.now + 1))
+        assert [(one.number, one.text, one.account) for one in found] == [(1, "one ", "")]
 
 
 @pytest.mark.req("P-13")

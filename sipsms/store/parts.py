@@ -78,8 +78,9 @@ def joined(connection: Connection, done: Sequence[StoredPart]) -> None:
 
 
 def open_parts(connection: Connection, origin: str, since: float) -> list[StoredPart]:
-    """Parts that accounts send by a door: those that wait for others, and those joined that have come since then."""
-    mine = select(parts).where(parts.c.carrier == origin, parts.c.account != "")
+    """Parts of an origin, whether they go out or came in: those that wait for others, and those joined that have come
+    since then."""
+    mine = select(parts).where(parts.c.carrier == origin)
     waiting = mine.where(~parts.c.joined | (parts.c.received_at >= since))
     return [StoredPart(*row) for row in connection.execute(waiting.order_by(parts.c.received_at))]
 

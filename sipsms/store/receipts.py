@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy.sql import ColumnElement
 
 from sipsms.model import Delivery, State
 from sipsms.ports import Block, CarrierReceipt, Closing, Doubt
@@ -33,12 +34,18 @@ _NAMED = and_(
     deliveries.c.state != literal_column("'delivered'"),
 )
 _FIND = WITH_MESSAGE.where(_NAMED, deliveries.c.courier == bindparam("carrier"))
-_FIND_TO = _FIND.where(deliveries.c.destination == bindparam("recipient"))
 _IS_DELIVERED = select(deliveries.c.id).where(
     deliveries.c.remote_id == bindparam("key"), deliveries.c.remote_id != literal_column("''"),
-    deliveries.c.courier == bindparam("carrier"), deliveries.c.destination == bindparam("recipient"),
-    deliveries.c.state == literal_column("'delivered'"),
+    deliveries.c.courier == bindparam("carrier"), deliveries.c.state == literal_column("'delivered'"),
 )  # fmt: skip
+
+
+def _meant(recipient: str, sender: str) -> list[ColumnElement[bool]]:
+    """The messages that a receipt for one to that number, from this one, can mean; empty: any."""
+    given = ((deliveries.c.destination, recipient), (deliveries.c.source, sender))
+    return [column == value for column, value in given if value]
+
+
 _SET = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("key"))
@@ -53,24 +60,22 @@ def apply_all(connection: Connection, batch: Sequence[Given]) -> list[Delivery |
 
 def _apply(connection: Connection, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
     for name in (receipt.remote_id, *receipt.alternatives):
-        row = _find(connection, courier, name, receipt.recipient)
+        meant = _meant(receipt.recipient, receipt.sender)
+        row = _find(connection, courier, name, meant)
         if row is not None:
             return _raise(connection, row, receipt, now)
-        if receipt.recipient and _is_delivered(connection, courier, name, receipt.recipient):
+        if meant and _is_delivered(connection, courier, name, meant):
             return None  # told again: what is kept could be taken for another message's
     _keep(connection, courier, receipt, now)
     return None
 
 
-def _find(connection: Connection, courier: str, name: str, recipient: str) -> Row[Any] | None:
-    if not recipient:
-        return connection.execute(_FIND, {"key": name, "carrier": courier}).first()
-    return connection.execute(_FIND_TO, {"key": name, "carrier": courier, "recipient": recipient}).first()
+def _find(connection: Connection, courier: str, name: str, meant: list[ColumnElement[bool]]) -> Row[Any] | None:
+    return connection.execute(_FIND.where(*meant), {"key": name, "carrier": courier}).first()
 
 
-def _is_delivered(connection: Connection, courier: str, name: str, recipient: str) -> bool:
-    values = {"key": name, "carrier": courier, "recipient": recipient}
-    return connection.execute(_IS_DELIVERED, values).first() is not None
+def _is_delivered(connection: Connection, courier: str, name: str, meant: list[ColumnElement[bool]]) -> bool:
+    return connection.execute(_IS_DELIVERED.where(*meant), {"key": name, "carrier": courier}).first() is not None
 
 
 def _raise(connection: Connection, row: Row[Any], receipt: CarrierReceipt, now: float) -> Delivery | None:
@@ -92,7 +97,8 @@ def _keep(connection: Connection, courier: str, receipt: CarrierReceipt, now: fl
         if connection.execute(there).first() is None:
             rest = {
                 "detail": receipt.detail[:255], "received_at": now, "opt_out": receipt.opt_out,
-                "recipient": receipt.recipient, "other": name != receipt.remote_id[:128],
+                "recipient": receipt.recipient, "sender": receipt.sender,
+                "other": name != receipt.remote_id[:128],
             }  # fmt: skip
             connection.execute(insert(receipts), {**key, **rest})
 
@@ -111,21 +117,22 @@ def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
         early += connection.execute(select(receipts).where(receipts.c.remote_id.in_(chunk))).all()
     changed: dict[int, State] = {}
     for row in early:
-        found = _find(connection, row.courier, row.remote_id, row.recipient)
+        found = _find(connection, row.courier, row.remote_id, _meant(row.recipient, row.sender))
         if found is None:
             continue
         receipt = CarrierReceipt(row.remote_id, State(row.state), row.detail, row.opt_out)
         delivery = _raise(connection, found, receipt, row.received_at)
         if delivery is not None:
             changed[delivery.id] = delivery.state
-        if row.recipient:
+        if row.recipient or row.sender:
             _forget_forms(connection, row)
     return changed
 
 
 def _forget_forms(connection: Connection, row: Row[Any]) -> None:
     """A receipt has found its message: under another form of its id it must not find one more."""
-    same = [receipts.c[name] == getattr(row, name) for name in ("recipient", "courier", "state", "received_at")]
+    names = ("recipient", "sender", "courier", "state", "received_at")
+    same = [receipts.c[name] == getattr(row, name) for name in names]
     connection.execute(delete(receipts).where(*same))
 
 
@@ -136,18 +143,32 @@ class Unmatched(NamedTuple):
     received_at: float
 
 
-def unmatched(connection: Connection, courier: str, recipient: str, since: float) -> list[Unmatched]:
-    """Receipts for a message to this number that no delivery has the name of, by the carrier's own form of its id.
+def unmatched(connection: Connection, courier: str, sender: str, recipient: str, since: float) -> list[Unmatched]:
+    """Receipts for a message from our number to this one that no delivery has the name of, by the carrier's own form
+    of its id; an empty `sender` asks for those that name none.
 
-    In order of time, 100 at most: for deliveries whose answer, with that name in it, was lost.
+    In order of time, 100 at most: for deliveries whose answer, with that name in it, was lost. None at all where more
+    deliveries are in doubt than there are names: nobody can say then which is whose.
     """
     columns = (receipts.c.remote_id, receipts.c.state, receipts.c.detail, receipts.c.received_at)
+    named = select(deliveries.c.id).where(
+        deliveries.c.remote_id == receipts.c.remote_id, deliveries.c.remote_id != literal_column("''"),
+        deliveries.c.courier == courier,
+    )  # fmt: skip
     query = select(*columns).where(
-        receipts.c.recipient == recipient, receipts.c.recipient != literal_column("''"), receipts.c.courier == courier,
-        receipts.c.received_at >= since, ~receipts.c.other,
+        receipts.c.recipient == recipient, receipts.c.recipient != literal_column("''"), receipts.c.sender == sender,
+        receipts.c.courier == courier, receipts.c.received_at >= since, ~receipts.c.other, ~named.exists(),
     )  # fmt: skip
     rows = connection.execute(query.order_by(receipts.c.received_at).limit(100))
-    return [Unmatched(row.remote_id, State(row.state), row.detail, row.received_at) for row in rows]
+    found = [Unmatched(row.remote_id, State(row.state), row.detail, row.received_at) for row in rows]
+    names = len({one.remote_id for one in found})
+    return found if names and _count_doubts(connection, courier, _meant(recipient, sender)) <= names else []
+
+
+def _count_doubts(connection: Connection, courier: str, meant: list[ColumnElement[bool]]) -> int:
+    query = select(func.count()).select_from(deliveries)
+    unknown = query.where(deliveries.c.state == literal_column("'unknown'"), deliveries.c.courier == courier, *meant)
+    return connection.execute(unknown).scalar_one()
 
 
 def forget(connection: Connection, before: float) -> None:

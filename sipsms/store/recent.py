@@ -20,23 +20,24 @@ class Recent(NamedTuple):
     received_at: float
 
 
-def recent(connection: Connection, origin: str, span: float, limit: int = 50_000) -> list[Recent]:
-    """The messages of an origin of the last `span` seconds before the newest message of all, the newest first.
+def recent(connection: Connection, origin: str, span: float, limit: int = 50_000, after: float = 0.0) -> list[Recent]:
+    """The messages of an origin of the last `span` seconds before the newest message of all, the newest first; only
+    those received later than `after`.
 
     Goes down the ids and stops at the first message that is older, so it costs what came in that time.
     """
     names = [messages.c[name] for name in Recent._fields]
     found: list[Recent] = []
-    after, oldest = None, 0.0
+    last, oldest = None, 0.0
     while len(found) < limit:
         query = select(*names, messages.c.origin).order_by(messages.c.id.desc()).limit(_STEP)
-        rows = connection.execute(query if after is None else query.where(messages.c.id < after)).all()
+        rows = connection.execute(query if last is None else query.where(messages.c.id < last)).all()
         if not rows:
             break
         oldest = oldest or rows[0].received_at - span
-        young = [row for row in rows if row.received_at >= oldest]
+        young = [row for row in rows if row.received_at >= oldest and row.received_at > after]
         found += [Recent(*row[:-1]) for row in young if row.origin == origin]
         if len(young) < len(rows):
             break
-        after = rows[-1].id
+        last = rows[-1].id
     return found[:limit]

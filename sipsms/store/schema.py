@@ -301,6 +301,7 @@ receipts = Table(
     Column("received_at", Double, nullable=False, index=True),
     Column("opt_out", Boolean, nullable=False, server_default=false()),
     _text("recipient", 64),  # only a message to this number can be meant; empty: any
+    _text("sender", 64),  # and only one from this number; empty: any
     Column("other", Boolean, nullable=False, server_default=false()),  # another form of the id that the carrier said
     Index(
         "ix_receipts_recipient", "recipient", "courier", sqlite_where=_HAS_RECIPIENT, postgresql_where=_HAS_RECIPIENT
@@ -324,6 +325,14 @@ smpp_binds = Table(
     Column("sent", _Id, nullable=False, server_default="0"),
     Column("received", _Id, nullable=False, server_default="0"),
     _text("why"),
+)
+
+# When each SMPP peer that may send again what it heard no answer to was last heard.
+smpp_heard = Table(
+    "smpp_heard",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("at", Double, nullable=False),
 )
 
 # A phone's settings, to be fetched once or a few times by a link that nobody can guess.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.model import Accepted, Account, State
+from sipsms.model import Accepted, Account, State, Unknown
 from sipsms.ports import CarrierReceipt
 from sipsms.store import receipts
 from sipsms.store.receipts import Unmatched
@@ -14,7 +14,7 @@ from tests.support.core import Core, ScriptedCourier, core
 
 SIM = "carrier:sim"
 ALICE = Account("alice", "demo")
-FIRST, SECOND = "2125550123", "2125550124"
+OURS, FIRST, SECOND = "5550001111", "2125550123", "2125550124"
 STATES = "SELECT state FROM deliveries ORDER BY id"
 
 
@@ -22,8 +22,11 @@ async def send(here: Core, to: str = FIRST) -> None:
     await here.gateway.send(ALICE, "5550001111", to, "hello", "test")
 
 
-async def tell(here: Core, name: str, state: State = State.DELIVERED, *forms: str, to: str = FIRST) -> None:
-    await here.gateway.receipt(SIM, CarrierReceipt(name, state, "why", alternatives=forms, recipient=to))
+async def tell(
+    here: Core, name: str, state: State = State.DELIVERED, *forms: str, to: str = FIRST, sender: str = ""
+) -> None:
+    receipt = CarrierReceipt(name, state, "why", alternatives=forms, recipient=to, sender=sender)
+    await here.gateway.receipt(SIM, receipt)
 
 
 @pytest.mark.req("P-11")
@@ -79,11 +82,12 @@ async def test_what_matches_nothing(tmp_path: Path) -> None:
         here.clock.now += 5
         await tell(here, "256", State.DELIVERED, "100")
         await tell(here, "300", to=SECOND)
+        await tell(here, "500", sender=OURS)
         await here.gateway.receipt(SIM, CarrierReceipt("400", State.DELIVERED))
         start = here.clock.now - 5
 
-        async def unmatched(courier: str, to: str, since: float) -> list[Unmatched]:
-            return await here.store.read(lambda db: receipts.unmatched(db, courier, to, since))
+        async def unmatched(courier: str, to: str, since: float, sender: str = "") -> list[Unmatched]:
+            return await here.store.read(lambda db: receipts.unmatched(db, courier, sender, to, since))
 
         assert await unmatched(SIM, FIRST, start) == [
             Unmatched("255", State.FAILED, "why", start), Unmatched("256", State.DELIVERED, "why", start + 5)
@@ -91,3 +95,47 @@ async def test_what_matches_nothing(tmp_path: Path) -> None:
         assert [one.remote_id for one in await unmatched(SIM, FIRST, start + 1)] == ["256"]
         assert await unmatched("carrier:other", FIRST, start) == []
         assert await unmatched(SIM, "", start) == []
+        assert [one.remote_id for one in await unmatched(SIM, FIRST, start, OURS)] == ["500"]
+        assert await unmatched(SIM, FIRST, start, "5550002222") == []
+
+
+@pytest.mark.req("P-10")
+async def test_more_doubts_than_names(tmp_path: Path) -> None:
+    """Two answers to the same number were lost, and one receipt came: nobody can say whose."""
+    sim = ScriptedCourier(Unknown("lost"), Accepted("named"), Unknown("lost"), Unknown("lost"))
+    async with core(tmp_path, {SIM: sim}) as here:
+        start = here.clock.now
+
+        async def names() -> list[str]:
+            found = await here.store.read(lambda db: receipts.unmatched(db, SIM, OURS, FIRST, start))
+            return [one.remote_id for one in found]
+
+        for to, state in ((FIRST, "unknown"), (FIRST, "accepted"), (SECOND, "unknown")):
+            count = len(await here.rows(STATES))
+            await send(here, to)
+            await here.until(f"SELECT state FROM deliveries ORDER BY id LIMIT 1 OFFSET {count}", [(state,)])
+        await tell(here, "77", State.ACCEPTED, sender=OURS)
+        await tell(here, "77", State.FAILED, sender=OURS)
+        assert await names() == ["77", "77"], "one in doubt, one name"
+        await send(here)
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'unknown'", [(3,)])
+        assert await names() == [], "two in doubt"
+        await tell(here, "78", State.FAILED, sender=OURS)
+        assert set(await names()) == {"77", "78"}
+
+
+@pytest.mark.req("P-11")
+async def test_only_a_message_from_that_sender(tmp_path: Path) -> None:
+    """An SMSC whose ids are unique for each sender only; before the answer, after it, and told again."""
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("1"), Accepted("2"))}) as here:
+        await tell(here, "2", State.FAILED, "2x", sender="5550002222")
+        await send(here)
+        await here.until(STATES, [("accepted",)])
+        await tell(here, "1", sender="5550002222")
+        assert await here.rows(STATES) == [("accepted",)]
+        await tell(here, "1", sender=OURS)
+        assert await here.rows(STATES) == [("delivered",)]
+        await send(here)
+        await here.until(STATES, [("delivered",), ("accepted",)])
+        kept = await here.rows("SELECT remote_id, sender FROM receipts ORDER BY remote_id")
+        assert kept == [("1", "5550002222"), ("2", "5550002222"), ("2x", "5550002222")]

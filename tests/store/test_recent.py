@@ -29,6 +29,8 @@ async def test_of_one_door_within_the_span(tmp_path: Path, monkeypatch: pytest.M
             return [one.text for one in recent(db, "smpp", 60.0)]
 
         assert await here.store.read(look) == ["m18", "m17", "m16", "m14", "m13"]
+        late = await here.store.read(lambda db: recent(db, "smpp", 60.0, after=1160.0))
+        assert [one.text for one in late] == ["m18", "m17"], "later than that time only"
         (newest,) = await here.store.read(lambda db: recent(db, "smpp", 60.0, 1))
         assert newest == Recent("alice", "5550001111", "2125550123", "m18", newest.id, 1180.0)
         assert len(await here.store.read(lambda db: recent(db, "smpp", 1e6))) == 15

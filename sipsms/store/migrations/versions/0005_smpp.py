@@ -21,6 +21,7 @@ def upgrade() -> None:
     op.add_column("parts", sa.Column("account", sa.String(length=64), server_default="", nullable=False))
     op.add_column("parts", sa.Column("expires_at", sa.Double(), nullable=True))
     op.add_column("receipts", sa.Column("recipient", sa.String(length=64), server_default="", nullable=False))
+    op.add_column("receipts", sa.Column("sender", sa.String(length=64), server_default="", nullable=False))
     op.add_column("receipts", sa.Column("other", sa.Boolean(), server_default=sa.false(), nullable=False))
     where = sa.text("recipient <> ''")
     op.create_index(
@@ -45,14 +46,22 @@ def upgrade() -> None:
         sa.Column("why", sa.String(length=255), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("node", "number"),
     )
+    op.create_table(
+        "smpp_heard",
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("smpp_heard")
     op.drop_table("smpp_binds")
     op.drop_index("ix_did_targets_smpp", table_name="did_targets")
     op.drop_index("ix_receipts_recipient", table_name="receipts")
     with op.batch_alter_table("receipts") as receipts:
         receipts.drop_column("other")
+        receipts.drop_column("sender")
         receipts.drop_column("recipient")
     with op.batch_alter_table("parts") as parts:
         parts.drop_column("expires_at")

@@ -1,0 +1,19 @@
+"""When each SMPP peer was last heard: what it sent before that time it has an answer to."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select, update
+
+from sipsms.store.schema import smpp_heard
+
+
+def heard(connection: Connection, name: str) -> float:
+    """Seconds since the epoch; 0.0: never."""
+    found: float | None = connection.execute(select(smpp_heard.c.at).where(smpp_heard.c.name == name[:80])).scalar()
+    return found or 0.0
+
+
+def set_heard(connection: Connection, name: str, at: float) -> None:
+    mine = update(smpp_heard).where(smpp_heard.c.name == name[:80]).values(at=at)
+    if not connection.execute(mine).rowcount:
+        connection.execute(insert(smpp_heard), {"name": name[:80], "at": at})
