@@ -26,6 +26,7 @@ class Assembly(Generic[Answer]):
         self._store = store
         self._clock = clock
         self._whole = whole
+        self._started = clock()
 
     async def add(self, part: StoredPart) -> Answer | None:
         """What becomes of the text with this part; None: others are still missing. Raises Unavailable."""
@@ -36,8 +37,14 @@ class Assembly(Generic[Answer]):
         return await self._join(found) if found else None
 
     async def give_up_waiting(self) -> None:
-        """Texts whose other parts do not come: what is there goes on, with the gap marked."""
-        for parts in await self._store.late_parts(self._clock() - PATIENCE):
+        """Texts whose other parts do not come: what is there goes on, with the gap marked.
+
+        While we were not there, nobody could bring us a part: that time does not count.
+        """
+        before = self._clock() - PATIENCE
+        if before < self._started:
+            return
+        for parts in await self._store.late_parts(before):
             await self._join(parts)
 
     async def _join(self, parts: Sequence[StoredPart]) -> Answer:

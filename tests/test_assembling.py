@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from sipsms import reports
 from sipsms.assembling import PATIENCE
@@ -14,6 +15,7 @@ from sipsms.gateway import Receipt
 from sipsms.model import Account, Did, State
 from sipsms.ports import Block, CarrierReceipt, Part, StoredPart
 from sipsms.store import parts
+from sipsms.store.schema import parts as parts_table
 from tests.support.core import Core, ScriptedCourier, core
 
 DEMO = Account("demo")
@@ -63,6 +65,23 @@ async def test_parts_outlive_a_restart(tmp_path: Path) -> None:
         young = await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now))
         assert [one.joined for one in young] == [True, True]
         assert await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now + 1)) == []
+
+
+@pytest.mark.req("P-13", "F-01")
+async def test_a_restart_between_two_parts_cuts_no_text(tmp_path: Path) -> None:
+    """However long the server was down: the other part has had no chance to come."""
+    async with core(tmp_path) as here:
+        await part(here, 1, "one ", 2)
+        early = update(parts_table).values(received_at=here.clock.now - 3 * PATIENCE)
+        await here.store.write(lambda db: db.execute(early))
+    async with core(tmp_path) as here:
+        await here.gateway.deliver_late_parts()
+        here.clock.now += PATIENCE - 1
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
+        here.clock.now += 1
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT text FROM messages") == [("one [part 2 of 2 is missing]",)]
 
 
 async def test_open_parts_that_came_in(tmp_path: Path) -> None:
