@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from sipsms import reports
 from sipsms.assembling import PATIENCE
 from sipsms.dialplan import Refusal
 from sipsms.gateway import Receipt
 from sipsms.model import Account, Did, State
-from sipsms.ports import Block, CarrierReceipt, Part, StoredPart
+from sipsms.ports import Block, CarrierReceipt, InboundSms, Part, StoredPart
 from sipsms.store import parts
+from sipsms.store.parts import AGAIN
 from sipsms.store.schema import parts as parts_table
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -82,6 +83,52 @@ async def test_a_restart_between_two_parts_cuts_no_text(tmp_path: Path) -> None:
         here.clock.now += 1
         await here.gateway.deliver_late_parts()
         assert await here.rows("SELECT text FROM messages") == [("one [part 2 of 2 is missing]",)]
+
+
+async def arrive(here: Core, number: int, text: str, remote_id: str = "") -> None:
+    await here.gateway.receive(InboundSms(PHONE, DID, text, remote_id, part=Part("9", number, 2)), "carrier:sim")
+
+
+@pytest.mark.req("P-13")
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+async def test_the_same_text_again_under_the_same_reference(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """An SMSC names no message, and an 8-bit reference comes round: an alert that is said again is another one."""
+    texts = {1: "ALERT: ", 2: "water low"}
+    async with core(tmp_path) as here:
+        for number in (1, 2, *order):
+            await arrive(here, number, texts[number])
+        assert await here.rows("SELECT text FROM messages") == [("ALERT: water low",)], "at once: told again"
+        here.clock.now += AGAIN
+        for number in order:
+            await arrive(here, number, texts[number])
+        here.clock.now += AGAIN
+        await arrive(here, 1, "ALERT: ")
+        await arrive(here, 2, "FIRE")
+        found = await here.rows("SELECT text FROM messages ORDER BY id")
+        assert found == [("ALERT: water low",), ("ALERT: water low",), ("ALERT: FIRE",)]
+
+
+@pytest.mark.req("P-13")
+async def test_a_part_with_an_id_is_told_again_however_late(tmp_path: Path) -> None:
+    async with core(tmp_path) as here:
+        await arrive(here, 1, "one ", "a")
+        await arrive(here, 2, "two", "b")
+        here.clock.now += 20 * AGAIN
+        await arrive(here, 1, "one ", "a")
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT count(*) FROM parts WHERE NOT joined") == [(0,)]
+
+
+@pytest.mark.req("P-13")
+async def test_looking_for_late_parts_does_not_look_at_those_joined(tmp_path: Path) -> None:
+    async with core(tmp_path) as here:
+
+        def plan(db: Connection) -> list[str]:
+            query = parts.late_query(0.0).compile(db, compile_kwargs={"literal_binds": True})
+            return [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+
+        steps = [step for step in await here.store.read(plan) if "parts" in step]
+        assert [step.split(" INDEX ")[1].split()[0] for step in steps] == ["ix_parts_open", "sqlite_autoindex_parts_1"]
 
 
 async def test_open_parts_that_came_in(tmp_path: Path) -> None:

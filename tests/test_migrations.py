@@ -188,6 +188,8 @@ QUERIES = {  # by which index each is answered, a million settled rows or none
     "dead letters": ("SELECT id FROM deliveries WHERE courier IN ('callback', 'webhook', 'mail') AND state IN "
                      "('failed', 'expired') ORDER BY id LIMIT 9", "ix_deliveries_dead"),
     "blocks": ("SELECT number FROM blocks WHERE version > 7", "ix_blocks_version"),
+    "parts that wait": ("SELECT carrier FROM parts WHERE joined = 0 GROUP BY carrier, source, destination, reference",
+                        "ix_parts_open"),
     "parts": ("SELECT number FROM parts WHERE joined AND received_at < 7", "ix_parts_received_at"),
 }  # fmt: skip
 

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, select, update
 
 from sipsms.ports import StoredPart
 from sipsms.store.schema import parts
+
+AGAIN = 60.0  # seconds in which an SMSC that has heard no answer says a part again
 
 
 def _of(part: StoredPart) -> list[Any]:
@@ -38,9 +40,13 @@ def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
 
 def _same(old: StoredPart, new: StoredPart) -> bool:
     """Told again; some carriers give it another id then. Of a text that is delivered only the id says so: people do
-    repeat themselves, and references come round."""
-    alike = (old.total, old.text) == (new.total, new.text)
-    return alike and (not old.joined or old.remote_id == new.remote_id)
+    repeat themselves, and references come round. Where an SMSC gives none, the time says it."""
+    if (old.total, old.text) != (new.total, new.text):
+        return False
+    if not old.joined:
+        return True
+    has_name = bool(old.remote_id or new.account)  # of what accounts send, the reference is unique
+    return old.remote_id == new.remote_id and (has_name or new.received_at - old.received_at < AGAIN)
 
 
 def _complete(known: list[StoredPart]) -> list[StoredPart]:
@@ -48,28 +54,21 @@ def _complete(known: list[StoredPart]) -> list[StoredPart]:
 
 
 def late(connection: Connection, before: float) -> list[list[StoredPart]]:
-    keys = (parts.c.carrier, parts.c.source, parts.c.destination, parts.c.reference)
-    newest = (
-        select(*keys)
-        .where(~parts.c.joined)
-        .group_by(*keys)
-        .having(func.max(parts.c.received_at) < before)
-        .limit(500)
-        .subquery()
-    )
-    same = [newest.c[column.name] == column for column in keys]
+    """500 texts at most, whose newest part is older."""
     groups: dict[tuple[str, ...], list[StoredPart]] = defaultdict(list)
-    for row in connection.execute(select(parts).join(newest, *_and(same)).order_by(parts.c.number)):
+    for row in connection.execute(late_query(before)):
         part = StoredPart(*row)
         groups[part[:4]].append(part)
     return list(groups.values())
 
 
-def _and(conditions: list[Any]) -> tuple[Any]:
-    first, *rest = conditions
-    for one in rest:
-        first &= one
-    return (first,)
+def late_query(before: float) -> Select[Any]:
+    """Asked all the time, so it must not look at what is joined."""
+    keys = (parts.c.carrier, parts.c.source, parts.c.destination, parts.c.reference)
+    newest = select(*keys).where(~parts.c.joined).group_by(*keys).having(func.max(parts.c.received_at) < before)
+    found = newest.limit(500).subquery()
+    same = and_(*(found.c[column.name] == column for column in keys))
+    return select(parts).join(found, same).order_by(parts.c.number)
 
 
 def joined(connection: Connection, done: Sequence[StoredPart]) -> None:

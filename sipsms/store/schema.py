@@ -288,7 +288,11 @@ parts = Table(
     Column("joined", Boolean, nullable=False, server_default=false()),  # delivered; kept to know the carrier's retries
     _text("account", 64),  # who sends them; empty: they came in
     Column("expires_at", Double),
-)
+    Index(
+        "ix_parts_open", "carrier", "source", "destination", "reference", "received_at",
+        sqlite_where=text("joined = 0"), postgresql_where=text("NOT joined"),
+    ),
+)  # fmt: skip
 
 # Receipts of carriers that match no delivery yet: kept for a while, they may have been quicker than the answer.
 receipts = Table(

@@ -20,6 +20,10 @@ def upgrade() -> None:
     op.add_column("accounts", sa.Column("smpp_rate", sa.Integer(), nullable=True))
     op.add_column("parts", sa.Column("account", sa.String(length=64), server_default="", nullable=False))
     op.add_column("parts", sa.Column("expires_at", sa.Double(), nullable=True))
+    op.create_index(
+        "ix_parts_open", "parts", ["carrier", "source", "destination", "reference", "received_at"],
+        sqlite_where=sa.text("joined = 0"), postgresql_where=sa.text("NOT joined"),
+    )  # fmt: skip
     op.add_column("receipts", sa.Column("recipient", sa.String(length=64), server_default="", nullable=False))
     op.add_column("receipts", sa.Column("sender", sa.String(length=64), server_default="", nullable=False))
     op.add_column("receipts", sa.Column("other", sa.Boolean(), server_default=sa.false(), nullable=False))
@@ -63,6 +67,7 @@ def downgrade() -> None:
         receipts.drop_column("other")
         receipts.drop_column("sender")
         receipts.drop_column("recipient")
+    op.drop_index("ix_parts_open", table_name="parts")
     with op.batch_alter_table("parts") as parts:
         parts.drop_column("expires_at")
         parts.drop_column("account")
