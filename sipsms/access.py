@@ -122,6 +122,9 @@ class Access:
             hmac.compare_digest(_NOBODY, given)
         if len({did.account for did in right}) != 1:
             raise self._failure("smpp", username, address, "wrong name or password")
+        owner = self._directory.account(right[0].account)
+        if owner is not None:
+            self._check_network(owner, address)
         return tuple(right)
 
     def _caller(self, token: Token) -> Caller | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sipsms.access import FAILURES, Access, DenialCode, Denied
 from sipsms.directory import Directory
-from sipsms.model import Account, Did, Scope, Token
+from sipsms.model import Account, Did, Scope, Smpp, Token
 
 HERE = "192.0.2.1"
 
@@ -38,6 +38,27 @@ TOKENS = [
     Token("old", digest("t-old"), "acme", Scope.CUSTOMER, expires_at=2000.0),
 ]
 DIDS = [Did("5550001111", "acme"), Did("5550002222", "acme"), Did("5550003333", "kid"), Did("5550004444", "other")]
+
+
+def esme(owner: Account, address: str) -> DenialCode | int:
+    """Why it may not bind, or for how many DIDs it is bound."""
+    directory = Directory()
+    did = Did("5550001111", owner.name, smpp=Smpp(username="u", password="pw"))
+    directory.update(1, True, [owner], [did], frozenset(), [], [])
+    try:
+        return len(Access(directory, Clock(), "realm", lambda: 600).esme("u", "pw", address))
+    except Denied as denied:
+        return denied.code
+
+
+@pytest.mark.req("S-103", "S-069")
+def test_a_bind_from_another_network() -> None:
+    limited = replace(ACME, api_allow_ip="192.0.2.0/24 2001:db8::/32")
+    assert esme(limited, "192.0.2.9") == 1
+    assert esme(limited, "2001:db8::7") == 1
+    assert esme(limited, "::ffff:192.0.2.9") == 1
+    assert esme(limited, "198.51.100.1") == DenialCode.ADDRESS
+    assert esme(ACME, "198.51.100.1") == 1
 
 
 class Clock:

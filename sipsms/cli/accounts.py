@@ -89,7 +89,9 @@ def account_passwd(context: Context, name: str, password: str) -> None:
 @click.option("--reseller", help="The customer that manages this one. Empty: none.")
 @click.option("--api-daily-limit", callback=_limit, metavar="N", help="Sends a day by the APIs; 0: any; `default`.")
 @click.option("--smpp-rate", callback=_limit, metavar="N", help="Messages a second by SMPP; 0: any; `default`.")
-@click.option("--api-allow-ip", metavar="CIDR,...", help="Networks its API password and tokens work from. Empty: all.")
+@click.option(
+    "--api-allow-ip", metavar="CIDR,...", help="Networks that API clients and ESMEs of it call from. Empty: all."
+)
 @pass_context
 def account_set(context: Context, /, name: str, **given: Any) -> None:
     """Change an account or subaccount."""
