@@ -30,6 +30,7 @@ class EsmeFailed(Exception):
 class Esme:
     def __init__(self, host: str, port: int, username: str, password: str) -> None:
         self.heard: list[Heard] = []
+        self._host = host
         self._target = Target(SmppUrl(False, host, port), username, password, Limits())
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
@@ -47,13 +48,16 @@ class Esme:
     async def _open(self) -> None:
         """Its user may be so new that the server has not seen it yet. Raises Gone."""
         for last in (False, False, True):
-            self._link = Link(self._target, Command.BIND_TRANSCEIVER, time.monotonic, self._asked)
+            self._link = Link(self._target, Command.BIND_TRANSCEIVER, time.monotonic, self._asked, self._resolve)
             try:
                 await self._link.open()
                 break
             except Gone:
                 if last:
                     raise
+
+    async def _resolve(self, _host: str, _port: int) -> list[str]:
+        return [self._host]
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._do(self._link.close())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
+from sqlalchemy import Connection
+
 from sipsms.access import Access
 from sipsms.addresses import check_address
+from sipsms.carriers.client import GuardedResolver
 from sipsms.config import Config
 from sipsms.desk import Line
 from sipsms.directory import Directory
@@ -15,27 +19,31 @@ from sipsms.gateway import RECEIPT_LANES, SMPP, Gateway
 from sipsms.model import Did, Media
 from sipsms.ports import Clock, StoredPart
 from sipsms.queue import Queue
-from sipsms.smpp.bound import Looked, Options
+from sipsms.smpp.bound import Looked, Options, Recalled
 from sipsms.smpp.carrier import Around, Smscs
 from sipsms.smpp.client import Pushes, PushOptions
 from sipsms.smpp.coding import CHARSETS
 from sipsms.smpp.courier import SmppCourier
 from sipsms.smpp.doubts import HEARD
 from sipsms.smpp.intake import ORIGIN
+from sipsms.smpp.link import Resolve
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import Limits
-from sipsms.store import binds, parts, receipts, recent, replacing
+from sipsms.store import binds, heard, parts, receipts, recent, replacing
 from sipsms.store.admin import AdminError
 from sipsms.store.sql import Store
 
 _WRITE_EVERY = 5.0  # seconds between looks at how many messages went, where nothing else changed
+_OLD = 600.0  # seconds: parts of texts that were joined longer ago are nobody's
 _LINE = Line(concurrency=2000)  # a DID has one message and a few receipts out at a time
 
 
 class HasBinds(Protocol):
-    """Sessions that we have opened."""
+    """Carriers that we have bound to."""
 
     def binds(self) -> Iterable[dict[str, Any]]: ...
+
+    def heard_by(self, now: float, span: float) -> dict[str, float]: ...
 
 
 def options_of(config: Config) -> Options:
@@ -47,8 +55,18 @@ def options_of(config: Config) -> Options:
 
 
 def push_options(config: Config) -> PushOptions:
-    private = config.callbacks.allow_private
-    return PushOptions(options_of(config).limits, config.smpp.verify, lambda ip: check_address(ip, private))
+    return PushOptions(options_of(config).limits, config.smpp.verify)
+
+
+def resolver(guard: Callable[[str], str]) -> Resolve:
+    """The system's, in threads of its own; `guard`: why there is to be no connection to an IP address."""
+    found = GuardedResolver(guard)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        results = await found.resolve(host, port, socket.AF_UNSPEC)
+        return list(dict.fromkeys(one["host"] for one in results))
+
+    return resolve
 
 
 class Records:
@@ -74,12 +92,8 @@ class Records:
     async def replace_text(self, message: int, text: str) -> bool:
         return await self._store.write(lambda db: replacing.replace_text(db, message, text, self._clock()))
 
-    async def recent(self) -> Iterable[recent.Recent]:
-        return await self._store.read(lambda db: recent.recent(db, ORIGIN, HEARD))
-
-    async def open_parts(self) -> Iterable[StoredPart]:
-        since = self._clock() - HEARD
-        return await self._store.read(lambda db: parts.open_parts(db, ORIGIN, since))
+    async def recall(self) -> Recalled:
+        return await self._store.read(lambda db: Recalled(*_recall(db, ORIGIN, self._clock())))
 
 
 def smscs_of(
@@ -89,9 +103,26 @@ def smscs_of(
     """Carriers of type smpp."""
     return Smscs(Around(
         gateway.receive, gateway.receipt, lambda number: directory.did(number) is not None,
-        lambda courier, recipient, since: store.read(lambda db: receipts.unmatched(db, courier, recipient, since)),
-        lambda origin: store.read(lambda db: recent.recent(db, origin, HEARD)), clock, spawn,
+        lambda courier, sender, recipient, since: store.read(
+            lambda db: receipts.unmatched(db, courier, sender, recipient, since)
+        ),
+        lambda origin: store.read(lambda db: Recalled(*_recall(db, origin, clock()))), clock, spawn,
+        resolver(lambda address: ""),
     ))  # fmt: skip
+
+
+def _recall(db: Connection, origin: str, now: float) -> tuple[list[recent.Recent], list[StoredPart]]:
+    """What a door took just before the start, whose answers its peers may not have heard; and its open texts."""
+    messages = recent.recent(db, origin, HEARD, after=heard.heard(db, origin))
+    found = parts.open_parts(db, origin, now - _OLD)
+    newest = max((one.received_at for one in found), default=0.0)
+    mark = max(heard.heard(db, origin), newest - HEARD)
+    return messages, [one for one in found if not one.joined or one.received_at > mark]
+
+
+def _set_heard(db: Connection, marks: dict[str, float]) -> None:
+    for name, at in marks.items():
+        heard.set_heard(db, name, at)
 
 
 class SmppDoor:
@@ -106,7 +137,8 @@ class SmppDoor:
         self._clock = clock
         self._node = node
         self._carriers = carriers
-        self._pushes = Pushes(lambda: push_options(config()), clock)
+        guarded = resolver(lambda address: check_address(address, config().callbacks.allow_private))
+        self._pushes = Pushes(lambda: push_options(config()), clock, guarded)
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
             lambda: options_of(config()), access, directory, gateway, Records(store, clock), clock, self._wake, most
@@ -114,7 +146,7 @@ class SmppDoor:
         courier = SmppCourier(self.smsc, directory, self._pushes, media_url)
         queue.set_courier(SMPP, courier, _LINE)
         self._shown: list[dict[str, Any]] | None = None
-        self._write_at = 0.0
+        self._write_at = self._mark_at = 0.0
 
     def _wake(self, did: str) -> None:
         lane = f"{SMPP}/{did}"
@@ -139,9 +171,12 @@ class SmppDoor:
     async def sweep(self) -> None:
         """Once a second. Raises Unavailable."""
         self.smsc.sweep()
-        await self._pushes.sweep()
+        self._pushes.sweep()
         shown = [*self.smsc.binds(), *self._pushes.binds(), *self._carriers.binds()]
         now = self._clock()
+        if now >= self._mark_at:
+            self._mark_at = now + _WRITE_EVERY
+            await self._mark(now)
         if shown == self._shown or (self._alike(shown) and now < self._write_at):
             return
         rows = [{**one, "number": number} for number, one in enumerate(shown)]
@@ -153,7 +188,15 @@ class SmppDoor:
         counts = {"sent": 0, "received": 0}
         return self._shown is not None and [one | counts for one in shown] == [one | counts for one in self._shown]
 
+    async def _mark(self, now: float, span: float = HEARD) -> None:
+        """What was taken in by now, less a while, need not be recalled after a restart: its peers have the answer."""
+        marks = {ORIGIN: self.smsc.heard_by(now, span), **self._carriers.heard_by(now, span)}
+        fresh = {name: at for name, at in marks.items() if at}
+        if fresh:
+            await self._store.write(lambda db: _set_heard(db, fresh))
+
     async def close(self) -> None:
         await self.smsc.close()
+        await self._mark(self._clock(), 0.0)
         await self._pushes.close()
         await self._store.write(lambda db: binds.replace(db, self._node, ()))

@@ -12,7 +12,7 @@ from support.node import Node, free_port
 
 from sipsms.carrier_config import SmppConfig
 from sipsms.config import Smpp
-from sipsms.smpp import intake, submission
+from sipsms.smpp import submission, texts
 from sipsms.smpp.courier import BUSY, NEVER
 from sipsms.smpp.doubts import AGAIN
 from sipsms.smpp.pdu import Status
@@ -54,7 +54,7 @@ def test_the_statuses() -> None:
 def test_what_is_said_in_numbers() -> None:
     assert f"up to {submission.MAX_TEXT:,} characters" in PAGE
     assert f"A window of {Smpp().window}" in PAGE
-    assert (AGAIN, intake._PATIENCE) == (60.0, 300.0)  # "for a minute", "after five minutes"
+    assert (AGAIN, texts.PATIENCE) == (60.0, 300.0)  # "for a minute", "after five minutes"
     assert Smpp().max_binds == 10
 
 

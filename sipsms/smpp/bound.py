@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from sipsms.directory import Directory
@@ -13,6 +13,8 @@ from sipsms.smpp.coding import Charset
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.doubts import Key, Trail
 from sipsms.smpp.session import Limits, Mode
+
+_QUIET = 1.0  # seconds
 
 Taken = asyncio.Future[str]  # the id that a submit is answered with
 
@@ -51,6 +53,11 @@ class Recent(Protocol):
     def id(self) -> int: ...
 
 
+class Recalled(NamedTuple):
+    messages: Sequence[Recent]
+    parts: Sequence[StoredPart]  # of long texts: those that wait for others, and those that came just before the start
+
+
 class Records(Protocol):
     """What the SMSC needs of the store, besides what the gateway does. All raise Unavailable."""
 
@@ -62,9 +69,8 @@ class Records(Protocol):
     async def replace_text(self, message: int, text: str) -> bool:
         """False: it is not held, or not whole."""
 
-    async def recent(self) -> Iterable[Recent]: ...
-
-    async def open_parts(self) -> Iterable[StoredPart]: ...
+    async def recall(self) -> Recalled:
+        """What was taken just before the start."""
 
 
 class Bound:
@@ -77,6 +83,8 @@ class Bound:
         self.customer = customer
         self.mode = mode
         self.trail: Trail[Taken] = Trail()
+        self.since = connection.opened_at
+        self.is_doubted = False  # it is taken for broken, though nobody has said so
         self.under_way: dict[Taken, Key] = {}
 
     @property
@@ -90,6 +98,12 @@ class Bound:
             if did.account == self.customer and did.smpp is not None and did.smpp.password == self.password
         ]  # fmt: skip
 
-    def unsure(self, now: float) -> list[tuple[Key, Taken]]:
-        """What this ESME may send again, now that the session is broken."""
-        return [*self.trail.unsure(now), *((key, taken) for taken, key in self.under_way.items())]
+    def unsure(self, now: float, span: float) -> list[tuple[Key, Taken]]:
+        """What this ESME may send again, now that the session is broken: what it has no answer to yet, and what was
+        answered within the last `span` seconds."""
+        return [*self.trail.unsure(now, span), *((key, taken) for taken, key in self.under_way.items())]
+
+    def is_mute(self, now: float) -> bool:
+        """It has been silent, and has not even received what it was told: its way here may be broken."""
+        quiet = now - self.connection.session.last_heard >= _QUIET
+        return quiet and not (self.trail.is_empty and not self.under_way) and self.connection.unread() > 0

@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from secrets import token_hex
 from typing import Any, Final, NamedTuple, Protocol
 
 from sipsms import log
@@ -20,17 +22,18 @@ from sipsms.carrier_config import SmppConfig
 from sipsms.dialplan import Refusal
 from sipsms.gateway import sms_key
 from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
-from sipsms.ports import CarrierReceipt, Clock, HookError, HookRequest, InboundSms, Parsed, Part, Unavailable
+from sipsms.ports import CarrierReceipt, Clock, HookError, HookRequest, InboundSms, NotThere, Parsed, Part, Unavailable
 from sipsms.smpp import receipt
-from sipsms.smpp.bound import Recent
+from sipsms.smpp.bound import Recalled
 from sipsms.smpp.coding import CHARSETS, Charset, Concat, choose, is_receipt
 from sipsms.smpp.courier import Gone, Segment, named, segments_of, written
-from sipsms.smpp.doubts import Doubts, Key, Trail
-from sipsms.smpp.link import Link, Target
+from sipsms.smpp.doubts import Doubts, Key
+from sipsms.smpp.link import Link, Resolve, Target
 from sipsms.smpp.pacing import Pace
-from sipsms.smpp.pdu import MAX_SHORT, Command, Pdu, Status, Tag
+from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.session import Limits, NotBound
 from sipsms.smpp.submission import Body, Refused, number, read_body
+from sipsms.smpp.texts import Full, Name, Texts, name_of
 from sipsms.text import pieces
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
@@ -67,10 +70,14 @@ class Around:
     receive: Callable[..., Awaitable[Any]]  # gateway.receive
     receipt: Callable[[str, CarrierReceipt], Awaitable[None]]
     is_ours: Callable[[str], bool]  # a number
-    unmatched: Callable[[str, str, float], Awaitable[Sequence[Unmatched]]]  # courier, recipient, since
-    recent: Callable[[str], Awaitable[Iterable[Recent]]]  # origin: what came just before the start
+    unmatched: Callable[[str, str, str, float], Awaitable[Sequence[Unmatched]]]  # courier, sender, recipient, since
+    recall: Callable[[str], Awaitable[Recalled]]  # origin: what came just before the start
     clock: Clock
     spawn: Callable[[Coroutine[Any, Any, Any]], None]
+    resolve: Resolve
+
+
+_Taken = asyncio.Future[None]  # a message from the SMSC is stored
 
 
 class _Sm(NamedTuple):
@@ -104,9 +111,11 @@ class SmppCarrier:
         self._pace = Pace()
         self._up = asyncio.Event()  # a bind has been up
         self._started = around.clock()
-        self._late: OrderedDict[int, str] = OrderedDict()  # delivery -> the id that came too late
-        self._doubts: Doubts[int] = Doubts()
+        self._late: OrderedDict[int, Pdu] = OrderedDict()  # delivery -> the answer that came too late
+        self._doubts: Doubts[_Taken] = Doubts()
+        self._texts = Texts(partial(token_hex, 6))
         self._recalled = False
+        self._took_at = self._marked = 0.0
 
     # --- binds ---
 
@@ -130,8 +139,7 @@ class SmppCarrier:
         """One bind, as long as we run."""
         pause = _FIRST_PAUSE
         while True:
-            link = Link(self._target, command, self._clock, self._asked, self._came_late)
-            link.trail = Trail()
+            link = Link(self._target, command, self._clock, self._asked, self._around.resolve, self._came_late)
             try:
                 await self._recall()
                 await link.open()
@@ -141,6 +149,10 @@ class SmppCarrier:
                     log.warning("smpp_not_bound", carrier=self.name, why=self.status)
                 await asyncio.sleep(pause * (0.9 + 0.2 * random.random()))
                 pause = min(_LONGEST_PAUSE, pause * 2)
+                continue
+            except Exception as error:  # a bug must not end the bind for ever
+                log.crash("smpp_bind_failed", error)
+                await asyncio.sleep(_LONGEST_PAUSE)
                 continue
             pause = _FIRST_PAUSE
             self._links.append(link)
@@ -155,8 +167,9 @@ class SmppCarrier:
 
     def _left(self, link: Link) -> None:
         now = self._clock()
-        if not link.orderly:
-            self._doubts.add(link.trail.unsure(now), now)
+        if link.under_way or not link.orderly:
+            under_way = ((key, taken) for taken, key in link.under_way.items())
+            self._doubts.add([*link.trail.unsure(now), *under_way], now)
         if not self._links:
             self.status = link.why or "unbound"
         log.warning("smpp_carrier_unbound", carrier=self.name, why=link.why)
@@ -164,9 +177,31 @@ class SmppCarrier:
     async def _recall(self) -> None:
         """What came just before we were started may come again. Raises Unavailable."""
         if not self._recalled:
-            found = await self._around.recent(self._courier)
-            self._doubts.add([((one.source, one.destination, one.text, None), one.id) for one in found], self._clock())
+            found, now = await self._around.recall(self._courier), self._clock()
+            known: _Taken = asyncio.get_running_loop().create_future()
+            known.set_result(None)
+            keys: list[Key] = [(one.source, one.destination, one.text, None) for one in found.messages]
+            for part in found.parts:
+                name = name_of(part, self.name)
+                keys.append((part.source, part.destination, part.text, (name.reference, part.total, part.number)))
+                if not part.joined:
+                    self._texts.recall(part, self.name, now)
+            self._doubts.add([(key, known) for key in keys], now)
             self._recalled = True
+
+    def inherit(self, old: SmppCarrier) -> None:
+        """Another configuration of the same carrier."""
+        self._doubts, self._texts, self._late, self._recalled = old._doubts, old._texts, old._late, old._recalled
+
+    def heard_by(self, now: float, span: float) -> float:
+        """What came before this time need not be recalled after a restart: the SMSC has heard the answer, since that
+        was `span` seconds ago. 0: there is nothing new to say."""
+        self._texts.sweep(now)
+        self._doubts.sweep(now)
+        if len(self._doubts) or self._took_at <= self._marked:
+            return 0.0
+        self._marked = now - span
+        return self._marked
 
     def binds(self) -> Iterator[dict[str, Any]]:
         for link in self._links:
@@ -207,6 +242,8 @@ class SmppCarrier:
 
     def _outcome(self, link: Link, answer: Pdu) -> Outcome:
         now, status = self._clock(), answer.status
+        if answer.command == GENERIC_NACK:
+            return Rejected(f"the SMSC does not understand it: {status:#x}", f"{status:#x}")
         if status == Status.OK:
             self._pace.taken(now)
             link.count(sent=1)
@@ -264,21 +301,30 @@ class SmppCarrier:
     # --- answers that were lost ---
 
     def _came_late(self, delivery: Any, answer: Pdu) -> None:
-        if answer.status == Status.OK and delivery is not None:
-            self._late[delivery] = answer.fields.get("message_id", "").strip()
+        if delivery is not None:
+            self._late[delivery] = answer
             if len(self._late) > _REMEMBERED:
                 self._late.popitem(last=False)
 
     async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
         late = self._late.pop(delivery.id, None)
         if late is not None:
-            return Accepted(late)
-        found = await self._around.unmatched(self._courier, delivery.destination, began - 1.0)
+            return self._late_outcome(late)
+        found = await self._around.unmatched(self._courier, delivery.source, delivery.destination, began - 1.0)
         for one in found:
             if one.state is State.ACCEPTED:  # it says no more than that the SMSC has it
                 return await self._query(one.remote_id, delivery) or Accepted(one.remote_id)
             return Accepted(one.remote_id)
         return None
+
+    def _late_outcome(self, answer: Pdu) -> Outcome:
+        """Raises NotThere: the SMSC has refused it for the time being."""
+        status = answer.status
+        if status in _THROTTLES | _LATER | _MEND:
+            raise NotThere
+        if status or answer.command == GENERIC_NACK:
+            return Rejected(f"the SMSC answered {status:#x}, too late")
+        return Accepted(answer.fields.get("message_id", "").strip())
 
     async def _query(self, remote_id: str, delivery: Delivery) -> Outcome | None:
         """query_sm: what the SMSC says of it now. None: nothing new."""
@@ -325,8 +371,11 @@ class SmppCarrier:
         link.answer(pdu, status)
 
     async def _take_receipt(self, pdu: Pdu) -> int:
-        body = read_body(pdu, self._charsets)
-        found = receipt.parse(body.text)
+        try:
+            text = read_body(pdu, self._charsets).text
+        except Refused:  # its parameters may say all
+            text = ""
+        found = receipt.parse(text)
         by_tlv = pdu.tlvs.get(Tag.RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1").strip()
         state_code = pdu.tlvs.get(Tag.MESSAGE_STATE, b"")
         remote_id = by_tlv or found.id
@@ -339,41 +388,64 @@ class SmppCarrier:
         others = receipt.other_forms(remote_id) if self.config.message_ids != "same" else ()
         if self.config.message_ids == "hex-decimal" and others:
             remote_id, others = others[0], others[1:]
+        sender, recipient = self._parties(pdu)
         await self._around.receipt(
-            self._courier, CarrierReceipt(remote_id, state, detail, False, others, self._recipient(pdu))
+            self._courier, CarrierReceipt(remote_id, state, detail, False, others, recipient, sender)
         )
         return Status.OK
 
-    def _recipient(self, pdu: Pdu) -> str:
-        """Whom the message went to: the source of its receipt, but some SMSCs write it the other way round."""
+    def _parties(self, pdu: Pdu) -> tuple[str, str]:
+        """Our number and whom the message went to: a receipt comes from there, but some SMSCs write it the other way
+        round. Our number is empty if it is none of ours: a name, say."""
         source = number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
-        if source and self._around.is_ours(source):
-            return number(pdu.fields["dest_addr_ton"], pdu.fields["destination_addr"])
-        return source
+        destination = number(pdu.fields["dest_addr_ton"], pdu.fields["destination_addr"])
+        if self._around.is_ours(destination):
+            return destination, source
+        return (source, destination) if self._around.is_ours(source) else ("", source)
 
     async def _take_message(self, link: Link, pdu: Pdu) -> int:
         fields, now = pdu.fields, self._clock()
         body = read_body(pdu, self._charsets)
         source = number(fields["source_addr_ton"], fields["source_addr"]) or fields["source_addr"]
         destination = number(fields["dest_addr_ton"], fields["destination_addr"]) or fields["destination_addr"]
-        part = _part_of(body.concat)
-        own_id = named(pdu)
-        key: Key = (source, destination, body.text, body.concat if part else None)
-        if part is None and self._doubts.take(key, now) is not None:
+        concat = body.concat if body.concat is not None and body.concat.total > 1 else None
+        key: Key = (source, destination, body.text, concat[:3] if concat is not None else None)
+        taken = self._doubts.take(key, now) if len(self._doubts) else None
+        if taken is not None and not (taken.done() and (taken.cancelled() or taken.exception() is not None)):
             log.note("smpp_again", carrier=self.name, source=source, destination=destination)
-            return Status.OK
-        result = await self._store(source, destination, body, part, own_id)
+        else:
+            taken = asyncio.ensure_future(self._store(source, destination, body, concat, named(pdu)))
+        link.under_way[taken] = key
+        try:
+            await asyncio.shield(taken)
+        finally:
+            link.under_way.pop(taken, None)
+        self._took_at = self._clock()
+        link.count(received=1)
+        link.trail.answered(key, taken, self._took_at)
+        return Status.OK
+
+    async def _store(self, source: str, destination: str, body: Body, concat: Concat | None, own_id: str) -> None:
+        """Raises Refused or Unavailable."""
+        part, token, name = None, "", Name(self.name, source, destination, 0, 0)
+        if concat is not None:
+            name = name._replace(reference=concat.reference, total=concat.total)
+            try:
+                token = self._texts.place(name, concat.number, body.text, self._clock())
+            except Full as full:
+                raise Refused(Status.QUEUE_FULL, str(full)) from None
+            part = Part(token, concat.number, concat.total)
+        sms = InboundSms(source, destination, body.text, own_id, (), part)
+        try:
+            result = await self._around.receive(sms, self._courier, sms_key(self.name, sms))
+        except Unavailable:
+            if concat is not None:
+                self._texts.failed(name, token, concat.number, self._clock())
+            raise
         if result is None:
             raise Refused(Status.INVALID_DESTINATION, f"{destination[:32]} is no number of this server")
         if isinstance(result, Refusal):
             raise Refused(Status.REJECTED_BY_APP, result.reason)
-        link.count(received=1)
-        link.trail.answered(key, result.message_id, self._clock())
-        return Status.OK
-
-    async def _store(self, source: str, destination: str, body: Body, part: Part | None, own_id: str) -> Any:
-        sms = InboundSms(source, destination, body.text, own_id, (), part)
-        return await self._around.receive(sms, self._courier, sms_key(self.name, sms))
 
     # --- what it cannot ---
 
@@ -389,12 +461,6 @@ class SmppCarrier:
 
 def _own(configured: int | None, usual: int) -> int:
     return usual if configured is None else configured
-
-
-def _part_of(concat: Concat | None) -> Part | None:
-    if concat is None or concat.total < 2:
-        return None
-    return Part(f"{concat.reference:x}", concat.number, concat.total)
 
 
 class Smscs:
@@ -414,6 +480,8 @@ class Smscs:
         if old is not None:
             self._around.spawn(self._leave(old))
         carrier = self._all[name] = SmppCarrier(name, config, self._around)
+        if old is not None:
+            carrier.inherit(old)
         if self._started:
             carrier.start()
         return carrier
@@ -437,6 +505,10 @@ class Smscs:
     def binds(self) -> Iterator[dict[str, Any]]:
         for carrier in (*self._all.values(), *self._old):
             yield from carrier.binds()
+
+    def heard_by(self, now: float, span: float) -> dict[str, float]:
+        """By origin."""
+        return {f"carrier:{name}": carrier.heard_by(now, span) for name, carrier in self._all.items()}
 
     async def close(self) -> None:
         await asyncio.gather(*(carrier.close() for carrier in (*self._all.values(), *self._old)))

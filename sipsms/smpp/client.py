@@ -11,7 +11,7 @@ from sipsms.model import Did
 from sipsms.ports import Clock
 from sipsms.smpp.coding import is_receipt
 from sipsms.smpp.courier import Gone, Peer
-from sipsms.smpp.link import Link, Target
+from sipsms.smpp.link import Link, Resolve, Target
 from sipsms.smpp.pdu import Command, Pdu, Status
 from sipsms.smpp.session import Limits
 from sipsms.smpp_url import smpp_url
@@ -25,7 +25,6 @@ class PushOptions(NamedTuple):
 
     limits: Limits
     verify: bool  # certificates of ssmpp:// servers
-    refuses: Callable[[str], str]  # why no connection is made to an IP address; empty: it is
 
 
 class _Server:
@@ -44,7 +43,10 @@ class _Server:
 
 
 class Pushes:
-    def __init__(self, options: Callable[[], PushOptions], clock: Clock) -> None:
+    def __init__(self, options: Callable[[], PushOptions], clock: Clock, resolve: Resolve) -> None:
+        """`resolve`: refuses addresses that customers may not make us connect to."""
+        self._resolve = resolve
+        self._leaving: set[asyncio.Task[None]] = set()
         self._options = options
         self._clock = clock
         self._servers: dict[tuple[str, str, str, str], _Server] = {}
@@ -57,7 +59,7 @@ class Pushes:
         key = (did.account, url.text, username, password)  # a customer's bind is for its own messages
         server = self._servers.get(key)
         if server is None:
-            target = Target(url, username, password, options.limits, options.verify, refuses=options.refuses)
+            target = Target(url, username, password, options.limits, options.verify)
             server = self._servers[key] = _Server(target)
             server.account, server.did = did.account, did.number
         async with server.turn:
@@ -70,7 +72,7 @@ class Pushes:
             return server.link
         if now < server.retry_at:
             raise Gone(server.why)
-        link = Link(server.target, Command.BIND_TRANSCEIVER, self._clock, self._asked)
+        link = Link(server.target, Command.BIND_TRANSCEIVER, self._clock, self._asked, self._resolve)
         try:
             await link.open()
         except Gone as error:
@@ -86,14 +88,16 @@ class Pushes:
         are no news."""
         link.answer(pdu, 0 if is_receipt(pdu.fields.get("esm_class", 0)) else Status.REJECTED_BY_APP)
 
-    async def sweep(self) -> None:
-        """Once a second: leave those who need us no more."""
+    def sweep(self) -> None:
+        """Once a second: leave those who need us no more; nobody waits for their answer to that."""
         now = self._clock()
         for key, server in list(self._servers.items()):
             if now - server.used_at > _IDLE and not server.turn.locked():
                 del self._servers[key]
                 if server.link is not None:
-                    await server.link.close(1.0)
+                    task = asyncio.get_running_loop().create_task(server.link.close())
+                    self._leaving.add(task)
+                    task.add_done_callback(self._leaving.discard)
 
     def binds(self) -> Iterator[dict[str, Any]]:
         """For `sipsms binds`."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -16,9 +19,13 @@ MAX_UNREAD: Final = 1 << 20  # octets that a peer may leave unread before it is 
 class Connection(asyncio.Protocol):
     """`heed(connection, event)` is called for each event, in order, the last being Closed."""
 
-    def __init__(self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None]) -> None:
+    def __init__(
+        self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None], address: str = ""
+    ) -> None:
+        """`address`: the peer's, where it is known before: of a connection that was reset nobody can tell it later."""
         self.session = session
-        self.peer = ("", 0)
+        self.address = address
+        self.port = 0
         self.opened_at = clock()
         self.sent = self.received = 0  # messages, by whoever counts them
         self._clock = clock
@@ -35,8 +42,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by name
-        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
-        self.peer = (str(host), int(port))
+        host, port = (transport.get_extra_info("peername") or (self.address, 0))[:2]
+        self.address, self.port = self.address or str(host), int(port)
         self.is_tls = transport.get_extra_info("sslcontext") is not None
 
     def data_received(self, data: bytes) -> None:
@@ -111,6 +118,17 @@ class Connection(asyncio.Protocol):
     def unbind(self) -> None:
         self.session.unbind(self._clock())
         self.flush()
+
+    def unread(self) -> int:
+        """Octets that have been sent and that the peer's system has not acknowledged."""
+        found = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if found is None or self._transport is None:
+            return 0
+        try:
+            waiting = fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4))
+        except (OSError, ValueError):
+            return 0
+        return int.from_bytes(waiting, sys.byteorder) + self._transport.get_write_buffer_size()
 
     def finish(self, why: str) -> None:
         """Without a word, but for what has been said already."""

@@ -34,6 +34,7 @@ NEVER: Final = frozenset(
 )  # fmt: skip
 _WORDS: Final = {"delivered": "DELIVRD", "failed": "UNDELIV", "rejected": "REJECTD", "sent": "ACCEPTD"}
 _ESME_IS_BUSY: Final = 2.0  # seconds
+_ASIDE: Final = 30.0  # seconds between looks of a message that stands aside
 
 
 _NAME: Final = "sipsms "  # other systems may use that tag for something else
@@ -134,7 +135,7 @@ class SmppCourier:
             await self._smsc.answered(did)
         bound = self._smsc.hearing(did)
         if bound is None:
-            return Deferred("no ESME is bound", parked=True)
+            return _away(delivery, "no ESME is bound")
         try:
             if is_receipt:
                 outcome = await self._send_receipt(Bind(bound.connection), json.loads(delivery.message.text))
@@ -142,7 +143,7 @@ class SmppCourier:
                 outcome = await self._send_text(Bind(bound.connection), Command.DELIVER_SM, delivery, did)
         except (Gone, NotBound) as error:
             if self._smsc.hearing(did) is None:
-                return Deferred(f"the ESME is gone: {error}", parked=True)
+                return _away(delivery, f"the ESME is gone: {error}")
             return Deferred(str(error), retry_after=1.0)
         if isinstance(outcome, Delivered):
             bound.connection.sent += 1
@@ -204,6 +205,11 @@ def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str) -> tuple
         Tag.MESSAGE_STATE: bytes((receipt.CODES[word],)),
     }
     return fields, tlvs
+
+
+def _away(delivery: Delivery, why: str) -> Outcome:
+    """Until an ESME binds; what has stepped aside in its lane is not woken by that, and looks for itself."""
+    return Deferred(why, retry_after=_ASIDE) if "#" in delivery.lane else Deferred(why, parked=True)
 
 
 def refusal(status: int) -> Outcome:

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
 HEARD: Final = 10.0  # seconds after an answer, in a session that goes on, by which its peer has acted on it
+PARTED: Final = 3.0  # the same, where its peer has closed the connection in its own time, but without an unbind
 AGAIN: Final = 60.0  # seconds after a session broke in which its messages may come again
 _MOST: Final = 200_000
 
@@ -30,8 +31,13 @@ class Trail(Generic[T]):
         while self._answered[0][0] < now - HEARD:
             self._answered.popleft()
 
-    def unsure(self, now: float) -> list[tuple[Key, T]]:
-        return [(key, result) for at, key, result in self._answered if at >= now - HEARD]
+    @property
+    def is_empty(self) -> bool:
+        return not self._answered
+
+    def unsure(self, now: float, span: float = HEARD) -> list[tuple[Key, T]]:
+        """What was answered within the last `span` seconds."""
+        return [(key, result) for at, key, result in self._answered if at >= now - span]
 
 
 class Doubts(Generic[T]):
@@ -56,8 +62,7 @@ class Doubts(Generic[T]):
 
     def take(self, key: Key, now: float) -> T | None:
         """What this was the first time, if it is one of those: once for each."""
-        while self._known and next(iter(self._known.values()))[0] <= now:
-            self._drop_oldest()
+        self.sweep(now)
         numbers = self._by_key.get(key)
         if not numbers:
             return None
@@ -65,6 +70,10 @@ class Doubts(Generic[T]):
         if not numbers:
             del self._by_key[key]
         return self._known.pop(number)[2]
+
+    def sweep(self, now: float) -> None:
+        while self._known and next(iter(self._known.values()))[0] <= now:
+            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         number, (_, key, _) = self._known.popitem(last=False)

@@ -6,8 +6,7 @@ A submit that came again because its ESME had not heard the answer gets the firs
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from secrets import token_hex
@@ -22,25 +21,15 @@ from sipsms.ports import Clock, Part, Unavailable
 from sipsms.reports import by_smpp
 from sipsms.smpp.bound import Bound, Options, Records, Taken
 from sipsms.smpp.coding import Concat
-from sipsms.smpp.doubts import Doubts, Key
+from sipsms.smpp.doubts import HEARD, Doubts, Key
 from sipsms.smpp.pdu import Address, Pdu, Status
 from sipsms.smpp.submission import Refused, Submission, read
+from sipsms.smpp.texts import Full, Name, Texts, name_of
 
 ORIGIN: Final = "smpp"
-_PATIENCE: Final = 300.0  # seconds between parts of one text; the gateway gives up then
-_TEXTS: Final = 10_000  # texts whose parts are coming
 _OF_REFUSAL: Final = {
     RefusalCode.NO_ROUTE: Status.INVALID_DESTINATION,
 }  # every other one: it cannot be sent, whatever is tried
-
-
-class _Text:
-    """A long text whose parts are coming."""
-
-    def __init__(self, token: str, now: float) -> None:
-        self.token = token
-        self.numbers: set[int] = set()
-        self.at = now
 
 
 class Bucket:
@@ -73,8 +62,9 @@ class Intake:
         self._refuse = refuse
         self._loop = asyncio.get_running_loop()
         self._doubts: Doubts[Taken] = Doubts()
-        self._texts: OrderedDict[Key, _Text] = OrderedDict()
+        self._texts = Texts(partial(token_hex, 6))
         self._buckets: dict[str, Bucket] = {}
+        self._took_at = self._marked = 0.0
         self._senders: dict[str, tuple[Account, Account]] = {}
         self.tasks: set[asyncio.Future[Any]] = set()
 
@@ -82,19 +72,16 @@ class Intake:
         """What was taken just before the server ended may come again. Raises Unavailable."""
         now = self._clock()
         left: list[tuple[Key, Taken]] = []
-        for one in await self._records.recent():
+        recalled = await self._records.recall()
+        for one in recalled.messages:
             left.append(((one.account, one.source, one.destination, one.text, None), self._known(str(one.id))))
-        for part in await self._records.open_parts():
-            reference = int(part.reference[:4], 16)
-            concat = (reference, part.total, part.number)
+        for part in recalled.parts:
+            name = name_of(part, part.account)
+            concat = (name.reference, part.total, part.number)
             key = (part.account, part.source, part.destination, part.text, concat)
             left.append((key, self._known(f"{part.reference}-{part.number}")))
             if not part.joined:
-                text = self._text_of((part.account, part.source, part.destination, reference, part.total), now)
-                if text.token != part.reference:  # a later one with the same reference
-                    text.numbers.clear()
-                text.token = part.reference
-                text.numbers.add(part.number)
+                self._texts.recall(part, part.account, now)
         self._doubts.add(left, now)
 
     def _known(self, message_id: str) -> Taken:
@@ -102,14 +89,32 @@ class Intake:
         taken.set_result(message_id)
         return taken
 
-    def broken(self, bound: Bound) -> None:
-        """Its session ended, and not by an unbind: what it has not heard the answer to may come again."""
+    def broken(self, bound: Bound, span: float = HEARD) -> None:
+        """Its session is over, or may be: what it has not heard the answer to may come again, and so may what was
+        answered within the last `span` seconds."""
         now = self._clock()
-        self._doubts.add(bound.unsure(now), now)
+        if not bound.is_doubted:
+            bound.is_doubted = True
+            self._doubts.add(bound.unsure(now, span), now)
+
+    def look_at_others(self, bound: Bound, others: Iterable[Bound]) -> None:
+        """A session is new: its program may have lost another one, of which nobody has told us yet."""
+        now = self._clock()
+        for other in others:
+            if other is not bound and not other.is_doubted and other.is_mute(now):
+                self.broken(other)
+
+    def heard_by(self, now: float, span: float) -> float:
+        """What was taken before this time need not be recalled after a restart: its peers have heard the answer,
+        since that was `span` seconds ago. 0: there is nothing new to say."""
+        if len(self._doubts) or self._took_at <= self._marked:
+            return 0.0
+        self._marked = now - span
+        return self._marked
 
     def sweep(self, now: float) -> None:
-        while self._texts and next(iter(self._texts.values())).at < now - _PATIENCE:
-            self._texts.popitem(last=False)
+        self._texts.sweep(now)
+        self._doubts.sweep(now)
 
     # --- one message ---
 
@@ -127,8 +132,8 @@ class Intake:
         concat = submission.body.concat
         part = (concat.reference, concat.total, concat.number) if concat is not None and concat.total > 1 else None
         key = (bound.customer, submission.source, destination, submission.body.text, part)
-        taken = self._doubts.take(key, now) if len(self._doubts) else None
-        if taken is None or (taken.done() and (taken.cancelled() or taken.exception() is not None)):
+        taken = self._again(key, now)
+        if taken is None:
             taken = asyncio.ensure_future(self._take(bound, pdu, submission, destination))
             self.tasks.add(taken)
             taken.add_done_callback(self.tasks.discard)
@@ -136,6 +141,13 @@ class Intake:
             log.note("smpp_again", user=bound.username, source=submission.source, destination=destination)
         bound.under_way[taken] = key
         taken.add_done_callback(partial(self._answer, bound, pdu))
+
+    def _again(self, key: Key, now: float) -> Taken | None:
+        """What this was the first time, if its peer may not know that it has come."""
+        taken = self._doubts.take(key, now) if len(self._doubts) else None
+        if taken is not None and taken.done() and (taken.cancelled() or taken.exception() is not None):
+            return None
+        return taken
 
     def _answer(self, bound: Bound, pdu: Pdu, taken: Taken) -> None:
         key = bound.under_way.pop(taken, None)
@@ -147,6 +159,7 @@ class Intake:
             return
         bound.connection.received += 1
         bound.connection.answer(pdu, 0, taken.result())
+        self._took_at = self._clock()
         if key is not None:
             bound.trail.answered(key, taken, self._clock())
 
@@ -174,37 +187,22 @@ class Intake:
         objection = self._gateway.consent.objection(account, source, destination, submission.body.text)
         if objection is not None:
             raise _refused(objection)
-        name = (bound.customer, source, destination, concat.reference, concat.total)
-        text = self._text_of(name, self._clock(), concat.number)
-        text.numbers.add(concat.number)
-        if len(text.numbers) == concat.total:
-            self._texts.pop(name, None)  # the next one with this reference is another
-        part = Part(text.token, concat.number, concat.total)
+        name, now = Name(bound.customer, source, destination, concat.reference, concat.total), self._clock()
+        try:
+            token = self._texts.place(name, concat.number, submission.body.text, now)
+        except Full as full:
+            raise Refused(Status.QUEUE_FULL, str(full)) from None
+        part = Part(token, concat.number, concat.total)
         try:
             result = await self._gateway.send_part(
                 account, source, destination, submission.body.text, part, origin=ORIGIN,
-                notify=_wish(pdu, submission, concat.number, text.token), expires_at=submission.expires_at,
+                notify=_wish(pdu, submission, concat.number, token), expires_at=submission.expires_at,
             )  # fmt: skip
         except Unavailable:
-            text.numbers.discard(concat.number)
-            self._texts.setdefault(name, text)
+            self._texts.failed(name, token, concat.number, now)
             raise
         _stored(result)
-        return f"{text.token}-{concat.number}"
-
-    def _text_of(self, name: Key, now: float, part: int = 0) -> _Text:
-        """The text that a part belongs to: a new one if this part of it is there already."""
-        known = self._texts.get(name)
-        if known is not None and part not in known.numbers and known.at >= now - _PATIENCE:
-            known.at = now
-            self._texts.move_to_end(name)
-            return known
-        self._texts.pop(name, None)
-        assert isinstance(name, tuple)
-        fresh = self._texts[name] = _Text(f"{name[3]:04x}{token_hex(6)}", now)
-        if len(self._texts) > _TEXTS:
-            self._texts.popitem(last=False)
-        return fresh
+        return f"{token}-{concat.number}"
 
     def _check_rate(self, bound: Bound, count: int, now: float) -> None:
         account = self._directory.account(bound.customer)
@@ -275,7 +273,7 @@ class Intake:
     ) -> Taken:  # fmt: skip
         now = self._clock()
         key = (bound.customer, submission.source, destination, submission.body.text, None)
-        taken = self._doubts.take(key, now) if len(self._doubts) else None
+        taken = self._again(key, now)
         if taken is None:
             wish = _wish(pdu, submission, token=first, to=address)
             taken = asyncio.ensure_future(self._one_id(bound, submission, destination, wish))

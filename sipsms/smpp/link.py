@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sipsms.ports import Clock
+from sipsms.ports import Clock, NotSent
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.courier import Gone
+from sipsms.smpp.doubts import Key, Trail
 from sipsms.smpp.pdu import Command, Pdu
-from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, Request, Session
+from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session
 from sipsms.smpp_url import SmppUrl
 
 _CONNECT: Final = 10.0  # seconds to be connected, with TLS
@@ -29,7 +29,9 @@ class Target(NamedTuple):
     verify: bool = True
     ca: Path | None = None
     system_type: str = ""
-    refuses: Callable[[str], str] = lambda address: ""  # why no connection is made to an IP address; empty: it is
+
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # host, port -> addresses; raises OSError, NotSent, ValueError
 
 
 class _Token(NamedTuple):
@@ -49,7 +51,7 @@ def _client_context(target: Target) -> ssl.SSLContext:
 class Link:
     def __init__(
         self, target: Target, command: Command, clock: Clock, on_request: Callable[[Link, Pdu], None],
-        on_late: Callable[[Any, Pdu], None] = lambda about, answer: None,
+        resolve: Resolve, on_late: Callable[[Any, Pdu], None] = lambda about, answer: None,
     ) -> None:  # fmt: skip
         """`on_late(about, answer)`: the answer to a request that was given up."""
         self.target = target
@@ -57,11 +59,13 @@ class Link:
         self.peer_id = ""  # as the server names itself
         self.why = ""  # it is over
         self.orderly = False
-        self.trail: Any = None  # of whoever holds this link
+        self.trail: Trail[Any] = Trail()  # what has been taken in from the other side, by whoever holds this link
+        self.under_way: dict[asyncio.Future[Any], Key] = {}
         self._command = command
         self._clock = clock
         self._on_request = on_request
         self._on_late = on_late
+        self._resolve = resolve
         self._connection: Connection | None = None
         self._ticker: asyncio.Task[None] | None = None
 
@@ -72,7 +76,7 @@ class Link:
         try:
             async with asyncio.timeout(_CONNECT):
                 connection = await self._connect()
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, NotSent, ValueError) as error:
             raise Gone(f"{self.target.url.host}:{self.target.url.port}: {_reason(error)}") from None
         self._connection = connection
         self._ticker = asyncio.get_running_loop().create_task(self._tick(connection))
@@ -82,20 +86,19 @@ class Link:
         }  # fmt: skip
         try:
             answer = await self.ask(self._command, fields, {})
-        except Gone as gone:
-            raise Gone(f"no answer to the bind: {gone}") from None
-        if answer.status:
-            connection.drop("the bind was refused")
-            raise Gone(f"the bind was refused: {answer.status:#x}")
+            if answer.status:
+                raise Gone(f"refused: {answer.status:#x}")
+        except (Gone, NotBound) as gone:
+            raise Gone(f"no bind: {gone}") from None
+        finally:  # also where nobody waits for the answer any more
+            if not connection.session.can_ask:
+                connection.drop("no bind")
+                self._ticker.cancel()
         self.peer_id = str(answer.fields.get("system_id", ""))
 
     async def _connect(self) -> Connection:
         url, loop = self.target.url, asyncio.get_running_loop()
-        found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
-        for address in addresses:
-            if why := self.target.refuses(address):
-                raise Gone(f"{url.host}: {why}")
+        addresses = await self._resolve(url.host, url.port)
         more: dict[str, Any] = {}
         if url.tls:
             more = {
@@ -199,4 +202,4 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not good: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
-    return str(getattr(error, "strerror", "") or error)
+    return str(getattr(error, "strerror", "") or error or "no such name")

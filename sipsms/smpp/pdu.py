@@ -176,6 +176,7 @@ _SERVICE = _Field("service_type", "text", 5, Status.INVALID_SERVICE_TYPE)
 _SOURCE = _address("source", Status.INVALID_SOURCE)
 _DEST = _address("dest", Status.INVALID_DESTINATION)
 _ID = _Field("message_id", "text", 64, Status.INVALID_MESSAGE_ID)
+_ANSWER_ID = _ID._replace(most=255)  # SMSCs are seen to give longer ones than they may
 _SCHEDULE = _Field("schedule_delivery_time", "text", 16, Status.INVALID_SCHEDULE)
 _VALIDITY = _Field("validity_period", "text", 16, Status.INVALID_EXPIRY)
 _SHORT = _Field("short_message", "short", MAX_SHORT, Status.INVALID_MESSAGE_LENGTH)
@@ -224,11 +225,11 @@ _RESPONSES: Final[dict[int, tuple[_Field, ...]]] = {
     Command.BIND_TRANSCEIVER: (_SYSTEM_ID,),
     Command.UNBIND: (),
     Command.ENQUIRE_LINK: (),
-    Command.SUBMIT_SM: (_ID,),
-    Command.DELIVER_SM: (_ID,),
-    Command.DATA_SM: (_ID,),
-    Command.SUBMIT_MULTI: (_ID, _Field("unsuccess_sme", "failures")),
-    Command.QUERY_SM: (_ID, _Field("final_date", "text", 16), _int("message_state"), _int("error_code")),
+    Command.SUBMIT_SM: (_ANSWER_ID,),
+    Command.DELIVER_SM: (_ANSWER_ID,),
+    Command.DATA_SM: (_ANSWER_ID,),
+    Command.SUBMIT_MULTI: (_ANSWER_ID, _Field("unsuccess_sme", "failures")),
+    Command.QUERY_SM: (_ANSWER_ID, _Field("final_date", "text", 16), _int("message_state"), _int("error_code")),
     Command.CANCEL_SM: (),
     Command.REPLACE_SM: (),
 }
@@ -357,6 +358,8 @@ def decode(data: bytes) -> Pdu:
         raise BadPdu(Status.INVALID_COMMAND_ID, f"command {command:#010x} is not known", command, sequence)
     values: dict[str, Any] = {}
     at = HEADER
+    if status and command >= _RESPONSE:  # what it says is no; some send a body that is none
+        return Pdu(command, sequence, status, {field.name: _EMPTY[field.kind] for field in fields})
     try:
         for field in fields:
             if at == len(data) and command >= _RESPONSE:  # a refusal may come without its body

@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from sipsms.model import Did
 from sipsms.ports import Clock, Unavailable
 from sipsms.smpp.bound import Bound, Options, Records
 from sipsms.smpp.connection import Connection
+from sipsms.smpp.doubts import AGAIN, HEARD, PARTED
 from sipsms.smpp.enquiries import Enquiries
 from sipsms.smpp.intake import Intake
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
@@ -95,14 +97,14 @@ class Smsc:
     async def _welcome(self, peer: socket.socket, address: str, tls: Callable[[], ssl.SSLContext] | None) -> None:
         more: dict[str, Any] = {"ssl": tls(), "ssl_handshake_timeout": _HANDSHAKE} if tls is not None else {}
         try:
-            await self._loop.connect_accepted_socket(self._connection, peer, **more)
+            await self._loop.connect_accepted_socket(partial(self._connection, address), peer, **more)
         except OSError:  # no TLS, or gone already
             self._gone(address)
             peer.close()
 
-    def _connection(self) -> Connection:
-        now = self._clock()
-        return _Incoming(Session("smsc", now, self._options().limits), self._clock, self._heed, self._opened)
+    def _connection(self, address: str) -> Connection:
+        session = Session("smsc", self._clock(), self._options().limits)
+        return _Incoming(session, self._clock, self._heed, address, self._opened)
 
     def _greet(self, address: str) -> bool:
         """Count a connection from there. False: there are too many."""
@@ -126,6 +128,10 @@ class Smsc:
         for connection in list(self._connections):
             connection.tick(now)
         self._intake.sweep(now)
+
+    def heard_by(self, now: float, span: float) -> float:
+        """See `Intake.heard_by`."""
+        return self._intake.heard_by(now, span)
 
     def review(self) -> None:
         """The directory has changed: who may not be bound any more goes; new DIDs of who may are heard of at once."""
@@ -174,7 +180,11 @@ class Smsc:
         bound = self._connections.get(connection)
         if bound is None:  # it was dropped in the same breath
             connection.answer(pdu, Status.WRONG_BIND_STATE)
-        elif pdu.command in self._handlers:
+            return
+        bound.is_doubted = False
+        if self._clock() - bound.since < AGAIN:
+            self._intake.look_at_others(bound, self._bound.get(bound.username, ()))
+        if pdu.command in self._handlers:
             self._run(self._guarded(bound, pdu, self._handlers[pdu.command]))
         else:
             self._intake.submit(bound, pdu)
@@ -184,16 +194,17 @@ class Smsc:
             return
         bound = self._connections.pop(connection)
         self._wrong.pop(connection, None)
-        self._gone(connection.peer[0])
+        self._gone(connection.address)
         if bound is None:
             return
         group = self._bound[bound.username]
         group.remove(bound)
         if not group:
             del self._bound[bound.username]
-        if not orderly and (bound.under_way or not connection.was_finished):
-            self._intake.broken(bound)
-        log.note("smpp_unbound", user=bound.username, peer=connection.peer[0], why=why)
+        if bound.under_way or not orderly:
+            gone = connection.was_finished and not bound.under_way
+            self._intake.broken(bound, PARTED if gone else HEARD)
+        log.note("smpp_unbound", user=bound.username, peer=connection.address, why=why)
 
     def _run(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -225,7 +236,7 @@ class Smsc:
     def _bind(self, connection: Connection, pdu: Pdu) -> None:
         username, password = pdu.fields["system_id"], pdu.fields["password"]
         try:
-            dids = self._access.esme(username, password, connection.peer[0])
+            dids = self._access.esme(username, password, connection.address)
         except Denied as denied:
             self._no_bind(connection, pdu, username, denied.reason)
             return
@@ -241,7 +252,7 @@ class Smsc:
         tlvs = {Tag.SC_INTERFACE_VERSION: _VERSION} if pdu.fields["interface_version"] >= 0x34 else {}
         connection.session.bound(mode)
         connection.answer(pdu, fields={"system_id": options.system_id}, tlvs=tlvs)
-        log.note("smpp_bound", user=username, peer=connection.peer[0], mode=str(mode))
+        log.note("smpp_bound", user=username, peer=connection.address, mode=str(mode))
         if bound.hears:
             self._wake_all(bound)
 
@@ -249,7 +260,7 @@ class Smsc:
         """The same answer, as late, whatever is wrong."""
         self._wrong[connection] += 1
         last = self._wrong[connection] >= _WRONG_BINDS
-        log.note("smpp_bind_refused", user=username, peer=connection.peer[0], why=why)
+        log.note("smpp_bind_refused", user=username, peer=connection.address, why=why)
         self._loop.call_later(_PENALTY, self._say_no, connection, pdu, last)
 
     def _say_no(self, connection: Connection, pdu: Pdu, last: bool) -> None:
@@ -286,7 +297,7 @@ class Smsc:
             if bound is not None:
                 yield {
                     "direction": "in", "name": bound.username, "account": bound.customer,
-                    "peer": f"{connection.peer[0]}:{connection.peer[1]}", "mode": str(bound.mode),
+                    "peer": f"{connection.address}:{connection.port}", "mode": str(bound.mode),
                     "tls": connection.is_tls, "state": str(connection.session.state), "since": connection.opened_at,
                     "sent": connection.sent, "received": connection.received, "why": "",
                 }  # fmt: skip
@@ -294,10 +305,10 @@ class Smsc:
 
 class _Incoming(Connection):
     def __init__(
-        self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None],
+        self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None], address: str,
         opened: Callable[[Connection], None],
     ) -> None:  # fmt: skip
-        super().__init__(session, clock, heed)
+        super().__init__(session, clock, heed, address)
         self._opened = opened
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

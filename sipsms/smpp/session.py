@@ -196,6 +196,8 @@ class Session:
 
     def bound(self, mode: Mode) -> None:
         """The bind has succeeded, on whichever side."""
+        if self.state is State.CLOSED:
+            return
         self.state, self.mode = State.BOUND, mode
 
     def unbind(self, now: float) -> None:
@@ -307,9 +309,10 @@ class Session:
     def _settle_unbind(self, events: list[Event], now: float) -> None:
         if self._unbind is None or self.state is not State.UNBINDING:
             return
-        if (self.under_way == 0 and not self._asked) or now >= self._unbind_until:
+        done = self.under_way == 0 and not self._asked
+        if done or now >= self._unbind_until:
             self._out.append(encode_response(Pdu(Command.UNBIND, self._unbind)))
-            self._close(events, "unbound by the peer", orderly=True)
+            self._close(events, "unbound by the peer", orderly=done)
 
     # --- time, and the end ---
 
@@ -324,7 +327,7 @@ class Session:
         elif self.state is State.UNBINDING:
             self._settle_unbind(events, now)
             if now >= self._unbind_until:
-                self._close(events, "no answer to unbind", orderly=True)
+                self._close(events, "no answer to unbind")
         elif self.state is State.BOUND and now - self.last_heard >= self.limits.enquire_link * (self._enquired + 1):
             if self._enquired >= _MISSED:
                 self._close(events, f"heard nothing for {now - self.last_heard:.0f} s")

@@ -200,7 +200,7 @@ def test_unbind_does_not_wait_for_ever() -> None:
     assert [type(one) for one in events] == [Lost, Closed]
     closed = events[-1]
     assert isinstance(closed, Closed)
-    assert closed.orderly
+    assert not closed.orderly
 
 
 def test_our_own_unbind() -> None:
@@ -210,7 +210,7 @@ def test_our_own_unbind() -> None:
     assert session.receive(pdu(RESPONSE | 6, asked.sequence), 0.1) == [Closed("unbound", True)]
     session = bound("esme")
     session.unbind(0.0)
-    assert session.tick(5.0) == [Closed("no answer to unbind", True)]
+    assert session.tick(5.0) == [Closed("no answer to unbind")]
 
 
 def test_the_end_of_the_connection_loses_what_is_asked() -> None:
