@@ -365,15 +365,18 @@ class Gateway:
         if state is State.DELIVERED:
             await self.delivered(delivery.message, delivery.destination)
         elif state in (State.FAILED, State.EXPIRED):
-            stage = Stage.FAILED if delivery.remote_id else Stage.REJECTED
-            await self._notify(delivery.message, delivery.destination, stage)
+            await self._lost(delivery.message, delivery.destination, state, bool(delivery.remote_id))
 
     async def tell_ended(self) -> None:
         """Those who have not been told yet: after a restart, or where the store could not write then."""
         for message, recipient in await self._store.unnoticed():
             await self.delivered(message, recipient)
         for message, recipient, was_taken in await self._store.unnoticed_losses():
-            await self._notify(message, recipient, Stage.FAILED if was_taken else Stage.REJECTED)
+            await self._lost(message, recipient, await self._store.outcome(message.id), was_taken)
+
+    async def _lost(self, message: Message, recipient: str, state: State, was_taken: bool) -> None:
+        stage = reports.loss(message, expired=state is State.EXPIRED, was_taken=was_taken)
+        await self._notify(message, recipient, stage)
 
     async def delivered(self, message: Message, recipient: str) -> None:
         """Tell the sender, who wanted to know. Once, also when this is asked again after a restart."""

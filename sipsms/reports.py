@@ -32,6 +32,7 @@ class Stage(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"  # after a carrier had it
     REJECTED = "rejected"  # no carrier took it
+    EXPIRED = "expired"  # its time was over; only ESMEs hear it like that
 
 
 _EVENTS: Final[dict[Stage, tuple[Kind, Status]]] = {
@@ -39,11 +40,14 @@ _EVENTS: Final[dict[Stage, tuple[Kind, Status]]] = {
     Stage.DELIVERED: ("message.finalized", "delivered"),
     Stage.FAILED: ("message.finalized", "delivery_failed"),
     Stage.REJECTED: ("message.finalized", "sending_failed"),
+    Stage.EXPIRED: ("message.finalized", "sending_failed"),
 }
-_KANNEL: Final = {Stage.SENT: 8, Stage.DELIVERED: 1, Stage.FAILED: 2, Stage.REJECTED: 16}  # bits of dlr-mask
-
-
-_FINAL = {Stage.DELIVERED: (1, 3), Stage.FAILED: (1, 2), Stage.REJECTED: (1, 2)}  # values of registered_delivery's bits
+_KANNEL: Final = {  # bits of dlr-mask
+    Stage.SENT: 8, Stage.DELIVERED: 1, Stage.FAILED: 2, Stage.REJECTED: 16, Stage.EXPIRED: 16,
+}  # fmt: skip
+_FINAL = {  # values of registered_delivery's bits
+    Stage.DELIVERED: (1, 3), Stage.FAILED: (1, 2), Stage.REJECTED: (1, 2), Stage.EXPIRED: (1, 2),
+}  # fmt: skip
 _INTERMEDIATE = 0x10  # of registered_delivery (SMPP 3.4 section 5.2.17)
 
 
@@ -121,6 +125,13 @@ def smpp_wish(notify: str) -> SmppWish | None:
 def is_wanted(notify: str) -> bool:
     """Does anybody but a phone want to hear of it?"""
     return notify.startswith("#")
+
+
+def loss(message: Message, *, expired: bool, was_taken: bool) -> Stage:
+    """What its sender hears of a message that will not arrive."""
+    if expired and smpp_wish(message.notify) is not None:
+        return Stage.EXPIRED
+    return Stage.FAILED if was_taken else Stage.REJECTED
 
 
 def report_of(message: Message, stage: Stage, did: Did, now: float) -> Message | None:

@@ -153,8 +153,9 @@ def test_a_report_by_url() -> None:
 @pytest.mark.req("P-11", "G09")
 @pytest.mark.parametrize(
     ("mask", "stages"),
-    [(0, ""), (1, "delivered failed rejected"), (2, "failed rejected"), (3, "delivered"), (0x10, "sent"),
-     (0x11, "sent delivered failed rejected"), (0x12, "sent failed rejected"), (4, "")],
+    [(0, ""), (1, "delivered failed rejected expired"), (2, "failed rejected expired"), (3, "delivered"),
+     (0x10, "sent"), (0x11, "sent delivered failed rejected expired"), (0x12, "sent failed rejected expired"),
+     (4, "")],
 )  # fmt: skip
 def test_a_receipt_by_smpp(mask: int, stages: str) -> None:
     sent = message(notify=by_smpp(mask, "15550001111", "+1 555\t123", 1, 1, 2, 9), id=7)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from sipsms.gateway import Receipt, carrier_key, device_lane
-from sipsms.model import Account, Binding, Deferred, Delivered, Delivery, Did, Direction, Message, Smpp, State
+from sipsms.model import Accepted, Account, Binding, Deferred, Delivered, Delivery, Did, Direction, Message, Smpp, State
 from sipsms.ports import CarrierLimits, CarrierReceipt, InboundSms
-from sipsms.reports import by_smpp
+from sipsms.reports import by_smpp, by_url
 from tests.support.core import Core, ScriptedCourier, core
 
 DEMO = Account("demo")
@@ -225,6 +227,51 @@ async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
         lanes = {row[1] for row in rows}
         assert lanes <= {f"smpp/5550001111~{number}" for number in range(8)}
         assert len(lanes) > 2
+
+
+@pytest.mark.req("P-11", "G09")
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("wish", "by_carrier", "said"),
+    [
+        (by_smpp(1, "5550001111", "2125550123", 1, 1, 1, 1), False, "expired"),
+        (by_smpp(1, "5550001111", "2125550123", 1, 1, 1, 1), True, "expired"),
+        (by_smpp(3, "5550001111", "2125550123", 1, 1, 1, 1), False, ""),  # only of success
+        (by_url(31, "http://x/?n=%d"), False, "http://x/?n=16"),  # as if no carrier took it
+        (by_url(31, "http://x/?n=%d"), True, "http://x/?n=2"),
+    ],
+)
+async def test_what_has_expired_is_reported(
+    tmp_path: Path, wish: str, by_carrier: bool, said: str, restarted: bool
+) -> None:  # fmt: skip
+    """ESMEs hear that it expired, others what they have always heard."""
+    sim = ScriptedCourier(Accepted("c-1") if by_carrier else Deferred("busy"))
+    async with core(tmp_path, {"carrier:sim": sim}, prepare=_with_smpp(Smpp("", "p"))) as here:  # type: ignore[arg-type]
+        ended: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+
+        def over(delivery: Delivery, state: State, detail: str) -> None:
+            if state is State.EXPIRED:
+                ended.set_result(delivery)
+
+        here.queue._on_change = over
+        await here.gateway.send(DEMO, "5550001111", "2125550123", "hi", "test", notify=wish)
+        await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
+        if by_carrier:
+            receipt = CarrierReceipt("c-1", State.EXPIRED)
+            if restarted:
+                await here.store.receipt("carrier:sim", receipt, 1.0)
+            else:
+                await here.gateway.receipt("carrier:sim", receipt)
+        else:
+            here.clock.now += 2 * 86400
+            async with asyncio.timeout(5):
+                delivery = await ended
+            if not restarted:
+                await here.gateway.ended(delivery)
+        if restarted:
+            await here.gateway.tell_ended()
+        rows = await here.rows("SELECT text FROM messages WHERE origin = 'status'")
+        assert [json.loads(text)["stage"] if text[0] == "{" else text for (text,) in rows] == ([said] if said else [])
 
 
 @pytest.mark.req("P-13", "C-1")

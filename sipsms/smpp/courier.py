@@ -32,7 +32,10 @@ NEVER: Final = frozenset(
     {Status.PERMANENT_APP_ERROR, Status.REJECTED_BY_APP, Status.INVALID_MESSAGE_LENGTH, Status.INVALID_DESTINATION,
      Status.INVALID_SOURCE, Status.INVALID_DATA_CODING}
 )  # fmt: skip
-_WORDS: Final = {"delivered": "DELIVRD", "failed": "UNDELIV", "rejected": "REJECTD", "sent": "ACCEPTD"}
+_WORDS: Final = {
+    "delivered": "DELIVRD", "failed": "UNDELIV", "rejected": "REJECTD", "sent": "ACCEPTD",
+    "expired": "EXPIRED",
+}  # fmt: skip
 _ESME_IS_BUSY: Final = 2.0  # seconds
 _ASIDE: Final = 30.0  # seconds between looks of a message that stands aside
 
