@@ -14,6 +14,7 @@ from sipsms.ports import Clock, GatewayStore, StoredPart
 from sipsms.text import join_parts
 
 PATIENCE = 300.0  # seconds to wait for the other parts
+_JOINING = 5.0  # seconds in which a text is joined when its last part has come
 
 Answer = TypeVar("Answer")
 
@@ -39,12 +40,12 @@ class Assembly(Generic[Answer]):
     async def give_up_waiting(self) -> None:
         """Texts whose other parts do not come: what is there goes on, with the gap marked.
 
-        While we were not there, nobody could bring us a part: that time does not count.
+        While we were not there, nobody could bring us a part: that time does not count. Those whose parts are all
+        here go at once: the server ended before they were joined.
         """
-        before = self._clock() - PATIENCE
-        if before < self._started:
-            return
-        for parts in await self._store.late_parts(before):
+        now = self._clock()
+        before = now - PATIENCE if now - PATIENCE >= self._started else 0.0
+        for parts in await self._store.late_parts(before, now - _JOINING):
             await self._join(parts)
 
     async def _join(self, parts: Sequence[StoredPart]) -> Answer:

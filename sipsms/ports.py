@@ -397,6 +397,9 @@ class GatewayStore(Protocol):
     async def outcome(self, message: int) -> State:
         """What became of a message on all its ways together: delivered only if every piece is."""
 
+    async def is_cancelled(self, message: int) -> bool:
+        """Was all of it called back before it left?"""
+
     async def add_part(self, part: StoredPart) -> list[StoredPart]:
         """Keep a part; all of them, when the last has come. One that was there already changes nothing.
 
@@ -404,8 +407,8 @@ class GatewayStore(Protocol):
         delivered as it is, and then the part has to be added again.
         """
 
-    async def late_parts(self, before: float) -> list[list[StoredPart]]:
-        """Texts of which no part has come since then."""
+    async def late_parts(self, before: float, whole: float = 0.0) -> list[list[StoredPart]]:
+        """Texts of which no part has come since then; `whole`: since when, of those that lack none."""
 
     async def joined(self, parts: Sequence[StoredPart]) -> None:
         """These parts are stored as one message."""

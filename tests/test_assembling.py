@@ -191,3 +191,23 @@ async def test_a_number_that_is_anothers_now_sends_nothing(tmp_path: Path) -> No
         await here.gateway.deliver_late_parts()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         assert await here.store.late_parts(here.clock.now) == [], "over"
+
+
+@pytest.mark.req("P-13", "F-01")
+async def test_what_was_whole_when_the_server_ended_goes_soon(tmp_path: Path) -> None:
+    """All parts stored, but not joined: nobody brings another one, and nobody need wait for the five minutes."""
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        now = here.clock.now
+        for number, text in ((1, "one "), (2, "two")):
+            stored = StoredPart("smpp", DID, PHONE, "r9", number, 2, text, notify(number), now, account="demo")
+            await here.store.write(lambda db, stored=stored: parts.add(db, stored))
+        await here.gateway.deliver_late_parts()
+        assert await here.rows("SELECT text FROM messages") == [], "they may be about to be joined"
+        here.clock.now += 6
+        await here.gateway.deliver_late_parts()
+        await sim.wait(1)
+        assert await here.rows("SELECT text FROM messages") == [("one two",)]
+        here.clock.now += 6
+        await here.gateway.deliver_late_parts()
+        assert len(await here.rows("SELECT text FROM messages")) == 1

@@ -57,6 +57,7 @@ class Smsc:
         self._of_address: Counter[str] = Counter()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
+        self._ready = asyncio.Event()
         self._intake = Intake(options, directory, gateway, records, clock, self._refuse)
         enquiries = Enquiries(options, directory, gateway, records, clock)
         self._handlers: Mapping[int, Callable[[Bound, Pdu], Awaitable[None]]] = {
@@ -69,6 +70,7 @@ class Smsc:
     async def start(self) -> None:
         """Before anybody can bind. Raises Unavailable."""
         await self._intake.start()
+        self._ready.set()
 
     async def listen(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> int:
         """The port that is listened on. `tls`: the certificate as it is now. Raises OSError."""
@@ -81,6 +83,7 @@ class Smsc:
 
     async def _accept(self, listener: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
         """Each connection is counted before it costs anything: also before TLS."""
+        await self._ready.wait()
         while True:
             try:
                 peer, address = await self._loop.sock_accept(listener)

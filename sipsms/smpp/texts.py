@@ -79,6 +79,8 @@ class Texts:
             self._close(name)
             known = self._begin(name, part.reference, now)
         known.parts[part.number] = part.text
+        if len(known.parts) == name.total:  # the server ended before they were joined: soon they will be
+            self._close(name)
 
     def sweep(self, now: float) -> None:
         while self._open:

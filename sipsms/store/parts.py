@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
 from sipsms.ports import StoredPart
 from sipsms.store.schema import parts
@@ -53,20 +53,21 @@ def _complete(known: list[StoredPart]) -> list[StoredPart]:
     return sorted(known, key=lambda one: one.number) if len(known) == known[0].total else []
 
 
-def late(connection: Connection, before: float) -> list[list[StoredPart]]:
-    """500 texts at most, whose newest part is older."""
+def late(connection: Connection, before: float, whole: float = 0.0) -> list[list[StoredPart]]:
+    """500 texts at most, whose newest part is older; `whole`: than that, for those that have all their parts."""
     groups: dict[tuple[str, ...], list[StoredPart]] = defaultdict(list)
-    for row in connection.execute(late_query(before)):
+    for row in connection.execute(late_query(before, whole)):
         part = StoredPart(*row)
         groups[part[:4]].append(part)
     return list(groups.values())
 
 
-def late_query(before: float) -> Select[Any]:
+def late_query(before: float, whole: float = 0.0) -> Select[Any]:
     """Asked all the time, so it must not look at what is joined."""
     keys = (parts.c.carrier, parts.c.source, parts.c.destination, parts.c.reference)
-    newest = select(*keys).where(~parts.c.joined).group_by(*keys).having(func.max(parts.c.received_at) < before)
-    found = newest.limit(500).subquery()
+    newest, complete = func.max(parts.c.received_at), func.count() == func.max(parts.c.total)
+    over = or_(newest < before, and_(newest < whole, complete))
+    found = select(*keys).where(~parts.c.joined).group_by(*keys).having(over).limit(500).subquery()
     same = and_(*(found.c[column.name] == column for column in keys))
     return select(parts).join(found, same).order_by(parts.c.number)
 

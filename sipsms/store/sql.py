@@ -26,7 +26,7 @@ from sipsms.ports import (
     StoredPart,
     Unavailable,
 )
-from sipsms.store import accepting, adoption, blocks, directory, lanes, notices, parts, receipts, targets
+from sipsms.store import accepting, adoption, blocks, directory, lanes, looking, notices, parts, receipts, targets
 from sipsms.store.rows import QUEUED, counter, message_of
 from sipsms.store.schema import deliveries
 from sipsms.store.writer import Writer
@@ -90,6 +90,9 @@ class Store:
     async def outcome(self, message: int) -> State:
         return await self.read(lambda db: notices.outcome(db, message))
 
+    async def is_cancelled(self, message: int) -> bool:
+        return await self.read(lambda db: looking.is_cancelled(db, message))
+
     async def set_block(self, block: Block, reason: str, now: float) -> bool:
         return await self.write(lambda db: blocks.put(db, block, reason, now))
 
@@ -111,8 +114,8 @@ class Store:
     async def add_part(self, part: StoredPart) -> list[StoredPart]:
         return await self.write(lambda db: parts.add(db, part))
 
-    async def late_parts(self, before: float) -> list[list[StoredPart]]:
-        return await self.read(lambda db: parts.late(db, before))
+    async def late_parts(self, before: float, whole: float = 0.0) -> list[list[StoredPart]]:
+        return await self.read(lambda db: parts.late(db, before, whole))
 
     async def joined(self, done: Sequence[StoredPart]) -> None:
         await self.write(lambda db: parts.joined(db, done))
