@@ -427,6 +427,10 @@ class Gateway:
         message_id = await self._store.find_duplicate(dedupe_key)
         return Receipt(message_id, duplicate=True) if message_id is not None else None
 
+    async def is_cancelled(self, message: int) -> bool:
+        """Was it called back before any of it left?"""
+        return await self._store.is_cancelled(message)
+
     # --- routes ---
 
     def plan(self, message: Message) -> Decision:

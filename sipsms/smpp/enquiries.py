@@ -8,16 +8,18 @@ from typing import Final
 
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.model import State
+from sipsms.model import Message, State
 from sipsms.ports import Clock
 from sipsms.smpp.bound import Bound, Looked, Options, Records
 from sipsms.smpp.pdu import Pdu, Status
 from sipsms.smpp.receipt import CODES
-from sipsms.smpp.submission import Refused, moment, number, read_text, smpp_time
+from sipsms.smpp.submission import Refused, number, read_text, smpp_time
+from sipsms.text import segments
 
 _STATES: Final = {
     State.DELIVERED: "DELIVRD", State.FAILED: "UNDELIV", State.EXPIRED: "EXPIRED", State.UNKNOWN: "UNKNOWN",
 }  # fmt: skip
+_TIMES: Final = {"schedule_delivery_time": Status.INVALID_SCHEDULE, "validity_period": Status.INVALID_EXPIRY}
 
 
 class Enquiries:
@@ -33,6 +35,8 @@ class Enquiries:
     async def query(self, bound: Bound, pdu: Pdu) -> None:
         found = await self._own(bound, pdu, Status.QUERY_FAILED)
         word = _STATES.get(found.state, "ENROUTE")
+        if found.state is State.FAILED and await self._gateway.is_cancelled(found.message.id):
+            word = "DELETED"
         final = smpp_time(found.updated_at) if found.state in _STATES and found.state is not State.UNKNOWN else ""
         fields = {
             "message_id": pdu.fields["message_id"], "final_date": final, "message_state": CODES[word], "error_code": 0,
@@ -46,15 +50,28 @@ class Enquiries:
         bound.connection.answer(pdu)
 
     async def replace(self, bound: Bound, pdu: Pdu) -> None:
-        """Of a message that is held: its text."""
+        """Of a message that is held: its text, if that could be submitted. Its times stay as they are."""
         found = await self._own(bound, pdu, Status.REPLACE_FAILED)
-        now = self._clock()
-        moment(pdu.fields, "schedule_delivery_time", now, Status.INVALID_SCHEDULE)
+        for name, status in _TIMES.items():
+            if pdu.fields[name]:
+                raise Refused(status, f"{name} cannot be changed")
         as_submit = Pdu(pdu.command, pdu.sequence, 0, {**pdu.fields, "esm_class": 0, "data_coding": 0}, pdu.tlvs)
         text = read_text(as_submit, self._options().charsets)
+        if segments(text) > 1:
+            raise Refused(Status.REPLACE_FAILED, "longer than one segment")
+        self._check(found.message, text)
         if not await self._records.replace_text(found.message.id, text):
             raise Refused(Status.REPLACE_FAILED, "it is not held, or it is not whole")
         bound.connection.answer(pdu)
+
+    def _check(self, message: Message, text: str) -> None:
+        """What a submit_sm of this text would be refused for. Raises Refused."""
+        account = self._directory.account(message.account)
+        if account is None or not account.enabled:
+            raise Refused(Status.SUBMIT_FAILED, "the account is off")
+        refusal = self._gateway.consent.objection(account, message.source, message.destination, text)
+        if refusal is not None:
+            raise Refused(Status.SUBMIT_FAILED, refusal.reason)
 
     async def _own(self, bound: Bound, pdu: Pdu, status: Status) -> Looked:
         """The message that this customer names, sent from the number that it names. Raises Refused."""

@@ -13,6 +13,7 @@ from sipsms.smpp.pdu import Pdu, Status, Tag
 from sipsms.text import keep_halves, whole_letters
 
 MAX_TEXT: Final = 1600  # characters of a whole text: some ten segments, as the other doors for programs take
+FARTHEST: Final = 366 * 86400.0  # seconds that a message is held or kept at most
 MAX_PARTS: Final = 24  # 1600 characters in segments of 67
 _UDHI: Final = 0x40
 _TYPES: Final = 0x3C  # of esm_class: anything here is no message from a person
@@ -136,10 +137,20 @@ def _check(body: Body) -> None:
 
 
 def moment(fields: Mapping[str, Any], name: str, now: float, status: Status) -> float | None:
-    """An absolute or relative time (section 7.1.1) as seconds since the epoch; None: not given. Raises Refused."""
+    """An absolute or relative time (section 7.1.1) as seconds since the epoch; None: not given. Raises Refused.
+
+    A validity that is longer than a year is a year; nobody means a message that goes out so late.
+    """
     text = fields.get(name, "")
     if not text:
         return None
+    at = _seconds(text, name, now, status)
+    if name == "schedule_delivery_time" and at > now + FARTHEST:
+        raise Refused(status, f"{name} {text!r} is more than a year away")
+    return min(at, now + FARTHEST)
+
+
+def _seconds(text: str, name: str, now: float, status: Status) -> float:
     match = _TIME.fullmatch(text)
     if match is None:
         raise Refused(status, f"{name} {text!r}")

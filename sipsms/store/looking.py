@@ -209,11 +209,20 @@ def _again(connection: Connection, delivery: int, now: float, until: float, *, a
     )  # fmt: skip
 
 
+_CANCELLED = "cancelled"
+
+
 def cancel(connection: Connection, message: int, now: float) -> int:
     """What of a message has not left yet never does: how many deliveries. Raises AdminError if there is no message."""
     if connection.execute(select(messages.c.id).where(messages.c.id == message)).first() is None:
         raise AdminError(f"no message {message}")
     whole = deliveries.c.message_id == message
     connection.execute(update(deliveries).where(whole, deliveries.c.open).values(open=False))  # no later phone gets it
-    values = {"state": "failed", "due_at": None, "updated_at": now, "last_error": "cancelled"}
+    values = {"state": "failed", "due_at": None, "updated_at": now, "last_error": _CANCELLED}
     return int(connection.execute(update(deliveries).where(whole, QUEUED).values(values)).rowcount)
+
+
+def is_cancelled(connection: Connection, message: int) -> bool:
+    """Was all of it called back before it left?"""
+    query = select(deliveries.c.state, deliveries.c.last_error).where(deliveries.c.message_id == message)
+    return {tuple(row) for row in connection.execute(query)} == {("failed", _CANCELLED)}

@@ -1,0 +1,69 @@
+"""What becomes of a message that is held when its ESME changes or cancels it."""
+
+from __future__ import annotations
+
+import pytest
+from e2e.site import HANDSET
+from support.smppwire import CANCEL, QUERY, REPLACE, cstring
+
+from .kit import (
+    BAD_EXPIRY,
+    BAD_LENGTH,
+    BAD_SCHEDULE,
+    OK,
+    PHONE,
+    REPLACE_FAILED,
+    SUBMIT_FAILED,
+    Bind,
+    Customer,
+    Esme,
+    SmppSite,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.req("S-064")]
+
+TOMORROW, LATER = "000001000000000R", "000002000000000R"
+DELETED = 4
+
+
+@pytest.fixture
+def esme(bind: Bind, customer: Customer) -> Esme:
+    return bind(customer)
+
+
+def replace(esme: Esme, message_id: str, source: str, text: bytes, schedule: str = "", validity: str = "") -> int:
+    rest = cstring(schedule, validity) + bytes((0, 0, len(text))) + text
+    return esme.ask(REPLACE, cstring(message_id) + b"\1\1" + cstring(source) + rest).status
+
+
+def held(esme: Esme, customer: Customer, text: str = "held") -> str:
+    return esme.submit(customer.did, PHONE, text, schedule=TOMORROW).text
+
+
+@pytest.mark.req("S-016", "S-131")
+def test_a_text_that_would_not_be_taken_is_not_put_in(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    one = held(esme, customer)
+    assert replace(esme, one, customer.did, b"see bit.ly/abc") == SUBMIT_FAILED
+    assert replace(esme, one, customer.did, b"") == BAD_LENGTH
+    assert replace(esme, one, customer.did, b"a" * 161) == REPLACE_FAILED, "it would go in two segments"
+    assert site.texts(customer.did) == ["held"]
+    assert replace(esme, one, customer.did, b"a" * 160) == OK
+    site.sms(customer.did, "STOP")
+    assert replace(esme, one, customer.did, b"please") == SUBMIT_FAILED
+    assert sorted(site.texts(customer.did)) == ["STOP", "a" * 160]
+    assert HANDSET in PHONE
+
+
+def test_another_time_is_refused_and_not_ignored(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    one = held(esme, customer)
+    assert replace(esme, one, customer.did, b"x", schedule=LATER) == BAD_SCHEDULE
+    assert replace(esme, one, customer.did, b"x", validity=LATER) == BAD_EXPIRY
+    assert site.texts(customer.did) == ["held"]
+
+
+def test_what_is_cancelled_is_deleted(esme: Esme, customer: Customer) -> None:
+    one, other = held(esme, customer), held(esme, customer, "another")
+    body = cstring("", one) + b"\1\1" + cstring(customer.did) + b"\1\1" + cstring(PHONE)
+    assert esme.ask(CANCEL, body).status == OK
+    states = [esme.ask(QUERY, cstring(name) + b"\1\1" + cstring(customer.did)).body[-2] for name in (one, other)]
+    assert states == [DELETED, 1]
