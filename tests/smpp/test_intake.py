@@ -233,8 +233,8 @@ def test_parts_that_make_no_sense(esme: Esme, site: SmppSite, customer: Customer
 
 
 @pytest.mark.req("P-13")
-def test_a_part_that_never_comes_is_marked(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Also over a restart; one that comes meanwhile is joined."""
+def test_a_restart_between_two_parts_cuts_no_text(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """However long the server was down. (Texts that are given up: test_assembling.)"""
     with SmppSite(tmp_path_factory.mktemp("parts"), 2) as site:
         customer = site.customer()
         with Esme(site.smpp_port) as esme:
@@ -254,11 +254,10 @@ def test_a_part_that_never_comes_is_marked(tmp_path_factory: pytest.TempPathFact
             db.execute("UPDATE parts SET received_at = received_at - 310")
         db.close()
         site.start()
-        (_, late) = site.wait(lambda: texts if len(texts := site.texts(customer.did)) == 2 else None, 10)
-        assert late.startswith("The first part, ")
-        assert late.endswith("and the last.")
-        assert "the second" not in late
-        assert len(late) > len("The first part, and the last."), "it is marked"
+        with Esme(site.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            assert part(esme, customer.did, PHONE, PIECES, 2, 2, receipt=1).status == OK
+            site.wait(lambda: site.texts(customer.did) == [WHOLE, WHOLE])
         site.no_crash()
 
 
