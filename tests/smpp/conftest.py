@@ -14,7 +14,7 @@ from .kit import OK, Bind, Customer, Esme, SmppSite
 @pytest.fixture(scope="session")
 def smpp_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmppSite]:
     quick = {"response_timeout": "1s", "enquire_link": "60s"}
-    with SmppSite(tmp_path_factory.mktemp("smpp"), 120, smpp=quick) as site:
+    with SmppSite(tmp_path_factory.mktemp("smpp"), 400, smpp=quick) as site:
         yield site
 
 
