@@ -21,6 +21,7 @@ import yaml
 from sipsms import __version__
 from sipsms.cli import cli, main
 from sipsms.sip.digest import ha1
+from sipsms.store import engine
 
 
 class Done(NamedTuple):
@@ -511,6 +512,18 @@ def test_did_set_smpp(customer: Host, monkeypatch: pytest.MonkeyPatch, tmp_path:
     customer.run("account", "set", "acme", "--smpp-rate", "default")
     assert customer.rows("account", "list")[0]["smpp_rate"] is None
     customer.run("account", "set", "acme", "--smpp-rate", "fast", code=2)
+    assert customer.rows("binds") == []
+
+
+def test_sessions_of_a_server_that_was_killed_are_over(customer: Host) -> None:
+    store = customer.folder / "sipsms.db"
+    with contextlib.closing(sqlite3.connect(store)) as db, db:
+        db.execute("INSERT INTO smpp_binds (node, number, direction, name, since) VALUES ('here', 0, 'in', 'acme', 1)")
+    assert customer.rows("binds") == []
+    running = engine.lock(engine.open_engine(f"sqlite:///{store}"))
+    assert running is not None
+    with running:
+        assert [row["name"] for row in customer.rows("binds")] == ["acme"]
     assert customer.rows("binds") == []
 
 

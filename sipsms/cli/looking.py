@@ -9,6 +9,7 @@ import rich_click as click
 from sipsms import log
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
 from sipsms.store import binds, looking
+from sipsms.store.engine import is_served
 
 
 @cli.command()
@@ -70,7 +71,7 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
 @pass_context
 def smpp_binds(context: Context, as_json: bool) -> None:
     """SMPP sessions: programs that are bound to us, and servers that we are bound to."""
-    rows = context.store(lambda db: list(binds.list_binds(db)))
+    rows = context.store(lambda db: list(binds.list_binds(db)) if is_served(db.engine) else [])
     show(rows, as_json, "direction name account peer mode tls state since sent received why", "no SMPP sessions")
 
 

@@ -7,6 +7,7 @@ begin IMMEDIATE, so that a command beside a running server waits for its turn in
 from __future__ import annotations
 
 import fcntl
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,12 +72,30 @@ def lock(engine: Engine) -> IO[str] | None:
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
     handle = open(engine.url.database + ".lock", "w")  # noqa: SIM115
+    for pause in (0.05, 0.2, None):  # a command that looks for a server has the lock for a moment
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if pause is not None:
+                time.sleep(pause)
+        else:
+            return handle
+    handle.close()
+    raise StoreError(f"store {engine.url.database}: another sipsms server is running on it")
+
+
+def is_served(engine: Engine) -> bool:
+    """Is a server running on a SQLite store? Of any other store: who knows, so yes."""
+    if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
+        return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(engine.url.database + ".lock") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
     except OSError:
-        handle.close()
-        raise StoreError(f"store {engine.url.database}: another sipsms server is running on it") from None
-    return handle
+        return True
+    return False
 
 
 def version_of(engine: Engine) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event
 
 from sipsms.model import Delivery, Direction, Message, State
 from sipsms.ports import Unavailable
-from sipsms.store.engine import StoreError, ensure_schema, lock, open_engine
+from sipsms.store.engine import StoreError, ensure_schema, is_served, lock, open_engine
 from sipsms.store.sql import Store
 from tests.support.core import core
 
@@ -70,7 +70,9 @@ async def test_a_locked_store_is_unavailable_and_stores_nothing(tmp_path: Path) 
 
 async def test_one_server_to_a_store(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    assert not is_served(engine)
     first = lock(engine)
+    assert is_served(engine)
     with pytest.raises(StoreError, match="another sipsms server"):
         lock(engine)
     assert first is not None
