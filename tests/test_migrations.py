@@ -180,6 +180,25 @@ def test_0003_keeps_what_is_there(engine: Engine) -> None:
         assert connection.execute(text("SELECT text FROM messages")).scalars().all() == ["kept"]
 
 
+@pytest.mark.req("F-32", "P-13")
+def test_0005_back_never_takes_what_goes_out_for_what_came_in(engine: Engine) -> None:
+    store.ensure_schema(engine)
+    part = """
+        INSERT INTO parts (carrier, source, destination, reference, number, total, text, received_at, joined, account)
+        VALUES (:carrier, '5550001111', '2125550123', 'r', 1, 2, 'one', 1.0, 0, :account)"""
+    with engine.begin() as connection:
+        connection.execute(text(part), {"carrier": "smpp", "account": "demo"})
+        connection.execute(text(part), {"carrier": "carrier:sim", "account": ""})
+    with pytest.raises(RuntimeError, match="1 parts"), engine.begin() as connection:
+        command.downgrade(config(connection), "0004")
+    assert store.version_of(engine) == store.HEAD
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE parts SET joined = 1 WHERE carrier = 'smpp'"))
+    with engine.begin() as connection:
+        command.downgrade(config(connection), "0004")
+        assert connection.execute(text("SELECT carrier FROM parts")).scalars().all() == ["carrier:sim"]
+
+
 QUERIES = {  # by which index each is answered, a million settled rows or none
     "receipt": ("SELECT id FROM deliveries WHERE remote_id = 'x' AND remote_id <> '' AND courier = 'c'",
                 "ix_deliveries_remote_id"),
