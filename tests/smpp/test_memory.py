@@ -1,0 +1,125 @@
+"""What is remembered of peers: messages that may come again, texts whose parts are coming, how fast a carrier is."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from sipsms.ports import StoredPart
+from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, Doubts, Trail
+from sipsms.smpp.pacing import Pace
+from sipsms.smpp.texts import _MOST_OF_ONE, PATIENCE, Full, Name, Texts, reference_of
+
+NAME = Name("acme", "5550001111", "2125550123", 7, 3)
+
+
+def make() -> Texts:
+    tokens = itertools.count()
+    return Texts(lambda: f"{next(tokens):012x}")
+
+
+@pytest.mark.req("P-16")
+def test_what_was_answered_just_now_is_unsure() -> None:
+    trail: Trail[str] = Trail()
+    assert trail.is_empty
+    trail.answered("a", "1", 100.0)
+    trail.answered("b", "2", 100.0 + HEARD - PARTED + 1)
+    now = 100.0 + HEARD
+    assert trail.unsure(now) == [("a", "1"), ("b", "2")]
+    assert trail.unsure(now, PARTED) == [("b", "2")]
+    assert trail.unsure(now + 0.1) == [("b", "2")]
+    trail.answered("c", "3", now + HEARD)
+    assert len(trail._answered) == 1, "what is long past is not kept"
+
+
+@pytest.mark.req("P-10")
+def test_a_doubt_is_taken_once_and_soon() -> None:
+    doubts: Doubts[str] = Doubts()
+    doubts.add([("k", "1"), ("k", "2"), ("other", "3")], 0.0)
+    assert [doubts.take("k", 1.0) for _ in range(3)] == ["1", "2", None]
+    assert doubts.take("nothing", 1.0) is None
+    doubts.add([("late", "4")], 10.0)
+    assert doubts.take("other", AGAIN) is None
+    assert len(doubts) == 1
+    doubts.sweep(10.0 + AGAIN)
+    assert len(doubts) == 0
+    assert doubts._by_key == {}
+
+
+@pytest.mark.req("P-13")
+def test_parts_of_one_text_have_one_token() -> None:
+    texts = make()
+    first = texts.place(NAME, 2, "two", 0.0)
+    assert reference_of(first) == 7
+    assert texts.place(NAME, 2, "two", 1.0) == first, "the same part again"
+    assert texts.place(NAME, 1, "one", 1.0) == first
+    assert texts.place(NAME._replace(reference=8), 1, "one", 1.0) != first
+    assert texts.place(NAME, 3, "three", 2.0) == first
+    assert texts.place(NAME, 1, "one", 3.0) != first, "it was whole: the reference is used again"
+
+
+@pytest.mark.req("P-13")
+def test_another_text_under_the_same_number_begins_the_next() -> None:
+    texts = make()
+    first = texts.place(NAME, 1, "one", 0.0)
+    second = texts.place(NAME, 1, "uno", 1.0)
+    assert second != first
+    assert texts.place(NAME, 2, "due", 1.0) == second
+
+
+def test_a_part_that_could_not_be_stored_is_still_missing() -> None:
+    texts = make()
+    short = NAME._replace(total=2)
+    token = texts.place(short, 1, "one", 0.0)
+    assert texts.place(short, 2, "two", 0.0) == token
+    texts.failed(short, token, 2, 0.0)
+    assert texts.place(short, 2, "two", 1.0) == token
+
+
+@pytest.mark.req("A-43")
+def test_one_customer_does_not_push_out_another() -> None:
+    texts = make()
+    mine = texts.place(NAME, 1, "one", 0.0)
+    for number in range(_MOST_OF_ONE):
+        texts.place(Name("eve", "1", "2", number, 2), 1, "x", 1.0)
+    with pytest.raises(Full):
+        texts.place(Name("eve", "1", "3", 0, 2), 1, "x", 1.0)
+    assert texts.place(NAME, 2, "two", 2.0) == mine
+    texts.sweep(3.0 + PATIENCE)
+    assert texts.place(Name("eve", "1", "3", 0, 2), 1, "x", 400.0)
+    assert texts.place(NAME, 3, "three", 400.0) != mine
+
+
+@pytest.mark.req("P-13", "F-01")
+def test_parts_are_recalled_after_a_restart() -> None:
+    texts = make()
+
+    def part(token: str, number: int, text: str) -> StoredPart:
+        return StoredPart("smpp", NAME.source, NAME.destination, token, number, 3, text, "", float(number))
+
+    texts.recall(part("0007aaaa", 1, "one"), "acme", 100.0)
+    texts.recall(part("0007bbbb", 1, "uno"), "acme", 100.0)
+    assert texts.place(NAME, 2, "due", 101.0) == "0007bbbb"
+
+
+@pytest.mark.req("P-09", "F-15")
+def test_pacing() -> None:
+    pace = Pace()
+    assert (pace.paused(100.0), pace.wait(100.0)) == (0.0, 0.0)
+    for step in range(400):
+        pace.taken(100.0 + step / 100)  # a hundred a second
+    assert pace.throttled(104.0) == 1.0
+    assert pace.throttled(104.1) == pytest.approx(0.9), "several at once are one word"
+    assert 40 < pace.rate < 100
+    pace.throttled(105.5)
+    assert pace.paused(105.5) == 2.0, "the first after the pause was throttled, too"
+    pace.taken(107.6)
+    waits = [pace.wait(107.6) for _ in range(3)]
+    assert waits == sorted(waits)
+    assert waits[2] - waits[1] == pytest.approx(1 / pace.rate, rel=0.01)
+    before = pace.rate
+    pace.wait(110.0)
+    assert pace.rate > before, "the longer it says nothing, the more goes"
+    pace.wait(180.0)
+    assert pace.rate == 0.0
