@@ -7,8 +7,6 @@ import ssl
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
-
 from sipsms.access import Access
 from sipsms.addresses import check_address
 from sipsms.carriers.client import GuardedResolver
@@ -17,7 +15,7 @@ from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.gateway import RECEIPT_LANES, SMPP, Gateway
 from sipsms.model import Did, Media
-from sipsms.ports import Clock, StoredPart
+from sipsms.ports import Clock
 from sipsms.queue import Queue
 from sipsms.smpp.bound import Looked, Options, Recalled
 from sipsms.smpp.carrier import Around, Smscs
@@ -29,12 +27,11 @@ from sipsms.smpp.intake import ORIGIN
 from sipsms.smpp.link import Resolve
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import Limits
-from sipsms.store import binds, heard, parts, receipts, recent, replacing
+from sipsms.store import binds, heard, receipts, recent, replacing
 from sipsms.store.admin import AdminError
 from sipsms.store.sql import Store
 
 _WRITE_EVERY = 5.0  # seconds between looks at how many messages went, where nothing else changed
-_OLD = 600.0  # seconds: parts of texts that were joined longer ago are nobody's
 _LINE = Line(concurrency=2000)  # a DID has one message and a few receipts out at a time
 
 
@@ -93,7 +90,7 @@ class Records:
         return await self._store.write(lambda db: replacing.replace_text(db, message, text, self._clock()))
 
     async def recall(self) -> Recalled:
-        return await self._store.read(lambda db: Recalled(*_recall(db, ORIGIN, self._clock())))
+        return await self._store.read(lambda db: Recalled(*recent.recall(db, ORIGIN, self._clock(), HEARD)))
 
 
 def smscs_of(
@@ -106,23 +103,9 @@ def smscs_of(
         lambda courier, sender, recipient, since: store.read(
             lambda db: receipts.unmatched(db, courier, sender, recipient, since)
         ),
-        lambda origin: store.read(lambda db: Recalled(*_recall(db, origin, clock()))), clock, spawn,
+        lambda origin: store.read(lambda db: Recalled(*recent.recall(db, origin, clock(), HEARD))), clock, spawn,
         resolver(lambda address: ""),
     ))  # fmt: skip
-
-
-def _recall(db: Connection, origin: str, now: float) -> tuple[list[recent.Recent], list[StoredPart]]:
-    """What a door took just before the start, whose answers its peers may not have heard; and its open texts."""
-    messages = recent.recent(db, origin, HEARD, after=heard.heard(db, origin))
-    found = parts.open_parts(db, origin, now - _OLD)
-    newest = max((one.received_at for one in found), default=0.0)
-    mark = max(heard.heard(db, origin), newest - HEARD)
-    return messages, [one for one in found if not one.joined or one.received_at > mark]
-
-
-def _set_heard(db: Connection, marks: dict[str, float]) -> None:
-    for name, at in marks.items():
-        heard.set_heard(db, name, at)
 
 
 class SmppDoor:
@@ -193,7 +176,7 @@ class SmppDoor:
         marks = {ORIGIN: self.smsc.heard_by(now, span), **self._carriers.heard_by(now, span)}
         fresh = {name: at for name, at in marks.items() if at}
         if fresh:
-            await self._store.write(lambda db: _set_heard(db, fresh))
+            await self._store.write(lambda db: heard.set_all(db, fresh))
 
     async def close(self) -> None:
         await self.smsc.close()

@@ -21,7 +21,8 @@ PURE = {
     "sip.deadlines", "sip.presence", "sip.stun", "sip.hep", "sip.summary", "sip.form", "sip.proxy", "sip.flowtoken",
     "sip.uac", "notice", "addresses", "events", "mediatypes", "mail.mime", "optout", "policy", "reports",
     "originate", "kannel", "acrobits", "smpp.pdu",
-    "smpp.session", "smpp.coding", "smpp.receipt", "smpp.submission", "smpp.doubts", "smpp.pacing", "smpp.texts", "smpp_url",
+    "smpp.session", "smpp.coding", "smpp.receipt", "smpp.submission", "smpp.doubts", "smpp.pacing", "smpp.texts",
+    "smpp_url",
 }  # fmt: skip
 TOP = {
     "app",

@@ -33,7 +33,7 @@ from sipsms.smpp.pacing import Pace
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.session import Limits, NotBound
 from sipsms.smpp.submission import Body, Refused, number, read_body
-from sipsms.smpp.texts import Full, Name, Texts, name_of
+from sipsms.smpp.texts import Full, Name, Texts, reference_of
 from sipsms.text import pieces
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
@@ -182,10 +182,10 @@ class SmppCarrier:
             known.set_result(None)
             keys: list[Key] = [(one.source, one.destination, one.text, None) for one in found.messages]
             for part in found.parts:
-                name = name_of(part, self.name)
+                name = Name(self.name, part.source, part.destination, reference_of(part.reference), part.total)
                 keys.append((part.source, part.destination, part.text, (name.reference, part.total, part.number)))
                 if not part.joined:
-                    self._texts.recall(part, self.name, now)
+                    self._texts.recall(name, part.reference, part.number, part.text, now)
             self._doubts.add([(key, known) for key in keys], now)
             self._recalled = True
 

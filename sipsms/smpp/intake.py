@@ -24,7 +24,7 @@ from sipsms.smpp.coding import Concat
 from sipsms.smpp.doubts import HEARD, Doubts, Key
 from sipsms.smpp.pdu import Address, Pdu, Status
 from sipsms.smpp.submission import Refused, Submission, read
-from sipsms.smpp.texts import Full, Name, Texts, name_of
+from sipsms.smpp.texts import Full, Name, Texts, reference_of
 
 ORIGIN: Final = "smpp"
 _OF_REFUSAL: Final = {
@@ -76,12 +76,13 @@ class Intake:
         for one in recalled.messages:
             left.append(((one.account, one.source, one.destination, one.text, None), self._known(str(one.id))))
         for part in recalled.parts:
-            name = name_of(part, part.account)
-            concat = (name.reference, part.total, part.number)
+            reference = reference_of(part.reference)
+            name = Name(part.account, part.source, part.destination, reference, part.total)
+            concat = (reference, part.total, part.number)
             key = (part.account, part.source, part.destination, part.text, concat)
             left.append((key, self._known(f"{part.reference}-{part.number}")))
             if not part.joined:
-                self._texts.recall(part, part.account, now)
+                self._texts.recall(name, part.reference, part.number, part.text, now)
         self._doubts.add(left, now)
 
     def _known(self, message_id: str) -> Taken:

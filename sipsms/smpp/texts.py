@@ -10,8 +10,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from sipsms.ports import StoredPart
-
 PATIENCE: Final = 300.0  # seconds without a further part; the gateway gives a text up then
 _MOST: Final = 10_000  # texts
 _MOST_OF_ONE: Final = 1000  # of one owner
@@ -71,14 +69,13 @@ class Texts:
         if known.token == token:
             known.parts.pop(number, None)
 
-    def recall(self, part: StoredPart, owner: str, now: float) -> None:
+    def recall(self, name: Name, token: str, number: int, text: str, now: float) -> None:
         """After a restart: a part that waits for others, in the order in which they came."""
-        name = name_of(part, owner)
         known = self._open.get(name)
-        if known is None or known.token != part.reference:  # a later one with the same reference
+        if known is None or known.token != token:  # a later one with the same reference
             self._close(name)
-            known = self._begin(name, part.reference, now)
-        known.parts[part.number] = part.text
+            known = self._begin(name, token, now)
+        known.parts[number] = text
         if len(known.parts) == name.total:  # the server ended before they were joined: soon they will be
             self._close(name)
 
@@ -108,7 +105,3 @@ def reference_of(token: str) -> int:
         return int(token[:4], 16)
     except ValueError:
         return 0
-
-
-def name_of(part: StoredPart, owner: str) -> Name:
-    return Name(owner, part.source, part.destination, reference_of(part.reference), part.total)

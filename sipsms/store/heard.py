@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, insert, select, update
 
 from sipsms.store.schema import smpp_heard
@@ -17,3 +19,8 @@ def set_heard(connection: Connection, name: str, at: float) -> None:
     mine = update(smpp_heard).where(smpp_heard.c.name == name[:80]).values(at=at)
     if not connection.execute(mine).rowcount:
         connection.execute(insert(smpp_heard), {"name": name[:80], "at": at})
+
+
+def set_all(connection: Connection, marks: Mapping[str, float]) -> None:
+    for name, at in marks.items():
+        set_heard(connection, name, at)

@@ -6,7 +6,6 @@ import itertools
 
 import pytest
 
-from sipsms.ports import StoredPart
 from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, Doubts, Trail
 from sipsms.smpp.pacing import Pace
 from sipsms.smpp.texts import _MOST_OF_ONE, PATIENCE, Full, Name, Texts, reference_of
@@ -95,11 +94,8 @@ def test_one_customer_does_not_push_out_another() -> None:
 def test_parts_are_recalled_after_a_restart() -> None:
     texts = make()
 
-    def part(token: str, number: int, text: str) -> StoredPart:
-        return StoredPart("smpp", NAME.source, NAME.destination, token, number, 3, text, "", float(number))
-
-    texts.recall(part("0007aaaa", 1, "one"), "acme", 100.0)
-    texts.recall(part("0007bbbb", 1, "uno"), "acme", 100.0)
+    texts.recall(NAME, "0007aaaa", 1, "one", 100.0)
+    texts.recall(NAME, "0007bbbb", 1, "uno", 100.0)
     assert texts.place(NAME, 2, "due", 101.0) == "0007bbbb"
 
 
