@@ -66,6 +66,7 @@ class Queue:
         self._is_reachable = is_reachable
         self._on_change = on_change
         self._wakes: set[str] = set()  # lanes whose event has come, but is not written down yet
+        self._waking: set[str] = set()  # and those for which it is being written down
         self._desks: dict[str, Desk] = {}
         self._lanes: dict[str, Lane] = {}  # lanes that are ready or at work
         self._waiting: set[int] = set()  # hashes of lanes with deliveries in the store only
@@ -408,7 +409,7 @@ class Queue:
 
     async def _woken(self, lane: Lane) -> bool:
         """Its event has come meanwhile: the head is due after all. Once for each event."""
-        if not lane.woken:
+        if not lane.woken and lane.key not in self._waking:  # what holds it back may be written after what wakes it
             return False
         lane.woken = lane.going = False
         await self._store.make_due([lane.key], self._clock())
@@ -599,11 +600,16 @@ class Queue:
         """Write down that events have come; the poll finds what is due then."""
         keys = list(self._wakes)[:_POLL]
         self._wakes.difference_update(keys)  # before the store is asked: an event that comes meanwhile is another one
+        self._waking = set(keys)
         try:
             await self._store.make_due(keys, now)
         except BaseException:
             self._wakes.update(keys)
             raise
+        finally:
+            self._waking = set()
+        for lane in filter(None, map(self._lanes.get, keys)):  # begun meanwhile, with what it read before
+            lane.woken = lane.more = True
         self.poll()
 
     async def _poll_desk(self, desk: Desk, now: float, *, movable: bool = False) -> None:

@@ -390,3 +390,46 @@ async def test_an_event_that_comes_while_the_lane_is_being_read(
         await phone.wait(4)
         assert phone.texts == ["one", "one", "two", "three"]
         assert crashes == []
+
+
+async def test_an_event_is_not_lost_on_a_lane_that_was_read_before_it_was_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane's head waits; its event is being written down while a second message comes and finds the head waiting:
+    that the two are held back must not undo the event."""
+    parked, read, written = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Phone(ScriptedCourier):
+        async def deliver(self, delivery: Delivery) -> Outcome:
+            if not parked.is_set():
+                parked.set()
+                return Deferred("away", parked=True)
+            return await super().deliver(delivery)
+
+    phone = Phone()
+    async with core(tmp_path, {"sip": phone}) as here:
+        lane = device_lane(await _register(here, "sip:alice@h:1"))
+        real_due, real_load = here.store.make_due, here.store.load_lane
+
+        async def slow_due(lanes: Any, now: float) -> None:
+            if not written.is_set():
+                await _arrive(here, "two")
+                await read.wait()
+            await real_due(lanes, now)
+            written.set()
+
+        async def slow_load(*asked: Any) -> Any:
+            rows = await real_load(*asked)
+            read.set()
+            await written.wait()
+            return rows
+
+        await _arrive(here, "one")
+        await asyncio.wait_for(parked.wait(), 5)
+        while here.queue.is_working_on(lane):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        monkeypatch.setattr(here.store, "make_due", slow_due)
+        monkeypatch.setattr(here.store, "load_lane", slow_load)
+        here.queue.wake(lane)
+        await phone.wait(2)
+        assert phone.texts == ["one", "two"]
