@@ -115,6 +115,7 @@ class SmppCarrier:
         self._doubts: Doubts[_Taken] = Doubts()
         self._texts = Texts(partial(token_hex, 6))
         self._recalled = False
+        self._recalling = asyncio.Lock()  # several binds begin at once, and each waits for it
         self._took_at = self._marked = 0.0
 
     # --- binds ---
@@ -141,7 +142,8 @@ class SmppCarrier:
         while True:
             link = Link(self._target, command, self._clock, self._asked, self._around.resolve, self._came_late)
             try:
-                await self._recall()
+                async with self._recalling:
+                    await self._recall()
                 await link.open()
             except (Gone, Unavailable) as error:
                 if self.status != str(error):
@@ -242,7 +244,7 @@ class SmppCarrier:
 
     def _outcome(self, link: Link, answer: Pdu) -> Outcome:
         now, status = self._clock(), answer.status
-        if answer.command == GENERIC_NACK:
+        if answer.command == GENERIC_NACK and status not in _THROTTLES | _LATER | _MEND:
             return Rejected(f"the SMSC does not understand it: {status:#x}", f"{status:#x}")
         if status == Status.OK:
             self._pace.taken(now)
