@@ -376,7 +376,7 @@ class Queue:
     async def _load(self, desk: Desk, lane: Lane) -> bool:
         """Fetch the lane's next deliveries; False if none is to be sent now."""
         lane.more = False
-        now = self._clock()
+        now, woken = self._clock(), lane.key in self._wakes or lane.key in self._waking
         rows = await self._store.load_lane(lane.key, _LANE_CHUNK, now)
         if rows is None:  # another node is at it
             self._waiting.add(hash(lane.key))
@@ -386,6 +386,9 @@ class Queue:
             self._waiting.discard(hash(lane.key))
             return lane.more
         if not lane.going and not self._is_due(rows[0]):
+            if woken:  # its event was not written down yet when this was read
+                self._wakes.discard(lane.key)
+                lane.woken = True
             return await self._not_yet(lane, rows)
         known = {row.id for row in rows}
         late = [delivery for delivery in lane.pending if delivery.id not in known]  # committed after we looked
@@ -409,7 +412,7 @@ class Queue:
 
     async def _woken(self, lane: Lane) -> bool:
         """Its event has come meanwhile: the head is due after all. Once for each event."""
-        if not lane.woken and lane.key not in self._waking:  # what holds it back may be written after what wakes it
+        if not lane.woken:
             return False
         lane.woken = lane.going = False
         await self._store.make_due([lane.key], self._clock())
@@ -608,8 +611,6 @@ class Queue:
             raise
         finally:
             self._waking = set()
-        for lane in filter(None, map(self._lanes.get, keys)):  # begun meanwhile, with what it read before
-            lane.woken = lane.more = True
         self.poll()
 
     async def _poll_desk(self, desk: Desk, now: float, *, movable: bool = False) -> None:
