@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,20 +23,24 @@ from support.certificates import Authority, Files
 
 
 def free_port() -> int:
-    """A port that is free for UDP and TCP on loopback now."""
-    for _ in range(50):
+    """A port that is free for UDP and TCP on loopback now, and that the system gives to no connection meanwhile: those
+    begin at 32768 (net.ipv4.ip_local_port_range)."""
+    for _ in range(200):
+        port = _random.randrange(12_000, 32_000)
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         ):
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
     raise RuntimeError("no free port")
+
+
+_random = random.SystemRandom()
 
 
 class Node:
