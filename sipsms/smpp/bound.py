@@ -19,6 +19,13 @@ _QUIET = 1.0  # seconds
 Taken = asyncio.Future[str]  # the id that a submit is answered with
 
 
+def known(message_id: str) -> Taken:
+    """Of a submit that was answered before."""
+    taken: Taken = asyncio.get_running_loop().create_future()
+    taken.set_result(message_id)
+    return taken
+
+
 class Options(NamedTuple):
     """From the configuration's `smpp`. Seconds; `rate`: messages a second of a customer, 0: any number."""
 
@@ -82,7 +89,7 @@ class Bound:
         self.password = password
         self.customer = customer
         self.mode = mode
-        self.trail: Trail[Taken] = Trail()
+        self.trail: Trail[str] = Trail()  # ids only: there may be many
         self.since = connection.opened_at
         self.is_doubted = False  # it is taken for broken, though nobody has said so
         self.under_way: dict[Taken, Key] = {}
@@ -101,7 +108,8 @@ class Bound:
     def unsure(self, now: float, span: float) -> list[tuple[Key, Taken]]:
         """What this ESME may send again, now that the session is broken: what it has no answer to yet, and what was
         answered within the last `span` seconds."""
-        return [*self.trail.unsure(now, span), *((key, taken) for taken, key in self.under_way.items())]
+        answered = [(key, known(message_id)) for key, message_id in self.trail.unsure(now, span)]
+        return [*answered, *((key, taken) for taken, key in self.under_way.items())]
 
     def is_mute(self, now: float) -> bool:
         """It has been silent, and has not even received what it was told: its way here may be broken."""

@@ -19,7 +19,7 @@ from sipsms.gateway import Gateway, Receipt
 from sipsms.model import Account
 from sipsms.ports import Clock, Part, Unavailable
 from sipsms.reports import by_smpp
-from sipsms.smpp.bound import Bound, Options, Records, Taken
+from sipsms.smpp.bound import Bound, Options, Records, Taken, known
 from sipsms.smpp.coding import Concat
 from sipsms.smpp.doubts import HEARD, Doubts, Key
 from sipsms.smpp.pdu import Address, Pdu, Status
@@ -74,21 +74,16 @@ class Intake:
         left: list[tuple[Key, Taken]] = []
         recalled = await self._records.recall()
         for one in recalled.messages:
-            left.append(((one.account, one.source, one.destination, one.text, None), self._known(str(one.id))))
+            left.append(((one.account, one.source, one.destination, one.text, None), known(str(one.id))))
         for part in recalled.parts:
             reference = reference_of(part.reference)
             name = Name(part.account, part.source, part.destination, reference, part.total)
             concat = (reference, part.total, part.number)
             key = (part.account, part.source, part.destination, part.text, concat)
-            left.append((key, self._known(f"{part.reference}-{part.number}")))
+            left.append((key, known(f"{part.reference}-{part.number}")))
             if not part.joined:
                 self._texts.recall(name, part.reference, part.number, part.text, now)
         self._doubts.add(left, now)
-
-    def _known(self, message_id: str) -> Taken:
-        taken = self._loop.create_future()
-        taken.set_result(message_id)
-        return taken
 
     def broken(self, bound: Bound, span: float = HEARD) -> None:
         """Its session is over, or may be: what it has not heard the answer to may come again, and so may what was
@@ -162,7 +157,7 @@ class Intake:
         bound.connection.answer(pdu, 0, taken.result())
         self._took_at = self._clock()
         if key is not None:
-            bound.trail.answered(key, taken, self._clock())
+            bound.trail.answered(key, taken.result(), self._clock())
 
     async def _take(self, bound: Bound, pdu: Pdu, submission: Submission, destination: str) -> str:
         """The id, when it is stored. Raises Refused or Unavailable."""
@@ -288,7 +283,7 @@ class Intake:
     def _one_done(self, bound: Bound, taken: Taken) -> None:
         key = bound.under_way.pop(taken, None)
         if key is not None and not taken.cancelled() and taken.exception() is None:
-            bound.trail.answered(key, taken, self._clock())
+            bound.trail.answered(key, taken.result(), self._clock())
 
 
 def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: Address | None = None) -> str:
