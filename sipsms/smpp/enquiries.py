@@ -9,7 +9,6 @@ from typing import Final
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.model import Message, State
-from sipsms.ports import Clock
 from sipsms.smpp.bound import Bound, Looked, Options, Records
 from sipsms.smpp.pdu import Pdu, Status
 from sipsms.smpp.receipt import CODES
@@ -24,13 +23,12 @@ _TIMES: Final = {"schedule_delivery_time": Status.INVALID_SCHEDULE, "validity_pe
 
 class Enquiries:
     def __init__(
-        self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records, clock: Clock
+        self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records
     ) -> None:
         self._options = options
         self._directory = directory
         self._gateway = gateway
         self._records = records
-        self._clock = clock
 
     async def query(self, bound: Bound, pdu: Pdu) -> None:
         found = await self._own(bound, pdu, Status.QUERY_FAILED)

@@ -59,7 +59,7 @@ class Smsc:
         self._stopping = False
         self._ready = asyncio.Event()
         self._intake = Intake(options, directory, gateway, records, clock, self._refuse)
-        enquiries = Enquiries(options, directory, gateway, records, clock)
+        enquiries = Enquiries(options, directory, gateway, records)
         self._handlers: Mapping[int, Callable[[Bound, Pdu], Awaitable[None]]] = {
             Command.SUBMIT_MULTI: self._intake.submit_multi, Command.QUERY_SM: enquiries.query,
             Command.CANCEL_SM: enquiries.cancel, Command.REPLACE_SM: enquiries.replace,

@@ -224,11 +224,9 @@ def test_a_storm_of_throttling(line: Line, smsc: Smsc) -> None:
     for one in smsc.taken:
         lanes[one.destination].append(int(one.text.split()[1]))
     assert all(lane == sorted(lane) for lane in lanes.values())
-    began = answers[0][0]
-    late = [throttled for at, throttled in answers if at > began + 10]
-    share = sum(late) / len(late) if late else 0.0
-    print(f"{answers[-1][0] - began:.1f} s, throttled {sum(one for _, one in answers)}, after 10 s {share:.0%}")
-    assert share < 0.2
+    throttled = sum(one for _, one in answers)
+    print(f"{answers[-1][0] - answers[0][0]:.1f} s, throttled {throttled} of {len(answers)}")
+    assert 0 < throttled < 0.2 * len(answers), "it sends as much as the SMSC takes, having been told once or twice"
 
 
 @pytest.mark.req("F-15", "P-09")

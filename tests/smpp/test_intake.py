@@ -277,7 +277,7 @@ def test_a_scheduled_message_is_held(esme: Esme, site: SmppSite, customer: Custo
     assert esme.submit(customer.did, PHONE, "later", schedule=when, receipt=1).status == OK
     assert site.rows(customer.did)[0]["state"] != "delivered"
     assert receipt(esme)["stat"] == "DELIVRD"
-    assert 0.9 < time.time() - began < 6
+    assert time.time() - began > 0.9
 
 
 @pytest.mark.req("S-064")
