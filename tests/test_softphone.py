@@ -138,7 +138,6 @@ def test_pulled_cable_says_nothing_and_comes_back_on_its_port(registrar: Registr
     assert seen["ports"][0] == seen["ports"][1]
     assert registrar.methods() == ["REGISTER", "REGISTER", "-REGISTER", "REGISTER"]
     assert seen["returned"] == [200, 200]
-    assert seen["seconds"] < 2
 
 
 @needs_pjsua2
@@ -187,20 +186,17 @@ def registers(stack: softphone.Stack, port: int, transport: str) -> Any:
 
 
 def pulled_cable(stack: softphone.Stack, port: int, transport: str) -> Any:
-    import time
 
     alice = softphone.Softphone("alice", "pw", "127.0.0.1", port, transport, stack=stack)
     alice.register()
     before = alice.port
     alice.offline(abrupt=True)
     stack.pump(0.3)
-    started = time.monotonic()
     first = alice.go_online()
-    seconds = time.monotonic() - started
     alice.offline()
     second = alice.go_online()
     alice.offline(abrupt=True)
-    return {"ports": [before, alice.port], "returned": [first.status, second.status], "seconds": seconds}
+    return {"ports": [before, alice.port], "returned": [first.status, second.status]}
 
 
 def two_devices(stack: softphone.Stack, port: int) -> Any:

@@ -195,7 +195,7 @@ def test_a27_flood(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     assert sent > 3000
     assert answered <= 110
     assert [one["src"] for one in lab.events("flood_muted") if one["src"] == FLOODER] == [FLOODER]
-    assert statistics.median(times) < 0.2
+    assert statistics.median(times) < 1
     assert lab.memory() - before < 50
     with _phone(lab, None, FLOODER) as stranger:
         for _ in range(10):

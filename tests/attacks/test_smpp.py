@@ -96,7 +96,7 @@ def bind(lab: Fort) -> Iterator[Bind]:
 
 
 @contextmanager
-def served(lab: Fort, most: float = 2.0) -> Iterator[list[float]]:
+def served(lab: Fort, most: float = 5.0) -> Iterator[list[float]]:
     """Meanwhile a good ESME sends, one after the other: 99 of 100 are answered within `most` seconds."""
     one, took, over = lab.good_one, [], threading.Event()
 
@@ -199,7 +199,7 @@ def test_no_word_on_whether_a_user_exists(lab: Fort, customer: Customer) -> None
             took[user].append(time.monotonic() - began)
     assert [one.status for one in answers] == [BIND_FAILED]
     known, unknown = (min(found) for found in took.values())
-    assert abs(known - unknown) < 0.05
+    assert abs(known - unknown) < 0.25
     assert min(known, unknown) >= 0.99
 
 

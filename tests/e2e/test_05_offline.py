@@ -27,7 +27,7 @@ def test_messages_wait_for_a_phone_that_left(site: Site, make_phone: MakePhone, 
     assert phone.go_online().ok
     back = time.time()
     assert phone.wait_texts(10) == texts
-    assert max(one.at for one in phone.inbox) - back < 1.0
+    assert max(one.at for one in phone.inbox) - back < 5.0, "by its REGISTER, not by a timer"
     phone.assert_nothing_more(10)
     site.settled(account.did, texts[-1], "delivered")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +47,7 @@ async def test_away_and_back(make_site: MakeSite, stub: StubCarrier, carried: di
         (row,) = [one for one in site.listed("carriers") if one["name"] == "acme"]
         assert row["waiting"] == 60
         stub.start()
-        began = time.monotonic()
         site.wait(lambda: len(states(site).get("accepted", [])) == 60, 30)
-        assert time.monotonic() - began < 30
         assert sorted(ledger.submitted) == sorted(texts)
         site.no_crash()
 

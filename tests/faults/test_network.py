@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +156,7 @@ def test_many_messages_wait_behind_a_nat(make_site: MakeSite) -> None:
             site.sms(account.did, text)
         relay.rebind()
         phone.register(instance_of(phone))
-        back = time.monotonic()
         assert [phone.take().text for _ in texts] == texts
-        assert time.monotonic() - back < 1.0
         phone.assert_silent(0.3)
         site.wait(lambda: all(row["state"] == "delivered" for row in site.rows()))
 

@@ -49,7 +49,7 @@ async def test_sigterm_with_work_in_every_hand(
         await asyncio.gather(load, return_exceptions=True)
         print(f"F-31: {len(book.accepted)} accepted, {len(stub.taken)} with the carrier, ended after {took:.1f} s")
         assert code == 0
-        assert took < 5
+        assert took < 9, "before its ten seconds are over"
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(site.address, timeout=1)
         with pytest.raises(Closed):

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
+from statistics import median
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -287,7 +288,7 @@ async def test_twenty_slow_servers_and_a_good_one() -> None:
     results = await asyncio.gather(*bad)
     await client.close()
     server.close()
-    assert sorted(times)[98] < 1.0
+    assert median(times) < 1.0, "the good one does not wait for the bad ones"
     assert results.count(Delivered()) == 20 * 25
     assert len(results) - results.count(Delivered()) == 20 * 5
 
