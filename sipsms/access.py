@@ -159,6 +159,11 @@ class Access:
 
     # --- checks ---
 
+    def may_stay(self, customer: str, address: str) -> bool:
+        """Who has got in earlier, by what its account says now."""
+        owner = self._directory.account(customer)
+        return owner is None or not owner.api_allow_ip or _is_in(address, owner.api_allow_ip)
+
     def _check_network(self, account: Account, address: str) -> None:
         if account.api_allow_ip and not _is_in(address, account.api_allow_ip):
             raise Denied(DenialCode.ADDRESS, "not from this address")

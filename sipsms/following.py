@@ -12,11 +12,10 @@ from sipsms import log
 from sipsms.dialplan import Refusal
 from sipsms.gateway import Gateway, sms_key
 from sipsms.model import Accepted, Delivered, Outcome, Rejected, State
-from sipsms.ports import Carrier, Clock, Closing, Doubt, GatewayStore, NoAnswer, NotSent, NotThere
+from sipsms.ports import LOOK_BACK, Carrier, Clock, Closing, Doubt, GatewayStore, NoAnswer, NotSent, NotThere
 from sipsms.queue import Queue
 
 LOOK_EVERY = 20.0  # seconds
-LOOK_BACK = 3 * 86400.0  # an answer that was lost longer ago stays lost
 PAUSES = (20.0, 60.0, 120.0, 300.0, 1800.0)  # seconds, after the first, second ... time that nobody could say
 _UNANSWERED = 40.0  # seconds: a carrier that is back is asked about everything within a minute
 _POLL_AGAIN = 60.0  # seconds after a look that failed

@@ -346,6 +346,9 @@ class QueueStore(Protocol):
         """Queued deliveries that a command beside the server has committed, taken over by this node."""
 
 
+LOOK_BACK: Final = 3 * 86400.0  # seconds; an answer that was lost longer ago stays lost
+
+
 class Doubt(NamedTuple):
     """A delivery whose answer was lost, and when the attempt began."""
 

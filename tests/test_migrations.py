@@ -91,6 +91,25 @@ def test_down_to_the_base_and_up_again(engine: Engine) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
+def test_0005_keeps_the_receipts(engine: Engine) -> None:
+    """There and back: with their numbers in the key there may be more of them than without."""
+    both = "SELECT remote_id, state, opt_out, received_at FROM receipts ORDER BY remote_id, received_at"
+    with engine.begin() as connection:
+        command.upgrade(config(connection), "0004")
+        for name in ("a", "b"):
+            connection.execute(text(f"INSERT INTO receipts VALUES ('{name}', 'carrier:x', 'failed', 'why', 5.0, 1)"))
+        before = connection.execute(text(both)).all()
+        command.upgrade(config(connection), "head")
+        assert connection.execute(text(both)).all() == before
+        more = "INSERT INTO receipts (remote_id, courier, state, received_at, opt_out, recipient, sender) VALUES "
+        connection.execute(text(more + "('a', 'carrier:x', 'failed', 6.0, 0, '1', '2')"))
+        connection.execute(text(more + "('c', 'carrier:x', 'failed', 7.0, 0, '1', '2')"))
+        connection.execute(text(more + "('c', 'carrier:x', 'failed', 7.0, 0, '1', '3')"))
+        command.downgrade(config(connection), "0004")
+        kept = [("c", "failed", 0, 7.0)]
+        assert [tuple(row) for row in connection.execute(text(both))] == [tuple(row) for row in before] + kept
+
+
 def test_a_migration_that_fails_leaves_nothing_behind(engine: Engine) -> None:
     """All or nothing: a table that is in the way, and not one of ours is there afterwards."""
     with engine.begin() as connection:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -76,7 +77,7 @@ class GuardedResolver(AbstractResolver):
     def __init__(self, guard: Guard, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
         self._guard = guard
         self._look_up = look_up
-        self._threads = ThreadPoolExecutor(LOOKUPS, "lookup")
+        self._room = asyncio.Semaphore(LOOKUPS)
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def resolve(
@@ -99,15 +100,38 @@ class GuardedResolver(AbstractResolver):
         turn = self._turns.get(domain)
         if turn is None:
             turn = self._turns[domain] = asyncio.Semaphore(LOOKUPS_OF_ONE)
-        await turn.acquire()
-        look_up = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._look_up, host, port, family, socket.SOCK_STREAM
-        )
-        look_up.add_done_callback(partial(_seen, turn))  # the thread goes on, also when nobody waits for it any more
+        with ExitStack() as held:
+            for one in (turn, self._room):
+                await one.acquire()
+                held.callback(one.release)
+            look_up = _in_thread(self._look_up, host, port, family, socket.SOCK_STREAM)
+            look_up.add_done_callback(partial(_seen, held.pop_all()))  # it goes on when nobody waits for it any more
         return await asyncio.shield(look_up)
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Nothing: the threads of name servers that are silent do not hold up the program's end."""
+
+
+def _in_thread(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    """As an executor's, but of a thread that the program's end does not wait for."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def settle(error: Exception | None, result: Any) -> None:
+        if not future.done():
+            future.set_result(result) if error is None else future.set_exception(error)
+
+    def run() -> None:
+        error, result = None, None
+        try:
+            result = work(*arguments)
+        except Exception as why:
+            error = why
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, error, result)
+
+    threading.Thread(target=run, name="lookup", daemon=True).start()
+    return future
 
 
 def _domain_of(host: str) -> str:
@@ -117,8 +141,8 @@ def _domain_of(host: str) -> str:
     return ".".join(labels[-3 if short else -2 :])
 
 
-def _seen(turn: asyncio.Semaphore, look_up: asyncio.Future[Any]) -> None:
-    turn.release()
+def _seen(held: ExitStack, look_up: asyncio.Future[Any]) -> None:
+    held.close()
     if not look_up.cancelled():
         look_up.exception()  # or asyncio says that nobody has looked
 

@@ -139,7 +139,8 @@ class Smsc:
     def review(self) -> None:
         """The directory has changed: who may not be bound any more goes; new DIDs of who may are heard of at once."""
         for bound in [one for group in self._bound.values() for one in group]:
-            if not bound.dids(self._directory):
+            may_stay = self._access.may_stay(bound.customer, bound.connection.address)
+            if not bound.dids(self._directory) or not may_stay:
                 bound.connection.unbind()
             elif bound.hears:
                 self._wake_all(bound)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, l
 from sqlalchemy.sql import ColumnElement
 
 from sipsms.model import Delivery, State
-from sipsms.ports import Block, CarrierReceipt, Closing, Doubt
+from sipsms.ports import LOOK_BACK, Block, CarrierReceipt, Closing, Doubt
 from sipsms.store import blocks
 from sipsms.store.rows import WITH_MESSAGE, delivery_of, execute_scalar
 from sipsms.store.schema import attempts, deliveries, receipts
@@ -92,12 +92,14 @@ def _raise(connection: Connection, row: Row[Any], receipt: CarrierReceipt, now: 
 
 def _keep(connection: Connection, courier: str, receipt: CarrierReceipt, now: float) -> None:
     for name in dict.fromkeys((receipt.remote_id[:128], *receipt.alternatives)):
-        key = {"remote_id": name, "courier": courier, "state": str(receipt.state)}
+        key = {
+            "remote_id": name, "courier": courier, "state": str(receipt.state),
+            "recipient": receipt.recipient[:64], "sender": receipt.sender[:64],
+        }  # fmt: skip
         there = select(receipts.c.state).where(*(receipts.c[column] == value for column, value in key.items()))
         if connection.execute(there).first() is None:
             rest = {
                 "detail": receipt.detail[:255], "received_at": now, "opt_out": receipt.opt_out,
-                "recipient": receipt.recipient, "sender": receipt.sender,
                 "other": name != receipt.remote_id[:128],
             }  # fmt: skip
             connection.execute(insert(receipts), {**key, **rest})
@@ -148,7 +150,7 @@ def unmatched(connection: Connection, courier: str, sender: str, recipient: str,
     of its id; an empty `sender` asks for those that name none.
 
     In order of time, 100 at most: for deliveries whose answer, with that name in it, was lost. None at all where more
-    deliveries are in doubt than there are names: nobody can say then which is whose.
+    deliveries are in doubt, of those days, than there are names: nobody can say then which is whose.
     """
     columns = (receipts.c.remote_id, receipts.c.state, receipts.c.detail, receipts.c.received_at)
     named = select(deliveries.c.id).where(
@@ -162,12 +164,13 @@ def unmatched(connection: Connection, courier: str, sender: str, recipient: str,
     rows = connection.execute(query.order_by(receipts.c.received_at).limit(100))
     found = [Unmatched(row.remote_id, State(row.state), row.detail, row.received_at) for row in rows]
     names = len({one.remote_id for one in found})
-    return found if names and _count_doubts(connection, courier, _meant(recipient, sender)) <= names else []
+    doubted = (*_meant(recipient, sender), deliveries.c.created_at >= since - LOOK_BACK)
+    return found if names and _count_doubts(connection, courier, *doubted) <= names else []
 
 
-def _count_doubts(connection: Connection, courier: str, meant: list[ColumnElement[bool]]) -> int:
+def _count_doubts(connection: Connection, courier: str, *doubted: ColumnElement[bool]) -> int:
     query = select(func.count()).select_from(deliveries)
-    unknown = query.where(deliveries.c.state == literal_column("'unknown'"), deliveries.c.courier == courier, *meant)
+    unknown = query.where(deliveries.c.state == literal_column("'unknown'"), deliveries.c.courier == courier, *doubted)
     return connection.execute(unknown).scalar_one()
 
 

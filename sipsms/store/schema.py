@@ -304,8 +304,9 @@ receipts = Table(
     _text("detail"),
     Column("received_at", Double, nullable=False, index=True),
     Column("opt_out", Boolean, nullable=False, server_default=false()),
-    _text("recipient", 64),  # only a message to this number can be meant; empty: any
-    _text("sender", 64),  # and only one from this number; empty: any
+    # Only a message to this number can be meant, and only one from that number; empty: any.
+    Column("recipient", String(64), primary_key=True, server_default=""),
+    Column("sender", String(64), primary_key=True, server_default=""),
     Column("other", Boolean, nullable=False, server_default=false()),  # another form of the id that the carrier said
     Index(
         "ix_receipts_recipient", "recipient", "courier", sqlite_where=_HAS_RECIPIENT, postgresql_where=_HAS_RECIPIENT

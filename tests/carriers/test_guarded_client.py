@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import AsyncIterator
@@ -162,6 +164,31 @@ async def test_closed_and_used_again() -> None:
             assert (await client.request("GET", f"http://good.example:{port}/", headers={})).status == 200
             await client.close()
         assert len(stub.requests) == 2
+
+
+@pytest.mark.req("A-40")
+def test_a_silent_name_server_does_not_hold_up_the_end() -> None:
+    """A program that asks one and ends: at once, not when there is an answer."""
+    program = """
+import asyncio, socket, threading
+from sipsms.carriers.client import GuardedResolver
+
+asked = threading.Event()
+
+def silent(*_):
+    asked.set()
+    threading.Event().wait()
+
+async def main():
+    resolver = GuardedResolver(lambda address: "", silent)
+    asking = asyncio.create_task(resolver.resolve("silent.example"))
+    await asyncio.to_thread(asked.wait)
+    asking.cancel()
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.req("A-40")

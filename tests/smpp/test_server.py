@@ -228,6 +228,17 @@ def test_a_pdu_in_single_octets_and_many_in_one_write(bind: Bind, site: SmppSite
     assert site.texts(customer.did) == ["in crumbs", *(f"one of forty {n}" for n in range(40))], "in their order"
 
 
+@pytest.mark.req("S-103", "S-069")
+def test_an_address_that_is_not_allowed_any_more(bind: Bind, site: SmppSite, customer: Customer) -> None:
+    esme = bind(customer)
+    site.change("account", "set", customer.name, "--api-allow-ip", "127.0.0.0/8")
+    assert esme.submit(customer.did, PHONE, "still here").status == OK
+    site.change("account", "set", customer.name, "--api-allow-ip", "192.0.2.0/24")
+    assert [one.command for one in esme.rest()] == [UNBIND]
+    with Esme(site.smpp_port) as again:
+        assert again.bind(customer.user, customer.password).status == BIND_FAILED
+
+
 # --- P-07: enquire_link ---
 
 

@@ -139,3 +139,30 @@ async def test_only_a_message_from_that_sender(tmp_path: Path) -> None:
         await here.until(STATES, [("delivered",), ("accepted",)])
         kept = await here.rows("SELECT remote_id, sender FROM receipts ORDER BY remote_id")
         assert kept == [("1", "5550002222"), ("2", "5550002222"), ("2x", "5550002222")]
+
+
+@pytest.mark.req("P-11")
+async def test_two_of_one_id_before_their_answers(tmp_path: Path) -> None:
+    """An SMSC whose ids are unique for each pair of numbers only: each receipt waits for its own message."""
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("1"), Accepted("1"))}) as here:
+        for _ in range(2):
+            await tell(here, "1", to=FIRST, sender=OURS)
+            await tell(here, "1", to=SECOND, sender=OURS)
+        assert await here.rows("SELECT count(*) FROM receipts") == [(2,)]
+        for count, to in enumerate((SECOND, FIRST), 1):
+            await send(here, to)
+            await here.until(STATES, [("delivered",)] * count)
+
+
+@pytest.mark.req("P-10")
+async def test_a_doubt_of_long_ago_claims_no_receipt(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier(Unknown("lost"), Unknown("lost"))}) as here:
+        await send(here)
+        await here.until(STATES, [("unknown",)])
+        here.clock.now += receipts.LOOK_BACK + 1
+        since = here.clock.now
+        await send(here)
+        await here.until(STATES, [("unknown",), ("unknown",)])
+        await tell(here, "77", State.FAILED, sender=OURS)
+        found = await here.store.read(lambda db: receipts.unmatched(db, SIM, OURS, FIRST, since))
+        assert [one.remote_id for one in found] == ["77"]

@@ -5,6 +5,8 @@ Revision: 0005, after 0004
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -24,9 +26,10 @@ def upgrade() -> None:
         "ix_parts_open", "parts", ["carrier", "source", "destination", "reference", "received_at"],
         sqlite_where=sa.text("joined = 0"), postgresql_where=sa.text("NOT joined"),
     )  # fmt: skip
-    op.add_column("receipts", sa.Column("recipient", sa.String(length=64), server_default="", nullable=False))
-    op.add_column("receipts", sa.Column("sender", sa.String(length=64), server_default="", nullable=False))
-    op.add_column("receipts", sa.Column("other", sa.Boolean(), server_default=sa.false(), nullable=False))
+    _anew(
+        "remote_id", "courier", "state", "recipient", "sender",
+        more=[sa.Column("other", sa.Boolean(), server_default=sa.false(), nullable=False)],
+    )  # fmt: skip
     where = sa.text("recipient <> ''")
     op.create_index(
         "ix_receipts_recipient", "receipts", ["recipient", "courier"], sqlite_where=where, postgresql_where=where
@@ -58,6 +61,27 @@ def upgrade() -> None:
     )
 
 
+def _anew(*key: str, more: list[sa.Column[Any]]) -> None:
+    """The table of receipts with another primary key; the columns that both have are copied."""
+    old = ["remote_id", "courier", "state", "detail", "received_at", "opt_out"]
+    op.drop_index("ix_receipts_received_at", table_name="receipts")
+    op.rename_table("receipts", "receipts_before")
+    if op.get_bind().dialect.name == "postgresql":  # its name stays behind
+        op.execute("ALTER TABLE receipts_before DROP CONSTRAINT receipts_pkey")
+    numbers = [sa.Column(name, sa.String(64), server_default="", nullable=False) for name in key[3:]]
+    op.create_table(
+        "receipts", sa.Column("remote_id", sa.String(128), nullable=False),
+        sa.Column("courier", sa.String(64), nullable=False), sa.Column("state", sa.String(10), nullable=False),
+        sa.Column("detail", sa.String(255), server_default="", nullable=False),
+        sa.Column("received_at", sa.Double(), nullable=False),
+        sa.Column("opt_out", sa.Boolean(), server_default=sa.false(), nullable=False),
+        *numbers, *more, sa.PrimaryKeyConstraint(*key),
+    )  # fmt: skip
+    op.execute(f"INSERT INTO receipts ({', '.join(old)}) SELECT {', '.join(old)} FROM receipts_before")
+    op.drop_table("receipts_before")
+    op.create_index("ix_receipts_received_at", "receipts", ["received_at"])
+
+
 def downgrade() -> None:
     """Turned away while parts of long texts wait that customers send: they were answered as accepted, and the older
     program would take them for texts that came in. Once the server has run for five minutes without SMPP, none is left.
@@ -71,10 +95,13 @@ def downgrade() -> None:
     op.drop_table("smpp_binds")
     op.drop_index("ix_did_targets_smpp", table_name="did_targets")
     op.drop_index("ix_receipts_recipient", table_name="receipts")
-    with op.batch_alter_table("receipts") as receipts:
-        receipts.drop_column("other")
-        receipts.drop_column("sender")
-        receipts.drop_column("recipient")
+    op.execute(
+        "DELETE FROM receipts WHERE EXISTS (SELECT 1 FROM receipts AS o WHERE o.remote_id = receipts.remote_id"
+        " AND o.courier = receipts.courier AND o.state = receipts.state AND (o.received_at < receipts.received_at"
+        " OR (o.received_at = receipts.received_at AND o.recipient || ' ' || o.sender"
+        " < receipts.recipient || ' ' || receipts.sender)))"
+    )  # one a name and state was all that fitted
+    _anew("remote_id", "courier", "state", more=[])
     op.drop_index("ix_parts_open", table_name="parts")
     with op.batch_alter_table("parts") as parts:
         parts.drop_column("expires_at")
