@@ -43,8 +43,7 @@ async def test_two_receive_commands_at_once(make_site: MakeSite, tmp_path: Path)
     rows = site.rows(account.did)
     assert sorted(row["text"] for row in rows) == sorted(expected)
     out = [row for row in rows if row["direction"] == "out"]
-    for row in out:
-        site.settled(account.did, row["text"], "delivered")
+    site.wait(lambda: all(row["state"] == "delivered" for row in site.rows() if row["direction"] == "out"), 30)
     delivered = [event["delivery"] for event in site.events("delivered")]
     assert len(delivered) == len(set(delivered)) == len(out)
     site.no_crash()
