@@ -66,6 +66,9 @@ accounts = Table(
     _text("reseller", 64),  # the customer that manages this one
     Column("app_messages", Boolean, nullable=False, server_default=false()),  # fetched by an app, not sent by SIP
     Column("smpp_rate", Integer),  # messages a second by SMPP; empty: as configured
+    Column(
+        "api_fields", Text, nullable=False, server_default="{}"
+    ),  # of setSubAccount, as JSON: kept and told, no more
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),  # of counters.directory when last changed
     Index("ix_accounts_parent", "parent"),
@@ -78,6 +81,7 @@ dids = Table(
     Column("account", String(64), nullable=False, index=True),
     _text("sip_account", 64),
     Column("sms", Boolean, nullable=False, server_default=true()),
+    Column("sms_paused", Boolean, nullable=False, server_default=false()),  # off by the customer, who may end that
     Column("mms", Boolean, nullable=False, server_default=true()),
     _text("dialing_mode", 8),  # "" as configured, nanpa, e164
     Column("created_at", Double, nullable=False),

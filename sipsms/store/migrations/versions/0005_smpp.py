@@ -20,6 +20,8 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.add_column("accounts", sa.Column("smpp_rate", sa.Integer(), nullable=True))
+    op.add_column("accounts", sa.Column("api_fields", sa.Text(), server_default="{}", nullable=False))
+    op.add_column("dids", sa.Column("sms_paused", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("parts", sa.Column("account", sa.String(length=64), server_default="", nullable=False))
     op.add_column("parts", sa.Column("expires_at", sa.Double(), nullable=True))
     op.create_index(
@@ -107,4 +109,7 @@ def downgrade() -> None:
         parts.drop_column("expires_at")
         parts.drop_column("account")
     with op.batch_alter_table("accounts") as accounts:
+        accounts.drop_column("api_fields")
         accounts.drop_column("smpp_rate")
+    with op.batch_alter_table("dids") as dids:
+        dids.drop_column("sms_paused")
