@@ -21,10 +21,11 @@ from sipsms.access import Access, DenialCode, Denied
 from sipsms.directory import Directory
 from sipsms.model import Account, Media, Message
 from sipsms.ports import Clock, MediaRefused, PushToken, Unavailable
-from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
 from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, route, text
+from sipsms.web.several import send_all
 
 MAX_BODY: Final = 64 * 1024
 AT_ONCE: Final = 100  # messages of one answer
@@ -111,25 +112,20 @@ class AcrobitsDoor:
             body, files = await self._files(account, body) if kind == acrobits.FILES else (body, [])
         except (acrobits.Malformed, MediaRefused) as wrong:
             raise Refused(400, str(wrong)) from None
-        sent, refused = await self._send_all(account, to or [""], body, files)
+        orders = [
+            Order(account, "", number, body, "acrobits", files, max_text=MAX_LONG, counted=False)
+            for number in to or [""]
+        ]
+        sent, refused, failed = await send_all(self._sender, orders)
         if not sent:
-            raise Refused(_STATUS.get(refused[0].code, 400), refused[0].reason)
+            first = refused[0][1]
+            raise Refused(_STATUS.get(first.code, 400), first.reason)
         when_heard(request, lambda: self._sender.answered(*sent))
         answer: dict[str, Any] = {"sms_id": str(acrobits.sent_id(sent[0].message))}
-        return answer if not refused else {**answer, "message": "; ".join(one.reason for one in refused)}
-
-    async def _send_all(
-        self, account: Account, to: list[str], body: str, files: list[File]
-    ) -> tuple[list[Sent], list[SendRefused]]:
-        sent: list[Sent] = []
-        refused: list[SendRefused] = []
-        for number in to:
-            order = Order(account, "", number, body, "acrobits", files, max_text=MAX_LONG, counted=False)
-            try:
-                sent.append(await self._sender.send(order))
-            except SendRefused as error:
-                refused.append(error)
-        return sent, refused
+        reasons = [one.reason for _, one in refused] + [
+            f"{number[:32]}: not sent, try again later" for number in failed
+        ]
+        return {**answer, "message": "; ".join(reasons)} if reasons else answer
 
     async def _files(self, account: Account, body: str) -> tuple[str, list[File]]:
         """The caption, and the files in clear: apps may keep them encrypted at Acrobits' own server."""

@@ -22,9 +22,10 @@ from sipsms.addresses import check_url
 from sipsms.model import Account
 from sipsms.ports import Clock, Unavailable
 from sipsms.reports import MAX_URL, by_url
-from sipsms.sending import MAX_LONG, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.sending import MAX_LONG, Order, SendCode, Sender
 from sipsms.web.link import when_heard
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of, route
+from sipsms.web.several import Result, send_all
 
 PATHS: Final = ("/cgi-bin/sendsms", "/sendsms")
 _ANSWERS: Final = {
@@ -53,7 +54,7 @@ class KannelDoor:
             found = kannel.parameters(request.scope["query_string"].decode("latin-1"), body)
             account = self._access.user(*kannel.credentials(found), address_of(request), "sendsms")
             orders = self._orders(account, kannel.read(found))
-            sent, refused = await self._send_all(orders)
+            result = await send_all(self._sender, orders)
         except Denied as denied:
             if denied.code is DenialCode.TOO_MANY:
                 return PlainTextResponse("Temporal failure, try again later.", 429, {"Retry-After": "60"})
@@ -64,8 +65,8 @@ class KannelDoor:
             return PlainTextResponse(str(rejected), 400)
         except Unavailable:
             return PlainTextResponse("Temporal failure, try again later.", 503, {"Retry-After": "5"})
-        when_heard(request, lambda: self._sender.answered(*sent))
-        return _answer(sent, refused, later=bool(orders[0].due_at))
+        when_heard(request, lambda: self._sender.answered(*result.sent))
+        return _answer(result, later=bool(orders[0].due_at))
 
     def _orders(self, account: Account, asked: kannel.Request) -> list[Order]:
         """Raises Rejected."""
@@ -84,24 +85,13 @@ class KannelDoor:
             for number in asked.numbers
         ]  # fmt: skip
 
-    async def _send_all(self, orders: list[Order]) -> tuple[list[Sent], list[tuple[str, SendRefused]]]:
-        """Raises Unavailable: what was taken before that is known when it comes again."""
-        sent: list[Sent] = []
-        refused: list[tuple[str, SendRefused]] = []
-        for order in orders:
-            try:
-                sent.append(await self._sender.send(order))
-            except SendRefused as error:
-                refused.append((order.destination, error))
-        return sent, refused
 
-
-def _answer(sent: list[Sent], refused: list[tuple[str, SendRefused]], *, later: bool) -> Response:
-    if not sent:
-        code = refused[0][1].code
-        status = 429 if code is SendCode.LIMIT else 400
-        return PlainTextResponse(_ANSWERS.get(code, f"{refused[0][1].reason}, rejected"), status)
+def _answer(result: Result, *, later: bool) -> Response:
+    if not result.sent:
+        refused = result.refused[0][1]
+        status = 429 if refused.code is SendCode.LIMIT else 400
+        return PlainTextResponse(_ANSWERS.get(refused.code, f"{refused.reason}, rejected"), status)
     text = kannel.QUEUED if later else kannel.ACCEPTED
-    if refused:
-        text += "\nDenied receivers are: " + " ".join(number[:32] for number, _ in refused)
+    if result.others:
+        text += "\nDenied receivers are: " + " ".join(number[:32] for number in result.others)
     return PlainTextResponse(text, 202)

@@ -1,0 +1,119 @@
+"""The doors that take several receivers at once, and a phone's password or an API password: real requests to the real
+store, with a gateway that cannot write for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+
+from sipsms.access import Access
+from sipsms.ports import Unavailable
+from sipsms.web.acrobits import AcrobitsDoor
+from sipsms.web.app import HttpServer
+from sipsms.web.kannel import KannelDoor
+from sipsms.web.originate import OriginateDoor
+from tests.support.rest import DID, Rest, rest
+
+FIRST, SECOND, THIRD = "2125550101", "2125550102", "2125550103"
+PHONE = "s3cret"  # what acme's phone registers with
+Said = tuple[int, str]
+
+
+class Doors:
+    def __init__(self, site: Rest, server: HttpServer) -> None:
+        self.site = site
+        self.server = server
+
+    async def _ask(self, path: str, fields: dict[str, str], **headers: str) -> Said:
+        url = f"http://127.0.0.1:{self.server.port}{path}"
+        async with self.site.session.post(url, data=fields, headers=headers) as answer:
+            return answer.status, await answer.text()
+
+    async def kannel(self, to: str, text: str, password: str = PHONE) -> Said:
+        fields = {"username": "acme", "password": password, "to": to.replace(",", " "), "text": text}
+        return await self._ask("/cgi-bin/sendsms", fields)
+
+    async def acrobits(self, to: str, text: str, password: str = PHONE) -> Said:
+        fields = {"username": "acme", "password": password, "sms_to": to, "sms_body": text}
+        return await self._ask("/acrobits/send", fields)
+
+    async def originate(self, to: str, text: str, password: str = PHONE) -> Said:
+        login = base64.b64encode(f"acme:{password}".encode()).decode()
+        fields = {"number": to, "message": text}
+        return await self._ask("/api/v1/originate/sms", fields, Authorization=f"Basic {login}")
+
+    async def ask(self, door: str, to: str, text: str, password: str = PHONE) -> Said:
+        said: Said = await getattr(self, door)(to, text, password)
+        return said
+
+    def break_at(self, number: str) -> None:
+        """From now on the store cannot take what goes there."""
+        gateway: Any = self.site.core.gateway
+        real = gateway.send
+
+        async def send(account: Any, source: str, destination: str, *rest: Any, **more: Any) -> Any:
+            if destination == number:
+                raise Unavailable("disk full")
+            return await real(account, source, destination, *rest, **more)
+
+        gateway.send = send
+
+    async def receivers(self) -> list[str]:
+        """Of all that was taken, in order."""
+        found = await self.site.call("getSMS")
+        return [row["contact"] for row in reversed(found.get("sms", []))]
+
+
+@asynccontextmanager
+async def doors(folder: Path, daily: int = 0) -> AsyncIterator[Doors]:
+    async with rest(folder, daily=daily) as site:
+        core: Any = site.core
+        await site.office.set_account("acme", caller_id=DID)
+        access = Access(core.directory, core.clock, "sip.example.net", lambda: 0)
+        nothing: Any = None
+        routes = [
+            *KannelDoor(access, site.sender, core.clock, lambda: False).routes(),
+            *AcrobitsDoor(access, core.directory, site.sender, nothing, nothing, nothing, core.clock).routes(),
+            *OriginateDoor(access, site.sender, core.clock, lambda: 300, lambda: "UTC").routes(),
+        ]
+        server = HttpServer(Starlette(routes=routes), "127.0.0.1", 0)
+        task = asyncio.create_task(server.run())
+        yield Doors(site, server)
+        server.stop()
+        await task
+
+
+@pytest.mark.req("F-05", "I2")
+@pytest.mark.parametrize("door", ["kannel", "acrobits", "originate"])
+async def test_a_store_that_fails_in_the_middle(tmp_path: Path, door: str) -> None:
+    """What is taken is said to be taken: told to come again, a client would send the first one twice."""
+    async with doors(tmp_path) as here:
+        here.break_at(SECOND)
+        status, said = await here.ask(door, f"{FIRST},{SECOND}", "hi")
+        assert status in (200, 202)
+        assert SECOND in said, "it is named as one that gets nothing"
+        assert FIRST not in said
+        assert await here.receivers() == [FIRST]
+
+
+@pytest.mark.req("F-05", "I2")
+@pytest.mark.parametrize("door", ["kannel", "acrobits", "originate"])
+async def test_a_store_that_takes_nothing(tmp_path: Path, door: str) -> None:
+    async with doors(tmp_path) as here:
+        here.break_at(FIRST)
+        assert (await here.ask(door, FIRST, "hi"))[0] == 503
+        assert await here.receivers() == []
+
+
+async def test_who_is_refused_is_named_beside_who_failed(tmp_path: Path) -> None:
+    async with doors(tmp_path) as here:
+        here.break_at(SECOND)
+        status, said = await here.kannel(f"911,{FIRST},{SECOND},{THIRD}", "hi")
+        assert (status, said) == (202, f"0: Accepted for delivery\nDenied receivers are: 911 {SECOND} {THIRD}")
