@@ -7,6 +7,8 @@ import contextlib
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, ClassVar
 
 import uvicorn
@@ -22,6 +24,7 @@ from sipsms.web.link import KEY, Link
 from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
 
+Network = IPv4Network | IPv6Network
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it
 
 
@@ -64,18 +67,18 @@ class _Protocol(HttpToolsProtocol):
     """uvicorn's, but a connection is closed that asks for nothing, or slowly, that does not read what it asked for, or
     whose answer came before its body was read; and nobody has more than so many: a thousand would close the door."""
 
-    proxies: frozenset[str] = frozenset()  # they speak for many
-    counts: ClassVar[Counter[str]] = Counter()
+    proxies: tuple[Network, ...] = ()  # they speak for many
+    counts: ClassVar[Counter[str]] = Counter()  # of connections, by address; an IPv6 host has a /64 to itself
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._address, is_proxy = _known_as(str((transport.get_extra_info("peername") or ("",))[0]), self.proxies)
         self.counts[self._address] += 1
-        self.link = Link(transport)
+        self.link = Link(transport, is_proxy=is_proxy)
         self._stuck: asyncio.TimerHandle | None = None
         self._in_head = True
         self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
-        if self.counts[self._address] > MAX_CONNECTIONS and self._address not in self.proxies:
+        if self.counts[self._address] > MAX_CONNECTIONS and not is_proxy:
             transport.close()
 
     def _give_up(self) -> None:
@@ -114,6 +117,7 @@ class _Protocol(HttpToolsProtocol):
             self._stuck.cancel()
 
     def on_response_complete(self) -> None:
+        self.link.written()
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             self.flow.pause_reading()  # what else it has to say is of no interest; it may read our answer
@@ -129,6 +133,19 @@ class _Protocol(HttpToolsProtocol):
         if self.counts[self._address] <= 0:
             del self.counts[self._address]
         super().connection_lost(exc)
+
+
+@lru_cache(maxsize=4096)
+def _known_as(address: str, proxies: tuple[Network, ...]) -> tuple[str, bool]:
+    """What a peer's connections are counted by, and whether it is one of these proxies."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address, False
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    is_proxy = any(found in network for network in proxies)
+    return (str(found) if found.version == 4 else str(int(found) >> 64)), is_proxy
 
 
 class _Server(uvicorn.Server):
@@ -152,9 +169,10 @@ class HttpServer:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
-        protocol = type("Protocol", (_Protocol,), {"proxies": frozenset(proxies), "counts": Counter()})
+        networks = tuple(ip_network(one, strict=False) for one in proxies)
+        protocol = type("Protocol", (_Protocol,), {"proxies": networks, "counts": Counter()})
         config = uvicorn.Config(
-            application, http=protocol, loop="none", lifespan="off", log_config=None, access_log=False,
+            application, http=protocol, ws="none", loop="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), timeout_keep_alive=30,
             limit_concurrency=1000, h11_max_incomplete_event_size=65536,
         )  # fmt: skip

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 import pytest
 from starlette.applications import Starlette
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from sipsms.web import app
 from sipsms.web.app import HttpServer
-from sipsms.web.link import when_heard
+from sipsms.web.link import look, when_heard
 
 RST = struct.pack("ii", 1, 0)  # of SO_LINGER: close without a word
 
@@ -63,13 +64,13 @@ class Place:
 
 
 @asynccontextmanager
-async def place() -> AsyncIterator[Place]:
+async def place(*proxies: str) -> AsyncIterator[Place]:
     here = Place()
 
     async def probe(request: Request) -> Response:
         return PlainTextResponse("")
 
-    server = HttpServer(Starlette(routes=[Route("/", here.page), Route("/probe", probe)]), "127.0.0.1", 0)
+    server = HttpServer(Starlette(routes=[Route("/", here.page), Route("/probe", probe)]), "127.0.0.1", 0, proxies)
     here.port = server.port
     task = asyncio.create_task(server.run())
     try:
@@ -108,6 +109,103 @@ async def test_who_wanted_it_closed_has_heard() -> None:
         await here.read(sock)
         await here.heard.wait()
         sock.close()
+
+
+@pytest.mark.req("F-21")
+@pytest.mark.parametrize("reads", [True, False])
+async def test_what_we_closed_is_heard_when_it_has_arrived(reads: bool) -> None:
+    """`Connection: close`: our side is done with it at once, the client's system is not."""
+    async with place() as here:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, ("127.0.0.1", here.port))
+        await here.ask(sock, "Connection: close\r\n", "?size=200000")
+        for _ in range(3):
+            assert not await here.settle(), "it has not read"
+        if reads:
+            while await loop.sock_recv(sock, 100_000):
+                pass
+            await here.heard.wait()
+        sock.close()
+        for _ in range(3):
+            assert await here.settle() is reads
+
+
+@pytest.mark.req("F-21")
+async def test_who_waits_for_nothing_more_is_looked_at() -> None:
+    """It keeps its connection, and asks nothing: its system has the answer, or it has not."""
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.read(sock)
+        look()
+        assert here.heard.is_set()
+        here.heard.clear()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await here.ask(sock, query="?size=10000000")
+        for _ in range(3):
+            assert not await here.settle()
+            look()
+        assert not here.heard.is_set()
+        sock.close()
+
+
+@pytest.mark.req("F-21")
+async def test_what_a_proxy_has_its_client_may_not_have() -> None:
+    async with place("127.0.0.0/8") as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.read(sock)
+        look()
+        assert not here.heard.is_set()
+        sock.close()
+
+
+@pytest.mark.req("A-38")
+async def test_connections_that_would_be_something_else_are_counted_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade to WebSocket is nothing here; and who has asked for it is not locked out."""
+    monkeypatch.setattr(app, "MAX_CONNECTIONS", 5)
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
+    async with place() as here:
+        for _ in range(20):
+            sock = await here.connect()
+            await here.ask(sock, upgrade, query="probe")
+            assert (await asyncio.get_running_loop().sock_recv(sock, 4096)).startswith(b"HTTP/1.1 200")
+            sock.close()
+            await here.settle()
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.read(sock)
+        sock.close()
+
+
+@pytest.mark.req("A-38")
+async def test_a_proxy_has_as_many_connections_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "MAX_CONNECTIONS", 2)
+    async with place("127.0.0.0/8") as here:
+        socks = [await here.connect() for _ in range(5)]
+        for sock in socks:
+            await here.ask(sock)
+            await here.read(sock)
+            sock.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "known"),
+    [
+        ("192.0.2.1", ("192.0.2.1", False)), ("::ffff:192.0.2.1", ("192.0.2.1", False)),
+        ("10.9.9.9", ("10.9.9.9", True)), ("::ffff:10.0.0.1", ("10.0.0.1", True)), ("", ("", False)),
+    ],
+)  # fmt: skip
+def test_what_a_peer_is_counted_by(address: str, known: tuple[str, bool]) -> None:
+    assert app._known_as(address, (ip_network("10.0.0.0/8"),)) == known
+
+
+def test_an_ipv6_host_has_a_network_to_itself() -> None:
+    (one, _), (other, _) = app._known_as("2001:db8::1", ()), app._known_as("2001:db8::ffff:2%eth0", ())
+    assert one == other != app._known_as("2001:db8:0:1::1", ())[0]
 
 
 @pytest.mark.req("F-21")
