@@ -21,6 +21,7 @@ from sipsms.store.admin import AdminError
 from sipsms.store.sql import Store
 from sipsms.web.acrobits import AcrobitsDoor
 from sipsms.web.kannel import KannelDoor
+from sipsms.web.link import look
 from sipsms.web.originate import OriginateDoor
 from sipsms.web.rest_accounts import Place
 from sipsms.web.telnyx_api import TelnyxDoor
@@ -42,7 +43,7 @@ class Doors:
         )
         self.sender = Sender(
             gateway, directory, couriers.files, couriers.fetch, self.usage, clock, lambda: config().api.daily_sends,
-            lambda since: store.read(lambda db: usage.recent(db, since)), store.message,
+            lambda since, until: store.read(lambda db: usage.recent(db, since, until)), store.named, look,
         )  # fmt: skip
         self.office = Office(store, config, take_over)
         self._inbox = Inbox(store, gateway, couriers.taken, clock)

@@ -346,6 +346,14 @@ class QueueStore(Protocol):
         """Queued deliveries that a command beside the server has committed, taken over by this node."""
 
 
+class Past(NamedTuple):
+    """A message that an API has sent just before the start."""
+
+    message: int
+    due_at: float = 0.0  # 0: it was not held
+    sizes: tuple[int, ...] = ()  # of its files in bytes, the smallest first
+
+
 LOOK_BACK: Final = 3 * 86400.0  # seconds; an answer that was lost longer ago stays lost
 
 

@@ -18,13 +18,14 @@ from sipsms.dialplan import Refusal, RefusalCode
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT
-from sipsms.model import Account, Media, Message
+from sipsms.model import Account, Media
 from sipsms.numbers import normalise
-from sipsms.ports import Clock, MediaRefused, MediaStore, Unavailable
+from sipsms.ports import Clock, MediaRefused, MediaStore, Past, Unavailable
 
 REPEAT: Final = 30.0  # seconds in which the same message again may be a retry of one whose answer was lost
 MAX_LONG: Final = 1600  # characters of a long text: some ten segments, as carriers' own APIs take
 _REMEMBERED: Final = 10_000
+_SAME_MOMENT: Final = 45.0  # seconds: "in five minutes", said again within REPEAT, is a little later
 
 
 class SendCode(StrEnum):
@@ -44,7 +45,7 @@ class SendCode(StrEnum):
     MEDIA = "media"  # a file that cannot be had, or is none of the kinds of files that an MMS may have
     MEDIA_SIZE = "media_size"
     MEDIA_COUNT = "media_count"
-    CONFLICT = "conflict"  # this idempotency key was used for another message
+    CONFLICT = "conflict"  # this idempotency key was used for another request
 
 
 _OF_REFUSAL: Final = {
@@ -176,16 +177,22 @@ class _Repeat:
 
 
 Likeness = tuple[str, str, str, str, str]  # door, account, source, destination, text
-Recent = Callable[[float], Awaitable[dict[Likeness, int]]]
+Recent = Callable[[float, float], Awaitable[dict[Likeness, list[Past]]]]
+Named = Callable[[bytes], Awaitable[tuple[int, bytes] | None]]
+
+
+def _nothing() -> None:
+    pass
 
 
 class Sender:
     def __init__(
         self, gateway: Gateway, directory: Directory, media: MediaStore, fetch: Fetch, usage: Usage, clock: Clock,
-        daily: Callable[[], int], recent: Recent, stored: Callable[[int], Awaitable[Message | None]],
+        daily: Callable[[], int], recent: Recent, named: Named, look: Callable[[], None] = _nothing,
     ) -> None:  # fmt: skip
-        """`daily`: sends a day of who has no limit of its own, 0: any number. `recent(since)`: the ids of
-        what the APIs have sent since then, but for what is held and what has files. `stored`: the message with this id.
+        """`daily`: sends a day of who has no limit of its own, 0: any number. `recent(since, until)`: what the APIs
+        have sent in that time. `named(start)`: the message whose key begins so, and the key. `look`: call `answered`
+        for what has got its answer meanwhile.
         """
         self._gateway = gateway
         self._directory = directory
@@ -195,9 +202,10 @@ class Sender:
         self._clock = clock
         self._daily = daily
         self._recent = recent
-        self._stored = stored
+        self._named = named
+        self._look = look
         self._started = clock()
-        self._before: dict[Likeness, int] | None = None  # what was sent just before the start
+        self._before: dict[Likeness, list[Past]] | None = None  # what was sent just before the start
         self._repeats: OrderedDict[bytes, _Repeat] = OrderedDict()
         self._under_way: dict[bytes, asyncio.Future[None]] = {}  # by idempotency key
 
@@ -217,6 +225,9 @@ class Sender:
             return await self._take_once(order, source, destination)
         key = _repeat_key(order, source, destination)
         known = self._known(key)
+        if known is not None and known.result.done():
+            self._look()
+            known = self._known(key)
         if known is not None:
             sent = await asyncio.shield(known.result)
             return Sent(sent.message, source, destination, True, key)
@@ -236,13 +247,15 @@ class Sender:
                 del self._repeats[key]
             _fail(repeat.result, error)
             raise
-        sent.repeat, repeat.message = key, sent.message
+        sent.repeat, repeat.message, repeat.at = key, sent.message, self._clock()  # its files may have taken a while
+        if self._repeats.get(key) is repeat:
+            self._repeats.move_to_end(key)
         repeat.result.set_result(sent)
         return sent
 
     async def _take_once(self, order: Order, source: str, destination: str) -> Sent:
         """One at a time for an idempotency key: those behind the first find it in the store."""
-        key = _idempotency_key(order)
+        key = self._idempotency_key(order)
         while (ahead := self._under_way.get(key)) is not None:
             await asyncio.wait((ahead,))
         self._under_way[key] = done = asyncio.get_running_loop().create_future()
@@ -258,11 +271,22 @@ class Sender:
             self._before = {}
             return None
         if self._before is None:
-            self._before = await self._recent(self._started - REPEAT)
-        if order.files or order.when:
-            return None
-        like = (order.door, order.account.name, source, destination, _plain(order.text))
-        return self._before.pop(like, None)  # once: what comes then is another
+            self._before = await self._recent(self._started - REPEAT, self._started)
+        alike = self._before.get((order.door, order.account.name, source, destination, _plain(order.text)), [])
+        for past in list(alike):
+            if abs(past.due_at - (order.due_at or 0.0)) >= _SAME_MOMENT or len(past.sizes) != len(order.files):
+                continue
+            files = await self.fetched(order.files, order.account.customer)
+            if past.sizes == tuple(sorted(len(one.data) for one in files)) and past in alike:
+                alike.remove(past)  # once: what comes then is another
+                return past.message
+        return None
+
+    def _idempotency_key(self, order: Order) -> bytes:
+        """For ever, but not for who comes after the customer under its name."""
+        customer = self._directory.account(order.account.customer)
+        since = customer.since if customer is not None else 0.0
+        return _digest(20, "idempotency", order.account.customer, repr(since), order.idempotency)
 
     def _known(self, key: bytes) -> _Repeat | None:
         now = self._clock()
@@ -319,9 +343,13 @@ class Sender:
 
     # --- what is done ---
 
-    async def _take(self, order: Order, source: str, destination: str, key: bytes | None = None) -> Sent:
-        if key is not None and (known := await self._gateway.known(key)) is not None:
-            return await self._same(known.message_id, order, source, destination)
+    async def _take(self, order: Order, source: str, destination: str, name: bytes | None = None) -> Sent:
+        key = name + _request_digest(order, source, destination) if name is not None else None
+        if name is not None and (known := await self._named(name)) is not None:
+            message, found = known
+            if found != key:
+                raise SendRefused(SendCode.CONFLICT, "this Idempotency-Key was used for another request")
+            return Sent(message, source, destination, duplicate=True)
         customer = order.account.customer
         self._check_consent(order, source, destination)
         day = ""
@@ -347,16 +375,7 @@ class Sender:
             if day:
                 self.usage.add(customer, -1, day)
             await self._discard(media)
-            return await self._same(result.message_id, order, source, destination)
-        return Sent(result.message_id, source, destination)
-
-    async def _same(self, message_id: int, order: Order, source: str, destination: str) -> Sent:
-        """This idempotency key has been here. Raises SendRefused if it was with another message."""
-        found = await self._stored(message_id)
-        asked = (source, destination, _plain(order.text), len(order.files))
-        if found is None or (found.source, found.destination, found.text, len(found.media)) != asked:
-            raise SendRefused(SendCode.CONFLICT, "this Idempotency-Key was used for another message")
-        return Sent(message_id, source, destination, duplicate=True)
+        return Sent(result.message_id, source, destination, result.duplicate)
 
     async def _check_limit(self, order: Order) -> None:
         customer = self._directory.account(order.account.customer) or order.account
@@ -422,16 +441,20 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _repeat_key(order: Order, source: str, destination: str) -> bytes:
-    digest = blake2b(digest_size=16)
-    parts = [order.door, order.account.name, source, destination, order.text, order.when]
+def _digest(size: int, *parts: str, files: Sequence[File] = ()) -> bytes:
+    digest = blake2b(digest_size=size)
     for part in parts:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
-    for one in order.files:
+    for one in files:
         digest.update(one.url.encode("utf-8", "surrogatepass") + b"\0" + blake2b(one.data, digest_size=16).digest())
     return digest.digest()
 
 
-def _idempotency_key(order: Order) -> bytes:
-    text = f"idempotency\n{order.account.customer}\n{order.idempotency}"
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
+def _repeat_key(order: Order, source: str, destination: str) -> bytes:
+    parts = (order.door, order.account.name, source, destination, order.text, order.when)
+    return _digest(16, *parts, files=order.files)
+
+
+def _request_digest(order: Order, source: str, destination: str) -> bytes:
+    """What makes a request another one under the same idempotency key."""
+    return _digest(12, source, destination, _plain(order.text), order.when, order.notify, files=order.files)

@@ -16,8 +16,8 @@ from sipsms.consent import Terms
 from sipsms.media import MediaFiles
 from sipsms.model import Account, Did
 from sipsms.policy import PatternLimits
-from sipsms.ports import Block, MediaRefused, Unavailable
-from sipsms.sending import REPEAT, File, Order, SendCode, Sender, SendRefused, Usage
+from sipsms.ports import Block, MediaRefused, Past, Unavailable
+from sipsms.sending import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent, Usage
 from sipsms.store import usage
 
 DEMO = Account("demo", caller_id="")
@@ -31,6 +31,8 @@ class Desk:
     def __init__(self, here: Core, folder: Path, daily: int = 0) -> None:
         self.core = here
         self.fetched: list[str] = []
+        self.slow = 0.0  # seconds that a file takes
+        self.arrived: list[Sent] = []
         self.daily = daily
         self.usage = Usage(
             here.clock,
@@ -44,16 +46,22 @@ class Desk:
         """A new run of the server."""
         here = self.core
 
-        async def recent(since: float) -> dict[tuple[str, str, str, str, str], int]:
-            return await here.store.read(lambda db: usage.recent(db, since))
+        async def recent(since: float, until: float) -> dict[Likeness, list[Past]]:
+            return await here.store.read(lambda db: usage.recent(db, since, until))
 
         return Sender(
             here.gateway, here.directory, self.files, self.fetch, self.usage, here.clock, lambda: self.daily, recent,
-            here.store.message,
+            here.store.named, self.look,
         )  # fmt: skip
+
+    def look(self) -> None:
+        """Those whose answer has arrived by now."""
+        self.sender.answered(*self.arrived)
+        self.arrived = []
 
     async def fetch(self, url: str, customer: str = "") -> tuple[bytes, str]:
         self.fetched.append(url)
+        self.core.clock.now += self.slow
         if "gone" in url:
             raise MediaRefused("the server answered 404")
         return (bytes(2_000_000), "big") if "big" in url else (PNG, "a.png")
@@ -196,6 +204,55 @@ async def test_a_retry_after_a_crash(tmp_path: Path) -> None:
         assert await one.count() == 8
 
 
+async def test_a_retry_of_what_is_held_or_has_files_after_a_crash(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        noon = one.core.clock.now + 86400
+        held = await one.send("at noon", when="noon", due_at=noon)
+        soon = await one.send("soon", when="5", due_at=one.core.clock.now + 300)
+        files = [File(url="https://example.net/a.png"), File(PNG)]
+        mms = await one.send("look", files=files)
+        one.core.clock.now += 5
+        one.sender = one.make()
+        assert await one.send("at noon", when="one", due_at=noon + 3600) != held
+        assert await one.send("at noon", when="noon", due_at=noon) == held
+        assert await one.send("soon", when="5", due_at=one.core.clock.now + 300) == soon
+        assert await one.send("look", files=[File(PNG + b"!"), File(PNG)]) != mms, "other files"
+        assert await one.send("look", files=files[:1]) != mms
+        assert await one.send("look", files=files) == mms
+        assert await one.count() == 6
+
+
+async def test_a_clock_that_was_set_back_swallows_nothing(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        first = await one.send("of an hour ahead")
+        one.core.clock.now -= 3600
+        one.sender = one.make()
+        assert await one.send("of an hour ahead") != first
+
+
+async def test_what_took_long_is_remembered_as_long(tmp_path: Path) -> None:
+    """Three slow files: the client may have given up just when the message was stored."""
+    async with desk(tmp_path) as one:
+        one.slow = 20.0
+        files = [File(url=f"https://example.net/{n}.png") for n in range(3)]
+        first = await one.send("slowly", files=files)
+        one.core.clock.now += REPEAT - 1
+        assert await one.send("slowly", files=files) == first
+        one.core.clock.now += REPEAT + 1
+        assert await one.send("slowly", files=files) != first
+
+
+async def test_an_answer_that_has_arrived_meanwhile(tmp_path: Path) -> None:
+    """Three programs of a customer say the same and keep their connections: nobody says that the answers were heard."""
+    async with desk(tmp_path) as one:
+        ids = []
+        for _ in range(3):
+            sent = await one.sender.send(Order(DEMO, "5550001111", PEER, "disk full", "t"))
+            ids.append(sent.message)
+            one.arrived = [sent]
+        assert ids == [1, 2, 3]
+
+
 async def test_another_moment_is_another_message(tmp_path: Path) -> None:
     """As the client wrote it: what is counted from now is a little later each time."""
     async with desk(tmp_path) as one:
@@ -258,12 +315,19 @@ async def test_an_idempotency_key_is_for_ever(tmp_path: Path) -> None:
         assert await one.send("pay", idempotency="k1") == ids[0]
         assert await one.refused("pay twice", idempotency="k1") is SendCode.CONFLICT
         assert await one.refused("pay", destination="5551230000", idempotency="k1") is SendCode.CONFLICT
+        later = {"when": "1", "due_at": one.core.clock.now + 100}
+        assert await one.refused("pay", **later, idempotency="k1") is SendCode.CONFLICT
+        mms = await one.send("look", files=[File(PNG)], idempotency="k3")
+        assert await one.send("look", files=[File(PNG)], idempotency="k3") == mms
+        assert await one.refused("look", files=[File(PNG + b"!")], idempotency="k3") is SendCode.CONFLICT
         assert await one.send("pay", idempotency="k2") != ids[0]
         one.core.directory.update(2, False, [Account("eve")], [Did("5550009999", "eve")], frozenset())
         eve = Account("eve")
         assert await one.send("pay", idempotency="k1", account=eve, source="5550009999") not in ids, "another's key"
-        assert await one.count() == 3
-        assert await one.usage.sent("demo") == 1, "today"
+        one.core.directory.update(3, False, [Account("demo", since=5.0)], [], frozenset())
+        assert await one.send("pay", idempotency="k1") not in ids, "of who had this name before"
+        assert await one.count() == 5
+        assert await one.usage.sent("demo") == 3, "today"
 
 
 # --- how many ---------------------------------------------------------------------------------------------------------

@@ -85,5 +85,12 @@ def message_with_id(connection: Connection, message: int) -> Message | None:
     return message_of(row) if row is not None else None
 
 
+def message_named(connection: Connection, start: bytes) -> tuple[int, bytes] | None:
+    """The message whose key begins so, and the key."""
+    named = messages.c.dedupe_key.between(start, start + b"\xff" * 12)
+    row = connection.execute(select(messages.c.id, messages.c.dedupe_key).where(named).limit(1)).first()
+    return (row.id, row.dedupe_key) if row is not None else None
+
+
 def message_with_key(connection: Connection, key: bytes) -> int | None:
     return connection.execute(select(messages.c.id).where(messages.c.dedupe_key == key)).scalar()

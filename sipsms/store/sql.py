@@ -78,6 +78,9 @@ class Store:
     async def find_duplicate(self, dedupe_key: bytes) -> int | None:
         return await self.read(lambda connection: accepting.message_with_key(connection, dedupe_key))
 
+    async def named(self, start: bytes) -> tuple[int, bytes] | None:
+        return await self.read(lambda connection: accepting.message_named(connection, start))
+
     async def noticed(self, message: int) -> None:
         await self.write(lambda connection: notices.done(connection, message))
 
