@@ -2,19 +2,22 @@
 
 One answer for an unknown name, a wrong password and an account that is off, after the same work (decision D4). Who
 fails too often from one address is not looked at for the rest of the minute, so a password is not guessed here; API
-passwords and tokens have 192 random bits and could not be.
+passwords and tokens have 192 random bits and could not be. Nor is a phone's password guessed from many addresses: of a
+name for which too many were wrong, it is looked at only from networks where a right one has come from, until the minute
+is over.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import md5, sha256
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 
 from sipsms import log
 from sipsms.directory import Directory
@@ -22,8 +25,11 @@ from sipsms.model import Account, Did, Scope, Token
 from sipsms.ports import Clock
 
 FAILURES = 60  # from one address in a minute
+GUESSES = 100  # at one name in a minute, from all addresses
 _MOST = 10_000  # addresses or accounts that are counted at once
+_NAMES = 65_536  # counters of guesses; names share them, so that nobody is forgotten by asking for many others
 _NOBODY = "0" * 64
+_TOO_MANY = "too many wrong passwords"
 
 
 class DenialCode(StrEnum):
@@ -51,20 +57,29 @@ class Caller:
     did: str = ""  # the only number, for a token of one
 
 
+class User(NamedTuple):
+    account: Account
+    is_phone: bool  # by the password that its phone registers with, not by an API password
+
+
 class Access:
     def __init__(
         self, directory: Directory, clock: Clock, realm: str, per_minute: Callable[[], int],
-        failures: int = FAILURES,
+        failures: int = FAILURES, guesses: int = GUESSES,
     ) -> None:  # fmt: skip
-        """In a minute: `per_minute` requests of a customer or token (0: any number), `failures` of an address."""
+        """In a minute: `per_minute` requests of a customer or token (0: any number), `failures` of an address,
+        `guesses` at a name."""
         self._directory = directory
         self._clock = clock
         self._realm = realm
         self._per_minute = per_minute
         self._most_failures = failures
+        self._most_guesses = guesses
         self._minute = 0
         self._failed: Counter[str] = Counter()
         self._asked: Counter[str] = Counter()
+        self._guessed: Counter[int] = Counter()  # by a name's counter
+        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()  # accounts and where they have come from
 
     # --- the ways in ---
 
@@ -83,7 +98,7 @@ class Access:
         self._count(account.name)  # with its tokens
         return account
 
-    def user(self, name: str, password: str, address: str, door: str) -> Account:
+    def user(self, name: str, password: str, address: str, door: str) -> User:
         """An account by the password that its phone registers with, or by its API password. Raises Denied."""
         self._check_address(address)
         if not name or not password:
@@ -92,11 +107,15 @@ class Access:
         ha1 = md5(f"{name}:{self._realm}:{password}".encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
         as_phone = hmac.compare_digest(ha1, (account.ha1_md5 if account else "") or _NOBODY[:32])
         as_program = hmac.compare_digest(_digest(password), (account.api_hash if account else "") or _NOBODY)
+        if not as_program and not self._may_guess(name, account, address):
+            raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
         if account is None or not (as_phone or as_program) or not account.enabled:
+            self._guessed[_counter(name)] += 1
             raise self._failure(door, name, address, "wrong name or password")
+        self._remember(account, address)
         self._check_network(self._directory.account(account.customer) or account, address)
         self._count(account.name)
-        return account
+        return User(account, as_phone)
 
     def bearer(self, token: str, address: str, door: str) -> Caller:
         """Raises Denied."""
@@ -170,15 +189,31 @@ class Access:
 
     def _turn(self) -> None:
         minute = int(self._clock() // 60)
-        if minute != self._minute or len(self._failed) > _MOST:
+        if minute != self._minute:
             self._minute = minute
-            self._failed.clear()
-            self._asked.clear()  # by customer: as many as there are
+            self._guessed.clear()
+        elif len(self._failed) <= _MOST:
+            return
+        self._failed.clear()
+        self._asked.clear()  # by customer: as many as there are
 
     def _check_address(self, address: str) -> None:
         self._turn()
         if self._failed[_network(address)] >= self._most_failures:
-            raise Denied(DenialCode.TOO_MANY, "too many wrong passwords from this address")
+            raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
+
+    def _may_guess(self, name: str, account: Account | None, address: str) -> bool:
+        """The owner, where he usually is, is never kept out by others' guesses."""
+        if self._guessed[_counter(name)] < self._most_guesses:
+            return True
+        return account is not None and (account.name, _network(address)) in self._familiar
+
+    def _remember(self, account: Account, address: str) -> None:
+        place = (account.name, _network(address))
+        self._familiar[place] = None
+        self._familiar.move_to_end(place)
+        if len(self._familiar) > _MOST:
+            self._familiar.popitem(last=False)
 
     def _failure(self, door: str, name: str, address: str, reason: str) -> Denied:
         self._failed[_network(address)] += 1
@@ -196,6 +231,11 @@ class Access:
 
 def _digest(secret: str) -> str:
     return sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def _counter(name: str) -> int:
+    """Python's hash of a text has a secret in it: nobody knows who shares a counter."""
+    return hash(name.casefold()) % _NAMES
 
 
 def _network(address: str) -> str:

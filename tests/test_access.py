@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.access import FAILURES, Access, DenialCode, Denied
+from sipsms.access import FAILURES, GUESSES, Access, DenialCode, Denied
 from sipsms.directory import Directory
 from sipsms.model import Account, Did, Scope, Smpp, Token
 
@@ -121,8 +121,8 @@ def test_an_account_without_api_password_has_none(access: Access) -> None:
 
 
 def test_a_user_has_two_passwords(access: Access) -> None:
-    assert access.user("desk", "pw", HERE, "t").name == "desk"
-    assert access.user("desk", "desk-key", HERE, "t").name == "desk"
+    assert access.user("desk", "pw", HERE, "t") == (DESK, True)
+    assert access.user("desk", "desk-key", HERE, "t") == (DESK, False), "what it sends is a program's"
     assert denied(access.user, "desk", "key", HERE, "t").code is DenialCode.WRONG
 
 
@@ -187,9 +187,9 @@ def test_guessing_is_slow(access: Access, clock: Clock) -> None:
     for _ in range(FAILURES):
         assert denied(access.user, "desk", "no", HERE, "t").code is DenialCode.WRONG
     assert denied(access.user, "desk", "pw", HERE, "t").code is DenialCode.TOO_MANY
-    assert access.user("desk", "pw", "192.0.2.2", "t").name == "desk"
+    assert access.user("desk", "pw", "192.0.2.2", "t").account == DESK
     clock.now += 60
-    assert access.user("desk", "pw", HERE, "t").name == "desk"
+    assert access.user("desk", "pw", HERE, "t").account == DESK
     for n in range(FAILURES):
         denied(access.user, "desk", "no", f"2001:db8::{n:x}", "t")
     assert denied(access.user, "desk", "pw", "2001:db8::ffff", "t").code is DenialCode.TOO_MANY, "a /64 is one host"
@@ -199,6 +199,45 @@ def test_what_is_counted_is_bounded(access: Access) -> None:
     for n in range(30_000):
         denied(access.user, "no", "no", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "t")
     assert len(access._failed) <= 10_001
+
+
+def guess(access: Access, name: str, begin: int = 0) -> None:
+    """As often as is allowed, each time from another /64."""
+    for n in range(begin, begin + GUESSES):
+        assert denied(access.user, name, "no", f"2001:db8:0:{n:x}::1", "t").code is DenialCode.WRONG
+
+
+def test_guessing_from_many_addresses(access: Access, clock: Clock) -> None:
+    """A known name and an unknown one alike; neither the owner at his usual address nor his programs are concerned."""
+    access.user("desk", "pw", HERE, "t")
+    answers = set()
+    for name in ("desk", "nobody"):
+        guess(access, name)
+        one = denied(access.user, name, "pw", "2001:db8:1::1", "t")
+        answers.add((one.code, one.reason))
+    assert answers == {(DenialCode.TOO_MANY, "too many wrong passwords")}
+    assert access.user("desk", "pw", HERE, "t").account == DESK
+    assert denied(access.user, "desk", "no", HERE, "t").code is DenialCode.WRONG, "his own mistakes are told"
+    assert access.user("desk", "desk-key", "2001:db8:2::1", "t").account == DESK, "192 bits are not guessed"
+    assert access.user("acme", "pw", "2001:db8:1::1", "t").account == ACME
+    clock.now += 60
+    assert access.user("desk", "pw", "2001:db8:1::1", "t").account == DESK
+
+
+def test_a_guesser_is_not_forgotten_among_many_others(access: Access) -> None:
+    guess(access, "desk")
+    for n in range(30_000):
+        denied(access.user, f"nobody{n}", "no", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "t")
+    assert denied(access.user, "desk", "pw", "2001:db8:1::1", "t").code is DenialCode.TOO_MANY
+
+
+def test_where_somebody_usually_is_is_bounded(access: Access) -> None:
+    for n in range(12_000):
+        access.user("desk", "pw", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "t")
+    assert len(access._familiar) == 10_000
+    guess(access, "desk")
+    assert access.user("desk", "pw", "10.0.46.223", "t").account == DESK, "the last one"
+    assert denied(access.user, "desk", "pw", "10.0.0.1", "t").code is DenialCode.TOO_MANY, "the first one"
 
 
 @given(st.text(), st.text(), st.text())
@@ -213,7 +252,7 @@ def test_nothing_raises_but_denied(name: str, password: str, address: str) -> No
 
 def test_as_long_for_an_unknown_name(directory: Directory, clock: Clock) -> None:
     """Within a factor of the noise of such a machine: no look into the store, no hash, is done for one of them only."""
-    access = Access(directory, clock, "realm", lambda: 0, failures=10**9)
+    access = Access(directory, clock, "realm", lambda: 0, failures=10**9, guesses=10**9)
 
     def once(name: str) -> float:
         began = time.perf_counter()

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sipsms import acrobits
-from sipsms.access import Access, DenialCode, Denied
+from sipsms.access import Access, DenialCode, Denied, User
 from sipsms.directory import Directory
 from sipsms.model import Account, Media, Message
 from sipsms.ports import Clock, MediaRefused, PushToken, Unavailable
@@ -75,7 +75,7 @@ class AcrobitsDoor:
         return [route(f"/acrobits/{name}", self._guarded(door)) for name, door in doors.items()]
 
     def _guarded(
-        self, door: Callable[[Request, Account, Fields], Awaitable[dict[str, Any]]]
+        self, door: Callable[[Request, User, Fields], Awaitable[dict[str, Any]]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
             fields: Fields = {}
@@ -84,8 +84,8 @@ class AcrobitsDoor:
                 user, password = basic_of(request)
                 user = user or text(fields, "username", "from", "user", "account")
                 password = password or text(fields, "password", "pass")
-                account = self._access.user(user, password, address_of(request), "acrobits")
-                return _answer(request, fields, 200, await door(request, account, fields))
+                who = self._access.user(user, password, address_of(request), "acrobits")
+                return _answer(request, fields, 200, await door(request, who, fields))
             except Denied as denied:
                 status = {DenialCode.TOO_MANY: 429, DenialCode.ADDRESS: 403}.get(denied.code, 401)
                 return _answer(request, fields, status, {"message": denied.reason})
@@ -100,7 +100,8 @@ class AcrobitsDoor:
 
     # --- send ---
 
-    async def _send(self, request: Request, account: Account, fields: Fields) -> dict[str, Any]:
+    async def _send(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
+        """What a phone sends is not counted; what a program sends with its API password is."""
         kind = text(fields, "content_type", "contentType").partition(";")[0].strip().lower()
         if kind == acrobits.NOTICE:
             return {"sms_id": "0"}  # nobody on the telephone network reads it
@@ -109,11 +110,11 @@ class AcrobitsDoor:
         body = text(fields, "sms_body", "body", "message", "text")
         try:
             to = acrobits.recipients(text({"to": [one]}, "to") for one in _values(fields, "sms_to", "to"))
-            body, files = await self._files(account, body) if kind == acrobits.FILES else (body, [])
+            body, files = await self._files(who.account, body) if kind == acrobits.FILES else (body, [])
         except (acrobits.Malformed, MediaRefused) as wrong:
             raise Refused(400, str(wrong)) from None
         orders = [
-            Order(account, "", number, body, "acrobits", files, max_text=MAX_LONG, counted=False)
+            Order(who.account, "", number, body, "acrobits", files, max_text=MAX_LONG, counted=not who.is_phone)
             for number in to or [""]
         ]
         sent, refused, failed = await send_all(self._sender, orders)
@@ -140,7 +141,8 @@ class AcrobitsDoor:
 
     # --- fetch ---
 
-    async def _fetch_messages(self, request: Request, account: Account, fields: Fields) -> dict[str, Any]:
+    async def _fetch_messages(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
+        account = who.account
         if not account.app_messages:
             raise Refused(403, "its messages go to its phones by SIP: account set --app-messages")
         since, url = self._clock() - HISTORY, self._media_url
@@ -157,19 +159,19 @@ class AcrobitsDoor:
             await self._inbox.fetched(account.name, received)
         return answer
 
-    async def _push(self, request: Request, account: Account, fields: Fields) -> dict[str, Any]:
+    async def _push(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
         one = PushToken(
-            text(fields, "selector") or account.name, text(fields, "appid_msgs", "pushappid", "app_id"),
+            text(fields, "selector") or who.account.name, text(fields, "appid_msgs", "pushappid", "app_id"),
             text(fields, "token_msgs", "pushToken", "push_token", "token"),
         )  # fmt: skip
         if len(one.selector) > 255 or len(one.app) > 255 or len(one.token) > 1024 or (one.token and not one.app):
             raise Refused(400, "selector, token_msgs and appid_msgs are wanted")
         if any("\0" in value or not value.isprintable() for value in one):
             raise Refused(400, "a control character")
-        await self._inbox.report_token(account.name, one)
+        await self._inbox.report_token(who.account.name, one)
         return {"message": "ok"}
 
-    async def _balance(self, request: Request, account: Account, fields: Fields) -> dict[str, Any]:
+    async def _balance(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
         """There is no money here: what the account sends from a phone is not limited."""
         return {"balanceString": "unlimited", "balance": 0, "currency": ""}
 

@@ -52,7 +52,7 @@ class KannelDoor:
         try:
             body = (await body_of(request, SMALL_BODY)).decode("latin-1") if request.method == "POST" else ""
             found = kannel.parameters(request.scope["query_string"].decode("latin-1"), body)
-            account = self._access.user(*kannel.credentials(found), address_of(request), "sendsms")
+            account, _ = self._access.user(*kannel.credentials(found), address_of(request), "sendsms")
             orders = self._orders(account, kannel.read(found))
             result = await send_all(self._sender, orders)
         except Denied as denied:

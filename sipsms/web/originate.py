@@ -53,7 +53,7 @@ class OriginateDoor:
 
     async def handle(self, request: Request) -> Response:
         try:
-            account = self._access.user(*basic_of(request), address_of(request), "originate")
+            account, _ = self._access.user(*basic_of(request), address_of(request), "originate")
             # Dial plans write a blank behind the comma of CURL(): it comes as part of the first name (S-164).
             fields = {name.strip(): values for name, values in (await fields_of(request, limit=SMALL_BODY)).items()}
             reply, sent = await self._send(account, fields, request.headers.get("user-agent", ""))
@@ -81,7 +81,10 @@ class OriginateDoor:
             due_at = moment(when, ZoneInfo(self._zone()), self._clock())
         except ValueError as wrong:
             return error(str(wrong)), []
-        files = [File(url=one) for one in fields.get("media", ()) if isinstance(one, str) and one]
+        media = [one for one in fields.get("media", ()) if one not in (None, "")]
+        if not all(isinstance(one, str) for one in media):  # sent without its file, nobody would know
+            return error("Media should be a list of URLs"), []
+        files = [File(url=one) for one in media]
         if files and len(numbers) > 1:
             try:
                 files = await self._sender.fetched(files, account.customer)  # once for all of them

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from starlette.applications import Starlette
 
@@ -117,3 +118,29 @@ async def test_who_is_refused_is_named_beside_who_failed(tmp_path: Path) -> None
         here.break_at(SECOND)
         status, said = await here.kannel(f"911,{FIRST},{SECOND},{THIRD}", "hi")
         assert (status, said) == (202, f"0: Accepted for delivery\nDenied receivers are: 911 {SECOND} {THIRD}")
+
+
+@pytest.mark.req("S-006")
+@pytest.mark.parametrize(("door", "by_phone"), [("acrobits", 200), ("kannel", 429), ("originate", 200)])
+async def test_the_limit_of_a_day_is_for_programs(tmp_path: Path, door: str, by_phone: int) -> None:
+    """An app's messages, with the phone's own password, are a phone's; with an API password they count everywhere."""
+    async with doors(tmp_path, daily=1) as here:
+        key = here.site.passwords["acme"]
+        assert (await here.ask(door, FIRST, "one", key))[0] in (200, 202)
+        await here.ask(door, FIRST, "two", key)
+        assert await here.receivers() == [FIRST], "the second one is over the limit"
+        assert (await here.ask(door, SECOND, "by phone"))[0] == by_phone
+        assert await here.receivers() == ([FIRST, SECOND] if door == "acrobits" else [FIRST])
+
+
+@pytest.mark.req("S-159")
+@pytest.mark.parametrize("media", [{"url": "https://x/a.png"}, [{"url": "https://x/a.png"}], ["https://x/a.png", 5]])
+async def test_media_that_is_no_list_of_urls(tmp_path: Path, media: Any) -> None:
+    """Sent without its file, and called a success, the client would never know."""
+    async with doors(tmp_path) as here:
+        url = f"http://127.0.0.1:{here.server.port}/api/v1/originate/sms"
+        login = aiohttp.BasicAuth("acme", PHONE)
+        body = {"number": FIRST, "message": "look", "media": media}
+        async with here.site.session.post(url, json=body, auth=login) as answer:
+            assert await answer.json() == {"type": "error", "reason": "Media should be a list of URLs", "result": None}
+        assert await here.receivers() == []
