@@ -348,6 +348,8 @@ class Gateway:
             return "its account is off or removed"
         if sender.customer != did.account:
             return f"{did.number} is another customer's now"
+        if not did.sms:
+            return f"{did.number} is switched off for SMS"
         if self._directory.is_blocked(did, delivery.destination, "out"):
             return "the recipient has answered STOP meanwhile, or is blocked"
         return ""

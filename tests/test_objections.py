@@ -1,0 +1,49 @@
+"""What was accepted and waits is judged again when it leaves: it may have waited for a year."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sipsms.model import Account, Did
+from sipsms.ports import Block
+from tests.support.core import Core, ScriptedCourier, core
+
+ALICE = Account("alice", "demo", caller_id="5550001111")
+PEER = "2125550123"
+STATES = "SELECT state, last_error FROM deliveries"
+
+
+def change(accounts: list[Account], dids: list[Did]) -> Callable[[Core], None]:
+    return lambda here: here.directory.update(2, False, accounts, dids, frozenset())
+
+
+def blocked(here: Core) -> None:
+    block = [Block("5550001111", PEER, "out")]
+    here.directory.update(2, True, [Account("demo"), ALICE], [Did("5550001111", "demo", "alice")], frozenset(), block)
+
+
+@pytest.mark.req("S-011")
+@pytest.mark.parametrize(
+    ("happens", "why"),
+    [
+        (change([Account("alice", "demo", enabled=False)], []), "its account is off or removed"),
+        (change([], [Did("5550001111", "eve", "eve")]), "5550001111 is another customer's now"),
+        (change([], [Did("5550001111", "demo", "alice", sms=False)]), "5550001111 is switched off for SMS"),
+        (blocked, "the recipient has answered STOP meanwhile, or is blocked"),
+        (lambda here: None, ""),
+    ],
+)
+async def test_what_waited(tmp_path: Path, happens: Callable[[Core], None], why: str) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {"carrier:sim": sim}) as here:
+        soon = here.clock.now + 60
+        await here.gateway.send(ALICE, "5550001111", PEER, "remember", "v1", due_at=soon)
+        happens(here)
+        here.clock.now = soon + 1
+        await here.until("SELECT count(*) FROM deliveries WHERE state IN ('failed', 'accepted')", [(1,)])
+        state = "failed" if why else "accepted"
+        assert await here.rows(STATES) == [(state, why)]
+        assert len(sim.seen) == (0 if why else 1)
