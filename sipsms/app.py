@@ -81,7 +81,7 @@ _AT_START = (
     "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
     "sip.handshake_timeout", "sip.first_message_timeout", "sip.max_connections_per_address", "sip.advertised",
     "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
-    "media.directory", "api.trusted_proxies",
+    "media.directory", "api.trusted_proxies", "api.metrics_from",
 )  # fmt: skip
 
 
@@ -254,7 +254,7 @@ class Node:
             try:
                 application = build(
                     self.hooks, self._readiness, Provision(self._settings), MediaDoor(self.couriers.files),
-                    self.doors.routes(),
+                    self.doors.routes(), self.config.api.metrics_from,
                 )  # fmt: skip
                 self.http = HttpServer(application, http.host, http.port, self.config.api.trusted_proxies)
             except OSError as error:

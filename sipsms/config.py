@@ -143,6 +143,9 @@ class Api(Model):
     originate_length: Annotated[int, Field(ge=1, le=2048)] = 300
     timezone: TimeZone = "America/New_York"
     trusted_proxies: tuple[Network, ...] = ("127.0.0.1", "::1")
+    metrics_from: tuple[Network, ...] = (
+        "127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
+    )  # fmt: skip
     acrobits_push: Annotated[str, AfterValidator(http_url)] | None = "https://pnm.cloudsoftphone.com/pnm2/send"
 
 

@@ -8,7 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, ClassVar
 
 import uvicorn
@@ -23,15 +23,18 @@ from sipsms.web.hooks import Hooks
 from sipsms.web.link import KEY, Link
 from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
+from sipsms.web.request import address_of
 
 Network = IPv4Network | IPv6Network
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it
 
 
 def build(
-    hooks: Hooks, readiness: Readiness, provision: Provision, media: MediaDoor, doors: Sequence[BaseRoute] = ()
-) -> Starlette:
-    """`doors`: the routes of the APIs."""
+    hooks: Hooks, readiness: Readiness, provision: Provision, media: MediaDoor, doors: Sequence[BaseRoute] = (),
+    metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
+) -> Starlette:  # fmt: skip
+    """`doors`: the routes of the APIs. `metrics_from`: networks."""
+    watchers = _networks(metrics_from)
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -42,6 +45,8 @@ def build(
         return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
+        if not _is_in(address_of(request), watchers):
+            return PlainTextResponse("Not Found", 404)  # as Starlette says it
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
@@ -72,7 +77,8 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._address, is_proxy = _known_as(str((transport.get_extra_info("peername") or ("",))[0]), self.proxies)
+        peer = str((transport.get_extra_info("peername") or ("",))[0])
+        self._address, is_proxy = _counted_as(peer), _is_in(peer, self.proxies)
         self.counts[self._address] += 1
         self.link = Link(transport, is_proxy=is_proxy)
         self._stuck: asyncio.TimerHandle | None = None
@@ -135,17 +141,30 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
+def _networks(written: Sequence[str]) -> tuple[Network, ...]:
+    return tuple(ip_network(one, strict=False) for one in written)
+
+
 @lru_cache(maxsize=4096)
-def _known_as(address: str, proxies: tuple[Network, ...]) -> tuple[str, bool]:
-    """What a peer's connections are counted by, and whether it is one of these proxies."""
+def _host(address: str) -> IPv4Address | IPv6Address | None:
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
-        return address, False
-    if isinstance(found, IPv6Address):
-        found = found.ipv4_mapped or found
-    is_proxy = any(found in network for network in proxies)
-    return (str(found) if found.version == 4 else str(int(found) >> 64)), is_proxy
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
+
+
+def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
+    host = _host(address)
+    return host is not None and any(host in network for network in networks)
+
+
+def _counted_as(address: str) -> str:
+    """An IPv6 host has a /64 to itself."""
+    host = _host(address)
+    if host is None:
+        return address
+    return str(host) if host.version == 4 else str(int(host) >> 64)
 
 
 class _Server(uvicorn.Server):
@@ -169,8 +188,7 @@ class HttpServer:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
-        networks = tuple(ip_network(one, strict=False) for one in proxies)
-        protocol = type("Protocol", (_Protocol,), {"proxies": networks, "counts": Counter()})
+        protocol = type("Protocol", (_Protocol,), {"proxies": _networks(proxies), "counts": Counter()})
         config = uvicorn.Config(
             application, http=protocol, ws="none", loop="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), timeout_keep_alive=30,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,13 +18,15 @@ from sipsms.web.provision import Provision
 
 
 @asynccontextmanager
-async def _served(state: str = "ok") -> AsyncIterator[int]:
+async def _served(state: str = "ok", watchers: Sequence[str] = ("127.0.0.1",)) -> AsyncIterator[int]:
     async def readiness() -> dict[str, str]:
         return {"store": state}
 
     no_gateway: Any = None
     server = HttpServer(
-        build(Hooks(no_gateway, {}, str, time.time), readiness, Provision(no_gateway), MediaDoor(no_gateway)),
+        build(
+            Hooks(no_gateway, {}, str, time.time), readiness, Provision(no_gateway), MediaDoor(no_gateway), (), watchers
+        ),
         "127.0.0.1",
         0,
     )
@@ -54,6 +56,8 @@ async def test_health() -> None:
         assert "sipsms_messages_accepted_total" in body
         assert (await _get(port, "/"))[0] == 404
         assert (await _get(port, "/hooks/acme/"))[0] == 404
+    async with _served(watchers=["192.0.2.0/24"]) as port:
+        assert await _get(port, "/metrics") == await _get(port, "/nothing") == (404, "Not Found")
     async with _served("disk is full") as port:
         assert await _get(port, "/readyz") == (503, '{"ready":false,"store":"disk is full"}')
 
