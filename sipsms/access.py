@@ -55,6 +55,7 @@ class Caller:
     scope: Scope
     name: str  # of the token, or of the account
     did: str = ""  # the only number, for a token of one
+    expires_at: float | None = None  # of the token
 
 
 class User(NamedTuple):
@@ -151,7 +152,7 @@ class Access:
         if token.expires_at is not None and token.expires_at <= self._clock():
             return None
         if token.scope is Scope.OPERATOR:
-            return Caller(None, token.scope, token.name)
+            return Caller(None, token.scope, token.name, expires_at=token.expires_at)
         account = self._directory.account(token.account)
         if account is None or not account.enabled:
             return None
@@ -159,7 +160,7 @@ class Access:
             did = self._directory.did(token.did)
             if did is None or did.account != account.name:
                 return None
-        return Caller(account, token.scope, token.name, token.did)
+        return Caller(account, token.scope, token.name, token.did, token.expires_at)
 
     def opens(self, caller: Caller, did: Did) -> bool:
         """May this caller send from a DID, and see its messages?"""

@@ -77,37 +77,37 @@ class Room:
     def __init__(self, size: int) -> None:
         self._left = size
         self._share = size // 4
-        self._of: Counter[str] = Counter()  # by address
+        self._of: Counter[str] = Counter()  # by customer or address
 
     @contextmanager
-    def held(self, address: str = "") -> Iterator[Held]:
-        """For one request: what it has taken is free again at the end. No address has more than a quarter."""
-        held = Held(self, address)
+    def held(self, who: str = "") -> Iterator[Held]:
+        """For one request: what it has taken is free again at the end. A customer or address has a quarter at most."""
+        held = Held(self, who)
         try:
             yield held
         finally:
             self._left += held.taken
-            self._of[address] -= held.taken
-            if self._of[address] <= 0:
-                del self._of[address]
+            self._of[who] -= held.taken
+            if self._of[who] <= 0:
+                del self._of[who]
 
-    def take(self, size: int, address: str) -> None:
+    def take(self, size: int, who: str) -> None:
         """Raises BadRequest."""
-        if size > self._left or (address and self._of[address] + size > self._share):
+        if size > self._left or (who and self._of[who] + size > self._share):
             raise BadRequest("too much at once, try again later", 503)
         self._left -= size
-        self._of[address] += size
+        self._of[who] += size
 
 
 class Held:
-    def __init__(self, room: Room, address: str) -> None:
+    def __init__(self, room: Room, who: str) -> None:
         self._room = room
-        self._address = address
+        self._who = who
         self.taken = 0
 
     def take(self, size: int) -> None:
         """Raises BadRequest."""
-        self._room.take(size, self._address)
+        self._room.take(size, self._who)
         self.taken += size
 
 

@@ -225,6 +225,16 @@ def test_dead_letters_and_doubts(node: ApiNode) -> None:
     assert node.post("/dead-letters/900002/retry", {}, "anna").status == 404
 
 
+def test_provisioning_as_the_command_line_has_it(node: ApiNode) -> None:
+    given = {"server": "pbx.example.net:5070", "url": "https://phones.example.net/", "cloud_id": "ACME"}
+    made = node.post("/accounts/bert-desk/provision", given, "bert").json
+    assert made["server"] == "pbx.example.net:5070"
+    assert made["linphone"].startswith("https://phones.example.net/provision/")
+    assert made["code"].endswith("@ACME")
+    for name, value in (("server", "a b"), ("url", "ftp://x"), ("url", "https://a\nb"), ("cloud_id", "")):
+        assert node.post("/accounts/bert-desk/provision", {name: value}, "bert").fields == [name]
+
+
 def test_provisioning(node: ApiNode) -> None:
     made = node.post("/accounts/bert-desk/provision", {"fetches": 1}, "bert")
     assert made.status == 201, made

@@ -20,6 +20,7 @@ from sipsms.web.v1.app import Door
 from sipsms.web.v1.guard import Guard
 
 SECRET = "sipsms_right"
+OTHERS = {"anna": "sipsms_of_anna", "bert": "sipsms_of_bert"}
 
 
 class Asked:
@@ -27,8 +28,11 @@ class Asked:
 
     def __init__(self, application: Any, path: str = "/messages", method: str = "POST") -> None:
         directory = Directory()
-        token = Token("op", sha256(SECRET.encode()).hexdigest(), "", Scope.OPERATOR)
-        directory.update(1, True, [], [], frozenset(), tokens=[token])
+        tokens = [
+            Token("op", sha256(SECRET.encode()).hexdigest(), "", Scope.OPERATOR),
+            *(Token(name, sha256(one.encode()).hexdigest(), name, Scope.CUSTOMER) for name, one in OTHERS.items()),
+        ]
+        directory.update(1, True, [Account(name) for name in OTHERS], [], frozenset(), tokens=tokens)
         access = Access(directory, lambda: 30.0, "realm", lambda: 0)
         self.guard = Guard(application, access, directory, lambda: 30.0)
         headers = [(b"authorization", f"Bearer {SECRET}".encode())]
@@ -37,6 +41,11 @@ class Asked:
             "client": ("192.0.2.1", 1), "query_string": b"",
         }  # fmt: skip
         self.told: list[Any] = []
+
+    def by(self, secret: str, address: str = "192.0.2.1") -> Asked:
+        self.scope["headers"] = [(b"authorization", f"Bearer {secret}".encode())]
+        self.scope["client"] = (address, 1)
+        return self
 
     async def answer(self, parts: Iterable[bytes] = (b"{}",), *, ends: bool = True) -> tuple[int, Any]:
         given = list(parts)
@@ -93,17 +102,42 @@ async def test_a_body_has_a_limit(path: str, limit: int) -> None:
 
 async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MEMORY", 250_000)
-    first, second = Asked(echo, "/blocks"), Asked(echo, "/blocks")
-    second.guard = first.guard
-    reading = asyncio.ensure_future(first.answer([b"a" * 100_000] * 2, ends=False))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    second = Asked(echo, "/blocks")
+    reading = await held(*(Asked(echo, "/blocks").by(SECRET, f"192.0.2.{n}") for n in range(2, 6)), at=second.guard)
     status, problem = await second.answer([b"a" * 60_000, b"a"])
     assert (status, problem["type"]) == (503, "urn:sipsms:problem:too-much")
-    reading.cancel()
-    await asyncio.gather(reading, return_exceptions=True)
+    await end(reading)
     second.told.clear()
     assert await second.answer([b"a" * 60_000, b"a"]) == (200, 60_001), "there is room again"
+
+
+async def held(*asked: Asked, at: Guard) -> list[asyncio.Future[Any]]:
+    """Bodies of 60,000 bytes that do not end."""
+    for one in asked:
+        one.guard = at
+    reading = [asyncio.ensure_future(one.answer([b"a" * 60_000], ends=False)) for one in asked]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return reading
+
+
+async def end(reading: list[asyncio.Future[Any]]) -> None:
+    for one in reading:
+        one.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+
+
+@pytest.mark.req("A-38")
+@pytest.mark.parametrize(("secret", "address"), [(OTHERS["bert"], "192.0.2.9"), (SECRET, "192.0.2.1")])
+async def test_nobody_takes_the_place_of_others(monkeypatch: pytest.MonkeyPatch, secret: str, address: str) -> None:
+    """A customer has a quarter, from wherever it asks; operators' tokens have one for each address."""
+    monkeypatch.setattr(guard, "MEMORY", 250_000)
+    anna = Asked(echo, "/blocks").by(OTHERS["anna"])
+    addresses = [f"192.0.2.{n}" for n in range(2, 6)] if secret != SECRET else [address] * 4
+    reading = await held(*(Asked(echo, "/blocks").by(secret, one) for one in addresses), at=anna.guard)
+    assert sum(one.done() for one in reading) == 3, "the first has its quarter"
+    assert await anna.answer([b"a" * 60_000, b"a"]) == (200, 60_001)
+    await end(reading)
 
 
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -368,6 +368,36 @@ def test_a_token_makes_none_that_outlives_it(node: ApiNode) -> None:
     assert node.call("DELETE", "/tokens/more", None, "brief").status == 204
 
 
+def test_a_token_that_ends_sets_no_password(node: ApiNode) -> None:
+    """Who has stolen one would have a way in for ever."""
+    body = {"name": "lent", "account": "anna", "scope": "customer", "expires_at": "2096-01-01T00:00:00Z"}
+    node.tokens["lent"] = node.post("/tokens", body).json["secret"]
+    before = everything(node)
+    for method, path, given in (
+        ("POST", "/accounts/anna/api-password", {}),
+        ("PUT", "/accounts/anna-desk/password", {"password": "stolen-1"}),
+        ("POST", "/accounts/anna-desk/provision", {}),
+        ("POST", "/accounts", {"name": "anna-thief", "parent": "anna", "password": "stolen-1"}),
+        ("PATCH", "/dids/5550001111", {"smpp": True, "smpp_password": "stolen"}),
+    ):
+        refused = node.call(method, path, given, "lent")
+        assert (refused.status, refused.problem["type"]) == (403, "urn:sipsms:problem:token-ends"), path
+    assert everything(node) == before
+    assert node.patch("/accounts/anna-desk", {"presence": True}, "lent").status == 200, "all else it may do"
+    assert node.call("DELETE", "/tokens/lent").status == 204
+
+
+def test_a_token_of_a_number_cancels_what_it_sends_only(node: ApiNode) -> None:
+    """What has come waits for phones of the account."""
+    came = node.post("/incoming", {"from": HANDSET, "to": "5550001111", "text": "it waits"}).json["id"]
+    refused = node.post(f"/messages/{came}/cancel", {}, "did")
+    assert (refused.status, refused.problem["type"]) == (403, "urn:sipsms:problem:scope")
+    assert node.get(f"/messages/{came}").json["state"] == "queued"
+    held = node.send("it is held", "did", send_at="2027-01-01T00:00:00Z").json["id"]
+    assert node.post(f"/messages/{held}/cancel", {}, "did").json == {"count": 1}
+    assert node.post(f"/messages/{came}/cancel", {}, "anna").json == {"count": 1}
+
+
 def test_there_is_an_end_to_what_a_customer_makes(node: ApiNode) -> None:
     made = 0
     while reply := node.post("/tokens", {"name": f"many{made}", "account": "anna", "scope": "customer"}, "anna"):

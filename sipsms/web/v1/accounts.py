@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sipsms.model import Account, Scope, Token
+from sipsms.model import Account, Scope
 from sipsms.numbers import normalise
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.paging import Cursor, Limit, cut, name_after
 from sipsms.web.v1.parts import Parts
 from sipsms.web.v1.problems import Problem, missing, wrong
-from sipsms.web.v1.reach import ALL, CUSTOMERS, RESELLERS, Reach, page, reach_of, token_of
+from sipsms.web.v1.reach import ALL, CUSTOMERS, RESELLERS, Reach, page, reach_of
 from sipsms.web.v1.send import seconds
 
 # What of an account a customer may change; and what its reseller may besides. The rest is the operator's.
@@ -63,8 +63,8 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post("/accounts", response_model=m.AccountShown, status_code=201)
     async def add_account(request: Request, given: m.AccountGiven) -> Any:
-        """A customer (operator, reseller), or with `parent` a subaccount."""
-        reach = reach_of(request).need(CUSTOMERS if given.parent else RESELLERS)
+        """A customer (operator, reseller), or with `parent` a subaccount. Not with a token that ends."""
+        reach = reach_of(request).need(CUSTOMERS if given.parent else RESELLERS).need_lasting()
         caller_id = telephone_number(given.caller_id, "caller_id")
         if given.parent:
             parent = reach.customer(given.parent, "parent").name
@@ -113,14 +113,14 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.put("/accounts/{name}/password", status_code=204, response_class=Response)
     async def set_password(request: Request, name: str, given: m.PasswordGiven) -> None:
-        """What its phones register with. Registrations under the old one end."""
-        account = reach_of(request).need(CUSTOMERS).account(name)
+        """What its phones register with. Registrations under the old one end. Not with a token that ends."""
+        account = reach_of(request).need(CUSTOMERS).need_lasting().account(name)
         await office.set_password(account.name, given.password)
 
     @routes.post("/accounts/{name}/api-password", response_model=m.SecretShown, status_code=201)
     async def make_api_password(request: Request, name: str) -> Any:
-        """A new one, in place of the one before. Shown this once."""
-        reach = reach_of(request).need(CUSTOMERS)
+        """A new one, in place of the one before. Shown this once. Not with a token that ends."""
+        reach = reach_of(request).need(CUSTOMERS).need_lasting()
         account = reach.account(name)
         secret = await office.make_api_password(account.name)
         reach.note("API password made", account.name)
@@ -136,11 +136,12 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post("/accounts/{name}/provision", response_model=m.Provisioned, status_code=201)
     async def provision(request: Request, name: str, given: m.ProvisionGiven) -> Any:
-        """Links by which a phone sets itself up. Without its password, it gets a new one."""
-        account = reach_of(request).need(CUSTOMERS).account(name)
+        """Links by which a phone sets itself up. Without its password, it gets a new one. Not with a token that
+        ends."""
+        account = reach_of(request).need(CUSTOMERS).need_lasting().account(name)
         return await records.provision(
-            account.name, given.password, transport=given.transport, server=None, url=None,
-            lasts=given.hours * 3600.0, fetches=given.fetches, cloud_id=None,
+            account.name, given.password, transport=given.transport, server=given.server, url=given.url,
+            lasts=given.hours * 3600.0, fetches=given.fetches, cloud_id=given.cloud_id,
         )  # fmt: skip
 
     @routes.get("/usage", response_model=m.UsageShown)
@@ -178,7 +179,7 @@ def router(parts: Parts) -> APIRouter:
         until = seconds(given.expires_at, "expires_at") if given.expires_at else None
         if until is not None and until <= parts.clock():
             raise wrong("expires_at", "this is over already")
-        _check_end(token_of(request, directory), until)
+        _check_end(reach.caller.expires_at, until)
         secret = await office.add_token(given.name, Scope(given.scope), owner, did, until)
         reach.note(f"token made, scope {given.scope}", owner, name=given.name)
         return {"name": given.name, "secret": secret}
@@ -209,10 +210,10 @@ def _did_of(reach: Reach, given: m.TokenGiven, owner: str) -> str:
     return did.number
 
 
-def _check_end(own: Token | None, until: float | None) -> None:
+def _check_end(own: float | None, until: float | None) -> None:
     """A token that ends makes none that outlives it. Raises Problem."""
-    if own is not None and own.expires_at is not None and (until is None or until > own.expires_at):
-        at = datetime.fromtimestamp(own.expires_at, UTC).isoformat(timespec="seconds")
+    if own is not None and (until is None or until > own):
+        at = datetime.fromtimestamp(own, UTC).isoformat(timespec="seconds")
         raise wrong("expires_at", f"the token that makes it ends at {at}: not later than that")
 
 

@@ -59,14 +59,15 @@ class Guard:
         if path in _OPEN and scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        scope["sipsms.reach"] = self._reach(Request(scope))
+        request = Request(scope)
+        scope["sipsms.reach"] = reach = self._reach(request)
         if len(scope["path"]) > MAX_PATH:
             raise missing()
         if path == _STREAM:
             await self._app(scope, receive, send)
             return
         async with asyncio.timeout(DEADLINE):
-            with self._room.held() as held:
+            with self._room.held(f"customer {reach.own}" if reach.own else address_of(request)) as held:
                 if scope["method"] in _BODIES:
                     body = await read_body(scope, receive, LARGE if path == _HOT else SMALL, held)
                     scope["sipsms.body"] = body

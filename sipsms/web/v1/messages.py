@@ -20,7 +20,7 @@ from sipsms.web.v1.guard import DOOR
 from sipsms.web.v1.paging import Cursor, Limit, found_page, number_after, pack
 from sipsms.web.v1.parts import Parts
 from sipsms.web.v1.problems import Problem, missing, wrong
-from sipsms.web.v1.reach import ALL, OPERATOR, Reach, reach_of
+from sipsms.web.v1.reach import ALL, CUSTOMERS, OPERATOR, Reach, reach_of
 from sipsms.web.v1.send import seconds, send
 
 Id = Annotated[int, Path(ge=1, lt=2**62)]
@@ -95,8 +95,10 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post("/messages/{message}/cancel", response_model=m.Count)
     async def cancel_message(request: Request, message: Id) -> Any:
-        """What has not left yet never does; `count` deliveries were still waiting."""
+        """What has not left yet never does; `count` deliveries were still waiting. Scope did: only what it sends."""
         found = await _seen(parts, request, message)
+        if found["direction"] == "in":  # it waits for phones, which are its account's
+            reach_of(request).need(CUSTOMERS)
         count = await parts.office.cancel(message)
         if count:
             parts.gateway.feed.note(_event_of(found), "failed", "", "cancelled")

@@ -240,6 +240,16 @@ class SecretShown(BaseModel):
 class ProvisionGiven(Given):
     password: Annotated[Password | None, Field(description="Its own; without it, it gets a new one")] = None
     transport: Literal["udp", "tcp", "tls"] | None = None
+    server: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z0-9._:\[\]-]{1,255}$", description="HOST[:PORT] to connect to, if not the domain"),
+    ] = None
+    url: Annotated[
+        str | None, Field(pattern=r"^https?://[!-~]{1,500}$", description="Where the links lead, if not to `web.url`")
+    ] = None
+    cloud_id: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Of Acrobits' Cloud Softphone, for `code`")
+    ] = None
     hours: Annotated[int, Field(ge=1, le=720)] = 24
     fetches: Annotated[int, Field(ge=1, le=1000)] = 5
 

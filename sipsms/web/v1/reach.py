@@ -38,6 +38,12 @@ class Reach:
             raise Problem(403, "scope", f"This needs a token of scope {names}; this one has {self.caller.scope}.")
         return self
 
+    def need_lasting(self) -> Reach:
+        """Raises Problem: what this makes opens doors for longer than a token that ends."""
+        if self.caller.expires_at is not None:
+            raise Problem(403, "token-ends", "A token that ends sets no passwords: they would outlive it.")
+        return self
+
     def note(self, what: str, account: str, **facts: str) -> None:
         """A change that the operator may have to trace. Never a secret."""
         log.note("changed_by_api", by=self.caller.name, scope=str(self.caller.scope), what=what, of=account, **facts)
