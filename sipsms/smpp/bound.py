@@ -11,10 +11,8 @@ from sipsms.model import Did, Message, State
 from sipsms.ports import StoredPart
 from sipsms.smpp.coding import Charset
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.doubts import Key, Trail
+from sipsms.smpp.doubts import QUIET, Key, Trail
 from sipsms.smpp.session import Limits, Mode
-
-_QUIET = 1.0  # seconds
 
 Taken = asyncio.Future[str]  # the id that a submit is answered with
 
@@ -93,6 +91,7 @@ class Bound:
         self.since = connection.opened_at
         self.is_doubted = False  # it is taken for broken, though nobody has said so
         self.under_way: dict[Taken, Key] = {}
+        self._told: set[Taken] = set()  # of those, what has been said to be in doubt
 
     @property
     def hears(self) -> bool:
@@ -105,13 +104,32 @@ class Bound:
             if did.account == self.customer and did.smpp is not None and did.smpp.password == self.password
         ]  # fmt: skip
 
+    def answered(self, taken: Taken, now: float) -> None:
+        """What was under way has its id."""
+        key = self.under_way.pop(taken, None)
+        if key is not None and taken not in self._told:
+            self.trail.answered(key, taken.result(), now)
+        self._told.discard(taken)
+
+    def failed(self, taken: Taken) -> None:
+        self.under_way.pop(taken, None)
+        self._told.discard(taken)
+
+    def look(self, now: float) -> None:
+        """Has it received what it was told? Now and then."""
+        if len(self.trail):
+            self.trail.looked(now, all_heard=self.connection.is_heard)
+
     def unsure(self, now: float, span: float) -> list[tuple[Key, Taken]]:
-        """What this ESME may send again, now that the session is broken: what it has no answer to yet, and what was
-        answered within the last `span` seconds."""
+        """What this ESME may send again, now that the session is broken: what it has no answer to yet, and what it may
+        have heard within the last `span` seconds, or not at all. Each is said once."""
         answered = [(key, known(message_id)) for key, message_id in self.trail.unsure(now, span)]
-        return [*answered, *((key, taken) for taken, key in self.under_way.items())]
+        waiting = [(key, taken) for taken, key in self.under_way.items() if taken not in self._told]
+        self.trail.forget()
+        self._told.update(taken for _, taken in waiting)
+        return answered + waiting
 
     def is_mute(self, now: float) -> bool:
         """It has been silent, and has not even received what it was told: its way here may be broken."""
-        quiet = now - self.connection.session.last_heard >= _QUIET
-        return quiet and not (self.trail.is_empty and not self.under_way) and self.connection.unread() > 0
+        quiet = now - self.connection.session.last_heard >= QUIET
+        return quiet and bool(len(self.trail) or self.under_way) and self.connection.unread() > 0

@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     def unread(self) -> int:
-        """Octets that have been sent and that the peer's system has not acknowledged."""
+        """Octets that the peer's system has not acknowledged, sent or to be sent."""
         found = self._transport.get_extra_info("socket") if self._transport is not None else None
         if found is None or self._transport is None:
             return 0
@@ -128,7 +128,13 @@ class Connection(asyncio.Protocol):
             waiting = fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4))
         except (OSError, ValueError):
             return 0
-        return int.from_bytes(waiting, sys.byteorder) + self._transport.get_write_buffer_size()
+        sent = int.from_bytes(waiting, sys.byteorder) + self._transport.get_write_buffer_size()
+        return sent + self.session.unsent
+
+    @property
+    def is_heard(self) -> bool:
+        """The peer's system has acknowledged all that we said."""
+        return self._transport is not None and not self._transport.is_closing() and self.unread() == 0
 
     def finish(self, why: str) -> None:
         """Without a word, but for what has been said already."""

@@ -9,75 +9,111 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 HEARD: Final = 10.0  # seconds after an answer, in a session that goes on, by which its peer has acted on it
 PARTED: Final = 3.0  # the same, where its peer has closed the connection in its own time, but without an unbind
+QUIET: Final = 1.0  # seconds of silence, after which a session whose peer has not received our answers may be broken
 AGAIN: Final = 60.0  # seconds after a session broke in which its messages may come again
 _MOST: Final = 200_000
+_MOST_OF_ONE: Final = 100_000
 
 Key = Hashable
 T = TypeVar("T")
 
 
 class Trail(Generic[T]):
-    """What one session has taken in lately."""
+    """What one session has taken in lately.
+
+    Whoever holds the connection looks now and then whether the peer's system has acknowledged all that it was told:
+    what it provably has not received is remembered however long ago it was answered.
+    """
 
     def __init__(self) -> None:
-        self._answered: deque[tuple[float, Key, T]] = deque()
+        self._told: deque[tuple[float, Key, T]] = deque()  # since the last look that found all acknowledged
+        self._heard: deque[tuple[float, Key, T]] = deque()  # before it, by the time at which that was not so yet
+        self._behind_at = 0.0  # the last look that found something that was not acknowledged
 
     def answered(self, key: Key, result: T, now: float) -> None:
-        self._answered.append((now, key, result))
-        while self._answered[0][0] < now - HEARD:
-            self._answered.popleft()
+        self._told.append((now, key, result))
+        self._trim(now)
 
-    @property
-    def is_empty(self) -> bool:
-        return not self._answered
+    def looked(self, now: float, *, all_heard: bool) -> None:
+        """`all_heard`: the peer's system has acknowledged every octet of ours."""
+        if not all_heard:
+            self._behind_at = now
+        elif self._told:
+            self._heard += [(max(at, self._behind_at), key, result) for at, key, result in self._told]
+            self._told.clear()
+        self._trim(now)
+
+    def _trim(self, now: float) -> None:
+        while self._heard and (self._heard[0][0] < now - HEARD or len(self) > _MOST_OF_ONE):
+            self._heard.popleft()
+        while len(self) > _MOST_OF_ONE:
+            self._told.popleft()
+
+    def __len__(self) -> int:
+        return len(self._told) + len(self._heard)
 
     def unsure(self, now: float, span: float = HEARD) -> list[tuple[Key, T]]:
-        """What was answered within the last `span` seconds."""
-        return [(key, result) for at, key, result in self._answered if at >= now - span]
+        """What the peer has heard within the last `span` seconds, or not at all as far as we know."""
+        late = [(key, result) for at, key, result in self._heard if at >= now - span]
+        return late + [(key, result) for _, key, result in self._told]
+
+    def forget(self) -> None:
+        """It is told to `Doubts` now."""
+        self._told.clear()
+        self._heard.clear()
+
+
+class _Doubt(NamedTuple, Generic[T]):
+    until: float
+    key: Key
+    result: T
+    session: object  # that it came by
 
 
 class Doubts(Generic[T]):
-    """Of all broken sessions."""
+    """Of all broken sessions, and of those that may be."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[int, tuple[float, Key, T]] = OrderedDict()  # in the order of their end
-        self._by_key: dict[Key, deque[int]] = {}
+        self._known: OrderedDict[int, _Doubt[T]] = OrderedDict()  # in the order of their end
+        self._by_key: dict[Key, dict[object, deque[int]]] = {}  # and session
         self._next = 0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, left: Iterable[tuple[Key, T]], now: float) -> None:
-        """A session broke, and this is what its peer may send again."""
+    def add(self, left: Iterable[tuple[Key, T]], now: float, session: object = None) -> None:
+        """A session broke, or seems to have, and this is what its peer may send again by another one."""
         for key, result in left:
-            self._known[self._next] = (now + AGAIN, key, result)
-            self._by_key.setdefault(key, deque()).append(self._next)
+            self._known[self._next] = _Doubt(now + AGAIN, key, result, session)
+            self._by_key.setdefault(key, {}).setdefault(session, deque()).append(self._next)
             self._next += 1
         while len(self._known) > _MOST:
-            self._drop_oldest()
+            self._drop(next(iter(self._known)))
 
-    def take(self, key: Key, now: float) -> T | None:
-        """What this was the first time, if it is one of those: once for each."""
+    def take(self, key: Key, now: float, session: object = None) -> T | None:
+        """What this was the first time, if it is one of those: once for each. `session`: that it comes by now; what
+        came by the same one is another message."""
         self.sweep(now)
-        numbers = self._by_key.get(key)
-        if not numbers:
-            return None
-        number = numbers.popleft()
-        if not numbers:
-            del self._by_key[key]
-        return self._known.pop(number)[2]
+        for other, numbers in self._by_key.get(key, {}).items():
+            if other is None or other is not session:
+                return self._drop(numbers[0])
+        return None
 
     def sweep(self, now: float) -> None:
-        while self._known and next(iter(self._known.values()))[0] <= now:
-            self._drop_oldest()
+        while self._known and next(iter(self._known.values())).until <= now:
+            self._drop(next(iter(self._known)))
 
-    def _drop_oldest(self) -> None:
-        number, (_, key, _) = self._known.popitem(last=False)
-        numbers = self._by_key[key]
-        numbers.remove(number)
+    def _drop(self, number: int) -> T:
+        """Which is the oldest of its key and session."""
+        doubt = self._known.pop(number)
+        numbers = self._by_key[doubt.key][doubt.session]
+        numbers.popleft()
         if not numbers:
-            del self._by_key[key]
+            del self._by_key[doubt.key][doubt.session]
+        if not self._by_key[doubt.key]:
+            del self._by_key[doubt.key]
+        return doubt.result

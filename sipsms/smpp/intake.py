@@ -91,7 +91,7 @@ class Intake:
         now = self._clock()
         if not bound.is_doubted:
             bound.is_doubted = True
-            self._doubts.add(bound.unsure(now, span), now)
+            self._doubts.add(bound.unsure(now, span), now, bound)
 
     def look_at_others(self, bound: Bound, others: Iterable[Bound]) -> None:
         """A session is new: its program may have lost another one, of which nobody has told us yet."""
@@ -128,7 +128,7 @@ class Intake:
         concat = submission.body.concat
         part = (concat.reference, concat.total, concat.number) if concat is not None and concat.total > 1 else None
         key = (bound.customer, submission.source, destination, submission.body.text, part)
-        taken = self._again(key, now)
+        taken = self._again(bound, key, now)
         if taken is None:
             taken = asyncio.ensure_future(self._take(bound, pdu, submission, destination))
             self.tasks.add(taken)
@@ -138,26 +138,24 @@ class Intake:
         bound.under_way[taken] = key
         taken.add_done_callback(partial(self._answer, bound, pdu))
 
-    def _again(self, key: Key, now: float) -> Taken | None:
-        """What this was the first time, if its peer may not know that it has come."""
-        taken = self._doubts.take(key, now) if len(self._doubts) else None
+    def _again(self, bound: Bound, key: Key, now: float) -> Taken | None:
+        """What this was the first time, in another session, if its peer may not know that it has come."""
+        taken = self._doubts.take(key, now, bound) if len(self._doubts) else None
         if taken is not None and taken.done() and (taken.cancelled() or taken.exception() is not None):
             return None
         return taken
 
     def _answer(self, bound: Bound, pdu: Pdu, taken: Taken) -> None:
-        key = bound.under_way.pop(taken, None)
         if taken.cancelled():
-            return
-        error = taken.exception()
-        if error is not None:
+            bound.failed(taken)
+        elif (error := taken.exception()) is not None:
+            bound.failed(taken)
             self._refuse(bound, pdu, error)
-            return
-        bound.connection.received += 1
-        bound.connection.answer(pdu, 0, taken.result())
-        self._took_at = self._clock()
-        if key is not None:
-            bound.trail.answered(key, taken.result(), self._clock())
+        else:
+            bound.connection.received += 1
+            bound.connection.answer(pdu, 0, taken.result())
+            self._took_at = self._clock()
+            bound.answered(taken, self._took_at)
 
     async def _take(self, bound: Bound, pdu: Pdu, submission: Submission, destination: str) -> str:
         """The id, when it is stored. Raises Refused or Unavailable."""
@@ -269,7 +267,7 @@ class Intake:
     ) -> Taken:  # fmt: skip
         now = self._clock()
         key = (bound.customer, submission.source, destination, submission.body.text, None)
-        taken = self._again(key, now)
+        taken = self._again(bound, key, now)
         if taken is None:
             wish = _wish(pdu, submission, token=first, to=address)
             taken = asyncio.ensure_future(self._one_id(bound, submission, destination, wish))
@@ -281,9 +279,10 @@ class Intake:
         return str(await self._send(bound, submission, destination, wish))
 
     def _one_done(self, bound: Bound, taken: Taken) -> None:
-        key = bound.under_way.pop(taken, None)
-        if key is not None and not taken.cancelled() and taken.exception() is None:
-            bound.trail.answered(key, taken.result(), self._clock())
+        if taken.cancelled() or taken.exception() is not None:
+            bound.failed(taken)
+        else:
+            bound.answered(taken, self._clock())
 
 
 def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: Address | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from sipsms.ports import Clock, NotSent
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.courier import Gone
-from sipsms.smpp.doubts import Key, Trail
+from sipsms.smpp.doubts import QUIET, Key, Trail
 from sipsms.smpp.pdu import Command, Pdu
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session
 from sipsms.smpp_url import SmppUrl
@@ -68,6 +68,8 @@ class Link:
         self._resolve = resolve
         self._connection: Connection | None = None
         self._ticker: asyncio.Task[None] | None = None
+        self._is_doubted = False
+        self._told: set[asyncio.Future[Any]] = set()  # of what is under way, what has been said to be in doubt
 
     # --- life ---
 
@@ -123,10 +125,17 @@ class Link:
         while not connection.closed.done():
             await asyncio.sleep(1)
             connection.tick(self._clock())
+            self._look(connection)
+
+    def _look(self, connection: Connection) -> None:
+        if len(self.trail):
+            self.trail.looked(self._clock(), all_heard=connection.is_heard)
 
     def _heed(self, connection: Connection, event: Event) -> None:
         match event:
             case Request(pdu):
+                self._is_doubted = False
+                self._look(connection)
                 self._on_request(self, pdu)
             case Answer(token, pdu):
                 if not token.answer.done():
@@ -155,6 +164,38 @@ class Link:
         self._connection.drop("unbound")
         if self._ticker is not None:
             self._ticker.cancel()
+
+    # --- what the other side may not have heard ---
+
+    def is_mute(self, now: float) -> bool:
+        """It has been silent, and has not even received what it was told: its way here may be broken."""
+        connection = self._connection
+        if connection is None or not (len(self.trail) or self.under_way):
+            return False
+        return now - connection.session.last_heard >= QUIET and connection.unread() > 0
+
+    def doubts(self, now: float) -> list[tuple[Key, Any]]:
+        """What the peer may send again by another link, as this one is mute; nothing, if it is not, or if that has been
+        said already."""
+        if self._is_doubted or not self.is_mute(now):
+            return []
+        self._is_doubted = True
+        return self.unsure(now)
+
+    def unsure(self, now: float) -> list[tuple[Key, Any]]:
+        """What the peer may send again, now that this link is broken: each is said once, by this or by `doubts`."""
+        left = self.trail.unsure(now)
+        left += [(key, taken) for taken, key in self.under_way.items() if taken not in self._told]
+        self.trail.forget()
+        self._told = set(self.under_way)
+        return left
+
+    def answered(self, taken: asyncio.Future[Any], key: Key, now: float) -> None:
+        """What was under way is answered: it may come again, if that is not heard."""
+        self.under_way.pop(taken, None)
+        if taken not in self._told:
+            self.trail.answered(key, taken, now)
+        self._told.discard(taken)
 
     # --- use ---
 

@@ -128,8 +128,10 @@ class Smsc:
     def sweep(self) -> None:
         """Once a second."""
         now = self._clock()
-        for connection in list(self._connections):
+        for connection, bound in list(self._connections.items()):
             connection.tick(now)
+            if bound is not None:
+                bound.look(now)
         self._intake.sweep(now)
 
     def heard_by(self, now: float, span: float) -> float:
@@ -185,8 +187,9 @@ class Smsc:
         if bound is None:  # it was dropped in the same breath
             connection.answer(pdu, Status.WRONG_BIND_STATE)
             return
-        bound.is_doubted = False
-        if self._clock() - bound.since < AGAIN:
+        bound.is_doubted, now = False, self._clock()
+        bound.look(now)
+        if now - bound.since < AGAIN:
             self._intake.look_at_others(bound, self._bound.get(bound.username, ()))
         if pdu.command in self._handlers:
             self._run(self._guarded(bound, pdu, self._handlers[pdu.command]))

@@ -156,6 +156,11 @@ class Session:
         data, self._out = b"".join(self._out), []
         return data
 
+    @property
+    def unsent(self) -> int:
+        """Octets that `take` would give."""
+        return sum(map(len, self._out))
+
     def ask(
         self, command: int, fields: Mapping[str, Any], now: float, token: Any, tlvs: Mapping[int, bytes] = {}
     ) -> int:

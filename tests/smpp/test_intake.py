@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import sqlite3
 import struct
 import time
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from e2e.site import HANDSET
 from support.smppwire import BIND_TX, DATA, DELIVER, MULTI, RESPONSE, SUBMIT, RawEsme, cstring, sm_body, tlv
+
+from sipsms.smpp.doubts import HEARD
 
 from .kit import (
     BAD_CODING,
@@ -483,3 +486,48 @@ def test_another_customers_equal_text_is_none_that_came_again(
     assert bind(other).submit(other.did, PHONE, "hello").status == OK
     assert bind(customer).submit(customer.second, PHONE, "hello").status == OK
     assert [len(site.rows(did)) for did in (customer.did, other.did, customer.second)] == [1, 1, 1]
+
+
+@pytest.mark.req("I4", "P-10")
+def test_equal_texts_of_a_session_that_was_only_slow_to_read_are_two(site: SmppSite, customer: Customer) -> None:
+    """While it reads nothing another one of its user opens; it may be broken then, but it is not."""
+    texts = [f"your car {n} is ready" for n in range(400)]
+    with narrow(site, customer) as slow, Esme(site.smpp_port) as other:
+        pipeline(slow, [message(customer.did, PHONE, text) for text in texts])
+        site.wait(lambda: len(site.rows(customer.did)) == 400, 30)
+        time.sleep(1.5)  # its program pauses: nothing is there to be awaited
+        other.bind(customer.user, customer.password)
+        other.submit(customer.did, PHONE, "by another session")
+        known = {slow.until(RESPONSE | SUBMIT).text for _ in texts}
+        assert len(known) == 400
+        assert slow.submit(customer.did, PHONE, texts[-1]).text not in known
+        assert other.submit(customer.did, PHONE, texts[-2]).text in known, "it is for others that it may be broken"
+    assert [site.texts(customer.did).count(text) for text in texts[-2:]] == [1, 2]
+
+
+@pytest.mark.req("I4", "P-10")
+def test_what_a_mute_session_has_not_received_comes_again_long_after(site: SmppSite, customer: Customer) -> None:
+    """Longer than any answer takes that arrives."""
+    texts = [f"order {n}" for n in range(400)]
+    with narrow(site, customer) as mute:
+        pipeline(mute, [message(customer.did, PHONE, text) for text in texts])
+        site.wait(lambda: len(site.rows(customer.did)) == 400, 30)
+        time.sleep(HEARD + 1)  # nothing happens, and that is the point
+        with Esme(site.smpp_port) as again:
+            again.bind(customer.user, customer.password)
+            ids = [again.submit(customer.did, PHONE, text).text for text in texts]
+    rows = site.rows(customer.did)
+    received = 400 - sum(str(row["id"]) in ids for row in rows)
+    assert 400 <= len(rows) == 400 + received
+    assert received < 200, "the first answers are in its system; the others never came there"
+
+
+def narrow(site: SmppSite, customer: Customer) -> Esme:
+    """Bound, with room for few answers that it has not read."""
+    esme = Esme.__new__(Esme)
+    esme.socket, esme._buffer, esme._sequence = socket.socket(), b"", 0
+    esme.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+    esme.socket.settimeout(10)
+    esme.socket.connect(("127.0.0.1", site.smpp_port))
+    assert esme.bind(customer.user, customer.password).status == OK
+    return esme

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import socket
 
 import pytest
 
-from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, Doubts, Trail
+from sipsms.smpp import doubts as doubted
+from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET, Doubts, Trail
+from sipsms.smpp.link import Link, Target
 from sipsms.smpp.pacing import Pace
+from sipsms.smpp.pdu import Command, Pdu, encode
+from sipsms.smpp.session import Limits
 from sipsms.smpp.texts import _MOST_OF_ONE, PATIENCE, Full, Name, Texts, reference_of
+from sipsms.smpp_url import smpp_url
 
 NAME = Name("acme", "5550001111", "2125550123", 7, 3)
 
@@ -21,15 +28,58 @@ def make() -> Texts:
 @pytest.mark.req("P-16")
 def test_what_was_answered_just_now_is_unsure() -> None:
     trail: Trail[str] = Trail()
-    assert trail.is_empty
     trail.answered("a", "1", 100.0)
+    trail.looked(100.0, all_heard=True)
     trail.answered("b", "2", 100.0 + HEARD - PARTED + 1)
     now = 100.0 + HEARD
+    trail.looked(now, all_heard=True)
     assert trail.unsure(now) == [("a", "1"), ("b", "2")]
     assert trail.unsure(now, PARTED) == [("b", "2")]
     assert trail.unsure(now + 0.1) == [("b", "2")]
-    trail.answered("c", "3", now + HEARD)
-    assert len(trail._answered) == 1, "what is long past is not kept"
+    trail.looked(now + HEARD, all_heard=True)
+    assert len(trail) == 0, "what is long past is not kept"
+
+
+@pytest.mark.req("P-10", "I4")
+def test_what_was_never_acknowledged_is_unsure_for_ever() -> None:
+    """And when it is acknowledged in the end, its peer has the usual time to act on it."""
+    trail: Trail[str] = Trail()
+    trail.answered("a", "1", 100.0)
+    for second in range(101, 1000):
+        trail.looked(float(second), all_heard=False)
+    assert trail.unsure(999.0, PARTED) == [("a", "1")]
+    trail.looked(1000.0, all_heard=True)
+    assert trail.unsure(999.0 + HEARD) == [("a", "1")]
+    assert trail.unsure(999.1 + HEARD) == []
+    trail.answered("b", "2", 1001.0)
+    trail.forget()
+    assert trail.unsure(1001.0) == []
+
+
+@pytest.mark.req("A-43")
+def test_a_trail_is_bounded() -> None:
+    trail: Trail[int] = Trail()
+    for number in range(doubted._MOST_OF_ONE + 5):
+        trail.answered("key", number, 1.0)
+        if number == 2:
+            trail.looked(1.0, all_heard=True)
+    assert len(trail) == doubted._MOST_OF_ONE
+    assert trail.unsure(1.0)[0] == ("key", 5)
+
+
+@pytest.mark.req("I4")
+def test_a_doubt_is_for_other_sessions_than_its_own() -> None:
+    doubts: Doubts[str] = Doubts()
+    one, two = object(), object()
+    doubts.add([("k", "1"), ("k", "2")], 0.0, one)
+    doubts.add([("k", "3")], 0.0, two)
+    assert [doubts.take("k", 1.0, one) for _ in range(2)] == ["3", None]
+    assert [doubts.take("k", 1.0, two) for _ in range(3)] == ["1", "2", None]
+    doubts.add([("k", "4")], 2.0)
+    assert doubts.take("k", 2.0) == "4"
+    doubts.add([("k", "5")], 2.0, one)
+    doubts.sweep(2.0 + AGAIN)
+    assert (len(doubts), doubts._by_key) == (0, {})
 
 
 @pytest.mark.req("P-10")
@@ -44,6 +94,51 @@ def test_a_doubt_is_taken_once_and_soon() -> None:
     doubts.sweep(10.0 + AGAIN)
     assert len(doubts) == 0
     assert doubts._by_key == {}
+
+
+@pytest.mark.req("I4", "P-10")
+async def test_a_link_whose_peer_receives_nothing_is_mute() -> None:
+    """An SMSC that asks much, and whose system has no room for the answers: each is said once to be in doubt."""
+    now = [100.0]
+
+    def asked(link: Link, pdu: Pdu) -> None:
+        link.answer(pdu)
+        taken: asyncio.Future[None] = loop.create_future()
+        taken.set_result(None)
+        link.answered(taken, pdu.sequence, now[0])
+        came.release()
+
+    loop, came, ended = asyncio.get_running_loop(), asyncio.Semaphore(0), asyncio.Event()
+
+    async def smsc(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        deliver = {"short_message": b"hello", "source_addr": "1", "destination_addr": "2"}
+        writer.write(encode(Pdu(0x80000000 | Command.BIND_TRANSCEIVER, 1, 0, {"system_id": "smsc"})))
+        writer.writelines(encode(Pdu(Command.DELIVER_SM, n, 0, deliver)) for n in range(2, 5002))
+        await ended.wait()
+        writer.close()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+    async with asyncio.timeout(30), await asyncio.start_server(smsc, sock=listener) as server:
+        target = Target(smpp_url(f"smpp://127.0.0.1:{listener.getsockname()[1]}"), "user", "pw", Limits())
+        link = Link(target, Command.BIND_TRANSCEIVER, lambda: now[0], asked, _resolve)
+        await link.open()
+        for _ in range(5000):
+            await came.acquire()
+        assert not link.is_mute(now[0]), "it has just been heard"
+        now[0] += QUIET
+        assert link.is_mute(now[0])
+        left = link.doubts(now[0])
+        assert [key for key, _ in left][-1] == 5001
+        assert link.doubts(now[0]) == link.unsure(now[0]) == []
+        ended.set()
+        await link.until_closed()
+        server.close()
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    return [host]
 
 
 @pytest.mark.req("P-13")
