@@ -22,7 +22,10 @@ from sipsms.web.rest_messages import Messages, Wanted
 from sipsms.web.rest_php import RestPhp
 from sipsms.web.rest_values import Refused
 
-_FIELDS: Final = {**rest_dids.BAD, "callback_retry": "invalid_callback_retry", "dialing_mode": "invalid_dialmode"}
+_FIELDS: Final = {
+    **rest_dids.BAD, "callback_retry": "invalid_callback_retry", "dialing_mode": "invalid_dialmode",
+    "sms_by_customer": "sms_apply_regulations",
+}  # fmt: skip
 
 
 class Records:

@@ -71,6 +71,8 @@ def _import_dids(
             continue
         else:
             fresh = {**one.columns, "version": version}
+            if old.sms != one.columns.get("sms", old.sms):  # the operator's word now
+                fresh["sms_paused"] = False
             connection.execute(update(dids).where(dids.c.number == one.number).values(fresh))
             counts["changed"] += 1
         _set_destinations(connection, one)

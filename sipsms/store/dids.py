@@ -48,7 +48,8 @@ _COLUMNS = ("account", "sip_account", "dialing_mode", "sms", "mms")
 def change_did(connection: Connection, number: str, given: Mapping[str, Any], *, allow_private: bool) -> None:
     """What an operator or a customer says about a DID; what is not there, or None, stays as it is.
 
-    `account`, `sip_account`, `dialing_mode` ("", nanpa, e164), `sms`, `mms`; `emails` (a list), `forward` (a number),
+    `account`, `sip_account`, `dialing_mode` ("", nanpa, e164), `sms`, `mms`; `sms_by_customer`: off until its customer
+    says on again, and on only what its customer has switched off. `emails` (a list), `forward` (a number),
     `group`, `callback`, `callback_retry`, `webhook`, `bearer`, `webhook_secret`: an empty one is taken away.
     `callback_on`, `webhook_on`: False keeps the URL and what belongs to it, but nothing is sent there.
     `smpp` (False keeps the settings), `smpp_username` (empty: the customer's name), `smpp_password`, `smpp_url` (empty:
@@ -57,11 +58,24 @@ def change_did(connection: Connection, number: str, given: Mapping[str, Any], *,
     """
     given = {name: value for name, value in given.items() if value is not None}
     _check(number, given, allow_private)
-    values = {name: given[name] for name in _COLUMNS if name in given}
+    values = {name: given[name] for name in _COLUMNS if name in given} | _sms(connection, number, given)
     new = _destinations(connection, number, given)
     if any(name in given for name in esmes.FIELDS):
         new["smpp"] = esmes.settings(connection, number, given, allow_private=allow_private)
     set_did(connection, number, new, **values)
+
+
+def _sms(connection: Connection, number: str, given: Mapping[str, Any]) -> dict[str, bool]:
+    """What the operator says of SMS stands, whatever the customer has said before."""
+    if "sms" in given:
+        return {"sms_paused": False}
+    row = connection.execute(select(dids.c.sms, dids.c.sms_paused).where(dids.c.number == number)).first()
+    on = given.get("sms_by_customer")
+    if row is None or on is None or on == row.sms:
+        return {}
+    if on and not row.sms_paused:
+        raise BadValue("sms_by_customer", "SMS is switched off for this number; its operator may switch it on")
+    return {"sms": on, "sms_paused": not on}
 
 
 def _check(number: str, given: Mapping[str, Any], allow_private: bool) -> None:

@@ -100,9 +100,7 @@ class Dids:
         enable = params.flag("missing_enable", "enable")
         if enable is None:
             raise Refused("missing_enable")
-        if enable and not did.sms:
-            raise Refused("sms_apply_regulations", "SMS is switched off for this number; its operator may switch it on")
-        given: dict[str, Any] = {"sms": enable}
+        given: dict[str, Any] = {"sms_by_customer": enable}
         for target in _TARGETS:
             if target.setting in _URLS:
                 given |= _url(params, target, did)

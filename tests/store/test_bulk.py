@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sipsms import importing
 from sipsms.document import ConfigError
 from sipsms.model import Smpp
-from sipsms.store import bulk, directory
+from sipsms.store import bulk, dids, directory
 from sipsms.store.admin import AdminError
 from sipsms.store.engine import ensure_schema, open_engine
 
@@ -46,6 +46,19 @@ def load(db: Connection, folder: Path, tree: dict[str, Any]) -> dict[str, int]:
 
 def smpp_of(db: Connection, number: str = DID) -> Smpp | None:
     return next(one for one in directory.changes(db, 0).dids if one.number == number).smpp
+
+
+def test_what_a_file_says_of_sms_is_the_operators_word(db: Connection, tmp_path: Path) -> None:
+    """Its customer cannot undo that; a file that changes nothing of it leaves the customer's own pause as it is."""
+    load(db, tmp_path, accounts())
+    dids.change_did(db, DID, {"sms_by_customer": False}, allow_private=False)
+    load(db, tmp_path, accounts(sms=False, emails=["me@example.com"]))
+    dids.change_did(db, DID, {"sms_by_customer": True}, allow_private=False)
+    dids.change_did(db, DID, {"sms_by_customer": False}, allow_private=False)
+    load(db, tmp_path, accounts(sms=True))
+    load(db, tmp_path, accounts(sms=False))
+    with pytest.raises(AdminError, match="operator"):
+        dids.change_did(db, DID, {"sms_by_customer": True}, allow_private=False)
 
 
 @pytest.mark.req("S-066", "S-071", "S-072")

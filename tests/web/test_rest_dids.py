@@ -95,12 +95,26 @@ async def test_every_destination_on_and_off(site: Rest) -> None:
         assert row[shown] == "", "an empty value alone is off"
 
 
+@pytest.mark.req("S-028")
+async def test_off_and_on_again(site: Rest) -> None:
+    """A switch of both ways, but for what the operator has switched off, even if its customer has said off, too."""
+    for enable in ("0", "0", "1", "1", "0"):
+        assert (await setting(site, enable=enable))["sms_enabled"] == enable
+    for enable in ("1", "0", "1"):  # the operator's word, upon a pause and upon none
+        await site.office.change_did(DID, {"sms": False})
+        if enable == "0":
+            assert (await setting(site, enable="0"))["sms_enabled"] == "0"
+        refused = await site.call("setSMS", did=DID, enable="1", email_address="a@example.com")
+        assert refused["status"] == "sms_apply_regulations"
+        (row,) = (await site.call("getDIDsInfo", did=DID))["dids"]
+        assert row["sms_email"] == "", "all of it is refused"
+    await site.office.change_did(DID, {"sms": True})
+    assert (await setting(site))["sms_enabled"] == "1"
+
+
 async def test_the_other_settings(site: Rest) -> None:
     row = await setting(site, dialmode="2", enable="0")
     assert (row["dialmode"], row["sms_enabled"]) == ("2", "0")
-    refused = await site.call("setSMS", did=DID, enable="1")
-    assert refused["status"] == "sms_apply_regulations", "on again is the operator's to say"
-    await site.office.change_did(DID, {"sms": True})
     row = await setting(site, dialmode="1", email_address="a@example.com, b@example.com")
     assert (row["dialmode"], row["sms_enabled"], row["sms_email"]) == ("1", "1", "a@example.com,b@example.com")
     row = await setting(site, url_callback=URL, url_callback_retry="0")

@@ -387,6 +387,27 @@ def test_a_token_that_ends_sets_no_password(node: ApiNode) -> None:
     assert node.call("DELETE", "/tokens/lent").status == 204
 
 
+def test_what_a_customer_has_switched_off_it_switches_on(node: ApiNode) -> None:
+    """By rest.php; what is written back by a token of its own changes nothing of that."""
+    key = node.post("/accounts/bert/api-password", None, "bert").json["secret"]
+
+    def set_sms(enable: int) -> str:
+        fields = {"api_username": "bert", "api_password": key, "method": "setSMS", "did": "5550002222"}
+        with urlopen(
+            f"http://127.0.0.1:{node.http_port}/api/v1/rest.php?{urlencode({**fields, 'enable': enable})}"
+        ) as said:
+            return str(json.load(said)["status"])
+
+    assert set_sms(0) == "success"
+    for who in ("bert", "reseller"):
+        assert node.patch("/dids/5550002222", {"sms": False}, who).status == 200
+        assert node.patch("/dids/5550002222", {"sms": True}, who).status == 403
+    assert (set_sms(1), set_sms(0)) == ("success", "success")
+    assert node.patch("/dids/5550002222", {"sms": False}).status == 200
+    assert set_sms(1) == "sms_apply_regulations"
+    assert node.patch("/dids/5550002222", {"sms": True}).status == 200
+
+
 def test_a_token_of_a_number_cancels_what_it_sends_only(node: ApiNode) -> None:
     """What has come waits for phones of the account."""
     came = node.post("/incoming", {"from": HANDSET, "to": "5550001111", "text": "it waits"}).json["id"]

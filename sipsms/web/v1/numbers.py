@@ -65,6 +65,8 @@ def router(parts: Parts) -> APIRouter:
         did = reach.did(number)
         values = {key: value for key, value in given.model_dump().items() if value is not None}
         _check_rights(reach, did, values)
+        if not reach.is_operator:
+            values.pop("sms", None)  # as it is: written back, it does not become the operator's word
         if values.get("smpp_password"):
             reach.need_lasting()
         owner = did.account
