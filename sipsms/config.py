@@ -154,6 +154,7 @@ class Smpp(Model):
 
     system_id: Annotated[str, Field(pattern="^[!-~]{1,15}$")] = "sipsms"
     window: Annotated[int, Field(ge=1, le=10_000)] = 100
+    deliver_window: Annotated[int, Field(ge=1, le=10_000)] = 10
     rate: Annotated[float, Field(ge=0)] = 0.0
     max_binds: Count = 10
     max_binds_per_address: Count = 50

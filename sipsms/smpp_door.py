@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from sipsms.access import Access
@@ -21,7 +21,7 @@ from sipsms.smpp.bound import Looked, Options, Recalled
 from sipsms.smpp.carrier import Around, Smscs
 from sipsms.smpp.client import Pushes, PushOptions
 from sipsms.smpp.coding import CHARSETS
-from sipsms.smpp.courier import SmppCourier
+from sipsms.smpp.courier import LateAnswers, SmppCourier
 from sipsms.smpp.doubts import HEARD
 from sipsms.smpp.intake import ORIGIN
 from sipsms.smpp.link import Resolve
@@ -47,12 +47,13 @@ def options_of(config: Config) -> Options:
     smpp = config.smpp
     limits = Limits(smpp.window, smpp.bind_timeout, smpp.enquire_link, smpp.response_timeout)
     return Options(
-        smpp.system_id, limits, smpp.rate, smpp.max_binds, smpp.max_binds_per_address, {**CHARSETS, **smpp.charsets}
-    )
+        smpp.system_id, limits, smpp.rate, smpp.max_binds, smpp.max_binds_per_address, {**CHARSETS, **smpp.charsets},
+        smpp.deliver_window,
+    )  # fmt: skip
 
 
 def push_options(config: Config) -> PushOptions:
-    return PushOptions(options_of(config).limits, config.smpp.verify)
+    return PushOptions(options_of(config).limits, config.smpp.verify, config.smpp.deliver_window)
 
 
 def resolver(guard: Callable[[str], str]) -> Resolve:
@@ -92,6 +93,9 @@ class Records:
     async def recall(self) -> Recalled:
         return await self._store.read(lambda db: Recalled(*recent.recall(db, ORIGIN, self._clock(), HEARD)))
 
+    async def errors(self, message: int) -> Sequence[str]:
+        return await self._store.read(lambda db: replacing.errors(db, message))
+
 
 def smscs_of(
     store: Store, directory: Directory, gateway: Gateway, clock: Clock,
@@ -121,12 +125,15 @@ class SmppDoor:
         self._node = node
         self._carriers = carriers
         guarded = resolver(lambda address: check_address(address, config().callbacks.allow_private))
-        self._pushes = Pushes(lambda: push_options(config()), clock, guarded)
+        late = LateAnswers()
+        self._pushes = Pushes(lambda: push_options(config()), clock, guarded, late.came)
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
             lambda: options_of(config()), access, directory, gateway, Records(store, clock), clock, self._wake, most
         )
-        courier = SmppCourier(self.smsc, directory, self._pushes, media_url)
+        courier = SmppCourier(
+            self.smsc, directory, self._pushes, media_url, late, lambda: options_of(config()).charsets
+        )
         queue.set_courier(SMPP, courier, _LINE)
         self._shown: list[dict[str, Any]] | None = None
         self._write_at = self._mark_at = 0.0

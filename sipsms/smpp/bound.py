@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from sipsms.directory import Directory
 from sipsms.model import Did, Message, State
@@ -12,6 +12,7 @@ from sipsms.ports import StoredPart
 from sipsms.smpp.coding import Charset
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.doubts import QUIET, Key, Trail
+from sipsms.smpp.pdu import Pdu
 from sipsms.smpp.session import Limits, Mode
 
 Taken = asyncio.Future[str]  # the id that a submit is answered with
@@ -25,7 +26,8 @@ def known(message_id: str) -> Taken:
 
 
 class Options(NamedTuple):
-    """From the configuration's `smpp`. Seconds; `rate`: messages a second of a customer, 0: any number."""
+    """From the configuration's `smpp`. Seconds; `rate`: messages a second of a customer, 0: any number;
+    `deliver_window`: requests of ours that an ESME has not answered."""
 
     system_id: str
     limits: Limits
@@ -33,6 +35,14 @@ class Options(NamedTuple):
     max_binds: int
     max_binds_per_address: int
     charsets: Mapping[int, Charset]
+    deliver_window: int
+
+
+class Asked(NamedTuple):
+    """A request of ours to an ESME. `late`: is told an answer that comes after it was given up."""
+
+    answer: asyncio.Future[Pdu]
+    late: Callable[[Pdu], None]
 
 
 class Looked(NamedTuple):
@@ -77,11 +87,17 @@ class Records(Protocol):
     async def recall(self) -> Recalled:
         """What was taken just before the start."""
 
+    async def errors(self, message: int) -> Sequence[str]:
+        """Why it failed, in the carriers' words."""
+
 
 class Bound:
     """One ESME, bound."""
 
-    def __init__(self, connection: Connection, username: str, password: str, customer: str, mode: Mode) -> None:
+    def __init__(
+        self, connection: Connection, username: str, password: str, customer: str, mode: Mode, window: int
+    ) -> None:  # fmt: skip
+        """`window`: requests of ours that may be out at once."""
         self.connection = connection
         self.username = username
         self.password = password
@@ -92,6 +108,8 @@ class Bound:
         self.is_doubted = False  # it is taken for broken, though nobody has said so
         self.under_way: dict[Taken, Key] = {}
         self._told: set[Taken] = set()  # of those, what has been said to be in doubt
+        self.to_do = 0  # requests of ours that are out, or wait for their turn
+        self._room = asyncio.Semaphore(window)
 
     @property
     def hears(self) -> bool:
@@ -103,6 +121,20 @@ class Bound:
             did for did in directory.smpp_dids(self.username)
             if did.account == self.customer and did.smpp is not None and did.smpp.password == self.password
         ]  # fmt: skip
+
+    async def ask(
+        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], late: Callable[[Pdu], None]
+    ) -> Pdu:  # fmt: skip
+        """When it is its turn: the time for an answer begins then. Raises NotBound, with nothing sent, or
+        ConnectionError: no answer came."""
+        self.to_do += 1
+        try:
+            async with self._room:
+                answer: asyncio.Future[Pdu] = asyncio.get_running_loop().create_future()
+                self.connection.ask(command, dict(fields), Asked(answer, late), dict(tlvs))
+                return await answer
+        finally:
+            self.to_do -= 1
 
     def answered(self, taken: Taken, now: float) -> None:
         """What was under way has its id."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from sipsms import log
@@ -25,15 +25,17 @@ class PushOptions(NamedTuple):
 
     limits: Limits
     verify: bool  # certificates of ssmpp:// servers
+    window: int  # messages that a server has not answered
 
 
 class _Server:
     """One server and user, with the bind there is."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, window: int) -> None:
         self.target = target
         self.link: Link | None = None
-        self.turn = asyncio.Lock()
+        self.turn = asyncio.Lock()  # to bind
+        self.room = asyncio.Semaphore(window)
         self.used_at = 0.0
         self.pause = 0.0
         self.retry_at = 0.0
@@ -42,9 +44,26 @@ class _Server:
         self.did = ""
 
 
+class _Paced(NamedTuple):
+    """A bind that is asked only so much at once. The time for an answer begins when it is a request's turn."""
+
+    link: Link
+    room: asyncio.Semaphore
+
+    async def ask(
+        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
+    ) -> Pdu:  # fmt: skip
+        async with self.room:
+            return await self.link.ask(command, fields, tlvs, about)
+
+
 class Pushes:
-    def __init__(self, options: Callable[[], PushOptions], clock: Clock, resolve: Resolve) -> None:
-        """`resolve`: refuses addresses that customers may not make us connect to."""
+    def __init__(
+        self, options: Callable[[], PushOptions], clock: Clock, resolve: Resolve, late: Callable[[Any, Pdu], None]
+    ) -> None:  # fmt: skip
+        """`resolve`: refuses addresses that customers may not make us connect to. `late(about, answer)`: to what was
+        given up."""
+        self._late = late
         self._resolve = resolve
         self._leaving: set[asyncio.Task[None]] = set()
         self._options = options
@@ -60,10 +79,10 @@ class Pushes:
         server = self._servers.get(key)
         if server is None:
             target = Target(url, username, password, options.limits, options.verify)
-            server = self._servers[key] = _Server(target)
+            server = self._servers[key] = _Server(target, options.window)
             server.account, server.did = did.account, did.number
         async with server.turn:
-            return await self._bound(server)
+            return _Paced(await self._bound(server), server.room)
 
     async def _bound(self, server: _Server) -> Link:
         now = self._clock()
@@ -72,7 +91,7 @@ class Pushes:
             return server.link
         if now < server.retry_at:
             raise Gone(server.why)
-        link = Link(server.target, Command.BIND_TRANSCEIVER, self._clock, self._asked, self._resolve)
+        link = Link(server.target, Command.BIND_TRANSCEIVER, self._clock, self._asked, self._resolve, self._late)
         try:
             await link.open()
         except Gone as error:

@@ -7,18 +7,21 @@ of that DID.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from sipsms import reports
 from sipsms.directory import Directory
 from sipsms.model import Deferred, Delivered, Delivery, Did, Media, Outcome, Rejected
 from sipsms.numbers import is_digits
+from sipsms.ports import Unavailable
 from sipsms.smpp import receipt
+from sipsms.smpp.bound import Bound
 from sipsms.smpp.coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
-from sipsms.smpp.pdu import MAX_SHORT, Command, Pdu, Status, Tag
+from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import NotBound
 from sipsms.text import pieces
@@ -36,9 +39,10 @@ _WORDS: Final = {
     "delivered": "DELIVRD", "failed": "UNDELIV", "rejected": "REJECTD", "sent": "ACCEPTD",
     "expired": "EXPIRED",
 }  # fmt: skip
+_NO_FAILURE: Final = frozenset({"DELIVRD", "ACCEPTD"})
 _ESME_IS_BUSY: Final = 2.0  # seconds
 _ASIDE: Final = 30.0  # seconds between looks of a message that stands aside
-
+_REMEMBERED: Final = 10_000
 
 _NAME: Final = "sipsms "  # other systems may use that tag for something else
 
@@ -49,6 +53,9 @@ def named(pdu: Pdu) -> str:
     return text if text.startswith(_NAME) else ""
 
 
+_Sm = tuple[dict[str, Any], dict[int, bytes]]  # fields and TLVs
+
+
 class Gone(Exception):
     """No answer came: the session broke, or it took too long."""
 
@@ -56,8 +63,10 @@ class Gone(Exception):
 class Peer(Protocol):
     """Something that is bound, and can be asked."""
 
-    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes]) -> Pdu:
-        """The answer. Raises Gone or NotBound."""
+    async def ask(
+        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
+    ) -> Pdu:  # fmt: skip
+        """The answer. `about`: what a late one is named by. Raises Gone or NotBound."""
 
 
 class Push(Protocol):
@@ -99,24 +108,53 @@ def written(number: str, mode: str) -> tuple[int, int, str]:
     return (3, 0, number) if is_digits(number) else (5, 0, number[:11])
 
 
+class LateAnswers:
+    """What peers took after we had given up waiting for their answer: it need not be sent again. In memory only."""
+
+    def __init__(self) -> None:
+        self._taken: OrderedDict[int, int] = OrderedDict()  # delivery -> its PDUs that were taken, the first ones
+
+    def came(self, about: tuple[int, int] | None, answer: Pdu) -> None:
+        """`about`: the delivery, and the number of the PDU, from 0; None: it was no message."""
+        if about is None or answer.status or answer.command == GENERIC_NACK:
+            return
+        delivery, index = about
+        self._taken[delivery] = max(index + 1, self._taken.pop(delivery, 0))
+        if len(self._taken) > _REMEMBERED:
+            self._taken.popitem(last=False)
+
+    def count(self, delivery: int) -> int:
+        return self._taken.get(delivery, 0)
+
+    def forget(self, delivery: int) -> None:
+        self._taken.pop(delivery, None)
+
+
 class Bind:
     """An ESME's session, as a Peer."""
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    def __init__(self, bound: Bound, late: LateAnswers) -> None:
+        self._bound = bound
+        self._late = late
 
-    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes]) -> Pdu:
-        answer: asyncio.Future[Pdu] = asyncio.get_running_loop().create_future()
-        self._connection.ask(command, dict(fields), answer, dict(tlvs))
+    async def ask(
+        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
+    ) -> Pdu:  # fmt: skip
         try:
-            return await answer
+            return await self._bound.ask(command, fields, tlvs, partial(self._late.came, about))
         except ConnectionError as error:
             raise Gone(str(error)) from None
 
 
 class SmppCourier:
-    def __init__(self, smsc: Smsc, directory: Directory, push: Push, media_url: Callable[[Media], str]) -> None:
-        """`media_url`: where a part of an MMS can be fetched; SMPP carries no media, so their links go."""
+    def __init__(
+        self, smsc: Smsc, directory: Directory, push: Push, media_url: Callable[[Media], str], late: LateAnswers,
+        charsets: Callable[[], Mapping[int, Charset]],
+    ) -> None:  # fmt: skip
+        """`media_url`: where a part of an MMS can be fetched; SMPP carries no media, so their links go. `late`: to what
+        this courier has sent. `charsets`: by data_coding."""
+        self._late = late
+        self._charsets = charsets
         self._smsc = smsc
         self._directory = directory
         self._push = push
@@ -140,10 +178,11 @@ class SmppCourier:
         if bound is None:
             return _away(delivery, "no ESME is bound")
         try:
+            peer = Bind(bound, self._late)
             if is_receipt:
-                outcome = await self._send_receipt(Bind(bound.connection), json.loads(delivery.message.text))
+                outcome = await self._send_receipt(peer, delivery)
             else:
-                outcome = await self._send_text(Bind(bound.connection), Command.DELIVER_SM, delivery, did)
+                outcome = await self._send_text(peer, Command.DELIVER_SM, delivery, did)
         except (Gone, NotBound) as error:
             if self._smsc.hearing(did) is None:
                 return _away(delivery, f"the ESME is gone: {error}")
@@ -171,32 +210,49 @@ class SmppCourier:
             "dest_addr_ton": dest[0], "dest_addr_npi": dest[1], "destination_addr": dest[2],
         }  # fmt: skip
         tlvs: dict[int, bytes] = {Tag.OUR_MESSAGE_ID: f"{_NAME}{message.id} {message.received_at:.0f}".encode() + b"\0"}
-        for segment in segments_of(text, message.id):
-            own = {
-                **fields, "esm_class": segment.esm_class, "data_coding": segment.data_coding,
-                "short_message": segment.octets,
-            }  # fmt: skip
-            answer = await peer.ask(command, own, tlvs)
-            if answer.status:
-                return refusal(answer.status)
-        return Delivered()
+        pdus = [({**fields, **own}, {**tlvs, **more}) for own, more in _bodies(text, message.id, self._charsets())]
+        return await self._send(peer, command, pdus, delivery)
 
     # --- receipts ---
 
-    async def _send_receipt(self, peer: Peer, report: Mapping[str, Any]) -> Outcome:
+    async def _send_receipt(self, peer: Peer, delivery: Delivery) -> Outcome:
         """For each part of a long text that wanted one, with the id that it was told: the same for all (G09)."""
+        report = json.loads(delivery.message.text)
         ids = [f"{report['id']}-{number}" for number in report["parts"]] or [report["id"]]
-        word = _WORDS[report["stage"]]
-        for message_id in ids:
-            answer = await peer.ask(Command.DELIVER_SM, *_receipt_pdu(report, message_id, word))
+        word, error = _WORDS[report["stage"]], receipt.NO_ERROR
+        if word not in _NO_FAILURE:
+            try:
+                error = await self._smsc.error_of(ids[0])
+            except Unavailable as why:
+                return Deferred(str(why))
+        pdus = [_receipt_pdu(report, message_id, word, error) for message_id in ids]
+        return await self._send(peer, Command.DELIVER_SM, pdus, delivery)
+
+    async def _send(self, peer: Peer, command: int, pdus: Sequence[_Sm], delivery: Delivery) -> Outcome:
+        """One after the other, but for those that were taken when we had given up waiting for that."""
+        for index in range(self._late.count(delivery.id), len(pdus)):
+            answer = await peer.ask(command, *pdus[index], (delivery.id, index))
             if answer.status:
                 return refusal(answer.status)
+        self._late.forget(delivery.id)
         return Delivered()
 
 
-def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str) -> tuple[dict[str, Any], dict[int, bytes]]:
+def _bodies(text: str, reference: int, charsets: Mapping[int, Charset]) -> list[_Sm]:
+    """What goes into each PDU for a text; all of it into one where the parts would not fit (long letters of UTF-8)."""
+    segments = segments_of(text, reference, charsets)
+    if any(len(one.octets) > MAX_SHORT for one in segments):
+        coding, octets = choose(text, charsets)
+        return [({"data_coding": coding}, {Tag.MESSAGE_PAYLOAD: octets})]
+    return [
+        ({"esm_class": one.esm_class, "data_coding": one.data_coding, "short_message": one.octets}, {})
+        for one in segments
+    ]  # fmt: skip
+
+
+def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str, error: str) -> _Sm:
     """From the number that the message went to, to the one that it was sent from, as the ESME wrote them."""
-    text = receipt.write(message_id, word, report["submitted"], report["done"], report["text"])
+    text = receipt.write(message_id, word, report["submitted"], report["done"], report["text"], error)
     fields = {
         "source_addr_ton": report["dest_ton"], "source_addr_npi": report["dest_npi"],
         "source_addr": report["destination"], "dest_addr_ton": report["source_ton"],

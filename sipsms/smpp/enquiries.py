@@ -9,9 +9,9 @@ from typing import Final
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.model import Message, State
+from sipsms.smpp import receipt
 from sipsms.smpp.bound import Bound, Looked, Options, Records
 from sipsms.smpp.pdu import Pdu, Status
-from sipsms.smpp.receipt import CODES
 from sipsms.smpp.submission import Refused, number, read_text, smpp_time
 from sipsms.text import segments
 
@@ -37,7 +37,8 @@ class Enquiries:
             word = "DELETED"
         final = smpp_time(found.updated_at) if found.state in _STATES and found.state is not State.UNKNOWN else ""
         fields = {
-            "message_id": pdu.fields["message_id"], "final_date": final, "message_state": CODES[word], "error_code": 0,
+            "message_id": pdu.fields["message_id"], "final_date": final, "message_state": receipt.CODES[word],
+            "error_code": 0,
         }  # fmt: skip
         bound.connection.answer(pdu, fields=fields)
 
@@ -82,6 +83,11 @@ class Enquiries:
         if (account is None or account.customer != bound.customer) or (source and source != found.message.source):
             raise Refused(status, "no such message of this user")
         return found
+
+    async def error_of(self, message_id: str) -> str:
+        """The carrier's code for why it failed, as receipts have it. Raises Unavailable."""
+        number = await self._numbered(message_id)
+        return receipt.error_code(await self._records.errors(number) if number else ())
 
     async def _numbered(self, message_id: str) -> int:
         """The message with the id that an ESME was told; 0: none."""

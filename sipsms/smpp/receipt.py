@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from sipsms.model import State
+
+NO_ERROR: Final = "000"
 
 # message_state (section 5.2.28) and the word of the text.
 STATES: Final = {
@@ -47,11 +50,20 @@ def state_of(word: str, code: int | None = None) -> State:
     return _MEANS.get(word, State.ACCEPTED)
 
 
+_ERROR: Final = re.compile(rf"(?:{'|'.join(_MEANS)}) ([0-9A-Za-z]{{1,3}})")
+
+
+def error_code(reasons: Iterable[str]) -> str:
+    """`err` of a receipt, by what carriers' receipts said ("UNDELIV 045"); 000: none of them had a code."""
+    found = filter(None, map(_ERROR.fullmatch, reasons))
+    return next((match[1].zfill(3) for match in found), NO_ERROR)
+
+
 def _date(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%y%m%d%H%M")
 
 
-def write(message_id: str, word: str, submitted: float, done: float, text: str, error: str = "000") -> str:
+def write(message_id: str, word: str, submitted: float, done: float, text: str, error: str = NO_ERROR) -> str:
     """`submitted` and `done`: seconds since the epoch; in the text they are UTC, to the minute. `text`: the message's,
     of which 20 characters are shown."""
     delivered = "001" if word == "DELIVRD" else "000"

@@ -26,7 +26,7 @@ from sipsms.smpp.doubts import AGAIN, HEARD, PARTED
 from sipsms.smpp.enquiries import Enquiries
 from sipsms.smpp.intake import Intake
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
-from sipsms.smpp.session import MODES, Answer, Closed, Event, Lost, Request, Session
+from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Lost, Request, Session
 from sipsms.smpp.submission import Refused
 
 _WRONG_BINDS: Final = 3  # of one connection (P-02)
@@ -59,7 +59,7 @@ class Smsc:
         self._stopping = False
         self._ready = asyncio.Event()
         self._intake = Intake(options, directory, gateway, records, clock, self._refuse)
-        enquiries = Enquiries(options, directory, gateway, records)
+        self._enquiries = enquiries = Enquiries(options, directory, gateway, records)
         self._handlers: Mapping[int, Callable[[Bound, Pdu], Awaitable[None]]] = {
             Command.SUBMIT_MULTI: self._intake.submit_multi, Command.QUERY_SM: enquiries.query,
             Command.CANCEL_SM: enquiries.cancel, Command.REPLACE_SM: enquiries.replace,
@@ -170,12 +170,14 @@ class Smsc:
         match event:
             case Request(pdu):
                 self._request(connection, pdu)
-            case Answer(token, pdu):
-                if not token.done():
-                    token.set_result(pdu)
-            case Lost(token, why):
-                if not token.done():
-                    token.set_exception(ConnectionError(why))
+            case Answer(asked, pdu):
+                if not asked.answer.done():
+                    asked.answer.set_result(pdu)
+            case Late(asked, pdu):
+                asked.late(pdu)
+            case Lost(asked, why):
+                if not asked.answer.done():
+                    asked.answer.set_exception(ConnectionError(why))
             case Closed(why, orderly):
                 self._closed(connection, why, orderly)
 
@@ -253,7 +255,7 @@ class Smsc:
             self._no_bind(connection, pdu, username, f"{binds} binds already")
             return
         mode = MODES[Command(pdu.command)]
-        bound = Bound(connection, username, password, customer, mode)
+        bound = Bound(connection, username, password, customer, mode, options.deliver_window)
         self._connections[connection] = bound
         self._bound.setdefault(username, []).append(bound)
         tlvs = {Tag.SC_INTERFACE_VERSION: _VERSION} if pdu.fields["interface_version"] >= 0x34 else {}
@@ -288,7 +290,7 @@ class Smsc:
             if one.hears and one.customer == did.account and did.smpp is not None
             and one.password == did.smpp.password and one.connection.session.can_ask
         ]  # fmt: skip
-        return min(fit, key=lambda one: one.connection.session.asked, default=None)
+        return min(fit, key=lambda one: one.to_do, default=None)
 
     async def answered(self, did: Did) -> None:
         """When every submit that is under way now for this DID's user has its answer: a receipt comes after it."""
@@ -297,6 +299,10 @@ class Smsc:
         if waiting:
             await asyncio.wait(waiting, timeout=5.0)
             await asyncio.sleep(0)  # the answers themselves
+
+    async def error_of(self, message_id: str) -> str:
+        """What a receipt says of a message that failed, by the id that its ESME was told. Raises Unavailable."""
+        return await self._enquiries.error_of(message_id)
 
     def binds(self) -> Iterator[dict[str, Any]]:
         """For `sipsms binds`."""

@@ -43,6 +43,12 @@ def replace_text(connection: Connection, message: int, text: str, now: float) ->
     return True
 
 
+def errors(connection: Connection, message: int) -> list[str]:
+    """Why it failed, of each of its pieces, the first one first."""
+    of = (deliveries.c.message_id == message) & (deliveries.c.state == "failed")
+    return list(connection.execute(select(deliveries.c.last_error).where(of).order_by(deliveries.c.id)).scalars())
+
+
 def settled_at(connection: Connection, message: int) -> float:
     """When anything last happened to it; seconds since the epoch."""
     newest = select(func.max(deliveries.c.updated_at)).where(deliveries.c.message_id == message)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from e2e.site import HANDSET
 from support.smppwire import CANCEL, DELIVER, QUERY, REPLACE, UNBIND, Pdu, cstring, read_deliver
+from support.smsc import Answer, Smsc
+from support.smsc import Receipt as Told
 
 from .kit import (
     CANCEL_FAILED,
     OK,
     OUR_ID,
+    PAYLOAD,
     PHONE,
     QUERY_FAILED,
     REPLACE_FAILED,
@@ -228,6 +233,97 @@ def test_over_a_restart_of_the_server(tmp_path_factory: pytest.TempPathFactory) 
         assert [one.text for one in found] == [f"kept {n}" for n in range(4)]
         assert found[0].tlvs[OUR_ID] == first.tlvs[OUR_ID]
         site.no_crash()
+
+
+@pytest.mark.req("P-16", "I4")
+def test_an_answer_that_comes_too_late_is_one(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    """It is not sent a third time, though nobody answers the second copy."""
+    site.sms(customer.did, "once, please")
+    first, _again = out(esme, 2)
+    esme.answer(first)
+    site.settled(customer.did, "once, please", "delivered")
+    assert esme.silent(0.2)
+
+
+@pytest.mark.req("P-13", "P-16", "I4")
+def test_a_late_answer_to_a_part_is_for_that_part(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    text = ("Long text. " * 30).strip()
+    site.sms(customer.did, text)
+    first, again = out(esme, 2)
+    assert [read_deliver(one).octets[5] for one in (first, again)] == [1, 1]
+    esme.answer(first)
+    rest = [esme.delivered().octets[5] for _ in range(2)]
+    assert rest == [2, 3]
+    site.settled(customer.did, text, "delivered")
+
+
+@pytest.fixture(scope="module")
+def narrow_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmppSite]:
+    """One message of a session is out at a time; data_coding 0 is UTF-8."""
+    smpp = {"deliver_window": 1, "response_timeout": "3s", "charsets": {"0": "utf8"}}
+    site = SmppSite(tmp_path_factory.mktemp("narrow"), 1, smpp=smpp)
+    numbers = [{"number": f"556200000{n}", "smpp": True, "smpp_password": "pw"} for n in range(6)]
+    site.import_accounts({"name": "slow", "password": "x", "dids": numbers})
+    with site:
+        yield site
+        site.no_crash()
+
+
+@pytest.mark.req("P-16", "I4", "S-071")
+def test_a_slow_esme_gets_each_message_once(narrow_site: SmppSite) -> None:
+    """It takes 0.7 s for each of six, and an answer may take three: those that wait for their turn are not late."""
+    for n in range(6):
+        narrow_site.sms(f"556200000{n}", f"text {n}")
+    with Esme(narrow_site.smpp_port) as esme:
+        esme.bind("slow", "pw")
+        found = set()
+        for _ in range(6):
+            (pdu,) = out(esme)
+            assert esme.silent(0.7)
+            esme.answer(pdu)
+            found.add(read_deliver(pdu).text)
+        assert esme.silent(0.3)
+    assert found == {f"text {n}" for n in range(6)}
+
+
+@pytest.mark.req("P-15", "S-071")
+def test_what_a_coding_means_is_so_both_ways(narrow_site: SmppSite) -> None:
+    customer = narrow_site.customer()
+    with Esme(narrow_site.smpp_port) as esme:
+        esme.bind(customer.user, customer.password)
+        assert esme.submit(customer.did, PHONE, "café".encode()).status == OK
+        narrow_site.sms(customer.did, "café ж")
+        found = esme.delivered()
+        assert (found.coding, found.octets) == (0, "café ж".encode())
+        narrow_site.sms(customer.did, "é" * 160)
+        found = esme.delivered()
+        assert (found.coding, found.octets, found.tlvs[PAYLOAD]) == (0, b"", ("é" * 160).encode())
+    assert narrow_site.texts(customer.did) == ["café", "café ж", "é" * 160]
+
+
+@pytest.mark.req("P-11")
+def test_a_receipt_has_the_carriers_error_code(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with Smsc() as smsc:
+        carriers = {"smsc": {"type": "smpp", "url": smsc.url}}
+        with SmppSite(tmp_path_factory.mktemp("err"), 1, carriers=carriers) as site:
+            customer = site.customer()
+            with Esme(site.smpp_port) as esme:
+                esme.bind(customer.user, customer.password)
+                told = []
+                for word, error in (("UNDELIV", "045"), ("REJECTD", "0a"), ("DELIVRD", "007"), ("UNDELIV", "000")):
+                    smsc.script(Answer(receipts=(Told(word, error=error),)))
+                    esme.submit(customer.did, PHONE, f"{word} {error}", receipt=1)
+                    heard = receipt(esme)
+                    told.append((heard["stat"], heard["err"]))
+                smsc.script(Answer(receipts=(Told("UNDELIV", error="00b"),)), Answer(receipts=(Told("DELIVRD"),)))
+                for number in (1, 2):
+                    header = bytes((5, 0, 3, 9, 2, number))
+                    part = header + b"in two parts that are long" * 5 + b"%d" % number
+                    esme.submit(customer.did, PHONE, part, esm_class=UDHI, receipt=1)
+                parts = [receipt(esme) for _ in range(2)]
+            site.no_crash()
+    assert told == [("UNDELIV", "045"), ("UNDELIV", "00a"), ("DELIVRD", "000"), ("UNDELIV", "000")]
+    assert {(one["stat"], one["err"]) for one in parts} == {("UNDELIV", "00b")}
 
 
 # --- query_sm, cancel_sm, replace_sm ---

@@ -224,6 +224,16 @@ def test_no_answer_the_same_comes_again(push: Push) -> None:
     assert len({one.tlvs[OUR_ID] for one in push.smsc.taken.all[:2]}) == 1
 
 
+@pytest.mark.req("P-16", "I4")
+def test_an_answer_that_comes_too_late_is_one(push: Push) -> None:
+    """A server that takes three seconds for each, where we wait for two."""
+    push.smsc.rule = lambda submitted: Answer(after=3.0) if submitted.text == "one" else None
+    push.sms("one", "two")
+    push.settled("two", seconds=30)
+    push.settled("one")
+    assert push.texts(2) in (["one", "two"], ["one", "one", "two"])
+
+
 @pytest.mark.req("P-13", "P-16")
 def test_cut_in_the_middle_of_a_long_text(push: Push) -> None:
     """All of its parts come again, under one name and reference: the server joins them to the same text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipsms.model import State
-from sipsms.smpp.receipt import other_forms, parse, state_of, write
+from sipsms.smpp.receipt import error_code, other_forms, parse, state_of, write
 
 AT = 1_763_800_000.0  # 2025-11-22 08:26:40 UTC
 
@@ -56,3 +56,16 @@ def test_the_other_forms_of_an_id() -> None:
     assert other_forms("6699") == ("1a2b", "1A2B", "00001a2b", "00001A2B")
     assert other_forms("10") == ("a", "A", "0000000a", "0000000A")
     assert other_forms("not-hex") == other_forms("") == other_forms("9" * 21) == other_forms("\u0661") == ()
+
+
+@pytest.mark.req("P-11")
+@pytest.mark.parametrize(
+    ("reasons", "code"),
+    [
+        ([], "000"), (["UNDELIV 045"], "045"), (["UNDELIV 7"], "007"),
+        (["the SMSC answered 0x45", "REJECTD 12a"], "12a"), (["UNDELIV"], "000"),
+        (["UNDELIV 0x14"], "000"), (["refused 045"], "000"), (["UNDELIV 04\n"], "000"),
+    ],
+)  # fmt: skip
+def test_error_codes(reasons: list[str], code: str) -> None:
+    assert error_code(reasons) == code
