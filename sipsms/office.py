@@ -16,7 +16,7 @@ from sipsms.config import Config
 from sipsms.model import Scope
 from sipsms.ports import Block
 from sipsms.sip.digest import ha1
-from sipsms.store import admin, blocks, dids, looking, tokens
+from sipsms.store import admin, api_fields, blocks, dids, looking, tokens
 from sipsms.store.admin import AdminError, Hashes
 from sipsms.store.schema import accounts
 from sipsms.store.sql import Store
@@ -50,16 +50,35 @@ class Office:
 
     # --- accounts ---
 
-    async def add_account(self, name: str, password: str, *, parent: str = "", caller_id: str = "") -> None:
-        """Raises Full, too."""
+    async def add_account(
+        self, name: str, password: str, *, parent: str = "", caller_id: str = "",
+        fields: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """`fields`: as of `store.api_fields`. Raises Full, too."""
         hashes = self.hashes(name, password)
 
         def add(db: Connection) -> None:
             if parent:
                 _check_room(db, parent)
             admin.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
+            api_fields.write(db, name, fields or {})
 
         await self.change(add)
+
+    async def change_subaccount(
+        self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
+    ) -> None:
+        """All of it or nothing; None: stays."""
+        hashes = self.hashes(name, password) if password is not None else None
+
+        def change(db: Connection) -> None:
+            api_fields.write(db, name, fields)
+            if caller_id is not None:
+                admin.set_account(db, name, caller_id=caller_id)
+            if hashes is not None:
+                admin.set_password(db, name, hashes)
+
+        await self.change(change)
 
     async def set_account(self, name: str, **values: Any) -> None:
         await self.change(lambda db: admin.set_account(db, name, **values))

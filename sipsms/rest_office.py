@@ -12,7 +12,7 @@ from sipsms.model import Binding, Media, Message
 from sipsms.office import Full, Office
 from sipsms.ports import Clock
 from sipsms.sending import Sender
-from sipsms.store import history
+from sipsms.store import api_fields, history
 from sipsms.store.admin import AdminError, BadValue
 from sipsms.store.sql import Store
 from sipsms.web import rest_dids
@@ -24,7 +24,7 @@ from sipsms.web.rest_values import Refused
 
 _FIELDS: Final = {
     **rest_dids.BAD, "callback_retry": "invalid_callback_retry", "dialing_mode": "invalid_dialmode",
-    "sms_by_customer": "sms_apply_regulations",
+    "sms_by_customer": "sms_apply_regulations", "internal_extension": "used_extension",
 }  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class Records:
 
 
 class RestOffice:
-    """The office's changes. What it refuses has the word that VoIP.ms has for it."""
+    """The office, for these methods. What it refuses has the word that VoIP.ms has for it."""
 
     def __init__(self, office: Office) -> None:
         self._office = office
@@ -62,16 +62,20 @@ class RestOffice:
     async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
         await _in_words(self._office.change_did(number, given), "invalid_did")
 
-    async def add_account(self, name: str, password: str, *, parent: str = "", caller_id: str = "") -> None:
-        await _in_words(
-            self._office.add_account(name, password, parent=parent, caller_id=caller_id), "used_username"
-        )  # fmt: skip
+    async def add_subaccount(
+        self, name: str, password: str, *, parent: str, caller_id: str, fields: Mapping[str, str]
+    ) -> None:
+        work = self._office.add_account(name, password, parent=parent, caller_id=caller_id, fields=fields)
+        await _in_words(work, "used_username")
 
-    async def set_account(self, name: str, *, caller_id: str) -> None:
-        await _in_words(self._office.set_account(name, caller_id=caller_id), "invalid_account")
+    async def change_subaccount(
+        self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
+    ) -> None:
+        work = self._office.change_subaccount(name, caller_id=caller_id, password=password, fields=fields)
+        await _in_words(work, "invalid_account")
 
-    async def set_password(self, name: str, password: str) -> None:
-        await _in_words(self._office.set_password(name, password), "invalid_account")
+    async def written(self, customer: str) -> Mapping[str, Mapping[str, str]]:
+        return await self._office.read(lambda db: api_fields.written(db, customer))
 
     async def remove_account(self, name: str) -> None:
         await _in_words(self._office.remove_account(name), "invalid_account")

@@ -1,13 +1,14 @@
 """VoIP.ms' methods for subaccounts, registrations and the account itself.
 
 A subaccount's id is made of its name, so it is the same for ever without being stored. sipsms stores hashes of
-passwords and cannot show one; it knows no money, so the balance is nothing.
+passwords and cannot show one; it knows no money, so the balance is nothing. What a client says of a subaccount and is
+about calls changes nothing, but it is kept and told again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
@@ -31,7 +32,7 @@ _PASSWORD: Final = (
     (re.compile(r".{8,128}"), "weak_password"),
 )
 
-# What VoIP.ms says of a subaccount besides; none of it can be changed here.
+# What VoIP.ms says of a subaccount besides, as it is where nobody has said otherwise.
 _USUAL: Final = {
     "description": "", "protocol": "1", "auth_type": "1", "password": "", "ip": "", "device_type": "2",
     "canada_routing": "1", "lock_international": "1", "international_route": "1", "music_on_hold": "default",
@@ -43,6 +44,10 @@ _USUAL: Final = {
     "default_e911": "", "call_pickup_behavior": "1", "parking_lot": "", "tfcarrier": "0",
     "transcription_start_delay": "0", "reseller_client": "0",
 }  # fmt: skip
+
+_FIXED: Final = ("protocol", "auth_type", "password")
+KEPT: Final = tuple(name for name in _USUAL if name not in _FIXED)
+MAX_FIELD: Final = 255  # characters of one of them
 
 # Methods for what sipsms has none of: an empty list, in the words of each.
 NOTHING: Final = {
@@ -73,11 +78,17 @@ class Place(NamedTuple):
 class Changes(Protocol):
     """All raise Refused and Unavailable."""
 
-    async def add_account(self, name: str, password: str, *, parent: str = "", caller_id: str = "") -> None: ...
+    async def add_subaccount(
+        self, name: str, password: str, *, parent: str, caller_id: str, fields: Mapping[str, str]
+    ) -> None: ...
 
-    async def set_account(self, name: str, *, caller_id: str) -> None: ...
+    async def change_subaccount(
+        self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
+    ) -> None:
+        """What is None stays; `fields` that are not there stay, empty ones are as usual again."""
 
-    async def set_password(self, name: str, password: str) -> None: ...
+    async def written(self, customer: str) -> Mapping[str, Mapping[str, str]]:
+        """The fields of its subaccounts, by name."""
 
     async def remove_account(self, name: str) -> None: ...
 
@@ -108,9 +119,11 @@ class Accounts:
         """By login only; a number is no account."""
         named = call.params.text("account")
         owner = call.account.name
-        rows = [_row(one) for one in self._directory.subaccounts(owner) if named in ("", one.name, _suffix(one))]
-        if not rows:
+        found = [one for one in self._directory.subaccounts(owner) if named in ("", one.name, _suffix(one))]
+        if not found:
             raise Refused("no_subaccount" if named else "no_account")
+        written = await self._changes.written(owner)
+        rows = [_row(one, written.get(one.name, {})) for one in found]
         return {"accounts": rows, "subaccounts": rows}
 
     async def _create(self, call: Call) -> Answer:
@@ -130,7 +143,7 @@ class Accounts:
         number = identity(name)
         if self._directory.account(name) or any(identity(one.name) == number for one in self._subaccounts(call)):
             raise Refused("used_username")
-        await self._changes.add_account(name, password, parent=owner, caller_id=caller_id)
+        await self._changes.add_subaccount(name, password, parent=owner, caller_id=caller_id, fields=_kept(params))
         return {"id": number, "account": name}
 
     def _check_settings(self, params: Params) -> None:
@@ -164,17 +177,17 @@ class Accounts:
         return found
 
     async def _set(self, call: Call) -> Answer:
-        """The password and the caller ID; what is not said stays."""
+        """What is not said stays, and an empty password is none."""
         account, params = self._named(call), call.params
         self._check_settings(params)
         password = params.whole("weak_password", "password")
         if password:
             check_password(password, _suffix(account))
         caller_id = self._caller_id(call)
-        if params.given("callerid_number") and caller_id != account.caller_id:
-            await self._changes.set_account(account.name, caller_id=caller_id)
-        if password:
-            await self._changes.set_password(account.name, password)
+        is_new = params.given("callerid_number") and caller_id != account.caller_id
+        await self._changes.change_subaccount(
+            account.name, caller_id=caller_id if is_new else None, password=password or None, fields=_kept(params)
+        )
         return {}
 
     async def _remove(self, call: Call) -> Answer:
@@ -245,12 +258,24 @@ def check_password(password: str, username: str) -> None:
         raise Refused("weak_password", "too common")
 
 
-def _row(account: Account) -> Row:
+def _kept(params: Params) -> dict[str, str]:
+    """Raises Refused."""
+    found = {}
+    for name in KEPT:
+        if params.given(name):
+            value = found[name] = params.text(name)
+            if len(value) > MAX_FIELD or not value.isprintable():
+                raise Refused(f"invalid_{name}", f"at most {MAX_FIELD} characters, and no control characters")
+    return found
+
+
+def _row(account: Account, written: Mapping[str, str]) -> Row:
     return {
         "id": identity(account.name),
         "account": account.name,
         "username": _suffix(account),
         **_USUAL,
+        **written,
         "callerid_number": account.caller_id,
     }
 

@@ -412,6 +412,18 @@ def test_terraform_provider(customer: Customer) -> None:
     assert ask("setSubAccount", **{**row, "callerid_number": customer.did})["status"] == "success"
     (changed,) = ask("getSubAccounts")["accounts"]
     assert changed == {**row, "callerid_number": customer.did}
+    plan = {  # as voipms_subaccount writes it: over what it has read
+        "description": "Trunk of the front office", "protocol": "1", "device_type": "1", "canada_routing": "2",
+        "lock_international": "0", "international_route": "2", "music_on_hold": "jazz", "language": "fr",
+        "allowed_codecs": "ulaw;g722", "dtmf_mode": "rfc2833", "nat": "route", "sip_traffic": "1", "max_expiry": "600",
+        "rtp_timeout": "90", "rtp_hold_timeout": "900", "ip_restriction": "192.0.2.1", "enable_ip_restriction": "1",
+        "pop_restriction": "1", "enable_pop_restriction": "1", "record_calls": "1", "allow225": "1",
+        "internal_extension": "42", "internal_voicemail": "42", "internal_dialtime": "30", "enable_internal_cnam": "1",
+        "dialing_mode": "2", "default_e911": customer.did, "call_pickup_behavior": "4",
+    }  # fmt: skip
+    assert not [name for name, value in plan.items() if row[name] == value and name != "protocol"], "none is as usual"
+    assert ask("setSubAccount", **{**changed, **plan})["status"] == "success"
+    assert ask("getSubAccounts")["accounts"] == [{**changed, **plan}], "else each plan would have changes"
     assert ask("delSubAccount", id=row["id"])["status"] == "success"
     assert ask("getSubAccounts")["status"].startswith("no_")
 

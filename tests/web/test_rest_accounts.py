@@ -12,7 +12,7 @@ import pytest
 from sipsms import office
 from sipsms.model import Binding
 from sipsms.sip.digest import ha1
-from sipsms.web.rest_accounts import identity
+from sipsms.web.rest_accounts import KEPT, MAX_FIELD, identity
 from tests.support.rest import DID, FOREIGN, NOON, PHONE, Rest, rest
 
 pytestmark = pytest.mark.req("S-103")
@@ -44,7 +44,7 @@ async def test_a_subaccount_from_beginning_to_end(site: Rest) -> None:
     assert all(isinstance(value, str) for value in row.values())
     expected = {
         "id": made["id"], "account": "acme_VoIP", "username": "VoIP", "password": "", "callerid_number": DID,
-        "protocol": "1", "auth_type": "1", "max_expiry": "3600", "ip": "", "device_type": "2", "nat": "yes",
+        "protocol": "1", "auth_type": "1", "max_expiry": "300", "ip": "", "device_type": "2", "nat": "yes",
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected
     account = site.core.directory.account("acme_VoIP")
@@ -60,6 +60,55 @@ async def test_a_subaccount_from_beginning_to_end(site: Rest) -> None:
     assert await site.call("delSubAccount", id=made["id"]) == {"status": "success"}
     assert site.core.directory.account("acme_VoIP") is None
     assert await logins(site) == ["acme_desk"]
+
+
+async def row_of(site: Rest, account: str) -> dict[str, str]:
+    (row,) = (await site.call("getSubAccounts", account=account))["accounts"]
+    return dict(row)
+
+
+async def test_what_is_written_is_read_again(site: Rest) -> None:
+    """Each name that is shown; what is not said stays, and an empty value is as usual again."""
+    odd = {name: f"\N{SNOWMAN} {name}" for name in KEPT if name != "max_expiry"} | {"max_expiry": "77"}
+    made = await site.call("createSubAccount", **{**NEW, **odd})
+    assert made["status"] == "success"
+    assert (await row_of(site, "acme_VoIP")).items() >= odd.items()
+    longest = "\N{SNOWMAN}" * MAX_FIELD
+    assert await site.call("setSubAccount", id=made["id"], description=longest, language="") == {"status": "success"}
+    row = await row_of(site, "acme_VoIP")
+    assert row.items() >= {**odd, "description": longest, "language": "en"}.items()
+    assert (await row_of(site, "acme_desk"))["description"] == "", "another one's"
+    await site.call("setSubAccount", id=made["id"], description="Front", fancy="x", password="An0ther-0ne")
+    row = await row_of(site, "acme_VoIP")
+    assert (row["description"], row["password"], "fancy" in row) == ("Front", "", False)
+    await site.call("delSubAccount", id=made["id"])
+    await site.call("createSubAccount", **NEW)
+    assert (await row_of(site, "acme_VoIP"))["description"] == "", "one made again has nothing of the old one"
+
+
+@pytest.mark.parametrize("value", ["x" * (MAX_FIELD + 1), "a\nb", "a\x1b[31mb", "a\u2028b"])
+async def test_values_that_are_not_kept(site: Rest, value: str) -> None:
+    for name in ("description", "internal_cnam"):
+        said = await site.call("setSubAccount", id=identity("acme_desk"), password=GOOD, **{name: value})
+        assert said["status"] == f"invalid_{name}"
+        assert (await site.call("createSubAccount", **{**NEW, name: value}))["status"] == f"invalid_{name}"
+    assert (await row_of(site, "acme_desk"))["description"] == ""
+    assert await logins(site) == ["acme_desk"]
+
+
+async def test_an_extension_that_another_has(site: Rest) -> None:
+    """Of the same customer; all of the request is refused then."""
+    desk = identity("acme_desk")
+    assert (await site.call("setSubAccount", id=desk, internal_extension="77"))["status"] == "success"
+    assert (await site.call("setSubAccount", id=desk, internal_extension="77"))["status"] == "success", "its own"
+    assert (await site.call("createSubAccount", **NEW, internal_extension="77"))["status"] == "used_extension"
+    assert await logins(site) == ["acme_desk"]
+    made = await site.call("createSubAccount", **NEW, internal_extension="78")
+    before = site.core.directory.account("acme_VoIP")
+    fields = {"internal_extension": "77", "password": "An0ther-0ne", "callerid_number": DID}
+    assert (await site.call("setSubAccount", id=made["id"], **fields))["status"] == "used_extension"
+    assert site.core.directory.account("acme_VoIP") == before
+    assert (await site.call("createSubAccount", "other", **NEW, internal_extension="77"))["status"] == "success"
 
 
 async def test_the_list(site: Rest) -> None:
