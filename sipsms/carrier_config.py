@@ -478,6 +478,7 @@ class SmppConfig(CarrierOptions):
     charsets: Charsets = Field(default_factory=dict)
     long: Literal["udh", "sar", "payload"] = "udh"
     receipts: bool = True
+    validity: bool = True  # the SMSC hears how long a message is worth something, where its sender has said so
     message_ids: Literal["auto", "same", "hex-decimal"] = "auto"
     enquire_link: Positive = 30.0
     response_timeout: Positive = 30.0
@@ -496,6 +497,8 @@ class SmppConfig(CarrierOptions):
     def _fits(self) -> SmppConfig:
         if self.long_texts == "mms":
             raise ValueError("`long_texts: mms`: no media go by SMPP")
+        if self.long != "payload" and self.charsets.get(0) == "utf8":
+            raise ValueError("`charsets: {0: utf8}` needs `long: payload`: segments have a fixed number of octets")
         if self.long == "payload" and self.text_unit == "segments":
             raise ValueError("`long: payload` sends a text whole: `text_unit: segments` would cut it")
         return self

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from sipsms import log
 from sipsms.addresses import check_address
@@ -44,6 +44,14 @@ _TO_CUSTOMERS = Line(concurrency=1000)  # each endpoint has its own, much smalle
 _FEW = Line(concurrency=16)
 
 _REPORT_EVERY = 10.0  # seconds
+
+
+class Paced(Protocol):
+    """A carrier that says itself how much it can take."""
+
+    def room(self) -> int: ...
+    def rate(self, now: float) -> float: ...
+
 
 MakeTrunk = Callable[[str, SipConfig], Carrier]
 MakeSmsc = Callable[[str, SmppConfig], Carrier]
@@ -234,7 +242,11 @@ class Couriers:
         for name, carrier in fresh.items():
             options = config.carriers[name]
             courier = CarrierCourier(carrier, options, self._gateway)
-            self._queue.set_courier(courier_name(name), courier, line_of(options, config))
+            line = line_of(options, config)
+            if isinstance(options, SmppConfig):
+                smsc = cast(Paced, carrier)
+                line = line._replace(room=smsc.room, pace=smsc.rate)
+            self._queue.set_courier(courier_name(name), courier, line)
         self.carriers.clear()
         self.carriers.update(fresh)
         self._gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}

@@ -8,6 +8,7 @@ follow if it fares well.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ class Line(NamedTuple):
     concurrency: int = 32
     rate: float = 0.0  # messages a second; 0: as fast as it takes them
     breaker: bool = False
+    room: Callable[[], int] | None = None  # deliveries at once, as the courier sees it now
+    pace: Callable[[float], float] | None = None  # messages a second at this time; 0: any number
 
 
 class Health(NamedTuple):
@@ -82,7 +85,8 @@ class Desk:
     @property
     def has_room(self) -> bool:
         """After a failure one goes first."""
-        return self.active < (1 if self.failures else self.line.concurrency)
+        most = 1 if self.failures else self.line.concurrency
+        return self.active < (most if self.line.room is None else min(most, self.line.room()))
 
     def is_free(self, now: float) -> bool:
         """Could a delivery go this moment?"""
@@ -90,10 +94,12 @@ class Desk:
 
     def take_slot(self, now: float) -> float:
         """Seconds until the rate lets this one go; the next goes after it."""
-        if not self.line.rate:
+        rates = (self.line.rate, self.line.pace(now) if self.line.pace is not None else 0.0)
+        rate = min(filter(None, rates), default=0.0)
+        if not rate:
             return 0.0
         slot = max(now, self._next_at)
-        self._next_at = slot + 1 / self.line.rate
+        self._next_at = slot + 1 / rate
         return slot - now
 
     # --- how it goes ---

@@ -31,16 +31,20 @@ from sipsms.smpp.doubts import Doubts, Key
 from sipsms.smpp.link import Link, Resolve, Target
 from sipsms.smpp.pacing import Pace
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
-from sipsms.smpp.session import Limits, NotBound
-from sipsms.smpp.submission import Body, Refused, number, read_body
-from sipsms.smpp.texts import Full, Name, Texts, reference_of
+from sipsms.smpp.session import MODES, Limits, NotBound
+from sipsms.smpp.submission import Body, Refused, number, read_body, span
+from sipsms.smpp.texts import Name, Texts, reference_of
 from sipsms.text import pieces
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
+_STABLE: Final = 10.0  # seconds after which a bind that ends is not one that was not wanted
 _NOT_BOUND: Final = 2.0  # seconds until a message is tried again where no bind is up
+_NO_ROOM: Final = 0.2  # seconds until one is that is beyond the window after all
 _FIRST_BIND: Final = 5.0  # seconds after the start in which messages wait for it, and do not go by another carrier
 _LAST_ANSWERS: Final = 10.0  # seconds
+_LONGEST_VALIDITY: Final = 3 * 86400.0  # seconds; more than many SMSCs take, and than anybody asks for
 _REMEMBERED: Final = 10_000
+_OPEN_TEXTS: Final = 50  # long texts of one sender that wait for parts
 _WINDOW: Final = 100  # messages of the SMSC that are being stored at once
 
 _THROTTLES: Final = frozenset({Status.THROTTLED, Status.QUEUE_FULL})
@@ -109,11 +113,10 @@ class SmppCarrier:
         self._keepers: list[asyncio.Task[None]] = []
         self._room = asyncio.Semaphore(config.binds * config.window)
         self._pace = Pace()
-        self._up = asyncio.Event()  # a bind has been up
         self._started = around.clock()
         self._late: OrderedDict[int, Pdu] = OrderedDict()  # delivery -> the answer that came too late
         self._doubts: Doubts[_Taken] = Doubts()
-        self._texts = Texts(partial(token_hex, 6))
+        self._texts = Texts(partial(token_hex, 6), _OPEN_TEXTS, gives_way=True)
         self._recalled = False
         self._recalling = asyncio.Lock()  # several binds begin at once, and each waits for it
         self._took_at = self._marked = 0.0
@@ -156,22 +159,23 @@ class SmppCarrier:
                 log.crash("smpp_bind_failed", error)
                 await asyncio.sleep(_LONGEST_PAUSE)
                 continue
-            pause = _FIRST_PAUSE
             self._links.append(link)
-            self.status = ""
-            self._up.set()
+            self.status, began = "", self._clock()
             log.note("smpp_carrier_bound", carrier=self.name, smsc=link.peer_id, mode=str(link.mode))
             try:
                 await link.until_closed()
             finally:
                 self._links.remove(link)
                 self._left(link)
+            if self._clock() - began >= _STABLE:
+                pause = _FIRST_PAUSE
+            await asyncio.sleep(pause * (0.9 + 0.2 * random.random()))
+            pause = min(_LONGEST_PAUSE, pause * 2)
 
     def _left(self, link: Link) -> None:
         now = self._clock()
         if link.under_way or not link.orderly:
-            under_way = ((key, taken) for taken, key in link.under_way.items())
-            self._doubts.add([*link.trail.unsure(now), *under_way], now)
+            self._doubts.add(link.unsure(now), now, link)
         if not self._links:
             self.status = link.why or "unbound"
         log.warning("smpp_carrier_unbound", carrier=self.name, why=link.why)
@@ -184,7 +188,7 @@ class SmppCarrier:
             known.set_result(None)
             keys: list[Key] = [(one.source, one.destination, one.text, None) for one in found.messages]
             for part in found.parts:
-                name = Name(self.name, part.source, part.destination, reference_of(part.reference), part.total)
+                name = Name(part.source, part.source, part.destination, reference_of(part.reference), part.total)
                 keys.append((part.source, part.destination, part.text, (name.reference, part.total, part.number)))
                 if not part.joined:
                     self._texts.recall(name, part.reference, part.number, part.text, now)
@@ -206,22 +210,45 @@ class SmppCarrier:
         return self._marked
 
     def binds(self) -> Iterator[dict[str, Any]]:
+        """Those that are up, and one row for each kind of those that are not."""
         for link in self._links:
             yield link.shown(self._courier, "")
+        url = self.config.url
+        for command in _BINDS[self.config.bind]:
+            missing = self.config.binds - sum(link.mode == MODES[command] for link in self._links)
+            if missing and self._keepers:
+                yield {
+                    "direction": "out", "name": self._courier, "account": "", "peer": f"{url.host}:{url.port}",
+                    "mode": str(MODES[command]), "tls": url.tls, "state": "unbound", "since": 0.0, "sent": 0,
+                    "received": 0, "why": self.status or f"{missing} of {self.config.binds} are not up",
+                }  # fmt: skip
 
     # --- out ---
 
+    def room(self) -> int:
+        """How many may be under way: the windows of the binds that are up. Without any, one finds that out; but just
+        after the start none, so that they wait for the first bind and do not go by another carrier."""
+        if links := self._transmitters():
+            return len(links) * self.config.window
+        return 0 if self._clock() < self._started + _FIRST_BIND else 1
+
+    def rate(self, now: float) -> float:
+        """Messages a second that the SMSC takes, as far as it has said."""
+        return self._pace.rate_at(now)
+
     async def send(self, delivery: Delivery) -> Outcome:
+        """It does not wait for its turn here: what is begun and not sent when the server is killed is `unknown`."""
         async with self._room:
             now = self._clock()
             if paused := self._pace.paused(now):
                 return Deferred("throttled", retry_after=paused, whole_courier=True, untried=True)
-            if wait := self._pace.wait(now):
-                await asyncio.sleep(wait)
-            link = self._transmitter() or await self._first(now)
-            if link is None:
+            links = self._transmitters()
+            if not links:
                 why = self.status or "no transmitter is bound"
                 return Deferred(why, retry_after=_NOT_BOUND, whole_courier=True, untried=True)
+            link = min(links, key=lambda one: one.asked)
+            if link.asked >= self.config.window:
+                return Deferred("the window is full", retry_after=_NO_ROOM, untried=True)
             sm = self._sm(delivery)
             try:
                 answer = await link.ask(Command.SUBMIT_SM, sm.fields, sm.tlvs, delivery.id)
@@ -231,16 +258,8 @@ class SmppCarrier:
                 return Unknown(str(error))
             return self._outcome(link, answer)
 
-    def _transmitter(self) -> Link | None:
-        fit = [link for link in self._links if link.is_bound and link.mode != "receiver"]
-        return min(fit, key=lambda link: link.asked, default=None)
-
-    async def _first(self, now: float) -> Link | None:
-        """Just after the start: when it is bound."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._started + _FIRST_BIND - now)):
-                await self._up.wait()
-        return self._transmitter()
+    def _transmitters(self) -> list[Link]:
+        return [link for link in self._links if link.is_bound and link.mode != "receiver"]
 
     def _outcome(self, link: Link, answer: Pdu) -> Outcome:
         now, status = self._clock(), answer.status
@@ -269,6 +288,9 @@ class SmppCarrier:
             "dest_addr_ton": _own(config.dest_ton, dest[0]), "dest_addr_npi": _own(config.dest_npi, dest[1]),
             "destination_addr": dest[2],
         }  # fmt: skip
+        expires_at, now = delivery.message.expires_at, self._clock()
+        if self.config.validity and expires_at is not None and expires_at - now < _LONGEST_VALIDITY:
+            fields["validity_period"] = span(max(1.0, expires_at - now))
         body = self._body(delivery)
         return _Sm({**fields, **body.fields}, body.tlvs)
 
@@ -312,7 +334,8 @@ class SmppCarrier:
         late = self._late.pop(delivery.id, None)
         if late is not None:
             return self._late_outcome(late)
-        found = await self._around.unmatched(self._courier, delivery.source, delivery.destination, began - 1.0)
+        ours = "" if self.config.sender_name else delivery.source  # as receipts name it: a name is no number of ours
+        found = await self._around.unmatched(self._courier, ours, delivery.destination, began - 1.0)
         for one in found:
             if one.state is State.ACCEPTED:  # it says no more than that the SMSC has it
                 return await self._query(one.remote_id, delivery) or Accepted(one.remote_id)
@@ -330,15 +353,15 @@ class SmppCarrier:
 
     async def _query(self, remote_id: str, delivery: Delivery) -> Outcome | None:
         """query_sm: what the SMSC says of it now. None: nothing new."""
-        link, source = self._transmitter(), self._address(delivery.source)
-        if link is None:
+        links, source = self._transmitters(), self._address(delivery.source)
+        if not links:
             return None
         fields = {
             "message_id": remote_id, "source_addr_ton": source[0], "source_addr_npi": source[1],
             "source_addr": source[2],
         }  # fmt: skip
         try:
-            answer = await link.ask(Command.QUERY_SM, fields, {})
+            answer = await links[0].ask(Command.QUERY_SM, fields, {})
         except (Gone, NotBound):
             return None
         if answer.status:
@@ -396,11 +419,15 @@ class SmppCarrier:
         )
         return Status.OK
 
+    def _number(self, ton: int, address: str) -> str:
+        """Whose carrier writes country codes means one by the type "international", also with ten digits."""
+        return number(ton, address, tens_are_national=self.config.numbers == "nanpa")
+
     def _parties(self, pdu: Pdu) -> tuple[str, str]:
         """Our number and whom the message went to: a receipt comes from there, but some SMSCs write it the other way
         round. Our number is empty if it is none of ours: a name, say."""
-        source = number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
-        destination = number(pdu.fields["dest_addr_ton"], pdu.fields["destination_addr"])
+        source = self._number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
+        destination = self._number(pdu.fields["dest_addr_ton"], pdu.fields["destination_addr"])
         if self._around.is_ours(destination):
             return destination, source
         return (source, destination) if self._around.is_ours(source) else ("", source)
@@ -408,11 +435,14 @@ class SmppCarrier:
     async def _take_message(self, link: Link, pdu: Pdu) -> int:
         fields, now = pdu.fields, self._clock()
         body = read_body(pdu, self._charsets)
-        source = number(fields["source_addr_ton"], fields["source_addr"]) or fields["source_addr"]
-        destination = number(fields["dest_addr_ton"], fields["destination_addr"]) or fields["destination_addr"]
+        source = self._number(fields["source_addr_ton"], fields["source_addr"]) or fields["source_addr"]
+        destination = self._number(fields["dest_addr_ton"], fields["destination_addr"]) or fields["destination_addr"]
         concat = body.concat if body.concat is not None and body.concat.total > 1 else None
         key: Key = (source, destination, body.text, concat[:3] if concat is not None else None)
-        taken = self._doubts.take(key, now) if len(self._doubts) else None
+        for other in self._links:  # whose way back may be broken: it sends again by this one
+            if other is not link and (left := other.doubts(now)):
+                self._doubts.add(left, now, other)
+        taken = self._doubts.take(key, now, link) if len(self._doubts) else None
         if taken is not None and not (taken.done() and (taken.cancelled() or taken.exception() is not None)):
             log.note("smpp_again", carrier=self.name, source=source, destination=destination)
         else:
@@ -420,22 +450,20 @@ class SmppCarrier:
         link.under_way[taken] = key
         try:
             await asyncio.shield(taken)
-        finally:
+        except BaseException:
             link.under_way.pop(taken, None)
+            raise
         self._took_at = self._clock()
         link.count(received=1)
-        link.trail.answered(key, taken, self._took_at)
+        link.answered(taken, key, self._took_at)
         return Status.OK
 
     async def _store(self, source: str, destination: str, body: Body, concat: Concat | None, own_id: str) -> None:
         """Raises Refused or Unavailable."""
-        part, token, name = None, "", Name(self.name, source, destination, 0, 0)
+        part, token, name = None, "", Name(source, source, destination, 0, 0)
         if concat is not None:
             name = name._replace(reference=concat.reference, total=concat.total)
-            try:
-                token = self._texts.place(name, concat.number, body.text, self._clock())
-            except Full as full:
-                raise Refused(Status.QUEUE_FULL, str(full)) from None
+            token = self._texts.place(name, concat.number, body.text, self._clock())
             part = Part(token, concat.number, concat.total)
         sms = InboundSms(source, destination, body.text, own_id, (), part)
         try:

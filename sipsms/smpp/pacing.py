@@ -22,7 +22,6 @@ class Pace:
         self._until = 0.0
         self._throttled_at = 0.0
         self._grown_at = 0.0
-        self._next_at = 0.0
         self._taken = 0  # since `_counted_at`
         self._counted_at = 0.0
         self._measured = 0.0
@@ -31,14 +30,10 @@ class Pace:
         """Seconds for which nothing may go."""
         return max(0.0, self._until - now)
 
-    def wait(self, now: float) -> float:
-        """Seconds until one more may go, which has that place then."""
+    def rate_at(self, now: float) -> float:
+        """Messages a second that may go now; 0: any number."""
         self._grow(now)
-        if not self.rate:
-            return 0.0
-        slot = max(now, self._next_at)
-        self._next_at = slot + 1 / self.rate
-        return slot - now
+        return self.rate
 
     def taken(self, now: float) -> None:
         """The carrier has accepted one."""
@@ -56,7 +51,6 @@ class Pace:
             self.rate = max(1.0, before * _LESS)
             self._pause = min(_LONGEST, self._pause * 2 or _PAUSE)
             self._until = now + self._pause
-            self._next_at = self._until
         self._throttled_at = self._grown_at = now
         return self.paused(now)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 from sipsms.numbers import is_ten_digits, normalise, region_of_area
@@ -67,20 +68,29 @@ def _destinations(fields: Mapping[str, Any]) -> tuple[str, ...]:
     return (number(fields["dest_addr_ton"], fields["destination_addr"]),)
 
 
-def number(ton: int, address: str) -> str:
+def number(ton: int, address: str, *, tens_are_national: bool = True) -> str:
     """As our store writes it; empty: it is none.
 
     A number of type "international" (1) may go without its +. But many programs give that type to ten digits, too:
-    those are a number of North America if their area code is one.
+    those are a number of North America if their area code is one, and `tens_are_national`.
     """
     address = address.strip()
-    if ton == 1 and address[:1].isdigit() and not _is_national(address):
+    if ton == 1 and address[:1].isdigit() and not (tens_are_national and _is_national(address)):
         address = f"+{address}"
     return normalise(address) or ""
 
 
 def _is_national(address: str) -> bool:
     return is_ten_digits(address) and (region_of_area(address[:3]) is not None or address[:3] == "555")
+
+
+def span(seconds: float) -> str:
+    """A relative time (section 7.1.1.2), rounded up; a month is 30 days."""
+    left, found = ceil(seconds), []
+    for unit in (360 * 86400, 30 * 86400, 86400, 3600, 60, 1):
+        found.append(f"{min(99, left // unit):02d}")
+        left %= unit
+    return "".join(found) + "000R"
 
 
 def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:

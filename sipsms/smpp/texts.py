@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 
 PATIENCE: Final = 300.0  # seconds without a further part; the gateway gives a text up then
 _MOST: Final = 10_000  # texts
-_MOST_OF_ONE: Final = 1000  # of one owner
 
 
 class Full(Exception):
@@ -37,9 +36,12 @@ class _Text:
 
 
 class Texts:
-    def __init__(self, random_hex: Callable[[], str]) -> None:
-        """`random_hex`: at least 48 bits each time."""
+    def __init__(self, random_hex: Callable[[], str], most: int = 1000, *, gives_way: bool = False) -> None:
+        """`random_hex`: at least 48 bits each time. `most`: of one owner. `gives_way`: beyond that its oldest is not
+        waited for any more (else `Full`): who sends parts that nothing can be made of harms his own texts only."""
         self._random = random_hex
+        self._most = most
+        self._gives_way = gives_way
         self._open: OrderedDict[Name, _Text] = OrderedDict()
         self._of: Counter[str] = Counter()
 
@@ -51,8 +53,7 @@ class Texts:
             self._close(name)
             known = None
         if known is None:
-            if self._of[name.owner] >= _MOST_OF_ONE or len(self._open) >= _MOST:
-                raise Full(f"{self._of[name.owner]} long texts wait for parts")
+            self._make_room(name.owner)
             known = self._begin(name, f"{name.reference:04x}{self._random()}", now)
         known.parts[number] = text
         known.at = now
@@ -60,6 +61,15 @@ class Texts:
         if len(known.parts) == name.total:
             self._close(name)  # the next one with this reference is another
         return known.token
+
+    def _make_room(self, owner: str) -> None:
+        """Raises Full."""
+        if self._of[owner] < self._most and len(self._open) < _MOST:
+            return
+        if not self._gives_way:
+            raise Full(f"{self._of[owner]} long texts wait for parts")
+        own = self._of[owner] >= self._most
+        self._close(next(name for name in self._open if not own or name.owner == owner))
 
     def failed(self, name: Name, token: str, number: int, now: float) -> None:
         """The part could not be stored: it is still missing. If it was the last one, the store has the others."""

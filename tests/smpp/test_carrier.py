@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from sipsms.carrier_config import SmppConfig
-from sipsms.model import Accepted, Deferred, Outcome, Rejected
+from sipsms.model import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
 from sipsms.ports import NotThere
 from sipsms.smpp.bound import Recalled
 from sipsms.smpp.carrier import Around, SmppCarrier
 from sipsms.smpp.pdu import GENERIC_NACK, Pdu, Status
+from sipsms.smpp.submission import span
 from sipsms.store.recent import Recent
 
 SUBMITTED = 0x80000004
@@ -25,6 +26,7 @@ class World:
     def __init__(self) -> None:
         self.asked = asyncio.Semaphore(0)
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.looked: list[tuple[str, str, str, float]] = []
 
     async def recall(self, origin: str) -> Recalled:
         await asyncio.sleep(0)
@@ -40,9 +42,13 @@ class World:
     async def nothing(self, *_: Any) -> Any:
         return []
 
+    async def unmatched(self, courier: str, sender: str, recipient: str, since: float) -> Any:
+        self.looked.append((courier, sender, recipient, since))
+        return []
+
     def carrier(self, **options: Any) -> SmppCarrier:
         around = Around(
-            self.nothing, self.nothing, lambda number: True, self.nothing, self.recall, lambda: 1000.0, self.spawn,
+            self.nothing, self.nothing, lambda number: True, self.unmatched, self.recall, lambda: 1000.0, self.spawn,
             self.resolve,
         )  # fmt: skip
         return SmppCarrier("acme", SmppConfig.model_validate({"type": "smpp", "url": URL, **options}), around)
@@ -89,3 +95,62 @@ async def test_what_a_late_answer_means() -> None:
     assert isinstance(late(Pdu(GENERIC_NACK, 1, 0, {})), Rejected)
     with pytest.raises(NotThere):
         late(Pdu(SUBMITTED, 1, Status.THROTTLED, {}))
+
+
+def delivery(**changes: Any) -> Delivery:
+    message = Message(Direction.OUT, "5550001111", "2125550123", "hello", "v1", 1000.0, "demo", "5550001111", **changes)
+    return Delivery(message, "carrier:acme", "2125550123", "5550001111", "lane", 9e9, 1000.0)
+
+
+@pytest.mark.req("P-10")
+@pytest.mark.parametrize(("options", "sender"), [({}, "5550001111"), ({"sender_name": "ACME"}, "")])
+async def test_whose_receipts_may_settle_it(options: dict[str, str], sender: str) -> None:
+    """A receipt for a message that went by a name says the name: it is no number of ours."""
+    world = World()
+    assert await world.carrier(**options).look_up(delivery(), 900.0) is None
+    assert world.looked == [("carrier:acme", sender, "2125550123", 899.0)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (300.0, "000000000500000R"), (59.2, "000000000100000R"), (90_061.0, "000001010101000R"),
+        (-5.0, "000000000001000R"), (4 * 86400.0, ""), (None, ""),
+    ],
+)  # fmt: skip
+async def test_how_long_it_is_worth_something(seconds: float | None, written: str) -> None:
+    one = delivery(expires_at=None if seconds is None else 1000.0 + seconds)
+    assert World().carrier()._sm(one).fields.get("validity_period", "") == written
+    assert World().carrier(validity=False)._sm(one).fields.get("validity_period", "") == ""
+
+
+def test_a_relative_time_has_an_end() -> None:
+    assert span(1e12).startswith("99")
+    assert len(span(1e12)) == 16
+
+
+async def test_binds_that_are_not_up_are_shown_with_the_reason() -> None:
+    world = World()
+    carrier = world.carrier(bind="separate", binds=2)
+    assert list(carrier.binds()) == []
+    carrier.start()
+    for _ in range(4):
+        await asyncio.wait_for(world.asked.acquire(), 5)
+    await asyncio.sleep(0)
+    rows = [(row["mode"], row["state"], row["why"]) for row in carrier.binds()]
+    why = "smsc.example.net:2775: no such name"
+    assert rows == [("transmitter", "unbound", why), ("receiver", "unbound", why)]
+    await asyncio.wait_for(carrier.close(), 5)
+
+
+async def test_how_many_may_be_under_way() -> None:
+    """Just after the start none, for a bind may come; then one, that finds out that there is no bind."""
+    now = 1000.0
+    world = World()
+    carrier = world.carrier(binds=2, window=5)
+    carrier._clock = lambda: now
+    carrier.start()
+    assert carrier.room() == 0
+    now = 1006.0
+    assert carrier.room() == 1
+    await asyncio.wait_for(carrier.close(), 5)

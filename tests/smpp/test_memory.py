@@ -11,18 +11,17 @@ import pytest
 from sipsms.smpp import doubts as doubted
 from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET, Doubts, Trail
 from sipsms.smpp.link import Link, Target
-from sipsms.smpp.pacing import Pace
 from sipsms.smpp.pdu import Command, Pdu, encode
 from sipsms.smpp.session import Limits
-from sipsms.smpp.texts import _MOST_OF_ONE, PATIENCE, Full, Name, Texts, reference_of
+from sipsms.smpp.texts import PATIENCE, Full, Name, Texts, reference_of
 from sipsms.smpp_url import smpp_url
 
 NAME = Name("acme", "5550001111", "2125550123", 7, 3)
 
 
-def make() -> Texts:
+def make(most: int = 1000, *, gives_way: bool = False) -> Texts:
     tokens = itertools.count()
-    return Texts(lambda: f"{next(tokens):012x}")
+    return Texts(lambda: f"{next(tokens):012x}", most, gives_way=gives_way)
 
 
 @pytest.mark.req("P-16")
@@ -175,7 +174,7 @@ def test_a_part_that_could_not_be_stored_is_still_missing() -> None:
 def test_one_customer_does_not_push_out_another() -> None:
     texts = make()
     mine = texts.place(NAME, 1, "one", 0.0)
-    for number in range(_MOST_OF_ONE):
+    for number in range(1000):
         texts.place(Name("eve", "1", "2", number, 2), 1, "x", 1.0)
     with pytest.raises(Full):
         texts.place(Name("eve", "1", "3", 0, 2), 1, "x", 1.0)
@@ -185,6 +184,22 @@ def test_one_customer_does_not_push_out_another() -> None:
     assert texts.place(NAME, 3, "three", 400.0) != mine
 
 
+@pytest.mark.req("P-13", "A-43")
+def test_a_phone_pushes_out_its_own_texts_only() -> None:
+    """From a carrier all comes by one bind: nobody is refused for what a stranger's phone sends."""
+    texts = make(50, gives_way=True)
+    mine = texts.place(NAME, 1, "one", 0.0)
+    first = texts.place(Name("eve", "eve", "2", 0, 2), 1, "x", 1.0)
+    for number in range(1, 20_000):
+        texts.place(Name("eve", "eve", "2", number % 65_536, 2), 1, "x", 1.0)
+    assert len(texts._open) == 51
+    assert texts.place(Name("eve", "eve", "2", 0, 2), 2, "x", 2.0) != first
+    assert texts.place(NAME, 2, "two", 2.0) == mine
+    for number in range(20_000):
+        texts.place(Name(str(number), str(number), "2", 0, 2), 1, "x", 3.0)
+    assert len(texts._open) <= 10_000
+
+
 @pytest.mark.req("P-13", "F-01")
 def test_parts_are_recalled_after_a_restart() -> None:
     texts = make()
@@ -192,25 +207,3 @@ def test_parts_are_recalled_after_a_restart() -> None:
     texts.recall(NAME, "0007aaaa", 1, "one", 100.0)
     texts.recall(NAME, "0007bbbb", 1, "uno", 100.0)
     assert texts.place(NAME, 2, "due", 101.0) == "0007bbbb"
-
-
-@pytest.mark.req("P-09", "F-15")
-def test_pacing() -> None:
-    pace = Pace()
-    assert (pace.paused(100.0), pace.wait(100.0)) == (0.0, 0.0)
-    for step in range(400):
-        pace.taken(100.0 + step / 100)  # a hundred a second
-    assert pace.throttled(104.0) == 1.0
-    assert pace.throttled(104.1) == pytest.approx(0.9), "several at once are one word"
-    assert 40 < pace.rate < 100
-    pace.throttled(105.5)
-    assert pace.paused(105.5) == 2.0, "the first after the pause was throttled, too"
-    pace.taken(107.6)
-    waits = [pace.wait(107.6) for _ in range(3)]
-    assert waits == sorted(waits)
-    assert waits[2] - waits[1] == pytest.approx(1 / pace.rate, rel=0.01)
-    before = pace.rate
-    pace.wait(110.0)
-    assert pace.rate > before, "the longer it says nothing, the more goes"
-    pace.wait(180.0)
-    assert pace.rate == 0.0

@@ -19,7 +19,7 @@ def play(pace: Pace, takes: Callable[[float], bool], until: float, start: float 
         if paused := pace.paused(now):
             now += paused
             continue
-        now += pace.wait(now) + 1 / BUSY
+        now += 1 / (pace.rate_at(now) or BUSY)
         taken = takes(now)
         if taken:
             pace.taken(now)
@@ -47,7 +47,7 @@ def share(went: list[tuple[float, bool]], since: float, until: float) -> float:
 
 
 def test_without_a_word_there_is_no_limit() -> None:
-    assert Pace().wait(5.0) == 0.0
+    assert Pace().rate_at(5.0) == 0.0
     assert len(play(Pace(), lambda now: True, 2.0)) == pytest.approx(2 * BUSY, rel=0.01)
 
 
@@ -90,3 +90,14 @@ def test_the_pause_doubles_and_has_an_end() -> None:
     assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60, 60])
     pace.taken(now)
     assert pace.throttled(now + 0.5) == 1.0
+
+
+@pytest.mark.req("P-09")
+def test_what_it_took_before_is_what_it_gets() -> None:
+    pace = Pace()
+    for step in range(400):
+        pace.taken(100.0 + step / 100)  # a hundred a second
+    pace.throttled(104.0)
+    assert 40 < pace.rate_at(104.0) < 100
+    before = pace.rate
+    assert pace.rate_at(110.0) > before, "the longer it says nothing, the more goes"

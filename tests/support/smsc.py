@@ -381,9 +381,14 @@ def tlv(tag: int, value: bytes) -> bytes:
 
 
 def deliver_body(
-    source: str, destination: str, octets: bytes, coding: int = 0, esm_class: int = 0, tlvs: bytes = b""
-) -> bytes:
-    addresses = b"\1\1" + source.encode() + b"\0\1\1" + destination.encode() + b"\0"
+    source: str, destination: str, octets: bytes, coding: int = 0, esm_class: int = 0, tlvs: bytes = b"",
+    ton: int | None = None,
+) -> bytes:  # fmt: skip
+    """`ton`: of the source; None: national for ten digits, else international."""
+    addresses = b"".join(
+        bytes((kind if kind is not None else 2 if len(number) == 10 else 1, 1)) + number.encode() + b"\0"
+        for number, kind in ((source, ton), (destination, None))
+    )
     return b"\0" + addresses + bytes([esm_class, 0, 0, 0, 0, 0, 0, coding, 0, len(octets)]) + octets + tlvs
 
 

@@ -1,0 +1,101 @@
+"""A carrier's SMSC that is not as one would like it: fewer binds than configured, throttling, a kill meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.smsc import THROTTLED, Answer, Pdu, Session, Smsc, deliver_body
+
+from smpp.kit import OK, Esme, SmppSite
+
+pytestmark = pytest.mark.e2e
+
+
+class Jealous(Smsc):
+    """Whoever binds ends the sessions of before: one session a user, as many have it."""
+
+    def _bind(self, session: Session, pdu: Pdu) -> None:
+        for old in self.sessions:
+            if old is not session and old.mode:
+                old.writer.close()
+        super()._bind(session, pdu)
+
+
+class Narrow(Smsc):
+    """One session, and whoever comes then is refused."""
+
+    def _bind(self, session: Session, pdu: Pdu) -> None:
+        self.bind_status = 0x0D if any(one.status == 0 for one in self.binds) else 0
+        super()._bind(session, pdu)
+
+
+@contextmanager
+def site(folder: Path, smsc: Smsc, **carrier: Any) -> Iterator[SmppSite]:
+    with SmppSite(folder / "site", 3, carriers={"smsc": {"type": "smpp", "url": smsc.url, **carrier}}) as one:
+        yield one
+        one.no_crash()
+
+
+@pytest.mark.req("S-078", "P-08")
+def test_a_bind_has_its_window_whatever_the_others_do(tmp_path: Path) -> None:
+    with Narrow() as smsc, site(tmp_path, smsc, binds=4, window=5) as one:
+        smsc.default = Answer(after=0.2)
+        customer = one.customer()
+        smsc.binds.count(4)
+        with Esme(one.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            for n in range(40):
+                assert esme.submit(customer.did, f"21255501{n:02d}", f"narrow {n}").status == OK
+        smsc.taken.count(40)
+        assert 1 < smsc.most_open <= 5
+        down = [row for row in one.listed("binds") if row["state"] == "unbound"]
+        assert [(row["name"], row["why"]) for row in down] == [("carrier:smsc", "no bind: refused: 0xd")]
+
+
+@pytest.mark.req("S-078")
+def test_a_bind_that_is_ended_at_once_is_not_opened_at_once(tmp_path: Path) -> None:
+    with Jealous() as smsc, site(tmp_path, smsc, binds=2) as one:
+        smsc.binds.count(7, 30)
+        ended = one.events("smpp_carrier_unbound")
+        at = [pdu.at for pdu in smsc.pdus if pdu.command in (1, 2, 9)]
+        assert len(ended) >= 5
+        pairs = zip(at, at[2:], strict=False)
+        assert all(later - earlier > 0.8 for earlier, later in pairs), "each of the two waits, first a second"
+
+
+@pytest.mark.req("F-01", "F-15", "P-09")
+def test_killed_while_it_is_throttled(tmp_path: Path) -> None:
+    """What waits for its turn has not left: nothing but what the SMSC has seen is unknown, and all else goes out."""
+    with Smsc() as smsc, site(tmp_path, smsc, binds=2, window=20) as one:
+        smsc.rule = lambda found: Answer(status=THROTTLED) if len(smsc.submitted) % 6 == 5 else None
+        customer = one.customer()
+        with Esme(one.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            for n in range(60):
+                assert esme.submit(customer.did, f"21255501{n:02d}", f"killed {n}").status == OK
+        smsc.submitted.count(12, 30)
+        one.kill()
+        seen = {found.text for found in smsc.submitted}
+        assert len(seen) < 60
+        smsc.rule = lambda found: None
+        one.start()
+        settled = {"accepted", "unknown"}
+        one.wait(lambda: all(row["state"] in settled for row in one.rows(customer.did)), 30)
+        unknown = {row["text"] for row in one.rows(customer.did) if row["state"] == "unknown"}
+        assert unknown <= seen
+        assert {found.text for found in smsc.taken} >= {f"killed {n}" for n in range(60)} - unknown
+        assert len(smsc.taken) == len({found.text for found in smsc.taken})
+
+
+@pytest.mark.parametrize(("numbers", "source"), [("e164-bare", "+4791234567"), ("nanpa", "4791234567")])
+def test_ten_digits_with_a_country_code(tmp_path: Path, numbers: str, source: str) -> None:
+    """TON 1 says so; 479 is also an area code."""
+    with Smsc() as smsc, site(tmp_path, smsc, numbers=numbers) as one:
+        customer = one.customer()
+        smsc.binds.count(1)
+        smsc.deliver(deliver_body("4791234567", customer.did, b"from Norway", ton=1))
+        assert one.settled(customer.did, "from Norway", "queued")["from"] == source
