@@ -34,6 +34,12 @@ SIP_REQUESTS = Counter("sipsms_sip_requests_total", "SIP requests by method and 
 HEP_PACKETS = Counter("sipsms_hep_packets_total", "Copies for the capture server", ["outcome"])
 BINDINGS = Gauge("sipsms_bindings", "Bindings in the location service")
 SUBSCRIPTIONS = Gauge("sipsms_subscriptions", "Subscriptions to presence")
+SMPP_BINDS = Gauge("sipsms_smpp_binds", "SMPP sessions", ["direction"])  # in: bound to us, out: we are bound there
+SMPP_ANSWERS = Counter(
+    "sipsms_smpp_answers_total", "Answers to submit_sm and deliver_sm, ours (in) and our peers' (out)",
+    ["direction", "status"],
+)  # fmt: skip
+SMPP_THROTTLED = Counter("sipsms_smpp_throttled_total", "Messages of SMPP programs beyond their rate")
 LANES = Gauge("sipsms_lanes", "Lanes being worked on, and lanes whose deliveries wait in the store", ["state"])
 UNKNOWN = Gauge("sipsms_unknown", "Deliveries whose result is not known, found at start or since")
 
@@ -112,6 +118,7 @@ _METHODS = frozenset("REGISTER MESSAGE OPTIONS INVITE SUBSCRIBE PUBLISH NOTIFY C
 _answered: dict[tuple[str, int], Counter] = {}  # labels() is too slow for every request
 
 
+_smpp_answers: dict[tuple[str, str], Counter] = {}
 _accepted: dict[tuple[str, str], Counter] = {}
 
 
@@ -207,6 +214,23 @@ def auth_failure(door: str, user: str, source: str, port: int, reason: str) -> N
 def flood_muted(source: str) -> None:
     """Too many requests without a right password: this address is not answered for a while."""
     _log.warning("flood_muted", src=source)
+
+
+# --- SMPP ------------------------------------------------------------------------------------------------------------
+
+
+def smpp_answered(direction: str, status: str) -> None:
+    """Counts only."""
+    child = _smpp_answers.get((direction, status))
+    if child is None:
+        child = _smpp_answers[direction, status] = SMPP_ANSWERS.labels(direction, status)
+    child.inc()
+
+
+def smpp_throttled(user: str, count: int) -> None:
+    """So many messages of this user, in the last second or so."""
+    SMPP_THROTTLED.inc(count)
+    _log.info("smpp_throttled", user=user, count=count)
 
 
 # --- the program -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
+from sipsms import log
 from sipsms.access import Access
 from sipsms.addresses import check_address
 from sipsms.carriers.client import GuardedResolver
@@ -163,6 +164,9 @@ class SmppDoor:
         self.smsc.sweep()
         self._pushes.sweep()
         shown = [*self.smsc.binds(), *self._pushes.binds(), *self._carriers.binds()]
+        for direction in ("in", "out"):
+            bound = sum(one["direction"] == direction and one["state"] == "bound" for one in shown)
+            log.SMPP_BINDS.labels(direction).set(bound)
         now = self._clock()
         if now >= self._mark_at:
             self._mark_at = now + _WRITE_EVERY

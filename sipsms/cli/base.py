@@ -95,7 +95,7 @@ def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: str
 def _cell(name: str, value: Any) -> str:
     if name == "created_at":
         return str(value)[:19].replace("T", " ")
-    if name.endswith("_at") or name == "last_seen":
+    if name.endswith("_at") or name in ("last_seen", "since"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -70,7 +70,7 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def smpp_binds(context: Context, as_json: bool) -> None:
-    """SMPP sessions: programs that are bound to us, and servers that we are bound to."""
+    """SMPP sessions: programs that are bound to us, and servers that we are bound to, or should be."""
     rows = context.store(lambda db: list(binds.list_binds(db)) if is_served(db.engine) else [])
     show(rows, as_json, "direction name account peer mode tls state since sent received why", "no SMPP sessions")
 

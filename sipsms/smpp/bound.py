@@ -15,6 +15,8 @@ from sipsms.smpp.doubts import QUIET, Key, Trail
 from sipsms.smpp.pdu import Pdu
 from sipsms.smpp.session import Limits, Mode
 
+_GONE = 5.0  # seconds without an answer to an enquire_link, after which a new session may have the place
+
 Taken = asyncio.Future[str]  # the id that a submit is answered with
 
 
@@ -165,3 +167,7 @@ class Bound:
         """It has been silent, and has not even received what it was told: its way here may be broken."""
         quiet = now - self.connection.session.last_heard >= QUIET
         return quiet and bool(len(self.trail) or self.under_way) and self.connection.unread() > 0
+
+    def may_be_gone(self, now: float) -> bool:
+        """It is given up for a new session of its user, where there is no room for both."""
+        return self.is_mute(now) or self.connection.session.unanswered(now) >= _GONE

@@ -11,9 +11,9 @@ from sipsms.model import Did
 from sipsms.ports import Clock
 from sipsms.smpp.coding import is_receipt
 from sipsms.smpp.courier import Gone, Peer
-from sipsms.smpp.link import Link, Resolve, Target
+from sipsms.smpp.link import Link, Resolve, Target, unbound
 from sipsms.smpp.pdu import Command, Pdu, Status
-from sipsms.smpp.session import Limits
+from sipsms.smpp.session import Limits, Mode
 from sipsms.smpp_url import smpp_url
 
 _IDLE: Final = 300.0  # seconds without a message after which we unbind
@@ -98,7 +98,7 @@ class Pushes:
             server.pause = min(_LONGEST_PAUSE, server.pause * 2 or _FIRST_PAUSE)
             server.retry_at, server.why = self._clock() + server.pause, str(error)
             raise
-        server.link, server.pause, server.retry_at = link, 0.0, 0.0
+        server.link, server.pause, server.retry_at, server.why = link, 0.0, 0.0, ""
         log.note("smpp_push_bound", did=server.did, peer=server.target.url.text)
         return link
 
@@ -123,6 +123,8 @@ class Pushes:
         for server in self._servers.values():
             if server.link is not None and server.link.is_bound:
                 yield server.link.shown(server.did, server.account)
+            elif server.why:
+                yield unbound(server.target, Mode.TRANSCEIVER, server.did, server.account, server.why)
 
     async def close(self) -> None:
         links = [server.link for server in self._servers.values() if server.link is not None]

@@ -9,11 +9,13 @@ import termios
 from collections.abc import Callable
 from typing import Final, cast
 
+from sipsms import log
 from sipsms.ports import Clock
-from sipsms.smpp.pdu import Pdu
-from sipsms.smpp.session import Closed, Event, Session
+from sipsms.smpp.pdu import Command, Pdu, status_name
+from sipsms.smpp.session import Answer, Closed, Event, Session
 
 MAX_UNREAD: Final = 1 << 20  # octets that a peer may leave unread before it is gone for us (A-43)
+_COUNTED: Final = frozenset({Command.SUBMIT_SM, Command.DELIVER_SM})
 
 
 class Connection(asyncio.Protocol):
@@ -79,6 +81,8 @@ class Connection(asyncio.Protocol):
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
+            if isinstance(event, Answer) and event.pdu.command & 0x7FFFFFFF in _COUNTED:
+                log.smpp_answered("out", status_name(event.pdu.status))
             self._heed(self, event)
             if isinstance(event, Closed):
                 self._close()
@@ -86,6 +90,8 @@ class Connection(asyncio.Protocol):
     def answer(self, request: Pdu, status: int = 0, message_id: str = "", **more: object) -> None:
         """Answer one of the peer's requests; all answers of one turn of the loop leave together."""
         self.session.answer(request, status, message_id, **more)  # type: ignore[arg-type]
+        if request.command in _COUNTED:
+            log.smpp_answered("in", status_name(status))
         self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -114,6 +120,11 @@ class Connection(asyncio.Protocol):
     def tick(self, now: float) -> None:
         self._tell(self.session.tick(now))
         self.flush()
+
+    def probe(self, now: float) -> None:
+        """Ask whether the peer is there."""
+        self.session.probe(now)
+        self._flush_soon()
 
     def unbind(self) -> None:
         self.session.unbind(self._clock())

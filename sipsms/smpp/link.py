@@ -236,6 +236,15 @@ class Link:
         }  # fmt: skip
 
 
+def unbound(target: Target, mode: Mode, name: str, account: str, why: str) -> dict[str, Any]:
+    """For `sipsms binds`: a server that we would be bound to."""
+    return {
+        "direction": "out", "name": name, "account": account, "peer": f"{target.url.host}:{target.url.port}",
+        "mode": str(mode), "tls": target.url.tls, "state": "unbound", "since": 0.0, "sent": 0, "received": 0,
+        "why": why,
+    }  # fmt: skip
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not error.args:
         return "no connection in time"

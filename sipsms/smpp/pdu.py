@@ -87,6 +87,13 @@ class Status(IntEnum):
     INVALID_DATA_CODING = 0x104  # SMPP 5.0
 
 
+_STATUS_NAMES: Final = {int(status): status.name.lower() for status in Status}
+
+
+def status_name(status: int) -> str:
+    return _STATUS_NAMES.get(status, "other")
+
+
 class Tag(IntEnum):
     """TLVs that are looked at (section 5.3.2)."""
 
@@ -233,6 +240,7 @@ _RESPONSES: Final[dict[int, tuple[_Field, ...]]] = {
     Command.CANCEL_SM: (),
     Command.REPLACE_SM: (),
 }
+_NAMED: Final = frozenset(command for command, fields in _RESPONSES.items() if fields == (_ANSWER_ID,))
 _TABLES: Final[dict[int, tuple[_Field, ...]]] = {
     **_REQUESTS, **{_RESPONSE | command: fields for command, fields in _RESPONSES.items()}, GENERIC_NACK: (),
 }  # fmt: skip
@@ -341,8 +349,9 @@ def encode(pdu: Pdu) -> bytes:
 
 
 def encode_response(request: Pdu, status: int = 0, message_id: str = "") -> bytes:
-    """The usual answer to `request`: a message id where there is one. One that says no has no body (section 4.4.2)."""
-    body = message_id.encode("latin-1") + b"\0" if message_id and not status else b""
+    """The usual answer to `request`: with a message id, be it an empty one, where the answer to that command has one.
+    One that says no has no body (section 4.4.2)."""
+    body = message_id.encode("latin-1") + b"\0" if request.command in _NAMED and not status else b""
     return _header.pack(HEADER + len(body), request.command | _RESPONSE, status, request.sequence) + body
 
 

@@ -22,7 +22,7 @@ from sipsms.model import Did
 from sipsms.ports import Clock, Unavailable
 from sipsms.smpp.bound import Bound, Options, Records
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.doubts import AGAIN, HEARD, PARTED
+from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET
 from sipsms.smpp.enquiries import Enquiries
 from sipsms.smpp.intake import Intake
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
@@ -55,6 +55,7 @@ class Smsc:
         self._wrong: Counter[Connection] = Counter()
         self._bound: dict[str, list[Bound]] = {}  # by username
         self._of_address: Counter[str] = Counter()
+        self._throttled: Counter[str] = Counter()  # submits by username, since the last sweep
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self._ready = asyncio.Event()
@@ -133,6 +134,9 @@ class Smsc:
             if bound is not None:
                 bound.look(now)
         self._intake.sweep(now)
+        for user, count in self._throttled.items():
+            log.smpp_throttled(user, count)
+        self._throttled.clear()
 
     def heard_by(self, now: float, span: float) -> float:
         """See `Intake.heard_by`."""
@@ -229,8 +233,7 @@ class Smsc:
     def _refuse(self, bound: Bound, pdu: Pdu, error: BaseException) -> None:
         """An answer that says what is wrong; what is wrong with us is worth another try (a full queue is, for all)."""
         if isinstance(error, Refused):
-            log.note("smpp_refused", user=bound.username, status=hex(error.status), why=str(error))
-            status = error.status
+            status = self._note_refused(bound, error)
         elif isinstance(error, Unavailable):
             log.warning("store_unavailable", why=str(error))
             status = Status.QUEUE_FULL
@@ -239,6 +242,13 @@ class Smsc:
                 log.crash("smpp_failed", error)
             status = Status.QUEUE_FULL
         bound.connection.answer(pdu, status)
+
+    def _note_refused(self, bound: Bound, refused: Refused) -> Status:
+        if refused.status == Status.THROTTLED:  # many a second: one line says it
+            self._throttled[bound.username] += 1
+        else:
+            log.note("smpp_refused", user=bound.username, status=hex(refused.status), why=str(refused))
+        return refused.status
 
     # --- bind ---
 
@@ -250,7 +260,9 @@ class Smsc:
             self._no_bind(connection, pdu, username, denied.reason)
             return
         options, customer = self._options(), dids[0].account
-        binds = sum(one.customer == customer for group in self._bound.values() for one in group)
+        binds = self._binds_of(customer)
+        if binds >= options.max_binds and self._make_room(username):
+            binds = self._binds_of(customer)
         if binds >= options.max_binds or self._stopping:
             self._no_bind(connection, pdu, username, f"{binds} binds already")
             return
@@ -264,6 +276,23 @@ class Smsc:
         log.note("smpp_bound", user=username, peer=connection.address, mode=str(mode))
         if bound.hears:
             self._wake_all(bound)
+
+    def _binds_of(self, customer: str) -> int:
+        return sum(one.customer == customer for group in self._bound.values() for one in group)
+
+    def _make_room(self, username: str) -> bool:
+        """End the quietest of a user's sessions, if its host seems to be gone; where none does, those that are quiet
+        are asked, and the next try may find one."""
+        now, group = self._clock(), self._bound.get(username, [])
+        gone = [one for one in group if one.may_be_gone(now)]
+        if gone:
+            quietest = min(gone, key=lambda one: one.connection.session.last_heard)
+            quietest.connection.drop("silent, and its user binds again")
+            return True
+        for one in group:
+            if now - one.connection.session.last_heard >= QUIET:
+                one.connection.probe(now)
+        return False
 
     def _no_bind(self, connection: Connection, pdu: Pdu, username: str, why: str) -> None:
         """The same answer, as late, whatever is wrong."""

@@ -146,6 +146,7 @@ class Session:
         self._late: OrderedDict[int, Any] = OrderedDict()
         self._sequence = 0
         self._enquired = 0  # since the peer was heard
+        self._enquired_at = 0.0  # the first of these
         self._unbind: int | None = None  # sequence number of the peer's unbind, which waits for its answer
         self._unbind_until = 0.0
 
@@ -337,9 +338,23 @@ class Session:
             if self._enquired >= _MISSED:
                 self._close(events, f"heard nothing for {now - self.last_heard:.0f} s")
             else:
-                self._enquired += 1
-                self._ask(Command.ENQUIRE_LINK, {}, now, _OURS)
+                self._enquire(now)
         return events
+
+    def _enquire(self, now: float) -> None:
+        if not self._enquired:
+            self._enquired_at = now
+        self._enquired += 1
+        self._ask(Command.ENQUIRE_LINK, {}, now, _OURS)
+
+    def probe(self, now: float) -> None:
+        """Ask whether the peer is there, before it is time for that."""
+        if self.state is State.BOUND and not self._enquired:
+            self._enquire(now)
+
+    def unanswered(self, now: float) -> float:
+        """Seconds since the peer was asked whether it is there, and has said nothing; 0: it was not asked."""
+        return now - self._enquired_at if self._enquired else 0.0
 
     def _time_out(self, now: float, events: list[Event]) -> None:
         while self._asked:

@@ -95,6 +95,10 @@ def _without_destination() -> dict[str, object]:
 def test_answers() -> None:
     request = Pdu(Command.SUBMIT_SM, 77)
     assert encode_response(request, 0, "abc") == raw(0x80000004, b"abc\0", 77)
+    for command in (Command.DELIVER_SM, Command.DATA_SM):  # sections 4.6.2 and 4.7.2: an id that is empty
+        assert encode_response(Pdu(command, 78)) == raw(0x80000000 | command, b"\0", 78)
+    for command in (Command.CANCEL_SM, Command.ENQUIRE_LINK, Command.UNBIND):
+        assert encode_response(Pdu(command, 79)) == raw(0x80000000 | command, b"", 79)
     refused = encode_response(request, Status.THROTTLED, "abc")
     assert refused == pack(">IIII", 16, 0x80000004, 0x58, 77)
     assert decode(refused).fields == {"message_id": ""}  # section 4.4.2: no body where it says no

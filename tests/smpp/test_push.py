@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,24 @@ def test_a_wrong_password_is_tried_again_less_often(push: Push) -> None:
     assert not push.smsc.submitted.all
     push.smsc.password = push.customer.password
     push.settled("let me in", seconds=20)
+
+
+@pytest.mark.req("S-078")
+def test_binds_shows_a_server_that_cannot_be_bound_to(push: Push) -> None:
+    def row() -> dict[str, Any]:
+        name = push.customer.did
+        return next((one for one in push.site.listed("binds") if one["name"] == name), {})
+
+    push.smsc.password = "another"
+    push.sms("let me in")
+    found = push.site.wait(lambda: row() if row().get("state") == "unbound" else None, 15)
+    assert (found["account"], found["direction"], found["why"]) == (push.customer.name, "out", "no bind: refused: 0xe")
+    push.smsc.password = push.customer.password
+    push.settled("let me in", seconds=20)
+    found = push.site.wait(lambda: row() if row()["state"] == "bound" else None, 15)
+    assert found["why"] == ""
+    shown = push.site.cli("binds").stdout
+    assert datetime.fromtimestamp(found["since"], UTC).strftime("%Y-%m-%d %H:%M:%S") in shown
 
 
 @pytest.mark.req("P-17")

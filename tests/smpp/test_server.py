@@ -7,6 +7,7 @@ import signal
 import struct
 import threading
 import time
+import urllib.request
 from contextlib import suppress
 
 import pytest
@@ -157,6 +158,27 @@ def test_ten_binds_of_a_customer(bind: Bind, site: SmppSite, customer: Customer)
         with pytest.raises(Closed):
             esmes[0].receive()
         assert late.bind(customer.user, customer.password).status == OK, "there is room again"
+
+
+@pytest.mark.req("A-43", "P-07")
+def test_binds_of_a_host_that_is_gone_keep_nobody_out(bind: Bind, site: SmppSite, customer: Customer) -> None:
+    """Ten, of which nine say nothing any more: the quietest is asked and goes; the one that talks stays."""
+    silent = [bind(customer) for _ in range(9)]
+    talker, began = bind(customer), time.monotonic()
+    status = BIND_FAILED
+    while status == BIND_FAILED and time.monotonic() - began < 30:
+        assert talker.ask(ENQUIRE).status == OK
+        with Esme(site.smpp_port) as late:
+            status = late.bind(customer.user, customer.password).status
+            if status == OK:
+                assert late.submit(customer.did, PHONE, "there is room").status == OK
+    assert status == OK
+    assert talker.submit(customer.did, PHONE, "still bound").status == OK
+    assert [one.command for one in silent[0].rest()] == [ENQUIRE]
+    assert silent[1].until(ENQUIRE)
+    silent[1].socket.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        silent[1].receive()
 
 
 # --- P-03, P-04, P-05, P-06: what cannot be read ---
@@ -319,6 +341,32 @@ def test_over_the_rate_it_is_throttled(bind: Bind, site: SmppSite, customer: Cus
     assert time.monotonic() - began > 1.5, "ten a second, and ten at once"
     assert sorted(site.texts(customer.did)) == sorted(taken)
     assert len(taken) == 30
+
+
+@pytest.mark.req("P-08")
+def test_much_that_is_throttled_is_a_line_a_second(bind: Bind, site: SmppSite, customer: Customer) -> None:
+    site.change("account", "set", customer.name, "--smpp-rate", "1")
+    esme = bind(customer)
+    began = time.monotonic()
+    numbers = pipeline(esme, [message(customer.did, PHONE, f"flood {n}") for n in range(500)])
+    throttled = sum(esme.until(RESPONSE | SUBMIT).status == THROTTLED for _ in numbers)
+
+    def lines() -> list[int]:
+        return [int(one["count"]) for one in site.events("smpp_throttled") if one["user"] == customer.user]
+
+    site.wait(lambda: sum(lines()) == throttled, 10)
+    assert len(lines()) <= time.monotonic() - began + 2
+    assert customer.user not in str(site.events("smpp_refused"))
+    metrics = _metrics(site)
+    assert metrics["sipsms_smpp_throttled_total"] >= throttled > 400
+    assert metrics['sipsms_smpp_answers_total{direction="in",status="throttled"}'] >= throttled
+    assert metrics['sipsms_smpp_binds{direction="in"}'] >= 1
+
+
+def _metrics(site: SmppSite) -> dict[str, float]:
+    with urllib.request.urlopen(f"{site.url}/metrics") as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith("sipsms_smpp_")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 # --- P-17: unbind ---

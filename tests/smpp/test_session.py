@@ -240,3 +240,24 @@ def test_one_peer_is_not_read_without_end() -> None:
         answered += len(out(session))
         turns += 1
     assert (answered, turns) == (1000, 6)
+
+
+@pytest.mark.req("P-07")
+def test_a_peer_that_is_asked_early() -> None:
+    """Once, and its next turn is when it would have been."""
+    session = bound()
+    assert session.unanswered(9.0) == 0
+    for now in (10.0, 11.0):
+        session.probe(now)
+    assert [one.command for one in out(session)] == [Command.ENQUIRE_LINK]
+    assert session.unanswered(15.0) == 5
+    session.tick(59.0)
+    assert session.take() == b""
+    session.tick(60.0)
+    assert [one.command for one in out(session)] == [Command.ENQUIRE_LINK]
+    assert session.unanswered(61.0) == 51
+    session.receive(pdu(Command.ENQUIRE_LINK), 61.0)
+    assert session.unanswered(70.0) == 0
+    unbound = Session("smsc", 0.0, LIMITS)
+    unbound.probe(5.0)
+    assert unbound.take() == b""
