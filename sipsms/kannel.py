@@ -52,6 +52,14 @@ def parameters(query: str, body: str = "") -> dict[str, str]:
     return found
 
 
+def with_text(query: str, body: str, charset: str = "") -> dict[str, str]:
+    """As `parameters`, for a body that may be the text itself: it is, if the query has the receivers and no text."""
+    found = parameters(query)
+    if "to" not in found or "text" in found:
+        return parameters(query, body)
+    return {"charset": charset, **found, "text": body}
+
+
 def credentials(found: Mapping[str, str]) -> tuple[str, str]:
     return tuple(_utf8(found.get(name, "")) for name in ("username", "password"))  # type: ignore[return-value]
 

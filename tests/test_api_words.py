@@ -94,6 +94,12 @@ def test_sendsms() -> None:
     assert asked("", "to=1&text=a+b").text == "a b"
     assert asked("to=+15551234567&text=x").numbers == ("+15551234567",)
     assert asked("to=1&text=x&dlr-mask=31").mask == 0, "reports to nowhere"
+    assert kannel.with_text("to=1&from=2", "a&b=%41 \xff", "latin1") == {
+        "to": "1", "from": "2", "text": "a&b=%41 \xff", "charset": "latin1",
+    }  # fmt: skip
+    assert kannel.with_text("to=1&charset=gbk", "x", "utf-8")["charset"] == "gbk"
+    assert kannel.with_text("to=1&text=y", "text=x")["text"] == "y"
+    assert kannel.with_text("", "to=1&text=x") == {"to": "1", "text": "x"}, "a form by another name"
     assert kannel.credentials(kannel.parameters("user=j%C3%BCrg&pass=p%26w")) == ("jürg", "p&w")
 
 

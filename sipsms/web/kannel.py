@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -50,8 +51,7 @@ class KannelDoor:
 
     async def handle(self, request: Request) -> Response:
         try:
-            body = (await body_of(request, SMALL_BODY)).decode("latin-1") if request.method == "POST" else ""
-            found = kannel.parameters(request.scope["query_string"].decode("latin-1"), body)
+            found = await _parameters(request)
             account, _ = self._access.user(*kannel.credentials(found), address_of(request), "sendsms")
             orders = self._orders(account, kannel.read(found))
             result = await send_all(self._sender, orders)
@@ -84,6 +84,18 @@ class KannelDoor:
             )
             for number in asked.numbers
         ]  # fmt: skip
+
+
+async def _parameters(request: Request) -> dict[str, str]:
+    """Raises BadRequest or ValueError."""
+    query = request.scope["query_string"].decode("latin-1")
+    if request.method != "POST":
+        return kannel.parameters(query)
+    body = (await body_of(request, SMALL_BODY)).decode("latin-1")
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind == b"text/plain":
+        return kannel.with_text(query, body, options.get(b"charset", b"").decode("latin-1"))
+    return kannel.parameters(query, body)
 
 
 def _answer(result: Result, *, later: bool) -> Response:

@@ -224,8 +224,8 @@ async def _add_form(request: Request, found: Fields, limit: int, held: Held | No
     try:
         form = await own.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_PART)
     except (MultiPartException, HTTPException) as error:
-        reason = getattr(error, "message", None) or getattr(error, "detail", None) or "the form cannot be read"
-        raise BadRequest(str(reason)) from None
+        reason = str(getattr(error, "message", None) or getattr(error, "detail", None) or "the form cannot be read")
+        raise BadRequest(reason, 413 if "maximum size" in reason else 400) from None
     except (ValueError, KeyError, UnicodeError, AssertionError):
         raise BadRequest("the form cannot be read") from None
     async with own.form():

@@ -156,7 +156,8 @@ def days_of(params: Params, now: float) -> Days:
     """`from` and `to`; today, where they are not said, or the day that is later. Raises Refused."""
     shift = shift_of(params)
     today = date.fromisoformat(wall(now, shift)[:10])
-    begin, end = (_date(params.text(name, f"date_{name}")) for name in ("from", "to"))
+    begin = _date(params.text("from", "date_from"), "invalid_date_from")
+    end = _date(params.text("to", "date_to"), "invalid_date")
     last = end or max(begin or today, today)
     first = begin or min(last, today)
     if not 0 <= (last - first).days <= MAX_DAYS:
@@ -164,7 +165,8 @@ def days_of(params: Params, now: float) -> Days:
     return Days(first.isoformat(), last.isoformat(), shift)
 
 
-def _date(text: str) -> date | None:
+def _date(text: str, word: str) -> date | None:
+    """None: it is not said. Raises Refused with the word."""
     if not text:
         return None
     match = _DATE.fullmatch(text)
@@ -173,7 +175,7 @@ def _date(text: str) -> date | None:
     except ValueError:
         found = None
     if found is None or not 1990 <= found.year <= 2200:
-        raise Refused("invalid_date", f"{text[:32]} is not a date: YYYY-MM-DD")
+        raise Refused(word, f"{text[:32]} is not a date: YYYY-MM-DD")
     return found
 
 

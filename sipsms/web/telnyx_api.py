@@ -96,7 +96,10 @@ class TelnyxDoor:
         urls = body.get("media_urls") or []
         if not isinstance(urls, list) or not all(isinstance(one, str) for one in urls):
             raise SendRefused(SendCode.MEDIA, "media_urls is not a list of URLs")
-        account = self._owner(caller, source)
+        if not source and body.get("messaging_profile_id") and caller.account is not None:
+            account, source = caller.account, caller.did
+        else:
+            account = self._owner(caller, source)
         return Order(
             account, source, _one_number(body.get("to")), text, "v2", [File(url=one) for one in urls],
             max_text=MAX_LONG, counted=caller.account is not None, notify=BY_WEBHOOK,

@@ -129,6 +129,17 @@ def test_what_a_token_opens(site: Site, account: Account) -> None:
     assert site.rows(other.did) == []
 
 
+def test_a_profile_in_place_of_a_sender(site: Site, account: Account) -> None:
+    """As Telnyx picks one of the profile's numbers; without either it is refused."""
+    key = token(site, account)
+    narrow = token(site, account, "--scope", "did", "--did", account.did)
+    body = {"messaging_profile_id": "3fa85f64-5717-4562-b3fc-2c963f66afa6", "to": HANDSET, "text": "hi"}
+    for headers in (key, narrow):
+        said = call(site, "/v2/messages", [{**body, "text": f"by {len(site.rows(account.did))}"}], **headers)
+        assert (said.status, said.json["data"]["from"]) == (200, {"phone_number": f"+1{account.did}"})
+    assert call(site, "/v2/messages", [{**body, "messaging_profile_id": ""}], **key).status == 422
+
+
 def test_a_file_goes_along(site: Site, account: Account, customer: StubCarrier) -> None:
     customer.script(Answer(200, PNG, {"Content-Type": "image/png"}))
     body = {
@@ -312,6 +323,14 @@ def test_sendsms(site: Site, account: Account, desk: tuple[str, str], customer: 
         assert sendsms(site, desk, wrong).status == 400, wrong
     assert sendsms(site, (desk[0], "no"), f"to={HANDSET}&text=x").text == "Authorization failed for sendsms"
     assert len(site.rows(account.did)) == 5
+
+
+def test_sendsms_whose_body_is_the_text(site: Site, account: Account, desk: tuple[str, str]) -> None:
+    path = f"/cgi-bin/sendsms?username={desk[0]}&password={desk[1]}&to={HANDSET}"
+    by_body = urllib.request.Request(site.url + path, "naïve & all=1".encode(), {"Content-Type": "text/plain"})
+    with urllib.request.urlopen(by_body) as answer:
+        assert answer.status == 202
+    site.settled(account.did, "naïve & all=1", "delivered")
 
 
 # --- Acrobits ---------------------------------------------------------------------------------------------------------

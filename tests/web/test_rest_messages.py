@@ -210,7 +210,7 @@ async def test_the_lists(site: Rest) -> None:
     assert await ids(site, mms="2", **{"from": "2020-01-01", "to": "2020-01-01"}) == ["2"]
     words = {
         "type": "invalid_type", "contact": "invalid_contact", "did": "invalid_did", "timezone": "invalid_timezone",
-        "from": "invalid_date", "to": "invalid_date", "mms": "invalid_id",
+        "from": "invalid_date_from", "to": "invalid_date", "mms": "invalid_id",
     }  # fmt: skip
     for name, word in words.items():
         assert await ids(site, **{name: "?!"}) == [word]
@@ -320,7 +320,8 @@ async def test_ranges(site: Rest) -> None:
     for ahead in ("2026-10-03", "2027-01-01", "2200-12-31"):
         assert await ids(site, **{"from": ahead}) == ["no_sms"]
     for wrong in ("2026-13-01", "2026-02-30", "0000-00-00", "9999-12-31", "yesterday", "20261002", "x" * 999):
-        assert await ids(site, **{"from": wrong}) == ["invalid_date"]
+        assert await ids(site, **{"from": wrong}) == ["invalid_date_from"]
+        assert await ids(site, to=wrong) == ["invalid_date"]
 
 
 async def test_media(site: Rest) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sipsms.ports import Unavailable
 from sipsms.web import request, rest_php
-from sipsms.web.request import BadRequest, Room
+from sipsms.web.request import MAX_PART, BadRequest, Room
 from sipsms.web.rest_accounts import NOTHING
 from tests.support.rest import DID, PHONE, Rest, rest, until
 
@@ -132,6 +132,9 @@ async def test_a_body_that_is_too_large_is_not_read(site: Rest) -> None:
     )
     assert found["status"] == "exceeds_file_size", "as it is when the password stands in the body"
     path = f"?{urlencode({**site.credentials(), 'method': 'sendMMS'})}"
+    large = multipart({**site.credentials(), "method": "sendMMS", "media1": "A" * (MAX_PART + 1)})
+    for query in (path, ""):
+        assert (await site.ask("POST", query, data=large))["status"] == "exceeds_file_size"
     many = multipart({f"f{n}": "x" for n in range(200)})
     assert (await site.ask("POST", path, data=many))["status"] == "missing_params"
 
