@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Final
 
@@ -11,9 +11,10 @@ from sipsms.gateway import Gateway
 from sipsms.model import Message, State
 from sipsms.smpp import receipt
 from sipsms.smpp.bound import Bound, Looked, Options, Records
+from sipsms.smpp.coding import Charset
 from sipsms.smpp.pdu import Pdu, Status
 from sipsms.smpp.submission import Refused, number, read_text, smpp_time
-from sipsms.text import segments
+from sipsms.text import encoding_of, segments
 
 _STATES: Final = {
     State.DELIVERED: "DELIVRD", State.FAILED: "UNDELIV", State.EXPIRED: "EXPIRED", State.UNKNOWN: "UNKNOWN",
@@ -54,8 +55,10 @@ class Enquiries:
         for name, status in _TIMES.items():
             if pdu.fields[name]:
                 raise Refused(status, f"{name} cannot be changed")
-        as_submit = Pdu(pdu.command, pdu.sequence, 0, {**pdu.fields, "esm_class": 0, "data_coding": 0}, pdu.tlvs)
-        text = read_text(as_submit, self._options().charsets)
+        charsets = self._options().charsets
+        coding = _coding(pdu.fields["short_message"], found.message.text, charsets)
+        as_submit = Pdu(pdu.command, pdu.sequence, 0, {**pdu.fields, "esm_class": 0, "data_coding": coding}, pdu.tlvs)
+        text = read_text(as_submit, charsets)
         if segments(text) > 1:
             raise Refused(Status.REPLACE_FAILED, "longer than one segment")
         self._check(found.message, text)
@@ -96,3 +99,16 @@ class Enquiries:
         token, _, _ = message_id.rpartition("-")
         known = await self._gateway.known(blake2b(b"smpp parts\n" + token.encode(), digest_size=20).digest())
         return known.message_id if known is not None else 0
+
+
+def _coding(octets: bytes, held: str, charsets: Mapping[int, Charset]) -> int:
+    """The data_coding of a replace_sm's text, for which its PDU has no field: the default, or that of UCS-2 where these
+    octets can be that and the text that is held was hardly sent in the default. Where its letters are those of Latin-1,
+    it may have been sent as that, too: then UCS-2 is told by the NULs between its letters."""
+    if encoding_of(held) == "gsm7" or len(octets) % 2 or (max(held) <= "\xff" and b"\0" not in octets):
+        return 0
+    try:
+        octets.decode("utf-16-be")
+    except UnicodeDecodeError:
+        return 0
+    return next((coding for coding, charset in charsets.items() if charset == "ucs2"), 0)

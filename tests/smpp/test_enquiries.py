@@ -67,3 +67,23 @@ def test_what_is_cancelled_is_deleted(esme: Esme, customer: Customer) -> None:
     assert esme.ask(CANCEL, body).status == OK
     states = [esme.ask(QUERY, cstring(name) + b"\1\1" + cstring(customer.did)).body[-2] for name in (one, other)]
     assert states == [DELETED, 1]
+
+
+@pytest.mark.parametrize(
+    ("before", "octets", "after"),
+    [
+        ("held", b"plain", "plain"), ("held", b"even", "even"), ("held", b"1 \x1be", "1 €"),
+        ("ж", "другой текст".encode("utf-16-be"), "другой текст"), ("漢字", "漢".encode("utf-16-be"), "漢"),
+        ("ж", "in Latin, now".encode("utf-16-be"), "in Latin, now"), ("ж", b"odd", "odd"),
+        ("ж", b"\xd8\x3d", "Ø="), ("Ê", "Été".encode("utf-16-be"), "Été"), ("Ê", b"even", "even"),
+    ],
+)  # fmt: skip
+def test_a_new_text_is_read_as_the_old_one_was_written(
+    esme: Esme, site: SmppSite, customer: Customer, before: str, octets: bytes, after: str
+) -> None:  # fmt: skip
+    """replace_sm has no data_coding."""
+    coding = 0 if before.isascii() else 8
+    text = before.encode("ascii" if before.isascii() else "utf-16-be")
+    one = esme.submit(customer.did, PHONE, text, schedule=TOMORROW, coding=coding).text
+    assert replace(esme, one, customer.did, octets) == OK
+    assert site.texts(customer.did) == [after]
