@@ -68,6 +68,7 @@ class SmppWish(NamedTuple):
     token: str  # of the ids that these were told (TOKEN-1, TOKEN-2, ...); empty: the message's own id
     source: str
     destination: str
+    reference: int | None = None  # the program's own (user_message_reference)
 
     def wants(self, stage: Stage) -> bool:
         if stage is Stage.SENT:
@@ -82,19 +83,22 @@ def by_url(mask: int, url: str) -> str:
 
 def by_smpp(
     mask: int, source: str, destination: str, source_ton: int, source_npi: int, dest_ton: int, dest_npi: int,
-    part: int = 0, token: str = "",
+    part: int = 0, token: str = "", reference: int | None = None,
 ) -> str:  # fmt: skip
     """What to give as `notify` for registered_delivery `mask`: at most 127 characters, with a token of up to 24."""
     source, destination = _plain(source), _plain(destination)
     numbers = (part,) if part else ()
     return _written(
-        SmppWish(mask, source_ton, source_npi, dest_ton, dest_npi, numbers, _plain(token), source, destination)
+        SmppWish(
+            mask, source_ton, source_npi, dest_ton, dest_npi, numbers, _plain(token), source, destination, reference
+        )
     )
 
 
 def _written(wish: SmppWish) -> str:
-    mask, *kinds, numbers, token, source, destination = wish
-    return _BY_SMPP + "\t".join(map(str, (mask, *kinds, ".".join(map(str, numbers)), token, source, destination)))
+    mask, *kinds, numbers, token, source, destination, reference = wish
+    first = mask if reference is None else f"{mask}/{reference}"
+    return _BY_SMPP + "\t".join(map(str, (first, *kinds, ".".join(map(str, numbers)), token, source, destination)))
 
 
 def of_parts(wishes: Iterable[str]) -> str:
@@ -103,7 +107,9 @@ def of_parts(wishes: Iterable[str]) -> str:
     if not found:
         return ""
     numbers = sorted({number for wish in found for number in wish.parts})
-    return _written(found[0]._replace(parts=tuple(numbers)))
+    references = {wish.reference for wish in found}
+    reference = references.pop() if len(references) == 1 else None
+    return _written(found[0]._replace(parts=tuple(numbers), reference=reference))
 
 
 def _plain(address: str) -> str:
@@ -114,11 +120,13 @@ def smpp_wish(notify: str) -> SmppWish | None:
     """The reading of `by_smpp`."""
     if not notify.startswith(_BY_SMPP):
         return None
-    mask, *kinds, parts, token, source, destination = notify.removeprefix(_BY_SMPP).split("\t")
+    first, *kinds, parts, token, source, destination = notify.removeprefix(_BY_SMPP).split("\t")
+    mask, _, reference = first.partition("/")
     source_ton, source_npi, dest_ton, dest_npi = map(int, kinds)
     numbers = tuple(map(int, filter(None, parts.split("."))))
     return SmppWish(
-        int(mask), source_ton, source_npi, dest_ton, dest_npi, numbers, token, source, destination
+        int(mask), source_ton, source_npi, dest_ton, dest_npi, numbers, token, source, destination,
+        int(reference) if reference else None,
     )  # fmt: skip
 
 
@@ -157,6 +165,7 @@ def _smpp_text(message: Message, wish: SmppWish, stage: Stage, now: float) -> st
         "submitted": message.received_at, "done": now, "source": wish.source, "source_ton": wish.source_ton,
         "source_npi": wish.source_npi, "destination": wish.destination, "dest_ton": wish.dest_ton,
         "dest_npi": wish.dest_npi, "text": message.text[:20],
+        **({} if wish.reference is None else {"reference": wish.reference}),
     })  # fmt: skip
 
 

@@ -263,6 +263,8 @@ def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str, error: s
         Tag.RECEIPTED_MESSAGE_ID: message_id.encode("ascii") + b"\0",
         Tag.MESSAGE_STATE: bytes((receipt.CODES[word],)),
     }
+    if "reference" in report:
+        tlvs[Tag.USER_MESSAGE_REFERENCE] = report["reference"].to_bytes(2, "big")
     return fields, tlvs
 
 

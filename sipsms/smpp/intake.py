@@ -22,7 +22,7 @@ from sipsms.reports import by_smpp
 from sipsms.smpp.bound import Bound, Options, Records, Taken, known
 from sipsms.smpp.coding import Concat
 from sipsms.smpp.doubts import HEARD, Doubts, Key
-from sipsms.smpp.pdu import Address, Pdu, Status
+from sipsms.smpp.pdu import Address, Pdu, Status, Tag
 from sipsms.smpp.submission import Refused, Submission, read
 from sipsms.smpp.texts import Full, Name, Texts, reference_of
 
@@ -297,8 +297,14 @@ def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: 
     )  # fmt: skip
     return by_smpp(
         mask, fields["source_addr"], address, fields["source_addr_ton"], fields["source_addr_npi"], ton, npi, part,
-        token,
+        token, _reference(pdu),
     )  # fmt: skip
+
+
+def _reference(pdu: Pdu) -> int | None:
+    """By which the ESME knows it (section 5.3.2.17)."""
+    octets = pdu.tlvs.get(Tag.USER_MESSAGE_REFERENCE, b"")
+    return int.from_bytes(octets, "big") if len(octets) == 2 else None
 
 
 def _stored(result: Receipt | Refusal) -> Receipt:

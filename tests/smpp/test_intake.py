@@ -46,6 +46,7 @@ from .kit import (
 pytestmark = pytest.mark.e2e
 
 TORONTO = "4165550123"
+USER_REFERENCE = 0x0204
 
 
 @pytest.fixture
@@ -336,6 +337,21 @@ def test_a_receipt_has_the_addresses_as_they_were_written(
     esme.submit(written, to, "hello", receipt=1)
     told = receipt(esme)
     assert (told["source"], told["destination"]) == (to, written)
+
+
+@pytest.mark.req("P-11")
+def test_a_receipt_has_the_programs_own_reference(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    """user_message_reference, if it is one; of a long text, if all of its parts have the same."""
+    for octets in (b"\x01\x02", b"\0\0", b"\xff\xff", b"\7", b""):
+        tlvs = tlv(USER_REFERENCE, octets)
+        esme.submit(customer.did, PHONE, f"with {octets.hex()}", receipt=1, tlvs=tlvs)
+        told = esme.delivered()
+        assert told.tlvs.get(USER_REFERENCE) == (octets if len(octets) == 2 else None)
+    for second, expected in ((b"\0\5", b"\0\5"), (b"\0\6", None)):
+        for number, octets in ((1, b"\0\5"), (2, second)):
+            pieces, more = [b"one ", b"two"], tlv(USER_REFERENCE, octets)
+            part(esme, customer.did, PHONE, pieces, number, second[1], receipt=1, tlvs=more)
+        assert [esme.delivered().tlvs.get(USER_REFERENCE) for _ in range(2)] == [expected] * 2
 
 
 @pytest.mark.req("P-11")
