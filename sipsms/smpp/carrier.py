@@ -37,7 +37,7 @@ from sipsms.smpp.texts import Name, Texts, reference_of
 from sipsms.text import pieces
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
-_STABLE: Final = 10.0  # seconds after which a bind that ends is not one that was not wanted
+_STABLE: Final = 10.0  # seconds after which a bind was good for something, also if no message went by it
 _NOT_BOUND: Final = 2.0  # seconds until a message is tried again where no bind is up
 _NO_ROOM: Final = 0.2  # seconds until one is that is beyond the window after all
 _FIRST_BIND: Final = 5.0  # seconds after the start in which messages wait for it, and do not go by another carrier
@@ -110,6 +110,7 @@ class SmppCarrier:
             config.url, username, password, limits, config.verify, config.ca, config.system_type
         )  # fmt: skip
         self._links: list[Link] = []
+        self._worked: set[Link] = set()  # those by which a message went
         self._keepers: list[asyncio.Task[None]] = []
         self._room = asyncio.Semaphore(config.binds * config.window)
         self._pace = Pace()
@@ -167,8 +168,9 @@ class SmppCarrier:
             finally:
                 self._links.remove(link)
                 self._left(link)
-            if self._clock() - began >= _STABLE:
+            if link in self._worked or self._clock() - began >= _STABLE:
                 pause = _FIRST_PAUSE
+            self._worked.discard(link)
             await asyncio.sleep(pause * (0.9 + 0.2 * random.random()))
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -268,6 +270,7 @@ class SmppCarrier:
         if status == Status.OK:
             self._pace.taken(now)
             link.count(sent=1)
+            self._worked.add(link)
             return Accepted(answer.fields.get("message_id", "").strip())
         reason = f"the SMSC answered {status:#x}"
         if status in _THROTTLES:
