@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sipsms import log
 from sipsms.app import run_loop
@@ -20,6 +21,8 @@ from sipsms.ports import InboundSms, MediaRefused
 from sipsms.records import explain
 from sipsms.store.admin import AdminError
 from sipsms.text import length
+
+_LONGEST: Final = 366 * 86400.0  # seconds that a message may be held
 
 
 def _run(config: Config, work: Callable[[Beside], Awaitable[Any]], number: str) -> Any:
@@ -45,8 +48,12 @@ def receive(config: Config, source: str, target: str, text: str) -> str:
     return str(_run(config, work, target))
 
 
-def send(config: Config, source: str, target: str, text: str, files: Sequence[Path] = ()) -> str:
-    """An SMS, with `files` an MMS. Raises AdminError with the rule that forbids it."""
+def send(
+    config: Config, source: str, target: str, text: str, files: Sequence[Path] = (), due_at: float | None = None
+) -> str:
+    """An SMS, with `files` an MMS; it is held until `due_at`. Raises AdminError with the rule that forbids it."""
+    if due_at is not None and due_at > time.time() + _LONGEST:
+        raise AdminError("that is more than a year ahead")
 
     async def work(here: Beside) -> str:
         did = here.directory.did(source)
@@ -58,7 +65,7 @@ def send(config: Config, source: str, target: str, text: str, files: Sequence[Pa
             raise AdminError(number.reason)
         _check_length(config, text, len(files))
         media = [await _saved(here, path) for path in files]
-        result = await here.gateway.send(owner, source, number, text, "cli", media=media)
+        result = await here.gateway.send(owner, source, number, text, "cli", media=media, due_at=due_at)
         if isinstance(result, Refusal):
             raise AdminError(result.reason)
         return f"message {result.message_id} accepted"

@@ -45,7 +45,7 @@ from sipsms.model import (
     Webhook,
 )  # fmt: skip
 from sipsms.ports import Block, CarrierLimits, CarrierReceipt, InboundMedia, InboundSms, NoAnswer, NotThere, Part
-from sipsms.store import looking
+from sipsms.store import pages
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
@@ -843,5 +843,5 @@ async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
         here.gateway.limits = {SIM: CarrierLimits(160)}
         await send(here, "word " * 60)
         await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("failed",)])
-        (row,) = await here.store.read(lambda db: looking.list_messages(db, "", 9))
+        (row,) = await here.store.read(lambda db: pages.newest(db, pages.Wanted(), 9))
         assert row["state"] == "failed"

@@ -125,6 +125,22 @@ def phone_number(_context: Any, _param: Any, value: str | None) -> str | None:
     return number
 
 
+def moment(_context: Any, _param: Any, value: str | None) -> float | None:
+    """ISO 8601, UTC if it names no zone, as the lists show times -> seconds since the epoch."""
+    if value is None:
+        return None
+    try:
+        when = datetime.fromisoformat(value)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{value!r} is not a time: 2027-01-31T09:00:00Z") from None
+
+
+def contact(_context: Any, _param: Any, value: str | None) -> str | None:
+    """The other side of messages, as it is stored."""
+    return value and (normalise(value) or value)
+
+
 def sender(_context: Any, _param: Any, value: str) -> str:
     sender = normalise(value)
     if sender is None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import rich_click as click
 
 from sipsms import log
-from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
-from sipsms.store import binds, looking
+from sipsms.cli.base import Context, cli, contact, json_option, moment, pass_context, phone_number, show
+from sipsms.store import binds, looking, pages
 from sipsms.store.engine import is_served
+
+_STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "expired")
 
 
 @cli.command()
@@ -32,12 +35,18 @@ def devices(context: Context, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--did", "number", callback=phone_number, help="Only of this DID.")
+@click.option("--contact", callback=contact, metavar="NUMBER", help="With this other side.")
+@click.option("--direction", type=click.Choice(["in", "out"]))
+@click.option("--state", type=click.Choice(_STATES))
+@click.option("--since", callback=moment, metavar="TIME", help="2026-11-22, or 2026-11-22T08:00:00Z.")
+@click.option("--until", callback=moment, metavar="TIME", help="Before then.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The newest N.")
 @json_option
 @pass_context
-def messages(context: Context, number: str | None, limit: int, as_json: bool) -> None:
+def messages(context: Context, /, number: str | None, limit: int, as_json: bool, **given: Any) -> None:
     """Messages, oldest first."""
-    rows = context.store(lambda db: looking.list_messages(db, number or "", limit))
+    wanted = pages.Wanted([number] if number else None, **{name: value for name, value in given.items() if value})
+    rows = context.store(lambda db: pages.newest(db, wanted, limit))[::-1]
     show(rows, as_json, "id created_at direction from to state carrier text", "no messages")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import rich_click as click
 
 from sipsms import importing
-from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, sender
+from sipsms.cli.base import Context, cli, json_option, moment, pass_context, phone_number, sender
 from sipsms.store import bulk
 
 
@@ -53,13 +53,14 @@ def receive(context: Context, source: str, target: str, text: str) -> None:
 @click.option("--from", "source", required=True, callback=phone_number, metavar="DID")
 @click.option("--to", "target", required=True, metavar="NUMBER")
 @click.option("--media", multiple=True, type=click.Path(path_type=Path), help="Send this file along; up to three.")
+@click.option("--at", "due_at", callback=moment, metavar="TIME", help="Not before: 2027-01-31T09:00:00Z. It is held.")
 @click.argument("text")
 @pass_context
-def send(context: Context, source: str, target: str, media: tuple[Path, ...], text: str) -> None:
+def send(context: Context, source: str, target: str, media: tuple[Path, ...], due_at: float | None, text: str) -> None:
     """Send an SMS from a DID, with --media an MMS."""
     from sipsms import manual
 
-    click.echo(manual.send(context.config(), source, target, text, media))
+    click.echo(manual.send(context.config(), source, target, text, media, due_at))
 
 
 @cli.command()

@@ -1,14 +1,18 @@
-"""What else there is to do with messages: cancel one, see with whom a number writes, and what the APIs have sent."""
+"""What else there is to do with messages: look at one, cancel it; with whom a number writes, what the APIs have sent."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import rich_click as click
 from sqlalchemy import Connection
 
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
+from sipsms.mediatypes import safe_name
+from sipsms.model import Media
 from sipsms.store import admin, looking, pages
 from sipsms.store import usage as sends
 
@@ -22,6 +26,49 @@ def cancel(context: Context, message: int) -> None:
     if not count:
         raise click.ClickException(f"nothing of message {message} is waiting")
     click.echo(f"message {message} is cancelled: {count} {'delivery' if count == 1 else 'deliveries'}")
+
+
+@cli.command()
+@click.argument("message", type=click.IntRange(min=1))
+@click.option(
+    "--media", "folder", type=click.Path(path_type=Path, file_okay=False), help="Save its files there instead."
+)
+@json_option
+@pass_context
+def message(context: Context, message: int, folder: Path | None, as_json: bool) -> None:
+    """One message, with its deliveries and every try."""
+    found = context.store(lambda db: pages.message(db, message, lambda *_: True))
+    if found is None:
+        raise click.ClickException(f"no message {message}")
+    if folder is not None:
+        _save_media(context, found, folder)
+        return
+    show([found], as_json, "id created_at direction from to state account carrier text", "")
+    if as_json:
+        return
+    for index, one in enumerate(found["media"]):
+        click.echo(f"file {index}: {one['content_type']}, {one['size']} bytes")
+    parts = found["deliveries"]
+    show(parts, False, "id courier destination device state attempts due_at last_error", "no deliveries")
+    tries = [{"delivery": part["id"], **one} for part in parts for one in part["tries"]]
+    show(tries, False, "delivery number started_at ended_at outcome detail", "no tries yet")
+
+
+def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
+    """As MESSAGE-INDEX-NAME; what is there already is not written over."""
+    from sipsms.couriers import media_files
+
+    files = media_files(context.config())
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, one in enumerate(found["media"]):
+        media = Media(**one)
+        source = files.path(media.token)
+        if source is None or not source.exists():
+            raise click.ClickException(f"file {index} of message {found['id']} is not here")
+        target = folder / f"{found['id']}-{index}-{safe_name(media.name, media.content_type)}"
+        with target.open("xb") as file:
+            file.write(source.read_bytes())
+        click.echo(target)
 
 
 @cli.command()

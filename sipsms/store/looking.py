@@ -98,26 +98,6 @@ def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> 
         }  # fmt: skip
 
 
-def list_messages(connection: Connection, did: str, limit: int) -> list[dict[str, Any]]:
-    """The newest `limit` messages, oldest of them first."""
-    texts = messages.c.content_type == ""  # no notices of delivery
-    query = select(messages).where(texts).order_by(messages.c.id.desc()).limit(limit)
-    if did:
-        query = query.where(messages.c.did == did)
-    rows = connection.execute(query).all()[::-1]
-    parts: dict[int, list[Any]] = {row.id: [] for row in rows}
-    for chunk in _chunks(list(parts), 500):
-        found = select(deliveries).where(deliveries.c.message_id.in_(chunk)).order_by(deliveries.c.id)
-        for delivery in connection.execute(found):
-            parts[delivery.message_id].append(delivery)
-    return [message_row(row, parts[row.id]) for row in rows]
-
-
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 def _is_copy(row: Any, part: Any) -> bool:
     """Shown on another device of the sender: says nothing about where the message stands."""
     return bool(row.direction == "out" and row.did and part.courier == "sip" and part.destination == row.account)

@@ -8,7 +8,7 @@ there is more behind it. Synchronous.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
 from typing import Any, Final
@@ -71,6 +71,19 @@ def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
     if len(found) > wanted.limit:
         return found[: wanted.limit], found[wanted.limit - 1]["id"]
     return found, walk.horizon or None
+
+
+def newest(connection: Connection, wanted: Wanted, count: int) -> list[dict[str, Any]]:
+    """So many, however far back they are; `before` and `limit` of `wanted` are not looked at."""
+    found: list[dict[str, Any]] = []
+    before: int | None = None
+    while len(found) < count:
+        most = min(count - len(found), SCAN)
+        rows, before = list_messages(connection, replace(wanted, before=before, limit=most), lambda *_: True)
+        found += rows
+        if before is None:
+            break
+    return found
 
 
 class _Walk(Iterator[int]):

@@ -15,7 +15,7 @@ from typing import Any
 from support.node import Node
 from support.sipwire import Phone, Udp
 
-from sipsms.store import looking
+from sipsms.store import looking, pages
 from sipsms.store.engine import open_engine
 
 DOMAIN = "sip.example.net"
@@ -62,7 +62,7 @@ class Lab(Node):
     def rows(self, did: str) -> list[dict[str, Any]]:
         """The messages of a number, oldest first."""
         with self._engine.begin() as connection:
-            return looking.list_messages(connection, did, 10_000)
+            return pages.newest(connection, pages.Wanted([did]), 10_000)[::-1]
 
     def texts(self, did: str) -> list[str]:
         return [row["text"] for row in self.rows(did)]

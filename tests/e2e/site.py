@@ -22,7 +22,7 @@ from unittest import mock
 from support.node import Node
 
 from sipsms.cli import main
-from sipsms.store import looking
+from sipsms.store import looking, pages
 from sipsms.store.engine import open_engine
 
 DOMAIN = "sip.example.net"
@@ -133,7 +133,7 @@ class Site(Node):
     def rows(self, did: str = "") -> list[dict[str, Any]]:
         """What `sipsms messages --json` prints, oldest first."""
         with self._engine.begin() as connection:
-            return looking.list_messages(connection, did, 100_000)
+            return pages.newest(connection, pages.Wanted([did] if did else None), 100_000)[::-1]
 
     def contacts(self, account: Account) -> list[str]:
         """What `sipsms registrations --json` prints of one account."""
