@@ -1,4 +1,4 @@
-"""What else there is to do with messages: look at one, cancel it; with whom a number writes, what the APIs have sent."""
+"""What else there is to do with messages: look at one, cancel it; with whom a number writes, what the APIs sent."""
 
 from __future__ import annotations
 
