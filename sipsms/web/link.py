@@ -35,7 +35,7 @@ class Link:
     """One connection."""
 
     waiting: ClassVar[WeakSet[Link]] = WeakSet()
-    closed: ClassVar[int] = 0
+    closed: ClassVar[set[_Closed]] = set()
 
     def __init__(self, transport: Any, *, is_proxy: bool = False) -> None:
         self._transport = transport
@@ -85,9 +85,9 @@ class Link:
     def lost(self, *, broken: bool) -> None:
         """Closed by us in order, as the client had asked for, or broken."""
         actions = self._take()
-        if actions and self._is_written and not broken and Link.closed < _MOST_CLOSED:
+        if actions and self._is_written and not broken and len(self.closed) < _MOST_CLOSED:
             with suppress(OSError):
-                _Closed(os.dup(self._descriptor()), actions).look()
+                _Closed(os.dup(self._descriptor()), actions).watch()
 
     def _take(self) -> Actions:
         actions, self._waiting = self._waiting, []
@@ -102,21 +102,33 @@ class _Closed:
         self._sock = socket.socket(fileno=descriptor)
         self._actions = actions
         self._pauses = iter(_PAUSES)
-        Link.closed += 1
+        Link.closed.add(self)
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)  # our copy of it would keep it open
 
+    def watch(self) -> None:
+        self.look()
+        if self in Link.closed:
+            pause = next(self._pauses, None)
+            if pause is None:
+                self._leave()
+            else:
+                asyncio.get_running_loop().call_later(pause, self.watch)
+
     def look(self) -> None:
+        if self not in Link.closed:
+            return
         left = _unacknowledged(self._sock.fileno())
         is_broken = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-        pause = None if left is None or left == 0 or is_broken else next(self._pauses, None)
-        if pause is not None:
-            asyncio.get_running_loop().call_later(pause, self.look)
-            return
-        self._sock.close()
-        Link.closed -= 1
-        if left == 0 and not is_broken:
+        if left is None or is_broken:
+            self._leave()
+        elif left == 0:
+            self._leave()
             _run(self._actions)
+
+    def _leave(self) -> None:
+        Link.closed.discard(self)
+        self._sock.close()
 
 
 def _unacknowledged(descriptor: int) -> int | None:
@@ -137,6 +149,8 @@ def look() -> None:
     """At all connections whose answer nobody is known to have heard: has it arrived meanwhile?"""
     for link in list(Link.waiting):
         link.look()
+    for closed in list(Link.closed):
+        closed.look()
 
 
 def when_heard(request: Request, action: Callable[[], None]) -> None:
