@@ -183,7 +183,8 @@ class Couriers:
             self._sent[name] = sent
             carrier = self.carriers.get(name.partition(":")[2])
             why = one.why or getattr(carrier, "status", "")
-            status = {"state": one.state, "why": why, "rate": round(rate, 2), "counts": one.counts}
+            state = "down" if one.state == "up" and getattr(carrier, "is_down", False) else one.state
+            status = {"state": state, "why": why, "rate": round(rate, 2), "counts": one.counts}
             if self._reported.get(name) != status:
                 self._reported[name] = fresh[name.partition(":")[2]] = status
         await self._tell_of_doubts(sum(one.counts.get("unknown", 0) for one in health.values()), now)

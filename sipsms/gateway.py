@@ -45,7 +45,7 @@ ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
 # Seconds that a delivery is tried, where that is not as long as a message is kept.
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
 _REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK, reports.SMPP: SMPP}
-RECEIPT_LANES = 8  # of a DID: receipts need no order, and none waits for a lost answer to another
+RECEIPT_LANES = 32  # of a DID: receipts need no order, and none waits for a lost answer to another
 _USUAL = CarrierLimits(mms=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.gateway import Receipt, carrier_key, device_lane
+from sipsms.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
 from sipsms.model import Accepted, Account, Binding, Deferred, Delivered, Delivery, Did, Direction, Message, Smpp, State
 from sipsms.ports import CarrierLimits, CarrierReceipt, InboundSms
 from sipsms.reports import by_smpp, by_url
@@ -225,7 +225,7 @@ async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
         rows = await here.rows(LANES)
         assert [row[0] for row in rows] == ["5550001111"] * 12, "once each"
         lanes = {row[1] for row in rows}
-        assert lanes <= {f"smpp/5550001111~{number}" for number in range(8)}
+        assert lanes <= {f"smpp/5550001111~{number}" for number in range(RECEIPT_LANES)}
         assert len(lanes) > 2
 
 

@@ -32,7 +32,7 @@ from sipsms.smpp.link import Link, Resolve, Target
 from sipsms.smpp.pacing import Pace
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.session import MODES, Limits, NotBound
-from sipsms.smpp.submission import Body, Refused, number, read_body, span
+from sipsms.smpp.submission import Body, Refused, number, read_anything, read_body, span
 from sipsms.smpp.texts import Name, Texts, reference_of
 from sipsms.text import pieces
 
@@ -233,6 +233,11 @@ class SmppCarrier:
         if links := self._transmitters():
             return len(links) * self.config.window
         return 0 if self._clock() < self._started + _FIRST_BIND else 1
+
+    @property
+    def is_down(self) -> bool:
+        """Nothing can go out by it now."""
+        return not self._transmitters()
 
     def rate(self, now: float) -> float:
         """Messages a second that the SMSC takes, as far as it has said."""
@@ -437,7 +442,7 @@ class SmppCarrier:
 
     async def _take_message(self, link: Link, pdu: Pdu) -> int:
         fields, now = pdu.fields, self._clock()
-        body = read_body(pdu, self._charsets)
+        body = read_anything(pdu, self._charsets)
         source = self._number(fields["source_addr_ton"], fields["source_addr"]) or fields["source_addr"]
         destination = self._number(fields["dest_addr_ton"], fields["destination_addr"]) or fields["destination_addr"]
         concat = body.concat if body.concat is not None and body.concat.total > 1 else None

@@ -110,13 +110,25 @@ def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
         concat = from_header or concat
     charset = charset_of(pdu.fields["data_coding"], charsets)
     if charset is None or binary:
-        shown = f"(binary message, coding {pdu.fields['data_coding']}, {len(octets)} octets: {octets.hex()})"
-        return Body(shown, concat, True)
+        return Body(_shown(pdu, octets), concat, True)
     try:
         text = decode(octets, charset)
         return Body(whole_letters(text) if concat is None else keep_halves(text), concat)
     except CodingError as error:
         raise Refused(Status.INVALID_MESSAGE_LENGTH, str(error)) from None
+
+
+def read_anything(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
+    """As `read_body`, but what cannot be read is kept as its octets: who sent it has nobody to correct it."""
+    try:
+        return read_body(pdu, charsets)
+    except Refused:
+        octets = pdu.fields.get("short_message", b"") or pdu.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
+        return Body(_shown(pdu, octets), None, True)
+
+
+def _shown(pdu: Pdu, octets: bytes) -> str:
+    return f"(binary message, coding {pdu.fields['data_coding']}, {len(octets)} octets: {octets.hex()})"
 
 
 def read_text(pdu: Pdu, charsets: Mapping[int, Charset]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.smsc import THROTTLED, Answer, Pdu, Session, Smsc, deliver_body
 
-from smpp.kit import OK, Esme, SmppSite
+from smpp.kit import OK, PHONE, Esme, SmppSite
 
 pytestmark = pytest.mark.e2e
 
@@ -99,3 +99,20 @@ def test_ten_digits_with_a_country_code(tmp_path: Path, numbers: str, source: st
         smsc.binds.count(1)
         smsc.deliver(deliver_body("4791234567", customer.did, b"from Norway", ton=1))
         assert one.settled(customer.did, "from Norway", "queued")["from"] == source
+
+
+@pytest.mark.req("P-15")
+@pytest.mark.parametrize(
+    ("coding", "esm_class", "octets"),
+    [(8, 0, b"\x00h\x00i\x00"), (0, 0x40, b"\x20\x00\x03\x01"), (4, 0, b"\x01\x02\x03")],
+)  # fmt: skip
+def test_what_cannot_be_read_is_kept(tmp_path: Path, coding: int, esm_class: int, octets: bytes) -> None:
+    """Half a letter of UCS-2, a header without end, bare octets: the phone's owner cannot send it better."""
+    with Smsc() as smsc, site(tmp_path, smsc) as one:
+        customer = one.customer()
+        smsc.binds.count(1)
+        smsc.deliver(deliver_body(PHONE, customer.did, octets, coding, esm_class))
+        text = f"(binary message, coding {coding}, {len(octets)} octets: {octets.hex()})"
+        assert one.settled(customer.did, text, "queued")["from"] == PHONE
+        smsc.answered.count(1)
+        assert [pdu.status for pdu in smsc.answered] == [OK]
