@@ -62,9 +62,9 @@ def test_the_figures() -> None:
 def test_what_is_left_to_the_command_line() -> None:
     """Every other command has its like in the API."""
     alike = {
-        "account", "subaccount", "did", "group", "block", "token", "message", "messages", "registrations", "devices", "queue",
-        "carriers", "dead-letters", "resend", "webhooks", "receive", "send", "route", "cancel", "conversations",
-        "usage", "binds",
+        "account", "subaccount", "did", "group", "block", "token", "message", "messages", "registrations", "devices",
+        "queue", "carriers", "dead-letters", "resend", "webhooks", "receive", "send", "route", "cancel",
+        "conversations", "usage", "binds",
     }  # fmt: skip
     here = set(re.findall(r"`([a-z-]+)`", PAGE.partition("## By the command line only")[2].partition(":")[0]))
     assert set(cli.commands) == alike | here
