@@ -231,8 +231,13 @@ class SmppCourier:
     async def _send(self, peer: Peer, command: int, pdus: Sequence[_Sm], delivery: Delivery) -> Outcome:
         """One after the other, but for those that were taken when we had given up waiting for that."""
         for index in range(self._late.count(delivery.id), len(pdus)):
-            answer = await peer.ask(command, *pdus[index], (delivery.id, index))
-            if answer.status:
+            try:
+                answer = await peer.ask(command, *pdus[index], (delivery.id, index))
+            except Gone:
+                if self._late.count(delivery.id) <= index:
+                    raise
+                continue  # meanwhile an earlier copy of it was answered
+            if answer.status and self._late.count(delivery.id) <= index:
                 return refusal(answer.status)
         self._late.forget(delivery.id)
         return Delivered()

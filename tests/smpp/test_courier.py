@@ -245,6 +245,16 @@ def test_an_answer_that_comes_too_late_is_one(esme: Esme, site: SmppSite, custom
     assert esme.silent(0.2)
 
 
+@pytest.mark.req("P-16", "I4")
+def test_a_copy_of_what_was_taken_may_be_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    """By a program that knows its name again, and says so."""
+    site.sms(customer.did, "taken once")
+    first, again = out(esme, 2)
+    esme.answer(first)
+    esme.answer(again, 0x65)
+    site.settled(customer.did, "taken once", "delivered")
+
+
 @pytest.mark.req("P-13", "P-16", "I4")
 def test_a_late_answer_to_a_part_is_for_that_part(esme: Esme, site: SmppSite, customer: Customer) -> None:
     text = ("Long text. " * 30).strip()
