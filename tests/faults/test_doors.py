@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import random
 import sqlite3
@@ -47,7 +48,7 @@ class Client:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
-        except (OSError, ValueError) as error:  # nobody there, or hung up
+        except (OSError, ValueError, http.client.HTTPException) as error:  # nobody there, or hung up
             return 0, str(error)
 
     def rest(self, text: str) -> Answer:
