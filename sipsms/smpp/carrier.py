@@ -44,6 +44,7 @@ _FIRST_BIND: Final = 5.0  # seconds after the start in which messages wait for i
 _LAST_ANSWERS: Final = 10.0  # seconds
 _LONGEST_VALIDITY: Final = 3 * 86400.0  # seconds; more than many SMSCs take, and than anybody asks for
 _REMEMBERED: Final = 10_000
+_LONGEST_TEXT: Final = 10_000  # characters, in one PDU; no phone writes as many
 _OPEN_TEXTS: Final = 50  # long texts of one sender that wait for parts
 _WINDOW: Final = 100  # messages of the SMSC that are being stored at once
 
@@ -443,6 +444,8 @@ class SmppCarrier:
     async def _take_message(self, link: Link, pdu: Pdu) -> int:
         fields, now = pdu.fields, self._clock()
         body = read_anything(pdu, self._charsets)
+        if len(body.text) > _LONGEST_TEXT:
+            raise Refused(Status.INVALID_MESSAGE_LENGTH, f"{len(body.text)} characters")
         source = self._number(fields["source_addr_ton"], fields["source_addr"]) or fields["source_addr"]
         destination = self._number(fields["dest_addr_ton"], fields["destination_addr"]) or fields["destination_addr"]
         concat = body.concat if body.concat is not None and body.concat.total > 1 else None

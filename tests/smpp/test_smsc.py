@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,3 +117,21 @@ def test_what_cannot_be_read_is_kept(tmp_path: Path, coding: int, esm_class: int
         one.settled(customer.did, text, "queued")
         smsc.answered.count(1)
         assert [pdu.status for pdu in smsc.answered] == [OK]
+
+
+@pytest.mark.req("P-13")
+def test_the_longest_text(tmp_path: Path) -> None:
+    """In 150 parts to an ESME; what has more characters than anybody writes is refused, and nothing breaks."""
+    with Smsc() as smsc, site(tmp_path, smsc) as one:
+        customer = one.customer()
+        smsc.binds.count(1)
+        for text in ("é" * 10_000, "x" * 10_001):
+            octets = text.encode("latin-1")
+            payload = struct.pack(">HH", 0x0424, len(octets)) + octets
+            smsc.deliver(deliver_body(PHONE, customer.did, b"", 3, tlvs=payload))
+        smsc.answered.count(2)
+        assert sorted(pdu.status for pdu in smsc.answered) == [OK, 0x01]
+        with Esme(one.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            parts = [esme.delivered().text[6:] for _ in range(66)]  # behind their headers
+        assert "".join(parts) == "\x05" * 10_000  # é of GSM 03.38
