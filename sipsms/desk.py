@@ -107,7 +107,7 @@ class Desk:
     def note(self, outcome: Outcome) -> bool:
         """Learn from an attempt. True: the breaker has to open (again)."""
         match outcome:
-            case Rejected(unsent=True):
+            case Rejected(unsent=True) | Deferred(untried=True, whole_courier=False):
                 return False
             case Delivered() | Accepted() | Rejected():
                 self._doubts = self._soft = self.failures = 0

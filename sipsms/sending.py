@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -25,7 +25,7 @@ from sipsms.ports import Clock, MediaRefused, MediaStore, Past, Unavailable
 REPEAT: Final = 30.0  # seconds in which the same message again may be a retry of one whose answer was lost
 MAX_LONG: Final = 1600  # characters of a long text: some ten segments, as carriers' own APIs take
 _REMEMBERED: Final = 10_000
-_SAME_MOMENT: Final = 45.0  # seconds: "in five minutes", said again within REPEAT, is a little later
+_SAME_MOMENT: Final = 2 * REPEAT + 5  # seconds: "in five minutes", said again after a restart, is a little later
 
 
 class SendCode(StrEnum):
@@ -237,7 +237,7 @@ class Sender:
         repeat = _Repeat(self._clock(), asyncio.get_running_loop().create_future())
         self._repeats[key] = repeat
         try:
-            before = await self._sent_before(source, destination, order)
+            before, order = await self._sent_before(source, destination, order)
             if before is not None:
                 sent = Sent(before, source, destination, duplicate=True)
             else:
@@ -265,22 +265,31 @@ class Sender:
             del self._under_way[key]
             done.set_result(None)
 
-    async def _sent_before(self, source: str, destination: str, order: Order) -> int | None:
-        """The same message, if it was taken within the last seconds of the server's run before this one."""
+    async def _sent_before(self, source: str, destination: str, order: Order) -> tuple[int | None, Order]:
+        """The same message, if it was taken within the last seconds of the server's run before this one; and the order,
+        with the files if they were fetched for that."""
         if self._clock() - self._started >= REPEAT:
             self._before = {}
-            return None
+            return None, order
         if self._before is None:
-            self._before = await self._recent(self._started - REPEAT, self._started)
+            found = await self._recent(self._started - REPEAT, self._started)
+            if self._before is None:  # another request may have been quicker
+                self._before = found
         alike = self._before.get((order.door, order.account.name, source, destination, _plain(order.text)), [])
         for past in list(alike):
-            if abs(past.due_at - (order.due_at or 0.0)) >= _SAME_MOMENT or len(past.sizes) != len(order.files):
+            if not self._same_moment(past, order) or len(past.sizes) != len(order.files):
                 continue
-            files = await self.fetched(order.files, order.account.customer)
-            if past.sizes == tuple(sorted(len(one.data) for one in files)) and past in alike:
+            order = replace(order, files=await self.fetched(order.files, order.account.customer))
+            if past.sizes == tuple(sorted(len(one.data) for one in order.files)) and past in alike:
                 alike.remove(past)  # once: what comes then is another
-                return past.message
-        return None
+                return past.message, order
+        return None, order
+
+    def _same_moment(self, past: Past, order: Order) -> bool:
+        """A moment that is over is none any more for who asks again."""
+        if order.due_at is not None:
+            return abs(past.due_at - order.due_at) < _SAME_MOMENT
+        return not past.due_at or (bool(order.when) and past.due_at <= self._clock())
 
     def _idempotency_key(self, order: Order) -> bytes:
         """For ever, but not for who comes after the customer under its name."""

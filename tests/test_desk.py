@@ -66,6 +66,31 @@ def test_health() -> None:
     assert one.health(6.0).state == "gone"
 
 
+def test_what_was_not_tried_says_nothing_of_the_far_side() -> None:
+    one = desk(breaker=True)
+    for _ in range(10):
+        assert not one.note(Deferred("the window is full", untried=True))
+    assert one.note(Deferred("not bound", untried=True, whole_courier=True))
+
+
+def test_the_courier_says_how_much_it_takes_now() -> None:
+    room, pace = 2, 0.0
+    one = Desk("carrier:x", ScriptedCourier(), Line(10, rate=100.0, room=lambda: room, pace=lambda now: pace))
+    one.active = 2
+    assert not one.has_room
+    room = 20
+    assert one.has_room
+    one.active = 10
+    assert not one.has_room, "never more than configured"
+    assert [one.take_slot(5.0) for _ in range(2)] == [0.0, pytest.approx(0.01)]
+    pace = 10.0
+    one.take_slot(6.0)
+    assert one.take_slot(6.0) == pytest.approx(0.1)
+    pace = 1000.0
+    one.take_slot(7.0)
+    assert one.take_slot(7.0) == pytest.approx(0.01), "nor faster"
+
+
 def test_a_rate_is_a_slot_for_each() -> None:
     one = desk(rate=10.0)
     assert [round(one.take_slot(5.0), 3) for _ in range(3)] == [0.0, 0.1, 0.2]

@@ -209,17 +209,39 @@ async def test_a_retry_of_what_is_held_or_has_files_after_a_crash(tmp_path: Path
         noon = one.core.clock.now + 86400
         held = await one.send("at noon", when="noon", due_at=noon)
         soon = await one.send("soon", when="5", due_at=one.core.clock.now + 300)
+        over = await one.send("in ten seconds", when="then", due_at=one.core.clock.now + 10)
         files = [File(url="https://example.net/a.png"), File(PNG)]
         mms = await one.send("look", files=files)
-        one.core.clock.now += 5
+        one.core.clock.now += 25
         one.sender = one.make()
+        one.core.clock.now += 25
+        assert await one.send("in ten seconds") != over, "at once is another"
+        assert await one.send("in ten seconds", when="then") == over, "its moment is over"
         assert await one.send("at noon", when="one", due_at=noon + 3600) != held
         assert await one.send("at noon", when="noon", due_at=noon) == held
         assert await one.send("soon", when="5", due_at=one.core.clock.now + 300) == soon
         assert await one.send("look", files=[File(PNG + b"!"), File(PNG)]) != mms, "other files"
         assert await one.send("look", files=files[:1]) != mms
         assert await one.send("look", files=files) == mms
-        assert await one.count() == 6
+        before = len(one.fetched)
+        assert await one.send("look", files=[File(url="https://example.net/b.png"), File(PNG + b"!")]) != mms
+        assert len(one.fetched) == before + 1, "once"
+        assert await one.count() == 9
+
+
+async def test_two_retries_at_once_after_a_crash_take_no_third_along(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        first = await one.send("hello")
+        other = await one.send("good bye")
+        one.core.clock.now += 5
+        one.sender = one.make()
+        sent = await asyncio.gather(
+            *(one.sender.send(Order(DEMO, "5550001111", PEER, text, "t")) for text in ("hello", "good bye"))
+        )
+        assert [each.message for each in sent] == [first, other]
+        one.sender.answered(*sent)
+        assert await one.send("hello") not in (first, other)
+        assert await one.send("good bye") not in (first, other)
 
 
 async def test_a_clock_that_was_set_back_swallows_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -56,10 +57,12 @@ def recent(connection: Connection, since: float, until: float) -> dict[Likeness,
 
 
 def _held(connection: Connection, ids: Sequence[int]) -> dict[int, float]:
-    """When those of them go out that are held."""
+    """When those of them go out that are held, or went out that were: their lane says so for ever."""
     found: dict[int, float] = {}
     for start in range(0, len(ids), 500):
         here = deliveries.c.message_id.in_(ids[start : start + 500])
-        query = select(deliveries.c.message_id, deliveries.c.due_at).where(here, deliveries.c.lane.contains("@"))
-        found |= {row.message_id: row.due_at or 0.0 for row in connection.execute(query)}
+        query = select(deliveries.c.message_id, deliveries.c.lane).where(here, deliveries.c.lane.contains("@"))
+        for row in connection.execute(query):
+            with suppress(ValueError):
+                found[row.message_id] = float(row.lane.rpartition("@")[2])
     return found

@@ -79,7 +79,7 @@ class Link:
     def closed_by_client(self) -> None:
         """In order: did its system have all that we wrote?"""
         actions = self._take()
-        if actions and _unacknowledged(self._descriptor()) == 0:
+        if actions and self._is_written and _unacknowledged(self._descriptor()) == 0:
             _run(actions)
 
     def lost(self, *, broken: bool) -> None:
