@@ -122,6 +122,7 @@ class SmppCarrier:
         self._recalled = False
         self._recalling = asyncio.Lock()  # several binds begin at once, and each waits for it
         self._took_at = self._marked = 0.0
+        self._closing: asyncio.Future[None] | None = None
 
     # --- binds ---
 
@@ -132,19 +133,28 @@ class SmppCarrier:
             self._keepers += [loop.create_task(self._keep(command)) for _ in range(self.config.binds)]
 
     async def close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    def _is_closing(self) -> bool:
+        return self._closing is not None
+
+    async def _close(self) -> None:
         with suppress(TimeoutError):  # what is under way gets its answer
             async with asyncio.timeout(_LAST_ANSWERS):
                 for _ in range(self.config.binds * self.config.window):
                     await self._room.acquire()
+        await asyncio.gather(*(link.close() for link in self._links))  # each keeper hears how: in order, or not
         for task in self._keepers:
             task.cancel()
-        if self._links:
-            await asyncio.gather(*(link.close() for link in self._links))
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._keepers.clear()
 
     async def _keep(self, command: Command) -> None:
         """One bind, as long as we run."""
         pause = _FIRST_PAUSE
-        while True:
+        while not self._is_closing():
             link = Link(self._target, command, self._clock, self._asked, self._around.resolve, self._came_late)
             try:
                 async with self._recalling:
@@ -165,6 +175,8 @@ class SmppCarrier:
             self.status, began = "", self._clock()
             log.note("smpp_carrier_bound", carrier=self.name, smsc=link.peer_id, mode=str(link.mode))
             try:
+                if self._is_closing():  # it came too late
+                    await link.close()
                 await link.until_closed()
             finally:
                 self._links.remove(link)
@@ -177,8 +189,7 @@ class SmppCarrier:
 
     def _left(self, link: Link) -> None:
         now = self._clock()
-        if link.under_way or not link.orderly:
-            self._doubts.add(link.unsure(now), now, link)
+        self._doubts.add(link.unsure(now), now, link)
         if not self._links:
             self.status = link.why or "unbound"
         log.warning("smpp_carrier_unbound", carrier=self.name, why=link.why)

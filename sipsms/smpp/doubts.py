@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable
+from math import inf
 from typing import Final, Generic, NamedTuple, TypeVar
 
 HEARD: Final = 10.0  # seconds after an answer, in a session that goes on, by which its peer has acted on it
@@ -61,10 +62,11 @@ class Trail(Generic[T]):
         late = [(key, result) for at, key, result in self._heard if at >= now - span]
         return late + [(key, result) for _, key, result in self._told]
 
-    def forget(self) -> None:
-        """It is told to `Doubts` now."""
-        self._told.clear()
-        self._heard.clear()
+    def forget(self, before: float = inf) -> None:
+        """What was answered before that time is told to `Doubts` now, or is in none."""
+        for entries in (self._told, self._heard):
+            while entries and entries[0][0] < before:
+                entries.popleft()
 
 
 class _Doubt(NamedTuple, Generic[T]):

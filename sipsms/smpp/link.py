@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,7 @@ from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost
 from sipsms.smpp_url import SmppUrl
 
 _CONNECT: Final = 10.0  # seconds to be connected, with TLS
+_LAST_ANSWERS: Final = 100  # hundredths of a second
 
 
 class Target(NamedTuple):
@@ -58,7 +60,6 @@ class Link:
         self.mode: Mode = MODES[command]
         self.peer_id = ""  # as the server names itself
         self.why = ""  # it is over
-        self.orderly = False
         self.trail: Trail[Any] = Trail()  # what has been taken in from the other side, by whoever holds this link
         self.under_way: dict[asyncio.Future[Any], Key] = {}
         self._command = command
@@ -69,6 +70,7 @@ class Link:
         self._connection: Connection | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._is_doubted = False
+        self._left_at = inf  # we have said good-bye
         self._told: set[asyncio.Future[Any]] = set()  # of what is under way, what has been said to be in doubt
 
     # --- life ---
@@ -86,14 +88,16 @@ class Link:
             "system_id": self.target.username, "password": self.target.password,
             "system_type": self.target.system_type, "interface_version": 0x34,
         }  # fmt: skip
+        is_bound = False
         try:
             answer = await self.ask(self._command, fields, {})
             if answer.status:
                 raise Gone(f"refused: {answer.status:#x}")
+            is_bound = connection.session.can_ask
         except (Gone, NotBound) as gone:
             raise Gone(f"no bind: {gone}") from None
         finally:  # also where nobody waits for the answer any more
-            if not connection.session.can_ask:
+            if not is_bound:
                 connection.drop("no bind")
                 self._ticker.cancel()
         self.peer_id = str(answer.fields.get("system_id", ""))
@@ -147,7 +151,9 @@ class Link:
                     token.answer.set_exception(Gone(why))
                     token.answer.exception()  # it may be that nobody waits any more
             case Closed(why, orderly):
-                self.why, self.orderly = why, orderly
+                self.why = why
+                if orderly:  # the other side has heard all that was said before the good-bye
+                    self.trail.forget(self._left_at)
 
     async def until_closed(self) -> None:
         if self._connection is not None:
@@ -159,11 +165,23 @@ class Link:
         """Unbind; an answer is waited for a little."""
         if self._connection is None:
             return
-        self._connection.unbind()
-        await asyncio.wait([self._connection.closed], timeout=seconds)
-        self._connection.drop("unbound")
-        if self._ticker is not None:
-            self._ticker.cancel()
+        try:
+            await self._finish(self._connection)
+            self._left_at = self._clock()
+            self._connection.unbind()
+            await asyncio.wait([self._connection.closed], timeout=seconds)
+        finally:
+            self._connection.drop("unbound")
+            if self._ticker is not None:
+                self._ticker.cancel()
+
+    async def _finish(self, connection: Connection) -> None:
+        """What has come gets its answer first: after an unbind it may not be read any more. But not for ever: who has
+        much to say finds a moment in another session."""
+        for _ in range(_LAST_ANSWERS):
+            if not connection.session.under_way:
+                return
+            await asyncio.sleep(0.01)
 
     # --- what the other side may not have heard ---
 
