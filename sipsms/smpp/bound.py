@@ -11,7 +11,7 @@ from sipsms.model import Did, Message, State
 from sipsms.ports import StoredPart
 from sipsms.smpp.coding import Charset
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.doubts import QUIET, Key, Trail
+from sipsms.smpp.doubts import Key, Trail
 from sipsms.smpp.pdu import Pdu
 from sipsms.smpp.session import Limits, Mode
 
@@ -164,9 +164,8 @@ class Bound:
         return answered + waiting
 
     def is_mute(self, now: float) -> bool:
-        """It has been silent, and has not even received what it was told: its way here may be broken."""
-        quiet = now - self.connection.session.last_heard >= QUIET
-        return quiet and bool(len(self.trail) or self.under_way) and self.connection.unread() > 0
+        """Its way here may be broken, and there is something that it may send again."""
+        return bool(len(self.trail) or self.under_way) and self.connection.is_mute(now)
 
     def may_be_gone(self, now: float) -> bool:
         """It is given up for a new session of its user, where there is no room for both."""

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from sipsms import log
 from sipsms.ports import Clock
+from sipsms.smpp.doubts import QUIET
 from sipsms.smpp.pdu import Command, Pdu, status_name
 from sipsms.smpp.session import Answer, Closed, Event, Session
 
@@ -36,6 +37,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._flush_due = False
         self._paused = False
+        self._caught_up_at = self.opened_at  # the last look that found nothing unacknowledged
         self.was_finished = False  # the peer closed it, and had nothing unread
         self.is_tls = False
         self.closed = self._loop.create_future()
@@ -108,6 +110,7 @@ class Connection(asyncio.Protocol):
         data = self.session.take()
         if not data or self._transport is None or self._transport.is_closing():
             return
+        self._look(self._clock())  # what is written now is not what has been waiting
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > MAX_UNREAD:
             self.drop("it does not read what it is sent")
@@ -120,6 +123,7 @@ class Connection(asyncio.Protocol):
     def tick(self, now: float) -> None:
         self._tell(self.session.tick(now))
         self.flush()
+        self._look(now)
 
     def probe(self, now: float) -> None:
         """Ask whether the peer is there."""
@@ -141,6 +145,18 @@ class Connection(asyncio.Protocol):
             return 0
         sent = int.from_bytes(waiting, sys.byteorder) + self._transport.get_write_buffer_size()
         return sent + self.session.unsent
+
+    def _look(self, now: float) -> None:
+        if now - self._caught_up_at >= QUIET / 10 and self.unread() == 0:
+            self._caught_up_at = now
+
+    def is_mute(self, now: float) -> bool:
+        """The peer has been silent, and its system has not even received what it was told, all that time: its way here
+        may be broken. What is written and acknowledged a moment later makes nobody mute."""
+        if now - self.session.last_heard < QUIET:
+            return False
+        self._look(now)
+        return now - self._caught_up_at >= QUIET
 
     @property
     def is_heard(self) -> bool:

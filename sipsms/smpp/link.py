@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from sipsms.ports import Clock, NotSent
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.courier import Gone
-from sipsms.smpp.doubts import QUIET, Key, Trail
+from sipsms.smpp.doubts import Key, Trail
 from sipsms.smpp.pdu import Command, Pdu
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session
 from sipsms.smpp_url import SmppUrl
@@ -186,11 +186,9 @@ class Link:
     # --- what the other side may not have heard ---
 
     def is_mute(self, now: float) -> bool:
-        """It has been silent, and has not even received what it was told: its way here may be broken."""
+        """Its way here may be broken, and there is something that it may send again."""
         connection = self._connection
-        if connection is None or not (len(self.trail) or self.under_way):
-            return False
-        return now - connection.session.last_heard >= QUIET and connection.unread() > 0
+        return connection is not None and bool(len(self.trail) or self.under_way) and connection.is_mute(now)
 
     def doubts(self, now: float) -> list[tuple[Key, Any]]:
         """What the peer may send again by another link, as this one is mute; nothing, if it is not, or if that has been
