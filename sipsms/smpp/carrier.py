@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from secrets import token_hex
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -112,6 +113,7 @@ class SmppCarrier:
         )  # fmt: skip
         self._links: list[Link] = []
         self._worked: set[Link] = set()  # those by which a message went
+        self._out: Counter[Link] = Counter()  # messages under way by each
         self._keepers: list[asyncio.Task[None]] = []
         self._room = asyncio.Semaphore(config.binds * config.window)
         self._pace = Pace()
@@ -240,10 +242,12 @@ class SmppCarrier:
     # --- out ---
 
     def room(self) -> int:
-        """How many may be under way: the windows of the binds that are up. Without any, one finds that out; but just
-        after the start none, so that they wait for the first bind and do not go by another carrier."""
+        """How many may be under way: the windows of the binds that are up, but no more than go within two seconds at
+        the rate that the SMSC takes: it may take more then. Without any bind, one finds that out; but just after the
+        start none, so that they wait for the first bind and do not go by another carrier."""
         if links := self._transmitters():
-            return len(links) * self.config.window
+            windows = len(links) * self.config.window
+            return min(windows, ceil(2 * self._pace.rate)) if self._pace.rate else windows
         return 0 if self._clock() < self._started + _FIRST_BIND else 1
 
     @property
@@ -265,16 +269,25 @@ class SmppCarrier:
             if not links:
                 why = self.status or "no transmitter is bound"
                 return Deferred(why, retry_after=_NOT_BOUND, whole_courier=True, untried=True)
-            link = min(links, key=lambda one: one.asked)
-            if link.asked >= self.config.window:
+            link = min(links, key=lambda one: self._out[one])
+            if self._out[link] >= self.config.window:
                 return Deferred("the window is full", retry_after=_NO_ROOM, untried=True)
-            sm = self._sm(delivery)
+            try:
+                sm = self._sm(delivery)
+            except Exception as error:  # a bug; nothing has left
+                log.crash("smpp_cannot_write", error)
+                return Rejected("it cannot be written as SMPP", unsent=True)
+            self._out[link] += 1
             try:
                 answer = await link.ask(Command.SUBMIT_SM, sm.fields, sm.tlvs, delivery.id)
             except NotBound:
                 return Deferred("the bind has just ended", retry_after=_NOT_BOUND, whole_courier=True, untried=True)
             except Gone as error:
                 return Unknown(str(error))
+            finally:
+                self._out[link] -= 1
+                if not self._out[link]:
+                    del self._out[link]
             return self._outcome(link, answer)
 
     def _transmitters(self) -> list[Link]:

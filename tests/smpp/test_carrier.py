@@ -154,3 +154,59 @@ async def test_how_many_may_be_under_way() -> None:
     now = 1006.0
     assert carrier.room() == 1
     await asyncio.wait_for(carrier.close(), 5)
+
+
+class Open:
+    """A bind that is up, and whose SMSC answers when it is told to."""
+
+    is_bound, mode, asked = True, "transceiver", 9
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[Pdu]] = []
+
+    async def ask(self, *_: Any) -> Pdu:
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        return await self.waiting[-1]
+
+    def count(self, **_: int) -> None:
+        pass
+
+
+@pytest.mark.req("P-08")
+async def test_each_bind_has_a_window_for_messages() -> None:
+    """Whatever else is asked by it: look-ups, enquire_link."""
+    carrier, links = World().carrier(binds=2, window=2), [Open(), Open()]
+    carrier._links = links  # type: ignore[assignment]
+    assert carrier.room() == 4
+    sends = [asyncio.create_task(carrier.send(delivery())) for _ in range(4)]
+    while [len(link.waiting) for link in links] != [2, 2]:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    links[1].waiting.pop().set_result(Pdu(SUBMITTED, 1, 0, {"message_id": "1"}))
+    await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
+    fifth = asyncio.create_task(carrier.send(delivery()))
+    while len(links[1].waiting) != 2:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    carrier._links = links[:1]  # type: ignore[assignment]
+    for link in links:
+        for answer in link.waiting:
+            answer.set_result(Pdu(SUBMITTED, 1, 0, {"message_id": "1"}))
+    assert {type(one) for one in await asyncio.gather(*sends, fifth)} == {Accepted}
+    assert carrier._out == {}
+
+
+async def test_no_more_are_under_way_than_go_soon() -> None:
+    """At a rate that the SMSC has taught us: who waits for a turn a minute ahead would not see that it takes more."""
+    carrier = World().carrier(binds=4, window=250)
+    carrier._links = [Open()] * 4  # type: ignore[list-item]
+    assert carrier.room() == 1000
+    carrier._pace.rate = 1.2
+    assert carrier.room() == 3
+    carrier._pace.rate = 900.0
+    assert carrier.room() == 1000
+
+
+async def test_what_cannot_be_written_has_not_left() -> None:
+    carrier = World().carrier()
+    carrier._links = [Open()]  # type: ignore[list-item]
+    carrier._sm = None  # type: ignore[assignment,method-assign]
+    assert await carrier.send(delivery()) == Rejected("it cannot be written as SMPP", unsent=True)
