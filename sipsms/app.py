@@ -511,6 +511,7 @@ class Node:
         self.endpoint.give_up()
         await drained
         await self.smscs.close()
+        await self._survives(self.smpp.finish)
         await self.endpoint.close(1.0)
         self.trunks.close()
         self.tracer.close()

@@ -92,7 +92,7 @@ class Records:
         return await self._store.write(lambda db: replacing.replace_text(db, message, text, self._clock()))
 
     async def recall(self) -> Recalled:
-        return await self._store.read(lambda db: Recalled(*recent.recall(db, ORIGIN, self._clock(), HEARD)))
+        return await self._store.read(lambda db: Recalled(*recent.recall(db, ORIGIN, self._clock())))
 
     async def errors(self, message: int) -> Sequence[str]:
         return await self._store.read(lambda db: replacing.errors(db, message))
@@ -108,7 +108,7 @@ def smscs_of(
         lambda courier, sender, recipient, since: store.read(
             lambda db: receipts.unmatched(db, courier, sender, recipient, since)
         ),
-        lambda origin: store.read(lambda db: Recalled(*recent.recall(db, origin, clock(), HEARD))), clock, spawn,
+        lambda origin: store.read(lambda db: Recalled(*recent.recall(db, origin, clock()))), clock, spawn,
         resolver(lambda address: ""),
     ))  # fmt: skip
 
@@ -138,6 +138,7 @@ class SmppDoor:
         queue.set_courier(SMPP, courier, _LINE)
         self._shown: list[dict[str, Any]] | None = None
         self._write_at = self._mark_at = 0.0
+        self._is_over = False
 
     def _wake(self, did: str) -> None:
         lane = f"{SMPP}/{did}"
@@ -161,6 +162,8 @@ class SmppDoor:
 
     async def sweep(self) -> None:
         """Once a second. Raises Unavailable."""
+        if self._is_over:
+            return
         self.smsc.sweep()
         self._pushes.sweep()
         shown = [*self.smsc.binds(), *self._pushes.binds(), *self._carriers.binds()]
@@ -190,7 +193,12 @@ class SmppDoor:
             await self._store.write(lambda db: heard.set_all(db, fresh))
 
     async def close(self) -> None:
+        """ESMEs and pushes; the carriers' binds stay."""
         await self.smsc.close()
-        await self._mark(self._clock(), 0.0)
         await self._pushes.close()
+
+    async def finish(self) -> None:
+        """The carriers' binds are closed, too. Who has said good-bye has heard all answers. Raises Unavailable."""
+        self._is_over = True
+        await self._mark(self._clock(), 0.0)
         await self._store.write(lambda db: binds.replace(db, self._node, ()))

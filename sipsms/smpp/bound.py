@@ -11,7 +11,7 @@ from sipsms.model import Did, Message, State
 from sipsms.ports import StoredPart
 from sipsms.smpp.coding import Charset
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.doubts import Key, Trail
+from sipsms.smpp.doubts import Key, Started, Trail, oldest_of
 from sipsms.smpp.pdu import Pdu
 from sipsms.smpp.session import Limits, Mode
 
@@ -108,7 +108,7 @@ class Bound:
         self.trail: Trail[str] = Trail()  # ids only: there may be many
         self.since = connection.opened_at
         self.is_doubted = False  # it is taken for broken, though nobody has said so
-        self.under_way: dict[Taken, Key] = {}
+        self.under_way: dict[Taken, Started] = {}
         self._told: set[Taken] = set()  # of those, what has been said to be in doubt
         self.to_do = 0  # requests of ours that are out, or wait for their turn
         self._room = asyncio.Semaphore(window)
@@ -140,9 +140,9 @@ class Bound:
 
     def answered(self, taken: Taken, now: float) -> None:
         """What was under way has its id."""
-        key = self.under_way.pop(taken, None)
-        if key is not None and taken not in self._told:
-            self.trail.answered(key, taken.result(), now)
+        started = self.under_way.pop(taken, None)
+        if started is not None and taken not in self._told:
+            self.trail.answered(started.key, taken.result(), now, started.since)
         self._told.discard(taken)
 
     def failed(self, taken: Taken) -> None:
@@ -158,10 +158,14 @@ class Bound:
         """What this ESME may send again, now that the session is broken: what it has no answer to yet, and what it may
         have heard within the last `span` seconds, or not at all. Each is said once."""
         answered = [(key, known(message_id)) for key, message_id in self.trail.unsure(now, span)]
-        waiting = [(key, taken) for taken, key in self.under_way.items() if taken not in self._told]
+        waiting = [(one.key, taken) for taken, one in self.under_way.items() if taken not in self._told]
         self.trail.forget()
         self._told.update(taken for _, taken in waiting)
         return answered + waiting
+
+    def oldest(self, now: float) -> float:
+        """Since when the oldest message is here of which the ESME may not know that; inf: there is none."""
+        return oldest_of(self.under_way.values(), self.trail, now)
 
     def is_mute(self, now: float) -> bool:
         """Its way here may be broken, and there is something that it may send again."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from secrets import token_hex
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -28,7 +28,7 @@ from sipsms.smpp import receipt
 from sipsms.smpp.bound import Recalled
 from sipsms.smpp.coding import CHARSETS, Charset, Concat, choose, is_receipt
 from sipsms.smpp.courier import Gone, Segment, named, segments_of, written
-from sipsms.smpp.doubts import Doubts, Key
+from sipsms.smpp.doubts import LONGEST, Doubts, Key, Mark, Started
 from sipsms.smpp.link import Link, Resolve, Target
 from sipsms.smpp.pacing import Pace
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
@@ -123,7 +123,7 @@ class SmppCarrier:
         self._texts = Texts(partial(token_hex, 6), _OPEN_TEXTS, gives_way=True)
         self._recalled = False
         self._recalling = asyncio.Lock()  # several binds begin at once, and each waits for it
-        self._took_at = self._marked = 0.0
+        self._mark = Mark()
         self._closing: asyncio.Future[None] | None = None
 
     # --- binds ---
@@ -214,16 +214,19 @@ class SmppCarrier:
     def inherit(self, old: SmppCarrier) -> None:
         """Another configuration of the same carrier."""
         self._doubts, self._texts, self._late, self._recalled = old._doubts, old._texts, old._late, old._recalled
+        self._mark = old._mark
 
-    def heard_by(self, now: float, span: float) -> float:
+    def oldest(self, now: float) -> float:
+        """Since when the oldest message is here of which the SMSC may not know that; inf: there is none."""
+        return min((link.oldest(now) for link in self._links), default=inf)
+
+    def heard_by(self, now: float, span: float, oldest: float) -> float:
         """What came before this time need not be recalled after a restart: the SMSC has heard the answer, since that
-        was `span` seconds ago. 0: there is nothing new to say."""
+        was `span` seconds ago, and it has received it. `oldest`: also of what this carrier was before a reload.
+        0: there is nothing new to say."""
         self._texts.sweep(now)
         self._doubts.sweep(now)
-        if len(self._doubts) or self._took_at <= self._marked:
-            return 0.0
-        self._marked = now - span
-        return self._marked
+        return 0.0 if len(self._doubts) else self._mark.move(now, span, oldest)
 
     def binds(self) -> Iterator[dict[str, Any]]:
         """Those that are up, and one row for each kind of those that are not."""
@@ -478,19 +481,21 @@ class SmppCarrier:
             if other is not link and (left := other.doubts(now)):
                 self._doubts.add(left, now, other)
         taken = self._doubts.take(key, now, link) if len(self._doubts) else None
+        since = now
         if taken is not None and not (taken.done() and (taken.cancelled() or taken.exception() is not None)):
+            since -= LONGEST
             log.note("smpp_again", carrier=self.name, source=source, destination=destination)
         else:
             taken = asyncio.ensure_future(self._store(source, destination, body, concat, named(pdu)))
-        link.under_way[taken] = key
+        link.under_way[taken] = Started(key, since)
         try:
             await asyncio.shield(taken)
         except BaseException:
-            link.under_way.pop(taken, None)
+            link.failed(taken)
             raise
-        self._took_at = self._clock()
+        self._mark.took_at = self._clock()
         link.count(received=1)
-        link.answered(taken, key, self._took_at)
+        link.answered(taken, self._mark.took_at)
         return Status.OK
 
     async def _store(self, source: str, destination: str, body: Body, concat: Concat | None, own_id: str) -> None:
@@ -573,7 +578,10 @@ class Smscs:
 
     def heard_by(self, now: float, span: float) -> dict[str, float]:
         """By origin."""
-        return {f"carrier:{name}": carrier.heard_by(now, span) for name, carrier in self._all.items()}
+        oldest = {name: carrier.oldest(now) for name, carrier in self._all.items()}
+        for old in self._old:
+            oldest[old.name] = min(oldest.get(old.name, inf), old.oldest(now))
+        return {f"carrier:{name}": one.heard_by(now, span, oldest[name]) for name, one in self._all.items()}
 
     async def close(self) -> None:
         await asyncio.gather(*(carrier.close() for carrier in (*self._all.values(), *self._old)))

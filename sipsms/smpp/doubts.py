@@ -8,19 +8,35 @@ another session of that peer, is taken for it, once. Within one session nothing 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from math import inf
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 HEARD: Final = 10.0  # seconds after an answer, in a session that goes on, by which its peer has acted on it
 PARTED: Final = 3.0  # the same, where its peer has closed the connection in its own time, but without an unbind
 QUIET: Final = 1.0  # seconds of silence, after which a session whose peer has not received our answers may be broken
 AGAIN: Final = 60.0  # seconds after a session broke in which its messages may come again
+LONGEST: Final = AGAIN + HEARD  # seconds that the messages of a broken session may have been here, or a little more
+_A_MOMENT: Final = 0.001  # seconds
 _MOST: Final = 200_000
 _MOST_OF_ONE: Final = 100_000
 
 Key = Hashable
 T = TypeVar("T")
+
+
+class Started(NamedTuple):
+    """What is not answered yet."""
+
+    key: Key
+    since: float
+
+
+class _Entry(NamedTuple, Generic[T]):
+    at: float  # when it was answered, or its answer was seen to be on its way last
+    key: Key
+    result: T
+    since: float  # that it has been here
 
 
 class Trail(Generic[T]):
@@ -31,12 +47,13 @@ class Trail(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._told: deque[tuple[float, Key, T]] = deque()  # since the last look that found all acknowledged
-        self._heard: deque[tuple[float, Key, T]] = deque()  # before it, by the time at which that was not so yet
+        self._told: deque[_Entry[T]] = deque()  # since the last look that found all acknowledged
+        self._heard: deque[_Entry[T]] = deque()  # before it, by the time at which that was not so yet
         self._behind_at = 0.0  # the last look that found something that was not acknowledged
 
-    def answered(self, key: Key, result: T, now: float) -> None:
-        self._told.append((now, key, result))
+    def answered(self, key: Key, result: T, now: float, since: float | None = None) -> None:
+        """`since`: that it has been here."""
+        self._told.append(_Entry(now, key, result, now if since is None else since))
         self._trim(now)
 
     def looked(self, now: float, *, all_heard: bool) -> None:
@@ -44,12 +61,12 @@ class Trail(Generic[T]):
         if not all_heard:
             self._behind_at = now
         elif self._told:
-            self._heard += [(max(at, self._behind_at), key, result) for at, key, result in self._told]
+            self._heard += [one._replace(at=max(one.at, self._behind_at)) for one in self._told]
             self._told.clear()
         self._trim(now)
 
     def _trim(self, now: float) -> None:
-        while self._heard and (self._heard[0][0] < now - HEARD or len(self) > _MOST_OF_ONE):
+        while self._heard and (self._heard[0].at < now - HEARD or len(self) > _MOST_OF_ONE):
             self._heard.popleft()
         while len(self) > _MOST_OF_ONE:
             self._told.popleft()
@@ -59,14 +76,44 @@ class Trail(Generic[T]):
 
     def unsure(self, now: float, span: float = HEARD) -> list[tuple[Key, T]]:
         """What the peer has heard within the last `span` seconds, or not at all as far as we know."""
-        late = [(key, result) for at, key, result in self._heard if at >= now - span]
-        return late + [(key, result) for _, key, result in self._told]
+        return [(one.key, one.result) for one in self._unsure(now, span)]
+
+    def _unsure(self, now: float, span: float) -> Iterator[_Entry[T]]:
+        yield from (one for one in self._heard if one.at >= now - span)
+        yield from self._told
+
+    def oldest(self, now: float) -> float:
+        """Since when the oldest of these has been here; inf: there is none."""
+        return min((one.since for one in self._unsure(now, HEARD)), default=inf)
 
     def forget(self, before: float = inf) -> None:
         """What was answered before that time is told to `Doubts` now, or is in none."""
         for entries in (self._told, self._heard):
-            while entries and entries[0][0] < before:
+            while entries and entries[0].at < before:
                 entries.popleft()
+
+
+def oldest_of(under_way: Iterable[Started], trail: Trail[Any], now: float) -> float:
+    """Since when the oldest message of a session is here whose peer may not know that; inf: there is none."""
+    return min([one.since for one in under_way] + [trail.oldest(now)])
+
+
+class Mark:
+    """Of one door: all that has been here since an earlier time has been heard of by its peers, so it need not be
+    recalled after a restart."""
+
+    def __init__(self) -> None:
+        self.took_at = 0.0  # the last message
+        self._at = 0.0
+
+    def move(self, now: float, span: float, oldest: float) -> float:
+        """To `span` seconds ago, but not beyond the oldest message whose peer may not know that we have it. The mark;
+        0: there is nothing new to say."""
+        fresh = min(now - span, oldest - _A_MOMENT)
+        if self.took_at <= self._at or fresh <= self._at:
+            return 0.0
+        self._at = fresh
+        return fresh
 
 
 class _Doubt(NamedTuple, Generic[T]):

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from math import inf
 from secrets import token_hex
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from sipsms.ports import Clock, Part, Unavailable
 from sipsms.reports import by_smpp
 from sipsms.smpp.bound import Bound, Options, Records, Taken, known
 from sipsms.smpp.coding import Concat
-from sipsms.smpp.doubts import HEARD, Doubts, Key
+from sipsms.smpp.doubts import HEARD, LONGEST, Doubts, Key, Mark, Started
 from sipsms.smpp.pdu import Address, Pdu, Status, Tag
 from sipsms.smpp.submission import Refused, Submission, read
 from sipsms.smpp.texts import Full, Name, Texts, reference_of
@@ -64,7 +65,7 @@ class Intake:
         self._doubts: Doubts[Taken] = Doubts()
         self._texts = Texts(partial(token_hex, 6))
         self._buckets: dict[str, Bucket] = {}
-        self._took_at = self._marked = 0.0
+        self._mark = Mark()
         self._senders: dict[str, tuple[Account, Account]] = {}
         self.tasks: set[asyncio.Future[Any]] = set()
 
@@ -100,13 +101,12 @@ class Intake:
             if other is not bound and not other.is_doubted and other.is_mute(now):
                 self.broken(other)
 
-    def heard_by(self, now: float, span: float) -> float:
-        """What was taken before this time need not be recalled after a restart: its peers have heard the answer,
-        since that was `span` seconds ago. 0: there is nothing new to say."""
-        if len(self._doubts) or self._took_at <= self._marked:
+    def heard_by(self, now: float, span: float, bounds: Iterable[Bound]) -> float:
+        """What came before this time need not be recalled after a restart: its peers have heard the answer, since
+        that was `span` seconds ago, and they have received it. `bounds`: all. 0: there is nothing new to say."""
+        if len(self._doubts):
             return 0.0
-        self._marked = now - span
-        return self._marked
+        return self._mark.move(now, span, min((one.oldest(now) for one in bounds), default=inf))
 
     def sweep(self, now: float) -> None:
         self._texts.sweep(now)
@@ -128,14 +128,15 @@ class Intake:
         concat = submission.body.concat
         part = (concat.reference, concat.total, concat.number) if concat is not None and concat.total > 1 else None
         key = (bound.customer, submission.source, destination, submission.body.text, part)
-        taken = self._again(bound, key, now)
+        taken, since = self._again(bound, key, now), now - LONGEST
         if taken is None:
+            since = now
             taken = asyncio.ensure_future(self._take(bound, pdu, submission, destination))
             self.tasks.add(taken)
             taken.add_done_callback(self.tasks.discard)
         else:
             log.note("smpp_again", user=bound.username, source=submission.source, destination=destination)
-        bound.under_way[taken] = key
+        bound.under_way[taken] = Started(key, since)
         taken.add_done_callback(partial(self._answer, bound, pdu))
 
     def _again(self, bound: Bound, key: Key, now: float) -> Taken | None:
@@ -154,8 +155,11 @@ class Intake:
         else:
             bound.connection.received += 1
             bound.connection.answer(pdu, 0, taken.result())
-            self._took_at = self._clock()
-            bound.answered(taken, self._took_at)
+            self._answered(bound, taken)
+
+    def _answered(self, bound: Bound, taken: Taken) -> None:
+        self._mark.took_at = self._clock()
+        bound.answered(taken, self._mark.took_at)
 
     async def _take(self, bound: Bound, pdu: Pdu, submission: Submission, destination: str) -> str:
         """The id, when it is stored. Raises Refused or Unavailable."""
@@ -267,11 +271,12 @@ class Intake:
     ) -> Taken:  # fmt: skip
         now = self._clock()
         key = (bound.customer, submission.source, destination, submission.body.text, None)
-        taken = self._again(bound, key, now)
+        taken, since = self._again(bound, key, now), now - LONGEST
         if taken is None:
+            since = now
             wish = _wish(pdu, submission, token=first, to=address)
             taken = asyncio.ensure_future(self._one_id(bound, submission, destination, wish))
-        bound.under_way[taken] = key
+        bound.under_way[taken] = Started(key, since)
         taken.add_done_callback(partial(self._one_done, bound))
         return taken
 
@@ -282,7 +287,7 @@ class Intake:
         if taken.cancelled() or taken.exception() is not None:
             bound.failed(taken)
         else:
-            bound.answered(taken, self._clock())
+            self._answered(bound, taken)
 
 
 def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: Address | None = None) -> str:

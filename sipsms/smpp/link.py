@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from sipsms.ports import Clock, NotSent
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.courier import Gone
-from sipsms.smpp.doubts import Key, Trail
+from sipsms.smpp.doubts import Key, Started, Trail, oldest_of
 from sipsms.smpp.pdu import Command, Pdu
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session
 from sipsms.smpp_url import SmppUrl
@@ -61,7 +61,7 @@ class Link:
         self.peer_id = ""  # as the server names itself
         self.why = ""  # it is over
         self.trail: Trail[Any] = Trail()  # what has been taken in from the other side, by whoever holds this link
-        self.under_way: dict[asyncio.Future[Any], Key] = {}
+        self.under_way: dict[asyncio.Future[Any], Started] = {}
         self._command = command
         self._clock = clock
         self._on_request = on_request
@@ -201,17 +201,25 @@ class Link:
     def unsure(self, now: float) -> list[tuple[Key, Any]]:
         """What the peer may send again, now that this link is broken: each is said once, by this or by `doubts`."""
         left = self.trail.unsure(now)
-        left += [(key, taken) for taken, key in self.under_way.items() if taken not in self._told]
+        left += [(one.key, taken) for taken, one in self.under_way.items() if taken not in self._told]
         self.trail.forget()
         self._told = set(self.under_way)
         return left
 
-    def answered(self, taken: asyncio.Future[Any], key: Key, now: float) -> None:
+    def answered(self, taken: asyncio.Future[Any], now: float) -> None:
         """What was under way is answered: it may come again, if that is not heard."""
-        self.under_way.pop(taken, None)
-        if taken not in self._told:
-            self.trail.answered(key, taken, now)
+        started = self.under_way.pop(taken, None)
+        if started is not None and taken not in self._told:
+            self.trail.answered(started.key, taken, now, started.since)
         self._told.discard(taken)
+
+    def failed(self, taken: asyncio.Future[Any]) -> None:
+        self.under_way.pop(taken, None)
+        self._told.discard(taken)
+
+    def oldest(self, now: float) -> float:
+        """Since when the oldest message is here of which the peer may not know that; inf: there is none."""
+        return oldest_of(self.under_way.values(), self.trail, now)
 
     # --- use ---
 

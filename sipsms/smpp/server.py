@@ -140,7 +140,7 @@ class Smsc:
 
     def heard_by(self, now: float, span: float) -> float:
         """See `Intake.heard_by`."""
-        return self._intake.heard_by(now, span)
+        return self._intake.heard_by(now, span, filter(None, self._connections.values()))
 
     def review(self) -> None:
         """The directory has changed: who may not be bound any more goes; new DIDs of who may are heard of at once."""

@@ -11,6 +11,7 @@ from sipsms.store import heard, parts
 from sipsms.store.schema import messages
 
 _OLD = 600.0  # seconds: parts of texts that were joined longer ago are nobody's
+_BACK = 100.0  # seconds before the end: what was answered earlier is not told again, or came from a broken bind
 _STEP = 1000  # rows of a look
 
 
@@ -46,12 +47,12 @@ def recent(connection: Connection, origin: str, span: float, limit: int = 50_000
     return found[:limit]
 
 
-def recall(connection: Connection, origin: str, now: float, span: float) -> tuple[list[Recent], list[StoredPart]]:
-    """What a door took within `span` seconds before the end of its last run, as far as its peers may not have heard the
-    answers; and the parts of long texts that wait for others or are as young."""
+def recall(connection: Connection, origin: str, now: float) -> tuple[list[Recent], list[StoredPart]]:
+    """What a door took in its last run, as far as its peers may not have heard the answers; and the parts of long texts
+    that wait for others or are as young."""
     mark = heard.heard(connection, origin)
     found = parts.open_parts(connection, origin, now - _OLD)
     newest = max((one.received_at for one in found), default=0.0)
-    young = max(mark, newest - span)
+    young = max(mark, newest - _BACK)
     kept = [one for one in found if not one.joined or one.received_at > young]
-    return recent(connection, origin, span, after=mark), kept
+    return recent(connection, origin, _BACK, after=mark), kept

@@ -13,6 +13,7 @@ from sipsms.carrier_config import SmppConfig
 from sipsms.ports import InboundSms
 from sipsms.smpp.bound import Recalled
 from sipsms.smpp.carrier import Around, SmppCarrier, Smscs
+from sipsms.smpp.connection import Connection
 from sipsms.smpp.pdu import BINDS, Command, Framer, Pdu, decode, encode, encode_response
 
 PHONE, DID = "2125550123", "5550001111"
@@ -182,6 +183,30 @@ async def test_without_an_answer_to_the_unbind_it_is_in_doubt() -> None:
         await smsc.tell("yes")
         await carrier.close()
         assert len(carrier._doubts) == 1
+
+
+class NeverHeard(Connection):
+    """What it says is not acknowledged."""
+
+    def unread(self) -> int:
+        return 1
+
+
+@pytest.mark.req("I4", "P-10", "F-01")
+async def test_what_is_not_acknowledged_is_recalled_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark stays before it, but when the bind has ended in order, it need not."""
+    monkeypatch.setattr("sipsms.smpp.link.Connection", NeverHeard)
+    async with asyncio.timeout(30), Smsc() as smsc:
+        world, ahead = World(), 0.0
+        smscs = Smscs(world.around(lambda: time.time() + ahead))
+        smscs.start()
+        await is_up(smscs.make("acme", config(smsc)))
+        before = time.time()
+        await smsc.tell("yes")
+        after, ahead = time.time(), 20.0
+        assert before - 1.0 < smscs.heard_by(time.time() + ahead, 10.0)["carrier:acme"] < after
+        await smscs.close()
+        assert smscs.heard_by(time.time() + ahead, 0.0)["carrier:acme"] > before + ahead
 
 
 async def test_nothing_binds_again_while_it_ends() -> None:

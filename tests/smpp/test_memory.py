@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from sipsms.smpp import doubts as doubted
-from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET, Doubts, Trail
+from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET, Doubts, Mark, Started, Trail, oldest_of
 from sipsms.smpp.link import Link, Target
 from sipsms.smpp.pdu import Command, Pdu, encode
 from sipsms.smpp.session import Limits
@@ -53,6 +53,31 @@ def test_what_was_never_acknowledged_is_unsure_for_ever() -> None:
     trail.answered("b", "2", 1001.0)
     trail.forget()
     assert trail.unsure(1001.0) == []
+
+
+@pytest.mark.req("P-10", "I4", "F-01")
+def test_the_mark_does_not_pass_what_is_in_doubt() -> None:
+    """However long ago it came: what was never acknowledged, or only just now, and what is not answered yet."""
+    mark, trail = Mark(), Trail[str]()
+    assert mark.move(100.0, HEARD, trail.oldest(100.0)) == 0.0, "nothing has come"
+    trail.answered("a", "1", 101.0, 100.0)
+    mark.took_at = 101.0
+    for second in range(102, 180):
+        trail.looked(float(second), all_heard=False)
+        assert mark.move(float(second), HEARD, trail.oldest(float(second))) < 100.0
+    trail.looked(180.0, all_heard=True)
+    assert trail.oldest(180.0) == 100.0, "it has been acknowledged only since the last look"
+    assert mark.move(181.0, HEARD, trail.oldest(181.0)) == 0.0
+    trail.looked(190.0, all_heard=True)
+    under_way = [Started("b", 150.0), Started("c", 189.0)]
+    assert oldest_of(under_way, trail, 190.0) == 150.0
+    assert 149.9 < mark.move(190.0, HEARD, oldest_of(under_way, trail, 190.0)) < 150.0
+    assert mark.move(190.0, 0.0, oldest_of([], trail, 190.0)) == 0.0, "the last message was earlier"
+    mark.took_at = 195.0
+    trail.answered("c", "2", 195.0, 189.0)
+    assert 188.9 < mark.move(195.0, 0.0, trail.oldest(195.0)) < 189.0
+    trail.forget()
+    assert mark.move(196.0, 0.0, trail.oldest(196.0)) == 196.0
 
 
 @pytest.mark.req("A-43")
@@ -104,7 +129,8 @@ async def test_a_link_whose_peer_receives_nothing_is_mute() -> None:
         link.answer(pdu)
         taken: asyncio.Future[None] = loop.create_future()
         taken.set_result(None)
-        link.answered(taken, pdu.sequence, now[0])
+        link.under_way[taken] = Started(pdu.sequence, now[0])
+        link.answered(taken, now[0])
         came.release()
 
     loop, came, ended = asyncio.get_running_loop(), asyncio.Semaphore(0), asyncio.Event()

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from sipsms.model import Direction, Message
 from sipsms.store import recent as module
-from sipsms.store.recent import Recent, recent
+from sipsms.store.heard import set_heard
+from sipsms.store.recent import Recent, recall, recent
 from tests.support.core import core
 
 
@@ -35,3 +36,20 @@ async def test_of_one_door_within_the_span(tmp_path: Path, monkeypatch: pytest.M
         assert newest == Recent("alice", "5550001111", "2125550123", "m18", newest.id, 1180.0)
         assert len(await here.store.read(lambda db: recent(db, "smpp", 1e6))) == 15
         assert await here.store.read(lambda db: recent(db, "smp", 1e6)) == []
+
+
+@pytest.mark.req("P-10", "F-01")
+async def test_back_to_what_its_peers_have_heard(tmp_path: Path) -> None:
+    """However long ago that is, within bounds: a peer that received no answer tells it again when it has lost us."""
+    async with core(tmp_path, run=False) as here:
+        for number in range(20):
+            await here.store.accept(_message(number, "smpp", 1000.0 + 10 * number), (), 1.0)
+
+        def look(db: Connection) -> list[str]:
+            return [one.text for one in recall(db, "smpp", 1200.0)[0]]
+
+        assert (await here.store.read(look))[-1] == "m9", "nothing is known of what they have heard"
+        await here.store.write(lambda db: set_heard(db, "smpp", 1145.0))
+        assert await here.store.read(look) == ["m19", "m18", "m17", "m16", "m15"]
+        await here.store.write(lambda db: set_heard(db, "smpp", 1190.0))
+        assert await here.store.read(look) == []
