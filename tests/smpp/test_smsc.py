@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.smppwire import UNBIND
 from support.smsc import THROTTLED, Answer, Pdu, Session, Smsc, deliver_body
 
 from smpp.kit import OK, PHONE, Esme, SmppSite
@@ -90,6 +92,29 @@ def test_killed_while_it_is_throttled(tmp_path: Path) -> None:
         assert unknown <= seen
         assert {found.text for found in smsc.taken} >= {f"killed {n}" for n in range(60)} - unknown
         assert len(smsc.taken) == len({found.text for found in smsc.taken})
+
+
+@pytest.mark.req("I4", "P-10", "F-01")
+def test_what_comes_while_the_server_stops_is_answered_and_in_no_doubt(tmp_path: Path) -> None:
+    """Its carriers' binds are the last to end, and in order: an equal text after the start is another message."""
+    with Smsc() as smsc, site(tmp_path, smsc) as one:
+        smsc.default = Answer(after=3.0)
+        customer = one.customer()
+        smsc.binds.count(1)
+        with Esme(one.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            assert esme.submit(customer.did, PHONE, "is being sent").status == OK
+            smsc.submitted.count(1)
+            one.signal(signal.SIGTERM)
+            assert esme.receive().command == UNBIND
+        smsc.mo(PHONE, customer.did, "yes")
+        smsc.answered.count(1)
+        one.stop()
+        one.start()
+        smsc.binds.count(2)
+        smsc.mo(PHONE, customer.did, "yes")
+        smsc.answered.count(2)
+        assert sorted(row["text"] for row in one.rows(customer.did)) == ["is being sent", "yes", "yes"]
 
 
 @pytest.mark.parametrize(("numbers", "source"), [("e164-bare", "+4791234567"), ("nanpa", "4791234567")])
