@@ -312,7 +312,7 @@ class Gateway:
         )  # fmt: skip
         if not message.content_type:
             self.feed.note(message._replace(id=stored.message_id), "accepted")
-        self._queue.offer(stored.deliveries)
+        self._queue.offer(stored.deliveries, deliveries)
         if any(one.courier == SIP for one in stored.deliveries):
             await self._catch_up(stored.deliveries)
         return Receipt(stored.message_id)

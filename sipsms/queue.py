@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,6 +73,7 @@ class Queue:
         self._scanned = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._poke = asyncio.Event()
+        self._coming: Counter[str] = Counter()  # deliveries by lane that are being stored and have not begun
         self._stopping = False
         self._stop = asyncio.Event()
         self._idempotent: list[str] = []
@@ -190,13 +191,13 @@ class Queue:
     def reserve(self, delivery: Delivery) -> Delivery:
         """Before the commit: if its lane is free, the delivery may start with it, and needs no commit of its own.
 
-        It comes back as `sending`; it must then be offered when committed, or released.
+        It comes back as `sending` then. Either way it must be offered when committed, or released: until then none of
+        its lane may start before it.
         """
-        desk = self._desks.get(delivery.courier)
-        if desk is None or self._stopping or delivery.due_at is None or not self._is_idle(delivery.lane):
-            return delivery
-        now = self._clock()
-        if not desk.is_free(now) or delivery.due_at > now or delivery.expires_at <= now:
+        desk, now = self._desks.get(delivery.courier), self._clock()
+        is_due = delivery.due_at is not None and delivery.due_at <= now < delivery.expires_at
+        if desk is None or self._stopping or not is_due or not self._is_idle(delivery.lane) or not desk.is_free(now):
+            self._coming[delivery.lane] += 1
             return delivery
         desk.active += 1
         desk.take_slot(now)
@@ -205,19 +206,29 @@ class Queue:
             desk.touched.add(delivery.lane)
         return delivery._replace(state=State.SENDING, attempts=1)
 
-    def release(self, deliveries: Iterable[Delivery]) -> None:
-        """What was reserved has not been committed."""
-        for delivery in deliveries:
+    def release(self, planned: Iterable[Delivery]) -> None:
+        """What `reserve` gave back has not been committed."""
+        for delivery in planned:
             if delivery.state is State.SENDING:
                 desk = self._desks[delivery.courier]
                 self._leave(desk, self._lanes[delivery.lane])
+            else:
+                self._arrived(delivery.lane)
+
+    def _arrived(self, key: str) -> None:
+        self._coming[key] -= 1
+        if self._coming[key] <= 0:
+            del self._coming[key]
 
     def _is_idle(self, key: str) -> bool:
-        """Nothing of this lane is at work or waits."""
-        return self._scanned and key not in self._lanes and hash(key) not in self._waiting
+        """Nothing of this lane is at work, waits, or is being stored."""
+        return self._scanned and key not in self._lanes and key not in self._coming and hash(key) not in self._waiting
 
-    def offer(self, deliveries: Iterable[Delivery]) -> None:
-        """Deliveries just committed. They start at once if their lane is free."""
+    def offer(self, deliveries: Iterable[Delivery], planned: Iterable[Delivery] = ()) -> None:
+        """Deliveries just committed. They start at once if their lane is free. `planned`: what `reserve` gave back."""
+        for delivery in planned:
+            if delivery.state is not State.SENDING:
+                self._arrived(delivery.lane)
         for delivery in deliveries:
             if delivery.state is State.SENDING:
                 self._lanes[delivery.lane].pending.appendleft(delivery)

@@ -9,7 +9,7 @@ import pytest
 
 from sipsms.desk import Line
 from sipsms.gateway import Receipt
-from sipsms.model import Account, Deferred, Delivered, Rejected, Unknown
+from sipsms.model import Account, Deferred, Delivered, Delivery, Direction, Message, Rejected, State, Unknown
 from sipsms.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -201,3 +201,24 @@ async def test_duplicates_are_known(tmp_path: Path) -> None:
         await here.until(STATES, [("accepted", 1)])
         assert await here.gateway.known(b"k") == Receipt(first.message_id, duplicate=True)
         assert await here.gateway.known(b"other") is None
+
+
+@pytest.mark.req("I6", "F-01")
+async def test_none_passes_one_of_its_lane_that_is_being_stored(tmp_path: Path) -> None:
+    """Just after the start, say: the first could not begin with its commit, the second could, and is in the same."""
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
+        now, queue = here.clock.now, here.queue
+        message = Message(Direction.OUT, "5550001111", "2125550123", "m", "test", now, "alice", "5550001111")
+        one = Delivery(message, "carrier:sim", "2125550123", "5550001111", "lane", now + 60, now, due_at=now)
+        queue._scanned = False
+        first = queue.reserve(one)
+        queue._scanned = True
+        second = queue.reserve(one)
+        assert (first.state, second.state) == (State.QUEUED, State.QUEUED)
+        queue.release([first])
+        assert queue.reserve(one).state is State.QUEUED, "the second is not there yet"
+        queue.release([second, one])
+        third = queue.reserve(one)
+        assert third.state is State.SENDING
+        queue.release([third])
+        assert not queue._coming
