@@ -72,7 +72,7 @@ class Lab(Node):
             rows = list(looking.list_bindings(connection, time.time()))
         return {row["contact"]: row for row in rows if row["account"] == account}
 
-    def wait(self, look: Callable[[], Any], seconds: float = 5.0) -> Any:
+    def wait(self, look: Callable[[], Any], seconds: float = 15.0) -> Any:
         """Poll until something is true; give it back."""
         deadline = time.monotonic() + seconds
         while not (found := look()):
@@ -82,7 +82,7 @@ class Lab(Node):
             time.sleep(0.02)
         return found
 
-    def delivery(self, did: str, device: int = 0, seconds: float = 5.0, **wanted: Any) -> dict[str, Any]:
+    def delivery(self, did: str, device: int = 0, seconds: float = 15.0, **wanted: Any) -> dict[str, Any]:
         """Wait until the newest message of a number has a delivery with these values."""
 
         def look() -> dict[str, Any] | None:

@@ -127,7 +127,7 @@ class Phone:
     def appear(self, online: bool) -> None:
         self._do("appear", args=[online])
 
-    def wait_presence(self, user: str, wanted: str, seconds: float = 5.0) -> None:
+    def wait_presence(self, user: str, wanted: str, seconds: float = 15.0) -> None:
         """Until somebody who is watched is "online", "offline" or "unknown"."""
         deadline = time.monotonic() + seconds
         while (seen := self._do("presence", args=[user])) != wanted:
@@ -142,11 +142,11 @@ class Phone:
     def texts(self) -> list[str]:
         return [one.text for one in self.inbox]
 
-    def wait_texts(self, count: int, seconds: float = 5.0) -> list[str]:
+    def wait_texts(self, count: int, seconds: float = 15.0) -> list[str]:
         """The texts in the inbox, once there are `count` or time is up."""
         return [one["text"] for one in self._do("wait", count=count, seconds=seconds)]
 
-    def wait_message(self, text: str, seconds: float = 5.0) -> Received:
+    def wait_message(self, text: str, seconds: float = 15.0) -> Received:
         """Raises AssertionError when it does not come."""
         deadline = time.monotonic() + seconds
         count = 1

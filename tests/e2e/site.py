@@ -141,7 +141,7 @@ class Site(Node):
             rows = list(looking.list_bindings(connection, time.time()))
         return [row["contact"] for row in rows if row["account"] == account.name]
 
-    def settled(self, did: str, text: str, *states: str, seconds: float = 5.0) -> dict[str, Any]:
+    def settled(self, did: str, text: str, *states: str, seconds: float = 15.0) -> dict[str, Any]:
         """The one message with this text, once it is in one of these states."""
 
         def look() -> dict[str, Any] | None:
@@ -155,7 +155,7 @@ class Site(Node):
             found = [row for row in self.rows(did) if row["text"] == text]
             raise AssertionError(f"{text!r} is not {states} within {seconds} s: {found}") from None
 
-    def wait(self, look: Callable[[], Any], seconds: float = 5.0) -> Any:
+    def wait(self, look: Callable[[], Any], seconds: float = 15.0) -> Any:
         """Poll until something is true; give it back."""
         deadline = time.monotonic() + seconds
         while not (found := look()):

@@ -96,7 +96,7 @@ def test_one_answer_for_all_that_is_wrong(node: Node) -> None:
     assert _fetch(several[1]) == wrong
 
 
-def _soon(look: Any, seconds: float = 5.0) -> None:
+def _soon(look: Any, seconds: float = 15.0) -> None:
     """The server notices what a command has changed, within a tenth of a second."""
     deadline = time.monotonic() + seconds
     while not look():

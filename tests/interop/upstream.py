@@ -83,7 +83,7 @@ class Upstream:
     def message(self, seconds: float = 10.0) -> Incoming:
         return self._next(self.messages, seconds)
 
-    def reply(self, seconds: float = 5.0) -> Incoming:
+    def reply(self, seconds: float = 15.0) -> Incoming:
         return self._next(self.replies, seconds)
 
     def _next(self, source: queue.Queue[Incoming], seconds: float) -> Incoming:

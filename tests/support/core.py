@@ -52,7 +52,7 @@ class ScriptedCourier:
     def texts(self) -> list[str]:
         return [delivery.message.text for delivery in self.seen]
 
-    async def wait(self, count: int, seconds: float = 5.0) -> None:
+    async def wait(self, count: int, seconds: float = 15.0) -> None:
         """Until it was asked `count` times."""
         async with asyncio.timeout(seconds):
             while len(self.seen) < count:
@@ -75,7 +75,7 @@ class Core:
         await self.store.ping()
         return await self.store.read(lambda connection: [tuple(row) for row in connection.execute(text(sql))])
 
-    async def until(self, sql: str, expected: list[tuple[Any, ...]], seconds: float = 5.0) -> None:
+    async def until(self, sql: str, expected: list[tuple[Any, ...]], seconds: float = 15.0) -> None:
         """Until a query has this result; each look waits for the writer."""
         async with asyncio.timeout(seconds):
             while await self.rows(sql) != expected:

@@ -95,7 +95,7 @@ class Rest:
         return len(self.server._server.server_state.connections)
 
 
-async def until(true: Any, seconds: float = 5.0) -> None:
+async def until(true: Any, seconds: float = 15.0) -> None:
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110  (the server tells nobody)
             await asyncio.sleep(0.002)

@@ -143,14 +143,14 @@ class Udp:
     def send(self, data: bytes) -> None:
         self._socket.sendto(data, self.server)
 
-    def receive(self, seconds: float = 3.0) -> Incoming:
+    def receive(self, seconds: float = 6.0) -> Incoming:
         """The next message. Raises Silence."""
         raw, sender = self.receive_raw(seconds)
         message = Incoming.read(raw)
         message.sender, message.at = sender, time.monotonic()
         return message
 
-    def receive_raw(self, seconds: float = 3.0) -> tuple[bytes, Address]:
+    def receive_raw(self, seconds: float = 6.0) -> tuple[bytes, Address]:
         if not _readable(self._socket, seconds):
             raise Silence(f"nothing from {self.server} within {seconds} s")
         raw, sender = self._socket.recvfrom(65535)
@@ -184,7 +184,7 @@ class Tcp:
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 
-    def receive(self, seconds: float = 3.0) -> Incoming:
+    def receive(self, seconds: float = 6.0) -> Incoming:
         """The next message; keep-alive answers before it are skipped. Raises Silence or Closed."""
         deadline = time.monotonic() + seconds
         while (raw := self._cut()) is None:
@@ -193,7 +193,7 @@ class Tcp:
         message.sender, message.at = self.server, time.monotonic()
         return message
 
-    def receive_bytes(self, count: int, seconds: float = 3.0) -> bytes:
+    def receive_bytes(self, count: int, seconds: float = 6.0) -> bytes:
         """The next bytes, whatever they are."""
         deadline = time.monotonic() + seconds
         while len(self._buffer) < count:
@@ -242,7 +242,7 @@ class Tcp:
         if data is not None:
             raise AssertionError(f"expected silence, got {data[:300]!r}")
 
-    def assert_closed(self, seconds: float = 3.0) -> None:
+    def assert_closed(self, seconds: float = 6.0) -> None:
         """The server closes without another byte."""
         if self._buffer:
             raise AssertionError(f"expected the end, got {self._buffer[:300]!r}")
@@ -580,7 +580,7 @@ class Phone:
     def send(self, draft: Draft | bytes) -> None:
         self.wire.send(draft.bytes() if isinstance(draft, Draft) else draft)
 
-    def ask(self, draft: Draft, seconds: float = 3.0) -> Incoming:
+    def ask(self, draft: Draft, seconds: float = 6.0) -> Incoming:
         """Send and wait for its final response; by UDP once more after a second, as any phone would (17.1.2.2)."""
         self.send(draft)
         if self.wire.stream or seconds <= 1.5:
@@ -591,7 +591,7 @@ class Phone:
             self.send(draft)
             return self.response_to(draft, seconds - 1.0)
 
-    def response_to(self, draft: Draft, seconds: float = 3.0) -> Incoming:
+    def response_to(self, draft: Draft, seconds: float = 6.0) -> Incoming:
         call_id, cseq = draft.get("Call-ID") or draft.get("i"), draft.get("CSeq").split()[0]
         return self._wait(
             self._responses,
@@ -608,14 +608,14 @@ class Phone:
         name = "Authorization" if challenged.status == 401 else "Proxy-Authorization"
         return again.add(name, (credentials or self.credentials).header(self.challenge, again))
 
-    def signed(self, draft: Draft, credentials: Credentials | None = None, seconds: float = 3.0) -> Draft:
+    def signed(self, draft: Draft, credentials: Credentials | None = None, seconds: float = 6.0) -> Draft:
         """Have the request challenged; what has to be sent next."""
         challenged = self.ask(draft, seconds)
         if challenged.status not in (401, 407):
             raise AssertionError(f"expected a challenge, got {challenged.start} {challenged.get('warning')}")
         return self.authorise(draft, challenged, credentials)
 
-    def authenticated(self, draft: Draft, credentials: Credentials | None = None, seconds: float = 3.0) -> Incoming:
+    def authenticated(self, draft: Draft, credentials: Credentials | None = None, seconds: float = 6.0) -> Incoming:
         """Send, answer the challenge, and give the response to that."""
         return self.ask(self.signed(draft, credentials), seconds)
 
@@ -643,7 +643,7 @@ class Phone:
 
     # --- as a user agent server ---
 
-    def request(self, seconds: float = 3.0) -> Incoming:
+    def request(self, seconds: float = 6.0) -> Incoming:
         """The next request of the server. Raises Silence."""
         return self._wait(self._requests, lambda one: True, seconds)
 
@@ -655,7 +655,7 @@ class Phone:
         lines += [f"CSeq: {request.get('cseq')}", *(f"{name}: {value}" for name, value in headers)]
         self.wire.send(("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode("utf-8", "surrogateescape"))
 
-    def take(self, seconds: float = 3.0, status: int = 200) -> Incoming:
+    def take(self, seconds: float = 6.0, status: int = 200) -> Incoming:
         """Wait for a MESSAGE and answer it."""
         request = self.request(seconds)
         if request.method != "MESSAGE":

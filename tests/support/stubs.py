@@ -86,7 +86,7 @@ class StubCarrier:
     def script(self, *answers: Answer | str) -> None:
         self._script.extend(answers)
 
-    def wait(self, count: int, seconds: float = 5.0) -> list[Taken]:
+    def wait(self, count: int, seconds: float = 15.0) -> list[Taken]:
         """Until `count` requests have come in all. Raises AssertionError when time is up."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.taken) >= count, seconds):
