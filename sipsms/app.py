@@ -548,6 +548,8 @@ class Node:
         await self.smscs.close()
         await self._survives(self.smpp.finish)
         await self.endpoint.close(1.0)
+        if self.http is not None:
+            await self.http.finished(DRAIN / 2)  # a request must not find the store closed
         self.trunks.close()
         self.tracer.close()
         tasks = list(self._tasks)

@@ -188,6 +188,7 @@ class HttpServer:
             limit_concurrency=1000, h11_max_incomplete_event_size=65536,
         )  # fmt: skip
         self._server = _Server(config)
+        self._over = asyncio.Event()
 
     def listen(self) -> None:
         """Let clients connect; `run` answers them. Raises OSError."""
@@ -195,7 +196,17 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serve until `stop`."""
-        await self._server.serve(sockets=[self._socket])
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            self._over.set()
 
     def stop(self) -> None:
+        """Take no new connections; what is being answered is finished."""
         self._server.should_exit = True
+
+    async def finished(self, seconds: float) -> None:
+        """Wait, at most so long, until everybody has an answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
