@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -58,8 +58,14 @@ def build(
             Route("/provision/{token}/{app}.xml", provision.handle, methods=["GET"]),
             Route("/media/{token}/{name}", media.handle, methods=["GET", "HEAD"]),
             *doors,
-        ]
+        ],
+        exception_handlers={ClientDisconnect: _gone},
     )
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The answer to a client that broke off in its body, whoever reads it. It hears nothing; it is no error of ours."""
+    return PlainTextResponse("the client went away\n", 400)
 
 
 FIRST_REQUEST = 10.0  # seconds a connection may take for its first request
