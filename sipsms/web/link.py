@@ -1,7 +1,7 @@
 """Was an answer heard? What a connection knows of it, so that a blind retry is not taken for another message.
 
 An answer counts as heard only when the client did something after it: it sent another request on the same connection,
-or it ended the connection in order, that is: its FIN came when it had acknowledged all that we wrote, and no reset came.
+or it ended that in order: its FIN came when it had acknowledged all that we wrote, and no reset came.
 
 - An acknowledgement alone must never count: a system acknowledges what its program never reads.
 - A reset means that nobody has read it: that is what a system says for a program that closes what it has not read.
@@ -51,8 +51,8 @@ def _state(descriptor: int, *, is_shut: bool = False) -> _State:
     poll = select.poll()
     poll.register(descriptor, _FIN)
     seen = dict(poll.poll(0)).get(descriptor, 0)
-    if seen & _RESET:
-        return _State.BROKEN
+    if seen & _RESET or (seen & select.POLLHUP and not is_shut):
+        return _State.BROKEN  # hung up on both sides, but not by us: a reset that the event loop has read already
     if not seen & _FIN:
         return _State.OPEN
     left = _unacknowledged(descriptor)
@@ -79,12 +79,15 @@ class Links:
         self._is_closed = False
         _all.add(self)
 
-    def look(self) -> None:
-        """Read at once what the system knows of them: the event loop may not have seen it yet."""
+    async def look(self) -> None:
+        """Read what the system knows of them, which the event loop may not have seen; and let pass the moment in which
+        a reset may follow a FIN."""
         for link in list(self.waiting):
             link.look()
         for ended in list(self._ended.values()):
-            ended.look(at_once=True)
+            ended.look()
+        for ended in [one for one in self._ended.values() if one.has_fin]:
+            await ended.is_settled.wait()
 
     def end(self, descriptor: int, actions: Actions) -> None:
         """Run the actions once the client has ended the connection in order, which our side is done with.
@@ -171,14 +174,15 @@ class Link:
             _run(self._take())
 
     def look(self) -> None:
-        """Do at once what an end that has come, but was not seen yet, would do later."""
+        """See an end that has come before the event loop tells us."""
         descriptor = self._descriptor()
-        if descriptor < 0 or (state := _state(descriptor)) is _State.OPEN:
-            return
-        has_heard = state is _State.ENDED and not self._transport.get_write_buffer_size()
-        actions = self._take()
-        if has_heard:
-            _run(actions)
+        if descriptor < 0 or self._transport.is_closing():
+            return  # `lost` is told in a moment, and how
+        state = _state(descriptor)
+        if state is _State.ENDED:
+            self.closed_by_client()
+        elif state is _State.BROKEN:
+            self._take()
 
     def closed_by_client(self) -> None:
         """Its FIN has come."""
@@ -210,11 +214,12 @@ class _Ended:
         self._actions = actions
         self._links = links
         self._is_shut = False  # our FIN is sent
-        self._has_fin = False  # the client's has come
+        self.has_fin = False  # the client's has come
+        self.is_settled = asyncio.Event()
         self._timer = self._later(GRACE, self._shut)
 
     def look(self, *, at_once: bool = False) -> None:
-        """`at_once`: a FIN counts now; otherwise a reset may still follow it."""
+        """`at_once`: a FIN counts now; otherwise a reset may follow it."""
         if self._sock.fileno() < 0:
             return
         state = _state(self.descriptor, is_shut=self._is_shut)
@@ -223,13 +228,16 @@ class _Ended:
         elif state is _State.ENDED and (at_once or self._is_shut):
             self._leave()
             _run(self._actions)
-        elif state is _State.ENDED and not self._has_fin:
-            self._has_fin = True
+        elif state is _State.ENDED and not self.has_fin:
+            self.has_fin = True
             self._timer.cancel()
             self._timer = self._later(GRACE, self.give_up)
 
     def _shut(self) -> None:
-        """Who reads until we close has waited long enough."""
+        """Send our FIN: who reads until we close has waited long enough."""
+        self.look()
+        if self.has_fin or self._sock.fileno() < 0:
+            return
         self._is_shut = True
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
@@ -249,6 +257,7 @@ class _Ended:
         if self._sock.fileno() >= 0:
             self._links.leave(self.descriptor)
             self._sock.close()
+            self.is_settled.set()
 
 
 def _run(actions: Actions) -> None:
@@ -256,10 +265,12 @@ def _run(actions: Actions) -> None:
         action()
 
 
-def look() -> None:
-    """Look at all connections whose answer nobody is known to have heard: has their client ended them meanwhile?"""
+async def look() -> None:
+    """Look at all connections whose answer nobody is known to have heard: has their client ended them meanwhile?
+
+    Takes `GRACE` seconds at most, and none where no client has just ended its connection."""
     for links in list(_all):
-        links.look()
+        await links.look()
 
 
 def when_heard(request: Request, action: Callable[[], None]) -> None:

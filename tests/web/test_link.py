@@ -7,7 +7,7 @@ import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 from typing import Any
 
@@ -67,16 +67,15 @@ class Place:
 
     async def arrives(self, sock: socket.socket) -> None:
         """Until there is something to read; it stays unread."""
-        while not select.select([sock], [], [], 0)[0]:
-            await asyncio.sleep(0.001)
+        await self.wait(lambda: bool(select.select([sock], [], [], 0)[0]))
 
-    def look(self) -> bool:
+    async def look(self) -> bool:
         """Whether it is heard as far as the system knows, though the server may not have seen it yet."""
-        look()
+        await look()
         return self.heard.is_set()
 
     async def wait(self, condition: Callable[[], bool]) -> None:
-        while not condition():
+        while not condition():  # noqa: ASYNC110 -- the kernel does not tell
             await asyncio.sleep(0.002)
 
     def ended(self) -> int:
@@ -131,9 +130,9 @@ async def test_who_closes_when_it_has_read_has_heard(more: str) -> None:
         sock = await here.connect()
         await here.ask(sock, more)
         await here.read(sock)
-        assert not here.look()
+        assert not await here.look()
         sock.close()
-        assert here.look(), "at once, when somebody asks"
+        assert await here.look(), "at once, when somebody asks"
         sock = await here.connect()
         await here.ask(sock, more)
         await here.read(sock)
@@ -160,7 +159,7 @@ async def test_who_reads_until_we_close_has_heard_once_it_closes() -> None:
         await here.ask(sock, CLOSE)
         await here.read(sock)
         assert await asyncio.get_running_loop().sock_recv(sock, 100) == b""
-        assert not here.look()
+        assert not await here.look()
         sock.close()
         await here.heard.wait()
 
@@ -181,11 +180,11 @@ async def test_what_we_closed_is_heard_when_it_was_read(reads: bool) -> None:
         if reads:
             while await loop.sock_recv(sock, 100_000):
                 pass
-        assert not here.look()
+        assert not await here.look()
         sock.close()
         for _ in range(3):
             await here.settle()
-            assert here.look() is reads
+            assert await here.look() is reads
 
 
 @pytest.mark.req("F-21")
@@ -197,7 +196,7 @@ async def test_who_waits_for_nothing_more_has_not() -> None:
         await here.read(sock)
         for _ in range(3):
             assert not await here.settle()
-            assert not here.look()
+            assert not await here.look()
         sock.close()
 
 
@@ -214,9 +213,9 @@ async def test_a_connection_that_we_close_as_idle() -> None:
             await asyncio.sleep(2 * GRACE)
             if reads:
                 await here.read(sock)
-            assert not here.look()
+            assert not await here.look()
             sock.close()
-            assert here.look() is reads
+            assert await here.look() is reads
 
 
 @pytest.mark.req("F-21")
@@ -227,7 +226,7 @@ async def test_a_request_that_was_on_its_way_says_nothing() -> None:
         await here.ask(sock)
         await here.ask(sock, query="probe")
         await here.settle()
-        assert not here.look()
+        assert not await here.look()
         sock.close()
         for _ in range(3):
             assert not await here.settle()
@@ -247,7 +246,7 @@ async def test_another_request_while_the_answer_has_not_arrived() -> None:
         await here.ask(sock, query="probe")
         for _ in range(3):
             assert not await here.settle()
-            assert not here.look()
+            assert not await here.look()
         sock.close()
 
 
@@ -266,9 +265,9 @@ async def test_no_more_than_so_many_are_waited_for(monkeypatch: pytest.MonkeyPat
         socks[0].close()
         socks[1].close()
         await here.settle()
-        assert not here.look()
+        assert not await here.look()
         socks[2].close()
-        assert here.look()
+        assert await here.look()
         here.heard.clear()
         socks[3].close()
     assert here.ended() == 0
@@ -285,7 +284,7 @@ async def test_nobody_is_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) ->
         await here.wait(lambda: here.ended() == 1)
         await here.wait(lambda: here.ended() == 0)
         sock.close()
-        assert not here.look()
+        assert not await here.look()
 
 
 @pytest.mark.req("F-21")
@@ -295,7 +294,7 @@ async def test_behind_a_proxy_its_connection_counts() -> None:
         sock = await here.connect()
         await here.ask(sock)
         await here.read(sock)
-        assert not here.look()
+        assert not await here.look()
         await here.ask(sock, query="probe")
         await here.heard.wait()
         sock.close()
@@ -372,10 +371,10 @@ async def test_who_breaks_off_has_not(end: Callable[[socket.socket], None], more
         await here.ask(sock, more)
         await here.arrives(sock)
         end(sock)
-        assert not here.look()
+        assert not await here.look()
         for _ in range(3):
             assert not await here.settle()
-            assert not here.look()
+            assert not await here.look()
         await asyncio.sleep(2 * GRACE)
         assert not here.heard.is_set()
 
@@ -402,9 +401,25 @@ async def test_who_breaks_off_after_our_close_has_not(end: Callable[[socket.sock
         await here.ask(sock, CLOSE)
         await asyncio.sleep(3 * GRACE)
         end(sock)
-        assert not here.look()
+        assert not await here.look()
         await here.wait(lambda: here.ended() == 0)
         assert not here.heard.is_set()
+
+
+@pytest.mark.req("F-21")
+@pytest.mark.parametrize("end", [socket.socket.close, reset, half_first, both_first])
+def test_a_reset_that_was_read_already(end: Callable[[socket.socket], None]) -> None:
+    """The event loop has had the error, and has yet to tell the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        ours, _ = listening.accept()
+        with ours:
+            ours.sendall(b"an answer")
+            select.select([client], [], [])
+            end(client)
+            with suppress(ConnectionError):
+                ours.recv(100)
+            assert link._state(ours.fileno()) is link._State.BROKEN
 
 
 @pytest.mark.req("F-21")
