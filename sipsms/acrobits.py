@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from sipsms.model import Direction, Media, Message
-from sipsms.numbers import normalise
+from sipsms.core.e164 import normalise
+from sipsms.core.message import Direction, Media, Message
 
 FILES: Final = "application/x-acro-filetransfer+json"
 NOTICE: Final = "application/x-acro-disposition-notification"

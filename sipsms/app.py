@@ -19,26 +19,31 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sipsms import config as configuration
-from sipsms import log, tracing
+from sipsms import tracing
 from sipsms.carrier_config import SipConfig, SmppConfig, literal_secrets, short_secrets
 from sipsms.config import Config
 from sipsms.consent import Consent
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import steady_clock
+from sipsms.core.courier_name import courier_name
+from sipsms.core.errors import Unavailable
+from sipsms.core.ha1 import ha1
+from sipsms.core.listener import ListenError, bind_url, describe
+from sipsms.core.message import Delivery, State, is_copy
+from sipsms.core.registration import Binding
+from sipsms.core.yaml_file import ConfigError, Document
 from sipsms.couriers import Couriers, base_url
 from sipsms.desk import Line
 from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
-from sipsms.document import ConfigError, Document
 from sipsms.doors import Doors
-from sipsms.following import courier_name
 from sipsms.gateway import SIP, Gateway
-from sipsms.listener import ListenError, bind_url, describe
-from sipsms.model import Account, Binding, Delivery, State, is_copy
-from sipsms.ports import Unavailable
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
 from sipsms.reports import Stage, is_wanted
 from sipsms.sip.client import SipCourier
-from sipsms.sip.digest import Authenticator, Nonces, ha1
+from sipsms.sip.digest import Authenticator, Nonces
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.messages import Messages
 from sipsms.sip.notifier import Notifier
@@ -66,7 +71,6 @@ from sipsms.wiring import (
     open_store,
     presence_limits,
     rules_of,
-    steady_clock,
     terms_of,
 )
 

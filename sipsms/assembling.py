@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from sipsms.ports import Clock, GatewayStore, StoredPart
-from sipsms.text import join_parts
+from sipsms.core.clock import Clock
+from sipsms.core.queue_rows import StoredPart
+from sipsms.core.segmentation import join_parts
+from sipsms.ports import GatewayStore
 
 PATIENCE = 300.0  # seconds to wait for the other parts
 _JOINING = 5.0  # seconds in which a text is joined when its last part has come

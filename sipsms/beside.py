@@ -8,14 +8,15 @@ from typing import Any
 
 from sipsms.config import Config
 from sipsms.consent import Consent
+from sipsms.core.clock import steady_clock
+from sipsms.core.courier_name import courier_name
 from sipsms.couriers import limits_of, media_files
 from sipsms.directory import Directory
-from sipsms.following import courier_name
 from sipsms.gateway import Gateway
 from sipsms.media import MediaFiles
 from sipsms.queue import Pace, Queue
 from sipsms.store.location import Location
-from sipsms.wiring import load_dialplan, open_store, steady_clock, terms_of
+from sipsms.wiring import load_dialplan, open_store, terms_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
 
-from sipsms.document import Document, Model
-from sipsms.numbers import is_digits, normalise
-from sipsms.text import PieceUnit
-from sipsms.values import (
+from sipsms.core.e164 import is_digits, normalise
+from sipsms.core.segmentation import PieceUnit
+from sipsms.core.validators import (
     AbsolutePath,
     Charsets,
     Count,
@@ -27,6 +26,7 @@ from sipsms.values import (
     http_url,
     literals,
 )
+from sipsms.core.yaml_file import Document, Model
 
 Url = Annotated[str, AfterValidator(http_url)]
 Path = Annotated[str, Field(min_length=1)]  # `data.0.id` in JSON; the name of a field in a form or a query

@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from sipsms.carrier_config import CarrierConfig
-from sipsms.document import ConfigError, Document, Model
-from sipsms.values import (
+from sipsms.core.validators import (
     DOMAIN,
     ROOTS,
     AbsolutePath,
@@ -38,6 +37,7 @@ from sipsms.values import (
     some_once,
     store_url_of,
 )
+from sipsms.core.yaml_file import ConfigError, Document, Model
 
 # --- sipsms.yaml -----------------------------------------------------------------------------------------------------
 

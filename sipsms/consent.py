@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sipsms import log
-from sipsms.dialplan import Refusal, RefusalCode
+from sipsms.core import log
+from sipsms.core.account import Account, Did
+from sipsms.core.clock import Clock
+from sipsms.core.directory_rows import Block
+from sipsms.core.message import Message
+from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.directory import Directory
-from sipsms.model import Account, Did, Message
 from sipsms.optout import Keyword, classify
 from sipsms.policy import PatternLimits, Patterns, shortener_in
-from sipsms.ports import Block, Clock, GatewayStore
+from sipsms.ports import GatewayStore
 
 _REMEMBERED = 10_000  # numbers that were told something by themselves
 _ONCE_IN = 3600.0  # seconds between two answers to HELP

@@ -12,27 +12,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from sipsms import log
-from sipsms.addresses import check_address
 from sipsms.carrier_config import CarrierOptions, LoopbackConfig, SipConfig, SmppConfig
 from sipsms.carriers.build import build
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.loopback import LoopbackCarrier
 from sipsms.config import Config
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.courier_name import courier_name
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Deferred, Delivery, Media, Outcome, Rejected
+from sipsms.core.segmentation import sender_name
+from sipsms.core.ssrf import check_address
 from sipsms.desk import Line
 from sipsms.directory import Directory
-from sipsms.following import Follower, courier_name
+from sipsms.following import Follower
 from sipsms.forwarding import ForwardCourier
 from sipsms.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, SMPP, WEBHOOK, Gateway, sms_key
 from sipsms.mail.client import MailCourier
 from sipsms.media import Fetcher, MediaCourier, MediaFiles
-from sipsms.model import Deferred, Delivery, Media, Outcome, Rejected
-from sipsms.ports import Carrier, CarrierLimits, CarrierTools, Clock, InboundSms, Unavailable
+from sipsms.ports import Carrier, CarrierLimits, CarrierTools, InboundSms
 from sipsms.queue import Queue
 from sipsms.store import apps
 from sipsms.store import carriers as marks
 from sipsms.store.sql import Store
-from sipsms.text import sender_name
 from sipsms.web.app_push import AppCourier
 from sipsms.web.callback import CallbackCourier, CallbackOptions
 from sipsms.web.endpoints import Endpoints

@@ -31,8 +31,8 @@ from urllib.parse import urlencode, urlsplit
 import yaml
 
 from sipsms import config as settings
+from sipsms.core.yaml_file import ConfigError
 from sipsms.demo_esme import Esme, EsmeFailed
-from sipsms.document import ConfigError
 from sipsms.softphone import Answer, Received, Softphone, SoftphoneMissing, Stack, load_pjsua2
 
 ALICE, BOB, HANDSET = "5550001111", "5550002222", "4445556666"

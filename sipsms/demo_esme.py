@@ -9,12 +9,12 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from sipsms.core.smpp_url import SmppUrl
 from sipsms.smpp.coding import choose, decode, is_receipt
 from sipsms.smpp.courier import Gone
 from sipsms.smpp.link import Link, Target
 from sipsms.smpp.pdu import Command, Pdu
 from sipsms.smpp.session import Limits
-from sipsms.smpp_url import SmppUrl
 
 
 class Heard(NamedTuple):

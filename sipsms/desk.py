@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, Unknown
 from sipsms.ports import Courier
 
 BREAKER_MAX = 30.0  # seconds: a carrier that is back is noticed soon

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sipsms.model import Binding, Device
+from sipsms.core.registration import Binding, Device
 
 
 def key_of(binding: Binding) -> tuple[str, bool]:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sipsms.model import Account, Did, Token
-from sipsms.ports import Block
+from sipsms.core.account import Account, Did, Token
+from sipsms.core.directory_rows import Block
 
 EVERYBODY = "*"  # owner of a block that holds for all DIDs
 

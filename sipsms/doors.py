@@ -7,12 +7,13 @@ from typing import Any
 
 from sipsms.access import Access
 from sipsms.config import Config
+from sipsms.core.clock import Clock
 from sipsms.couriers import Couriers
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.inbox import Inbox
 from sipsms.office import Office
-from sipsms.ports import Clock, Location
+from sipsms.ports import Location
 from sipsms.records import Records
 from sipsms.rest_office import rest_door
 from sipsms.sending import Sender, Usage

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from sipsms.model import Direction, Media, Message
-from sipsms.numbers import as_format
+from sipsms.core.e164 import as_format
+from sipsms.core.message import Direction, Media, Message
 
 Event = dict[str, Any]
 Kind = Literal["message.sent", "message.finalized"]

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from sipsms.model import Message
-from sipsms.ports import Clock
+from sipsms.core.clock import Clock
+from sipsms.core.message import Message
 
 KEPT = 10_000
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from sipsms import log
-from sipsms.dialplan import Refusal
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.courier_name import courier_name
+from sipsms.core.http_client import NoAnswer, NotSent
+from sipsms.core.message import Accepted, Delivered, Outcome, Rejected, State
+from sipsms.core.queue_rows import LOOK_BACK, Closing, Doubt
+from sipsms.core.refusal import Refusal
 from sipsms.gateway import Gateway, sms_key
-from sipsms.model import Accepted, Delivered, Outcome, Rejected, State
-from sipsms.ports import LOOK_BACK, Carrier, Clock, Closing, Doubt, GatewayStore, NoAnswer, NotSent, NotThere
+from sipsms.ports import Carrier, GatewayStore, NotThere
 from sipsms.queue import Queue
 
 LOOK_EVERY = 20.0  # seconds
@@ -25,10 +29,6 @@ _REMEMBERED = 50_000
 
 Marks = Callable[[str], Awaitable[float]]  # carrier -> up to when it has been polled
 SetMark = Callable[[str, float], Awaitable[None]]
-
-
-def courier_name(carrier: str) -> str:
-    return f"carrier:{carrier}"
 
 
 class Follower:

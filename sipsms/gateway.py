@@ -12,30 +12,27 @@ from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
 
-from sipsms import log, reports
+from sipsms import reports
 from sipsms.assembling import Assembly
 from sipsms.consent import Consent
-from sipsms.dialplan import Decision, Dialplan, Facts, Refusal, RefusalCode
+from sipsms.core import log
+from sipsms.core.account import Account, Did
+from sipsms.core.clock import Clock
+from sipsms.core.directory_rows import Block
+from sipsms.core.e164 import normalise
+from sipsms.core.errors import Unavailable  # fmt: skip
+from sipsms.core.message import Delivery, Direction, Media, Message, Route, State
+from sipsms.core.queue_rows import CarrierReceipt, StoredPart
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.registration import Device
+from sipsms.core.segmentation import encoding_of, pieces, segments
+from sipsms.dialplan import Decision, Dialplan, Facts
 from sipsms.directory import Directory
 from sipsms.feed import Feed
-from sipsms.model import Account, Delivery, Device, Did, Direction, Media, Message, Route, State
 from sipsms.notice import IMDN, delivery_notice
-from sipsms.numbers import normalise
-from sipsms.ports import (
-    Block,
-    CarrierLimits,
-    CarrierReceipt,
-    Clock,
-    GatewayStore,
-    InboundSms,
-    Location,
-    Part,
-    StoredPart,
-    Unavailable,
-)  # fmt: skip
+from sipsms.ports import CarrierLimits, GatewayStore, InboundSms, Location, Part
 from sipsms.queue import Queue, carrier_lane
 from sipsms.reports import DLR, STATUS, Stage, is_wanted, report_of
-from sipsms.text import encoding_of, pieces, segments
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
 APP = "app"  # fetched by an app of the account

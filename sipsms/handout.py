@@ -18,8 +18,8 @@ import segno
 from sqlalchemy import Connection
 
 from sipsms.config import Config
+from sipsms.core.ha1 import ha1
 from sipsms.provisioning import TRANSPORTS, Settings, cloud_code, link, server_of
-from sipsms.sip.digest import ha1
 from sipsms.store import admin, provisions
 from sipsms.store.admin import AdminError, Hashes
 

@@ -10,10 +10,10 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from sipsms.addresses import check_smpp_url, check_url
-from sipsms.document import ConfigError, Document, Model
-from sipsms.numbers import normalise
-from sipsms.sip.digest import ha1
+from sipsms.core.e164 import normalise
+from sipsms.core.ha1 import ha1
+from sipsms.core.ssrf import check_smpp_url, check_url
+from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.store.admin import EMAIL, Hashes, NewAccount
 from sipsms.store.bulk import NewDid, NewGroup
 from sipsms.store.dids import Destinations

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.message import Message, State
+from sipsms.core.queue_rows import PushToken
 from sipsms.gateway import APP, Gateway
-from sipsms.model import Account, Message, State
-from sipsms.ports import Clock, PushToken
 from sipsms.store import apps
 from sipsms.store.sql import Store
 

@@ -8,19 +8,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sipsms import log
 from sipsms.app import run_loop
 from sipsms.beside import Beside, beside
 from sipsms.config import Config
-from sipsms.dialplan import Refusal
+from sipsms.core import log
+from sipsms.core.e164 import normalise
+from sipsms.core.message import Media
+from sipsms.core.refusal import Refusal
+from sipsms.core.segmentation import length
 from sipsms.directory import Directory
 from sipsms.media import MAX_FILES, MAX_TEXT
-from sipsms.model import Media
-from sipsms.numbers import normalise
 from sipsms.ports import InboundSms, MediaRefused
 from sipsms.records import explain
 from sipsms.store.admin import AdminError
-from sipsms.text import length
 
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be held
 

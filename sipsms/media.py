@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
-from sipsms import log
-from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT, safe_name, type_of
-from sipsms.model import Deferred, Delivered, Delivery, Media, Message, Outcome
-from sipsms.ports import Forbidden, HttpClient, HttpReply, MediaRefused, MediaStore, NoAnswer, NotSent, Unavailable
+from sipsms.core import log
+from sipsms.core.errors import Unavailable
+from sipsms.core.http_client import Forbidden, HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT, safe_name, type_of
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome
+from sipsms.ports import MediaRefused, MediaStore
 
 __all__ = ["MAX_FILE", "MAX_FILES", "MAX_TEXT", "Fetcher", "MediaCourier", "MediaFiles"]
 

@@ -13,9 +13,9 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, func, select
 
 from sipsms.config import Config
-from sipsms.model import Scope
-from sipsms.ports import Block
-from sipsms.sip.digest import ha1
+from sipsms.core.account import Scope
+from sipsms.core.directory_rows import Block
+from sipsms.core.ha1 import ha1
 from sipsms.store import admin, api_fields, blocks, dids, looking, tokens
 from sipsms.store.admin import AdminError, Hashes
 from sipsms.store.schema import accounts

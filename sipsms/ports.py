@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from sipsms.model import Account, Binding, Delivery, Device, Did, Media, Message, Outcome, State, Token
-from sipsms.text import PieceUnit
-
-
-class Clock(Protocol):
-    def __call__(self) -> float:
-        """Seconds since the epoch."""
+from sipsms.core.clock import Clock
+from sipsms.core.directory_rows import Block
+from sipsms.core.http_client import HttpClient
+from sipsms.core.message import Delivery, Media, Message, Outcome, State
+from sipsms.core.queue_rows import CarrierReceipt, Closing, Doubt, Due, Stored, StoredPart
+from sipsms.core.registration import Binding, Device
+from sipsms.core.segmentation import PieceUnit
 
 
 class Courier(Protocol):
@@ -53,25 +53,6 @@ class Part:
     reference: str  # the same for all parts of one text
     number: int  # from 1
     total: int
-
-
-@dataclass(frozen=True, slots=True)
-class CarrierReceipt:
-    """What a carrier says later of a message it took (DLR). In any order, any number of times.
-
-    `state`: DELIVERED, FAILED, EXPIRED, or ACCEPTED for "still under way". `opt_out`: failed because the recipient
-    wants nothing of this sender. `alternatives`: other forms of `remote_id` (hexadecimal, decimal), tried after it.
-    `recipient`, `sender`: only a message to this number, from that one of ours, can be meant, as the store writes
-    them; empty: whoever it went to, whoever sent it.
-    """
-
-    remote_id: str
-    state: State
-    detail: str = ""
-    opt_out: bool = False
-    alternatives: tuple[str, ...] = ()
-    recipient: str = ""
-    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,36 +144,6 @@ class Carrier(Protocol):
 # --- HTTP out ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    status: int
-    headers: Mapping[str, str]  # names in lower case
-    body: bytes
-
-
-class NotSent(Exception):
-    """The request never left (name not resolved, connection refused, TLS refused): safe to try again."""
-
-
-class Forbidden(NotSent):
-    """The URL, or the address its name leads to, is none that this server calls. The text says why."""
-
-
-class NoAnswer(Exception):
-    """The request may have been read but no complete answer came: the result is not known."""
-
-
-MAX_ANSWER: Final = 64 * 1024
-
-
-class HttpClient(Protocol):
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
-        limit: int = MAX_ANSWER,
-    ) -> HttpReply:  # fmt: skip
-        """One request, redirects not followed, `limit` bytes of the answer at most. Raises NotSent or NoAnswer."""
-
-
 # --- MMS -------------------------------------------------------------------------------------------------------------
 
 
@@ -229,77 +180,7 @@ class CarrierTools:
 # --- apps -------------------------------------------------------------------------------------------------------------
 
 
-class PushToken(NamedTuple):
-    """Where an app wants to be woken up."""
-
-    selector: str  # the account within the app
-    app: str
-    token: str
-
-
 # --- the store --------------------------------------------------------------------------------------------------------
-
-
-class Unavailable(Exception):
-    """The store cannot write now (full, locked, read-only, gone). Nothing was stored; worth another try later."""
-
-
-class Stored(NamedTuple):
-    """What `accept` committed. A duplicate brings the first message's id and no deliveries."""
-
-    message_id: int
-    deliveries: tuple[Delivery, ...] = ()
-    duplicate: bool = False
-
-
-class Closing(NamedTuple):
-    """How an attempt ended, and where that leaves its delivery."""
-
-    delivery_id: int
-    number: int
-    state: State
-    outcome: str
-    detail: str
-    now: float
-    due_at: float | None = None
-    remote_id: str = ""
-    moved: tuple[str, str, str] | None = None  # to another courier: its name, the new lane, the couriers after it
-    untried: bool = False  # the attempt never was: its row goes, its number is free again
-
-
-class DueLane(NamedTuple):
-    """A lane with something due. `deliveries` are its first ones; empty if its head is not due yet."""
-
-    lane: str
-    deliveries: Sequence[Delivery]
-    more: bool  # the lane holds others besides
-
-
-class Due(NamedTuple):
-    lanes: Sequence[DueLane]
-    last: tuple[float, int] | None  # (due time, id) of the last one where the limit was reached: there may be more
-    later: float | None  # when the next one that is not due yet will be
-
-
-class Block(NamedTuple):
-    """`owner` (a DID, a customer or *) takes nothing from a number (`in`), or sends nothing to it (`out`)."""
-
-    owner: str
-    number: str
-    direction: str
-    active: bool = True
-
-
-class DirectoryChanges(NamedTuple):
-    """What changed in the directory; `whole`: this is all there is."""
-
-    version: int
-    whole: bool
-    accounts: Sequence[Account]
-    dids: Sequence[Did]
-    paused: frozenset[str]  # carriers
-    blocks: Sequence[Block] = ()
-    tokens: Sequence[Token] = ()
 
 
 class QueueStore(Protocol):
@@ -344,41 +225,6 @@ class QueueStore(Protocol):
 
     async def claim_new(self) -> list[Delivery]:
         """Queued deliveries that a command beside the server has committed, taken over by this node."""
-
-
-class Past(NamedTuple):
-    """A message that an API has sent just before the start."""
-
-    message: int
-    due_at: float = 0.0  # 0: it was not held
-    sizes: tuple[int, ...] = ()  # of its files in bytes, the smallest first
-
-
-LOOK_BACK: Final = 3 * 86400.0  # seconds; an answer that was lost longer ago stays lost
-
-
-class Doubt(NamedTuple):
-    """A delivery whose answer was lost, and when the attempt began."""
-
-    delivery: Delivery
-    began: float
-
-
-class StoredPart(NamedTuple):
-    """A part of a long text that waits for the others."""
-
-    carrier: str  # the origin, where it goes out
-    source: str
-    destination: str
-    reference: str
-    number: int
-    total: int
-    text: str
-    remote_id: str  # `notify` of the message, where it goes out
-    received_at: float
-    joined: bool = False
-    account: str = ""  # who sends it; empty: it came in
-    expires_at: float | None = None
 
 
 class GatewayStore(Protocol):

@@ -19,10 +19,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sipsms import log
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
+from sipsms.core.queue_rows import Closing
 from sipsms.desk import Desk, Health, Lane, Line
-from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
-from sipsms.ports import Clock, Closing, Courier, QueueStore, Unavailable
+from sipsms.ports import Courier, QueueStore
 
 _LANE_CHUNK = 50  # deliveries of one lane in memory
 _READY_LANES = 5000  # lanes of one courier that wait in memory for their turn

@@ -11,19 +11,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sipsms.config import Config
-from sipsms.dialplan import Decision, Refusal
+from sipsms.core.account import Did
+from sipsms.core.directory_rows import Block
+from sipsms.core.e164 import normalise
+from sipsms.core.message import Direction, Message
+from sipsms.core.refusal import Refusal
+from sipsms.core.segmentation import sender_name
+from sipsms.dialplan import Decision
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.handout import Order, facts, issue
-from sipsms.model import Did, Direction, Message
-from sipsms.numbers import normalise
 from sipsms.office import Office
-from sipsms.ports import Block
 from sipsms.store import admin, binds, blocks, looking, pages, usage
 from sipsms.store.admin import AdminError
 from sipsms.store.blocks import BY_CUSTOMER
 from sipsms.store.pages import Found, Sees, Wanted
-from sipsms.text import sender_name
 
 _DAYS = 31
 

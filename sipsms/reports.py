@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 from urllib.parse import quote_plus
 
 from sipsms import events
+from sipsms.core.account import Did
+from sipsms.core.message import Direction, Message
 from sipsms.events import Kind, Status
-from sipsms.model import Did, Direction, Message
 
 STATUS: Final = "application/x-sipsms-status+json"  # content type of what a DID's webhook hears
 DLR: Final = "text/x-sipsms-dlr"  # content type of a URL that is to be called, as Kannel's dlr-url

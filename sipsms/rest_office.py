@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sipsms.access import Access
+from sipsms.core.clock import Clock
+from sipsms.core.message import Media, Message
+from sipsms.core.registration import Binding
 from sipsms.directory import Directory
-from sipsms.model import Binding, Media, Message
 from sipsms.office import Full, Office
-from sipsms.ports import Clock
 from sipsms.sending import Sender
 from sipsms.store import api_fields, history
 from sipsms.store.admin import AdminError, BadValue

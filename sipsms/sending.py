@@ -14,13 +14,17 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
-from sipsms.dialplan import Refusal, RefusalCode
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.e164 import normalise
+from sipsms.core.errors import Unavailable
+from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
+from sipsms.core.message import Media
+from sipsms.core.queue_rows import Past
+from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT
-from sipsms.model import Account, Media
-from sipsms.numbers import normalise
-from sipsms.ports import Clock, MediaRefused, MediaStore, Past, Unavailable
+from sipsms.ports import MediaRefused, MediaStore
 
 REPEAT: Final = 30.0  # seconds in which the same message again may be a retry of one whose answer was lost
 MAX_LONG: Final = 1600  # characters of a long text: some ten segments, as carriers' own APIs take

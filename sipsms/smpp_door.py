@@ -7,16 +7,17 @@ import ssl
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
-from sipsms import log
 from sipsms.access import Access
-from sipsms.addresses import check_address
 from sipsms.carriers.client import GuardedResolver
 from sipsms.config import Config
+from sipsms.core import log
+from sipsms.core.account import Did
+from sipsms.core.clock import Clock
+from sipsms.core.message import Media
+from sipsms.core.ssrf import check_address
 from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.gateway import RECEIPT_LANES, SMPP, Gateway
-from sipsms.model import Did, Media
-from sipsms.ports import Clock
 from sipsms.queue import Queue
 from sipsms.smpp.bound import Looked, Options, Recalled
 from sipsms.smpp.carrier import Around, Smscs

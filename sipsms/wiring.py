@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import sys
-import time
 from collections.abc import Callable
-from functools import partial
 from hashlib import blake2b
 
 from sipsms import dialplan
@@ -29,14 +26,6 @@ _KEPT_FILES = 256  # descriptors that SIP connections leave to the store, HTTP a
 
 class StartError(Exception):
     """The server cannot start; one line for whoever started it."""
-
-
-def steady_clock() -> Callable[[], float]:
-    """Wall-clock seconds that never jump: set once, then driven by the clock since boot, which counts the time that a
-    machine is suspended, too."""
-    since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
-    offset = time.time() - since_boot()
-    return lambda: since_boot() + offset
 
 
 def rules_of(config: Config) -> Rules:

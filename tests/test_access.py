@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms.access import FAILURES, GUESSES, Access, DenialCode, Denied
+from sipsms.core.account import Account, Did, Scope, Smpp, Token
 from sipsms.directory import Directory
-from sipsms.model import Account, Did, Scope, Smpp, Token
 
 HERE = "192.0.2.1"
 

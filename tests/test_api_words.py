@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from support.core import ScriptedCourier, core
 
 from sipsms import acrobits, kannel, originate
+from sipsms.core.account import Did, Webhook
+from sipsms.core.message import Direction, Media, Message, Rejected
 from sipsms.gateway import Receipt
-from sipsms.model import Did, Direction, Media, Message, Rejected, Webhook
 from sipsms.reports import (
     BY_WEBHOOK,
     DLR,

@@ -10,10 +10,13 @@ from sqlalchemy import Connection, update
 
 from sipsms import reports
 from sipsms.assembling import PATIENCE
-from sipsms.dialplan import Refusal
+from sipsms.core.account import Account, Did
+from sipsms.core.directory_rows import Block
+from sipsms.core.message import State
+from sipsms.core.queue_rows import CarrierReceipt, StoredPart
+from sipsms.core.refusal import Refusal
 from sipsms.gateway import Receipt
-from sipsms.model import Account, Did, State
-from sipsms.ports import Block, CarrierReceipt, InboundSms, Part, StoredPart
+from sipsms.ports import InboundSms, Part
 from sipsms.store import parts
 from sipsms.store.parts import AGAIN
 from sipsms.store.schema import parts as parts_table

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
 from sipsms.desk import BREAKER_MAX, Desk, Line
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, Unknown
 from tests.support.core import ScriptedCourier
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from sipsms.core.message import Media
 from sipsms.events import encode, received, signed_headers
-from sipsms.model import Media
 from sipsms.web.webhook import PAUSES
 from tests.support.calls import message
 

@@ -11,10 +11,11 @@ from support.v1 import HANDSET, ApiNode
 
 from sipsms.access import Caller
 from sipsms.cli import cli
+from sipsms.core.account import Scope
+from sipsms.core.media_types import MAX_TEXT
+from sipsms.core.message import Direction, Message
 from sipsms.directory import Directory
 from sipsms.feed import KEPT, Feed
-from sipsms.mediatypes import MAX_TEXT
-from sipsms.model import Direction, Message, Scope
 from sipsms.store import blocks, tokens
 from sipsms.store.pages import SCAN, SPOKEN
 from sipsms.web.v1 import events, guard, numbers, paging

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.node import Node
 
-from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT
+from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.rest_office import rest_door
 from sipsms.sending import REPEAT
 from sipsms.store.history import LOOKED_AT

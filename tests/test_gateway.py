@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sipsms.core.account import Account, Did, Smpp
+from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Direction, Message, State
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.core.registration import Binding
 from sipsms.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
-from sipsms.model import Accepted, Account, Binding, Deferred, Delivered, Delivery, Did, Direction, Message, Smpp, State
-from sipsms.ports import CarrierLimits, CarrierReceipt, InboundSms
+from sipsms.ports import CarrierLimits, InboundSms
 from sipsms.reports import by_smpp, by_url
 from tests.support.core import Core, ScriptedCourier, core
 

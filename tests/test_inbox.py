@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import insert
 
+from sipsms.core.account import Account
 from sipsms.inbox import Inbox
-from sipsms.model import Account
 from sipsms.store.schema import messages
 from tests.support.core import core
 

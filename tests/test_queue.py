@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sipsms.core.account import Account
+from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Rejected, State, Unknown
 from sipsms.desk import Line
 from sipsms.gateway import Receipt
-from sipsms.model import Account, Deferred, Delivered, Delivery, Direction, Message, Rejected, State, Unknown
 from sipsms.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 

@@ -13,10 +13,13 @@ from support.core import Core, ScriptedCourier, core
 from support.media import PNG
 
 from sipsms.consent import Terms
+from sipsms.core.account import Account, Did
+from sipsms.core.directory_rows import Block
+from sipsms.core.errors import Unavailable
+from sipsms.core.queue_rows import Past
 from sipsms.media import MediaFiles
-from sipsms.model import Account, Did
 from sipsms.policy import PatternLimits
-from sipsms.ports import Block, MediaRefused, Past, Unavailable
+from sipsms.ports import MediaRefused
 from sipsms.sending import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent, Usage
 from sipsms.store import usage
 

@@ -12,39 +12,29 @@ import pytest
 from sipsms.assembling import PATIENCE as PART_PATIENCE
 from sipsms.carrier_config import LoopbackConfig
 from sipsms.consent import Answers, Terms
-from sipsms.couriers import CarrierCourier
-from sipsms.dialplan import Refusal, RefusalCode
-from sipsms.following import LOOK_EVERY, Follower
-from sipsms.forwarding import ForwardCourier
-from sipsms.gateway import (
-    CALLBACK,
-    FORWARD,
-    MAIL,
-    MEDIA,
-    WEBHOOK,
-    Gateway,
-    Receipt,
-    carrier_key,
-    sms_key,
-)
-from sipsms.model import (
+from sipsms.core.account import Account, Callback, Did, Webhook
+from sipsms.core.directory_rows import Block
+from sipsms.core.http_client import NoAnswer
+from sipsms.core.message import (
     Accepted,
-    Account,
-    Binding,
-    Callback,
     Deferred,
     Delivered,
     Delivery,
-    Did,
     Media,
     Message,
     Outcome,
     Rejected,
     State,
     Unknown,
-    Webhook,
-)  # fmt: skip
-from sipsms.ports import Block, CarrierLimits, CarrierReceipt, InboundMedia, InboundSms, NoAnswer, NotThere, Part
+)
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.registration import Binding  # fmt: skip
+from sipsms.couriers import CarrierCourier
+from sipsms.following import LOOK_EVERY, Follower
+from sipsms.forwarding import ForwardCourier
+from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
+from sipsms.ports import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
 from sipsms.store import pages
 from tests.support.core import Core, ScriptedCourier, core
 

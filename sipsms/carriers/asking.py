@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sipsms.carrier_config import Meaning
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, Unknown
-from sipsms.ports import MAX_ANSWER, HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.core.http_client import MAX_ANSWER, HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
 
 MAX_RETRY_AFTER: Final = 3600.0
 NOBODY_KNOWS: Final = frozenset({504, 520, 522, 524})  # of proxies: the carrier behind them may have it all the same

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sipsms.model import Delivery, Outcome
+from sipsms.core.message import Delivery, Outcome
 from sipsms.ports import HookError, HookRequest, InboundSms, Parsed
 
 

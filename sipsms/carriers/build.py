@@ -8,7 +8,7 @@ from sipsms.carriers.http import HttpCarrier
 from sipsms.carriers.telnyx import TelnyxCarrier
 from sipsms.carriers.twilio import TwilioCarrier
 from sipsms.carriers.voipms import VoipmsCarrier
-from sipsms.document import Model
+from sipsms.core.yaml_file import Model
 from sipsms.ports import Carrier, CarrierTools
 
 

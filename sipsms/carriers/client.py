@@ -28,8 +28,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from sipsms import __version__
-from sipsms.addresses import check_url, literal
-from sipsms.ports import MAX_ANSWER, Forbidden, HttpReply, NoAnswer, NotSent
+from sipsms.core.http_client import MAX_ANSWER, Forbidden, HttpReply, NoAnswer, NotSent
+from sipsms.core.ssrf import check_url, literal
 
 CONNECT_TIMEOUT: Final = 10.0
 KEEP_ALIVE: Final = 1.0  # shorter than any server's usual patience (2 s and more), long enough for a burst

@@ -12,8 +12,9 @@ from typing import Any, Final
 from sipsms.carrier_config import Inbound, MediaIn, PartIn, Paths, ReceiptsIn, Signature
 from sipsms.carriers import reading, signatures
 from sipsms.carriers.reading import at_path
-from sipsms.model import State
-from sipsms.ports import CarrierReceipt, HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed, Part
+from sipsms.core.message import State
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.ports import HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed, Part
 
 LookUp = Callable[[str], object]  # a path -> what is there, None for nothing
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sipsms.carriers import reading
-from sipsms.model import State
-from sipsms.ports import CarrierReceipt, HookError, HookRequest, InboundSms
+from sipsms.core.message import State
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.ports import HookError, HookRequest, InboundSms
 
 OPTED_OUT: Final = frozenset({"40300"})  # Telnyx: "Blocked due to STOP message"
 

@@ -21,9 +21,10 @@ from sipsms.carriers.asking import ask, basic, by_meaning, by_status, json_of, p
 from sipsms.carriers.base import BaseCarrier
 from sipsms.carriers.declared import parse
 from sipsms.carriers.reading import at_path, word_of
-from sipsms.model import Accepted, Delivery, Outcome, Rejected, Unknown
-from sipsms.numbers import as_format
-from sipsms.ports import CarrierTools, HookError, HookRequest, HttpReply, Parsed
+from sipsms.core.e164 import as_format
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Accepted, Delivery, Outcome, Rejected, Unknown
+from sipsms.ports import CarrierTools, HookError, HookRequest, Parsed
 
 __all__ = ["HttpCarrier", "at_path", "compile_template"]
 

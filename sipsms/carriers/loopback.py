@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from sipsms.carriers.base import BaseCarrier
-from sipsms.model import Accepted, Delivered, Delivery, Media, Outcome
+from sipsms.core.message import Accepted, Delivered, Delivery, Media, Outcome
 from sipsms.ports import InboundSms
 
 # True: it was for a DID of this node, and is stored.

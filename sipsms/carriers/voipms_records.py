@@ -19,7 +19,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sipsms.carriers import reading
-from sipsms.numbers import normalise
+from sipsms.core.e164 import normalise
 from sipsms.ports import HookError, InboundMedia, InboundSms
 
 TIMEZONE: Final = "-5"  # Eastern, as the carrier's own application asks

@@ -18,7 +18,7 @@ from sipsms.cli import (  # noqa: F401  (they add their commands)
     tokens,
 )
 from sipsms.cli.base import cli
-from sipsms.document import ConfigError
+from sipsms.core.yaml_file import ConfigError
 from sipsms.store.admin import AdminError
 from sipsms.store.engine import StoreError
 
@@ -51,7 +51,7 @@ def main() -> None:
 def _is_expected(error: Exception) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from sipsms.ports import Unavailable
+    from sipsms.core.errors import Unavailable
     from sipsms.wiring import StartError
 
     return isinstance(error, (SQLAlchemyError, StartError, Unavailable, OSError))

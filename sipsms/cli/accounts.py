@@ -10,8 +10,8 @@ from typing import Any
 import rich_click as click
 
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
+from sipsms.core.validators import duration
 from sipsms.store import admin
-from sipsms.values import duration
 
 
 def _ask(_context: Any, _param: Any, value: str | None) -> str:

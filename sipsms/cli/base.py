@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 from sipsms import __version__
 from sipsms import config as configuration
 from sipsms.config import Config
+from sipsms.core.e164 import normalise
+from sipsms.core.ha1 import ha1
 from sipsms.importing import telephone_number
-from sipsms.numbers import normalise
-from sipsms.sip.digest import ha1
 from sipsms.store.admin import Hashes
 from sipsms.store.engine import ensure_schema, open_engine
 

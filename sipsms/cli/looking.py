@@ -7,8 +7,8 @@ from typing import Any
 
 import rich_click as click
 
-from sipsms import log
 from sipsms.cli.base import Context, cli, contact, json_option, moment, pass_context, phone_number, show
+from sipsms.core import log
 from sipsms.store import binds, looking, pages
 from sipsms.store.engine import is_served
 

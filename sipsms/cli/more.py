@@ -11,8 +11,8 @@ import rich_click as click
 from sqlalchemy import Connection
 
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
-from sipsms.mediatypes import safe_name
-from sipsms.model import Media
+from sipsms.core.media_types import safe_name
+from sipsms.core.message import Media
 from sipsms.store import admin, looking, pages
 from sipsms.store import usage as sends
 

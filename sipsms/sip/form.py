@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
-from sipsms.model import Binding, Message
+from sipsms.core.message import Message
+from sipsms.core.registration import Binding
 from sipsms.notice import IMDN
 
 CPIM = "message/cpim"

@@ -10,13 +10,18 @@ from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
-from sipsms import log
-from sipsms.dialplan import Internal, Refusal, RefusalCode
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.e164 import is_ten_digits
+from sipsms.core.errors import Unavailable
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.registration import Binding
+from sipsms.core.segmentation import length
+from sipsms.dialplan import Internal
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.model import Account, Binding
-from sipsms.numbers import is_ten_digits
-from sipsms.ports import Clock, Location, Unavailable
+from sipsms.ports import Location
 from sipsms.sip import content, proxy
 from sipsms.sip.digest import Credentials, issued_at
 from sipsms.sip.endpoint import Answer
@@ -28,7 +33,6 @@ from sipsms.sip.relay import Relay
 from sipsms.sip.rules import RETRY_AFTER, Rules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError, Uri
-from sipsms.text import length
 
 MAX_UNDER_WAY = 20  # messages of one account passed on at once: each is held until its phone has answered
 MAX_INTERNAL = 10_000  # characters of a message between accounts, which is no SMS

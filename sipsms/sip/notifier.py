@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sipsms import log
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
 from sipsms.directory import Directory
-from sipsms.model import Account
-from sipsms.ports import Clock, Location
+from sipsms.ports import Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request
 from sipsms.sip.presence import Presence, Result, Subscription

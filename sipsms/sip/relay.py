@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from sipsms.model import Binding
+from sipsms.core.registration import Binding
 from sipsms.sip import proxy
 from sipsms.sip.client import request_uri
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, top_via

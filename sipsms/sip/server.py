@@ -11,11 +11,14 @@ from email.utils import formatdate
 from functools import partial
 from typing import Any, Protocol
 
-from sipsms import log
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.registration import Device
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.model import Account, Device
-from sipsms.ports import Clock, Location, Unavailable
+from sipsms.ports import Location
 from sipsms.sip import content, pidf, presence, registrar
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict
 from sipsms.sip.endpoint import Answer, Work

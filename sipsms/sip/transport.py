@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
-from sipsms import log
-from sipsms.listener import BACKLOG, bind
+from sipsms.core import log
+from sipsms.core.listener import BACKLOG, bind
 from sipsms.sip import stun
 from sipsms.sip.flood import network_of
 from sipsms.sip.tls import TlsLayer

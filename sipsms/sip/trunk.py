@@ -24,13 +24,15 @@ from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
-from sipsms import log
 from sipsms.carrier_config import SipConfig
-from sipsms.dialplan import Refusal
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.e164 import as_format, normalise
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
+from sipsms.core.refusal import Refusal
 from sipsms.gateway import Receipt, carrier_key
-from sipsms.model import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
-from sipsms.numbers import as_format, normalise
-from sipsms.ports import Clock, HookError, HookRequest, InboundSms, Parsed, Part, Unavailable
+from sipsms.ports import HookError, HookRequest, InboundSms, Parsed, Part
 from sipsms.sip import content
 from sipsms.sip.connector import NotConnected
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, NotSent, Unreachable, Work

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from sipsms import log
-from sipsms.model import Did
-from sipsms.ports import Clock
+from sipsms.core import log
+from sipsms.core.account import Did
+from sipsms.core.clock import Clock
+from sipsms.core.smpp_url import smpp_url
 from sipsms.smpp.coding import is_receipt
 from sipsms.smpp.courier import Gone, Peer
 from sipsms.smpp.link import Link, Resolve, Target, unbound
 from sipsms.smpp.pdu import Command, Pdu, Status
 from sipsms.smpp.session import Limits, Mode
-from sipsms.smpp_url import smpp_url
 
 _IDLE: Final = 300.0  # seconds without a message after which we unbind
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from sipsms.text import BASIC, EXTENSION, encoding_of
+from sipsms.core.segmentation import BASIC, EXTENSION, encoding_of
 
 Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
 CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}

@@ -9,8 +9,8 @@ import termios
 from collections.abc import Callable
 from typing import Final, cast
 
-from sipsms import log
-from sipsms.ports import Clock
+from sipsms.core import log
+from sipsms.core.clock import Clock
 from sipsms.smpp.doubts import QUIET
 from sipsms.smpp.pdu import Command, Pdu, status_name
 from sipsms.smpp.session import Answer, Closed, Event, Session

@@ -14,17 +14,18 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from sipsms import reports
+from sipsms.core.account import Did
+from sipsms.core.e164 import is_digits
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
+from sipsms.core.segmentation import pieces
 from sipsms.directory import Directory
-from sipsms.model import Deferred, Delivered, Delivery, Did, Media, Outcome, Rejected
-from sipsms.numbers import is_digits
-from sipsms.ports import Unavailable
 from sipsms.smpp import receipt
 from sipsms.smpp.bound import Bound
 from sipsms.smpp.coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import NotBound
-from sipsms.text import pieces
 
 # What a peer says that is busy, or has no room: it is asked again.
 BUSY: Final = frozenset(

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Final
 
+from sipsms.core.message import Message, State
+from sipsms.core.segmentation import encoding_of, segments
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.model import Message, State
 from sipsms.smpp import receipt
 from sipsms.smpp.bound import Bound, Looked, Options, Records
 from sipsms.smpp.coding import Charset
 from sipsms.smpp.pdu import Pdu, Status
 from sipsms.smpp.submission import Refused, number, read_text, smpp_time
-from sipsms.text import encoding_of, segments
 
 _STATES: Final = {
     State.DELIVERED: "DELIVRD", State.FAILED: "UNDELIV", State.EXPIRED: "EXPIRED", State.UNKNOWN: "UNKNOWN",

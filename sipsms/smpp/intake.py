@@ -13,12 +13,14 @@ from math import inf
 from secrets import token_hex
 from typing import Any, Final
 
-from sipsms import log
-from sipsms.dialplan import Refusal, RefusalCode
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway, Receipt
-from sipsms.model import Account
-from sipsms.ports import Clock, Part, Unavailable
+from sipsms.ports import Part
 from sipsms.reports import by_smpp
 from sipsms.smpp.bound import Bound, Options, Records, Taken, known
 from sipsms.smpp.coding import Concat

@@ -9,13 +9,14 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sipsms.ports import Clock, NotSent
+from sipsms.core.clock import Clock
+from sipsms.core.http_client import NotSent
+from sipsms.core.smpp_url import SmppUrl
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.courier import Gone
 from sipsms.smpp.doubts import Key, Started, Trail, oldest_of
 from sipsms.smpp.pdu import Command, Pdu
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session
-from sipsms.smpp_url import SmppUrl
 
 _CONNECT: Final = 10.0  # seconds to be connected, with TLS
 _LAST_ANSWERS: Final = 100  # hundredths of a second

@@ -14,13 +14,14 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
 
-from sipsms import log
 from sipsms.access import Access, Denied
+from sipsms.core import log
+from sipsms.core.account import Did
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.listener import BACKLOG
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.listener import BACKLOG
-from sipsms.model import Did
-from sipsms.ports import Clock, Unavailable
 from sipsms.smpp.bound import Bound, Options, Records
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any, Final, NamedTuple
 
-from sipsms.numbers import is_ten_digits, normalise, region_of_area
+from sipsms.core.e164 import is_ten_digits, normalise, region_of_area
+from sipsms.core.segmentation import keep_halves, whole_letters
 from sipsms.smpp.coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
 from sipsms.smpp.pdu import Pdu, Status, Tag
-from sipsms.text import keep_halves, whole_letters
 
 MAX_TEXT: Final = 1600  # characters of a whole text: some ten segments, as the other doors for programs take
 FARTHEST: Final = 366 * 86400.0  # seconds that a message is held or kept at most

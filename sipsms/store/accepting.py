@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from sipsms.model import Delivery, Message
-from sipsms.ports import Stored
+from sipsms.core.message import Delivery, Message
+from sipsms.core.queue_rows import Stored
 from sipsms.store.rows import (
     DELIVERY_KEYS,
     INSERT_DELIVERY,

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, case, delete, func, insert, literal_column, select, update
 
-from sipsms.model import Message
-from sipsms.ports import PushToken
+from sipsms.core.message import Message
+from sipsms.core.queue_rows import PushToken
 from sipsms.store.rows import OPEN, in_lane, message_of
 from sipsms.store.schema import deliveries, messages, push_tokens
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from sipsms.model import Did
-from sipsms.smpp_url import without_password
+from sipsms.core.account import Did
+from sipsms.core.smpp_url import without_password
 from sipsms.store import esmes, targets
 from sipsms.store.admin import AdminError, BadValue, NewAccount, account_row, changed, end_registrations
 from sipsms.store.dids import Destinations, check_group, list_groups, put_group

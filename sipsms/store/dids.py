@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from sipsms.addresses import check_url
-from sipsms.smpp_url import without_password
+from sipsms.core.smpp_url import without_password
+from sipsms.core.ssrf import check_url
 from sipsms.store import esmes, targets, tokens
 from sipsms.store.admin import EMAIL, AdminError, BadValue, account, changed, customer
 from sipsms.store.directory import with_targets

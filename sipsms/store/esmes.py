@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, literal_column, select
 
-from sipsms.addresses import check_smpp_url
-from sipsms.smpp_url import without_password
+from sipsms.core.smpp_url import without_password
+from sipsms.core.ssrf import check_smpp_url
 from sipsms.store import targets
 from sipsms.store.admin import AdminError, BadValue
 from sipsms.store.schema import accounts, did_targets, dids

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from sipsms.model import Direction, Message
+from sipsms.core.message import Direction, Message
 from sipsms.store.rows import media_of
 from sipsms.store.schema import messages
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, select, true, update
 
-from sipsms.model import Delivery, State
-from sipsms.ports import Closing, Due, DueLane
+from sipsms.core.message import Delivery, State
+from sipsms.core.queue_rows import Closing, Due, DueLane
 from sipsms.store import receipts
 from sipsms.store.accepting import ATTEMPT_KEYS, INSERT_ATTEMPT
 from sipsms.store.rows import LEASE, OPEN, QUEUED, SENDING, WITH_MESSAGE, delivery_of, execute_many

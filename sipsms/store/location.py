@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sipsms import devices as phones
-from sipsms.model import Binding, Device, identity
+from sipsms.core.registration import Binding, Device, identity
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import bindings, devices
 from sipsms.store.sql import Store

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, or_, select, update
 
-from sipsms.model import State
+from sipsms.core.message import State
 from sipsms.store.schema import deliveries, messages
 
 _WAITED_FOR = messages.c.notify != literal_column("''")

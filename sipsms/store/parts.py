@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
-from sipsms.ports import StoredPart
+from sipsms.core.queue_rows import StoredPart
 from sipsms.store.schema import parts
 
 AGAIN = 60.0  # seconds in which an SMSC that has heard no answer says a part again

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy.sql import ColumnElement
 
-from sipsms.model import Delivery, State
-from sipsms.ports import LOOK_BACK, Block, CarrierReceipt, Closing, Doubt
+from sipsms.core.directory_rows import Block
+from sipsms.core.message import Delivery, State
+from sipsms.core.queue_rows import LOOK_BACK, CarrierReceipt, Closing, Doubt
 from sipsms.store import blocks
 from sipsms.store.rows import WITH_MESSAGE, delivery_of, execute_scalar
 from sipsms.store.schema import attempts, deliveries, receipts

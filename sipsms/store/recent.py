@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from sipsms.ports import StoredPart
+from sipsms.core.queue_rows import StoredPart
 from sipsms.store import heard, parts
 from sipsms.store.schema import messages
 

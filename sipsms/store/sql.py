@@ -14,18 +14,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from sipsms.model import Delivery, Message, State
-from sipsms.ports import (
-    Block,
-    CarrierReceipt,
-    Closing,
-    DirectoryChanges,
-    Doubt,
-    Due,
-    Stored,
-    StoredPart,
-    Unavailable,
-)
+from sipsms.core.directory_rows import Block, DirectoryChanges
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Delivery, Message, State
+from sipsms.core.queue_rows import CarrierReceipt, Closing, Doubt, Due, Stored, StoredPart
 from sipsms.store import accepting, adoption, blocks, directory, lanes, looking, notices, parts, receipts, targets
 from sipsms.store.rows import QUEUED, counter, message_of
 from sipsms.store.schema import deliveries

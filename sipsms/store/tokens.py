@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from sipsms.model import Scope
+from sipsms.core.account import Scope
 from sipsms.store.admin import AdminError, changed, customer, set_account
 from sipsms.store.schema import dids, tokens
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from sipsms.ports import Past
+from sipsms.core.queue_rows import Past
 from sipsms.store.rows import message_of
 from sipsms.store.schema import api_usage, deliveries, messages
 

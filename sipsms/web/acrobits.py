@@ -18,9 +18,13 @@ from starlette.routing import Route
 
 from sipsms import acrobits
 from sipsms.access import Access, DenialCode, Denied, User
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Media, Message
+from sipsms.core.queue_rows import PushToken
 from sipsms.directory import Directory
-from sipsms.model import Account, Media, Message
-from sipsms.ports import Clock, MediaRefused, PushToken, Unavailable
+from sipsms.ports import MediaRefused
 from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json

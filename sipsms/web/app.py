@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sipsms.listener import BACKLOG
+from sipsms.core.listener import BACKLOG
 from sipsms.web.hooks import Hooks
 from sipsms.web.link import KEY, Link, Links
 from sipsms.web.media import MediaDoor

@@ -10,8 +10,10 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from sipsms.model import Deferred, Delivered, Delivery, Outcome
-from sipsms.ports import HttpClient, NoAnswer, NotSent, PushToken, Unavailable
+from sipsms.core.errors import Unavailable
+from sipsms.core.http_client import HttpClient, NoAnswer, NotSent
+from sipsms.core.message import Deferred, Delivered, Delivery, Outcome
+from sipsms.core.queue_rows import PushToken
 from sipsms.web.endpoints import told
 
 TRIES: Final = 5

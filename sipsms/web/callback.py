@@ -15,10 +15,13 @@ from typing import Final
 from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
 
-from sipsms import log
+from sipsms.core import log
+from sipsms.core.account import Callback, Did
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected
 from sipsms.events import number_in
-from sipsms.model import Callback, Deferred, Delivered, Delivery, Did, Media, Message, Outcome, Rejected
-from sipsms.ports import Clock, HttpClient, HttpReply, NoAnswer, NotSent, Unavailable
 from sipsms.reports import DLR
 from sipsms.web.endpoints import Busy, Endpoints, retry_after, told
 

@@ -14,9 +14,9 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from sipsms.model import Deferred
-from sipsms.numbers import is_digits
-from sipsms.ports import HttpReply
+from sipsms.core.e164 import is_digits
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Deferred
 
 COME_BACK: Final = 15.0  # seconds
 LONGEST_WAIT: Final = 86400.0  # that a Retry-After can ask for

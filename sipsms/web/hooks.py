@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from sipsms import log
-from sipsms.dialplan import Refusal
-from sipsms.following import courier_name
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.courier_name import courier_name
+from sipsms.core.errors import Unavailable
+from sipsms.core.refusal import Refusal
 from sipsms.gateway import Gateway, sms_key
-from sipsms.ports import Carrier, Clock, HookError, HookRequest, InboundSms, Parsed, Unavailable
+from sipsms.ports import Carrier, HookError, HookRequest, InboundSms, Parsed
 from sipsms.web.request import BadRequest, body_of
 
 MAX_BODY = 256 * 1024

@@ -19,9 +19,10 @@ from starlette.routing import Route
 
 from sipsms import kannel
 from sipsms.access import Access, DenialCode, Denied
-from sipsms.addresses import check_url
-from sipsms.model import Account
-from sipsms.ports import Clock, Unavailable
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.ssrf import check_url
 from sipsms.reports import MAX_URL, by_url
 from sipsms.sending import MAX_LONG, Order, SendCode, Sender
 from sipsms.web.link import when_heard

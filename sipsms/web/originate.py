@@ -16,9 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sipsms.access import Access, DenialCode, Denied
-from sipsms.model import Account
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
 from sipsms.originate import MAX_NUMBERS, SUCCESS, as_curl_sends_it, error, moment, numbers_in, warning
-from sipsms.ports import Clock, Unavailable
 from sipsms.sending import File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json

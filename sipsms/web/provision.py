@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from sipsms import log
-from sipsms.ports import Unavailable
+from sipsms.core import log
+from sipsms.core.errors import Unavailable
 from sipsms.provisioning import APPS, Settings, document
 
 PER_MINUTE = 30

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sipsms import log
 from sipsms.access import Access, DenialCode, Denied
-from sipsms.model import Account
-from sipsms.ports import Unavailable
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.errors import Unavailable
 from sipsms.web.link import when_heard
 from sipsms.web.request import BadRequest, Fields, Held, Room, address_of, fields_of, query_of
 from sipsms.web.rest_messages import DOOR

@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sipsms.model import Account
-from sipsms.numbers import normalise
+from sipsms.core.account import Account
+from sipsms.core.e164 import normalise
 from sipsms.web.request import Fields
 
 EASTERN: Final = -5.0  # `timezone` that means New York, daylight saving included

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sipsms.ports import Unavailable
+from sipsms.core.errors import Unavailable
 from sipsms.sending import Order, Sender, SendRefused, Sent
 
 

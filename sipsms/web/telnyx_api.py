@@ -23,13 +23,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sipsms.access import Access, Caller, DenialCode, Denied
+from sipsms.core.account import Account
+from sipsms.core.e164 import as_format, normalise
+from sipsms.core.errors import Unavailable
+from sipsms.core.segmentation import encoding_of, segments
 from sipsms.directory import Directory
-from sipsms.model import Account
-from sipsms.numbers import as_format, normalise
-from sipsms.ports import Unavailable
 from sipsms.reports import BY_WEBHOOK
 from sipsms.sending import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
-from sipsms.text import encoding_of, segments
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object

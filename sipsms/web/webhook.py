@@ -11,9 +11,11 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from sipsms.core.account import Did, Webhook
+from sipsms.core.clock import Clock
+from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
 from sipsms.events import encode, received, signed_headers, status
-from sipsms.model import Deferred, Delivered, Delivery, Did, Media, Outcome, Rejected, Webhook
-from sipsms.ports import Clock, HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.web.callback import Disable, switch_off
 from sipsms.web.endpoints import Busy, Endpoints, retry_after, told
 

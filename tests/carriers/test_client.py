@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sipsms.carriers.client import MAX_ANSWER, AiohttpClient
-from sipsms.ports import HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter

@@ -22,8 +22,8 @@ from sipsms import config
 from sipsms.carrier_config import HttpCarrierConfig, Inbound
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.http import HttpCarrier
-from sipsms.document import ConfigError
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
+from sipsms.core.yaml_file import ConfigError
 from sipsms.ports import HookRequest, InboundSms
 from tests.carriers.kit import FORM, ScriptedClient, delivery, hook, refusal, reply, tools
 from tests.support.node import Node

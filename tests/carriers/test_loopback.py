@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipsms.carriers.loopback import LoopbackCarrier
-from sipsms.model import Accepted, Delivered, Delivery, Direction, Media, Message
+from sipsms.core.message import Accepted, Delivered, Delivery, Direction, Media, Message
 from sipsms.ports import Carrier, HookError, HookRequest, InboundSms
 
 MESSAGE = Message(Direction.OUT, "4165550000", "5551234567", "héllo", "sip", 0.0, account="alice", did="4165550000")

@@ -16,8 +16,8 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from sipsms.config import Smtp
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
 from sipsms.mail.client import MailCourier
-from sipsms.model import Deferred, Delivered, Delivery, Media, Outcome, Rejected
 from tests.support.calls import delivery, message
 from tests.support.certificates import Authority
 from tests.support.media import JPEG

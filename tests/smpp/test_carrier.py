@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sipsms.carrier_config import SmppConfig
-from sipsms.model import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
+from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
 from sipsms.ports import NotThere
 from sipsms.smpp.bound import Recalled
 from sipsms.smpp.carrier import Around, SmppCarrier

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select, update
 
-from sipsms.model import Delivery, Direction, Message
+from sipsms.core.message import Delivery, Direction, Message
 from sipsms.store import accepting, admin, adoption, apps, looking
 from sipsms.store.admin import BadValue, Hashes
 from sipsms.store.engine import ensure_schema, open_engine

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, update
 
-from sipsms.model import Delivery, Direction, Message
+from sipsms.core.message import Delivery, Direction, Message
 from sipsms.store import accepting, apps
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries, messages

@@ -11,8 +11,8 @@ import yaml
 from sqlalchemy import Connection
 
 from sipsms import importing
-from sipsms.document import ConfigError
-from sipsms.model import Smpp
+from sipsms.core.account import Smpp
+from sipsms.core.yaml_file import ConfigError
 from sipsms.store import bulk, dids, directory
 from sipsms.store.admin import AdminError
 from sipsms.store.engine import ensure_schema, open_engine

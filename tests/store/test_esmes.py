@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from sipsms.model import Did, Smpp
+from sipsms.core.account import Did, Smpp
 from sipsms.store import admin, binds, dids, directory
 from sipsms.store.admin import AdminError, BadValue, Hashes
 from sipsms.store.engine import ensure_schema, open_engine

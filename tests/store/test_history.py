@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, insert
 
-from sipsms.model import Direction, Media, Message
+from sipsms.core.message import Direction, Media, Message
 from sipsms.store import history
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.rows import media_text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, update
 
-from sipsms.model import Delivery, Direction, Message, State
+from sipsms.core.message import Delivery, Direction, Message, State
 from sipsms.store import accepting, notices
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries

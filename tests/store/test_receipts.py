@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.model import Accepted, Account, State, Unknown
-from sipsms.ports import CarrierReceipt
+from sipsms.core.account import Account
+from sipsms.core.message import Accepted, State, Unknown
+from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.store import receipts
 from sipsms.store.receipts import Unmatched
 from tests.support.core import Core, ScriptedCourier, core

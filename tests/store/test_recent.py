@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from sipsms.model import Direction, Message
+from sipsms.core.message import Direction, Message
 from sipsms.store import recent as module
 from sipsms.store.heard import set_heard
 from sipsms.store.recent import Recent, recall, recent

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sipsms.core.account import Account
+from sipsms.core.message import Deferred
 from sipsms.gateway import Receipt
-from sipsms.model import Account, Deferred
 from sipsms.ports import CarrierLimits
 from sipsms.store.replacing import cancel_whole, replace_text
 from tests.support.core import Core, ScriptedCourier, core

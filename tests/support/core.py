@@ -13,10 +13,11 @@ from sqlalchemy import text
 
 from sipsms import dialplan
 from sipsms.consent import Consent, Terms
+from sipsms.core.account import Account, Did
+from sipsms.core.message import Accepted, Delivery, Outcome
 from sipsms.desk import Line
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.model import Accepted, Account, Delivery, Did, Outcome
 from sipsms.policy import PatternLimits
 from sipsms.queue import Pace, Queue
 from sipsms.store.engine import ensure_schema, open_engine

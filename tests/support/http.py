@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from sipsms.listener import bind
+from sipsms.core.listener import bind
 from sipsms.web.app import HttpServer
 
 

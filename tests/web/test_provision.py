@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sipsms import log
-from sipsms.ports import Unavailable
+from sipsms.core import log
+from sipsms.core.errors import Unavailable
 from sipsms.provisioning import Settings, document
 from sipsms.web import provision
 from sipsms.web.app import build

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sipsms import office
-from sipsms.model import Binding
-from sipsms.sip.digest import ha1
+from sipsms.core.ha1 import ha1
+from sipsms.core.registration import Binding
 from sipsms.web.rest_accounts import KEPT, MAX_FIELD, identity
 from tests.support.rest import DID, FOREIGN, NOON, PHONE, Rest, rest
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.model import Callback, Did, Smpp, Webhook
+from sipsms.core.account import Callback, Did, Smpp, Webhook
 from sipsms.store import targets
 from sipsms.web.rest_dids import row_of
 from tests.support.rest import DID, FOREIGN, PHONE, SECOND, Rest, rest

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from sipsms.mediatypes import MAX_FILE
-from sipsms.model import Did
-from sipsms.ports import Block, Unavailable
+from sipsms.core.account import Did
+from sipsms.core.directory_rows import Block
+from sipsms.core.errors import Unavailable
+from sipsms.core.media_types import MAX_FILE
 from sipsms.web import rest_messages
 from sipsms.web.rest_values import Call, Params, Refused
 from tests.support.media import JPEG, PNG

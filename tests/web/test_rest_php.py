@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sipsms.ports import Unavailable
+from sipsms.core.errors import Unavailable
 from sipsms.web import request, rest_php
 from sipsms.web.request import MAX_PART, BadRequest, Room
 from sipsms.web.rest_accounts import NOTHING

@@ -15,7 +15,7 @@ import pytest
 from starlette.applications import Starlette
 
 from sipsms.access import Access
-from sipsms.ports import Unavailable
+from sipsms.core.errors import Unavailable
 from sipsms.web.acrobits import AcrobitsDoor
 from sipsms.web.app import HttpServer
 from sipsms.web.kannel import KannelDoor

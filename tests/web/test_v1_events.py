@@ -15,9 +15,10 @@ import pytest
 from support.v1 import HANDSET, ApiNode
 
 from sipsms.access import Caller
+from sipsms.core.account import Scope
+from sipsms.core.message import Direction, Message
 from sipsms.directory import Directory
 from sipsms.feed import Feed
-from sipsms.model import Direction, Message, Scope
 from sipsms.web.v1 import events
 from sipsms.web.v1.events import EventStream, Streams
 from sipsms.web.v1.problems import Problem

@@ -12,10 +12,10 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from sipsms.access import Access
+from sipsms.core.account import Account, Did, Scope, Token
+from sipsms.core.errors import Unavailable
 from sipsms.directory import Directory
 from sipsms.feed import Feed
-from sipsms.model import Account, Did, Scope, Token
-from sipsms.ports import Unavailable
 from sipsms.web.v1 import guard
 from sipsms.web.v1.app import Door
 from sipsms.web.v1.guard import Guard

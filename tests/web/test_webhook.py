@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from sipsms.addresses import check_address
 from sipsms.carriers.client import AiohttpClient
+from sipsms.core.account import Did, Webhook
+from sipsms.core.errors import Unavailable
+from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
+from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected
+from sipsms.core.ssrf import check_address
 from sipsms.events import signed_headers
-from sipsms.model import Deferred, Delivered, Did, Media, Outcome, Rejected, Webhook
-from sipsms.ports import Forbidden, NoAnswer, NotSent, Unavailable
 from sipsms.web.endpoints import Endpoints
 from sipsms.web.webhook import PAUSES, TRIES, WebhookCourier
 from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply

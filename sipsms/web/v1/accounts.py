@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sipsms.model import Account, Scope
-from sipsms.numbers import normalise
+from sipsms.core.account import Account, Scope
+from sipsms.core.e164 import normalise
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.paging import Cursor, Limit, cut, name_after
 from sipsms.web.v1.parts import Parts

@@ -21,8 +21,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 
 from sipsms import __version__
-from sipsms.model import Token
-from sipsms.ports import Unavailable
+from sipsms.core.account import Token
+from sipsms.core.errors import Unavailable
 from sipsms.web.v1 import accounts, events, messages, numbers, operator
 from sipsms.web.v1.guard import Guard, problem_of
 from sipsms.web.v1.models import MediaGiven, MessageGiven, ProblemBody

@@ -16,8 +16,8 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sipsms.core.message import Direction
 from sipsms.feed import Change, Feed, Gap
-from sipsms.model import Direction
 from sipsms.web.v1.problems import Problem
 from sipsms.web.v1.reach import Reach
 

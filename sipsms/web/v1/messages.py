@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sipsms.dialplan import Refusal
-from sipsms.mediatypes import EXTENSIONS, safe_name
-from sipsms.model import Direction, Media, Message
-from sipsms.numbers import normalise
+from sipsms.core.e164 import normalise
+from sipsms.core.media_types import EXTENSIONS, safe_name
+from sipsms.core.message import Direction, Media, Message
+from sipsms.core.refusal import Refusal
+from sipsms.core.segmentation import encoding_of, segments
 from sipsms.ports import InboundSms
-from sipsms.text import encoding_of, segments
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.guard import DOOR
 from sipsms.web.v1.paging import Cursor, Limit, found_page, number_after, pack

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sipsms.core.account import Did
+from sipsms.core.e164 import normalise
+from sipsms.core.smpp_url import without_password
 from sipsms.directory import EVERYBODY
-from sipsms.model import Did
-from sipsms.numbers import normalise
-from sipsms.smpp_url import without_password
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.accounts import telephone_number
 from sipsms.web.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack

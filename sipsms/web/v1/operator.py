@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sipsms import log
+from sipsms.core import log
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.guard import DOOR
 from sipsms.web.v1.messages import Id, courier_shown

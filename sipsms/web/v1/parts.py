@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sipsms.access import Access
+from sipsms.core.account import Scope
+from sipsms.core.clock import Clock
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.model import Scope
-from sipsms.ports import Clock, MediaStore
+from sipsms.ports import MediaStore
 from sipsms.sending import Sender
 
 BY_HAND, BY_CUSTOMER = "by hand", "by the customer"  # who has made a block; as of `store.blocks`

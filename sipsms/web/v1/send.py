@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sipsms.model import Account
-from sipsms.numbers import normalise
+from sipsms.core.account import Account
+from sipsms.core.e164 import normalise
+from sipsms.core.segmentation import encoding_of, segments
 from sipsms.reports import BY_WEBHOOK
 from sipsms.sending import File, Order, SendCode, SendRefused
-from sipsms.text import encoding_of, segments
 from sipsms.web.link import when_heard
 from sipsms.web.v1.guard import DOOR
 from sipsms.web.v1.models import MediaGiven, MessageGiven

@@ -12,7 +12,7 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-from sipsms.smpp_url import PLAIN, TLS, smpp_url
+from sipsms.core.smpp_url import PLAIN, TLS, smpp_url
 
 MAX_URL: Final = 2048
 
