@@ -35,13 +35,13 @@ from sipsms.core.registration import Binding
 from sipsms.core.yaml_file import ConfigError, Document
 from sipsms.couriers import Couriers, base_url
 from sipsms.desk import Line
-from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.doors import Doors
 from sipsms.gateway import SIP, Gateway
 from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
 from sipsms.reports import Stage, is_wanted
+from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.client import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
 from sipsms.sip.endpoint import Endpoint

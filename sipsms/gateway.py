@@ -26,13 +26,13 @@ from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Device
 from sipsms.core.segmentation import encoding_of, pieces, segments
-from sipsms.dialplan import Decision, Dialplan, Facts
 from sipsms.directory import Directory
 from sipsms.feed import Feed
 from sipsms.notice import IMDN, delivery_notice
 from sipsms.ports import CarrierLimits, GatewayStore, InboundSms, Location, Part
 from sipsms.queue import Queue, carrier_lane
 from sipsms.reports import DLR, STATUS, Stage, is_wanted, report_of
+from sipsms.routing.dialplan import Decision, Dialplan, Facts
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
 APP = "app"  # fetched by an app of the account

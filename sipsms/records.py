@@ -17,11 +17,11 @@ from sipsms.core.e164 import normalise
 from sipsms.core.message import Direction, Message
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import sender_name
-from sipsms.dialplan import Decision
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.handout import Order, facts, issue
 from sipsms.office import Office
+from sipsms.routing.dialplan import Decision
 from sipsms.store import admin, binds, blocks, looking, pages, usage
 from sipsms.store.admin import AdminError
 from sipsms.store.blocks import BY_CUSTOMER

@@ -8,11 +8,11 @@ import socket
 from collections.abc import Callable
 from hashlib import blake2b
 
-from sipsms import dialplan
 from sipsms.config import Config
 from sipsms.consent import Answers, Terms
-from sipsms.dialplan import Dialplan
 from sipsms.policy import PatternLimits
+from sipsms.routing import dialplan
+from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.presence import Limits as PresenceLimits
 from sipsms.sip.registrar import Policy
 from sipsms.sip.rules import Rules

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from itertools import product
 from math import log
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
@@ -21,11 +20,11 @@ from typing import Annotated, Final, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sipsms.core.account import Did
-from sipsms.core.e164 import REGIONS, is_digits, is_ten_digits, region_of_area
+from sipsms.core.e164 import REGIONS
 from sipsms.core.message import Direction, Route
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.yaml_file import ConfigError, Document, Model
-from sipsms.routing.numbering import HOME, Numbering, _shown, expand, SERVICE_CODES
+from sipsms.routing.numbering import HOME, SERVICE_CODES, Numbering, _shown, expand
 
 # --- numbering -------------------------------------------------------------------------------------------------------
 
@@ -38,17 +37,6 @@ class Internal(StrEnum):
     STORE = "store"  # taken, and delivered to every phone of the account, also to one that is away
     RELAY = "relay"  # passed on to the phones that are there, with their own answer
     OFF = "off"
-
-
-
-
-
-
-
-
-
-
-
 
 
 # --- routing ---------------------------------------------------------------------------------------------------------

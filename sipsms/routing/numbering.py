@@ -1,19 +1,14 @@
-"""TODO."""
+"""Numbering policy: which numbers may be sent to, and in which form they must be written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from sipsms.core.e164 import REGIONS
-from sipsms.core.e164 import is_digits
-from sipsms.core.e164 import is_ten_digits
-from sipsms.core.e164 import region_of_area
-from sipsms.core.refusal import Refusal
-from sipsms.core.refusal import RefusalCode
-from typing import Final
-from typing import Literal
+from typing import Final, Literal
 
+from sipsms.core.e164 import REGIONS, is_digits, is_ten_digits, region_of_area
+from sipsms.core.refusal import Refusal, RefusalCode
 
 HOME: Final = frozenset({"US", "CA", "PR"})  # decision C-9; an area code of no region (555) passes
 
@@ -98,5 +93,3 @@ def expand(pattern: str) -> Iterator[str]:
 
 
 DEFAULT_NUMBERING: Final = Numbering(service=frozenset(code for p in SERVICE_CODES for code in expand(p)))
-
-

@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import text
 
-from sipsms import dialplan
 from sipsms.consent import Consent, Terms
 from sipsms.core.account import Account, Did
 from sipsms.core.message import Accepted, Delivery, Outcome
@@ -20,6 +19,7 @@ from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.policy import PatternLimits
 from sipsms.queue import Pace, Queue
+from sipsms.routing import dialplan
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.location import Location
 from sipsms.store.sql import Store
