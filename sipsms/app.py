@@ -55,7 +55,7 @@ from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
 from sipsms.smpp_door import SmppDoor, smscs_of
-from sipsms.store import admin, provisions, secrets
+from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.store.location import Location
 from sipsms.web.app import HttpServer, build
@@ -315,7 +315,7 @@ class Node:
 
     async def _load(self) -> None:
         """Read back all that a request is answered from. Raises Unavailable."""
-        if other := await self.store.read(lambda db: admin.other_realms(db, self.config.realm)):
+        if other := await self.store.read(lambda db: accounts.other_realms(db, self.config.realm)):
             log.warning(
                 "other_realm", accounts=other,
                 why=f"their passwords were made for another realm than {self.config.realm}: "
@@ -453,7 +453,7 @@ class Node:
         if self._clock() >= self._forget_at:
             self._forget_at = self._clock() + _FORGET_EVERY
             await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
-            await self.store.write(lambda db: provisions.forget(db, time.time()))
+            await self.store.write(lambda db: provisioning_links.forget(db, time.time()))
             await self.store.forget_notices(self._clock() - self.config.queue.keep)
             await self.store.forget_receipts(self._clock())
         log.BINDINGS.set(len(self.location))
@@ -486,9 +486,9 @@ class Node:
     async def _settings(self, token: str) -> Settings | None:
         """What a phone with this link may have; uses up one fetch."""
         now = time.time()
-        if not await self.store.read(lambda db: provisions.is_there(db, token, now)):
+        if not await self.store.read(lambda db: provisioning_links.is_there(db, token, now)):
             return None
-        fetched = await self.store.write(lambda db: provisions.take(db, token, now))
+        fetched = await self.store.write(lambda db: provisioning_links.take(db, token, now))
         if fetched is None:
             return None
         settings, account = Settings(fetched.account, **fetched.secret), self.directory.account(fetched.account)

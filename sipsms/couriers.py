@@ -33,9 +33,9 @@ from sipsms.mail.client import MailCourier
 from sipsms.media import Fetcher, MediaCourier, MediaFiles
 from sipsms.ports import Carrier, CarrierLimits, CarrierTools, InboundSms
 from sipsms.queue import Queue
-from sipsms.store import apps
-from sipsms.store import carriers as marks
-from sipsms.store.sql import Store
+from sipsms.store import app_messages
+from sipsms.store import carrier_state as marks
+from sipsms.store.store import Store
 from sipsms.web.app_push import AppCourier
 from sipsms.web.callback import CallbackCourier, CallbackOptions
 from sipsms.web.endpoints import Endpoints
@@ -137,7 +137,7 @@ class Couriers:
         self._guarded = AiohttpClient(self._refuses)  # for URLs of customers, and of media
         self.fetch = Fetcher(self._guarded)
         self.apps = AppCourier(
-            self._client, lambda account: store.read(lambda db: apps.tokens_of(db, account)),
+            self._client, lambda account: store.read(lambda db: app_messages.tokens_of(db, account)),
             lambda: self._config.api.acrobits_push,
         )  # fmt: skip
         self._endpoints = Endpoints()

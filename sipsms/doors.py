@@ -17,9 +17,9 @@ from sipsms.ports import Location
 from sipsms.records import Records
 from sipsms.rest_office import rest_door
 from sipsms.sending import Sender, Usage
-from sipsms.store import usage
-from sipsms.store.admin import AdminError
-from sipsms.store.sql import Store
+from sipsms.store import api_usage
+from sipsms.store.accounts import AdminError
+from sipsms.store.store import Store
 from sipsms.web.acrobits import AcrobitsDoor
 from sipsms.web.kannel import KannelDoor
 from sipsms.web.link import look
@@ -39,12 +39,12 @@ class Doors:
         self.access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
         self.usage = Usage(
             clock,
-            lambda day, account: store.read(lambda db: usage.sent(db, day, account)),
-            lambda day, counts: store.write(lambda db: usage.add(db, day, counts)),
+            lambda day, account: store.read(lambda db: api_usage.sent(db, day, account)),
+            lambda day, counts: store.write(lambda db: api_usage.add(db, day, counts)),
         )
         self.sender = Sender(
             gateway, directory, couriers.files, couriers.fetch, self.usage, clock, lambda: config().api.daily_sends,
-            lambda since, until: store.read(lambda db: usage.recent(db, since, until)), store.named, look,
+            lambda since, until: store.read(lambda db: api_usage.recent(db, since, until)), store.named, look,
         )  # fmt: skip
         self.office = Office(store, config, take_over)
         self._inbox = Inbox(store, gateway, couriers.taken, clock)

@@ -20,8 +20,8 @@ from sqlalchemy import Connection
 from sipsms.config import Config
 from sipsms.core.ha1 import ha1
 from sipsms.provisioning import TRANSPORTS, Settings, cloud_code, link, server_of
-from sipsms.store import admin, provisions
-from sipsms.store.admin import AdminError, Hashes
+from sipsms.store import accounts, provisioning_links
+from sipsms.store.accounts import AdminError, Hashes
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another
 
@@ -65,7 +65,7 @@ class Handout:
 
 def issue(config: Config, connection: Connection, order: Order, now: float) -> Handout:
     """Make the link; with it a password, if none is given. Raises AdminError."""
-    row = admin.account(connection, order.name)
+    row = accounts.account(connection, order.name)
     if row is None:
         raise AdminError(f"no account {order.name}")
     is_new = order.password is None
@@ -74,14 +74,14 @@ def issue(config: Config, connection: Connection, order: Order, now: float) -> H
         ha1(order.name, config.realm, password), ha1(order.name, config.realm, password, "SHA-256"), config.realm
     )
     if is_new:
-        admin.set_password(connection, order.name, hashes)
+        accounts.set_password(connection, order.name, hashes)
     elif not secrets.compare_digest(hashes.sha256, row.ha1_sha256):
         raise AdminError(f"that is not the password of {order.name}")
     settings = _settings(config, order, password)
     token = secrets.token_urlsafe(24)
     base = order.url or config.web.url or _own_url(config)
     sealed = {key: value for key, value in settings._asdict().items() if key not in ("name", "services")}
-    provisions.create(connection, token, order.name, sealed, now + order.lasts, order.fetches)
+    provisioning_links.create(connection, token, order.name, sealed, now + order.lasts, order.fetches)
     return Handout(settings, is_new, base, token, now + order.lasts, order.fetches, order.cloud_id)
 
 

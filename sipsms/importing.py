@@ -14,10 +14,10 @@ from sipsms.core.e164 import normalise
 from sipsms.core.ha1 import ha1
 from sipsms.core.ssrf import check_smpp_url, check_url
 from sipsms.core.yaml_file import ConfigError, Document, Model
-from sipsms.store.admin import EMAIL, Hashes, NewAccount
-from sipsms.store.bulk import NewDid, NewGroup
+from sipsms.store.accounts import EMAIL, Hashes, NewAccount
 from sipsms.store.dids import Destinations
-from sipsms.store.esmes import FIELDS as SMPP
+from sipsms.store.import_export import NewDid, NewGroup
+from sipsms.store.smpp_settings import FIELDS as SMPP
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 _Word = Annotated[str, Field(pattern=r"^[!-~]{0,64}$")]  # all that a bind can carry

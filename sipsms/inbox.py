@@ -10,8 +10,8 @@ from sipsms.core.clock import Clock
 from sipsms.core.message import Message, State
 from sipsms.core.queue_rows import PushToken
 from sipsms.gateway import APP, Gateway
-from sipsms.store import apps
-from sipsms.store.sql import Store
+from sipsms.store import app_messages
+from sipsms.store.store import Store
 
 _REMEMBERED: Final = 10_000  # accounts
 
@@ -37,7 +37,9 @@ class Inbox:
         self._passed: dict[str, _Passed] = {}  # by account
 
     async def received(self, account: Account, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
-        return await self._store.read(lambda db: apps.received(db, account.name, account.since, after, since, limit))
+        return await self._store.read(
+            lambda db: app_messages.received(db, account.name, account.since, after, since, limit)
+        )
 
     async def sent(
         self, account: Account, dids: Sequence[str], after: int, since: float, limit: int
@@ -49,7 +51,7 @@ class Inbox:
         same = known is not None and (known.dids, known.since) == (dids, account.since)
         if known is not None and same and known.after <= after <= known.until:
             start, after = known.until, known.after
-        found, until = await self._store.read(lambda db: apps.sent(db, account.name, dids, start, since, limit))
+        found, until = await self._store.read(lambda db: app_messages.sent(db, account.name, dids, start, since, limit))
         if start:
             self._passed[account.name] = _Passed(dids, account.since, after, start if found else until)
         while len(self._passed) > _REMEMBERED:
@@ -59,10 +61,10 @@ class Inbox:
     async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
         ids = [delivery for delivery, _ in received]
         self._taken(account, ids)  # before it is written down: a push of these may be under way
-        fresh = set(await self._store.write(lambda db: apps.fetched(db, ids, self._clock())))
+        fresh = set(await self._store.write(lambda db: app_messages.fetched(db, ids, self._clock())))
         for delivery, message in received:
             if delivery in fresh:
                 self._gateway.feed.note(message, str(State.DELIVERED), APP, "fetched")
 
     async def report_token(self, account: str, token: PushToken) -> None:
-        await self._store.write(lambda db: apps.report_token(db, account, token, self._clock()))
+        await self._store.write(lambda db: app_messages.report_token(db, account, token, self._clock()))

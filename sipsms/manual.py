@@ -20,7 +20,7 @@ from sipsms.directory import Directory
 from sipsms.media import MAX_FILES, MAX_TEXT
 from sipsms.ports import InboundSms, MediaRefused
 from sipsms.records import explain
-from sipsms.store.admin import AdminError
+from sipsms.store.accounts import AdminError
 
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be held
 

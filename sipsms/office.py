@@ -16,10 +16,11 @@ from sipsms.config import Config
 from sipsms.core.account import Scope
 from sipsms.core.directory_rows import Block
 from sipsms.core.ha1 import ha1
-from sipsms.store import admin, api_fields, blocks, dids, looking, tokens
-from sipsms.store.admin import AdminError, Hashes
+from sipsms.store import accounts as admin
+from sipsms.store import blocks, dids, operator_lists, tokens, voipms_fields
+from sipsms.store.accounts import AdminError, Hashes
 from sipsms.store.schema import accounts
-from sipsms.store.sql import Store
+from sipsms.store.store import Store
 
 T = TypeVar("T")
 MAX_SUBACCOUNTS: Final = 1000  # of a customer, that are made through the APIs; the command line has no limit
@@ -61,7 +62,7 @@ class Office:
             if parent:
                 _check_room(db, parent)
             admin.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
-            api_fields.write(db, name, fields or {})
+            voipms_fields.write(db, name, fields or {})
 
         await self.change(add)
 
@@ -72,7 +73,7 @@ class Office:
         hashes = self.hashes(name, password) if password is not None else None
 
         def change(db: Connection) -> None:
-            api_fields.write(db, name, fields)
+            voipms_fields.write(db, name, fields)
             if caller_id is not None:
                 admin.set_account(db, name, caller_id=caller_id)
             if hashes is not None:
@@ -132,17 +133,21 @@ class Office:
         return await self.change(lambda db: blocks.put(db, block, blocks.BY_HAND, time.time()))
 
     async def pause_carrier(self, name: str, *, paused: bool) -> None:
-        await self.change(lambda db: looking.pause_carrier(db, name, paused=paused))
+        await self.change(lambda db: operator_lists.pause_carrier(db, name, paused=paused))
 
     async def retry_dead(self, delivery: int | None) -> int:
-        return await self.change(lambda db: looking.retry_dead(db, delivery, time.time(), self._config().queue.keep))
+        return await self.change(
+            lambda db: operator_lists.retry_dead(db, delivery, time.time(), self._config().queue.keep)
+        )
 
     async def resend_unknown(self, delivery: int) -> None:
-        await self.change(lambda db: looking.resend_unknown(db, delivery, time.time(), self._config().queue.keep))
+        await self.change(
+            lambda db: operator_lists.resend_unknown(db, delivery, time.time(), self._config().queue.keep)
+        )
 
     async def cancel(self, message: int) -> int:
         """How many deliveries were still waiting and now never leave."""
-        return await self.change(lambda db: looking.cancel(db, message, time.time()))
+        return await self.change(lambda db: operator_lists.cancel(db, message, time.time()))
 
 
 def _check_room(connection: Connection, customer: str) -> None:

@@ -22,10 +22,10 @@ from sipsms.gateway import Gateway
 from sipsms.handout import Order, facts, issue
 from sipsms.office import Office
 from sipsms.routing.dialplan import Decision
-from sipsms.store import admin, binds, blocks, looking, pages, usage
-from sipsms.store.admin import AdminError
+from sipsms.store import accounts, api_usage, blocks, message_list, operator_lists, smpp_binds
+from sipsms.store.accounts import AdminError
 from sipsms.store.blocks import BY_CUSTOMER
-from sipsms.store.pages import Found, Sees, Wanted
+from sipsms.store.message_list import Found, Sees, Wanted
 
 _DAYS = 31
 
@@ -41,71 +41,71 @@ class Records:
     # --- messages ---
 
     async def messages(self, sees: Sees, **wanted: Any) -> Found:
-        return await self._read(lambda db: pages.list_messages(db, Wanted(**wanted), sees))
+        return await self._read(lambda db: message_list.list_messages(db, Wanted(**wanted), sees))
 
     async def message(self, message: int, sees: Sees) -> dict[str, Any] | None:
-        return await self._read(lambda db: pages.message(db, message, sees))
+        return await self._read(lambda db: message_list.message(db, message, sees))
 
     async def conversations(self, number: str, sees: Sees) -> list[dict[str, Any]]:
-        return await self._read(lambda db: pages.conversations(db, number, sees))
+        return await self._read(lambda db: message_list.conversations(db, number, sees))
 
     # --- lists by key ---
 
     async def names(self, kind: str, after: str, limit: int) -> list[str]:
-        return await self._read(lambda db: pages.names(db, kind, after, limit))
+        return await self._read(lambda db: message_list.names(db, kind, after, limit))
 
     async def with_endpoints(self, after: str, limit: int) -> list[str]:
-        return await self._read(lambda db: pages.with_endpoints(db, after, limit))
+        return await self._read(lambda db: message_list.with_endpoints(db, after, limit))
 
     async def groups(self, owners: Sequence[str] | None, after: str, limit: int) -> list[dict[str, Any]]:
-        return await self._read(lambda db: pages.list_groups(db, owners, after, limit))
+        return await self._read(lambda db: message_list.list_groups(db, owners, after, limit))
 
     async def group(self, name: str) -> dict[str, Any] | None:
-        return await self._read(lambda db: pages.group(db, name))
+        return await self._read(lambda db: message_list.group(db, name))
 
     async def tokens(self, owners: Sequence[str] | None, after: str, limit: int) -> list[dict[str, Any]]:
-        return await self._read(lambda db: pages.list_tokens(db, owners, after, limit))
+        return await self._read(lambda db: message_list.list_tokens(db, owners, after, limit))
 
     async def token(self, name: str) -> dict[str, Any] | None:
-        return await self._read(lambda db: pages.token(db, name))
+        return await self._read(lambda db: message_list.token(db, name))
 
     async def devices(self, owners: Sequence[str] | None, after: int, limit: int) -> list[dict[str, Any]]:
-        return await self._read(lambda db: pages.list_devices(db, owners, after, limit, time.time()))
+        return await self._read(lambda db: message_list.list_devices(db, owners, after, limit, time.time()))
 
     async def registrations(self, owners: Sequence[str] | None, after: Sequence[Any], limit: int) -> Found:
-        return await self._read(lambda db: pages.list_bindings(db, owners, after, limit, time.time()))
+        return await self._read(lambda db: message_list.list_bindings(db, owners, after, limit, time.time()))
 
     async def blocks(self, owners: Sequence[str] | None, after: Sequence[str], limit: int) -> Found:
-        return await self._read(lambda db: pages.list_blocks(db, owners, after, limit))
+        return await self._read(lambda db: message_list.list_blocks(db, owners, after, limit))
 
     # --- the queue, carriers ---
 
     async def queue(self, after: Sequence[Any], limit: int, *, unknown: bool) -> Found:
-        return await self._read(lambda db: pages.list_queue(db, after, limit, unknown=unknown))
+        return await self._read(lambda db: message_list.list_queue(db, after, limit, unknown=unknown))
 
     async def dead_letters(self, before: int | None, limit: int, sees: Sees) -> Found:
-        return await self._read(lambda db: pages.list_dead(db, before, limit, sees))
+        return await self._read(lambda db: message_list.list_dead(db, before, limit, sees))
 
     async def is_dead_letter(self, delivery: int, sees: Sees) -> bool:
-        return await self._read(lambda db: pages.dead_letter(db, delivery, sees))
+        return await self._read(lambda db: message_list.dead_letter(db, delivery, sees))
 
     async def state_of(self, delivery: int) -> str:
-        return await self._read(lambda db: pages.state_of(db, delivery))
+        return await self._read(lambda db: message_list.state_of(db, delivery))
 
     async def carriers(self) -> list[dict[str, Any]]:
-        paused, waiting, seen = await self._read(looking.carrier_states)
-        return looking.show_carriers(
+        paused, waiting, seen = await self._read(operator_lists.carrier_states)
+        return operator_lists.show_carriers(
             [(name, one.type, one.rate) for name, one in self._config().carriers.items()], paused, waiting, seen
         )
 
     async def binds(self) -> list[dict[str, Any]]:
-        return await self._read(lambda db: list(binds.list_binds(db)))
+        return await self._read(lambda db: list(smpp_binds.list_binds(db)))
 
     # --- usage ---
 
     async def usage(self, account: str, days: int) -> list[dict[str, Any]]:
         since = (datetime.now(UTC) - timedelta(days=min(days, _DAYS) - 1)).strftime("%Y-%m-%d")
-        return await self._read(lambda db: usage.show(db, account, since))
+        return await self._read(lambda db: api_usage.show(db, account, since))
 
     # --- changes ---
 
@@ -114,9 +114,9 @@ class Records:
         hashes = self._office.hashes(name, password)
 
         def add(db: Any) -> None:
-            admin.add_account(db, name, hashes, time.time(), caller_id=caller_id)
+            accounts.add_account(db, name, hashes, time.time(), caller_id=caller_id)
             if reseller:
-                admin.set_account(db, name, reseller=reseller)
+                accounts.set_account(db, name, reseller=reseller)
 
         await self._office.change(add)
 
@@ -138,7 +138,7 @@ class Records:
         return await self._office.change(put)
 
     async def count_groups(self, owner: str) -> int:
-        return await self._read(lambda db: pages.count_groups(db, owner))
+        return await self._read(lambda db: message_list.count_groups(db, owner))
 
     async def provision(self, name: str, password: str | None, **options: Any) -> dict[str, Any]:
         """A link by which a phone sets itself up; without a password, it gets a new one. Raises AdminError."""

@@ -13,9 +13,9 @@ from sipsms.core.registration import Binding
 from sipsms.directory import Directory
 from sipsms.office import Full, Office
 from sipsms.sending import Sender
-from sipsms.store import api_fields, history
-from sipsms.store.admin import AdminError, BadValue
-from sipsms.store.sql import Store
+from sipsms.store import message_list_voipms, voipms_fields
+from sipsms.store.accounts import AdminError, BadValue
+from sipsms.store.store import Store
 from sipsms.web import rest_dids
 from sipsms.web.rest_accounts import Accounts, Place
 from sipsms.web.rest_dids import Dids
@@ -39,19 +39,19 @@ class Records:
     async def past(self, wanted: Wanted, render: Callable[[Message], bytes | None]) -> list[bytes]:
         async with self._turn:
             return await self._store.read(
-                lambda db: history.past(
+                lambda db: message_list_voipms.past(
                     db, wanted.dids, wanted.since, wanted.until, render, limit=wanted.limit,
                     direction=wanted.direction, contact=wanted.contact, mms=wanted.mms,
                 )
             )  # fmt: skip
 
     async def one(self, message: int, dids: Mapping[str, float]) -> Message | None:
-        return await self._store.read(lambda db: history.one(db, message, dids))
+        return await self._store.read(lambda db: message_list_voipms.one(db, message, dids))
 
     async def hide(self, message: int, dids: Mapping[str, float]) -> bool:
         if await self.one(message, dids) is None:  # who guesses keeps no writer busy
             return False
-        return await self._store.write(lambda db: history.hide(db, message, dids))
+        return await self._store.write(lambda db: message_list_voipms.hide(db, message, dids))
 
 
 class RestOffice:
@@ -76,7 +76,7 @@ class RestOffice:
         await _in_words(work, "invalid_account")
 
     async def written(self, customer: str) -> Mapping[str, Mapping[str, str]]:
-        return await self._office.read(lambda db: api_fields.written(db, customer))
+        return await self._office.read(lambda db: voipms_fields.written(db, customer))
 
     async def remove_account(self, name: str) -> None:
         await _in_words(self._office.remove_account(name), "invalid_account")

@@ -29,9 +29,9 @@ from sipsms.smpp.intake import ORIGIN
 from sipsms.smpp.link import Resolve
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import Limits
-from sipsms.store import binds, heard, receipts, recent, replacing
-from sipsms.store.admin import AdminError
-from sipsms.store.sql import Store
+from sipsms.store import delivery_receipts, recent, replace, smpp_binds, smpp_marks
+from sipsms.store.accounts import AdminError
+from sipsms.store.store import Store
 
 _WRITE_EVERY = 5.0  # seconds between looks at how many messages went, where nothing else changed
 _LINE = Line(concurrency=2000)  # a DID has one message and a few receipts out at a time
@@ -81,22 +81,22 @@ class Records:
         if found is None:
             return None
         state = await self._store.outcome(message)
-        return Looked(found, state, await self._store.read(lambda db: replacing.settled_at(db, message)))
+        return Looked(found, state, await self._store.read(lambda db: replace.settled_at(db, message)))
 
     async def cancel(self, message: int) -> bool:
         try:
-            return await self._store.write(lambda db: replacing.cancel_whole(db, message, self._clock()))
+            return await self._store.write(lambda db: replace.cancel_whole(db, message, self._clock()))
         except AdminError:
             return False
 
     async def replace_text(self, message: int, text: str) -> bool:
-        return await self._store.write(lambda db: replacing.replace_text(db, message, text, self._clock()))
+        return await self._store.write(lambda db: replace.replace_text(db, message, text, self._clock()))
 
     async def recall(self) -> Recalled:
         return await self._store.read(lambda db: Recalled(*recent.recall(db, ORIGIN, self._clock())))
 
     async def errors(self, message: int) -> Sequence[str]:
-        return await self._store.read(lambda db: replacing.errors(db, message))
+        return await self._store.read(lambda db: replace.errors(db, message))
 
 
 def smscs_of(
@@ -107,7 +107,7 @@ def smscs_of(
     return Smscs(Around(
         gateway.receive, gateway.receipt, lambda number: directory.did(number) is not None,
         lambda courier, sender, recipient, since: store.read(
-            lambda db: receipts.unmatched(db, courier, sender, recipient, since)
+            lambda db: delivery_receipts.unmatched(db, courier, sender, recipient, since)
         ),
         lambda origin: store.read(lambda db: Recalled(*recent.recall(db, origin, clock()))), clock, spawn,
         resolver(lambda address: ""),
@@ -178,7 +178,7 @@ class SmppDoor:
         if shown == self._shown or (self._alike(shown) and now < self._write_at):
             return
         rows = [{**one, "number": number} for number, one in enumerate(shown)]
-        await self._store.write(lambda db: binds.replace(db, self._node, rows))
+        await self._store.write(lambda db: smpp_binds.replace(db, self._node, rows))
         self._shown, self._write_at = shown, now + _WRITE_EVERY
 
     def _alike(self, shown: list[dict[str, Any]]) -> bool:
@@ -191,7 +191,7 @@ class SmppDoor:
         marks = {ORIGIN: self.smsc.heard_by(now, span), **self._carriers.heard_by(now, span)}
         fresh = {name: at for name, at in marks.items() if at}
         if fresh:
-            await self._store.write(lambda db: heard.set_all(db, fresh))
+            await self._store.write(lambda db: smpp_marks.set_all(db, fresh))
 
     async def close(self) -> None:
         """ESMEs and pushes; the carriers' binds stay."""
@@ -202,4 +202,4 @@ class SmppDoor:
         """The carriers' binds are closed, too. Who has said good-bye has heard all answers. Raises Unavailable."""
         self._is_over = True
         await self._mark(self._clock(), 0.0)
-        await self._store.write(lambda db: binds.replace(db, self._node, ()))
+        await self._store.write(lambda db: smpp_binds.replace(db, self._node, ()))

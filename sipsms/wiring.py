@@ -19,7 +19,7 @@ from sipsms.sip.rules import Rules
 from sipsms.sip.tls import ServerCertificate, TlsError
 from sipsms.sip.trace import HepTarget
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, open_engine
-from sipsms.store.sql import Store
+from sipsms.store.store import Store
 
 _KEPT_FILES = 256  # descriptors that SIP connections leave to the store, HTTP and the carriers
 

@@ -17,7 +17,7 @@ from sipsms.core.message import Direction, Message
 from sipsms.directory import Directory
 from sipsms.feed import KEPT, Feed
 from sipsms.store import blocks, tokens
-from sipsms.store.pages import SCAN, SPOKEN
+from sipsms.store.message_list import SCAN, SPOKEN
 from sipsms.web.v1 import events, guard, numbers, paging
 from sipsms.web.v1.reach import Reach
 

@@ -21,7 +21,7 @@ from sipsms.media import MediaFiles
 from sipsms.policy import PatternLimits
 from sipsms.ports import MediaRefused
 from sipsms.sending import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent, Usage
-from sipsms.store import usage
+from sipsms.store import api_usage
 
 DEMO = Account("demo", caller_id="")
 ALICE = Account("alice", "demo", caller_id="5550001111")
@@ -39,8 +39,8 @@ class Desk:
         self.daily = daily
         self.usage = Usage(
             here.clock,
-            lambda day, account: here.store.read(lambda db: usage.sent(db, day, account)),
-            lambda day, counts: here.store.write(lambda db: usage.add(db, day, counts)),
+            lambda day, account: here.store.read(lambda db: api_usage.sent(db, day, account)),
+            lambda day, counts: here.store.write(lambda db: api_usage.add(db, day, counts)),
         )
         self.files = MediaFiles(folder / "media", lambda: "http://x")
         self.sender = self.make()
@@ -50,7 +50,7 @@ class Desk:
         here = self.core
 
         async def recent(since: float, until: float) -> dict[Likeness, list[Past]]:
-            return await here.store.read(lambda db: usage.recent(db, since, until))
+            return await here.store.read(lambda db: api_usage.recent(db, since, until))
 
         return Sender(
             here.gateway, here.directory, self.files, self.fetch, self.usage, here.clock, lambda: self.daily, recent,

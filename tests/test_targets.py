@@ -35,7 +35,7 @@ from sipsms.following import LOOK_EVERY, Follower
 from sipsms.forwarding import ForwardCourier
 from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
 from sipsms.ports import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
-from sipsms.store import pages
+from sipsms.store import message_list
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
@@ -761,7 +761,7 @@ async def test_switching_a_target_off_is_durable_and_told(tmp_path: Path) -> Non
 
 def _add_did(db: Any) -> None:
     from sipsms.store import dids
-    from sipsms.store.admin import Hashes, add_account
+    from sipsms.store.accounts import Hashes, add_account
 
     add_account(db, "acme", Hashes("", "", ""), 1.0)
     dids.add_did(db, "5550009999", "acme", 1.0, sip_account="", sms=True)
@@ -833,5 +833,5 @@ async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
         here.gateway.limits = {SIM: CarrierLimits(160)}
         await send(here, "word " * 60)
         await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("failed",)])
-        (row,) = await here.store.read(lambda db: pages.newest(db, pages.Wanted(), 9))
+        (row,) = await here.store.read(lambda db: message_list.newest(db, message_list.Wanted(), 9))
         assert row["state"] == "failed"

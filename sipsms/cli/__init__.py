@@ -19,7 +19,7 @@ from sipsms.cli import (  # noqa: F401  (they add their commands)
 )
 from sipsms.cli.base import cli
 from sipsms.core.yaml_file import ConfigError
-from sipsms.store.admin import AdminError
+from sipsms.store.accounts import AdminError
 from sipsms.store.engine import StoreError
 
 __all__ = ["cli", "main"]

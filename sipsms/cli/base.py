@@ -20,7 +20,7 @@ from sipsms.config import Config
 from sipsms.core.e164 import normalise
 from sipsms.core.ha1 import ha1
 from sipsms.importing import telephone_number
-from sipsms.store.admin import Hashes
+from sipsms.store.accounts import Hashes
 from sipsms.store.engine import ensure_schema, open_engine
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ import rich_click as click
 
 from sipsms.cli.base import Context, cli, contact, json_option, moment, pass_context, phone_number, show
 from sipsms.core import log
-from sipsms.store import binds, looking, pages
+from sipsms.store import message_list, operator_lists
+from sipsms.store import smpp_binds as binds
 from sipsms.store.engine import is_served
 
 _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "expired")
@@ -20,7 +21,7 @@ _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "e
 @pass_context
 def registrations(context: Context, as_json: bool) -> None:
     """Phones that are registered now."""
-    rows = context.store(lambda db: list(looking.list_bindings(db, time.time())))
+    rows = context.store(lambda db: list(operator_lists.list_bindings(db, time.time())))
     show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
 
 
@@ -29,7 +30,7 @@ def registrations(context: Context, as_json: bool) -> None:
 @pass_context
 def devices(context: Context, as_json: bool) -> None:
     """Phones that have registered before, and what waits for them."""
-    rows = context.store(lambda db: list(looking.list_devices(db, time.time())))
+    rows = context.store(lambda db: list(operator_lists.list_devices(db, time.time())))
     show(rows, as_json, "device account registered waiting user_agent last_seen key", "no devices yet")
 
 
@@ -45,8 +46,10 @@ def devices(context: Context, as_json: bool) -> None:
 @pass_context
 def messages(context: Context, /, number: str | None, limit: int, as_json: bool, **given: Any) -> None:
     """Messages, oldest first."""
-    wanted = pages.Wanted([number] if number else None, **{name: value for name, value in given.items() if value})
-    rows = context.store(lambda db: pages.newest(db, wanted, limit))[::-1]
+    wanted = message_list.Wanted(
+        [number] if number else None, **{name: value for name, value in given.items() if value}
+    )
+    rows = context.store(lambda db: message_list.newest(db, wanted, limit))[::-1]
     show(rows, as_json, "id created_at direction from to state carrier text", "no messages")
 
 
@@ -57,7 +60,7 @@ def messages(context: Context, /, number: str | None, limit: int, as_json: bool,
 @pass_context
 def queue(context: Context, limit: int, unknown: bool, as_json: bool) -> None:
     """Deliveries that are not over, oldest first."""
-    rows = context.store(lambda db: list(looking.list_queue(db, limit, unknown=unknown)))
+    rows = context.store(lambda db: list(operator_lists.list_queue(db, limit, unknown=unknown)))
     show(rows, as_json, "delivery message courier destination device state attempts due_at last_error", "empty")
 
 
@@ -69,9 +72,9 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
     if click_context.invoked_subcommand is not None:
         return
     context: Context = click_context.obj
-    paused, waiting, seen = context.store(looking.carrier_states)
+    paused, waiting, seen = context.store(operator_lists.carrier_states)
     configured = [(name, one.type, one.rate) for name, one in context.config().carriers.items()]
-    rows = looking.show_carriers(configured, paused, waiting, seen)
+    rows = operator_lists.show_carriers(configured, paused, waiting, seen)
     show(rows, as_json, "name type state waiting rate why", "no carriers are configured")
 
 
@@ -87,7 +90,7 @@ def smpp_binds(context: Context, as_json: bool) -> None:
 def _set_paused(context: Context, name: str, paused: bool) -> None:
     if name not in context.config().carriers:
         raise click.ClickException(f"no carrier {name} in {context.path}")
-    context.store(lambda db: looking.pause_carrier(db, name, paused=paused))
+    context.store(lambda db: operator_lists.pause_carrier(db, name, paused=paused))
     click.echo(f"carrier {name} {'paused' if paused else 'resumed'}")
 
 
@@ -119,7 +122,7 @@ def dead_letters(click_context: click.Context, limit: int, as_json: bool) -> Non
     if click_context.invoked_subcommand is not None:
         return
     context: Context = click_context.obj
-    rows = context.store(lambda db: list(looking.list_dead(db, limit)))
+    rows = context.store(lambda db: list(operator_lists.list_dead(db, limit)))
     show(rows, as_json, "delivery created_at did from courier destination state attempts last_error", "none")
 
 
@@ -132,7 +135,7 @@ def dead_letters_retry(context: Context, delivery: int | None, everything: bool)
     if (delivery is None) != everything:
         raise click.UsageError("Give either a delivery or --all.")
     keep = context.config().queue.keep
-    count = context.store(lambda db: looking.retry_dead(db, delivery, time.time(), keep))
+    count = context.store(lambda db: operator_lists.retry_dead(db, delivery, time.time(), keep))
     click.echo(f"{count} tried again")
 
 
@@ -145,7 +148,7 @@ def resend(context: Context, delivery: int, may_be_sent_twice: bool) -> None:
     if not may_be_sent_twice:
         raise click.ClickException("it may have arrived: with --may-be-sent-twice it is sent again all the same")
     keep = context.config().queue.keep
-    context.store(lambda db: looking.resend_unknown(db, delivery, time.time(), keep))
+    context.store(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), keep))
     log.setup("info", "console")
     log.audit("cli", "operator", str(delivery), "an unknown delivery is sent again by hand")
     click.echo(f"delivery {delivery} is sent again")

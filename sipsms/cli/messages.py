@@ -10,7 +10,7 @@ import rich_click as click
 
 from sipsms import importing
 from sipsms.cli.base import Context, cli, json_option, moment, pass_context, phone_number, sender
-from sipsms.store import bulk
+from sipsms.store import import_export
 
 
 @cli.command("import")
@@ -20,7 +20,7 @@ def import_(context: Context, file: Path) -> None:
     """Accounts, subaccounts and DIDs from YAML; what is there already stays or is changed."""
     config = context.config()
     people, numbers, groups = importing.read(file, config.realm, config.callbacks.allow_private)
-    counts = context.store(lambda db: bulk.import_all(db, people, numbers, groups, time.time()))
+    counts = context.store(lambda db: import_export.import_all(db, people, numbers, groups, time.time()))
     click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
@@ -30,7 +30,7 @@ def export(context: Context) -> None:
     """Accounts, subaccounts and DIDs as YAML, without passwords (only hashes are stored)."""
     import yaml
 
-    tree = context.store(bulk.export_all)
+    tree = context.store(import_export.export_all)
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 
 

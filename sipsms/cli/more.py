@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
 from sipsms.core.media_types import safe_name
 from sipsms.core.message import Media
-from sipsms.store import admin, looking, pages
-from sipsms.store import usage as sends
+from sipsms.store import accounts, message_list, operator_lists
+from sipsms.store import api_usage as sends
 
 
 @cli.command()
@@ -22,7 +22,7 @@ from sipsms.store import usage as sends
 @pass_context
 def cancel(context: Context, message: int) -> None:
     """What of a message has not left yet never does."""
-    count = context.store(lambda db: looking.cancel(db, message, time.time()))
+    count = context.store(lambda db: operator_lists.cancel(db, message, time.time()))
     if not count:
         raise click.ClickException(f"nothing of message {message} is waiting")
     click.echo(f"message {message} is cancelled: {count} {'delivery' if count == 1 else 'deliveries'}")
@@ -37,7 +37,7 @@ def cancel(context: Context, message: int) -> None:
 @pass_context
 def message(context: Context, message: int, folder: Path | None, as_json: bool) -> None:
     """One message, with its deliveries and every try."""
-    found = context.store(lambda db: pages.message(db, message, lambda *_: True))
+    found = context.store(lambda db: message_list.message(db, message, lambda *_: True))
     if found is None:
         raise click.ClickException(f"no message {message}")
     if folder is not None:
@@ -73,12 +73,12 @@ def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
 
 @cli.command()
 @click.option("--did", "number", callback=phone_number, required=True)
-@click.option("--limit", type=click.IntRange(1, pages.SPOKEN), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, message_list.SPOKEN), default=50, show_default=True)
 @json_option
 @pass_context
 def conversations(context: Context, number: str, limit: int, as_json: bool) -> None:
     """With whom a DID has written, the latest first, among its newest 2,000 messages."""
-    rows = context.store(lambda db: pages.conversations(db, number, lambda account, did, _at: True))
+    rows = context.store(lambda db: message_list.conversations(db, number, lambda account, did, _at: True))
     show(rows[:limit], as_json, "contact last_at last_direction received sent last_text", "none")
 
 
@@ -92,7 +92,7 @@ def usage(context: Context, name: str, days: int, as_json: bool) -> None:
     since = (datetime.now(UTC) - timedelta(days=days - 1)).strftime("%Y-%m-%d")
 
     def look(db: Connection) -> list[dict[str, object]]:
-        admin.customer(db, name)
+        accounts.customer(db, name)
         return sends.show(db, name, since)
 
     show(context.store(look), as_json, "day sends", "nothing")

@@ -23,7 +23,7 @@ from sipsms import devices as phones
 from sipsms.core.registration import Binding, Device, identity
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import bindings, devices
-from sipsms.store.sql import Store
+from sipsms.store.store import Store
 
 _MAX_DEVICES = 40  # of one account, registered or remembered
 

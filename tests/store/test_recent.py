@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from sipsms.core.message import Direction, Message
 from sipsms.store import recent as module
-from sipsms.store.heard import set_heard
 from sipsms.store.recent import Recent, recall, recent
+from sipsms.store.smpp_marks import set_heard
 from tests.support.core import core
 
 

@@ -8,7 +8,7 @@ from sipsms.core.account import Account
 from sipsms.core.message import Deferred
 from sipsms.gateway import Receipt
 from sipsms.ports import CarrierLimits
-from sipsms.store.replacing import cancel_whole, replace_text
+from sipsms.store.replace import cancel_whole, replace_text
 from tests.support.core import Core, ScriptedCourier, core
 
 SIM = "carrier:sim"

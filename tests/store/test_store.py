@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Delivery, Direction, Message, State
 from sipsms.store.engine import StoreError, ensure_schema, is_served, lock, open_engine
-from sipsms.store.sql import Store
+from sipsms.store.store import Store
 from tests.support.core import core
 
 

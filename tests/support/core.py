@@ -22,7 +22,7 @@ from sipsms.queue import Pace, Queue
 from sipsms.routing import dialplan
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.location import Location
-from sipsms.store.sql import Store
+from sipsms.store.store import Store
 
 
 class Clock:

@@ -22,7 +22,7 @@ from sipsms.office import Office
 from sipsms.ports import InboundMedia, InboundSms, MediaRefused
 from sipsms.rest_office import rest_door
 from sipsms.sending import Sender, Usage
-from sipsms.store import usage
+from sipsms.store import api_usage
 from sipsms.store.schema import dids
 from sipsms.web.app import HttpServer
 from sipsms.web.rest_accounts import Place
@@ -119,13 +119,13 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
         office = Office(store, lambda: config, take_over)
         sent = Usage(
             here.clock,
-            lambda day, account: store.read(lambda db: usage.sent(db, day, account)),
-            lambda day, counts: store.write(lambda db: usage.add(db, day, counts)),
+            lambda day, account: store.read(lambda db: api_usage.sent(db, day, account)),
+            lambda day, counts: store.write(lambda db: api_usage.add(db, day, counts)),
         )
         media = MediaFiles(folder / "media", lambda: "https://sms.example.net")
         sender = Sender(
             here.gateway, here.directory, media, lambda url, customer: site.fetch(url), sent, here.clock, lambda: daily,
-            lambda since, until: store.read(lambda db: usage.recent(db, since, until)), store.named,
+            lambda since, until: store.read(lambda db: api_usage.recent(db, since, until)), store.named,
         )  # fmt: skip
         access = Access(here.directory, here.clock, config.realm, lambda: per_minute)
         door = rest_door(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sipsms.core.account import Callback, Did, Smpp, Webhook
-from sipsms.store import targets
+from sipsms.store import destinations
 from sipsms.web.rest_dids import row_of
 from tests.support.rest import DID, FOREIGN, PHONE, SECOND, Rest, rest
 
@@ -163,7 +163,7 @@ async def test_a_url_that_is_off_is_kept(site: Rest) -> None:
 async def test_what_is_written_back_leaves_a_webhook_off(site: Rest) -> None:
     """As Terraform does: it may be off because its server said 410."""
     await site.office.change_did(DID, {"webhook": HOOK, "bearer": "t0ken"})
-    await site.core.store.write(lambda db: targets.disable(db, DID, "webhook", "410 Gone"))
+    await site.core.store.write(lambda db: destinations.disable(db, DID, "webhook", "410 Gone"))
     await site.take_over()
     before = site.core.directory.did(DID)
     assert before is not None

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column
 
 from sipsms.core.message import Delivery, State
 from sipsms.core.queue_rows import Closing, Due, DueLane
-from sipsms.store import receipts
-from sipsms.store.accepting import ATTEMPT_KEYS, INSERT_ATTEMPT
+from sipsms.store import delivery_receipts
+from sipsms.store.messages import ATTEMPT_KEYS, INSERT_ATTEMPT
 from sipsms.store.rows import LEASE, OPEN, QUEUED, SENDING, WITH_MESSAGE, delivery_of, execute_many
 from sipsms.store.schema import attempts, deliveries
 
@@ -95,7 +95,7 @@ def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
         execute_many(connection, _NO_ATTEMPT, ("key", "nth"), untried)
         execute_many(connection, _ONE_LESS, ("key", "nth"), untried)
     named = [one for one in batch if one.remote_id and one.state is State.ACCEPTED]
-    early = receipts.match(connection, named) if named else {}
+    early = delivery_receipts.match(connection, named) if named else {}
     return [early.get(one.delivery_id, one.state) for one in batch]
 
 

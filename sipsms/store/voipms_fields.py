@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, select, update
 
-from sipsms.store.admin import AdminError, BadValue, account
+from sipsms.store.accounts import AdminError, BadValue, account
 from sipsms.store.schema import accounts
 
 

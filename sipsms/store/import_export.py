@@ -10,8 +10,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from sipsms.core.account import Did
 from sipsms.core.smpp_url import without_password
-from sipsms.store import esmes, targets
-from sipsms.store.admin import AdminError, BadValue, NewAccount, account_row, changed, end_registrations
+from sipsms.store import destinations as targets
+from sipsms.store import smpp_settings
+from sipsms.store.accounts import AdminError, BadValue, NewAccount, account_row, changed, end_registrations
 from sipsms.store.dids import Destinations, check_group, list_groups, put_group
 from sipsms.store.directory import with_targets
 from sipsms.store.schema import accounts, dids
@@ -88,7 +89,7 @@ def _import_dids(
 def _smpp(connection: Connection, did: NewDid) -> list[tuple[str, dict[str, Any]]]:
     """Its one target; the DID is there already. An exported URL without its password stays as it is known."""
     try:
-        found = esmes.settings(connection, did.number, did.smpp, allow_private=True)
+        found = smpp_settings.settings(connection, did.number, did.smpp, allow_private=True)
     except BadValue as error:
         raise AdminError(f"DID {did.number}: {error}") from None
     if any(":***@" in url for url, _ in found):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, literal_column, select, update
 
-from sipsms.store.admin import AdminError, changed
+from sipsms.store.accounts import AdminError, changed
 from sipsms.store.rows import OPEN, QUEUED, media_of
 from sipsms.store.schema import attempts, bindings, carriers, deliveries, devices, messages
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, case, func, literal, literal_column, select, true, tuple_
 
-from sipsms.store.looking import DEAD, message_row
+from sipsms.store.operator_lists import DEAD, message_row
 from sipsms.store.rows import OPEN
 from sipsms.store.schema import (
     accounts,

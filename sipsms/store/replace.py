@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
-from sipsms.store import looking, notices
+from sipsms.store import operator_lists, pending_reports
 from sipsms.store.schema import deliveries, messages
 
 _MARGIN = 2.0  # seconds before it is due, a message may be in the queue's hands
@@ -22,8 +22,8 @@ def cancel_whole(connection: Connection, message: int, now: float) -> bool:
     rows = _deliveries(connection, message)
     if not rows or any(row.state != "queued" for row in rows):
         return False
-    looking.cancel(connection, message, now)
-    notices.done(connection, message)
+    operator_lists.cancel(connection, message, now)
+    pending_reports.done(connection, message)
     return True
 
 

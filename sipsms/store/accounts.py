@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from sipsms.store import adoption, provisions, targets
+from sipsms.store import destinations, provisioning_links, reassign
 from sipsms.store.rows import counter, take_ids
 from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
 
@@ -105,7 +105,7 @@ def set_account(connection: Connection, name: str, **values: Any) -> None:
     if values.get("api_allow_ip"):
         values["api_allow_ip"] = networks(values["api_allow_ip"])
     if row.app_messages and values.get("app_messages") is False:
-        adoption.to_phones(connection, name, time.time())
+        reassign.to_phones(connection, name, time.time())
     if values:
         fresh = {**values, "version": changed(connection)}
         connection.execute(update(accounts).where(accounts.c.name == name).values(fresh))
@@ -159,7 +159,7 @@ def networks(text: str) -> str:
 
 def set_password(connection: Connection, name: str, hashes: Hashes) -> None:
     set_account(connection, name, ha1_md5=hashes.md5, ha1_sha256=hashes.sha256, realm=hashes.realm)
-    provisions.forget_account(connection, name)
+    provisioning_links.forget_account(connection, name)
 
 
 def remove_account(connection: Connection, name: str) -> None:
@@ -172,15 +172,15 @@ def remove_account(connection: Connection, name: str) -> None:
     owned = connection.execute(select(dids.c.number).where(dids.c.account == name).limit(1)).scalar()
     if owned is not None:
         raise AdminError(f"{name} still owns DIDs ({owned}, ...): remove them first")
-    adoption.end(connection, name, time.time())
+    reassign.end(connection, name, time.time())
     connection.execute(delete(accounts).where(accounts.c.name == name))
     connection.execute(delete(bindings).where(bindings.c.aor == name))
     connection.execute(delete(devices).where(devices.c.aor == name))
-    provisions.forget_account(connection, name)
+    provisioning_links.forget_account(connection, name)
     connection.execute(delete(tokens).where(tokens.c.account == name))
     connection.execute(delete(push_tokens).where(push_tokens.c.account == name))
     connection.execute(update(accounts).where(accounts.c.reseller == name).values(reseller=""))
-    targets.forget_member(connection, name)
+    destinations.forget_member(connection, name)
     version = changed(connection, removed=True)
     connection.execute(update(dids).where(dids.c.sip_account == name).values(sip_account="", version=version))
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, literal_column, select
 
 from sipsms.core.smpp_url import without_password
 from sipsms.core.ssrf import check_smpp_url
-from sipsms.store import targets
-from sipsms.store.admin import AdminError, BadValue
+from sipsms.store import destinations
+from sipsms.store.accounts import AdminError, BadValue
 from sipsms.store.schema import accounts, did_targets, dids
 
 FIELDS: Final = ("smpp", "smpp_username", "smpp_password", "smpp_url")
@@ -56,7 +56,7 @@ def _known(connection: Connection, number: str, given: Mapping[str, Any]) -> tup
         raise AdminError(f"no DID {number}")
     if given.get("account", owner) != owner:
         return given["account"], "", dict(_USUAL)
-    url, options = targets.options(connection, number, "smpp") or ("", {})
+    url, options = destinations.options(connection, number, "smpp") or ("", {})
     return str(owner), url, {**_USUAL, **options}
 
 
