@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from sipsms import config as configuration
 from sipsms import tracing
+from sipsms.accounts.directory import Directory
+from sipsms.accounts.provisioning import Settings
 from sipsms.carrier_config import SipConfig, SmppConfig, literal_secrets, short_secrets
 from sipsms.config import Config
 from sipsms.consent import Consent
@@ -35,10 +37,8 @@ from sipsms.core.registration import Binding
 from sipsms.core.yaml_file import ConfigError, Document
 from sipsms.couriers import Couriers, base_url
 from sipsms.desk import Line
-from sipsms.directory import Directory
 from sipsms.doors import Doors
 from sipsms.gateway import SIP, Gateway
-from sipsms.provisioning import Settings
 from sipsms.queue import Pace, Queue
 from sipsms.reports import Stage, is_wanted
 from sipsms.routing.dialplan import Dialplan

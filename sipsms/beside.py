@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sipsms.accounts.directory import Directory
 from sipsms.config import Config
 from sipsms.consent import Consent
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
 from sipsms.couriers import limits_of, media_files
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.media import MediaFiles
 from sipsms.queue import Pace, Queue

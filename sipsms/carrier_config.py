@@ -90,6 +90,11 @@ class CarrierOptions(Model):
             raise ValueError("expected characters or septets: only type smpp sends segments of one long SMS")
         return value
 
+    @property
+    def kind(self) -> str:
+        """The carrier's type, as the configuration has it."""
+        return str(getattr(self, "type", ""))
+
     _joins_segments: ClassVar[bool] = False
 
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
+from sipsms.accounts.provisioning_link import Server
+from sipsms.accounts.service import ServiceSettings
 from sipsms.carrier_config import CarrierConfig
 from sipsms.core.validators import (
     DOMAIN,
@@ -268,6 +270,21 @@ class Config(Model):
             return self._directory / self.dialplan
         places = (self._directory / "../dialplan", self._directory / "dialplan")
         return next((place for place in places if place.is_dir()), None)
+
+    @property
+    def service(self) -> ServiceSettings:
+        """The part that changes to accounts depend on."""
+        return ServiceSettings(self.realm, self.callbacks.allow_private, self.queue.keep)
+
+    @property
+    def for_phones(self) -> Server:
+        """The part that a phone needs to set itself up."""
+        ports: dict[str, int] = {}
+        for one in self.listen.sip:
+            ports.setdefault(one.transport, one.port)
+        http = self.listen.http
+        url = self.web.url or (f"http://{self.domain}:{http.port}" if http is not None else None)
+        return Server(self.domain, self.realm, ports, self.sip.default_expires, url)
 
 
 def load(path: Path) -> Config:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account, Did
 from sipsms.core.clock import Clock
 from sipsms.core.directory_rows import Block
 from sipsms.core.message import Message
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.directory import Directory
 from sipsms.optout import Keyword, classify
 from sipsms.policy import PatternLimits, Patterns, shortener_in
 from sipsms.ports import GatewayStore

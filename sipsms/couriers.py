@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from sipsms.accounts.directory import Directory
 from sipsms.carrier_config import CarrierOptions, LoopbackConfig, SipConfig, SmppConfig
 from sipsms.carriers.build import build
 from sipsms.carriers.client import AiohttpClient
@@ -25,7 +26,6 @@ from sipsms.core.message import Deferred, Delivery, Media, Outcome, Rejected
 from sipsms.core.segmentation import sender_name
 from sipsms.core.ssrf import check_address
 from sipsms.desk import Line
-from sipsms.directory import Directory
 from sipsms.following import Follower
 from sipsms.forwarding import ForwardCourier
 from sipsms.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, SMPP, WEBHOOK, Gateway, sms_key

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sipsms.access import Access
+from sipsms.accounts.auth import Access
+from sipsms.accounts.directory import Directory
+from sipsms.accounts.quota import Usage
+from sipsms.accounts.service import AccountService
 from sipsms.config import Config
 from sipsms.core.clock import Clock
 from sipsms.couriers import Couriers
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.inbox import Inbox
-from sipsms.office import Office
 from sipsms.ports import Location
 from sipsms.records import Records
 from sipsms.rest_office import rest_door
-from sipsms.sending import Sender, Usage
+from sipsms.sending import Sender
 from sipsms.store import api_usage
 from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store
@@ -46,7 +47,7 @@ class Doors:
             gateway, directory, couriers.files, couriers.fetch, self.usage, clock, lambda: config().api.daily_sends,
             lambda since, until: store.read(lambda db: api_usage.recent(db, since, until)), store.named, look,
         )  # fmt: skip
-        self.office = Office(store, config, take_over)
+        self.service = AccountService(store, lambda: config().service, take_over)
         self._inbox = Inbox(store, gateway, couriers.taken, clock)
         self._config = config
         self._clock = clock
@@ -54,15 +55,15 @@ class Doors:
         self._gateway = gateway
         self._couriers = couriers
         self._rest = rest_door(
-            self.access, store, self.office, directory, self.sender, couriers.files.url,
+            self.access, store, self.service, directory, self.sender, couriers.files.url,
             lambda account: location.bindings(account, clock()),
             lambda: Place(config().domain, config().sip.advertised or ""), clock,
         )  # fmt: skip
 
-        records = Records(self.office, config, directory, gateway)
+        records = Records(self.service, lambda: config().carriers, lambda: config().for_phones, directory, gateway)
         self._v1 = V1Door(
             Parts(
-                self.access, directory, gateway, self.sender, self.office, records, couriers.files, clock,
+                self.access, directory, gateway, self.sender, self.service, records, couriers.files, clock,
                 lambda: config().messages.max_length, lambda: config().api.daily_sends, AdminError,
             )
         )  # fmt: skip

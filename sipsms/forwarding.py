@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from hashlib import blake2b
 
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Outcome, Rejected
 from sipsms.core.refusal import Refusal
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 
 _BURST, _WITHIN = 30, 30.0  # more forwards of one DID than this, in seconds, are a loop

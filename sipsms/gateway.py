@@ -13,6 +13,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from sipsms import reports
+from sipsms.accounts.directory import Directory
 from sipsms.assembling import Assembly
 from sipsms.consent import Consent
 from sipsms.core import log
@@ -26,7 +27,6 @@ from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Device
 from sipsms.core.segmentation import encoding_of, pieces, segments
-from sipsms.directory import Directory
 from sipsms.feed import Feed
 from sipsms.notice import IMDN, delivery_notice
 from sipsms.ports import CarrierLimits, GatewayStore, InboundSms, Location, Part

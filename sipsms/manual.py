@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from sipsms.accounts.directory import Directory
 from sipsms.app import run_loop
 from sipsms.beside import Beside, beside
 from sipsms.config import Config
@@ -16,7 +17,6 @@ from sipsms.core.e164 import normalise
 from sipsms.core.message import Media
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import length
-from sipsms.directory import Directory
 from sipsms.media import MAX_FILES, MAX_TEXT
 from sipsms.ports import InboundSms, MediaRefused
 from sipsms.records import explain
@@ -100,7 +100,7 @@ def route(config: Config, source: str, target: str, text: str = "") -> dict[str,
     """What would become of a message from one number to another, and why; nothing is sent or counted."""
 
     async def work(here: Beside) -> dict[str, Any]:
-        return explain(here.gateway, here.directory, config, source, target, text)
+        return explain(here.gateway, here.directory, config.carriers, source, target, text)
 
     result: dict[str, Any] = _run(config, work, target)
     return result

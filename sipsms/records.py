@@ -6,21 +6,21 @@ Each list is a page; what a caller may see is a function of a message's account 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sipsms.config import Config
+from sipsms.accounts.directory import Directory
+from sipsms.accounts.provisioning_link import Order, Server, facts, issue
+from sipsms.accounts.service import AccountService
+from sipsms.carrier_config import CarrierOptions
 from sipsms.core.account import Did
 from sipsms.core.directory_rows import Block
 from sipsms.core.e164 import normalise
 from sipsms.core.message import Direction, Message
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import sender_name
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
-from sipsms.handout import Order, facts, issue
-from sipsms.office import Office
 from sipsms.routing.dialplan import Decision
 from sipsms.store import accounts, api_usage, blocks, message_list, operator_lists, smpp_binds
 from sipsms.store.accounts import AdminError
@@ -31,10 +31,14 @@ _DAYS = 31
 
 
 class Records:
-    def __init__(self, office: Office, config: Callable[[], Config], directory: Directory, gateway: Gateway) -> None:
-        self._office = office
-        self._read = office.read
-        self._config = config
+    def __init__(
+        self, service: AccountService, carriers: Callable[[], Mapping[str, CarrierOptions]],
+        server: Callable[[], Server], directory: Directory, gateway: Gateway,
+    ) -> None:  # fmt: skip
+        self._service = service
+        self._read = service.read
+        self._options = carriers
+        self._server = server
         self._directory = directory
         self._gateway = gateway
 
@@ -95,7 +99,7 @@ class Records:
     async def carriers(self) -> list[dict[str, Any]]:
         paused, waiting, seen = await self._read(operator_lists.carrier_states)
         return operator_lists.show_carriers(
-            [(name, one.type, one.rate) for name, one in self._config().carriers.items()], paused, waiting, seen
+            [(name, one.kind, one.rate) for name, one in self._options().items()], paused, waiting, seen
         )
 
     async def binds(self) -> list[dict[str, Any]]:
@@ -111,14 +115,14 @@ class Records:
 
     async def add_customer(self, name: str, password: str, caller_id: str, reseller: str) -> None:
         """A customer that another one manages. Raises AdminError."""
-        hashes = self._office.hashes(name, password)
+        hashes = self._service.hashes(name, password)
 
         def add(db: Any) -> None:
             accounts.add_account(db, name, hashes, time.time(), caller_id=caller_id)
             if reseller:
                 accounts.set_account(db, name, reseller=reseller)
 
-        await self._office.change(add)
+        await self._service.change(add)
 
     async def put_blocks(self, owner: str, number: str, directions: Sequence[str], *, active: bool, by: str) -> int:
         """How many are another than before. Raises AdminError."""
@@ -135,7 +139,7 @@ class Records:
                 raise AdminError("the operator has made this block")
             return changed
 
-        return await self._office.change(put)
+        return await self._service.change(put)
 
     async def count_groups(self, owner: str) -> int:
         return await self._read(lambda db: message_list.count_groups(db, owner))
@@ -143,19 +147,19 @@ class Records:
     async def provision(self, name: str, password: str | None, **options: Any) -> dict[str, Any]:
         """A link by which a phone sets itself up; without a password, it gets a new one. Raises AdminError."""
         order = Order(name=name, password=password, **options)
-        return facts(await self._office.change(lambda db: issue(self._config(), db, order, time.time())))
+        return facts(await self._service.change(lambda db: issue(self._server(), db, order, time.time())))
 
     # --- routes ---
 
     def explain(self, source: str, target: str, text: str) -> dict[str, Any]:
-        return explain(self._gateway, self._directory, self._config(), source, target, text)
+        return explain(self._gateway, self._directory, self._options(), source, target, text)
 
 
 # --- what would become of a message ----------------------------------------------------------------------------------
 
 
 def explain(
-    gateway: Gateway, directory: Directory, config: Config, source: str, target: str, text: str
+    gateway: Gateway, directory: Directory, carriers: Mapping[str, CarrierOptions], source: str, target: str, text: str
 ) -> dict[str, Any]:
     """What would become of a message from one number to another, and why; nothing is sent or counted."""
     number = normalise(target) or target
@@ -174,7 +178,7 @@ def explain(
     if owner is not None and decision.refusal is None:
         refusal = gateway.consent.objection(owner, sender, checked, text)
         decision = decision._replace(refusal=refusal, trace=(*decision.trace, _consent(refusal)))
-    return _explained(decision, _carriers(config, decision))
+    return _explained(decision, _carriers(carriers, decision))
 
 
 def _incoming(did: Did, source: str, text: str) -> Message:
@@ -186,11 +190,11 @@ def _consent(refusal: Refusal | None) -> str:
     return f"consent and policy: {refusal.reason}" if refusal is not None else "consent and policy: ok"
 
 
-def _carriers(config: Config, decision: Decision) -> list[str]:
+def _carriers(carriers: Mapping[str, CarrierOptions], decision: Decision) -> list[str]:
     """What each carrier on the way adds: its sender's name, its rate."""
     found = []
     for route in decision.routes:
-        options = config.carriers.get(route.courier.removeprefix("carrier:"))
+        options = carriers.get(route.courier.removeprefix("carrier:"))
         if options is None:
             continue
         if options.sender_name:

@@ -1,4 +1,4 @@
-"""What the VoIP.ms-compatible API (`web/rest_php`) asks of the store and of the office, with errors as its words."""
+"""What the VoIP.ms-compatible API (`web/rest_php`) asks of the store and of the service, with errors as its words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sipsms.access import Access
+from sipsms.accounts.auth import Access
+from sipsms.accounts.directory import Directory
+from sipsms.accounts.service import AccountService, Full
 from sipsms.core.clock import Clock
 from sipsms.core.message import Media, Message
 from sipsms.core.registration import Binding
-from sipsms.directory import Directory
-from sipsms.office import Full, Office
 from sipsms.sending import Sender
 from sipsms.store import message_list_voipms, voipms_fields
 from sipsms.store.accounts import AdminError, BadValue
@@ -54,32 +54,32 @@ class Records:
         return await self._store.write(lambda db: message_list_voipms.hide(db, message, dids))
 
 
-class RestOffice:
-    """The office, for these methods. What it refuses has the word that VoIP.ms has for it."""
+class VoipmsService:
+    """The service, for these methods. What it refuses has the word that VoIP.ms has for it."""
 
-    def __init__(self, office: Office) -> None:
-        self._office = office
+    def __init__(self, service: AccountService) -> None:
+        self._service = service
 
     async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
-        await _in_words(self._office.change_did(number, given), "invalid_did")
+        await _in_words(self._service.change_did(number, given), "invalid_did")
 
     async def add_subaccount(
         self, name: str, password: str, *, parent: str, caller_id: str, fields: Mapping[str, str]
     ) -> None:
-        work = self._office.add_account(name, password, parent=parent, caller_id=caller_id, fields=fields)
+        work = self._service.add_account(name, password, parent=parent, caller_id=caller_id, fields=fields)
         await _in_words(work, "used_username")
 
     async def change_subaccount(
         self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
     ) -> None:
-        work = self._office.change_subaccount(name, caller_id=caller_id, password=password, fields=fields)
+        work = self._service.change_subaccount(name, caller_id=caller_id, password=password, fields=fields)
         await _in_words(work, "invalid_account")
 
     async def written(self, customer: str) -> Mapping[str, Mapping[str, str]]:
-        return await self._office.read(lambda db: voipms_fields.written(db, customer))
+        return await self._service.read(lambda db: voipms_fields.written(db, customer))
 
     async def remove_account(self, name: str) -> None:
-        await _in_words(self._office.remove_account(name), "invalid_account")
+        await _in_words(self._service.remove_account(name), "invalid_account")
 
 
 async def _in_words(work: Awaitable[None], otherwise: str) -> None:
@@ -94,11 +94,12 @@ async def _in_words(work: Awaitable[None], otherwise: str) -> None:
 
 
 def rest_door(
-    access: Access, store: Store, office: Office, directory: Directory, sender: Sender, url: Callable[[Media], str],
+    access: Access, store: Store, service: AccountService, directory: Directory, sender: Sender,
+    url: Callable[[Media], str],
     bindings: Callable[[str], Sequence[Binding]], place: Callable[[], Place], clock: Clock,
 ) -> RestPhp:  # fmt: skip
     """`url`: of a part of an MMS. `bindings`: of an account, now."""
-    changes = RestOffice(office)
+    changes = VoipmsService(service)
     return RestPhp(
         access,
         Messages(sender, directory, Records(store), url, clock).methods(),

@@ -7,7 +7,8 @@ import ssl
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
-from sipsms.access import Access
+from sipsms.accounts.auth import Access
+from sipsms.accounts.directory import Directory
 from sipsms.carriers.client import GuardedResolver
 from sipsms.config import Config
 from sipsms.core import log
@@ -16,7 +17,6 @@ from sipsms.core.clock import Clock
 from sipsms.core.message import Media
 from sipsms.core.ssrf import check_address
 from sipsms.desk import Line
-from sipsms.directory import Directory
 from sipsms.gateway import RECEIPT_LANES, SMPP, Gateway
 from sipsms.queue import Queue
 from sipsms.smpp.bound import Looked, Options, Recalled

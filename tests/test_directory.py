@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Did, Smpp
-from sipsms.directory import Directory
 
 
 @pytest.mark.req("S-081", "S-080")

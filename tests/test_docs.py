@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sipsms import config, importing
+from sipsms import config
+from sipsms.accounts import import_file
 from tests.support.node import Node
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +36,7 @@ def test_yaml_in_the_pages_is_accepted(page: str, text: str, tmp_path: Path, mon
     file = tmp_path / "page.yaml"
     if "accounts" in yaml.safe_load(text):
         file.write_text(text)
-        people, numbers, _groups = importing.read(file, "realm")
+        people, numbers, _groups = import_file.read(file, "realm")
         assert people
         assert numbers
         return

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from support.v1 import HANDSET, ApiNode
 
-from sipsms.access import Caller
+from sipsms.accounts.auth import Caller
+from sipsms.accounts.directory import Directory
 from sipsms.cli import cli
 from sipsms.core.account import Scope
 from sipsms.core.media_types import MAX_TEXT
 from sipsms.core.message import Direction, Message
-from sipsms.directory import Directory
 from sipsms.feed import KEPT, Feed
 from sipsms.store import blocks, tokens
 from sipsms.store.message_list import SCAN, SPOKEN

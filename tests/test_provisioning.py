@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import create_engine
 from test_cli import Host
 
+from sipsms.accounts.provisioning import Settings, acrobits_xml, cloud_code, document, link, linphone_xml, server_of
 from sipsms.core.ha1 import ha1
-from sipsms.provisioning import Settings, acrobits_xml, cloud_code, document, link, linphone_xml, server_of
 from sipsms.store import provisioning_links
 from sipsms.store.engine import ensure_schema, open_engine
 

@@ -12,6 +12,7 @@ import pytest
 from support.core import Core, ScriptedCourier, core
 from support.media import PNG
 
+from sipsms.accounts.quota import Usage
 from sipsms.consent import Terms
 from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
@@ -20,7 +21,7 @@ from sipsms.core.queue_rows import Past
 from sipsms.media import MediaFiles
 from sipsms.policy import PatternLimits
 from sipsms.ports import MediaRefused
-from sipsms.sending import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent, Usage
+from sipsms.sending import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.store import api_usage
 
 DEMO = Account("demo", caller_id="")

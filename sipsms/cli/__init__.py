@@ -49,12 +49,11 @@ def main() -> None:
 
 
 def _is_expected(error: Exception) -> bool:
-    from sqlalchemy.exc import SQLAlchemyError
-
     from sipsms.core.errors import Unavailable
+    from sipsms.store.engine import DriverError
     from sipsms.wiring import StartError
 
-    return isinstance(error, (SQLAlchemyError, StartError, Unavailable, OSError))
+    return isinstance(error, (DriverError, StartError, Unavailable, OSError))
 
 
 def _fail(text: str, code: int) -> None:

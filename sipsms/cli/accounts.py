@@ -131,12 +131,12 @@ def account_remove(context: Context, name: str) -> None:
 @pass_context
 def account_provision(context: Context, /, picture: Path | None, app: str, as_json: bool, **given: Any) -> None:
     """Make a link and a QR code by which a phone sets itself up."""
-    from sipsms.handout import Order, issue
-    from sipsms.handout import show as show_handout
+    from sipsms.accounts.provisioning_link import Order, issue
+    from sipsms.cli.provision import show as show_link
 
     given["password"] = _old_password(given["password"], given.pop("new_password"))
-    made = context.store(lambda db: issue(context.config(), db, Order(**given), time.time()))
-    show_handout(made, as_json, click.echo, app, picture)
+    made = context.store(lambda db: issue(context.config().for_phones, db, Order(**given), time.time()))
+    show_link(made, as_json, click.echo, app, picture)
 
 
 def _old_password(password: str | None, make_new: bool) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from sipsms import importing
+from sipsms.accounts import import_file
 from sipsms.cli.base import Context, cli, json_option, moment, pass_context, phone_number, sender
 from sipsms.store import import_export
 
@@ -19,7 +19,7 @@ from sipsms.store import import_export
 def import_(context: Context, file: Path) -> None:
     """Accounts, subaccounts and DIDs from YAML; what is there already stays or is changed."""
     config = context.config()
-    people, numbers, groups = importing.read(file, config.realm, config.callbacks.allow_private)
+    people, numbers, groups = import_file.read(file, config.realm, config.callbacks.allow_private)
     counts = context.store(lambda db: import_export.import_all(db, people, numbers, groups, time.time()))
     click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
 

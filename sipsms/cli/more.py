@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from sqlalchemy import Connection
 
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
 from sipsms.core.media_types import safe_name
 from sipsms.core.message import Media
 from sipsms.store import accounts, message_list, operator_lists
 from sipsms.store import api_usage as sends
+from sipsms.store.store import Connection
 
 
 @cli.command()

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
@@ -18,7 +19,6 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding
 from sipsms.core.segmentation import length
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.ports import Location
 from sipsms.routing.dialplan import Internal

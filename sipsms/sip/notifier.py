@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
-from sipsms.directory import Directory
 from sipsms.ports import Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request

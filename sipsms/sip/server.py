@@ -11,12 +11,12 @@ from email.utils import formatdate
 from functools import partial
 from typing import Any, Protocol
 
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.registration import Device
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.ports import Location
 from sipsms.sip import content, pidf, presence, registrar

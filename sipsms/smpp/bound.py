@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.message import Message, State
 from sipsms.core.queue_rows import StoredPart
-from sipsms.directory import Directory
 from sipsms.smpp.coding import Charset
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.doubts import Key, Started, Trail, oldest_of

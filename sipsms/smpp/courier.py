@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from sipsms import reports
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.e164 import is_digits
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
 from sipsms.core.segmentation import pieces
-from sipsms.directory import Directory
 from sipsms.smpp import receipt
 from sipsms.smpp.bound import Bound
 from sipsms.smpp.coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode

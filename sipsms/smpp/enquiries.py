@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Final
 
+from sipsms.accounts.directory import Directory
 from sipsms.core.message import Message, State
 from sipsms.core.segmentation import encoding_of, segments
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.smpp import receipt
 from sipsms.smpp.bound import Bound, Looked, Options, Records

@@ -13,12 +13,12 @@ from math import inf
 from secrets import token_hex
 from typing import Any, Final
 
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway, Receipt
 from sipsms.ports import Part
 from sipsms.reports import by_smpp

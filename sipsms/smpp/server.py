@@ -14,13 +14,13 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
 
-from sipsms.access import Access, Denied
+from sipsms.accounts.auth import Access, Denied
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.smpp.bound import Bound, Options, Records
 from sipsms.smpp.connection import Connection

@@ -185,6 +185,10 @@ def remove_account(connection: Connection, name: str) -> None:
     connection.execute(update(dids).where(dids.c.sip_account == name).values(sip_account="", version=version))
 
 
+def count_subaccounts(connection: Connection, customer: str) -> int:
+    return int(connection.execute(select(func.count()).where(accounts.c.parent == customer)).scalar_one())
+
+
 def list_accounts(connection: Connection) -> Iterator[dict[str, Any]]:
     for row in connection.execute(select(accounts).order_by(accounts.c.name)):
         yield {

@@ -34,6 +34,8 @@ from sipsms.store.rows import QUEUED, counter, message_of
 from sipsms.store.schema import deliveries
 from sipsms.store.writer import Writer
 
+__all__ = ["Connection", "Store"]  # other rooms name the connection, and hand it to the functions of this one
+
 T = TypeVar("T")
 
 

@@ -17,13 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sipsms import acrobits
-from sipsms.access import Access, DenialCode, Denied, User
+from sipsms.accounts.auth import Access, DenialCode, Denied, User
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Media, Message
 from sipsms.core.queue_rows import PushToken
-from sipsms.directory import Directory
 from sipsms.ports import MediaRefused
 from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender
 from sipsms.web.link import when_heard

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from sipsms import kannel
-from sipsms.access import Access, DenialCode, Denied
+from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from sipsms.accounts.provisioning import APPS, Settings, document
 from sipsms.core import log
 from sipsms.core.errors import Unavailable
-from sipsms.provisioning import APPS, Settings, document
 
 PER_MINUTE = 30
 _MAX_ADDRESSES = 10_000

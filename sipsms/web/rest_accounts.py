@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
 from sipsms.core.registration import Binding
-from sipsms.directory import Directory
 from sipsms.web.rest_dids import POP
 from sipsms.web.rest_values import Answer, Call, Method, Params, Refused, Row, wall
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Callback, Did, Webhook
 from sipsms.core.smpp_url import without_password
-from sipsms.directory import Directory
 from sipsms.web.rest_values import Answer, Call, Method, Params, Refused, Row, on
 
 POP: Final = "1"  # of the only server

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sipsms.access import Access, DenialCode, Denied
+from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.errors import Unavailable

@@ -22,12 +22,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sipsms.access import Access, Caller, DenialCode, Denied
+from sipsms.accounts.auth import Access, Caller, DenialCode, Denied
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
 from sipsms.core.e164 import as_format, normalise
 from sipsms.core.errors import Unavailable
 from sipsms.core.segmentation import encoding_of, segments
-from sipsms.directory import Directory
 from sipsms.reports import BY_WEBHOOK
 from sipsms.sending import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.web.link import when_heard

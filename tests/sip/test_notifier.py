@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
 from sipsms.core.registration import Binding
-from sipsms.directory import Directory
 from sipsms.sip import pidf
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request, Response, parse_datagram

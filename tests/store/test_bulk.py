@@ -10,7 +10,7 @@ import pytest
 import yaml
 from sqlalchemy import Connection
 
-from sipsms import importing
+from sipsms.accounts import import_file
 from sipsms.core.account import Smpp
 from sipsms.core.yaml_file import ConfigError
 from sipsms.store import dids, directory, import_export
@@ -41,7 +41,7 @@ def accounts(*names: str, **did: Any) -> dict[str, Any]:
 def load(db: Connection, folder: Path, tree: dict[str, Any]) -> dict[str, int]:
     path = folder / "all.yaml"
     path.write_text(yaml.safe_dump(tree))
-    return import_export.import_all(db, *importing.read(path, "realm"), 1.0)
+    return import_export.import_all(db, *import_file.read(path, "realm"), 1.0)
 
 
 def smpp_of(db: Connection, number: str = DID) -> Smpp | None:

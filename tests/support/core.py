@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import text
 
+from sipsms.accounts.directory import Directory
 from sipsms.consent import Consent, Terms
 from sipsms.core.account import Account, Did
 from sipsms.core.message import Accepted, Delivery, Outcome
 from sipsms.desk import Line
-from sipsms.directory import Directory
 from sipsms.gateway import Gateway
 from sipsms.policy import PatternLimits
 from sipsms.queue import Pace, Queue

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from sipsms.accounts.provisioning import Settings, document
 from sipsms.core import log
 from sipsms.core.errors import Unavailable
-from sipsms.provisioning import Settings, document
 from sipsms.web import provision
 from sipsms.web.app import build
 from sipsms.web.hooks import Hooks

@@ -87,7 +87,7 @@ async def test_what_is_refused(site: Rest, fields: dict[str, Any], word: str) ->
 
 
 async def test_a_number_that_is_blocked(site: Rest) -> None:
-    await site.office.put_block(Block(DID, PHONE, "out"))
+    await site.service.put_block(Block(DID, PHONE, "out"))
     found = await site.call("sendSMS", **TEXT, message="hello")
     assert (found["status"], bool(found["message"])) == ("sms_failed", True)
 
@@ -97,7 +97,7 @@ async def test_the_limit_of_a_day(tmp_path: Path) -> None:
     async with rest(tmp_path, daily=2) as site:
         said = [(await site.call("sendSMS", **TEXT, message=text))["status"] for text in "abc"]
         assert said == ["success", "success", "limit_reached"]
-        await site.office.set_account("acme", api_daily_limit=3)
+        await site.service.set_account("acme", api_daily_limit=3)
         assert (await site.call("sendSMS", **TEXT, message="d"))["status"] == "success"
         assert (await site.call("sendSMS", **TEXT, message="e"))["status"] == "limit_reached"
         site.core.clock.now += DAY

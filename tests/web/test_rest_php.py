@@ -188,7 +188,7 @@ async def raw(site: Rest, request: bytes) -> tuple[int, dict[str, Any]]:
 @pytest.mark.req("S-105", "A-37")
 async def test_a_stranger_learns_nothing(site: Rest) -> None:
     """The same bytes for an unknown name, a wrong password, an account that is off, and any method."""
-    await site.office.set_account("other", enabled=False)
+    await site.service.set_account("other", enabled=False)
     right = site.passwords
     tried = [("nobody", right["acme"]), ("acme", "wrong"), ("acme", right["other"]), ("other", right["other"])]
     tried += [("acme", "s3cret"), ("acme_desk", "s3cret")]  # the password that a phone registers with
@@ -203,13 +203,13 @@ async def test_a_stranger_learns_nothing(site: Rest) -> None:
 @pytest.mark.req("S-105")
 async def test_the_credentials(site: Rest) -> None:
     assert (await site.call("getIP"))["status"] == "success"
-    await site.office.set_account("acme", email="me@example.net")
+    await site.service.set_account("acme", email="me@example.net")
     fields = {"api_username": "Me@Example.net", "api_password": site.passwords["acme"], "method": "getIP"}
     assert (await site.ask(params=fields))["status"] == "success"
-    new = await site.office.make_api_password("acme")
+    new = await site.service.make_api_password("acme")
     assert (await site.ask(params=fields))["status"] == "invalid_credentials"
     assert (await site.ask(params={**fields, "api_password": new}))["status"] == "success"
-    desk = await site.office.make_api_password("acme_desk")
+    desk = await site.service.make_api_password("acme_desk")
     fields = {"api_username": "acme_desk", "method": "getIP"}
     assert (await site.ask(params={**fields, "api_password": desk}))["status"] == "api_not_enabled"
     assert (await site.ask(params={**fields, "api_password": "x"}))["status"] == "invalid_credentials"
@@ -218,9 +218,9 @@ async def test_the_credentials(site: Rest) -> None:
 async def test_networks_and_limits(tmp_path: Path) -> None:
     async with rest(tmp_path, per_minute=3) as site:
         assert (await site.call("getIP"))["status"] == "success"
-        await site.office.set_account("acme", api_allow_ip="192.0.2.0/24")
+        await site.service.set_account("acme", api_allow_ip="192.0.2.0/24")
         assert (await site.call("getIP"))["status"] == "ip_not_enabled"
-        await site.office.set_account("acme", api_allow_ip="127.0.0.0/8")
+        await site.service.set_account("acme", api_allow_ip="127.0.0.0/8")
         said = [(await site.call("getIP"))["status"] for _ in range(3)]
         assert said == ["success", "success", "api_limit_exceeded"]
         assert (await site.call("getIP", "other"))["status"] == "success"

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import pytest
 from support.v1 import HANDSET, ApiNode
 
-from sipsms.access import Caller
+from sipsms.accounts.auth import Caller
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Scope
 from sipsms.core.message import Direction, Message
-from sipsms.directory import Directory
 from sipsms.feed import Feed
 from sipsms.web.v1 import events
 from sipsms.web.v1.events import EventStream, Streams

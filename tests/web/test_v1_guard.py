@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect
 
-from sipsms.access import Access
+from sipsms.accounts.auth import Access
+from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.errors import Unavailable
-from sipsms.directory import Directory
 from sipsms.feed import Feed
 from sipsms.web.v1 import guard
 from sipsms.web.v1.app import Door

@@ -40,7 +40,7 @@ def telephone_number(given: str, field: str) -> str:
 
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["accounts"])
-    records, office, directory = parts.records, parts.office, parts.directory
+    records, service, directory = parts.records, parts.service, parts.directory
 
     @routes.get("/me", response_model=m.Me)
     async def whoami(request: Request) -> Any:
@@ -68,7 +68,7 @@ def router(parts: Parts) -> APIRouter:
         caller_id = telephone_number(given.caller_id, "caller_id")
         if given.parent:
             parent = reach.customer(given.parent, "parent").name
-            await office.add_account(given.name, given.password, parent=parent, caller_id=caller_id)
+            await service.add_account(given.name, given.password, parent=parent, caller_id=caller_id)
         else:
             await records.add_customer(given.name, given.password, caller_id, reach.own)
         return _shown(reach.account(given.name))
@@ -95,7 +95,7 @@ def router(parts: Parts) -> APIRouter:
             _check_limit(parts, reach, values["api_daily_limit"])
         if values.get("reseller"):
             reach.customer(values["reseller"], "reseller")
-        await office.set_account(account.name, **values)
+        await service.set_account(account.name, **values)
         for setting in sorted(_TOLD & values.keys()):
             reach.note(
                 f"{setting} set to {values[setting] if values[setting] is not None else 'default'}", account.name
@@ -109,20 +109,20 @@ def router(parts: Parts) -> APIRouter:
         account = reach.account(name)
         if account.name == reach.own:
             raise Problem(403, "own-account", "Your own account is removed by somebody else.")
-        await office.remove_account(account.name)
+        await service.remove_account(account.name)
 
     @routes.put("/accounts/{name}/password", status_code=204, response_class=Response)
     async def set_password(request: Request, name: str, given: m.PasswordGiven) -> None:
         """What its phones register with. Registrations under the old one end. Not with a token that ends."""
         account = reach_of(request).need(CUSTOMERS).need_lasting().account(name)
-        await office.set_password(account.name, given.password)
+        await service.set_password(account.name, given.password)
 
     @routes.post("/accounts/{name}/api-password", response_model=m.SecretShown, status_code=201)
     async def make_api_password(request: Request, name: str) -> Any:
         """A new one, in place of the one before. Shown this once. Not with a token that ends."""
         reach = reach_of(request).need(CUSTOMERS).need_lasting()
         account = reach.account(name)
-        secret = await office.make_api_password(account.name)
+        secret = await service.make_api_password(account.name)
         reach.note("API password made", account.name)
         return {"name": account.name, "secret": secret}
 
@@ -131,7 +131,7 @@ def router(parts: Parts) -> APIRouter:
         """It has none any more."""
         reach = reach_of(request).need(CUSTOMERS)
         account = reach.account(name)
-        await office.drop_api_password(account.name)
+        await service.drop_api_password(account.name)
         reach.note("API password dropped", account.name)
 
     @routes.post("/accounts/{name}/provision", response_model=m.Provisioned, status_code=201)
@@ -180,7 +180,7 @@ def router(parts: Parts) -> APIRouter:
         if until is not None and until <= parts.clock():
             raise wrong("expires_at", "this is over already")
         _check_end(reach.caller.expires_at, until)
-        secret = await office.add_token(given.name, Scope(given.scope), owner, did, until)
+        secret = await service.add_token(given.name, Scope(given.scope), owner, did, until)
         reach.note(f"token made, scope {given.scope}", owner, name=given.name)
         return {"name": given.name, "secret": secret}
 
@@ -193,7 +193,7 @@ def router(parts: Parts) -> APIRouter:
             raise missing()
         if not (reach.is_operator or reach.has_customer(found["account"])):
             raise missing()
-        await office.remove_token(name, found["account"])
+        await service.remove_token(name, found["account"])
         reach.note("token removed", found["account"], name=name)
 
     return routes

@@ -11,11 +11,11 @@ from typing import Any, Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sipsms.access import Access, DenialCode, Denied
+from sipsms.accounts.auth import Access, DenialCode, Denied
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
-from sipsms.directory import Directory
 from sipsms.web.request import BadRequest, Held, Room, address_of, bearer_of
 from sipsms.web.v1.problems import Problem, missing, unavailable
 from sipsms.web.v1.reach import Reach

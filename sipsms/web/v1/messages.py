@@ -99,7 +99,7 @@ def router(parts: Parts) -> APIRouter:
         found = await _seen(parts, request, message)
         if found["direction"] == "in":  # it waits for phones, which are its account's
             reach_of(request).need(CUSTOMERS)
-        count = await parts.office.cancel(message)
+        count = await parts.service.cancel(message)
         if count:
             parts.gateway.feed.note(_event_of(found), "failed", "", "cancelled")
         return {"count": count}

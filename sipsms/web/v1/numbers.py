@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sipsms.accounts.directory import EVERYBODY
 from sipsms.core.account import Did
 from sipsms.core.e164 import normalise
 from sipsms.core.smpp_url import without_password
-from sipsms.directory import EVERYBODY
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.accounts import telephone_number
 from sipsms.web.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack
@@ -28,7 +28,7 @@ Direction = Literal["in", "out", "both"]
 
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["numbers"])
-    records, office, directory = parts.records, parts.office, parts.directory
+    records, service, directory = parts.records, parts.service, parts.directory
 
     @routes.get("/dids", response_model=m.Page[m.DidShown])
     async def list_dids(request: Request, account: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
@@ -49,7 +49,7 @@ def router(parts: Parts) -> APIRouter:
         owner = reach.customer(given.account, "account").name
         target = owner if given.sip_account is None else given.sip_account
         _check_account(parts, owner, target)
-        await office.add_did(number, owner, sip_account=target, sms=given.sms)
+        await service.add_did(number, owner, sip_account=target, sms=given.sms)
         return _shown(reach.did(number))
 
     @routes.get("/dids/{number}", response_model=m.DidShown)
@@ -78,14 +78,14 @@ def router(parts: Parts) -> APIRouter:
             values["forward"] = telephone_number(values["forward"], "forward")
         for name in ("callback", "webhook"):
             _check_text(name, values.get(name, ""))
-        await office.change_did(did.number, values)
+        await service.change_did(did.number, values)
         return _shown(reach.did(did.number))
 
     @routes.delete("/dids/{number}", status_code=204, response_class=Response)
     async def remove_did(request: Request, number: str) -> None:
         """Its messages stay. Operator."""
         reach = reach_of(request).need(OPERATOR)
-        await office.remove_did(reach.did(number).number)
+        await service.remove_did(reach.did(number).number)
 
     @routes.get("/webhooks", response_model=m.Page[m.WebhookShown])
     async def list_webhooks(request: Request, limit: Limit = 50, cursor: Cursor = "") -> Any:
@@ -126,14 +126,14 @@ def router(parts: Parts) -> APIRouter:
             raise wrong("members", "they are not all of one customer, the group's")
         if found is None and await records.count_groups(*owners) >= GROUPS:
             raise conflict(f"This customer has {GROUPS} groups already.")
-        await office.put_group(name, given.members)
+        await service.put_group(name, given.members)
         return await _group(parts, reach, name)
 
     @routes.delete("/groups/{name}", status_code=204, response_class=Response, tags=["groups"])
     async def remove_group(request: Request, name: str) -> None:
         """Not one that a DID delivers to."""
         found = await _group(parts, reach_of(request).need(CUSTOMERS), name)
-        await office.remove_group(found["name"])
+        await service.remove_group(found["name"])
 
     # --- blocks ---
 

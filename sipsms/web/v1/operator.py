@@ -22,7 +22,7 @@ Whose = Annotated[str, Query(max_length=64)]
 
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter()
-    records, office = parts.records, parts.office
+    records, service = parts.records, parts.service
 
     @routes.get("/devices", response_model=m.Page[m.DeviceShown], tags=["phones"])
     async def list_devices(request: Request, account: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
@@ -59,7 +59,7 @@ def router(parts: Parts) -> APIRouter:
             raise conflict(f"This delivery is {state}, not unknown.")
         if not may_be_sent_twice:
             raise conflict("It may have arrived: with may_be_sent_twice=true it is sent again all the same.")
-        await office.resend_unknown(delivery)
+        await service.resend_unknown(delivery)
         log.audit(DOOR, reach.caller.name, str(delivery), "an unknown delivery is sent again by hand")
         return {"count": 1}
 
@@ -74,7 +74,7 @@ def router(parts: Parts) -> APIRouter:
     async def retry_dead_letters(request: Request) -> Any:
         """All of them, from the first try. Operator."""
         reach_of(request).need(OPERATOR)
-        return {"count": await office.retry_dead(None)}
+        return {"count": await service.retry_dead(None)}
 
     @routes.post("/dead-letters/{delivery}/retry", response_model=m.Count, tags=["numbers"])
     async def retry_dead_letter(request: Request, delivery: Id) -> Any:
@@ -82,7 +82,7 @@ def router(parts: Parts) -> APIRouter:
         reach = reach_of(request).need(CUSTOMERS)
         if not await records.is_dead_letter(delivery, reach.sees):
             raise missing()
-        return {"count": await office.retry_dead(delivery)}
+        return {"count": await service.retry_dead(delivery)}
 
     # --- carriers ---
 
@@ -115,7 +115,7 @@ async def _pause(parts: Parts, reach: Reach, name: str, *, paused: bool) -> None
     reach.need(OPERATOR)
     if name not in {one["name"] for one in await parts.records.carriers()}:
         raise missing()
-    await parts.office.pause_carrier(name, paused=paused)
+    await parts.service.pause_carrier(name, paused=paused)
 
 
 def _phones(reach: Reach, account: str) -> list[str] | None:

@@ -11,11 +11,11 @@ from typing import Final
 
 from starlette.requests import Request
 
-from sipsms.access import Caller
+from sipsms.accounts.auth import Caller
+from sipsms.accounts.directory import EVERYBODY, Directory
 from sipsms.core import log
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.e164 import normalise
-from sipsms.directory import EVERYBODY, Directory
 from sipsms.web.request import bearer_of
 from sipsms.web.v1.problems import Problem, missing, wrong
 

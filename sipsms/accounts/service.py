@@ -1,5 +1,6 @@
-"""What the HTTP APIs may ask of the store, as the command line does: each change is committed, and the server has
-taken it over, when it returns.
+"""Changes to accounts, numbers and the queue, as HTTP APIs ask for them.
+
+Each change is committed, and the server has taken it over, when the method returns.
 
 Raises AdminError (it cannot be done), BadValue (which setting is wrong) and Unavailable.
 """
@@ -8,19 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, func, select
-
-from sipsms.config import Config
 from sipsms.core.account import Scope
 from sipsms.core.directory_rows import Block
 from sipsms.core.ha1 import ha1
 from sipsms.store import accounts as admin
 from sipsms.store import blocks, dids, operator_lists, tokens, voipms_fields
 from sipsms.store.accounts import AdminError, Hashes
-from sipsms.store.schema import accounts
-from sipsms.store.store import Store
+from sipsms.store.store import Connection, Store
 
 T = TypeVar("T")
 MAX_SUBACCOUNTS: Final = 1000  # of a customer, that are made through the APIs; the command line has no limit
@@ -30,11 +27,23 @@ class Full(AdminError):
     """There are as many as there may be."""
 
 
-class Office:
-    def __init__(self, store: Store, config: Callable[[], Config], take_over: Callable[[], Awaitable[None]]) -> None:
+class ServiceSettings(NamedTuple):
+    """What of the configuration changes to accounts depend on."""
+
+    realm: str
+    allow_private: bool  # customers may name private addresses in their URLs
+    keep: float  # seconds that a delivery which is tried again may wait
+
+
+class AccountService:
+    """Changes to accounts, numbers, tokens and the queue for the HTTP APIs."""
+
+    def __init__(
+        self, store: Store, settings: Callable[[], ServiceSettings], take_over: Callable[[], Awaitable[None]]
+    ) -> None:
         """`take_over`: read the directory again, and see what waits in the queue."""
         self._store = store
-        self._config = config
+        self._settings = settings
         self._take_over = take_over
 
     async def read(self, query: Callable[[Connection], T]) -> T:
@@ -46,7 +55,7 @@ class Office:
         return result
 
     def hashes(self, name: str, password: str) -> Hashes:
-        realm = self._config().realm
+        realm = self._settings().realm
         return Hashes(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
 
     # --- accounts ---
@@ -55,7 +64,7 @@ class Office:
         self, name: str, password: str, *, parent: str = "", caller_id: str = "",
         fields: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """`fields`: as of `store.api_fields`. Raises Full, too."""
+        """`fields`: as of `store.voipms_fields`. Raises Full, too."""
         hashes = self.hashes(name, password)
 
         def add(db: Connection) -> None:
@@ -114,7 +123,7 @@ class Office:
 
     async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
         """`given`: as of `store.dids.change_did`."""
-        allow_private = self._config().callbacks.allow_private
+        allow_private = self._settings().allow_private
         await self.change(lambda db: dids.change_did(db, number, given, allow_private=allow_private))
 
     async def remove_did(self, number: str) -> None:
@@ -136,14 +145,10 @@ class Office:
         await self.change(lambda db: operator_lists.pause_carrier(db, name, paused=paused))
 
     async def retry_dead(self, delivery: int | None) -> int:
-        return await self.change(
-            lambda db: operator_lists.retry_dead(db, delivery, time.time(), self._config().queue.keep)
-        )
+        return await self.change(lambda db: operator_lists.retry_dead(db, delivery, time.time(), self._settings().keep))
 
     async def resend_unknown(self, delivery: int) -> None:
-        await self.change(
-            lambda db: operator_lists.resend_unknown(db, delivery, time.time(), self._config().queue.keep)
-        )
+        await self.change(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), self._settings().keep))
 
     async def cancel(self, message: int) -> int:
         """How many deliveries were still waiting and now never leave."""
@@ -151,6 +156,6 @@ class Office:
 
 
 def _check_room(connection: Connection, customer: str) -> None:
-    count = connection.execute(select(func.count()).where(accounts.c.parent == customer)).scalar_one()
+    count = admin.count_subaccounts(connection, customer)
     if count >= MAX_SUBACCOUNTS:
         raise Full(f"{customer} has {count} subaccounts already")

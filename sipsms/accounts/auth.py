@@ -19,10 +19,10 @@ from hashlib import md5, sha256
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
+from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.clock import Clock
-from sipsms.directory import Directory
 
 FAILURES = 60  # from one address in a minute
 GUESSES = 100  # at one name in a minute, from all addresses
