@@ -24,7 +24,6 @@ from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning import Settings
 from sipsms.carrier_config import SipConfig, SmppConfig, literal_secrets, short_secrets
 from sipsms.config import Config
-from sipsms.consent import Consent
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.clock import steady_clock
@@ -36,11 +35,12 @@ from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding
 from sipsms.core.yaml_file import ConfigError, Document
 from sipsms.couriers import Couriers, base_url
-from sipsms.desk import Line
 from sipsms.doors import Doors
-from sipsms.gateway import SIP, Gateway
-from sipsms.queue import Pace, Queue
-from sipsms.reports import Stage, is_wanted
+from sipsms.messaging.delivery_reports import Stage, is_wanted
+from sipsms.messaging.gateway import SIP, Gateway
+from sipsms.messaging.opt_out import Consent
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.client import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces

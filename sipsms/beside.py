@@ -8,13 +8,13 @@ from typing import Any
 
 from sipsms.accounts.directory import Directory
 from sipsms.config import Config
-from sipsms.consent import Consent
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
 from sipsms.couriers import limits_of, media_files
-from sipsms.gateway import Gateway
-from sipsms.media import MediaFiles
-from sipsms.queue import Pace, Queue
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.media_store import MediaFiles
+from sipsms.messaging.opt_out import Consent
+from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.store.location import Location
 from sipsms.wiring import load_dialplan, open_store, terms_of
 

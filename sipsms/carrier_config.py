@@ -5,28 +5,27 @@ from __future__ import annotations
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from sipsms.core.e164 import is_digits, normalise
 from sipsms.core.segmentation import PieceUnit
 from sipsms.core.validators import (
     AbsolutePath,
     Charsets,
-    Count,
     Domain,
     FieldValue,
     HeaderName,
     PathSecret,
     Positive,
-    Rate,
     Secret,
     SmppServer,
     http_url,
     literals,
 )
 from sipsms.core.yaml_file import Document, Model
+from sipsms.messaging.carrier_options import CarrierOptions
 
 Url = Annotated[str, AfterValidator(http_url)]
 Path = Annotated[str, Field(min_length=1)]  # `data.0.id` in JSON; the name of a field in a form or a query
@@ -67,35 +66,6 @@ class Auth(Model):
         if sum(one is not None for one in (self.bearer, self.basic, self.query)) != 1:
             raise ValueError("expected one of `bearer`, `basic` and `query`")
         return self
-
-
-class CarrierOptions(Model):
-    """What every carrier may say."""
-
-    rate: Rate | None = None  # messages a second, at most
-    concurrency: Count | None = None  # requests under way at once
-    weight: Count = 1  # its share where a rule balances
-    max_text: Annotated[int, Field(ge=0)] = 0  # a longer text goes in pieces of this size; 0: as it is
-    # What max_text counts; septets: real SMS, 160 or 70; segments (type smpp only): as parts of one long SMS.
-    text_unit: PieceUnit = "septets"
-    long_texts: Literal["split", "mms"] = "split"  # what becomes of a longer text
-    mms: bool = False  # it takes media
-    sender_name: str = ""  # shown instead of the number, where the carrier allows that
-    sender_length: Annotated[int, Field(ge=1, le=16)] = 11
-
-    @field_validator("text_unit")
-    @classmethod
-    def _has_segments(cls, value: PieceUnit) -> PieceUnit:
-        if value == "segments" and not cls._joins_segments:
-            raise ValueError("expected characters or septets: only type smpp sends segments of one long SMS")
-        return value
-
-    @property
-    def kind(self) -> str:
-        """The carrier's type, as the configuration has it."""
-        return str(getattr(self, "type", ""))
-
-    _joins_segments: ClassVar[bool] = False
 
 
 class LoopbackConfig(CarrierOptions):

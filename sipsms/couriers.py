@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from sipsms.accounts.directory import Directory
-from sipsms.carrier_config import CarrierOptions, LoopbackConfig, SipConfig, SmppConfig
+from sipsms.carrier_config import LoopbackConfig, SipConfig, SmppConfig
 from sipsms.carriers.build import build
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.loopback import LoopbackCarrier
@@ -25,14 +25,15 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.message import Deferred, Delivery, Media, Outcome, Rejected
 from sipsms.core.segmentation import sender_name
 from sipsms.core.ssrf import check_address
-from sipsms.desk import Line
-from sipsms.following import Follower
-from sipsms.forwarding import ForwardCourier
-from sipsms.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, SMPP, WEBHOOK, Gateway, sms_key
 from sipsms.mail.client import MailCourier
-from sipsms.media import Fetcher, MediaCourier, MediaFiles
-from sipsms.ports import Carrier, CarrierLimits, CarrierTools, InboundSms
-from sipsms.queue import Queue
+from sipsms.messaging.carrier import Carrier, CarrierLimits, CarrierTools, InboundSms
+from sipsms.messaging.carrier_options import CarrierOptions
+from sipsms.messaging.forward import ForwardCourier
+from sipsms.messaging.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, SMPP, WEBHOOK, Gateway, sms_key
+from sipsms.messaging.media_store import Fetcher, MediaCourier, MediaFiles
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Queue
+from sipsms.messaging.reconciliation import Follower
 from sipsms.store import app_messages
 from sipsms.store import carrier_state as marks
 from sipsms.store.store import Store

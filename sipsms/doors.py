@@ -12,12 +12,12 @@ from sipsms.accounts.service import AccountService
 from sipsms.config import Config
 from sipsms.core.clock import Clock
 from sipsms.couriers import Couriers
-from sipsms.gateway import Gateway
 from sipsms.inbox import Inbox
-from sipsms.ports import Location
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.location import Location
+from sipsms.messaging.outbound import Sender
 from sipsms.records import Records
 from sipsms.rest_office import rest_door
-from sipsms.sending import Sender
 from sipsms.store import api_usage
 from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store

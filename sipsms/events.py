@@ -13,14 +13,12 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sipsms.core.e164 import as_format
 from sipsms.core.message import Direction, Media, Message
 
 Event = dict[str, Any]
-Kind = Literal["message.sent", "message.finalized"]
-Status = Literal["sent", "delivered", "sending_failed", "delivery_failed"]
 
 _PREFIX: Final = "whsec_"
 
@@ -38,17 +36,6 @@ def received(message: Message, media: Sequence[tuple[str, str]], mode: str = "")
     parts = [{"url": url, "content_type": content_type} for url, content_type in media]
     payload = _payload(message, "webhook_delivered", mode) | {"media": parts}
     return _event("message.received", message.id, message.received_at, payload)
-
-
-def report(message: Message, kind: Kind, status: Status, at: float) -> str:
-    """What has become of a message that was sent, to be kept until the DID's webhook has it."""
-    return json.dumps(
-        {
-            "kind": kind, "status": status, "at": at, "id": message.id, "source": message.source,
-            "destination": message.destination, "text": message.text, "received_at": message.received_at,
-            "mms": bool(message.media),
-        }
-    )  # fmt: skip
 
 
 def status(text: str, event: int, mode: str = "") -> Event:

@@ -17,8 +17,9 @@ from sipsms.core.e164 import normalise
 from sipsms.core.message import Media
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import length
-from sipsms.media import MAX_FILES, MAX_TEXT
-from sipsms.ports import InboundSms, MediaRefused
+from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.media import MediaRefused
+from sipsms.messaging.media_store import MAX_FILES, MAX_TEXT
 from sipsms.records import explain
 from sipsms.store.accounts import AdminError
 

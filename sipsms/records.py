@@ -13,14 +13,14 @@ from typing import Any
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning_link import Order, Server, facts, issue
 from sipsms.accounts.service import AccountService
-from sipsms.carrier_config import CarrierOptions
 from sipsms.core.account import Did
 from sipsms.core.directory_rows import Block
 from sipsms.core.e164 import normalise
 from sipsms.core.message import Direction, Message
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import sender_name
-from sipsms.gateway import Gateway
+from sipsms.messaging.carrier_options import CarrierOptions
+from sipsms.messaging.gateway import Gateway
 from sipsms.routing.dialplan import Decision
 from sipsms.store import accounts, api_usage, blocks, message_list, operator_lists, smpp_binds
 from sipsms.store.accounts import AdminError

@@ -12,7 +12,7 @@ from sipsms.accounts.service import AccountService, Full
 from sipsms.core.clock import Clock
 from sipsms.core.message import Media, Message
 from sipsms.core.registration import Binding
-from sipsms.sending import Sender
+from sipsms.messaging.outbound import Sender
 from sipsms.store import message_list_voipms, voipms_fields
 from sipsms.store.accounts import AdminError, BadValue
 from sipsms.store.store import Store

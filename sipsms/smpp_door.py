@@ -16,9 +16,9 @@ from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.message import Media
 from sipsms.core.ssrf import check_address
-from sipsms.desk import Line
-from sipsms.gateway import RECEIPT_LANES, SMPP, Gateway
-from sipsms.queue import Queue
+from sipsms.messaging.gateway import RECEIPT_LANES, SMPP, Gateway
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Queue
 from sipsms.smpp.bound import Looked, Options, Recalled
 from sipsms.smpp.carrier import Around, Smscs
 from sipsms.smpp.client import Pushes, PushOptions

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from sipsms.config import Config
-from sipsms.consent import Answers, Terms
-from sipsms.policy import PatternLimits
+from sipsms.messaging.content_policy import PatternLimits
+from sipsms.messaging.opt_out import Answers, Terms
 from sipsms.routing import dialplan
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.presence import Limits as PresenceLimits

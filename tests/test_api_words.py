@@ -17,8 +17,7 @@ from support.core import ScriptedCourier, core
 from sipsms import acrobits, kannel, originate
 from sipsms.core.account import Did, Webhook
 from sipsms.core.message import Direction, Media, Message, Rejected
-from sipsms.gateway import Receipt
-from sipsms.reports import (
+from sipsms.messaging.delivery_reports import (
     BY_WEBHOOK,
     DLR,
     SMPP,
@@ -32,6 +31,7 @@ from sipsms.reports import (
     report_of,
     smpp_wish,
 )
+from sipsms.messaging.gateway import Receipt
 
 ROME = ZoneInfo("Europe/Rome")
 NOW = datetime(2026, 7, 14, 12, 0, tzinfo=ROME).timestamp()

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, update
 
-from sipsms import reports
-from sipsms.assembling import PATIENCE
 from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
 from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal
-from sipsms.gateway import Receipt
-from sipsms.ports import InboundSms, Part
+from sipsms.messaging import delivery_reports
+from sipsms.messaging.carrier import InboundSms, Part
+from sipsms.messaging.concatenation import PATIENCE
+from sipsms.messaging.gateway import Receipt
 from sipsms.store import concatenated_parts
 from sipsms.store.concatenated_parts import AGAIN
 from sipsms.store.schema import parts as parts_table
@@ -27,7 +27,7 @@ DID, PHONE = "5550001111", "2125550123"
 
 
 def notify(number: int) -> str:
-    return reports.by_smpp(1, DID, PHONE, 1, 1, 1, 1, number, "tok")
+    return delivery_reports.by_smpp(1, DID, PHONE, 1, 1, 1, 1, number, "tok")
 
 
 async def part(here: Core, number: int, text: str, total: int = 3, reference: str = "r1") -> Receipt | Refusal:
@@ -53,7 +53,9 @@ async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...
         await here.gateway.deliver_late_parts()
         await sim.wait(1)
         found = await here.rows("SELECT text, source, destination, account, did, origin, notify FROM messages")
-        assert found == [("one two three", DID, PHONE, "demo", DID, "smpp", reports.of_parts(map(notify, (1, 2, 3))))]
+        assert found == [
+            ("one two three", DID, PHONE, "demo", DID, "smpp", delivery_reports.of_parts(map(notify, (1, 2, 3))))
+        ]
 
 
 @pytest.mark.req("P-13", "F-01")
@@ -167,7 +169,7 @@ async def test_one_verdict(tmp_path: Path) -> None:
         await here.gateway.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
         await told.wait(1)
         receipt = told.seen[0]
-        assert receipt.message.content_type == reports.SMPP
+        assert receipt.message.content_type == delivery_reports.SMPP
         said = json.loads(receipt.text)
         assert (said["id"], said["parts"], said["stage"], said["text"]) == ("tok", [1, 2, 3], "delivered", "123")
 

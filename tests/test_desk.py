@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
-from sipsms.desk import BREAKER_MAX, Desk, Line
+from sipsms.messaging.queue.courier_state import BREAKER_MAX, Desk, Line
 from tests.support.core import ScriptedCourier
 
 

@@ -15,7 +15,7 @@ from sipsms.cli import cli
 from sipsms.core.account import Scope
 from sipsms.core.media_types import MAX_TEXT
 from sipsms.core.message import Direction, Message
-from sipsms.feed import KEPT, Feed
+from sipsms.messaging.event_stream import KEPT, Feed
 from sipsms.store import blocks, tokens
 from sipsms.store.message_list import SCAN, SPOKEN
 from sipsms.web.v1 import events, guard, numbers, paging

@@ -15,8 +15,8 @@ import pytest
 from support.node import Node
 
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
+from sipsms.messaging.outbound import REPEAT
 from sipsms.rest_office import rest_door
-from sipsms.sending import REPEAT
 from sipsms.store.message_list_voipms import LOOKED_AT
 from sipsms.web import rest_messages
 from sipsms.web.rest_accounts import NOTHING

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms.core.message import Direction
-from sipsms.events import encode, received, report, signed_headers, status
+from sipsms.events import encode, received, signed_headers, status
+from sipsms.messaging.delivery_reports import report
 from tests.support.calls import AT, message
 
 

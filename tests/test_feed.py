@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from sipsms.core.message import Direction, Message
-from sipsms.feed import Feed, Gap
+from sipsms.messaging.event_stream import Feed, Gap
 
 MESSAGE = Message(Direction.IN, "5551234567", "5550001111", "hi", "t", 0.0, id=7)
 

@@ -12,9 +12,9 @@ from sipsms.core.account import Account, Did, Smpp
 from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Direction, Message, State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.registration import Binding
-from sipsms.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
-from sipsms.ports import CarrierLimits, InboundSms
-from sipsms.reports import by_smpp, by_url
+from sipsms.messaging.carrier import CarrierLimits, InboundSms
+from sipsms.messaging.delivery_reports import by_smpp, by_url
+from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
 from tests.support.core import Core, ScriptedCourier, core
 
 DEMO = Account("demo")

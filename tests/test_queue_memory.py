@@ -14,10 +14,10 @@ from sipsms.core.account import Account
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
 from sipsms.core.registration import Binding
-from sipsms.desk import Line
-from sipsms.gateway import Receipt, device_lane
-from sipsms.ports import InboundSms
-from sipsms.queue import Pace
+from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.gateway import Receipt, device_lane
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")

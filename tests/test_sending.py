@@ -13,15 +13,15 @@ from support.core import Core, ScriptedCourier, core
 from support.media import PNG
 
 from sipsms.accounts.quota import Usage
-from sipsms.consent import Terms
 from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
 from sipsms.core.errors import Unavailable
 from sipsms.core.queue_rows import Past
-from sipsms.media import MediaFiles
-from sipsms.policy import PatternLimits
-from sipsms.ports import MediaRefused
-from sipsms.sending import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.messaging.content_policy import PatternLimits
+from sipsms.messaging.media import MediaRefused
+from sipsms.messaging.media_store import MediaFiles
+from sipsms.messaging.opt_out import Terms
+from sipsms.messaging.outbound import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.store import api_usage
 
 DEMO = Account("demo", caller_id="")

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.assembling import PATIENCE as PART_PATIENCE
 from sipsms.carrier_config import LoopbackConfig
-from sipsms.consent import Answers, Terms
 from sipsms.core.account import Account, Callback, Did, Webhook
 from sipsms.core.directory_rows import Block
 from sipsms.core.http_client import NoAnswer
@@ -31,10 +29,12 @@ from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding  # fmt: skip
 from sipsms.couriers import CarrierCourier
-from sipsms.following import LOOK_EVERY, Follower
-from sipsms.forwarding import ForwardCourier
-from sipsms.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
-from sipsms.ports import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
+from sipsms.messaging.carrier import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
+from sipsms.messaging.concatenation import PATIENCE as PART_PATIENCE
+from sipsms.messaging.forward import ForwardCourier
+from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
+from sipsms.messaging.opt_out import Answers, Terms
+from sipsms.messaging.reconciliation import LOOK_EVERY, Follower
 from sipsms.store import message_list
 from tests.support.core import Core, ScriptedCourier, core
 

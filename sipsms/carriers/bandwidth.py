@@ -14,12 +14,12 @@ from typing import Any, Final
 from sipsms.carrier_config import BandwidthConfig
 from sipsms.carriers import reading, signatures
 from sipsms.carriers.asking import ask, basic, by_status, json_of
-from sipsms.carriers.base import BaseCarrier
 from sipsms.core.e164 import as_format
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Accepted, Delivery, Outcome, State
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import CarrierTools, HookError, HookReply, HookRequest, InboundSms, Parsed
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, InboundSms, Parsed
 
 MAX_EVENTS: Final = 100
 

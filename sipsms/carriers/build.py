@@ -9,7 +9,7 @@ from sipsms.carriers.telnyx import TelnyxCarrier
 from sipsms.carriers.twilio import TwilioCarrier
 from sipsms.carriers.voipms import VoipmsCarrier
 from sipsms.core.yaml_file import Model
-from sipsms.ports import Carrier, CarrierTools
+from sipsms.messaging.carrier import Carrier, CarrierTools
 
 
 def build(name: str, config: Model, tools: CarrierTools) -> Carrier:

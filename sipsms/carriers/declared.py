@@ -14,7 +14,7 @@ from sipsms.carriers import reading, signatures
 from sipsms.carriers.reading import at_path
 from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed, Part
+from sipsms.messaging.carrier import HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed, Part
 
 LookUp = Callable[[str], object]  # a path -> what is there, None for nothing
 

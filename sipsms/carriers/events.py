@@ -16,7 +16,7 @@ from typing import Any, Final
 from sipsms.carriers import reading
 from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import HookError, HookRequest, InboundSms
+from sipsms.messaging.carrier import HookError, HookRequest, InboundSms
 
 OPTED_OUT: Final = frozenset({"40300"})  # Telnyx: "Blocked due to STOP message"
 

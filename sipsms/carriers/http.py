@@ -18,13 +18,13 @@ from pydantic import SecretStr
 
 from sipsms.carrier_config import HttpCarrierConfig, Meaning, TextId, nest
 from sipsms.carriers.asking import ask, basic, by_meaning, by_status, json_of, plain, retry_after
-from sipsms.carriers.base import BaseCarrier
 from sipsms.carriers.declared import parse
 from sipsms.carriers.reading import at_path, word_of
 from sipsms.core.e164 import as_format
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Accepted, Delivery, Outcome, Rejected, Unknown
-from sipsms.ports import CarrierTools, HookError, HookRequest, Parsed
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookRequest, Parsed
 
 __all__ = ["HttpCarrier", "at_path", "compile_template"]
 

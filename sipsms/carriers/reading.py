@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from sipsms.ports import HookError, HookRequest, InboundMedia
+from sipsms.messaging.carrier import HookError, HookRequest, InboundMedia
 
 MAX_BODY: Final = 256 * 1024
 MAX_FORM_FIELDS: Final = 256

@@ -15,11 +15,11 @@ from typing import Final
 from sipsms.carrier_config import Meaning, TelnyxConfig
 from sipsms.carriers import events, reading, signatures
 from sipsms.carriers.asking import ask, by_meaning, by_status, json_of, plain, retry_after
-from sipsms.carriers.base import BaseCarrier
 from sipsms.core.e164 import as_format
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Accepted, Delivery, Outcome
-from sipsms.ports import CarrierTools, HookError, HookReply, HookRequest, Parsed
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, Parsed
 
 # Codes of `errors[].code` that say more than the status does.
 _CODES: Final[Mapping[str, Meaning]] = {

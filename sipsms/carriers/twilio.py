@@ -15,12 +15,12 @@ from urllib.parse import urlencode
 from sipsms.carrier_config import Meaning, TwilioConfig
 from sipsms.carriers import reading, signatures
 from sipsms.carriers.asking import ask, basic, by_meaning, by_status, json_of, plain, retry_after
-from sipsms.carriers.base import BaseCarrier
 from sipsms.core.e164 import as_format
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Accepted, Delivery, Outcome, State
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import CarrierTools, HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed
 
 OPTED_OUT: Final = "21610"  # "Attempt to send to unsubscribed recipient"
 

@@ -24,13 +24,13 @@ from sipsms.carrier_config import Meaning, VoipmsConfig
 from sipsms.carriers import events, reading
 from sipsms.carriers import voipms_records as records
 from sipsms.carriers.asking import ask, by_meaning, by_status, is_cut, json_of, plain
-from sipsms.carriers.base import BaseCarrier
 from sipsms.carriers.voipms_records import Row
 from sipsms.core import log
 from sipsms.core.e164 import as_format, normalise
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Delivery, Media, Outcome, Rejected, Unknown
-from sipsms.ports import CarrierTools, HookError, HookReply, HookRequest, InboundSms, NotThere, Parsed
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, InboundSms, NotThere, Parsed
 
 MAX_SMS: Final = 160  # characters (S-001)
 MAX_MMS: Final = 2048  # characters (S-024)

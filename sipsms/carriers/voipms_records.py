@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from sipsms.carriers import reading
 from sipsms.core.e164 import normalise
-from sipsms.ports import HookError, InboundMedia, InboundSms
+from sipsms.messaging.carrier import HookError, InboundMedia, InboundSms
 
 TIMEZONE: Final = "-5"  # Eastern, as the carrier's own application asks
 MAX_DAYS: Final = 92  # of one request; more is `invalid_daterange`

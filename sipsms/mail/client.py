@@ -22,7 +22,7 @@ from sipsms.config import Smtp
 from sipsms.core import log
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected
 from sipsms.mail.mime import Part, compose
-from sipsms.ports import MediaStore
+from sipsms.messaging.media import MediaStore
 
 RETRY_MIN: Final = 300.0  # seconds; a greylist lets in who comes back after about that
 RETRY_MAX: Final = 4000.0

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from sipsms.core.clock import Clock
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected, is_copy
 from sipsms.core.registration import Binding
-from sipsms.ports import Location
+from sipsms.messaging.location import Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.form import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
 from sipsms.sip.message import Request, Response

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sipsms.core.message import Message
 from sipsms.core.registration import Binding
-from sipsms.notice import IMDN
+from sipsms.messaging.imdn import IMDN
 
 CPIM = "message/cpim"
 PLAIN = "text/plain;charset=UTF-8"

@@ -19,8 +19,8 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding
 from sipsms.core.segmentation import length
-from sipsms.gateway import Gateway
-from sipsms.ports import Location
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.location import Location
 from sipsms.routing.dialplan import Internal
 from sipsms.sip import content, proxy
 from sipsms.sip.digest import Credentials, issued_at

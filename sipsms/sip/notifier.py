@@ -18,7 +18,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
-from sipsms.ports import Location
+from sipsms.messaging.location import Location
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request
 from sipsms.sip.presence import Presence, Result, Subscription

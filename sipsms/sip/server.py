@@ -17,8 +17,8 @@ from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.registration import Device
-from sipsms.gateway import Gateway
-from sipsms.ports import Location
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.location import Location
 from sipsms.sip import content, pidf, presence, registrar
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict
 from sipsms.sip.endpoint import Answer, Work

@@ -31,8 +31,8 @@ from sipsms.core.e164 import as_format, normalise
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
 from sipsms.core.refusal import Refusal
-from sipsms.gateway import Receipt, carrier_key
-from sipsms.ports import HookError, HookRequest, InboundSms, Parsed, Part
+from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, Parsed, Part
+from sipsms.messaging.gateway import Receipt, carrier_key
 from sipsms.sip import content
 from sipsms.sip.connector import NotConnected
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, NotSent, Unreachable, Work

@@ -26,8 +26,8 @@ from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import pieces
-from sipsms.gateway import sms_key
-from sipsms.ports import HookError, HookRequest, InboundSms, NotThere, Parsed, Part
+from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, NotThere, Parsed, Part
+from sipsms.messaging.gateway import sms_key
 from sipsms.smpp import receipt
 from sipsms.smpp.bound import Recalled
 from sipsms.smpp.coding import CHARSETS, Charset, Concat, choose, is_receipt

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from sipsms import reports
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.e164 import is_digits
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
 from sipsms.core.segmentation import pieces
+from sipsms.messaging import delivery_reports
 from sipsms.smpp import receipt
 from sipsms.smpp.bound import Bound
 from sipsms.smpp.coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
@@ -163,7 +163,7 @@ class SmppCourier:
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         did = self._directory.did(delivery.destination)
-        is_receipt = delivery.message.content_type == reports.SMPP
+        is_receipt = delivery.message.content_type == delivery_reports.SMPP
         if did is None or did.smpp is None or not did.smpp.enabled:
             return Rejected("SMPP is off for this number", unsent=True)
         if delivery.message.account != did.account:

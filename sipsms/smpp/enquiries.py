@@ -9,7 +9,7 @@ from typing import Final
 from sipsms.accounts.directory import Directory
 from sipsms.core.message import Message, State
 from sipsms.core.segmentation import encoding_of, segments
-from sipsms.gateway import Gateway
+from sipsms.messaging.gateway import Gateway
 from sipsms.smpp import receipt
 from sipsms.smpp.bound import Bound, Looked, Options, Records
 from sipsms.smpp.coding import Charset

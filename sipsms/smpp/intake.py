@@ -19,9 +19,9 @@ from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.gateway import Gateway, Receipt
-from sipsms.ports import Part
-from sipsms.reports import by_smpp
+from sipsms.messaging.carrier import Part
+from sipsms.messaging.delivery_reports import by_smpp
+from sipsms.messaging.gateway import Gateway, Receipt
 from sipsms.smpp.bound import Bound, Options, Records, Taken, known
 from sipsms.smpp.coding import Concat
 from sipsms.smpp.doubts import HEARD, LONGEST, Doubts, Key, Mark, Started

@@ -21,7 +21,7 @@ from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
-from sipsms.gateway import Gateway
+from sipsms.messaging.gateway import Gateway
 from sipsms.smpp.bound import Bound, Options, Records
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET

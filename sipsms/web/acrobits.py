@@ -24,8 +24,8 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Media, Message
 from sipsms.core.queue_rows import PushToken
-from sipsms.ports import MediaRefused
-from sipsms.sending import MAX_LONG, Fetch, File, Order, SendCode, Sender
+from sipsms.messaging.media import MediaRefused
+from sipsms.messaging.outbound import MAX_LONG, Fetch, File, Order, SendCode, Sender
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
 from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, route, text

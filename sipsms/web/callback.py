@@ -22,7 +22,7 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected
 from sipsms.events import number_in
-from sipsms.reports import DLR
+from sipsms.messaging.delivery_reports import DLR
 from sipsms.web.endpoints import Busy, Endpoints, retry_after, told
 
 _ZONE: Final = ZoneInfo("America/New_York")  # the wall clock of VoIP.ms, whose callbacks these are

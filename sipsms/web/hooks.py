@@ -17,8 +17,8 @@ from sipsms.core.clock import Clock
 from sipsms.core.courier_name import courier_name
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal
-from sipsms.gateway import Gateway, sms_key
-from sipsms.ports import Carrier, HookError, HookRequest, InboundSms, Parsed
+from sipsms.messaging.carrier import Carrier, HookError, HookRequest, InboundSms, Parsed
+from sipsms.messaging.gateway import Gateway, sms_key
 from sipsms.web.request import BadRequest, body_of
 
 MAX_BODY = 256 * 1024

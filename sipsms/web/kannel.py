@@ -23,8 +23,8 @@ from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.ssrf import check_url
-from sipsms.reports import MAX_URL, by_url
-from sipsms.sending import MAX_LONG, Order, SendCode, Sender
+from sipsms.messaging.delivery_reports import MAX_URL, by_url
+from sipsms.messaging.outbound import MAX_LONG, Order, SendCode, Sender
 from sipsms.web.link import when_heard
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of, route
 from sipsms.web.several import Result, send_all

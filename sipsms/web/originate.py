@@ -19,8 +19,8 @@ from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
+from sipsms.messaging.outbound import File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.originate import MAX_NUMBERS, SUCCESS, as_curl_sends_it, error, moment, numbers_in, warning
-from sipsms.sending import File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, Fields, address_of, basic_of, fields_of, route, text

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from sipsms.core.errors import Unavailable
-from sipsms.sending import Order, Sender, SendRefused, Sent
+from sipsms.messaging.outbound import Order, Sender, SendRefused, Sent
 
 
 class Result(NamedTuple):

@@ -28,8 +28,8 @@ from sipsms.core.account import Account
 from sipsms.core.e164 import as_format, normalise
 from sipsms.core.errors import Unavailable
 from sipsms.core.segmentation import encoding_of, segments
-from sipsms.reports import BY_WEBHOOK
-from sipsms.sending import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.messaging.delivery_reports import BY_WEBHOOK
+from sipsms.messaging.outbound import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
 from sipsms.web.link import when_heard
 from sipsms.web.reply import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object

@@ -8,7 +8,7 @@ from typing import Any
 
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Delivery, Direction, Media, Message
-from sipsms.ports import CarrierTools, HookError, HookRequest
+from sipsms.messaging.carrier import CarrierTools, HookError, HookRequest
 
 HOOK_URL = "https://sms.example.net/hooks/acme"
 NOW = 1_790_000_000.0

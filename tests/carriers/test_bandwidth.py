@@ -15,7 +15,7 @@ from sipsms.carriers.bandwidth import BandwidthCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import Carrier, InboundMedia, InboundSms
+from sipsms.messaging.carrier import Carrier, InboundMedia, InboundSms
 from tests.carriers.kit import JSON, JUNK, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
 
 

@@ -19,7 +19,7 @@ from sipsms.carriers.http import HttpCarrier
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import HookRequest, InboundMedia, Part
+from sipsms.messaging.carrier import HookRequest, InboundMedia, Part
 from tests.carriers.kit import FORM, HOOK_URL, JSON, JUNK, NOW, PICTURE, ScriptedClient, delivery, hook, refusal
 from tests.carriers.kit import reply as answered
 from tests.carriers.kit import tools as given_tools

@@ -22,7 +22,7 @@ from sipsms.carriers.build import build
 from sipsms.carriers.client import AiohttpClient
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import Carrier, CarrierTools, HookRequest, InboundMedia, InboundSms, Part
+from sipsms.messaging.carrier import Carrier, CarrierTools, HookRequest, InboundMedia, InboundSms, Part
 from tests.carriers.kit import FORM, HOOK_URL, NOW, PICTURE, KeptMedia, delivery, hook, refusal
 from tests.support.stubs import Answer, StubCarrier, Taken
 

@@ -24,7 +24,7 @@ from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.http import HttpCarrier
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
 from sipsms.core.yaml_file import ConfigError
-from sipsms.ports import HookRequest, InboundSms
+from sipsms.messaging.carrier import HookRequest, InboundSms
 from tests.carriers.kit import FORM, ScriptedClient, delivery, hook, refusal, reply, tools
 from tests.support.node import Node
 from tests.support.stubs import HANG_UP, Answer, StubCarrier

@@ -16,7 +16,7 @@ from sipsms.carrier_config import HttpCarrierConfig
 from sipsms.carriers.http import HttpCarrier, at_path
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
-from sipsms.ports import Carrier, CarrierTools, HookError, HookReply, HookRequest, InboundSms
+from sipsms.messaging.carrier import Carrier, CarrierTools, HookError, HookReply, HookRequest, InboundSms
 from tests.carriers.kit import KeptMedia
 
 BASE: dict[str, Any] = {

@@ -18,7 +18,7 @@ from sipsms.carriers.telnyx import TelnyxCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import Carrier, HookError, HookRequest, InboundMedia, InboundSms
+from sipsms.messaging.carrier import Carrier, HookError, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import JSON, JUNK, NOW, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

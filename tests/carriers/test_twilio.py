@@ -18,7 +18,7 @@ from sipsms.carriers.twilio import TwilioCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.ports import Carrier, HookReply, HookRequest, InboundMedia, InboundSms
+from sipsms.messaging.carrier import Carrier, HookReply, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import FORM, HOOK_URL, JSON, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
 
 SID = "AC00000000000000000000000000000000"

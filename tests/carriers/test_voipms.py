@@ -16,7 +16,7 @@ from sipsms.carriers import voipms_records as records
 from sipsms.carriers.voipms import VoipmsCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Media, Outcome, Rejected, Unknown
-from sipsms.ports import Carrier, HookRequest, InboundMedia, InboundSms
+from sipsms.messaging.carrier import Carrier, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import (
     DID,
     FORM,

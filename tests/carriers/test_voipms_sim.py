@@ -16,7 +16,7 @@ from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.voipms import VoipmsCarrier
 from sipsms.core.http_client import NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Rejected, Unknown
-from sipsms.ports import CarrierTools, HookError, HookRequest, InboundMedia, NotThere
+from sipsms.messaging.carrier import CarrierTools, HookError, HookRequest, InboundMedia, NotThere
 from tests.carriers.kit import DID, HOOK_URL, PHONE, PICTURE, KeptMedia, delivery
 from tools.carrier_sim import CarrierSim
 

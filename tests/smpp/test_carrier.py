@@ -9,7 +9,7 @@ import pytest
 
 from sipsms.carrier_config import SmppConfig
 from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
-from sipsms.ports import NotThere
+from sipsms.messaging.carrier import NotThere
 from sipsms.smpp.bound import Recalled
 from sipsms.smpp.carrier import Around, SmppCarrier
 from sipsms.smpp.pdu import GENERIC_NACK, Pdu, Status

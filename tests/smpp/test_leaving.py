@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sipsms.carrier_config import SmppConfig
-from sipsms.ports import InboundSms
+from sipsms.messaging.carrier import InboundSms
 from sipsms.smpp.bound import Recalled
 from sipsms.smpp.carrier import Around, SmppCarrier, Smscs
 from sipsms.smpp.connection import Connection

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sipsms.core.account import Account
 from sipsms.core.message import Deferred
-from sipsms.gateway import Receipt
-from sipsms.ports import CarrierLimits
+from sipsms.messaging.carrier import CarrierLimits
+from sipsms.messaging.gateway import Receipt
 from sipsms.store.replace import cancel_whole, replace_text
 from tests.support.core import Core, ScriptedCourier, core
 

@@ -12,13 +12,13 @@ from typing import Any
 from sqlalchemy import text
 
 from sipsms.accounts.directory import Directory
-from sipsms.consent import Consent, Terms
 from sipsms.core.account import Account, Did
 from sipsms.core.message import Accepted, Delivery, Outcome
-from sipsms.desk import Line
-from sipsms.gateway import Gateway
-from sipsms.policy import PatternLimits
-from sipsms.queue import Pace, Queue
+from sipsms.messaging.content_policy import PatternLimits
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.opt_out import Consent, Terms
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.routing import dialplan
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.location import Location

@@ -19,10 +19,11 @@ from sipsms.accounts.auth import Access
 from sipsms.accounts.quota import Usage
 from sipsms.accounts.service import AccountService
 from sipsms.config import Config
-from sipsms.media import MediaFiles
-from sipsms.ports import InboundMedia, InboundSms, MediaRefused
+from sipsms.messaging.carrier import InboundMedia, InboundSms
+from sipsms.messaging.media import MediaRefused
+from sipsms.messaging.media_store import MediaFiles
+from sipsms.messaging.outbound import Sender
 from sipsms.rest_office import rest_door
-from sipsms.sending import Sender
 from sipsms.store import api_usage
 from sipsms.store.schema import dids
 from sipsms.web.app import HttpServer

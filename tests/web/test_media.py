@@ -14,7 +14,7 @@ from starlette.routing import Route
 from yarl import URL
 
 from sipsms.core.message import Media
-from sipsms.media import MediaFiles
+from sipsms.messaging.media_store import MediaFiles
 from sipsms.web.media import MediaDoor
 from tests.support.http import listening
 from tests.support.media import JPEG, SAMPLES

@@ -18,7 +18,7 @@ from sipsms.accounts.auth import Caller
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Scope
 from sipsms.core.message import Direction, Message
-from sipsms.feed import Feed
+from sipsms.messaging.event_stream import Feed
 from sipsms.web.v1 import events
 from sipsms.web.v1.events import EventStream, Streams
 from sipsms.web.v1.problems import Problem

@@ -15,7 +15,7 @@ from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.errors import Unavailable
-from sipsms.feed import Feed
+from sipsms.messaging.event_stream import Feed
 from sipsms.web.v1 import guard
 from sipsms.web.v1.app import Door
 from sipsms.web.v1.guard import Guard

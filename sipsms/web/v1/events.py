@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sipsms.core.message import Direction
-from sipsms.feed import Change, Feed, Gap
+from sipsms.messaging.event_stream import Change, Feed, Gap
 from sipsms.web.v1.problems import Problem
 from sipsms.web.v1.reach import Reach
 

@@ -14,7 +14,7 @@ from sipsms.core.media_types import EXTENSIONS, safe_name
 from sipsms.core.message import Direction, Media, Message
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import encoding_of, segments
-from sipsms.ports import InboundSms
+from sipsms.messaging.carrier import InboundSms
 from sipsms.web.v1 import models as m
 from sipsms.web.v1.guard import DOOR
 from sipsms.web.v1.paging import Cursor, Limit, found_page, number_after, pack

@@ -10,9 +10,9 @@ from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.service import AccountService
 from sipsms.core.clock import Clock
-from sipsms.gateway import Gateway
-from sipsms.ports import MediaStore
-from sipsms.sending import Sender
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.media import MediaStore
+from sipsms.messaging.outbound import Sender
 
 BY_HAND, BY_CUSTOMER = "by hand", "by the customer"  # who has made a block; as of `store.blocks`
 Sees = Callable[[str, str, float], bool]  # (account, DID) of a message

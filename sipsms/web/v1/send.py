@@ -16,8 +16,8 @@ from starlette.responses import Response
 from sipsms.core.account import Account
 from sipsms.core.e164 import normalise
 from sipsms.core.segmentation import encoding_of, segments
-from sipsms.reports import BY_WEBHOOK
-from sipsms.sending import File, Order, SendCode, SendRefused
+from sipsms.messaging.delivery_reports import BY_WEBHOOK
+from sipsms.messaging.outbound import File, Order, SendCode, SendRefused
 from sipsms.web.link import when_heard
 from sipsms.web.v1.guard import DOOR
 from sipsms.web.v1.models import MediaGiven, MessageGiven

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from sipsms.core.clock import Clock
 from sipsms.core.directory_rows import Block
 from sipsms.core.http_client import HttpClient
-from sipsms.core.message import Delivery, Media, Message, Outcome, State
+from sipsms.core.message import Delivery, Message, Outcome, State
 from sipsms.core.queue_rows import CarrierReceipt, Closing, Doubt, Due, Stored, StoredPart
-from sipsms.core.registration import Binding, Device
 from sipsms.core.segmentation import PieceUnit
+from sipsms.messaging.media import MediaStore
 
 
 class Courier(Protocol):
@@ -147,26 +146,6 @@ class Carrier(Protocol):
 # --- MMS -------------------------------------------------------------------------------------------------------------
 
 
-class MediaRefused(Exception):
-    """Not one of the nine types, or too large. The text says which."""
-
-
-class MediaStore(Protocol):
-    """Parts of MMS on disk, by names that nobody can guess."""
-
-    async def save(self, data: bytes, name: str = "") -> Media:
-        """Durable when it returns. The type is that of the content. Raises MediaRefused, OSError."""
-
-    async def discard(self, media: Media) -> None:
-        """Of what was saved for a message that is not stored: delete it."""
-
-    async def read(self, media: Media) -> bytes:
-        """Raises OSError if it is gone."""
-
-    def url(self, media: Media) -> str:
-        """By which anybody who has it can fetch this part; for one that is not fetched yet, the carrier's."""
-
-
 @dataclass(frozen=True, slots=True)
 class CarrierTools:
     """What a carrier is given to work with."""
@@ -289,34 +268,3 @@ class GatewayStore(Protocol):
 
     async def move_lane(self, old_device: int, old_lane: str, device: int, lane: str, now: float) -> int:
         """What waits for one device goes to another, but for what that one already has or had."""
-
-
-class Location(Protocol):
-    """The location service: who is reachable where."""
-
-    def bindings(self, aor: str, now: float) -> list[Binding]: ...
-
-    def devices(self, aor: str) -> list[Device]: ...
-
-    def device_of_instance(self, aor: str, instance: str) -> int:
-        """The device with this instance id, without <>; 0 if there is none."""
-
-    def on_flow(self, received: str, local: str, number: int, now: float) -> list[Binding]:
-        """What is registered by one flow."""
-
-    def binding_of(self, device: int, now: float) -> Binding | None: ...
-
-    def ways(self, device: int, now: float) -> list[Binding]:
-        """All ways to one device, the newest first."""
-
-    async def apply(self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float) -> list[Device]:
-        """Take over what the registrar decided; the devices that can be reached now. One at a time for an AOR: `turn`.
-
-        Raises Unavailable, with nothing changed.
-        """
-
-    def turn(self, aor: str) -> AbstractAsyncContextManager[None]:
-        """Changes to one AOR come one after the other, in the order they asked."""
-
-    async def drop(self, binding: Binding) -> None:
-        """A phone said that it is not there."""

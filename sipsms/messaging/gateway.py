@@ -12,10 +12,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
 
-from sipsms import reports
 from sipsms.accounts.directory import Directory
-from sipsms.assembling import Assembly
-from sipsms.consent import Consent
 from sipsms.core import log
 from sipsms.core.account import Account, Did
 from sipsms.core.clock import Clock
@@ -27,11 +24,15 @@ from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Device
 from sipsms.core.segmentation import encoding_of, pieces, segments
-from sipsms.feed import Feed
-from sipsms.notice import IMDN, delivery_notice
-from sipsms.ports import CarrierLimits, GatewayStore, InboundSms, Location, Part
-from sipsms.queue import Queue, carrier_lane
-from sipsms.reports import DLR, STATUS, Stage, is_wanted, report_of
+from sipsms.messaging import delivery_reports
+from sipsms.messaging.carrier import CarrierLimits, GatewayStore, InboundSms, Part
+from sipsms.messaging.concatenation import Assembly
+from sipsms.messaging.delivery_reports import DLR, STATUS, Stage, is_wanted, report_of
+from sipsms.messaging.event_stream import Feed
+from sipsms.messaging.imdn import IMDN, delivery_notice
+from sipsms.messaging.location import Location
+from sipsms.messaging.opt_out import Consent
+from sipsms.messaging.queue.queue import Queue, carrier_lane
 from sipsms.routing.dialplan import Decision, Dialplan, Facts
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
@@ -41,7 +42,7 @@ ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
 
 # Seconds that a delivery is tried, where that is not as long as a message is kept.
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
-_REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK, reports.SMPP: SMPP}
+_REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK, delivery_reports.SMPP: SMPP}
 RECEIPT_LANES = 32  # of a DID: receipts need no order, and none waits for a lost answer to another
 _USUAL = CarrierLimits(mms=True)
 
@@ -246,7 +247,7 @@ class Gateway:
     async def _whole_out(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal:
         """Parts were answered as accepted: if the whole is refused, the sender is told as of a message that failed."""
         first = parts[0]
-        notify = reports.of_parts(one.remote_id for one in parts)
+        notify = delivery_reports.of_parts(one.remote_id for one in parts)
         expires_at = min((one.expires_at for one in parts if one.expires_at is not None), default=None)
         key = blake2b(b"smpp parts\n" + first.reference.encode(), digest_size=20).digest()
         account = self._directory.account(first.account)
@@ -374,7 +375,7 @@ class Gateway:
             await self._lost(message, recipient, await self._store.outcome(message.id), was_taken)
 
     async def _lost(self, message: Message, recipient: str, state: State, was_taken: bool) -> None:
-        stage = reports.loss(message, expired=state is State.EXPIRED, was_taken=was_taken)
+        stage = delivery_reports.loss(message, expired=state is State.EXPIRED, was_taken=was_taken)
         await self._notify(message, recipient, stage)
 
     async def delivered(self, message: Message, recipient: str) -> None:
@@ -511,7 +512,7 @@ class Gateway:
             lane = carrier_lane(courier, source, destination)
         else:
             lane = f"{courier}/{destination}"[:128]
-        if message.content_type == reports.SMPP:
+        if message.content_type == delivery_reports.SMPP:
             lane = f"{lane}~{crc32(message.dedupe_key or b'') % RECEIPT_LANES}"
         return Delivery(message, courier, destination, source, lane, expires_at, now, due_at=now, others=others)
 

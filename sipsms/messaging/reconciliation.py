@@ -15,9 +15,9 @@ from sipsms.core.http_client import NoAnswer, NotSent
 from sipsms.core.message import Accepted, Delivered, Outcome, Rejected, State
 from sipsms.core.queue_rows import LOOK_BACK, Closing, Doubt
 from sipsms.core.refusal import Refusal
-from sipsms.gateway import Gateway, sms_key
-from sipsms.ports import Carrier, GatewayStore, NotThere
-from sipsms.queue import Queue
+from sipsms.messaging.carrier import Carrier, GatewayStore, NotThere
+from sipsms.messaging.gateway import Gateway, sms_key
+from sipsms.messaging.queue.queue import Queue
 
 LOOK_EVERY = 20.0  # seconds
 PAUSES = (20.0, 60.0, 120.0, 300.0, 1800.0)  # seconds, after the first, second ... time that nobody could say

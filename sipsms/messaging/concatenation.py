@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from sipsms.core.clock import Clock
 from sipsms.core.queue_rows import StoredPart
 from sipsms.core.segmentation import join_parts
-from sipsms.ports import GatewayStore
+from sipsms.messaging.carrier import GatewayStore
 
 PATIENCE = 300.0  # seconds to wait for the other parts
 _JOINING = 5.0  # seconds in which a text is joined when its last part has come

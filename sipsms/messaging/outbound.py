@@ -23,8 +23,8 @@ from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.core.message import Media
 from sipsms.core.queue_rows import Past
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.gateway import Gateway
-from sipsms.ports import MediaRefused, MediaStore
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.media import MediaRefused, MediaStore
 
 REPEAT: Final = 30.0  # seconds in which the same message again may be a retry of one whose answer was lost
 MAX_LONG: Final = 1600  # characters of a long text: some ten segments, as carriers' own APIs take

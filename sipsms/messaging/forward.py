@@ -15,7 +15,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Outcome, Rejected
 from sipsms.core.refusal import Refusal
-from sipsms.gateway import Gateway
+from sipsms.messaging.gateway import Gateway
 
 _BURST, _WITHIN = 30, 30.0  # more forwards of one DID than this, in seconds, are a loop
 _PAUSE = 300.0

@@ -23,7 +23,7 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import Forbidden, HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT, safe_name, type_of
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome
-from sipsms.ports import MediaRefused, MediaStore
+from sipsms.messaging.media import MediaRefused, MediaStore
 
 __all__ = ["MAX_FILE", "MAX_FILES", "MAX_TEXT", "Fetcher", "MediaCourier", "MediaFiles"]
 

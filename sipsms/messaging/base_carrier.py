@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sipsms.core.message import Delivery, Outcome
-from sipsms.ports import HookError, HookRequest, InboundSms, Parsed
+from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, Parsed
 
 
 class BaseCarrier:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, Unknown
-from sipsms.ports import Courier
+from sipsms.messaging.carrier import Courier
 
 BREAKER_MAX = 30.0  # seconds: a carrier that is back is noticed soon
 _DOUBTS = 3  # attempts in a row without a clear answer that open the breaker

@@ -11,13 +11,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote_plus
 
-from sipsms import events
 from sipsms.core.account import Did
 from sipsms.core.message import Direction, Message
-from sipsms.events import Kind, Status
 
 STATUS: Final = "application/x-sipsms-status+json"  # content type of what a DID's webhook hears
 DLR: Final = "text/x-sipsms-dlr"  # content type of a URL that is to be called, as Kannel's dlr-url
@@ -26,6 +24,10 @@ BY_WEBHOOK: Final = "#webhook"  # as `notify`
 _BY_URL: Final = "#dlr "
 _BY_SMPP: Final = "#smpp\t"
 MAX_URL: Final = 240  # characters: `notify` is kept with each message
+
+
+Kind = Literal["message.sent", "message.finalized"]
+Status = Literal["sent", "delivered", "sending_failed", "delivery_failed"]
 
 
 class Stage(StrEnum):
@@ -147,7 +149,7 @@ def report_of(message: Message, stage: Stage, did: Did, now: float) -> Message |
     """The message that reports it; None if nobody wants to hear this. `did`: it was sent from."""
     if message.notify == BY_WEBHOOK and did.webhook is not None:
         kind, status = _EVENTS[stage]
-        return _message(message, did, kind, STATUS, events.report(message, kind, status, now), now)
+        return _message(message, did, kind, STATUS, report(message, kind, status, now), now)
     if message.notify.startswith(_BY_URL):
         mask, _, url = message.notify.removeprefix(_BY_URL).partition(" ")
         if int(mask) & _KANNEL[stage]:
@@ -198,3 +200,14 @@ def fill(url: str, message: Message, stage: Stage, now: float, mask: int = 0) ->
         else:
             filled.append("%" + part)
     return "".join(filled)
+
+
+def report(message: Message, kind: Kind, status: Status, at: float) -> str:
+    """What has become of a message that was sent, to be kept until the DID's webhook has it."""
+    return json.dumps(
+        {
+            "kind": kind, "status": status, "at": at, "id": message.id, "source": message.source,
+            "destination": message.destination, "text": message.text, "received_at": message.received_at,
+            "mms": bool(message.media),
+        }
+    )  # fmt: skip

@@ -24,8 +24,8 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import Closing
-from sipsms.desk import Desk, Health, Lane, Line
-from sipsms.ports import Courier, QueueStore
+from sipsms.messaging.carrier import Courier, QueueStore
+from sipsms.messaging.queue.courier_state import Desk, Health, Lane, Line
 
 _LANE_CHUNK = 50  # deliveries of one lane in memory
 _READY_LANES = 5000  # lanes of one courier that wait in memory for their turn
