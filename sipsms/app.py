@@ -22,7 +22,7 @@ from sipsms import config as configuration
 from sipsms import tracing
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning import Settings
-from sipsms.carrier_config import SipConfig, SmppConfig, literal_secrets, short_secrets
+from sipsms.carriers.settings import SipConfig, SmppConfig, literal_secrets, short_secrets
 from sipsms.config import Config
 from sipsms.core import log
 from sipsms.core.account import Account

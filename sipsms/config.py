@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from sipsms.accounts.provisioning_link import Server
 from sipsms.accounts.service import ServiceSettings
-from sipsms.carrier_config import CarrierConfig
+from sipsms.carriers.settings import CarrierConfig
 from sipsms.core.validators import (
     DOMAIN,
     ROOTS,

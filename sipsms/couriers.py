@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from sipsms.accounts.directory import Directory
-from sipsms.carrier_config import LoopbackConfig, SipConfig, SmppConfig
-from sipsms.carriers.build import build
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.loopback import LoopbackCarrier
+from sipsms.carriers.registry import build
+from sipsms.carriers.settings import LoopbackConfig, SipConfig, SmppConfig
 from sipsms.config import Config
 from sipsms.core import log
 from sipsms.core.clock import Clock

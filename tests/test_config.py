@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from sipsms import config
-from sipsms.carrier_config import HttpCarrierConfig, LoopbackConfig, Reply, SmppConfig, literal_secrets
+from sipsms.carriers.settings import HttpCarrierConfig, LoopbackConfig, Reply, SmppConfig, literal_secrets
 from sipsms.config import Config
 from sipsms.core import validators, yaml_file
 from sipsms.core.smpp_url import SmppUrl

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.node import Node, free_port
 
-from sipsms.carrier_config import SmppConfig
+from sipsms.carriers.settings import SmppConfig
 from sipsms.config import Smpp
 from sipsms.smpp import submission, texts
 from sipsms.smpp.courier import BUSY, NEVER

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.carrier_config import LoopbackConfig
+from sipsms.carriers.settings import LoopbackConfig
 from sipsms.core.account import Account, Callback, Did, Webhook
 from sipsms.core.directory_rows import Block
 from sipsms.core.http_client import NoAnswer

@@ -6,7 +6,7 @@ import sys
 
 import rich_click as click
 
-from sipsms.carrier_config import literal_secrets, short_secrets
+from sipsms.carriers.settings import literal_secrets, short_secrets
 from sipsms.cli.base import Context, cli, json_option, pass_context
 from sipsms.core.yaml_file import Document
 from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
-from sipsms.carrier_config import SipConfig
+from sipsms.carriers.settings import SipConfig
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.e164 import as_format, normalise

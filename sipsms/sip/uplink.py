@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from sipsms.carrier_config import SipConfig
+from sipsms.carriers.settings import SipConfig
 from sipsms.sip.connector import Connector, NotConnected
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.tls import client_context

@@ -18,7 +18,7 @@ from math import ceil, inf
 from secrets import token_hex
 from typing import Any, Final, NamedTuple, Protocol
 
-from sipsms.carrier_config import SmppConfig
+from sipsms.carriers.settings import SmppConfig
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable

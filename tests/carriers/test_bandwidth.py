@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.carrier_config import BandwidthConfig
-from sipsms.carriers.asking import basic
 from sipsms.carriers.bandwidth import BandwidthCarrier
+from sipsms.carriers.outcomes import basic
+from sipsms.carriers.settings import BandwidthConfig
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt

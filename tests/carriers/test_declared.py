@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sipsms.carrier_config import HttpCarrierConfig
-from sipsms.carriers.asking import basic
-from sipsms.carriers.http import HttpCarrier
+from sipsms.carriers.http_api import HttpCarrier
+from sipsms.carriers.outcomes import basic
+from sipsms.carriers.settings import HttpCarrierConfig
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlencode
 import pytest
 
 from sipsms import config
-from sipsms.carriers.build import build
 from sipsms.carriers.client import AiohttpClient
+from sipsms.carriers.registry import build
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import Carrier, CarrierTools, HookRequest, InboundMedia, InboundSms, Part

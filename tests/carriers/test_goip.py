@@ -19,9 +19,9 @@ import yaml
 from pydantic import ValidationError
 
 from sipsms import config
-from sipsms.carrier_config import HttpCarrierConfig, Inbound
 from sipsms.carriers.client import AiohttpClient
-from sipsms.carriers.http import HttpCarrier
+from sipsms.carriers.http_api import HttpCarrier
+from sipsms.carriers.settings import HttpCarrierConfig, Inbound
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
 from sipsms.core.yaml_file import ConfigError
 from sipsms.messaging.carrier import HookRequest, InboundSms

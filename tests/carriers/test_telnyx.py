@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sipsms.carrier_config import TelnyxConfig
+from sipsms.carriers.settings import TelnyxConfig
 from sipsms.carriers.telnyx import TelnyxCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sipsms.carrier_config import TwilioConfig
-from sipsms.carriers.asking import basic
+from sipsms.carriers.outcomes import basic
+from sipsms.carriers.settings import TwilioConfig
 from sipsms.carriers.twilio import TwilioCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown

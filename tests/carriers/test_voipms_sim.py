@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from sipsms.carrier_config import VoipmsConfig
 from sipsms.carriers.client import AiohttpClient
+from sipsms.carriers.settings import VoipmsConfig
 from sipsms.carriers.voipms import VoipmsCarrier
 from sipsms.core.http_client import NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Rejected, Unknown

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sipsms.carrier_config import SipConfig
+from sipsms.carriers.settings import SipConfig
 from sipsms.sip import uplink
 from sipsms.sip.connector import NotConnected
 from sipsms.sip.endpoint import Endpoint

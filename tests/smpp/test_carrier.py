@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.carrier_config import SmppConfig
+from sipsms.carriers.settings import SmppConfig
 from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
 from sipsms.messaging.carrier import NotThere
 from sipsms.smpp.bound import Recalled

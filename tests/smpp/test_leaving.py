@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.carrier_config import SmppConfig
+from sipsms.carriers.settings import SmppConfig
 from sipsms.messaging.carrier import InboundSms
 from sipsms.smpp.bound import Recalled
 from sipsms.smpp.carrier import Around, SmppCarrier, Smscs

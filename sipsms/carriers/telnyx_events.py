@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sipsms.carriers import reading
+from sipsms.carriers import payload as reading
 from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import HookError, HookRequest, InboundSms

@@ -16,10 +16,10 @@ from urllib.parse import urlencode, urlsplit
 
 from pydantic import SecretStr
 
-from sipsms.carrier_config import HttpCarrierConfig, Meaning, TextId, nest
-from sipsms.carriers.asking import ask, basic, by_meaning, by_status, json_of, plain, retry_after
-from sipsms.carriers.declared import parse
-from sipsms.carriers.reading import at_path, word_of
+from sipsms.carriers.http_inbound import parse
+from sipsms.carriers.outcomes import ask, basic, by_meaning, by_status, json_of, plain, retry_after
+from sipsms.carriers.payload import at_path, word_of
+from sipsms.carriers.settings import HttpCarrierConfig, Meaning, TextId, nest
 from sipsms.core.e164 import as_format
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Accepted, Delivery, Outcome, Rejected, Unknown

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sipsms.carrier_config import BandwidthConfig, HttpCarrierConfig, TelnyxConfig, TwilioConfig, VoipmsConfig
 from sipsms.carriers.bandwidth import BandwidthCarrier
-from sipsms.carriers.http import HttpCarrier
+from sipsms.carriers.http_api import HttpCarrier
+from sipsms.carriers.settings import BandwidthConfig, HttpCarrierConfig, TelnyxConfig, TwilioConfig, VoipmsConfig
 from sipsms.carriers.telnyx import TelnyxCarrier
 from sipsms.carriers.twilio import TwilioCarrier
 from sipsms.carriers.voipms import VoipmsCarrier

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from sipsms.carrier_config import Inbound, MediaIn, PartIn, Paths, ReceiptsIn, Signature
-from sipsms.carriers import reading, signatures
-from sipsms.carriers.reading import at_path
+from sipsms.carriers import payload, signatures
+from sipsms.carriers.payload import at_path
+from sipsms.carriers.settings import Inbound, MediaIn, PartIn, Paths, ReceiptsIn, Signature
 from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed, Part
@@ -22,7 +22,7 @@ MAX_PARTS: Final = 255  # 3GPP TS 23.040 section 9.2.3.24.1: one octet
 
 
 def parse(inbound: Inbound, request: HookRequest) -> Parsed:
-    reading.check_size(request)
+    payload.check_size(request)
     _check_caller(inbound, request)
     reply = HookReply(inbound.reply.status, inbound.reply.body, inbound.reply.content_type)
     if inbound.ping and not request.body and not request.query:
@@ -59,17 +59,17 @@ def _check_signature(signature: Signature, request: HookRequest) -> None:
             )
 
 
-def _form(request: HookRequest) -> reading.Pairs:
-    return reading.form(request.body) if reading.media_type(request) == reading.FORM else []
+def _form(request: HookRequest) -> payload.Pairs:
+    return payload.form(request.body) if payload.media_type(request) == payload.FORM else []
 
 
-def _signed_fields(request: HookRequest) -> reading.Pairs:
+def _signed_fields(request: HookRequest) -> payload.Pairs:
     """All fields as Vonage signs them, in whichever of the three ways they come."""
-    if reading.is_json(request):
-        data = reading.mapping(reading.parsed_json(request.body))
-        return [(str(name), reading.word_of(value) if not isinstance(value, str) else value)
+    if payload.is_json(request):
+        data = payload.mapping(payload.parsed_json(request.body))
+        return [(str(name), payload.word_of(value) if not isinstance(value, str) else value)
                 for name, value in data.items()]  # fmt: skip
-    return list(reading.fields(request).items())
+    return list(payload.fields(request).items())
 
 
 # --- fields ----------------------------------------------------------------------------------------------------------
@@ -78,16 +78,16 @@ def _signed_fields(request: HookRequest) -> reading.Pairs:
 def _look_up(request: HookRequest) -> LookUp:
     if not request.body:
         return request.query.get
-    if reading.media_type(request) == reading.FORM:
-        return dict(reading.form(request.body)).get
-    if reading.is_json(request):
-        data = reading.parsed_json(request.body)
+    if payload.media_type(request) == payload.FORM:
+        return dict(payload.form(request.body)).get
+    if payload.is_json(request):
+        data = payload.parsed_json(request.body)
         return lambda path: at_path(data, path)
     raise HookError(415, "expected application/json or application/x-www-form-urlencoded")
 
 
 def _all_of(conditions: Mapping[str, tuple[str, ...]], look_up: LookUp) -> bool:
-    return all(reading.word_of(look_up(path)) in values for path, values in conditions.items())
+    return all(payload.word_of(look_up(path)) in values for path, values in conditions.items())
 
 
 def _first(paths: Paths, look_up: LookUp) -> object:
@@ -111,29 +111,29 @@ def _text(field: str, paths: Paths, look_up: LookUp, *, optional: bool = False) 
     value = _first(paths, look_up)
     if value is None and optional:
         return ""
-    return reading.text_of(value, field, " or ".join(paths))
+    return payload.text_of(value, field, " or ".join(paths))
 
 
 def _number(field: str, paths: Paths, look_up: LookUp) -> str:
-    return reading.number_of(_first(paths, look_up), field, " or ".join(paths))
+    return payload.number_of(_first(paths, look_up), field, " or ".join(paths))
 
 
 def _media(where: MediaIn, look_up: LookUp) -> tuple[InboundMedia, ...]:
-    return reading.media_of(_numbered(where, look_up) if where.items is None else _items(where, look_up))
+    return payload.media_of(_numbered(where, look_up) if where.items is None else _items(where, look_up))
 
 
 Found = tuple[object, object, object]
 
 
 def _numbered(where: MediaIn, look_up: LookUp) -> Iterator[Found]:
-    for n in range(reading.MAX_MEDIA + 1):
+    for n in range(payload.MAX_MEDIA + 1):
         names = [(path or "").replace("{n}", str(n)) for path in (where.url, where.type, where.name)]
         url, kind, name = (look_up(one) if one else None for one in names)
         yield url, kind, name
 
 
 def _items(where: MediaIn, look_up: LookUp) -> Iterator[Found]:
-    for item in reading.sequence(look_up(where.items or ""))[: reading.MAX_MEDIA]:
+    for item in payload.sequence(look_up(where.items or ""))[: payload.MAX_MEDIA]:
         url = at_path(item, where.url) if where.url else item
         yield url, _inside(item, where.type), _inside(item, where.name)
 
@@ -144,7 +144,7 @@ def _inside(item: Any, path: str | None) -> object:
 
 def _part(where: PartIn, look_up: LookUp) -> Part | None:
     """None for a text that is whole: then the fields are not there."""
-    reference, number, total = (reading.word_of(look_up(path)) for path in (where.reference, where.number, where.total))
+    reference, number, total = (payload.word_of(look_up(path)) for path in (where.reference, where.number, where.total))
     if not reference or not total:
         return None
     if not _is_small(number) or not _is_small(total) or not 1 <= int(number) <= int(total):
@@ -166,8 +166,8 @@ def _is_receipt(receipts: ReceiptsIn, look_up: LookUp) -> bool:
 
 
 def _receipt(receipts: ReceiptsIn, look_up: LookUp) -> CarrierReceipt:
-    word = reading.word_of(_first(receipts.state, look_up))
-    code = reading.word_of(look_up(receipts.detail)) if receipts.detail else ""
+    word = payload.word_of(_first(receipts.state, look_up))
+    code = payload.word_of(look_up(receipts.detail)) if receipts.detail else ""
     state = State(receipts.states.get(word, receipts.states.get(word.lower(), "accepted")))
     opted_out = state is State.FAILED and code in receipts.opt_out
     detail = f"{word} {code}".strip()

@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sipsms.carrier_config import Meaning
+from sipsms.carriers.settings import Meaning
 from sipsms.core.http_client import MAX_ANSWER, HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
 
