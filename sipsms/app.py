@@ -22,7 +22,7 @@ from sipsms import config as configuration
 from sipsms import tracing
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning import Settings
-from sipsms.carriers.settings import SipConfig, SmppConfig, literal_secrets, short_secrets
+from sipsms.carriers.settings import SmppConfig, literal_secrets, short_secrets
 from sipsms.config import Config
 from sipsms.core import log
 from sipsms.core.account import Account
@@ -42,22 +42,23 @@ from sipsms.messaging.opt_out import Consent
 from sipsms.messaging.queue.courier_state import Line
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.routing.dialplan import Dialplan
-from sipsms.sip.client import SipCourier
+from sipsms.sip.courier import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
 from sipsms.sip.endpoint import Endpoint
-from sipsms.sip.messages import Messages
-from sipsms.sip.notifier import Notifier
+from sipsms.sip.location import Location
+from sipsms.sip.message_server import Messages
 from sipsms.sip.presence import Presence
-from sipsms.sip.relay import Relay
+from sipsms.sip.presence_server import Notifier
+from sipsms.sip.proxy_server import Relay
 from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
+from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp_door import SmppDoor, smscs_of
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
-from sipsms.store.location import Location
 from sipsms.web.app import HttpServer, build
 from sipsms.web.hooks import Hooks
 from sipsms.web.media import MediaDoor

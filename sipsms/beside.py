@@ -15,7 +15,7 @@ from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.opt_out import Consent
 from sipsms.messaging.queue.queue import Pace, Queue
-from sipsms.store.location import Location
+from sipsms.sip.location import Location
 from sipsms.wiring import load_dialplan, open_store, terms_of
 
 

@@ -15,7 +15,7 @@ from sipsms.routing import dialplan
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.presence import Limits as PresenceLimits
 from sipsms.sip.registrar import Policy
-from sipsms.sip.rules import Rules
+from sipsms.sip.settings import Rules
 from sipsms.sip.tls import ServerCertificate, TlsError
 from sipsms.sip.trace import HepTarget
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, open_engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sipsms.core.registration import Binding, Device
-from sipsms.devices import find, inherit, key_of, successor
+from sipsms.sip.device_identity import find, inherit, key_of, successor
 
 
 def _binding(contact: str, instance: str = "", agent: str = "phone/1") -> Binding:

@@ -14,8 +14,8 @@ from sipsms.core.registration import Binding
 from sipsms.sip import pidf
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request, Response, parse_datagram
-from sipsms.sip.notifier import Notifier, Reply
 from sipsms.sip.presence import Presence
+from sipsms.sip.presence_server import Notifier, Reply
 from sipsms.sip.transport import Flow
 
 NOW = 1_000_000.0

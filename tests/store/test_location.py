@@ -9,7 +9,7 @@ import pytest
 
 from sipsms.core.errors import Unavailable
 from sipsms.core.registration import Binding
-from sipsms.store.location import Location
+from sipsms.sip.location import Location
 from tests.support.core import Core, core
 
 

@@ -20,8 +20,8 @@ from sipsms.messaging.opt_out import Consent, Terms
 from sipsms.messaging.queue.courier_state import Line
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.routing import dialplan
+from sipsms.sip.location import Location
 from sipsms.store.engine import ensure_schema, open_engine
-from sipsms.store.location import Location
 from sipsms.store.store import Store
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sipsms.sip.flood import network_of
+from sipsms.sip.flood_limiter import network_of
 
 _INTERVAL = 2.0  # seconds a guess in each half
 _AHEAD = 2  # guesses that a port without failures may make at once: a used nonce costs one

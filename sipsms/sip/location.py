@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import Any
+from dataclasses import replace
 
-from sqlalchemy import Connection, Row, delete, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
-
-from sipsms import devices as phones
 from sipsms.core.registration import Binding, Device, identity
-from sipsms.store.rows import take_ids
-from sipsms.store.schema import bindings, devices
+from sipsms.sip import device_identity as phones
+from sipsms.store import bindings as stored
+from sipsms.store.bindings import Change, key_of
 from sipsms.store.store import Store
 
 _MAX_DEVICES = 40  # of one account, registered or remembered
@@ -31,21 +25,6 @@ _MAX_DEVICES = 40  # of one account, registered or remembered
 def _usable(binding: Binding) -> bool:
     """A stream binding lives as long as its connection."""
     return bool(binding.flow) or binding.received.startswith("udp:")
-
-
-Key = tuple[str, str, str, int]
-
-
-def _key(binding: Binding) -> Key:
-    return (binding.aor, *identity(binding))
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    updated: Sequence[Binding]
-    removed: Sequence[Key]
-    devices: Sequence[Device]
-    forgotten: Sequence[int] = ()
 
 
 class Location:
@@ -65,7 +44,7 @@ class Location:
 
     async def load(self, now: float, aor: str = "") -> int:
         """Read back what was registered before (of one AOR, or all); how many bindings are still alive."""
-        found, known = await self._store.read(lambda connection: _load(connection, now, aor))
+        found, known = await self._store.read(lambda connection: stored.load(connection, now, aor))
         for device in known:
             self._devices.setdefault(device.aor, []).append(device)
         for binding in found:
@@ -123,10 +102,10 @@ class Location:
             binding.device = device.id
             self._keep(binding)
             touched.append(device)
-        gone = {_key(binding) for binding in removed} - {_key(binding) for binding in updated}
-        change = _Change(updated, list(gone), touched, forgotten)
+        gone = {key_of(binding) for binding in removed} - {key_of(binding) for binding in updated}
+        change = Change(updated, list(gone), touched, forgotten)
         try:
-            await self._store.writer.put(_save_all, change)
+            await self._store.writer.put(stored.save_all, change)
         except Exception:
             self._put_back(aor, *before)
             raise
@@ -153,7 +132,7 @@ class Location:
         if binding not in self._bindings.get(binding.aor, ()):
             return
         self._drop(binding)
-        await self._store.writer.put(_save_all, _Change((), [_key(binding)], ()))
+        await self._store.writer.put(stored.save_all, Change(removed=[key_of(binding)]))
 
     async def disconnected(self, local: str, flow: int) -> None:
         """A connection is closed: its phone can be reached only when it has registered by another (RFC 5626)."""
@@ -173,9 +152,9 @@ class Location:
                 self._drop(binding)
             over.extend(ended)
             self._schedule(aor)
-        unique = {_key(binding): binding for binding in over}
+        unique = {key_of(binding): binding for binding in over}
         if unique:
-            await self._store.writer.put(_save_all, _Change((), list(unique), ()))
+            await self._store.writer.put(stored.save_all, Change(removed=list(unique)))
         return list(unique.values())
 
     async def forget_devices(self, before: float) -> int:
@@ -189,7 +168,7 @@ class Location:
         for device in old:
             self._forget(device)
         if old:
-            await self._store.writer.put(_save_all, _Change((), (), (), [device.id for device in old]))
+            await self._store.writer.put(stored.save_all, Change(forgotten=[device.id for device in old]))
         return len(old)
 
     def holds_flow(self, local: str, flow: int) -> bool:
@@ -207,14 +186,14 @@ class Location:
 
     async def forget(self, device: Device) -> None:
         self._forget(device)
-        await self._store.writer.put(_save_all, _Change((), (), (), [device.id]))
+        await self._store.writer.put(stored.save_all, Change(forgotten=[device.id]))
 
     async def log_out(self, aor: str) -> list[Binding]:
         """All its phones have to register anew; what was registered. They are remembered, and so is what waits."""
         ended = self._bindings.get(aor, [])[:]
         for binding in ended:
             self._drop(binding)
-        await self._store.write(lambda connection: connection.execute(delete(bindings).where(bindings.c.aor == aor)))
+        await self._store.write(lambda connection: stored.log_out(connection, aor))
         return ended
 
     async def forget_account(self, aor: str) -> None:
@@ -222,7 +201,7 @@ class Location:
         for binding in self._bindings.get(aor, [])[:]:
             self._drop(binding)
         self._devices.pop(aor, None)
-        await self._store.write(lambda connection: forget_aor(connection, aor))
+        await self._store.write(lambda connection: stored.forget_aor(connection, aor))
 
     # --- inside ---
 
@@ -234,7 +213,7 @@ class Location:
         """
         ids: list[int] = []
         while (missing := self._most_new(updated) - len(ids)) > 0:
-            ids += await self._store.writer.put(_take_ids, missing)
+            ids += await self._store.writer.put(stored.take_device_ids, missing)
         return ids
 
     def _most_new(self, updated: Sequence[Binding]) -> int:
@@ -331,101 +310,3 @@ class Location:
         known[:] = [one for one in known if one.id != device.id]
         if not known:
             self._devices.pop(device.aor, None)
-
-
-# --- rows ------------------------------------------------------------------------------------------------------------
-
-_BINDING_FIELDS = tuple(
-    "aor contact expires_at call_id cseq received q instance reg_id user_agent accept".split()
-    + "flow node local to_uri device".split()
-)
-
-
-def _binding_row(binding: Binding) -> dict[str, Any]:
-    row = {name: getattr(binding, name) for name in _BINDING_FIELDS}
-    row["path"] = json.dumps(binding.path) if binding.path else "[]"
-    row["params"] = json.dumps(binding.params) if binding.params else "[]"
-    return row
-
-
-def binding_of(row: Row[Any]) -> Binding:
-    values = row._mapping
-    params = tuple((name, value) for name, value in json.loads(row.params))
-    return Binding(**{name: values[name] for name in _BINDING_FIELDS}, path=tuple(json.loads(row.path)), params=params)
-
-
-def device_of(row: Row[Any]) -> Device:
-    return Device(row.id, row.aor, row.key, row.user_agent, row.first_seen, row.last_seen, row.stable)
-
-
-def forget_aor(connection: Connection, aor: str) -> None:
-    connection.execute(delete(bindings).where(bindings.c.aor == aor))
-    connection.execute(delete(devices).where(devices.c.aor == aor))
-
-
-def _take_ids(connection: Connection, counts: Sequence[int]) -> list[range]:
-    first = take_ids(connection, "device", sum(counts))
-    starts = accumulate(counts, initial=first)
-    return [range(start, start + count) for start, count in zip(starts, counts, strict=False)]
-
-
-def _load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], list[Device]]:
-    alive = select(bindings).where(bindings.c.expires_at > now)
-    phones = select(devices).order_by(devices.c.id)
-    if aor:
-        alive, phones = alive.where(bindings.c.aor == aor), phones.where(devices.c.aor == aor)
-    found = [binding_of(row) for row in connection.execute(alive)]
-    known = [device_of(row) for row in connection.execute(phones)]
-    return found, known
-
-
-def _upsert(table: Any, keys: Sequence[str], connection: Connection) -> Any:
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = make(table)
-    fixed = {*keys, "aor"}
-    changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in fixed}
-    same_owner = table.c.aor == statement.excluded.aor
-    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed, where=same_owner)
-
-
-_UPSERTS: dict[tuple[str, str], Any] = {}
-
-
-def _save(connection: Connection, table: Any, keys: Sequence[str], rows: list[dict[str, Any]]) -> None:
-    cached = (table.name, connection.dialect.name)
-    if cached not in _UPSERTS:
-        _UPSERTS[cached] = _upsert(table, keys, connection)
-    connection.execute(_UPSERTS[cached], rows)
-
-
-def _save_all(connection: Connection, batch: Sequence[_Change]) -> list[None]:
-    """All changes of a batch. Later changes of one row win, so the order between changes is kept."""
-    dead = {key: None for change in batch for key in change.removed}
-    alive: dict[Key, dict[str, Any]] = {}
-    for change in batch:
-        for key in change.removed:
-            alive.pop(key, None)
-        for binding in change.updated:
-            alive[_key(binding)] = _binding_row(binding)
-    if dead:
-        keys = tuple_(bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
-        connection.execute(delete(bindings).where(keys.in_(list(dead))))
-    if alive:
-        _save(connection, bindings, ("aor", "contact", "instance", "reg_id"), list(alive.values()))
-    _save_devices(connection, [device for change in batch for device in change.devices])
-    gone = [device for change in batch for device in change.forgotten]
-    if gone:
-        connection.execute(delete(devices).where(devices.c.id.in_(gone)))
-    return [None] * len(batch)
-
-
-def _save_devices(connection: Connection, known: Iterable[Device]) -> None:
-    rows = {
-        device.id: {
-            "id": device.id, "aor": device.aor, "key": device.key, "user_agent": device.user_agent,
-            "first_seen": device.first_seen, "last_seen": device.last_seen, "stable": device.stable,
-        }
-        for device in known
-    }  # fmt: skip
-    if rows:
-        _save(connection, devices, ("id",), list(rows.values()))

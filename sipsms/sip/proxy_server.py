@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from sipsms.core.registration import Binding
 from sipsms.sip import proxy
-from sipsms.sip.client import request_uri
+from sipsms.sip.courier import request_uri
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, top_via
-from sipsms.sip.flowtoken import FlowName
+from sipsms.sip.flow_token import FlowName
 from sipsms.sip.message import Request, Response
 from sipsms.sip.transaction import TIMEOUT
 from sipsms.sip.transport import Flow

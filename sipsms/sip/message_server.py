@@ -22,15 +22,15 @@ from sipsms.core.segmentation import length
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.routing.dialplan import Internal
-from sipsms.sip import content, proxy
+from sipsms.sip import body_reader, proxy
 from sipsms.sip.digest import Credentials, issued_at
 from sipsms.sip.endpoint import Answer
-from sipsms.sip.flowtoken import unseal
+from sipsms.sip.flow_token import unseal
 from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import Request
+from sipsms.sip.proxy_server import Relay
 from sipsms.sip.registrar import gruu_of
-from sipsms.sip.relay import Relay
-from sipsms.sip.rules import RETRY_AFTER, Rules
+from sipsms.sip.settings import RETRY_AFTER, Rules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError, Uri
 
@@ -206,18 +206,18 @@ class Messages:
             raise self._refuse(403, f"caller ID {source} is not an SMS-enabled number of this account")
         return source
 
-    def _content(self, request: Request, account: Account, source: str) -> content.Text:
-        found = content.read(request)
+    def _content(self, request: Request, account: Account, source: str) -> body_reader.Text:
+        found = body_reader.read(request)
         match found:
-            case content.Notice():
+            case body_reader.Notice():
                 raise _Refused(Answer(200))
-            case content.Refused(status, why, header):
+            case body_reader.Refused(status, why, header):
                 raise self._refuse(status, why, *([header] if header else []))
         if found.author and found.author not in (account.name, source):
             raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
         return found
 
-    def _text(self, found: content.Text, *, sms: bool) -> str:
+    def _text(self, found: body_reader.Text, *, sms: bool) -> str:
         text = found.text.replace("\r\n", "\n")
         if not text.strip():
             raise self._refuse(400, "the text is empty")
@@ -262,8 +262,8 @@ class Messages:
         who = request.from_.parsed()
         if who.username != account.name or not self.rules.is_ours(who):
             raise self._refuse(403, "From must be the account, at this domain: the other side sees it")
-        inside = content.read(request)
-        if isinstance(inside, content.Text) and inside.author not in ("", account.name):
+        inside = body_reader.read(request)
+        if isinstance(inside, body_reader.Text) and inside.author not in ("", account.name):
             raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
         if self._relay.has_looped(request):
             raise self._refuse(482, "this request has been here before")

@@ -18,10 +18,10 @@ from sipsms.core.clock import Clock
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected, is_copy
 from sipsms.core.registration import Binding
 from sipsms.messaging.location import Location
+from sipsms.sip.body_writer import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
 from sipsms.sip.endpoint import Endpoint, NoResponse
-from sipsms.sip.form import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
 from sipsms.sip.message import Request, Response
-from sipsms.sip.rules import Rules
+from sipsms.sip.settings import Rules
 from sipsms.sip.transport import Flow, hostport
 from sipsms.sip.uri import ParseError, Uri, parse_uri
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from sipsms.carriers.settings import SipConfig
-from sipsms.sip.connector import Connector, NotConnected
+from sipsms.sip.connection_pool import Connector, NotConnected
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.tls import client_context
 from sipsms.sip.transport import Flow, Limits, StreamConnection, UdpFlow, UdpListener
+from sipsms.sip.trunk_settings import SipConfig
 
 RESOLVE_TIMEOUT = 10.0
 FRESH = 60.0  # seconds that an answer of the resolver is used without asking again
