@@ -22,7 +22,7 @@ from sipsms import config as configuration
 from sipsms import tracing
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning import Settings
-from sipsms.carriers.settings import SmppConfig, literal_secrets, short_secrets
+from sipsms.carriers.settings import literal_secrets, short_secrets
 from sipsms.config import Config
 from sipsms.core import log
 from sipsms.core.account import Account
@@ -56,6 +56,7 @@ from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
 from sipsms.sip.trunk_settings import SipConfig
+from sipsms.smpp.settings import SmppConfig
 from sipsms.smpp_door import SmppDoor, smscs_of
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine

@@ -16,7 +16,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.loopback import LoopbackCarrier
 from sipsms.carriers.registry import build
-from sipsms.carriers.settings import LoopbackConfig, SmppConfig
+from sipsms.carriers.settings import LoopbackConfig
 from sipsms.config import Config
 from sipsms.core import log
 from sipsms.core.clock import Clock
@@ -35,6 +35,7 @@ from sipsms.messaging.queue.courier_state import Line
 from sipsms.messaging.queue.queue import Queue
 from sipsms.messaging.reconciliation import Follower
 from sipsms.sip.trunk_settings import SipConfig
+from sipsms.smpp.settings import SmppConfig
 from sipsms.store import app_messages
 from sipsms.store import carrier_state as marks
 from sipsms.store.store import Store

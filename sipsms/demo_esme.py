@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from sipsms.core.smpp_url import SmppUrl
-from sipsms.smpp.coding import choose, decode, is_receipt
+from sipsms.smpp.bind import Link, Target
 from sipsms.smpp.courier import Gone
-from sipsms.smpp.link import Link, Target
+from sipsms.smpp.data_coding import choose, decode, is_receipt
 from sipsms.smpp.pdu import Command, Pdu
 from sipsms.smpp.session import Limits
 

@@ -19,16 +19,16 @@ from sipsms.core.ssrf import check_address
 from sipsms.messaging.gateway import RECEIPT_LANES, SMPP, Gateway
 from sipsms.messaging.queue.courier_state import Line
 from sipsms.messaging.queue.queue import Queue
-from sipsms.smpp.bound import Looked, Options, Recalled
+from sipsms.smpp.bind import Resolve
 from sipsms.smpp.carrier import Around, Smscs
-from sipsms.smpp.client import Pushes, PushOptions
-from sipsms.smpp.coding import CHARSETS
 from sipsms.smpp.courier import LateAnswers, SmppCourier
-from sipsms.smpp.doubts import HEARD
-from sipsms.smpp.intake import ORIGIN
-from sipsms.smpp.link import Resolve
+from sipsms.smpp.customer_smsc import Pushes, PushOptions
+from sipsms.smpp.data_coding import CHARSETS
+from sipsms.smpp.esme import Looked, Options, Recalled
+from sipsms.smpp.resend_detection import HEARD
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import Limits
+from sipsms.smpp.submit import ORIGIN
 from sipsms.store import delivery_receipts, recent, replace, smpp_binds, smpp_marks
 from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store

@@ -12,12 +12,13 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from sipsms import config
-from sipsms.carriers.settings import HttpCarrierConfig, LoopbackConfig, Reply, SmppConfig, literal_secrets
+from sipsms.carriers.settings import HttpCarrierConfig, LoopbackConfig, Reply, literal_secrets
 from sipsms.config import Config
 from sipsms.core import validators, yaml_file
 from sipsms.core.smpp_url import SmppUrl
 from sipsms.core.validators import HttpListen, SipListen, SmppListen
 from sipsms.core.yaml_file import ConfigError, Document
+from sipsms.smpp.settings import SmppConfig
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "sipsms.yaml"
 

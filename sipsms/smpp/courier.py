@@ -21,8 +21,8 @@ from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, R
 from sipsms.core.segmentation import pieces
 from sipsms.messaging import delivery_reports
 from sipsms.smpp import receipt
-from sipsms.smpp.bound import Bound
-from sipsms.smpp.coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
+from sipsms.smpp.data_coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
+from sipsms.smpp.esme import Bound
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import NotBound

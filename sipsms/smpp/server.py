@@ -22,14 +22,14 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
 from sipsms.messaging.gateway import Gateway
-from sipsms.smpp.bound import Bound, Options, Records
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET
-from sipsms.smpp.enquiries import Enquiries
-from sipsms.smpp.intake import Intake
+from sipsms.smpp.esme import Bound, Options, Records
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
+from sipsms.smpp.query import Enquiries
+from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Lost, Request, Session
-from sipsms.smpp.submission import Refused
+from sipsms.smpp.submit import Intake
+from sipsms.smpp.submit_sm import Refused
 
 _WRONG_BINDS: Final = 3  # of one connection (P-02)
 _PENALTY: Final = 1.0  # seconds before a wrong bind is answered

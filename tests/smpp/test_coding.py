@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms.core.segmentation import BASIC, EXTENSION
-from sipsms.smpp.coding import (
+from sipsms.smpp.data_coding import (
     CodingError,
     Concat,
     charset_of,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from sipsms.carriers.settings import SmppConfig
 from sipsms.messaging.carrier import InboundSms
-from sipsms.smpp.bound import Recalled
 from sipsms.smpp.carrier import Around, SmppCarrier, Smscs
 from sipsms.smpp.connection import Connection
+from sipsms.smpp.esme import Recalled
 from sipsms.smpp.pdu import BINDS, Command, Framer, Pdu, decode, encode, encode_response
+from sipsms.smpp.settings import SmppConfig
 
 PHONE, DID = "2125550123", "5550001111"
 

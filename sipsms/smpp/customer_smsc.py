@@ -10,9 +10,9 @@ from sipsms.core import log
 from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.smpp_url import smpp_url
-from sipsms.smpp.coding import is_receipt
+from sipsms.smpp.bind import Link, Resolve, Target, unbound
 from sipsms.smpp.courier import Gone, Peer
-from sipsms.smpp.link import Link, Resolve, Target, unbound
+from sipsms.smpp.data_coding import is_receipt
 from sipsms.smpp.pdu import Command, Pdu, Status
 from sipsms.smpp.session import Limits, Mode
 

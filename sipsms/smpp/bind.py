@@ -14,8 +14,8 @@ from sipsms.core.http_client import NotSent
 from sipsms.core.smpp_url import SmppUrl
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.courier import Gone
-from sipsms.smpp.doubts import Key, Started, Trail, oldest_of
 from sipsms.smpp.pdu import Command, Pdu
+from sipsms.smpp.resend_detection import Key, Started, Trail, oldest_of
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session
 
 _CONNECT: Final = 10.0  # seconds to be connected, with TLS

@@ -11,10 +11,10 @@ from sipsms.core.message import Message, State
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.gateway import Gateway
 from sipsms.smpp import receipt
-from sipsms.smpp.bound import Bound, Looked, Options, Records
-from sipsms.smpp.coding import Charset
+from sipsms.smpp.data_coding import Charset
+from sipsms.smpp.esme import Bound, Looked, Options, Records
 from sipsms.smpp.pdu import Pdu, Status
-from sipsms.smpp.submission import Refused, number, read_text, smpp_time
+from sipsms.smpp.submit_sm import Refused, number, read_text, smpp_time
 
 _STATES: Final = {
     State.DELIVERED: "DELIVRD", State.FAILED: "UNDELIV", State.EXPIRED: "EXPIRED", State.UNKNOWN: "UNKNOWN",

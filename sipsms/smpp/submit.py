@@ -22,12 +22,12 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.messaging.carrier import Part
 from sipsms.messaging.delivery_reports import by_smpp
 from sipsms.messaging.gateway import Gateway, Receipt
-from sipsms.smpp.bound import Bound, Options, Records, Taken, known
-from sipsms.smpp.coding import Concat
-from sipsms.smpp.doubts import HEARD, LONGEST, Doubts, Key, Mark, Started
+from sipsms.smpp.concat_refs import Full, Name, Texts, reference_of
+from sipsms.smpp.data_coding import Concat
+from sipsms.smpp.esme import Bound, Options, Records, Taken, known
 from sipsms.smpp.pdu import Address, Pdu, Status, Tag
-from sipsms.smpp.submission import Refused, Submission, read
-from sipsms.smpp.texts import Full, Name, Texts, reference_of
+from sipsms.smpp.resend_detection import HEARD, LONGEST, Doubts, Key, Mark, Started
+from sipsms.smpp.submit_sm import Refused, Submission, read
 
 ORIGIN: Final = "smpp"
 _OF_REFUSAL: Final = {

@@ -10,10 +10,10 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.message import Message, State
 from sipsms.core.queue_rows import StoredPart
-from sipsms.smpp.coding import Charset
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.doubts import Key, Started, Trail, oldest_of
+from sipsms.smpp.data_coding import Charset
 from sipsms.smpp.pdu import Pdu
+from sipsms.smpp.resend_detection import Key, Started, Trail, oldest_of
 from sipsms.smpp.session import Limits, Mode
 
 _GONE = 5.0  # seconds without an answer to an enquire_link, after which a new session may have the place

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from sipsms.core.e164 import is_ten_digits, normalise, region_of_area
 from sipsms.core.segmentation import keep_halves, whole_letters
-from sipsms.smpp.coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
+from sipsms.smpp.data_coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
 from sipsms.smpp.pdu import Pdu, Status, Tag
 
 MAX_TEXT: Final = 1600  # characters of a whole text: some ten segments, as the other doors for programs take
