@@ -25,7 +25,7 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.message import Deferred, Delivery, Media, Outcome, Rejected
 from sipsms.core.segmentation import sender_name
 from sipsms.core.ssrf import check_address
-from sipsms.mail.client import MailCourier
+from sipsms.mail.courier import MailCourier
 from sipsms.messaging.carrier import Carrier, CarrierLimits, CarrierTools, InboundSms
 from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.forward import ForwardCourier

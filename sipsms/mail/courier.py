@@ -18,10 +18,10 @@ from typing import Final
 import aiosmtplib
 from aiosmtplib import SMTPRecipientsRefused, SMTPResponseException, SMTPSenderRefused
 
-from sipsms.config import Smtp
 from sipsms.core import log
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected
 from sipsms.mail.mime import Part, compose
+from sipsms.mail.settings import Smtp
 from sipsms.messaging.media import MediaStore
 
 RETRY_MIN: Final = 300.0  # seconds; a greylist lets in who comes back after about that
