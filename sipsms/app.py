@@ -60,10 +60,10 @@ from sipsms.smpp.settings import SmppConfig
 from sipsms.smpp_door import SmppDoor, smscs_of
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
-from sipsms.web.app import HttpServer, build
-from sipsms.web.hooks import Hooks
+from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDoor
-from sipsms.web.provision import Provision
+from sipsms.web.provisioning import Provision
+from sipsms.web.server import HttpServer, build
 from sipsms.wiring import (
     check_certificate,
     connection_limit,

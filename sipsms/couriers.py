@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from sipsms.accounts.directory import Directory
-from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.loopback import LoopbackCarrier
 from sipsms.carriers.registry import build
 from sipsms.carriers.settings import LoopbackConfig
@@ -39,10 +38,11 @@ from sipsms.smpp.settings import SmppConfig
 from sipsms.store import app_messages
 from sipsms.store import carrier_state as marks
 from sipsms.store.store import Store
-from sipsms.web.app_push import AppCourier
-from sipsms.web.callback import CallbackCourier, CallbackOptions
-from sipsms.web.endpoints import Endpoints
-from sipsms.web.webhook import WebhookCourier
+from sipsms.web.client import AiohttpClient
+from sipsms.web.outbound.acrobits_push import AppCourier
+from sipsms.web.outbound.callback import CallbackCourier, CallbackOptions
+from sipsms.web.outbound.concurrency import Endpoints
+from sipsms.web.outbound.webhook import WebhookCourier
 
 # What may be tried again although it may have got through: the receiver knows a second copy by its id.
 IDEMPOTENT = (CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA, APP, SMPP)

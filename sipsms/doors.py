@@ -12,23 +12,23 @@ from sipsms.accounts.service import AccountService
 from sipsms.config import Config
 from sipsms.core.clock import Clock
 from sipsms.couriers import Couriers
-from sipsms.inbox import Inbox
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.messaging.outbound import Sender
-from sipsms.records import Records
-from sipsms.rest_office import rest_door
 from sipsms.store import api_usage
 from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store
-from sipsms.web.acrobits import AcrobitsDoor
-from sipsms.web.kannel import KannelDoor
-from sipsms.web.link import look
-from sipsms.web.originate import OriginateDoor
-from sipsms.web.rest_accounts import Place
-from sipsms.web.telnyx_api import TelnyxDoor
-from sipsms.web.v1.app import Door as V1Door
-from sipsms.web.v1.parts import Parts
+from sipsms.web.api.acrobits.inbox import Inbox
+from sipsms.web.api.acrobits.routes import AcrobitsDoor
+from sipsms.web.api.kannel.routes import KannelDoor
+from sipsms.web.api.telnyx import TelnyxDoor
+from sipsms.web.api.v1.app import Door as V1Door
+from sipsms.web.api.v1.queries import Records
+from sipsms.web.api.v1.services import Parts
+from sipsms.web.api.voipms.accounts import Place
+from sipsms.web.api.voipms.service import rest_door
+from sipsms.web.api.wildix.routes import OriginateDoor
+from sipsms.web.response_ack import look
 
 
 class Doors:

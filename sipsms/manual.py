@@ -20,8 +20,8 @@ from sipsms.core.segmentation import length
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.media_store import MAX_FILES, MAX_TEXT
-from sipsms.records import explain
 from sipsms.store.accounts import AdminError
+from sipsms.web.api.v1.queries import explain
 
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be held
 

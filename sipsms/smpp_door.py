@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
-from sipsms.carriers.client import GuardedResolver
 from sipsms.config import Config
 from sipsms.core import log
 from sipsms.core.account import Did
@@ -32,6 +31,7 @@ from sipsms.smpp.submit import ORIGIN
 from sipsms.store import delivery_receipts, recent, replace, smpp_binds, smpp_marks
 from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store
+from sipsms.web.client import GuardedResolver
 
 _WRITE_EVERY = 5.0  # seconds between looks at how many messages went, where nothing else changed
 _LINE = Line(concurrency=2000)  # a DID has one message and a few receipts out at a time

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms.core.message import Direction
-from sipsms.events import encode, received, signed_headers, status
 from sipsms.messaging.delivery_reports import report
+from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
 from tests.support.calls import AT, message
 
 

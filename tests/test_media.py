@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from sipsms.carriers.client import AiohttpClient
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Media, Message, Outcome
@@ -20,6 +19,7 @@ from sipsms.core.ssrf import check_address
 from sipsms.messaging import media_store as module
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.media_store import MAX_FILE, MediaCourier, MediaFiles
+from sipsms.web.client import AiohttpClient
 from tests.support.calls import FakeClient, delivery, message, reply
 from tests.support.media import JPEG, PNG, SAMPLES
 from tests.support.stubs import Answer, StubCarrier

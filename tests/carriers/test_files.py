@@ -18,11 +18,11 @@ from urllib.parse import parse_qs, urlencode
 import pytest
 
 from sipsms import config
-from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.registry import build
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import Carrier, CarrierTools, HookRequest, InboundMedia, InboundSms, Part
+from sipsms.web.client import AiohttpClient
 from tests.carriers.kit import FORM, HOOK_URL, NOW, PICTURE, KeptMedia, delivery, hook, refusal
 from tests.support.stubs import Answer, StubCarrier, Taken
 

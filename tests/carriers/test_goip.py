@@ -19,12 +19,12 @@ import yaml
 from pydantic import ValidationError
 
 from sipsms import config
-from sipsms.carriers.client import AiohttpClient
 from sipsms.carriers.http_api import HttpCarrier
 from sipsms.carriers.settings import HttpCarrierConfig, Inbound
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
 from sipsms.core.yaml_file import ConfigError
 from sipsms.messaging.carrier import HookRequest, InboundSms
+from sipsms.web.client import AiohttpClient
 from tests.carriers.kit import FORM, ScriptedClient, delivery, hook, refusal, reply, tools
 from tests.support.node import Node
 from tests.support.stubs import HANG_UP, Answer, StubCarrier

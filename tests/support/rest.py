@@ -23,12 +23,12 @@ from sipsms.messaging.carrier import InboundMedia, InboundSms
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.outbound import Sender
-from sipsms.rest_office import rest_door
 from sipsms.store import api_usage
 from sipsms.store.schema import dids
-from sipsms.web.app import HttpServer
-from sipsms.web.rest_accounts import Place
-from sipsms.web.rest_php import PATH
+from sipsms.web.api.voipms.accounts import Place
+from sipsms.web.api.voipms.routes import PATH
+from sipsms.web.api.voipms.service import rest_door
+from sipsms.web.server import HttpServer
 from tests.support.core import Core, ScriptedCourier, core
 from tests.support.http import listening
 

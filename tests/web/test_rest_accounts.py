@@ -12,7 +12,7 @@ import pytest
 from sipsms.accounts import service
 from sipsms.core.ha1 import ha1
 from sipsms.core.registration import Binding
-from sipsms.web.rest_accounts import KEPT, MAX_FIELD, identity
+from sipsms.web.api.voipms.accounts import KEPT, MAX_FIELD, identity
 from tests.support.rest import DID, FOREIGN, NOON, PHONE, Rest, rest
 
 pytestmark = pytest.mark.req("S-103")

@@ -10,7 +10,7 @@ import pytest
 
 from sipsms.core.account import Callback, Did, Smpp, Webhook
 from sipsms.store import destinations
-from sipsms.web.rest_dids import row_of
+from sipsms.web.api.voipms.dids import row_of
 from tests.support.rest import DID, FOREIGN, PHONE, SECOND, Rest, rest
 
 pytestmark = pytest.mark.req("S-103")

@@ -17,8 +17,8 @@ from sipsms.core.account import Did
 from sipsms.core.directory_rows import Block
 from sipsms.core.errors import Unavailable
 from sipsms.core.media_types import MAX_FILE
-from sipsms.web import rest_messages
-from sipsms.web.rest_values import Call, Params, Refused
+from sipsms.web.api.voipms import messages
+from sipsms.web.api.voipms.params import Call, Params, Refused
 from tests.support.media import JPEG, PNG
 from tests.support.rest import DID, FOREIGN, NOON, PHONE, SECOND, Rest, rest, until
 
@@ -218,7 +218,7 @@ async def test_the_lists(site: Rest) -> None:
 
 
 async def test_only_so_many_rows(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest_messages, "MAX_ROWS", 60)
+    monkeypatch.setattr(messages, "MAX_ROWS", 60)
     for number in range(70):
         await site.receive(f"{number}")
     assert len(await ids(site)) == 50
@@ -232,7 +232,7 @@ class Slow:
         self.asked: list[set[str]] = []
         self.go_on = asyncio.Event()
 
-    async def past(self, wanted: rest_messages.Wanted, render: Any) -> list[bytes]:
+    async def past(self, wanted: messages.Wanted, render: Any) -> list[bytes]:
         self.asked.append(set(wanted.dids))
         await self.go_on.wait()
         if not wanted.limit % 2:
@@ -245,7 +245,7 @@ async def test_lists_at_once(site: Rest) -> None:
     slow = Slow()
     directory = site.core.directory
     nothing: Any = None
-    methods = rest_messages.Messages(nothing, directory, slow, nothing, site.core.clock).methods()  # type: ignore
+    methods = messages.Messages(nothing, directory, slow, nothing, site.core.clock).methods()  # type: ignore
 
     def ask(method: str, name: str, limit: str = "1") -> asyncio.Task[Any]:
         account = directory.account(name)
@@ -268,7 +268,7 @@ async def test_only_so_many_bytes(site: Rest, monkeypatch: pytest.MonkeyPatch) -
     """A thousand long texts must not fill the memory. The newest are there."""
     for number in range(20):
         await site.receive(f"{number} " + "é" * 1000)
-    monkeypatch.setattr(rest_messages, "MAX_LIST", 50_000)
+    monkeypatch.setattr(messages, "MAX_LIST", 50_000)
     found = await ids(site)
     assert found == [str(number) for number in range(20, 20 - len(found), -1)]
     assert 6 <= len(found) <= 9

@@ -16,10 +16,10 @@ from starlette.applications import Starlette
 
 from sipsms.accounts.auth import Access
 from sipsms.core.errors import Unavailable
-from sipsms.web.acrobits import AcrobitsDoor
-from sipsms.web.app import HttpServer
-from sipsms.web.kannel import KannelDoor
-from sipsms.web.originate import OriginateDoor
+from sipsms.web.api.acrobits.routes import AcrobitsDoor
+from sipsms.web.api.kannel.routes import KannelDoor
+from sipsms.web.api.wildix.routes import OriginateDoor
+from sipsms.web.server import HttpServer
 from tests.support.http import listening
 from tests.support.rest import DID, Rest, rest
 

@@ -19,10 +19,10 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Scope
 from sipsms.core.message import Direction, Message
 from sipsms.messaging.event_stream import Feed
-from sipsms.web.v1 import events
-from sipsms.web.v1.events import EventStream, Streams
-from sipsms.web.v1.problems import Problem
-from sipsms.web.v1.reach import Reach
+from sipsms.web.api.v1 import events
+from sipsms.web.api.v1.events import EventStream, Streams
+from sipsms.web.api.v1.permissions import Reach
+from sipsms.web.api.v1.problems import Problem
 
 
 class Event(NamedTuple):

@@ -23,13 +23,13 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from sipsms import __version__
 from sipsms.core.account import Token
 from sipsms.core.errors import Unavailable
-from sipsms.web.v1 import accounts, events, messages, numbers, operator
-from sipsms.web.v1.guard import Guard, problem_of
-from sipsms.web.v1.models import MediaGiven, MessageGiven, ProblemBody
-from sipsms.web.v1.parts import Parts
-from sipsms.web.v1.problems import JSON, Problem, conflict, missing, wrong
-from sipsms.web.v1.reach import ALL, reach_of, token_of
-from sipsms.web.v1.send import unreadable
+from sipsms.web.api.v1 import accounts, dids, events, messages, operator
+from sipsms.web.api.v1.middleware import Guard, problem_of
+from sipsms.web.api.v1.permissions import ALL, reach_of, token_of
+from sipsms.web.api.v1.problems import JSON, Problem, conflict, missing, wrong
+from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven, ProblemBody
+from sipsms.web.api.v1.send import unreadable
+from sipsms.web.api.v1.services import Parts
 
 PREFIX: Final = "/v1"
 _PROBLEM: Final = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
@@ -68,7 +68,7 @@ class Door:
             openapi_url=None, redirect_slashes=False, responses=_ERRORS,
         )  # fmt: skip
         routers = (
-            messages.router(parts), self._events(), accounts.router(parts), numbers.router(parts),
+            messages.router(parts), self._events(), accounts.router(parts), dids.router(parts),
             operator.router(parts),
         )  # fmt: skip
         for router in routers:

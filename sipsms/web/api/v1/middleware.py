@@ -16,9 +16,9 @@ from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
+from sipsms.web.api.v1.permissions import Reach
+from sipsms.web.api.v1.problems import Problem, missing, unavailable
 from sipsms.web.request import BadRequest, Held, Room, address_of, bearer_of
-from sipsms.web.v1.problems import Problem, missing, unavailable
-from sipsms.web.v1.reach import Reach
 
 DOOR: Final = "v1"
 SMALL: Final = 256 * 1024

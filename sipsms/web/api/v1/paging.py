@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Query
 
-from sipsms.web.v1.problems import wrong
+from sipsms.web.api.v1.problems import wrong
 
 T = TypeVar("T")
 

@@ -30,9 +30,9 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.delivery_reports import BY_WEBHOOK
 from sipsms.messaging.outbound import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
-from sipsms.web.link import when_heard
-from sipsms.web.reply import Json
+from sipsms.web.json_response import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object
+from sipsms.web.response_ack import when_heard
 
 # code -> HTTP status, Telnyx's code, title, the field that is wrong
 _REFUSED: Final[dict[SendCode, tuple[int, str, str, str]]] = {

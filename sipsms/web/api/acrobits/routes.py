@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sipsms import acrobits
 from sipsms.accounts.auth import Access, DenialCode, Denied, User
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
@@ -26,10 +25,11 @@ from sipsms.core.message import Media, Message
 from sipsms.core.queue_rows import PushToken
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.outbound import MAX_LONG, Fetch, File, Order, SendCode, Sender
-from sipsms.web.link import when_heard
-from sipsms.web.reply import Json
+from sipsms.web.api.acrobits import format as acrobits
+from sipsms.web.api.multi_recipient import send_all
+from sipsms.web.json_response import Json
 from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, route, text
-from sipsms.web.several import send_all
+from sipsms.web.response_ack import when_heard
 
 MAX_BODY: Final = 64 * 1024
 AT_ONCE: Final = 100  # messages of one answer

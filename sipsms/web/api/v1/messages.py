@@ -15,13 +15,13 @@ from sipsms.core.message import Direction, Media, Message
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.carrier import InboundSms
-from sipsms.web.v1 import models as m
-from sipsms.web.v1.guard import DOOR
-from sipsms.web.v1.paging import Cursor, Limit, found_page, number_after, pack
-from sipsms.web.v1.parts import Parts
-from sipsms.web.v1.problems import Problem, missing, wrong
-from sipsms.web.v1.reach import ALL, CUSTOMERS, OPERATOR, Reach, reach_of
-from sipsms.web.v1.send import seconds, send
+from sipsms.web.api.v1 import schemas as m
+from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.paging import Cursor, Limit, found_page, number_after, pack
+from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, OPERATOR, Reach, reach_of
+from sipsms.web.api.v1.problems import Problem, missing, wrong
+from sipsms.web.api.v1.send import seconds, send
+from sipsms.web.api.v1.services import Parts
 
 Id = Annotated[int, Path(ge=1, lt=2**62)]
 Given = Annotated[str, Query(max_length=64)]

@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sipsms import kannel
 from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
@@ -25,9 +24,10 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.ssrf import check_url
 from sipsms.messaging.delivery_reports import MAX_URL, by_url
 from sipsms.messaging.outbound import MAX_LONG, Order, SendCode, Sender
-from sipsms.web.link import when_heard
+from sipsms.web.api.kannel import format as kannel
+from sipsms.web.api.multi_recipient import Result, send_all
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of, route
-from sipsms.web.several import Result, send_all
+from sipsms.web.response_ack import when_heard
 
 PATHS: Final = ("/cgi-bin/sendsms", "/sendsms")
 _ANSWERS: Final = {

@@ -16,12 +16,12 @@ from sipsms.messaging.outbound import Sender
 from sipsms.store import message_list_voipms, voipms_fields
 from sipsms.store.accounts import AdminError, BadValue
 from sipsms.store.store import Store
-from sipsms.web import rest_dids
-from sipsms.web.rest_accounts import Accounts, Place
-from sipsms.web.rest_dids import Dids
-from sipsms.web.rest_messages import Messages, Wanted
-from sipsms.web.rest_php import RestPhp
-from sipsms.web.rest_values import Refused
+from sipsms.web.api.voipms import dids as rest_dids
+from sipsms.web.api.voipms.accounts import Accounts, Place
+from sipsms.web.api.voipms.dids import Dids
+from sipsms.web.api.voipms.messages import Messages, Wanted
+from sipsms.web.api.voipms.params import Refused
+from sipsms.web.api.voipms.routes import RestPhp
 
 _FIELDS: Final = {
     **rest_dids.BAD, "callback_retry": "invalid_callback_retry", "dialing_mode": "invalid_dialmode",

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple, Protocol
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
 from sipsms.core.registration import Binding
-from sipsms.web.rest_dids import POP
-from sipsms.web.rest_values import Answer, Call, Method, Params, Refused, Row, wall
+from sipsms.web.api.voipms.dids import POP
+from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused, Row, wall
 
 MAX_NAME: Final = 64
 _USERNAME: Final = re.compile(r"[A-Za-z0-9.-]{1,48}")  # `_` begins the names below another customer

@@ -21,9 +21,9 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected
-from sipsms.events import number_in
 from sipsms.messaging.delivery_reports import DLR
-from sipsms.web.endpoints import Busy, Endpoints, retry_after, told
+from sipsms.web.outbound.concurrency import Busy, Endpoints, retry_after, told
+from sipsms.web.outbound.webhook_payload import number_in
 
 _ZONE: Final = ZoneInfo("America/New_York")  # the wall clock of VoIP.ms, whose callbacks these are
 _PLACEHOLDER: Final = re.compile(r"\{(ID|TIMESTAMP|FROM|TO|MESSAGE|MEDIA)\}")

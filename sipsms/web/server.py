@@ -20,11 +20,11 @@ from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.core.listener import BACKLOG
-from sipsms.web.hooks import Hooks
-from sipsms.web.link import KEY, Link, Links
+from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDoor
-from sipsms.web.provision import Provision
+from sipsms.web.provisioning import Provision
 from sipsms.web.request import address_of
+from sipsms.web.response_ack import KEY, Link, Links
 
 Network = IPv4Network | IPv6Network
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it

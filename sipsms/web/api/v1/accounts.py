@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from sipsms.core.account import Account, Scope
 from sipsms.core.e164 import normalise
-from sipsms.web.v1 import models as m
-from sipsms.web.v1.paging import Cursor, Limit, cut, name_after
-from sipsms.web.v1.parts import Parts
-from sipsms.web.v1.problems import Problem, missing, wrong
-from sipsms.web.v1.reach import ALL, CUSTOMERS, RESELLERS, Reach, page, reach_of
-from sipsms.web.v1.send import seconds
+from sipsms.web.api.v1 import schemas as m
+from sipsms.web.api.v1.paging import Cursor, Limit, cut, name_after
+from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, RESELLERS, Reach, page, reach_of
+from sipsms.web.api.v1.problems import Problem, missing, wrong
+from sipsms.web.api.v1.send import seconds
+from sipsms.web.api.v1.services import Parts
 
 # What of an account a customer may change; and what its reseller may besides. The rest is the operator's.
 _CUSTOMERS: Final = {"caller_id", "presence", "copies", "app_messages", "email"}

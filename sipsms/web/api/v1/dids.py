@@ -13,12 +13,12 @@ from sipsms.accounts.directory import EVERYBODY
 from sipsms.core.account import Did
 from sipsms.core.e164 import normalise
 from sipsms.core.smpp_url import without_password
-from sipsms.web.v1 import models as m
-from sipsms.web.v1.accounts import telephone_number
-from sipsms.web.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack
-from sipsms.web.v1.parts import BY_CUSTOMER, BY_HAND, Parts
-from sipsms.web.v1.problems import Problem, conflict, missing, wrong
-from sipsms.web.v1.reach import CUSTOMERS, OPERATOR, Reach, page, reach_of
+from sipsms.web.api.v1 import schemas as m
+from sipsms.web.api.v1.accounts import telephone_number
+from sipsms.web.api.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack
+from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Reach, page, reach_of
+from sipsms.web.api.v1.problems import Problem, conflict, missing, wrong
+from sipsms.web.api.v1.services import BY_CUSTOMER, BY_HAND, Parts
 
 GROUPS: Final = 1000  # of a customer
 _WAYS: Final = {"in": ("in",), "out": ("out",), "both": ("in", "out")}

@@ -16,8 +16,8 @@ from sipsms.accounts.directory import EVERYBODY, Directory
 from sipsms.core import log
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.e164 import normalise
+from sipsms.web.api.v1.problems import Problem, missing, wrong
 from sipsms.web.request import bearer_of
-from sipsms.web.v1.problems import Problem, missing, wrong
 
 ALL: Final = (Scope.OPERATOR, Scope.RESELLER, Scope.CUSTOMER, Scope.DID)
 CUSTOMERS: Final = (Scope.OPERATOR, Scope.RESELLER, Scope.CUSTOMER)

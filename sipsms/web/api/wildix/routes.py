@@ -20,10 +20,10 @@ from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.messaging.outbound import File, Order, SendCode, Sender, SendRefused, Sent
-from sipsms.originate import MAX_NUMBERS, SUCCESS, as_curl_sends_it, error, moment, numbers_in, warning
-from sipsms.web.link import when_heard
-from sipsms.web.reply import Json
+from sipsms.web.api.wildix.format import MAX_NUMBERS, SUCCESS, as_curl_sends_it, error, moment, numbers_in, warning
+from sipsms.web.json_response import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, Fields, address_of, basic_of, fields_of, route, text
+from sipsms.web.response_ack import when_heard
 
 PATHS: Final = ("/api/v1/originate/sms", "/api/v1/orginate/sms", "/api/v1/originate/sms/", "/api/v1/orginate/sms/")
 _AT_ONCE: Final = 50

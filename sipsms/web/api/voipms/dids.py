@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Callback, Did, Webhook
 from sipsms.core.smpp_url import without_password
-from sipsms.web.rest_values import Answer, Call, Method, Params, Refused, Row, on
+from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused, Row, on
 
 POP: Final = "1"  # of the only server
 _MODES: Final = {"1": "nanpa", "2": "e164"}

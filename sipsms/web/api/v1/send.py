@@ -18,12 +18,12 @@ from sipsms.core.e164 import normalise
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.delivery_reports import BY_WEBHOOK
 from sipsms.messaging.outbound import File, Order, SendCode, SendRefused
-from sipsms.web.link import when_heard
-from sipsms.web.v1.guard import DOOR
-from sipsms.web.v1.models import MediaGiven, MessageGiven
-from sipsms.web.v1.parts import Parts
-from sipsms.web.v1.problems import Problem, wrong
-from sipsms.web.v1.reach import ALL, Reach, reach_of
+from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.permissions import ALL, Reach, reach_of
+from sipsms.web.api.v1.problems import Problem, wrong
+from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven
+from sipsms.web.api.v1.services import Parts
+from sipsms.web.response_ack import when_heard
 
 _BODY: Final = TypeAdapter(MessageGiven)
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")

@@ -22,7 +22,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.core.message import Direction, Media, Message
 from sipsms.messaging.outbound import File, Order, SendCode, Sender, SendRefused
-from sipsms.web.rest_values import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
+from sipsms.web.api.voipms.params import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
 
 DOOR: Final = "rest"
 MAX_SMS: Final = 160  # characters

@@ -19,10 +19,10 @@ from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.errors import Unavailable
-from sipsms.web.link import when_heard
+from sipsms.web.api.voipms.messages import DOOR
+from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused
 from sipsms.web.request import BadRequest, Fields, Held, Room, address_of, fields_of, query_of
-from sipsms.web.rest_messages import DOOR
-from sipsms.web.rest_values import Answer, Call, Method, Params, Refused
+from sipsms.web.response_ack import when_heard
 
 PATH: Final = "/api/v1/rest.php"
 MEMORY: Final = 64 * 2**20  # bytes of requests' bodies, all together

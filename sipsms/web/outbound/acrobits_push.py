@@ -14,7 +14,7 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Outcome
 from sipsms.core.queue_rows import PushToken
-from sipsms.web.endpoints import told
+from sipsms.web.outbound.concurrency import told
 
 TRIES: Final = 5
 PAUSE: Final = 60.0  # seconds

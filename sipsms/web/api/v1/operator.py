@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sipsms.core import log
-from sipsms.web.v1 import models as m
-from sipsms.web.v1.guard import DOOR
-from sipsms.web.v1.messages import Id, courier_shown
-from sipsms.web.v1.paging import Cursor, Limit, cut, found_page, number_after, unpack
-from sipsms.web.v1.parts import Parts
-from sipsms.web.v1.problems import conflict, missing
-from sipsms.web.v1.reach import CUSTOMERS, OPERATOR, Reach, reach_of
+from sipsms.web.api.v1 import schemas as m
+from sipsms.web.api.v1.messages import Id, courier_shown
+from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.paging import Cursor, Limit, cut, found_page, number_after, unpack
+from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Reach, reach_of
+from sipsms.web.api.v1.problems import conflict, missing
+from sipsms.web.api.v1.services import Parts
 
 Whose = Annotated[str, Query(max_length=64)]
 

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from sipsms.core.message import Direction
 from sipsms.messaging.event_stream import Change, Feed, Gap
-from sipsms.web.v1.problems import Problem
-from sipsms.web.v1.reach import Reach
+from sipsms.web.api.v1.permissions import Reach
+from sipsms.web.api.v1.problems import Problem
 
 STREAMS: Final = 200
 OF_CUSTOMER: Final = 20  # with all its tokens

@@ -15,9 +15,9 @@ from sipsms.core.account import Did, Webhook
 from sipsms.core.clock import Clock
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
-from sipsms.events import encode, received, signed_headers, status
-from sipsms.web.callback import Disable, switch_off
-from sipsms.web.endpoints import Busy, Endpoints, retry_after, told
+from sipsms.web.outbound.callback import Disable, switch_off
+from sipsms.web.outbound.concurrency import Busy, Endpoints, retry_after, told
+from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
 
 _H: Final = 3600.0
 PAUSES: Final = (5.0, 300.0, 1800.0, 2 * _H, 5 * _H, 10 * _H, 14 * _H, 20 * _H, 24 * _H)  # after the 1st, 2nd, ... try
