@@ -30,7 +30,7 @@ from urllib.parse import urlencode, urlsplit
 
 import yaml
 
-from sipsms import config as settings
+from sipsms.app import settings
 from sipsms.core.yaml_file import ConfigError
 from sipsms.demo_esme import Esme, EsmeFailed
 from sipsms.softphone import Answer, Received, Softphone, SoftphoneMissing, Stack, load_pjsua2

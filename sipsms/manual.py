@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sipsms.accounts.directory import Directory
-from sipsms.app import run_loop
-from sipsms.beside import Beside, beside
-from sipsms.config import Config
+from sipsms.app.node import run_loop
+from sipsms.app.offline import Beside, beside
+from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.e164 import normalise
 from sipsms.core.message import Media

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sipsms.config import Config
-from sipsms.sip.trace import address_of, socket_path
+from sipsms.app.settings import Config, path_of
+from sipsms.sip.trace import address_of
 
 _RIGHT, _LEFT = "──▶", "◀──"
 _PEER_WIDTH = 46
@@ -22,10 +22,6 @@ _PEER_WIDTH = 46
 
 class NotRunning(ConnectionError):
     """No server to look at; one line for whoever asked."""
-
-
-def path_of(config: Config) -> Path:
-    return socket_path(config.store_url, repr(config.listen.sip))
 
 
 def show(config: Config, account: str, full: bool, as_json: bool, count: int, echo: Callable[[str], None]) -> None:

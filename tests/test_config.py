@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from sipsms import config
-from sipsms.carriers.settings import HttpCarrierConfig, LoopbackConfig, Reply, literal_secrets
-from sipsms.config import Config
+from sipsms.app import settings
+from sipsms.app.settings import Config, literal_secrets
+from sipsms.carriers.settings import HttpCarrierConfig, LoopbackConfig, Reply
 from sipsms.core import validators, yaml_file
 from sipsms.core.smpp_url import SmppUrl
 from sipsms.core.validators import HttpListen, SipListen, SmppListen
@@ -46,7 +46,7 @@ carriers:
 def read(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "sipsms.yaml"
     path.write_text(dedent(text), "utf-8")
-    return config.load(path)
+    return settings.load(path)
 
 
 def errors(tmp_path: Path, text: str) -> list[str]:
@@ -84,7 +84,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_shipped_file_is_the_defaults(tmp_path: Path) -> None:
-    shipped = config.load(SHIPPED)
+    shipped = settings.load(SHIPPED)
     plain = read(tmp_path, "domain: sip.example.net")
     assert {**dict(shipped), "carriers": {}} == dict(plain)
     assert shipped.carriers == {"sim": LoopbackConfig(type="loopback")}
@@ -359,7 +359,7 @@ def test_unreadable(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "x.yaml"
     make(path)
     with pytest.raises(ConfigError) as caught:
-        config.load(path)
+        settings.load(path)
     assert len(caught.value.errors) == 1
     assert str(caught.value).startswith(f"{path}: ")
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.node import Node, free_port
 
-from sipsms.config import Smpp
+from sipsms.app.settings import Smpp
 from sipsms.smpp import concat_refs, submit_sm
 from sipsms.smpp.courier import BUSY, NEVER
 from sipsms.smpp.pdu import Status

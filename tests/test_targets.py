@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sipsms.app.couriers import CarrierCourier
 from sipsms.carriers.settings import LoopbackConfig
 from sipsms.core.account import Account, Callback, Did, Webhook
 from sipsms.core.directory_rows import Block
@@ -28,7 +29,6 @@ from sipsms.core.message import (
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding  # fmt: skip
-from sipsms.couriers import CarrierCourier
 from sipsms.messaging.carrier import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
 from sipsms.messaging.concatenation import PATIENCE as PART_PATIENCE
 from sipsms.messaging.forward import ForwardCourier

@@ -5,9 +5,9 @@ from __future__ import annotations
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sipsms.core.e164 import is_digits, normalise
 from sipsms.core.validators import (
@@ -17,12 +17,9 @@ from sipsms.core.validators import (
     Positive,
     Secret,
     http_url,
-    literals,
 )
-from sipsms.core.yaml_file import Document, Model
+from sipsms.core.yaml_file import Model
 from sipsms.messaging.carrier_options import CarrierOptions
-from sipsms.sip.trunk_settings import SipConfig
-from sipsms.smpp.settings import SmppConfig
 
 Url = Annotated[str, AfterValidator(http_url)]
 Path = Annotated[str, Field(min_length=1)]  # `data.0.id` in JSON; the name of a field in a form or a query
@@ -393,56 +390,4 @@ class BandwidthConfig(CarrierOptions):
     mms: bool = True
 
 
-CarrierConfig = Annotated[
-    LoopbackConfig
-    | SipConfig
-    | SmppConfig
-    | HttpCarrierConfig
-    | VoipmsConfig
-    | TelnyxConfig
-    | TwilioConfig
-    | BandwidthConfig,
-    Field(discriminator="type"),
-]
-
-
-MIN_SECRET: Final = 16
-_SIGNING: Final = ("public_key", "auth_token", "signing_key")  # of the carrier; of its hook: auth, signature
-
 # --- secrets that stand in the file -----------------------------------------------------------------------------------
-
-
-def literal_secrets(document: Document) -> list[str]:
-    """One line for each secret of a carrier that stands in the file itself, where a backup or a colleague reads it.
-
-    It works all the same. Headers and `fields` are left out: not everything in them is secret.
-    """
-    carriers = document.data.get("carriers") if isinstance(document.data, dict) else None
-    found = [where for name, one in _items(carriers) for where in literals(_model_of(one), one, ("carriers", name))]
-    return [
-        document.error(where, "the secret stands in the file: env:NAME or file:PATH keeps it out") for where in found
-    ]
-
-
-def short_secrets(carriers: Mapping[str, Any]) -> list[str]:
-    """One line for each carrier that signs nothing and whose hook's secret could be guessed: it is the only key."""
-    found = []
-    for name, one in carriers.items():
-        inbound = getattr(one, "inbound", None)
-        secret = inbound.secret.get_secret_value() if inbound is not None else "-" * MIN_SECRET
-        signs = any(getattr(where, key, None) for where in (one, inbound) for key in _SIGNING)
-        if len(secret) < MIN_SECRET and not signs:
-            found.append(
-                f"carriers.{name}.inbound.secret: shorter than {MIN_SECRET} characters, and it is the only key"
-            )
-    return found
-
-
-def _items(value: object) -> list[tuple[str, Any]]:
-    return list(value.items()) if isinstance(value, dict) else []
-
-
-def _model_of(carrier: object) -> type[BaseModel] | None:
-    kind = carrier.get("type") if isinstance(carrier, dict) else None
-    models: tuple[type[BaseModel], ...] = get_args(get_args(CarrierConfig)[0])
-    return next((one for one in models if kind in get_args(one.model_fields["type"].annotation)), None)

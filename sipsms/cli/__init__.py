@@ -49,9 +49,9 @@ def main() -> None:
 
 
 def _is_expected(error: Exception) -> bool:
+    from sipsms.app.wiring import StartError
     from sipsms.core.errors import Unavailable
     from sipsms.store.engine import DriverError
-    from sipsms.wiring import StartError
 
     return isinstance(error, (DriverError, StartError, Unavailable, OSError))
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sipsms import __version__
-from sipsms import config as configuration
 from sipsms.accounts.import_file import telephone_number
-from sipsms.config import Config
+from sipsms.app import settings as configuration
+from sipsms.app.settings import Config
 from sipsms.core.e164 import normalise
 from sipsms.core.ha1 import ha1
 from sipsms.store.accounts import Hashes

@@ -56,7 +56,7 @@ def message(context: Context, message: int, folder: Path | None, as_json: bool) 
 
 def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
     """As MESSAGE-INDEX-NAME; what is there already is not written over."""
-    from sipsms.couriers import media_files
+    from sipsms.app.couriers import media_files
 
     files = media_files(context.config())
     folder.mkdir(parents=True, exist_ok=True)

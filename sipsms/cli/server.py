@@ -6,7 +6,7 @@ import sys
 
 import rich_click as click
 
-from sipsms.carriers.settings import literal_secrets, short_secrets
+from sipsms.app.settings import literal_secrets, short_secrets
 from sipsms.cli.base import Context, cli, json_option, pass_context
 from sipsms.core.yaml_file import Document
 from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
@@ -16,17 +16,17 @@ from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
 @pass_context
 def serve(context: Context) -> None:
     """Run the server until SIGTERM; SIGHUP reloads the configuration."""
-    from sipsms import app
+    from sipsms.app import node
 
     config = context.config()
-    app.serve(config, context.path)
+    node.serve(config, context.path)
 
 
 @cli.command("check-config")
 @pass_context
 def check_config(context: Context) -> None:
     """Check the configuration and the dialplan."""
-    from sipsms import wiring
+    from sipsms.app import wiring
 
     config = context.config()
     wiring.load_dialplan(config)

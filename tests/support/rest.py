@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from sipsms.accounts.auth import Access
 from sipsms.accounts.quota import Usage
 from sipsms.accounts.service import AccountService
-from sipsms.config import Config
+from sipsms.app.settings import Config
 from sipsms.messaging.carrier import InboundMedia, InboundSms
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.media_store import MediaFiles

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
-from sipsms.config import Config
+from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.account import Did
 from sipsms.core.clock import Clock

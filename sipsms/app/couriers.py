@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from sipsms.accounts.directory import Directory
+from sipsms.app.settings import Config
 from sipsms.carriers.loopback import LoopbackCarrier
 from sipsms.carriers.registry import build
 from sipsms.carriers.settings import LoopbackConfig
-from sipsms.config import Config
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.courier_name import courier_name

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipsms.accounts.directory import Directory
-from sipsms.config import Config
+from sipsms.app.couriers import limits_of, media_files
+from sipsms.app.settings import Config
+from sipsms.app.wiring import load_dialplan, open_store, terms_of
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
-from sipsms.couriers import limits_of, media_files
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.opt_out import Consent
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.sip.location import Location
-from sipsms.wiring import load_dialplan, open_store, terms_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from hashlib import blake2b
 
-from sipsms.config import Config
+from sipsms.app.settings import Config
 from sipsms.messaging.content_policy import PatternLimits
 from sipsms.messaging.opt_out import Answers, Terms
 from sipsms.routing import dialplan

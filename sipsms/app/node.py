@@ -18,12 +18,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from sipsms import config as configuration
-from sipsms import tracing
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning import Settings
-from sipsms.carriers.settings import literal_secrets, short_secrets
-from sipsms.config import Config
+from sipsms.app import settings as configuration
+from sipsms.app.couriers import Couriers, base_url
+from sipsms.app.http_apis import Doors
+from sipsms.app.settings import Config, literal_secrets, path_of, short_secrets
+from sipsms.app.smpp import SmppDoor, smscs_of
+from sipsms.app.wiring import (
+    check_certificate,
+    connection_limit,
+    hep_target,
+    load_dialplan,
+    nonce_key,
+    open_store,
+    presence_limits,
+    rules_of,
+    terms_of,
+)
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.clock import steady_clock
@@ -34,8 +46,6 @@ from sipsms.core.listener import ListenError, bind_url, describe
 from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding
 from sipsms.core.yaml_file import ConfigError, Document
-from sipsms.couriers import Couriers, base_url
-from sipsms.doors import Doors
 from sipsms.messaging.delivery_reports import Stage, is_wanted
 from sipsms.messaging.gateway import SIP, Gateway
 from sipsms.messaging.opt_out import Consent
@@ -57,24 +67,12 @@ from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig
-from sipsms.smpp_door import SmppDoor, smscs_of
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDoor
 from sipsms.web.provisioning import Provision
 from sipsms.web.server import HttpServer, build
-from sipsms.wiring import (
-    check_certificate,
-    connection_limit,
-    hep_target,
-    load_dialplan,
-    nonce_key,
-    open_store,
-    presence_limits,
-    rules_of,
-    terms_of,
-)
 
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
 DRAIN_PHONES = 2.0  # for phones: what they do not answer is sent again, under the same Call-ID, after the start
@@ -295,7 +293,7 @@ class Node:
                 await self._listen_on(bound)
             except OSError as error:
                 raise ListenError(describe(error, f"{bound.scheme}://{bound.host}:{bound.port}")) from None
-        await self.tracer.listen(tracing.path_of(self.config))
+        await self.tracer.listen(path_of(self.config))
         log.note(
             "started", domain=self.config.domain, bindings=len(self.location), accounts=len(self.directory),
             listening=[f"{one.scheme}://{one.host}:{one.port}" for one in sockets],

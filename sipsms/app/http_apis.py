@@ -9,9 +9,9 @@ from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.quota import Usage
 from sipsms.accounts.service import AccountService
-from sipsms.config import Config
+from sipsms.app.couriers import Couriers
+from sipsms.app.settings import Config
 from sipsms.core.clock import Clock
-from sipsms.couriers import Couriers
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.messaging.outbound import Sender

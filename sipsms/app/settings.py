@@ -8,14 +8,22 @@ and builds nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, model_validator
 
 from sipsms.accounts.provisioning_link import Server
 from sipsms.accounts.service import ServiceSettings
-from sipsms.carriers.settings import CarrierConfig
+from sipsms.carriers.settings import (
+    BandwidthConfig,
+    HttpCarrierConfig,
+    LoopbackConfig,
+    TelnyxConfig,
+    TwilioConfig,
+    VoipmsConfig,
+)
 from sipsms.core.validators import (
     DOMAIN,
     ROOTS,
@@ -36,11 +44,15 @@ from sipsms.core.validators import (
     SmppAddress,
     TimeZone,
     http_url,
+    literals,
     some_once,
     store_url_of,
 )
 from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.mail.settings import Smtp
+from sipsms.sip.trace import socket_path
+from sipsms.sip.trunk_settings import SipConfig
+from sipsms.smpp.settings import SmppConfig
 
 # --- sipsms.yaml -----------------------------------------------------------------------------------------------------
 
@@ -271,3 +283,62 @@ def load(path: Path) -> Config:
     if directory is not None and not directory.is_dir():
         raise ConfigError([document.error(("dialplan",), f"{directory} is no directory")])
     return config
+
+
+CarrierConfig = Annotated[
+    LoopbackConfig
+    | SipConfig
+    | SmppConfig
+    | HttpCarrierConfig
+    | VoipmsConfig
+    | TelnyxConfig
+    | TwilioConfig
+    | BandwidthConfig,
+    Field(discriminator="type"),
+]
+
+
+MIN_SECRET: Final = 16
+
+
+_SIGNING: Final = ("public_key", "auth_token", "signing_key")  # of the carrier; of its hook: auth, signature
+
+
+def literal_secrets(document: Document) -> list[str]:
+    """One line for each secret of a carrier that stands in the file itself, where a backup or a colleague reads it.
+
+    It works all the same. Headers and `fields` are left out: not everything in them is secret.
+    """
+    carriers = document.data.get("carriers") if isinstance(document.data, dict) else None
+    found = [where for name, one in _items(carriers) for where in literals(_model_of(one), one, ("carriers", name))]
+    return [
+        document.error(where, "the secret stands in the file: env:NAME or file:PATH keeps it out") for where in found
+    ]
+
+
+def short_secrets(carriers: Mapping[str, Any]) -> list[str]:
+    """One line for each carrier that signs nothing and whose hook's secret could be guessed: it is the only key."""
+    found = []
+    for name, one in carriers.items():
+        inbound = getattr(one, "inbound", None)
+        secret = inbound.secret.get_secret_value() if inbound is not None else "-" * MIN_SECRET
+        signs = any(getattr(where, key, None) for where in (one, inbound) for key in _SIGNING)
+        if len(secret) < MIN_SECRET and not signs:
+            found.append(
+                f"carriers.{name}.inbound.secret: shorter than {MIN_SECRET} characters, and it is the only key"
+            )
+    return found
+
+
+def _items(value: object) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _model_of(carrier: object) -> type[BaseModel] | None:
+    kind = carrier.get("type") if isinstance(carrier, dict) else None
+    models: tuple[type[BaseModel], ...] = get_args(get_args(CarrierConfig)[0])
+    return next((one for one in models if kind in get_args(one.model_fields["type"].annotation)), None)
+
+
+def path_of(config: Config) -> Path:
+    return socket_path(config.store_url, repr(config.listen.sip))
