@@ -11,9 +11,9 @@ from sipsms.cli import (  # noqa: F401  (they add their commands)
     accounts,
     blocks,
     dids,
-    looking,
+    lists,
+    message,
     messages,
-    more,
     server,
     tokens,
 )

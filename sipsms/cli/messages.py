@@ -44,9 +44,9 @@ def export(context: Context) -> None:
 @pass_context
 def receive(context: Context, source: str, target: str, text: str) -> None:
     """An SMS arrives, as if from a carrier."""
-    from sipsms import manual
+    from sipsms.cli import offline_messages
 
-    click.echo(manual.receive(context.config(), source, target, text))
+    click.echo(offline_messages.receive(context.config(), source, target, text))
 
 
 @cli.command()
@@ -58,9 +58,9 @@ def receive(context: Context, source: str, target: str, text: str) -> None:
 @pass_context
 def send(context: Context, source: str, target: str, media: tuple[Path, ...], due_at: float | None, text: str) -> None:
     """Send an SMS from a DID, with --media an MMS."""
-    from sipsms import manual
+    from sipsms.cli import offline_messages
 
-    click.echo(manual.send(context.config(), source, target, text, media, due_at))
+    click.echo(offline_messages.send(context.config(), source, target, text, media, due_at))
 
 
 @cli.command()
@@ -71,9 +71,9 @@ def send(context: Context, source: str, target: str, media: tuple[Path, ...], du
 @pass_context
 def route(context: Context, source: str, target: str, text: str, as_json: bool) -> None:
     """Which rules hit, and where a message would go."""
-    from sipsms import manual
+    from sipsms.cli import offline_messages
 
-    found = manual.route(context.config(), source, target, text)
+    found = offline_messages.route(context.config(), source, target, text)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return

@@ -52,7 +52,7 @@ def migrate(context: Context) -> None:
 @pass_context
 def demo(context: Context, once: bool) -> None:
     """Play the main job live with real softphones, then keep serving."""
-    from sipsms import demo as play
+    from sipsms.cli.demo import play
 
     context.config()
     sys.exit(play.run(context.path, once=once))
@@ -66,7 +66,7 @@ def demo(context: Context, once: bool) -> None:
 @pass_context
 def trace(context: Context, account: str, full: bool, count: int | None, as_json: bool) -> None:
     """Watch the SIP messages of the running server."""
-    from sipsms import tracing
+    from sipsms.cli import trace as tracing
 
     try:
         tracing.show(context.config(), account, full, as_json, count or 0, click.echo)
@@ -83,7 +83,7 @@ def trace(context: Context, account: str, full: bool, count: int | None, as_json
 @click.argument("text", required=False)
 def softphone(name: str, password: str, server: str, transport: str, to: str | None, text: str | None) -> None:
     """A softphone in the terminal: shows what arrives, sends `NUMBER text` lines."""
-    from sipsms import softphone as phone
+    from sipsms.cli import softphone as phone
 
     if (to is None) != (text is None):
         raise click.UsageError("--to NUMBER and TEXT go together")

@@ -31,9 +31,9 @@ from urllib.parse import urlencode, urlsplit
 import yaml
 
 from sipsms.app import settings
+from sipsms.cli.demo.esme import Esme, EsmeFailed
+from sipsms.cli.softphone import Answer, Received, Softphone, SoftphoneMissing, Stack, load_pjsua2
 from sipsms.core.yaml_file import ConfigError
-from sipsms.demo_esme import Esme, EsmeFailed
-from sipsms.softphone import Answer, Received, Softphone, SoftphoneMissing, Stack, load_pjsua2
 
 ALICE, BOB, HANDSET = "5550001111", "5550002222", "4445556666"
 FOREIGN = "4449998888"
