@@ -11,7 +11,7 @@ from hashlib import blake2b
 from sipsms.app.settings import Config
 from sipsms.messaging.content_policy import PatternLimits
 from sipsms.messaging.opt_out import Answers, Terms
-from sipsms.routing import dialplan
+from sipsms.routing import rules_file
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.presence import Limits as PresenceLimits
 from sipsms.sip.registrar import Policy
@@ -72,7 +72,7 @@ def nonce_key(config: Config) -> bytes:
 def load_dialplan(config: Config) -> Dialplan:
     """Raises ConfigError."""
     weights = {name: one.weight for name, one in config.carriers.items()}
-    return dialplan.load(config.dialplan_directory, list(config.carriers), weights)
+    return rules_file.load(config.dialplan_directory, list(config.carriers), weights)
 
 
 def terms_of(config: Config) -> Terms:

@@ -37,13 +37,13 @@ class Numbering:
         if digits in self.service:
             return Refusal(RefusalCode.SERVICE, f"{digits} is an emergency or service number: call it, a text cannot")
         if self.mode == "e164" and digits is raw:
-            return Refusal(RefusalCode.INVALID, self._must(f"{_shown(raw)} has no +1 in front"))
+            return Refusal(RefusalCode.INVALID, self._must(f"{shown(raw)} has no +1 in front"))
         if len(digits) > 10 and digits[0] == "1":
-            return Refusal(RefusalCode.LEADING_ONE, self._must(f"{_shown(raw)} starts with 1: leave it out"))
+            return Refusal(RefusalCode.LEADING_ONE, self._must(f"{shown(raw)} starts with 1: leave it out"))
         if len(digits) == 10:
             return None
         code = RefusalCode.TOO_SHORT if len(digits) < 10 else RefusalCode.TOO_LONG
-        return Refusal(code, self._must(f"{_shown(raw)} has {len(digits)}"))
+        return Refusal(code, self._must(f"{shown(raw)} has {len(digits)}"))
 
     def _must(self, why: str) -> str:
         return f"destination must be {_WANTED[self.mode]}; {why}"
@@ -51,7 +51,7 @@ class Numbering:
     def policy(self, number: str) -> Refusal | None:
         """Whether ten digits may be written to."""
         if not is_ten_digits(number):
-            return Refusal(RefusalCode.INVALID, f"{_shown(number)} is not a number of the United States or Canada")
+            return Refusal(RefusalCode.INVALID, f"{shown(number)} is not a number of the United States or Canada")
         area = number[:3]
         if area[0] < "2":
             return Refusal(RefusalCode.INVALID, f"{number} is not a number: no area code starts with {area[0]}")
@@ -75,7 +75,7 @@ class Numbering:
 _WANTED: Final = {"nanpa": "exactly 10 digits", "e164": "+1 and 10 digits"}
 
 
-def _shown(raw: str) -> str:
+def shown(raw: str) -> str:
     """What a stranger wrote, fit to be repeated in a header: short, ASCII, no quotes, no control characters."""
     safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in raw[:24])
     return safe + "..." if len(raw) > 24 else safe
@@ -84,7 +84,7 @@ def _shown(raw: str) -> str:
 def _not_digits(raw: str) -> str:
     if not raw:
         return "it is empty"
-    return f"{_shown(raw)} has other characters than the digits 0-9"
+    return f"{shown(raw)} has other characters than the digits 0-9"
 
 
 def expand(pattern: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 pjsua2 aborts its process on a slip and must not take pytest along; it also wants one thread and constant pumping. So
 this file is two things: run as a program it owns the phones and does what it is told, one JSON line a command; when
-imported, it is the remote control: `Phones` and `Phone` look like sipsms.softphone's `Stack` and `Softphone`.
+imported, it is the remote control: `Phones` and `Phone` look like sipsms.cli.softphone's `Stack` and `Softphone`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Phone:
         return Answer(*self._do("go_online"))
 
     def send(self, number: str, text: str, **options: Any) -> Answer:
-        """`display_name`, `from_user`, `headers`, `content_type` as sipsms.softphone's."""
+        """`display_name`, `from_user`, `headers`, `content_type` as sipsms.cli.softphone's."""
         return Answer(*self._do("send", args=[number, text], options=options))
 
     def watch(self, user: str) -> None:

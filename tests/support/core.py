@@ -19,7 +19,7 @@ from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.opt_out import Consent, Terms
 from sipsms.messaging.queue.courier_state import Line
 from sipsms.messaging.queue.queue import Pace, Queue
-from sipsms.routing import dialplan
+from sipsms.routing import rules_file
 from sipsms.sip.location import Location
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.store import Store
@@ -113,7 +113,7 @@ async def core(
         directory,
         location,
         queue,
-        dialplan.load(None, carriers or ["sim"]),
+        rules_file.load(None, carriers or ["sim"]),
         clock,
         86400.0,
         Consent(store, directory, clock, lambda: terms or Terms(patterns=PatternLimits(0, 0))),

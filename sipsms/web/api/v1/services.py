@@ -21,7 +21,7 @@ Names = Sequence[str] | None  # owners; None: all
 
 
 class Records(Protocol):
-    """`sipsms.records.Records`. All raise Unavailable; changes raise the refusal that `Parts.refused` names."""
+    """`queries.Records`. All raise Unavailable; changes raise the refusal that `Parts.refused` names."""
 
     async def messages(self, sees: Sees, **wanted: Any) -> Found:
         """`wanted`: as of `store.pages.Wanted`."""

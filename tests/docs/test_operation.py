@@ -16,7 +16,7 @@ from support.sipwire import Phone
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.S | re.M)
 
 

@@ -20,7 +20,7 @@ from sipsms.core.validators import HttpListen, SipListen, SmppListen
 from sipsms.core.yaml_file import ConfigError, Document
 from sipsms.smpp.settings import SmppConfig
 
-SHIPPED = Path(__file__).parent.parent / "etc" / "sipsms.yaml"
+SHIPPED = Path(__file__).parents[2] / "etc" / "sipsms.yaml"
 
 ACME = """\
 domain: sip.example.net

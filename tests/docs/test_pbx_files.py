@@ -12,7 +12,7 @@ import pytest
 from sipsms.cli import cli
 from tests.support.node import Node
 
-DIALPLAN = Path(__file__).parent.parent / "dialplan"
+DIALPLAN = Path(__file__).parents[2] / "dialplan"
 FREESWITCH, FREEPBX, ASTERISK = (DIALPLAN / name for name in ("freeswitch", "freepbx", "asterisk"))
 _WORD = re.compile(r"\b(?:SIPSMS|PBX|PHONE)_[A-Z0-9_]+\b")
 _APPLICATIONS = {"reply", "send", "set", "stop", "info", "fire", "unset", "system"}  # of mod_sms

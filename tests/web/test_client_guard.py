@@ -19,7 +19,7 @@ import pytest
 from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
 from sipsms.core.ssrf import check_address
 from sipsms.web.client import MAX_ANSWER, AiohttpClient
-from tests.carriers.test_client import OK, Stub, answering
+from tests.web.test_client import OK, Stub, answering
 
 ALLOWING = partial(check_address, allow_private=True)
 
@@ -171,7 +171,7 @@ def test_a_silent_name_server_does_not_hold_up_the_end() -> None:
     """A program that asks one and ends: at once, not when there is an answer."""
     program = """
 import asyncio, socket, threading
-from sipsms.carriers.client import GuardedResolver
+from sipsms.web.client import GuardedResolver
 
 asked = threading.Event()
 

@@ -18,7 +18,7 @@ from sipsms.smpp.receipt import parse
 from sipsms.smpp.resend_detection import AGAIN
 from sipsms.smpp.settings import SmppConfig
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "smpp.md").read_text()
 CARRIER = (DOCS / "carriers" / "smpp.md").read_text()
 USED = {"0x61": Status.INVALID_SCHEDULE, "0x62": Status.INVALID_EXPIRY}

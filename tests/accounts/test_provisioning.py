@@ -14,8 +14,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from cli.test_cli import Host
 from sqlalchemy import create_engine
-from test_cli import Host
 
 from sipsms.accounts.provisioning import Settings, acrobits_xml, cloud_code, document, link, linphone_xml, server_of
 from sipsms.core.ha1 import ha1

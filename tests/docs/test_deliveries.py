@@ -16,7 +16,7 @@ from sipsms.web.outbound.webhook import PAUSES
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers
 from tests.support.calls import message
 
-PAGE = (Path(__file__).parent.parent / "docs" / "deliveries.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "deliveries.md").read_text()
 
 
 def block(language: str) -> str:

@@ -22,7 +22,7 @@ from sipsms.web.api.voipms.accounts import NOTHING
 from sipsms.web.api.voipms.params import MAX_DAYS
 from sipsms.web.api.voipms.service import rest_door
 
-PAGE = (Path(__file__).parent.parent / "docs" / "api" / "voipms.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "api" / "voipms.md").read_text()
 SITE = "https://sms.example.net"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sipsms.core import log
 
-FILTER = Path(__file__).parent.parent / "etc" / "fail2ban" / "filter.d" / "sipsms.conf"
+FILTER = Path(__file__).parents[2] / "etc" / "fail2ban" / "filter.d" / "sipsms.conf"
 JAIL = FILTER.parent.parent / "jail.d" / "sipsms.conf"
 STYLES = ("auto", "json", "console")
 REAL, VICTIM = "192.0.2.7", "198.51.100.9"

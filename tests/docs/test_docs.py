@@ -13,7 +13,7 @@ from sipsms.accounts import import_file
 from sipsms.app import settings
 from tests.support.node import Node
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.S | re.M)
 

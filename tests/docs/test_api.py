@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.node import Node
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "api.md", *sorted((ROOT / "docs" / "api").glob("*.md"))]
 SITE = "https://sms.example.net"
 pytestmark = pytest.mark.e2e

@@ -1,4 +1,4 @@
-"""sipsms.softphone: real pjsua2 phones. They run in a process of their own (`python test_softphone.py PLAY PORT`),
+"""sipsms.cli.softphone: real pjsua2 phones. They run in a process of their own (`python test_softphone.py PLAY PORT`),
 because pjsua2 aborts its process on a slip and must not take pytest along. The registrar is a few lines in this one."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ needs_pjsua2 = pytest.mark.skipif(
     importlib.util.find_spec("pjsua2") is None, reason="pjsua2 is not installed: pip install 'sipsms[softphone]'"
 )
 ECHOED = ("Via:", "From:", "To:", "Call-ID:", "CSeq:", "Contact:")
-ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 INSTANCE = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
 
 
@@ -147,7 +147,9 @@ def test_two_devices_of_one_account_are_told_apart() -> None:
 
 @needs_pjsua2
 def test_send_once_from_the_command_line(registrar: Registrar) -> None:
-    code = "import sys; from sipsms.softphone import run_interactive as r; sys.exit(r('alice', 'pw', *sys.argv[1:]))"
+    code = (
+        "import sys; from sipsms.cli.softphone import run_interactive as r; sys.exit(r('alice', 'pw', *sys.argv[1:]))"
+    )
     for number, status, shown in [("5551234567", 0, "200 OK\n"), ("55512345678", 1, "403 Forbidden (not a number)\n")]:
         command = [sys.executable, "-c", code, f"127.0.0.1:{registrar.port}", number, "hello"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=ENV)
@@ -156,7 +158,7 @@ def test_send_once_from_the_command_line(registrar: Registrar) -> None:
 
 @needs_pjsua2
 def test_conversation_on_stdin_ends_with_the_input(registrar: Registrar) -> None:
-    code = "import sys; from sipsms.softphone import run_interactive as r; sys.exit(r('alice', 'pw', sys.argv[1]))"
+    code = "import sys; from sipsms.cli.softphone import run_interactive as r; sys.exit(r('alice', 'pw', sys.argv[1]))"
     command = [sys.executable, "-c", code, f"127.0.0.1:{registrar.port}"]
     typed = "5551234567 hello there\n\n5551234567 bye\n"
     done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False, env=ENV)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sipsms.store import api_usage
 from sipsms.store.engine import open_engine
 from sipsms.store.schema import attempts, messages
-from tests.test_cli import Host
+from tests.cli.test_cli import Host
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sipsms.store.message_list import SCAN, SPOKEN
 from sipsms.web.api.v1 import dids, events, middleware, paging
 from sipsms.web.api.v1.permissions import Reach
 
-PAGE = (Path(__file__).parent.parent / "docs" / "api" / "v1.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "api" / "v1.md").read_text()
 
 
 def block(word: str) -> str:

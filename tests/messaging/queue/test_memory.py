@@ -369,7 +369,7 @@ async def test_an_event_that_comes_while_the_lane_is_being_read(
 ) -> None:
     """The head waits for it, what stands behind does not; it comes between the look and what follows from that."""
     crashes: list[str] = []
-    monkeypatch.setattr("sipsms.log.crash", lambda event, *_, **__: crashes.append(event))
+    monkeypatch.setattr("sipsms.core.log.crash", lambda event, *_, **__: crashes.append(event))
     phone = ScriptedCourier(Deferred("away", parked=True))
     async with core(tmp_path, {"sip": phone}) as here:
         await _register(here, "sip:alice@h:1")

@@ -1,0 +1,64 @@
+"""The rooms of the house and who may import whom: the one list that docs/architecture.md shows and the tests check."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# From left to right: a room imports only rooms of earlier rows, never one of its own row.
+ROOMS: Final = (
+    ("core",), ("routing", "store"), ("accounts",), ("messaging",), ("carriers", "sip", "smpp", "mail", "web"),
+    ("app",), ("cli",),
+)  # fmt: skip
+
+# What each room is for, as docs/architecture.md has it.
+PURPOSE: Final = {
+    "core": "nouns and pure tools; imports nothing of ours",
+    "routing": "dialplan and numbering policy: pure decisions",
+    "store": "all SQL: tables, migrations, the writer; one file a table group",
+    "accounts": "directory, authentication, quota, changes to accounts and DIDs, provisioning",
+    "messaging": "gateway, queue, outbound checks, delivery reports, opt-out, media: what happens to a message",
+    "carriers": "one file a carrier, and what they share",
+    "sip": "codec, machines, transport, server, courier, trunk",
+    "smpp": "codec, session, server (SMSC), carrier, courier",
+    "mail": "an SMS as e-mail, and the way to the mail server",
+    "web": "HTTP: server, client, hooks, APIs, outgoing callbacks and webhooks",
+    "app": "settings and composition: the only room that builds the parts, runs and reloads them",
+    "cli": "the command line, one file a command group; demo and softphone",
+}
+
+# Modules that get bytes and `now` and give back values: no asyncio, clock, chance, socket or file.
+PURE: Final = frozenset({
+    "core.account", "core.courier_name", "core.directory_rows", "core.e164", "core.errors", "core.ha1",
+    "core.media_types", "core.message", "core.queue_rows", "core.refusal", "core.registration", "core.segmentation",
+    "core.smpp_url", "core.ssrf", "routing.dialplan", "routing.numbering", "accounts.provisioning", "mail.mime",
+    "messaging.content_policy", "messaging.delivery_reports", "messaging.imdn", "messaging.opt_out_keywords",
+    "sip.auth_limiter", "sip.body_reader", "sip.body_writer", "sip.device_identity", "sip.digest", "sip.digest_client",
+    "sip.expiry_heap", "sip.flood_limiter", "sip.flow_token", "sip.headers", "sip.hep", "sip.message", "sip.pidf",
+    "sip.presence", "sip.proxy", "sip.registrar", "sip.stun", "sip.trace_summary", "sip.transaction", "sip.uri",
+    "smpp.concat_refs", "smpp.data_coding", "smpp.pdu", "smpp.receipt", "smpp.resend_detection", "smpp.session",
+    "smpp.submit_sm", "smpp.throttle", "web.api.acrobits.format", "web.api.kannel.format", "web.api.wildix.format",
+    "web.outbound.webhook_payload",
+})  # fmt: skip
+NOT_PURE: Final = frozenset({"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"})
+
+# Library -> the rooms that may import it.
+HOMES: Final = {
+    "sqlalchemy": ("store",), "alembic": ("store",), "starlette": ("web",), "fastapi": ("web",), "uvicorn": ("web",),
+    "aiohttp": ("web",), "aiosmtplib": ("mail",), "redis": ("app", "sip"), "pjsua2": ("cli",), "click": ("cli",),
+    "rich_click": ("cli",),
+}  # fmt: skip
+
+
+def left_of(room: str) -> frozenset[str]:
+    """The rooms that this one may import."""
+    found: list[str] = []
+    for row in ROOMS:
+        if room in row:
+            return frozenset(found)
+        found += row
+    raise KeyError(room)
+
+
+def in_one_line() -> str:
+    """The order, as docs/architecture.md writes it."""
+    return " < ".join((" | " if len(row) > 2 else ", ").join(row) for row in ROOMS)
