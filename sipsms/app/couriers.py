@@ -30,9 +30,9 @@ from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.forward import ForwardCourier
 from sipsms.messaging.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, SMPP, WEBHOOK, Gateway, sms_key
 from sipsms.messaging.media_store import Fetcher, MediaCourier, MediaFiles
-from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Queue
-from sipsms.messaging.reconciliation import Follower
+from sipsms.messaging.reconciliation import Reconciler
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig
 from sipsms.store import app_messages
@@ -41,13 +41,13 @@ from sipsms.store.store import Store
 from sipsms.web.client import AiohttpClient
 from sipsms.web.outbound.acrobits_push import AppCourier
 from sipsms.web.outbound.callback import CallbackCourier, CallbackOptions
-from sipsms.web.outbound.concurrency import Endpoints
+from sipsms.web.outbound.concurrency import EndpointLimits
 from sipsms.web.outbound.webhook import WebhookCourier
 
 # What may be tried again although it may have got through: the receiver knows a second copy by its id.
 IDEMPOTENT = (CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA, APP, SMPP)
-_TO_CUSTOMERS = Line(concurrency=1000)  # each endpoint has its own, much smaller limit
-_FEW = Line(concurrency=16)
+_TO_CUSTOMERS = CourierLimits(concurrency=1000)  # each endpoint has its own, much smaller limit
+_FEW = CourierLimits(concurrency=16)
 
 _REPORT_EVERY = 10.0  # seconds
 
@@ -93,11 +93,11 @@ def limits_of(options: CarrierOptions) -> CarrierLimits:
     return CarrierLimits(options.max_text, options.text_unit, options.long_texts == "mms", options.mms)
 
 
-def line_of(options: CarrierOptions, config: Config) -> Line:
+def line_of(options: CarrierOptions, config: Config) -> CourierLimits:
     usual = config.queue.carrier_concurrency
     if isinstance(options, SmppConfig):
         usual = options.binds * options.window
-    return Line(options.concurrency or usual, options.rate or 0.0, breaker=True)
+    return CourierLimits(options.concurrency or usual, options.rate or 0.0, breaker=True)
 
 
 def base_url(config: Config) -> str:
@@ -143,7 +143,7 @@ class Couriers:
             self._client, lambda account: store.read(lambda db: app_messages.tokens_of(db, account)),
             lambda: self._config.api.acrobits_push,
         )  # fmt: skip
-        self._endpoints = Endpoints()
+        self._endpoints = EndpointLimits()
         self._report_at = 0.0
         self._told = (0, 0.0)  # doubts that the operator knows of, and when he may hear of the next
         self._sent: dict[str, int] = {}
@@ -151,7 +151,7 @@ class Couriers:
         self.files = MediaFiles(media_folder(config), lambda: base_url(self._config))
         self.carriers: dict[str, Carrier] = {}
         self._add_customers_doors()
-        self.follower = Follower(
+        self.follower = Reconciler(
             store, gateway, queue, self.carriers, clock,
             lambda name: store.read(lambda db: marks.polled_at(db, name)),
             lambda name, when: store.write(lambda db: marks.set_polled(db, name, when)),

@@ -19,19 +19,19 @@ from sipsms.store import api_usage
 from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store
 from sipsms.web.api.acrobits.inbox import Inbox
-from sipsms.web.api.acrobits.routes import AcrobitsDoor
-from sipsms.web.api.kannel.routes import KannelDoor
-from sipsms.web.api.telnyx import TelnyxDoor
-from sipsms.web.api.v1.app import Door as V1Door
-from sipsms.web.api.v1.queries import Records
-from sipsms.web.api.v1.services import Parts
+from sipsms.web.api.acrobits.routes import AcrobitsApi
+from sipsms.web.api.kannel.routes import KannelApi
+from sipsms.web.api.telnyx import TelnyxApi
+from sipsms.web.api.v1.app import V1Api as V1Door
+from sipsms.web.api.v1.queries import Queries
+from sipsms.web.api.v1.services import Services
 from sipsms.web.api.voipms.accounts import Place
 from sipsms.web.api.voipms.service import rest_door
-from sipsms.web.api.wildix.routes import OriginateDoor
+from sipsms.web.api.wildix.routes import WildixApi
 from sipsms.web.response_ack import look
 
 
-class Doors:
+class HttpApis:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, couriers: Couriers,
         clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
@@ -60,9 +60,9 @@ class Doors:
             lambda: Place(config().domain, config().sip.advertised or ""), clock,
         )  # fmt: skip
 
-        records = Records(self.service, lambda: config().carriers, lambda: config().for_phones, directory, gateway)
+        records = Queries(self.service, lambda: config().carriers, lambda: config().for_phones, directory, gateway)
         self._v1 = V1Door(
-            Parts(
+            Services(
                 self.access, directory, gateway, self.sender, self.service, records, couriers.files, clock,
                 lambda: config().messages.max_length, lambda: config().api.daily_sends, AdminError,
             )
@@ -77,16 +77,16 @@ class Doors:
         config = self._config
         doors = (  # those with few routes first: a request is compared with one route after the other
             self._rest,
-            TelnyxDoor(self.access, self._directory, self.sender),
-            OriginateDoor(
+            TelnyxApi(self.access, self._directory, self.sender),
+            WildixApi(
                 self.access, self.sender, self._clock, lambda: config().api.originate_length,
                 lambda: config().api.timezone,
             ),
-            AcrobitsDoor(
+            AcrobitsApi(
                 self.access, self._directory, self.sender, self._couriers.fetch, self._inbox,
                 self._couriers.files.url, self._clock,
             ),
-            KannelDoor(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
+            KannelApi(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
             self._v1,
         )  # fmt: skip
         return [route for door in doors for route in door.routes()]

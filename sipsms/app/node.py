@@ -22,9 +22,9 @@ from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning import Settings
 from sipsms.app import settings as configuration
 from sipsms.app.couriers import Couriers, base_url
-from sipsms.app.http_apis import Doors
+from sipsms.app.http_apis import HttpApis
 from sipsms.app.settings import Config, literal_secrets, path_of, short_secrets
-from sipsms.app.smpp import SmppDoor, smscs_of
+from sipsms.app.smpp import SmppNode, smscs_of
 from sipsms.app.wiring import (
     check_certificate,
     connection_limit,
@@ -48,30 +48,30 @@ from sipsms.core.registration import Binding
 from sipsms.core.yaml_file import ConfigError, Document
 from sipsms.messaging.delivery_reports import Stage, is_wanted
 from sipsms.messaging.gateway import SIP, Gateway
-from sipsms.messaging.opt_out import Consent
-from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.opt_out import SendingPolicy
+from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.courier import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.location import Location
-from sipsms.sip.message_server import Messages
+from sipsms.sip.message_server import MessageServer
 from sipsms.sip.presence import Presence
-from sipsms.sip.presence_server import Notifier
-from sipsms.sip.proxy_server import Relay
+from sipsms.sip.presence_server import PresenceServer
+from sipsms.sip.proxy_server import ProxyServer
 from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
-from sipsms.sip.trunk import Surroundings, Trunks
+from sipsms.sip.trunk import Trunks, TrunkServices
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.web.carrier_hooks import Hooks
-from sipsms.web.media import MediaDoor
-from sipsms.web.provisioning import Provision
+from sipsms.web.media import MediaDownload
+from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.server import HttpServer, build
 
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
@@ -95,7 +95,7 @@ def _setting(config: Config, name: str) -> object:
     return attrgetter(name)(config)
 
 
-class Bound(NamedTuple):
+class BoundSocket(NamedTuple):
     """A socket that has its address and is not served yet."""
 
     scheme: str
@@ -162,7 +162,7 @@ class Node:
             self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane),
             on_change=self._delivery_changed,
         )  # fmt: skip
-        consent = Consent(self.store, self.directory, self._clock, lambda: terms_of(self.config))
+        consent = SendingPolicy(self.store, self.directory, self._clock, lambda: terms_of(self.config))
         self.gateway = Gateway(
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep, consent
         )
@@ -173,11 +173,11 @@ class Node:
             self.smscs.make, self._changed.set,
         )  # fmt: skip
         self.couriers.configure(config)
-        self.doors = Doors(
+        self.doors = HttpApis(
             lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over,
             self.location,
         )  # fmt: skip
-        self.smpp = SmppDoor(
+        self.smpp = SmppNode(
             lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock,
             self.couriers.files.url, node, self.smscs, connection_limit() // 8,
         )  # fmt: skip
@@ -208,15 +208,15 @@ class Node:
         nonces = Nonces(nonce_key(config), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
         presence = Presence(config.domain, presence_limits(config))
-        self.notifier = Notifier(presence, self.endpoint, self.directory, self.location, self._clock, self.spawn)
+        self.notifier = PresenceServer(presence, self.endpoint, self.directory, self.location, self._clock, self.spawn)
         self.location.on_change = self.notifier.changed
         rules, key = rules_of(config), os.urandom(32)
-        messages = Messages(
+        messages = MessageServer(
             rules,
             self.directory,
             self.location,
             self.gateway,
-            Relay(self.endpoint, config.realm, key),
+            ProxyServer(self.endpoint, config.realm, key),
             self._clock,
             key,
         )
@@ -228,8 +228,8 @@ class Node:
             self.endpoint, self.location, lambda: self.server.rules, self._clock, sip.max_datagram,
             lambda media: self.couriers.files.url(media),
         )  # fmt: skip
-        self.queue.set_courier(SIP, self.courier, Line(config.queue.sip_concurrency))
-        around = Surroundings(
+        self.queue.set_courier(SIP, self.courier, CourierLimits(config.queue.sip_concurrency))
+        around = TrunkServices(
             self.endpoint, limits, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock,
             self._is_known, trunk_key,
         )  # fmt: skip
@@ -270,23 +270,23 @@ class Node:
         self.certificate = check_certificate(self.config)
         self._tls = self.certificate.context if self.certificate is not None else None
 
-    def _bind(self) -> list[Bound]:
+    def _bind(self) -> list[BoundSocket]:
         """Take all ports, before the store is touched. Raises ListenError with none of them taken."""
-        listen, bound = self.config.listen, list[Bound]()
+        listen, bound = self.config.listen, list[BoundSocket]()
         wanted: list[tuple[str, str, int]] = [(one.transport, one.host, one.port) for one in listen.sip]
         wanted += [("ssmpp" if one.tls else "smpp", one.host, one.port) for one in listen.smpp]
         wanted += [("http", listen.http.host, listen.http.port)] if listen.http is not None else []
         try:
             for scheme, host, port in wanted:
                 sock = bind_url(scheme, host, port)
-                bound.append(Bound(scheme, host, sock.getsockname()[1], sock))
+                bound.append(BoundSocket(scheme, host, sock.getsockname()[1], sock))
         except ListenError:
             for one in bound:
                 one.sock.close()
             raise
         return bound
 
-    async def _listen(self, sockets: Sequence[Bound]) -> None:
+    async def _listen(self, sockets: Sequence[BoundSocket]) -> None:
         """Let everybody in: all is loaded. Raises ListenError: somebody else was quicker on a port we have bound."""
         for bound in sockets:
             try:
@@ -299,12 +299,12 @@ class Node:
             listening=[f"{one.scheme}://{one.host}:{one.port}" for one in sockets],
         )  # fmt: skip
 
-    async def _listen_on(self, bound: Bound) -> None:
+    async def _listen_on(self, bound: BoundSocket) -> None:
         match bound.scheme:
             case "http":
                 application = build(
-                    self.hooks, self._readiness, Provision(self._settings), MediaDoor(self.couriers.files),
-                    self.doors.routes(), self.config.api.metrics_from,
+                    self.hooks, self._readiness, ProvisioningDownload(self._settings),
+                    MediaDownload(self.couriers.files), self.doors.routes(), self.config.api.metrics_from,
                 )  # fmt: skip
                 self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
                 self.http.listen()

@@ -14,13 +14,13 @@ from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import MediaFiles
-from sipsms.messaging.opt_out import Consent
+from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.sip.location import Location
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Offline:
     """What such a command works with."""
 
     gateway: Gateway
@@ -28,8 +28,8 @@ class Beside:
     files: MediaFiles
 
 
-async def beside(
-    config: Config, work: Callable[[Beside], Awaitable[Any]], accounts: Callable[[Directory], list[str]]
+async def offline(
+    config: Config, work: Callable[[Offline], Awaitable[Any]], accounts: Callable[[Directory], list[str]]
 ) -> Any:
     """Run `work` on the store without serving: what it submits is taken over by the server, now or at its next start.
 
@@ -42,12 +42,12 @@ async def beside(
         directory.update(*await store.directory(0))
         for name in accounts(directory):
             await location.load(clock(), name)
-        consent = Consent(store, directory, clock, lambda: terms_of(config))
+        consent = SendingPolicy(store, directory, clock, lambda: terms_of(config))
         gateway = Gateway(
             store, directory, location, Queue(store, clock, Pace()), load_dialplan(config), clock, config.queue.keep,
             consent,
         )  # fmt: skip
         gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
-        return await work(Beside(gateway, directory, media_files(config)))
+        return await work(Offline(gateway, directory, media_files(config)))
     finally:
         await store.close()

@@ -16,12 +16,12 @@ from sipsms.core.clock import Clock
 from sipsms.core.message import Media
 from sipsms.core.ssrf import check_address
 from sipsms.messaging.gateway import RECEIPT_LANES, SMPP, Gateway
-from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Queue
 from sipsms.smpp.bind import Resolve
-from sipsms.smpp.carrier import Around, Smscs
+from sipsms.smpp.carrier import CarrierServices, SmppCarriers
 from sipsms.smpp.courier import LateAnswers, SmppCourier
-from sipsms.smpp.customer_smsc import Pushes, PushOptions
+from sipsms.smpp.customer_smsc import CustomerSmscOptions, CustomerSmscs
 from sipsms.smpp.data_coding import CHARSETS
 from sipsms.smpp.esme import Looked, Options, Recalled
 from sipsms.smpp.resend_detection import HEARD
@@ -34,7 +34,7 @@ from sipsms.store.store import Store
 from sipsms.web.client import GuardedResolver
 
 _WRITE_EVERY = 5.0  # seconds between looks at how many messages went, where nothing else changed
-_LINE = Line(concurrency=2000)  # a DID has one message and a few receipts out at a time
+_LINE = CourierLimits(concurrency=2000)  # a DID has one message and a few receipts out at a time
 
 
 class HasBinds(Protocol):
@@ -54,8 +54,8 @@ def options_of(config: Config) -> Options:
     )  # fmt: skip
 
 
-def push_options(config: Config) -> PushOptions:
-    return PushOptions(options_of(config).limits, config.smpp.verify, config.smpp.deliver_window)
+def push_options(config: Config) -> CustomerSmscOptions:
+    return CustomerSmscOptions(options_of(config).limits, config.smpp.verify, config.smpp.deliver_window)
 
 
 def resolver(guard: Callable[[str], str]) -> Resolve:
@@ -69,7 +69,7 @@ def resolver(guard: Callable[[str], str]) -> Resolve:
     return resolve
 
 
-class Records:
+class SmscQueries:
     """What an SMSC asks of the store."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -102,9 +102,9 @@ class Records:
 def smscs_of(
     store: Store, directory: Directory, gateway: Gateway, clock: Clock,
     spawn: Callable[[Coroutine[Any, Any, Any]], None],
-) -> Smscs:  # fmt: skip
+) -> SmppCarriers:  # fmt: skip
     """Carriers of type smpp."""
-    return Smscs(Around(
+    return SmppCarriers(CarrierServices(
         gateway.receive, gateway.receipt, lambda number: directory.did(number) is not None,
         lambda courier, sender, recipient, since: store.read(
             lambda db: delivery_receipts.unmatched(db, courier, sender, recipient, since)
@@ -114,7 +114,7 @@ def smscs_of(
     ))  # fmt: skip
 
 
-class SmppDoor:
+class SmppNode:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, queue: Queue,
         clock: Clock, media_url: Callable[[Media], str], node: str, carriers: HasBinds, most: int,
@@ -128,10 +128,10 @@ class SmppDoor:
         self._carriers = carriers
         guarded = resolver(lambda address: check_address(address, config().callbacks.allow_private))
         late = LateAnswers()
-        self._pushes = Pushes(lambda: push_options(config()), clock, guarded, late.came)
+        self._pushes = CustomerSmscs(lambda: push_options(config()), clock, guarded, late.came)
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
-            lambda: options_of(config()), access, directory, gateway, Records(store, clock), clock, self._wake, most
+            lambda: options_of(config()), access, directory, gateway, SmscQueries(store, clock), clock, self._wake, most
         )
         courier = SmppCourier(
             self.smsc, directory, self._pushes, media_url, late, lambda: options_of(config()).charsets

@@ -15,7 +15,7 @@ from sipsms.routing import rules_file
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.presence import Limits as PresenceLimits
 from sipsms.sip.registrar import Policy
-from sipsms.sip.settings import Rules
+from sipsms.sip.settings import SipRules
 from sipsms.sip.tls import ServerCertificate, TlsError
 from sipsms.sip.trace import HepTarget
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, open_engine
@@ -28,12 +28,12 @@ class StartError(Exception):
     """The server cannot start; one line for whoever started it."""
 
 
-def rules_of(config: Config) -> Rules:
+def rules_of(config: Config) -> SipRules:
     sip = config.sip
     policy = Policy(sip.min_expires, sip.max_expires, sip.default_expires, sip.max_contacts)
     names = [*config.aliases, socket.gethostname()]
     texts = config.messages
-    return Rules(
+    return SipRules(
         config.domain, names, policy, texts.max_length, texts.length_unit, texts.copy_prefix, sip.flood_limit,
         sip.scanners == "drop",
     )  # fmt: skip

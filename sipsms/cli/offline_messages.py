@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sipsms.accounts.directory import Directory
 from sipsms.app.node import run_loop
-from sipsms.app.offline import Beside, beside
+from sipsms.app.offline import Offline, offline
 from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.e164 import normalise
@@ -26,19 +26,19 @@ from sipsms.web.api.v1.queries import explain
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be held
 
 
-def _run(config: Config, work: Callable[[Beside], Awaitable[Any]], number: str) -> Any:
+def _run(config: Config, work: Callable[[Offline], Awaitable[Any]], number: str) -> Any:
     def phones(directory: Directory) -> list[str]:
         did = directory.did(number)
         return [did.sip_account] if did is not None and did.sip_account else []
 
     log.setup("warning", "console")
-    return run_loop(beside(config, work, phones))
+    return run_loop(offline(config, work, phones))
 
 
 def receive(config: Config, source: str, target: str, text: str) -> str:
     """Raises AdminError if the destination is no DID."""
 
-    async def work(here: Beside) -> str:
+    async def work(here: Offline) -> str:
         result = await here.gateway.receive(InboundSms(source, target, text), "cli")
         if result is None:
             raise AdminError(f"{target} is not a DID of this server")
@@ -56,7 +56,7 @@ def send(
     if due_at is not None and due_at > time.time() + _LONGEST:
         raise AdminError("that is more than a year ahead")
 
-    async def work(here: Beside) -> str:
+    async def work(here: Offline) -> str:
         did = here.directory.did(source)
         owner = here.directory.account(did.account) if did is not None else None
         if owner is None or not here.directory.may_send_from(owner, source):
@@ -74,7 +74,7 @@ def send(
     return str(_run(config, work, source))
 
 
-async def _saved(here: Beside, path: Path) -> Media:
+async def _saved(here: Offline, path: Path) -> Media:
     try:
         return await here.files.save(await asyncio.to_thread(path.read_bytes), path.name)
     except MediaRefused as error:
@@ -100,7 +100,7 @@ def _check_length(config: Config, text: str, files: int) -> None:
 def route(config: Config, source: str, target: str, text: str = "") -> dict[str, Any]:
     """What would become of a message from one number to another, and why; nothing is sent or counted."""
 
-    async def work(here: Beside) -> dict[str, Any]:
+    async def work(here: Offline) -> dict[str, Any]:
         return explain(here.gateway, here.directory, config.carriers, source, target, text)
 
     result: dict[str, Any] = _run(config, work, target)

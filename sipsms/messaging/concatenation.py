@@ -21,7 +21,7 @@ _JOINING = 5.0  # seconds in which a text is joined when its last part has come
 Answer = TypeVar("Answer")
 
 
-class Assembly(Generic[Answer]):
+class Concatenation(Generic[Answer]):
     def __init__(
         self, store: GatewayStore, clock: Clock, whole: Callable[[Sequence[StoredPart], str], Awaitable[Answer]]
     ) -> None:

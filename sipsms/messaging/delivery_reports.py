@@ -54,12 +54,12 @@ _FINAL = {  # values of registered_delivery's bits
 _INTERMEDIATE = 0x10  # of registered_delivery (SMPP 3.4 section 5.2.17)
 
 
-class Wish(NamedTuple):
+class UrlReport(NamedTuple):
     mask: int
     url: str
 
 
-class SmppWish(NamedTuple):
+class SmppReport(NamedTuple):
     """What an ESME wants to hear, and the addresses as it wrote them: it gets them back like that."""
 
     mask: int  # registered_delivery
@@ -92,13 +92,13 @@ def by_smpp(
     source, destination = _plain(source), _plain(destination)
     numbers = (part,) if part else ()
     return _written(
-        SmppWish(
+        SmppReport(
             mask, source_ton, source_npi, dest_ton, dest_npi, numbers, _plain(token), source, destination, reference
         )
     )
 
 
-def _written(wish: SmppWish) -> str:
+def _written(wish: SmppReport) -> str:
     mask, *kinds, numbers, token, source, destination, reference = wish
     first = mask if reference is None else f"{mask}/{reference}"
     return _BY_SMPP + "\t".join(map(str, (first, *kinds, ".".join(map(str, numbers)), token, source, destination)))
@@ -119,7 +119,7 @@ def _plain(address: str) -> str:
     return "".join(char if " " <= char <= "~" else "?" for char in address[:24])
 
 
-def smpp_wish(notify: str) -> SmppWish | None:
+def smpp_wish(notify: str) -> SmppReport | None:
     """The reading of `by_smpp`."""
     if not notify.startswith(_BY_SMPP):
         return None
@@ -127,7 +127,7 @@ def smpp_wish(notify: str) -> SmppWish | None:
     mask, _, reference = first.partition("/")
     source_ton, source_npi, dest_ton, dest_npi = map(int, kinds)
     numbers = tuple(map(int, filter(None, parts.split("."))))
-    return SmppWish(
+    return SmppReport(
         int(mask), source_ton, source_npi, dest_ton, dest_npi, numbers, token, source, destination,
         int(reference) if reference else None,
     )  # fmt: skip
@@ -161,7 +161,7 @@ def report_of(message: Message, stage: Stage, did: Did, now: float) -> Message |
     return None
 
 
-def _smpp_text(message: Message, wish: SmppWish, stage: Stage, now: float) -> str:
+def _smpp_text(message: Message, wish: SmppReport, stage: Stage, now: float) -> str:
     """All that a receipt says, for the courier to write as SMPP does."""
     return json.dumps({
         "id": wish.token or str(message.id), "parts": list(wish.parts), "stage": str(stage),

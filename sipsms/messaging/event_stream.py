@@ -31,7 +31,7 @@ class Gap(Exception):
     """What came after that change is not known any more."""
 
 
-class Feed:
+class EventStream:
     def __init__(self, clock: Clock, kept: int = KEPT) -> None:
         self._clock = clock
         self._changes: deque[Change] = deque(maxlen=kept)

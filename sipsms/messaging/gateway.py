@@ -26,12 +26,12 @@ from sipsms.core.registration import Device
 from sipsms.core.segmentation import encoding_of, pieces, segments
 from sipsms.messaging import delivery_reports
 from sipsms.messaging.carrier import CarrierLimits, GatewayStore, InboundSms, Part
-from sipsms.messaging.concatenation import Assembly
+from sipsms.messaging.concatenation import Concatenation
 from sipsms.messaging.delivery_reports import DLR, STATUS, Stage, is_wanted, report_of
-from sipsms.messaging.event_stream import Feed
+from sipsms.messaging.event_stream import EventStream
 from sipsms.messaging.imdn import IMDN, delivery_notice
 from sipsms.messaging.location import Location
-from sipsms.messaging.opt_out import Consent
+from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.queue.queue import Queue, carrier_lane
 from sipsms.routing.dialplan import Decision, Dialplan, Facts
 
@@ -90,11 +90,11 @@ class Gateway:
         dialplan: Dialplan,
         clock: Clock,
         keep: float,
-        consent: Consent,
-        feed: Feed | None = None,
+        consent: SendingPolicy,
+        feed: EventStream | None = None,
     ) -> None:
         """`keep`: seconds a message waits for its destination before it expires."""
-        self.feed = feed or Feed(clock)
+        self.feed = feed or EventStream(clock)
         self._store = store
         self._directory = directory
         self._location = location
@@ -108,7 +108,7 @@ class Gateway:
         self.limits: dict[str, CarrierLimits] = {}  # by courier
         self.patience = dict(PATIENCE)
         self.operator = ""  # e-mail address of who hears of trouble
-        self._assembly = Assembly(store, clock, self._whole)
+        self._assembly = Concatenation(store, clock, self._whole)
 
     async def start(self, accounts: Sequence[str]) -> None:
         """After a restart. `accounts` still have messages from before their first device."""

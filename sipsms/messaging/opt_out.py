@@ -43,7 +43,7 @@ class Terms:
     patterns: PatternLimits = field(default_factory=PatternLimits)
 
 
-class Consent:
+class SendingPolicy:
     def __init__(self, store: GatewayStore, directory: Directory, clock: Clock, terms: Callable[[], Terms]) -> None:
         self._store = store
         self._directory = directory

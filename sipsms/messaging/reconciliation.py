@@ -31,7 +31,7 @@ Marks = Callable[[str], Awaitable[float]]  # carrier -> up to when it has been p
 SetMark = Callable[[str, float], Awaitable[None]]
 
 
-class Follower:
+class Reconciler:
     def __init__(
         self, store: GatewayStore, gateway: Gateway, queue: Queue, carriers: Mapping[str, Carrier], clock: Clock,
         mark: Marks, set_mark: SetMark,

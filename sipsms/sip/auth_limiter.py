@@ -27,7 +27,7 @@ class _Pair:
     right: dict[int, None] = field(default_factory=dict)
 
 
-class Guard:
+class AuthLimiter:
     def __init__(self, free: int = 10, window: float = 300.0, capacity: int = 10_000) -> None:
         self._free = free
         self._window = window

@@ -19,7 +19,7 @@ class NotConnected(Exception):
     """No connection, or not to whom it was meant for; nothing was sent."""
 
 
-class Connector(Streams):
+class ConnectionPool(Streams):
     """Asked for a connection by name, gives one that is open and whose other side is who it should be."""
 
     def __init__(self, receiver: Receiver, transport: str, limits: Limits, tls: ssl.SSLContext | None) -> None:

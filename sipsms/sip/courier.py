@@ -21,7 +21,7 @@ from sipsms.messaging.location import Location
 from sipsms.sip.body_writer import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request, Response
-from sipsms.sip.settings import Rules
+from sipsms.sip.settings import SipRules
 from sipsms.sip.transport import Flow, hostport
 from sipsms.sip.uri import ParseError, Uri, parse_uri
 
@@ -44,7 +44,7 @@ class _NextWay(Exception):
 
 class SipCourier:
     def __init__(
-        self, endpoint: Endpoint, location: Location, rules: Callable[[], Rules], clock: Clock,
+        self, endpoint: Endpoint, location: Location, rules: Callable[[], SipRules], clock: Clock,
         max_datagram: int = 1300, media_url: Callable[[Media], str] = lambda media: media.url,
     ) -> None:  # fmt: skip
         """`max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1). `media_url`: where anybody can

@@ -10,7 +10,7 @@ import heapq
 _SLACK = 64
 
 
-class Deadlines:
+class ExpiryHeap:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
         self._at: dict[int, float] = {}

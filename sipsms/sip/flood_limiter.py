@@ -45,7 +45,7 @@ class _Mute:
         _bound(self.answered, _SPARED_PORTS)
 
 
-class Flood:
+class FloodLimiter:
     def __init__(self, limit: int, window: float = 2.0, mute: float = 300.0, trust: float = 7200.0) -> None:
         """`limit` 0: nobody is ever muted."""
         self.limit = limit

@@ -28,9 +28,9 @@ from sipsms.sip.endpoint import Answer
 from sipsms.sip.flow_token import unseal
 from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import Request
-from sipsms.sip.proxy_server import Relay
+from sipsms.sip.proxy_server import ProxyServer
 from sipsms.sip.registrar import gruu_of
-from sipsms.sip.settings import RETRY_AFTER, Rules
+from sipsms.sip.settings import RETRY_AFTER, SipRules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError, Uri
 
@@ -65,10 +65,10 @@ class _Target(NamedTuple):
     bindings: tuple[Binding, ...] | None = None
 
 
-class Messages:
+class MessageServer:
     def __init__(
-        self, rules: Rules, directory: Directory, location: Location, gateway: Gateway, relay: Relay, clock: Clock,
-        flow_key: bytes,
+        self, rules: SipRules, directory: Directory, location: Location, gateway: Gateway, relay: ProxyServer,
+        clock: Clock, flow_key: bytes,
     ) -> None:  # fmt: skip
         self.rules = rules
         self._directory = directory

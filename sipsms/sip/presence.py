@@ -19,7 +19,7 @@ from urllib.parse import quote
 from sipsms.core.account import Account
 from sipsms.core.e164 import is_ten_digits, normalise
 from sipsms.sip import pidf
-from sipsms.sip.expiry_heap import Deadlines
+from sipsms.sip.expiry_heap import ExpiryHeap
 from sipsms.sip.headers import TOKEN, parse_media_type, parse_name_addr, parse_params
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError
@@ -131,10 +131,10 @@ class Presence:
         self._dialogs: dict[tuple[str, str, str, str], Subscription] = {}
         self._by_watcher: dict[str, dict[int, Subscription]] = {}  # also those whose last NOTIFY is under way
         self._by_watched: dict[str, dict[int, Subscription]] = {}
-        self._subscription_ends = Deadlines()
+        self._subscription_ends = ExpiryHeap()
         self._publications: dict[int, Publication] = {}
         self._published: dict[str, dict[str, Publication]] = {}  # account -> etag -> publication
-        self._publication_ends = Deadlines()
+        self._publication_ends = ExpiryHeap()
         self._published_bytes = 0
 
     def __len__(self) -> int:

@@ -49,7 +49,7 @@ class Reply:
     after: Callable[[], None] | None = None
 
 
-class Notifier:
+class PresenceServer:
     def __init__(
         self,
         presence: Presence,

@@ -21,7 +21,7 @@ from sipsms.sip.transport import Flow
 _QUICK = 5.0  # seconds: a flow that fails later than that is not followed by another
 
 
-class Relay:
+class ProxyServer:
     def __init__(self, endpoint: Endpoint, realm: str, key: bytes) -> None:
         """`key`: makes the loop marks in our branches unguessable."""
         self._endpoint = endpoint

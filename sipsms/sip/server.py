@@ -20,15 +20,15 @@ from sipsms.core.registration import Device
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.sip import body_reader, pidf, presence, registrar
-from sipsms.sip.auth_limiter import Guard
+from sipsms.sip.auth_limiter import AuthLimiter
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict
 from sipsms.sip.endpoint import Answer, Work
-from sipsms.sip.flood_limiter import Flood, is_scanner
+from sipsms.sip.flood_limiter import FloodLimiter, is_scanner
 from sipsms.sip.flow_token import FlowName, seal
 from sipsms.sip.message import KNOWN_METHODS, Request
-from sipsms.sip.message_server import Messages, retransmission_key
-from sipsms.sip.presence_server import Notifier
-from sipsms.sip.settings import RETRY_AFTER, Rules
+from sipsms.sip.message_server import MessageServer, retransmission_key
+from sipsms.sip.presence_server import PresenceServer
+from sipsms.sip.settings import RETRY_AFTER, SipRules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError
 
@@ -38,7 +38,7 @@ _ANY_DOMAIN = frozenset(("MESSAGE", "SUBSCRIBE", "PUBLISH"))  # looked at after 
 _SUPPORTED = ("path", "outbound", "gruu")
 
 
-class Door(Protocol):
+class TrunkDoor(Protocol):
     def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
         """For what comes without credentials from a server that we are registered at; None: nothing of the sort."""
 
@@ -46,13 +46,13 @@ class Door(Protocol):
 class Server:
     def __init__(
         self,
-        rules: Rules,
+        rules: SipRules,
         authenticator: Authenticator,
         directory: Directory,
         location: Location,
         gateway: Gateway,
-        messages: Messages,
-        notifier: Notifier,
+        messages: MessageServer,
+        notifier: PresenceServer,
         clock: Clock,
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
         flow_key: bytes,
@@ -66,18 +66,18 @@ class Server:
         self._messages = messages
         self._notifier = notifier
         self._clock = clock
-        self._guard = Guard()
-        self._flood = Flood(rules.flood_limit, trust=rules.policy.max_expires)
+        self._guard = AuthLimiter()
+        self._flood = FloodLimiter(rules.flood_limit, trust=rules.policy.max_expires)
         self._spawn = spawn
         self._flow_key = flow_key
-        self.trunks: Mapping[str, Door] = {}  # by the user part of the Contact that a trunk has registered upstream
+        self.trunks: Mapping[str, TrunkDoor] = {}  # by the user part of its Contact upstream
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> SipRules:
         return self._rules
 
     @rules.setter
-    def rules(self, rules: Rules) -> None:
+    def rules(self, rules: SipRules) -> None:
         self._rules = self._messages.rules = rules
         self._flood.limit = rules.flood_limit
 

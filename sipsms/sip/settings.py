@@ -12,7 +12,7 @@ from sipsms.sip.uri import Uri
 RETRY_AFTER = "5"
 
 
-class Rules:
+class SipRules:
     """Replaced as a whole on reload."""
 
     def __init__(

@@ -38,11 +38,11 @@ from sipsms.sip.digest_client import Digest, Exchange, Registration, number_in, 
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, NotSent, Unreachable, Work
 from sipsms.sip.headers import quote_string
 from sipsms.sip.message import Request, Response
-from sipsms.sip.settings import Rules
+from sipsms.sip.settings import SipRules
 from sipsms.sip.transaction import T1
 from sipsms.sip.transport import Flow, Limits, StreamConnection
 from sipsms.sip.trunk_settings import SipConfig
-from sipsms.sip.trunk_transport import Uplink
+from sipsms.sip.trunk_transport import TrunkTransport
 from sipsms.sip.uri import ParseError
 
 KEEP_ALIVE = 25.0  # seconds between the line ends that keep the way back through a NAT open (RFC 5626 section 4.4.1)
@@ -62,13 +62,13 @@ Receive = Callable[[InboundSms, str, bytes | None], Awaitable[Receipt | Refusal 
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class TrunkServices:
     """What all trunks of a node work with."""
 
     endpoint: Endpoint
     limits: Limits
     receive: Receive
-    rules: Callable[[], Rules]
+    rules: Callable[[], SipRules]
     trust: Callable[[str], None]  # an address that is not to be taken for a flood of strangers
     clock: Clock
     is_known: Callable[[bytes], Awaitable[bool]]  # is there a message with this key already?
@@ -80,11 +80,11 @@ class Trunk:
     can_look_up = False
     secret = ""
 
-    def __init__(self, name: str, config: SipConfig, around: Surroundings) -> None:
+    def __init__(self, name: str, config: SipConfig, around: TrunkServices) -> None:
         self.name = name
         self.config = config
         self._around = around
-        self._uplink = Uplink(around.endpoint, config, around.limits)
+        self._uplink = TrunkTransport(around.endpoint, config, around.limits)
         password = config.password.get_secret_value()
         self._digest = Digest(config.username, password)
         host = config.domain or config.server
@@ -460,7 +460,7 @@ def outcome_of(response: Response, call_id: str) -> Outcome:
 class Trunks:
     """All trunks of a node. `doors`: by the user part of their Contacts."""
 
-    def __init__(self, around: Surroundings, spawn: Callable[[Coroutine[Any, Any, Any]], None]) -> None:
+    def __init__(self, around: TrunkServices, spawn: Callable[[Coroutine[Any, Any, Any]], None]) -> None:
         self.doors: dict[str, Trunk] = {}
         self._around = around
         self._spawn = spawn

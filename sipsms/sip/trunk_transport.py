@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from sipsms.sip.connection_pool import Connector, NotConnected
+from sipsms.sip.connection_pool import ConnectionPool, NotConnected
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.tls import client_context
 from sipsms.sip.transport import Flow, Limits, StreamConnection, UdpFlow, UdpListener
@@ -28,7 +28,7 @@ AGAIN = 5.0  # seconds after a failure until it is asked again
 LAST_GOOD = 3600.0  # seconds that it is used when asking fails
 
 
-class Uplink:
+class TrunkTransport:
     def __init__(self, endpoint: Endpoint, config: SipConfig, limits: Limits) -> None:
         self._endpoint = endpoint
         self._limits = limits
@@ -44,7 +44,7 @@ class Uplink:
         self._resolved_at = self._failed_at = -LAST_GOOD
         self._threads = ThreadPoolExecutor(2, "trunk-lookup")  # its own: silent name servers hold up nobody else
         self._asking = asyncio.Lock()
-        self._connector: Connector | None = None
+        self._connector: ConnectionPool | None = None
         self._own: list[UdpListener] = []
 
     # --- addresses ---
@@ -125,7 +125,7 @@ class Uplink:
         self._own.append(own)
         return own
 
-    def _connections(self) -> Connector:
+    def _connections(self) -> ConnectionPool:
         if self._connector is None:
             context = None
             if self._transport == "tls":
@@ -133,7 +133,7 @@ class Uplink:
                     context = client_context(self._authorities)
                 except (OSError, ssl.SSLError) as error:
                     raise NotConnected(f"ca: {self._authorities}: {error}") from None
-            self._connector = Connector(self._endpoint, self._transport, self._limits, context)
+            self._connector = ConnectionPool(self._endpoint, self._transport, self._limits, context)
         return self._connector
 
     def close(self) -> None:

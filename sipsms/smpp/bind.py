@@ -51,9 +51,9 @@ def _client_context(target: Target) -> ssl.SSLContext:
     return context
 
 
-class Link:
+class Bind:
     def __init__(
-        self, target: Target, command: Command, clock: Clock, on_request: Callable[[Link, Pdu], None],
+        self, target: Target, command: Command, clock: Clock, on_request: Callable[[Bind, Pdu], None],
         resolve: Resolve, on_late: Callable[[Any, Pdu], None] = lambda about, answer: None,
     ) -> None:  # fmt: skip
         """`on_late(about, answer)`: the answer to a request that was given up."""

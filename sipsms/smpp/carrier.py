@@ -28,13 +28,13 @@ from sipsms.core.segmentation import pieces
 from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, NotThere, Parsed, Part
 from sipsms.messaging.gateway import sms_key
 from sipsms.smpp import receipt
-from sipsms.smpp.bind import Link, Resolve, Target
-from sipsms.smpp.concat_refs import Name, Texts, reference_of
+from sipsms.smpp.bind import Bind, Resolve, Target
+from sipsms.smpp.concat_refs import ConcatReferences, Name, reference_of
 from sipsms.smpp.courier import Gone, Segment, named, segments_of, written
 from sipsms.smpp.data_coding import CHARSETS, Charset, Concat, choose, is_receipt
 from sipsms.smpp.esme import Recalled
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
-from sipsms.smpp.resend_detection import LONGEST, Doubts, Key, Mark, Started
+from sipsms.smpp.resend_detection import LONGEST, Key, Mark, ResendDetection, Started
 from sipsms.smpp.session import MODES, Limits, NotBound
 from sipsms.smpp.settings import SmppConfig
 from sipsms.smpp.submit_sm import Body, Refused, number, read_anything, read_body, span
@@ -73,7 +73,7 @@ class Unmatched(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class CarrierServices:
     """What a carrier's SMSC needs of the node."""
 
     receive: Callable[..., Awaitable[Any]]  # gateway.receive
@@ -101,7 +101,7 @@ class SmppCarrier:
     can_look_up = True
     secret = ""
 
-    def __init__(self, name: str, config: SmppConfig, around: Around) -> None:
+    def __init__(self, name: str, config: SmppConfig, around: CarrierServices) -> None:
         self.name = name
         self.config = config
         self.status = "not bound yet"
@@ -114,16 +114,16 @@ class SmppCarrier:
         self._target = Target(
             config.url, username, password, limits, config.verify, config.ca, config.system_type
         )  # fmt: skip
-        self._links: list[Link] = []
-        self._worked: set[Link] = set()  # those by which a message went
-        self._out: Counter[Link] = Counter()  # messages under way by each
+        self._links: list[Bind] = []
+        self._worked: set[Bind] = set()  # those by which a message went
+        self._out: Counter[Bind] = Counter()  # messages under way by each
         self._keepers: list[asyncio.Task[None]] = []
         self._room = asyncio.Semaphore(config.binds * config.window)
         self._pace = Pace()
         self._started = around.clock()
         self._late: OrderedDict[int, Pdu] = OrderedDict()  # delivery -> the answer that came too late
-        self._doubts: Doubts[_Taken] = Doubts()
-        self._texts = Texts(partial(token_hex, 6), _OPEN_TEXTS, gives_way=True)
+        self._doubts: ResendDetection[_Taken] = ResendDetection()
+        self._texts = ConcatReferences(partial(token_hex, 6), _OPEN_TEXTS, gives_way=True)
         self._recalled = False
         self._recalling = asyncio.Lock()  # several binds begin at once, and each waits for it
         self._mark = Mark()
@@ -160,7 +160,7 @@ class SmppCarrier:
         """One bind, as long as we run."""
         pause = _FIRST_PAUSE
         while not self._is_closing():
-            link = Link(self._target, command, self._clock, self._asked, self._around.resolve, self._came_late)
+            link = Bind(self._target, command, self._clock, self._asked, self._around.resolve, self._came_late)
             try:
                 async with self._recalling:
                     await self._recall()
@@ -192,7 +192,7 @@ class SmppCarrier:
             await asyncio.sleep(pause * (0.9 + 0.2 * random.random()))
             pause = min(_LONGEST_PAUSE, pause * 2)
 
-    def _left(self, link: Link) -> None:
+    def _left(self, link: Bind) -> None:
         now = self._clock()
         self._doubts.add(link.unsure(now), now, link)
         if not self._links:
@@ -296,10 +296,10 @@ class SmppCarrier:
                     del self._out[link]
             return self._outcome(link, answer)
 
-    def _transmitters(self) -> list[Link]:
+    def _transmitters(self) -> list[Bind]:
         return [link for link in self._links if link.is_bound and link.mode != "receiver"]
 
-    def _outcome(self, link: Link, answer: Pdu) -> Outcome:
+    def _outcome(self, link: Bind, answer: Pdu) -> Outcome:
         now, status = self._clock(), answer.status
         if answer.command == GENERIC_NACK and status not in _THROTTLES | _LATER | _MEND:
             return Rejected(f"the SMSC does not understand it: {status:#x}", f"{status:#x}")
@@ -414,10 +414,10 @@ class SmppCarrier:
 
     # --- in ---
 
-    def _asked(self, link: Link, pdu: Pdu) -> None:
+    def _asked(self, link: Bind, pdu: Pdu) -> None:
         self._around.spawn(self._take(link, pdu))
 
-    async def _take(self, link: Link, pdu: Pdu) -> None:
+    async def _take(self, link: Bind, pdu: Pdu) -> None:
         try:
             if is_receipt(pdu.fields["esm_class"]):
                 status = await self._take_receipt(pdu)
@@ -471,7 +471,7 @@ class SmppCarrier:
             return destination, source
         return (source, destination) if self._around.is_ours(source) else ("", source)
 
-    async def _take_message(self, link: Link, pdu: Pdu) -> int:
+    async def _take_message(self, link: Bind, pdu: Pdu) -> int:
         fields, now = pdu.fields, self._clock()
         body = read_anything(pdu, self._charsets)
         if len(body.text) > _LONGEST_TEXT:
@@ -536,10 +536,10 @@ def _own(configured: int | None, usual: int) -> int:
     return usual if configured is None else configured
 
 
-class Smscs:
+class SmppCarriers:
     """All carriers of type smpp of a node."""
 
-    def __init__(self, around: Around) -> None:
+    def __init__(self, around: CarrierServices) -> None:
         self._around = around
         self._all: dict[str, SmppCarrier] = {}
         self._old: set[SmppCarrier] = set()

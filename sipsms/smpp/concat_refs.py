@@ -35,7 +35,7 @@ class _Text:
         self.at = now
 
 
-class Texts:
+class ConcatReferences:
     def __init__(self, random_hex: Callable[[], str], most: int = 1000, *, gives_way: bool = False) -> None:
         """`random_hex`: at least 48 bits each time. `most`: of one owner. `gives_way`: beyond that its oldest is not
         waited for any more (else `Full`): who sends parts that nothing can be made of harms his own texts only."""

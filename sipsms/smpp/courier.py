@@ -22,7 +22,7 @@ from sipsms.core.segmentation import pieces
 from sipsms.messaging import delivery_reports
 from sipsms.smpp import receipt
 from sipsms.smpp.data_coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
-from sipsms.smpp.esme import Bound
+from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import NotBound
@@ -134,7 +134,7 @@ class LateAnswers:
 class Bind:
     """An ESME's session, as a Peer."""
 
-    def __init__(self, bound: Bound, late: LateAnswers) -> None:
+    def __init__(self, bound: Esme, late: LateAnswers) -> None:
         self._bound = bound
         self._late = late
 

@@ -10,7 +10,7 @@ from sipsms.core import log
 from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.smpp_url import smpp_url
-from sipsms.smpp.bind import Link, Resolve, Target, unbound
+from sipsms.smpp.bind import Bind, Resolve, Target, unbound
 from sipsms.smpp.courier import Gone, Peer
 from sipsms.smpp.data_coding import is_receipt
 from sipsms.smpp.pdu import Command, Pdu, Status
@@ -20,7 +20,7 @@ _IDLE: Final = 300.0  # seconds without a message after which we unbind
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
 
 
-class PushOptions(NamedTuple):
+class CustomerSmscOptions(NamedTuple):
     """From the configuration's `smpp` and `callbacks`."""
 
     limits: Limits
@@ -33,7 +33,7 @@ class _Server:
 
     def __init__(self, target: Target, window: int) -> None:
         self.target = target
-        self.link: Link | None = None
+        self.link: Bind | None = None
         self.turn = asyncio.Lock()  # to bind
         self.room = asyncio.Semaphore(window)
         self.used_at = 0.0
@@ -47,7 +47,7 @@ class _Server:
 class _Paced(NamedTuple):
     """A bind that is asked only so much at once. The time for an answer begins when it is a request's turn."""
 
-    link: Link
+    link: Bind
     room: asyncio.Semaphore
 
     async def ask(
@@ -57,9 +57,10 @@ class _Paced(NamedTuple):
             return await self.link.ask(command, fields, tlvs, about)
 
 
-class Pushes:
+class CustomerSmscs:
     def __init__(
-        self, options: Callable[[], PushOptions], clock: Clock, resolve: Resolve, late: Callable[[Any, Pdu], None]
+        self, options: Callable[[], CustomerSmscOptions], clock: Clock, resolve: Resolve,
+        late: Callable[[Any, Pdu], None],
     ) -> None:  # fmt: skip
         """`resolve`: refuses addresses that customers may not make us connect to. `late(about, answer)`: to what was
         given up."""
@@ -84,14 +85,14 @@ class Pushes:
         async with server.turn:
             return _Paced(await self._bound(server), server.room)
 
-    async def _bound(self, server: _Server) -> Link:
+    async def _bound(self, server: _Server) -> Bind:
         now = self._clock()
         server.used_at = now
         if server.link is not None and server.link.is_bound:
             return server.link
         if now < server.retry_at:
             raise Gone(server.why)
-        link = Link(server.target, Command.BIND_TRANSCEIVER, self._clock, self._asked, self._resolve, self._late)
+        link = Bind(server.target, Command.BIND_TRANSCEIVER, self._clock, self._asked, self._resolve, self._late)
         try:
             await link.open()
         except Gone as error:
@@ -102,7 +103,7 @@ class Pushes:
         log.note("smpp_push_bound", did=server.did, peer=server.target.url.text)
         return link
 
-    def _asked(self, link: Link, pdu: Pdu) -> None:
+    def _asked(self, link: Bind, pdu: Pdu) -> None:
         """A customer's server has nothing to send by this bind: its programs bind to us. Receipts of what was pushed
         are no news."""
         link.answer(pdu, 0 if is_receipt(pdu.fields.get("esm_class", 0)) else Status.REJECTED_BY_APP)

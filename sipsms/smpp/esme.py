@@ -94,7 +94,7 @@ class Records(Protocol):
         """Why it failed, in the carriers' words."""
 
 
-class Bound:
+class Esme:
     """One ESME, bound."""
 
     def __init__(

@@ -12,7 +12,7 @@ from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.gateway import Gateway
 from sipsms.smpp import receipt
 from sipsms.smpp.data_coding import Charset
-from sipsms.smpp.esme import Bound, Looked, Options, Records
+from sipsms.smpp.esme import Esme, Looked, Options, Records
 from sipsms.smpp.pdu import Pdu, Status
 from sipsms.smpp.submit_sm import Refused, number, read_text, smpp_time
 
@@ -22,7 +22,7 @@ _STATES: Final = {
 _TIMES: Final = {"schedule_delivery_time": Status.INVALID_SCHEDULE, "validity_period": Status.INVALID_EXPIRY}
 
 
-class Enquiries:
+class QueryHandler:
     def __init__(
         self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records
     ) -> None:
@@ -31,7 +31,7 @@ class Enquiries:
         self._gateway = gateway
         self._records = records
 
-    async def query(self, bound: Bound, pdu: Pdu) -> None:
+    async def query(self, bound: Esme, pdu: Pdu) -> None:
         found = await self._own(bound, pdu, Status.QUERY_FAILED)
         word = _STATES.get(found.state, "ENROUTE")
         if found.state is State.FAILED and await self._gateway.is_cancelled(found.message.id):
@@ -43,13 +43,13 @@ class Enquiries:
         }  # fmt: skip
         bound.connection.answer(pdu, fields=fields)
 
-    async def cancel(self, bound: Bound, pdu: Pdu) -> None:
+    async def cancel(self, bound: Esme, pdu: Pdu) -> None:
         found = await self._own(bound, pdu, Status.CANCEL_FAILED)
         if not await self._records.cancel(found.message.id):
             raise Refused(Status.CANCEL_FAILED, "it has left")
         bound.connection.answer(pdu)
 
-    async def replace(self, bound: Bound, pdu: Pdu) -> None:
+    async def replace(self, bound: Esme, pdu: Pdu) -> None:
         """Of a message that is held: its text, if that could be submitted. Its times stay as they are."""
         found = await self._own(bound, pdu, Status.REPLACE_FAILED)
         for name, status in _TIMES.items():
@@ -75,7 +75,7 @@ class Enquiries:
         if refusal is not None:
             raise Refused(Status.SUBMIT_FAILED, refusal.reason)
 
-    async def _own(self, bound: Bound, pdu: Pdu, status: Status) -> Looked:
+    async def _own(self, bound: Esme, pdu: Pdu, status: Status) -> Looked:
         """The message that this customer names, sent from the number that it names. Raises Refused."""
         message_id = await self._numbered(pdu.fields["message_id"])
         found = await self._records.look(message_id) if message_id else None

@@ -123,7 +123,7 @@ class _Doubt(NamedTuple, Generic[T]):
     session: object  # that it came by
 
 
-class Doubts(Generic[T]):
+class ResendDetection(Generic[T]):
     """Of all broken sessions, and of those that may be."""
 
     def __init__(self) -> None:

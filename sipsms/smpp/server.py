@@ -23,12 +23,12 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
 from sipsms.messaging.gateway import Gateway
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.esme import Bound, Options, Records
+from sipsms.smpp.esme import Esme, Options, Records
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
-from sipsms.smpp.query import Enquiries
+from sipsms.smpp.query import QueryHandler
 from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Lost, Request, Session
-from sipsms.smpp.submit import Intake
+from sipsms.smpp.submit import SubmitHandler
 from sipsms.smpp.submit_sm import Refused
 
 _WRONG_BINDS: Final = 3  # of one connection (P-02)
@@ -53,16 +53,16 @@ class Smsc:
         self._most = most
         self._loop = asyncio.get_running_loop()
         self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
-        self._connections: dict[Connection, Bound | None] = {}
+        self._connections: dict[Connection, Esme | None] = {}
         self._wrong: Counter[Connection] = Counter()
-        self._bound: dict[str, list[Bound]] = {}  # by username
+        self._bound: dict[str, list[Esme]] = {}  # by username
         self._of_address: Counter[str] = Counter()
         self._throttled: Counter[str] = Counter()  # submits by username, since the last sweep
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
-        self._intake = Intake(options, directory, gateway, records, clock, self._refuse)
-        self._enquiries = enquiries = Enquiries(options, directory, gateway, records)
-        self._handlers: Mapping[int, Callable[[Bound, Pdu], Awaitable[None]]] = {
+        self._intake = SubmitHandler(options, directory, gateway, records, clock, self._refuse)
+        self._enquiries = enquiries = QueryHandler(options, directory, gateway, records)
+        self._handlers: Mapping[int, Callable[[Esme, Pdu], Awaitable[None]]] = {
             Command.SUBMIT_MULTI: self._intake.submit_multi, Command.QUERY_SM: enquiries.query,
             Command.CANCEL_SM: enquiries.cancel, Command.REPLACE_SM: enquiries.replace,
         }  # fmt: skip
@@ -219,13 +219,13 @@ class Smsc:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, bound: Bound, pdu: Pdu, handler: Callable[[Bound, Pdu], Awaitable[None]]) -> None:
+    async def _guarded(self, bound: Esme, pdu: Pdu, handler: Callable[[Esme, Pdu], Awaitable[None]]) -> None:
         try:
             await handler(bound, pdu)
         except Exception as error:
             self._refuse(bound, pdu, error)
 
-    def _refuse(self, bound: Bound, pdu: Pdu, error: BaseException) -> None:
+    def _refuse(self, bound: Esme, pdu: Pdu, error: BaseException) -> None:
         """An answer that says what is wrong; what is wrong with us is worth another try (a full queue is, for all)."""
         if isinstance(error, Refused):
             status = self._note_refused(bound, error)
@@ -238,7 +238,7 @@ class Smsc:
             status = Status.QUEUE_FULL
         bound.connection.answer(pdu, status)
 
-    def _note_refused(self, bound: Bound, refused: Refused) -> Status:
+    def _note_refused(self, bound: Esme, refused: Refused) -> Status:
         if refused.status == Status.THROTTLED:  # many a second: one line says it
             self._throttled[bound.username] += 1
         else:
@@ -265,7 +265,7 @@ class Smsc:
             self._no_bind(connection, pdu, username, f"{binds} binds already")
             return
         mode = MODES[Command(pdu.command)]
-        bound = Bound(connection, username, password, customer, mode, options.deliver_window)
+        bound = Esme(connection, username, password, customer, mode, options.deliver_window)
         self._connections[connection] = bound
         self._bound.setdefault(username, []).append(bound)
         tlvs = {Tag.SC_INTERFACE_VERSION: _VERSION} if pdu.fields["interface_version"] >= 0x34 else {}
@@ -304,13 +304,13 @@ class Smsc:
         if last:
             connection.finish("three wrong binds")
 
-    def _wake_all(self, bound: Bound) -> None:
+    def _wake_all(self, bound: Esme) -> None:
         for did in bound.dids(self._directory):
             self._wake(did.number)
 
     # --- for the courier, and for who looks ---
 
-    def hearing(self, did: Did) -> Bound | None:
+    def hearing(self, did: Did) -> Esme | None:
         """The ESME that gets what comes in for a DID: of several, the one with the least to do."""
         fit = [
             one for one in self._bound.get(did.smpp_username, ())

@@ -22,11 +22,11 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.messaging.carrier import Part
 from sipsms.messaging.delivery_reports import by_smpp
 from sipsms.messaging.gateway import Gateway, Receipt
-from sipsms.smpp.concat_refs import Full, Name, Texts, reference_of
+from sipsms.smpp.concat_refs import ConcatReferences, Full, Name, reference_of
 from sipsms.smpp.data_coding import Concat
-from sipsms.smpp.esme import Bound, Options, Records, Taken, known
+from sipsms.smpp.esme import Esme, Options, Records, Taken, known
 from sipsms.smpp.pdu import Address, Pdu, Status, Tag
-from sipsms.smpp.resend_detection import HEARD, LONGEST, Doubts, Key, Mark, Started
+from sipsms.smpp.resend_detection import HEARD, LONGEST, Key, Mark, ResendDetection, Started
 from sipsms.smpp.submit_sm import Refused, Submission, read
 
 ORIGIN: Final = "smpp"
@@ -51,10 +51,10 @@ class Bucket:
         return True
 
 
-class Intake:
+class SubmitHandler:
     def __init__(
         self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records, clock: Clock,
-        refuse: Callable[[Bound, Pdu, BaseException], None],
+        refuse: Callable[[Esme, Pdu, BaseException], None],
     ) -> None:  # fmt: skip
         """`refuse`: answer one with what is wrong."""
         self._options = options
@@ -64,8 +64,8 @@ class Intake:
         self._clock = clock
         self._refuse = refuse
         self._loop = asyncio.get_running_loop()
-        self._doubts: Doubts[Taken] = Doubts()
-        self._texts = Texts(partial(token_hex, 6))
+        self._doubts: ResendDetection[Taken] = ResendDetection()
+        self._texts = ConcatReferences(partial(token_hex, 6))
         self._buckets: dict[str, Bucket] = {}
         self._mark = Mark()
         self._senders: dict[str, tuple[Account, Account]] = {}
@@ -88,7 +88,7 @@ class Intake:
                 self._texts.recall(name, part.reference, part.number, part.text, now)
         self._doubts.add(left, now)
 
-    def broken(self, bound: Bound, span: float = HEARD) -> None:
+    def broken(self, bound: Esme, span: float = HEARD) -> None:
         """Its session is over, or may be: what it has not heard the answer to may come again, and so may what was
         answered within the last `span` seconds."""
         now = self._clock()
@@ -96,14 +96,14 @@ class Intake:
             bound.is_doubted = True
             self._doubts.add(bound.unsure(now, span), now, bound)
 
-    def look_at_others(self, bound: Bound, others: Iterable[Bound]) -> None:
+    def look_at_others(self, bound: Esme, others: Iterable[Esme]) -> None:
         """A session is new: its program may have lost another one, of which nobody has told us yet."""
         now = self._clock()
         for other in others:
             if other is not bound and not other.is_doubted and other.is_mute(now):
                 self.broken(other)
 
-    def heard_by(self, now: float, span: float, bounds: Iterable[Bound]) -> float:
+    def heard_by(self, now: float, span: float, bounds: Iterable[Esme]) -> float:
         """What came before this time need not be recalled after a restart: its peers have heard the answer, since
         that was `span` seconds ago, and they have received it. `bounds`: all. 0: there is nothing new to say."""
         if len(self._doubts):
@@ -116,7 +116,7 @@ class Intake:
 
     # --- one message ---
 
-    def submit(self, bound: Bound, pdu: Pdu) -> None:
+    def submit(self, bound: Esme, pdu: Pdu) -> None:
         """One message, or a part of one; answered when it is stored."""
         now = self._clock()
         try:
@@ -141,14 +141,14 @@ class Intake:
         bound.under_way[taken] = Started(key, since)
         taken.add_done_callback(partial(self._answer, bound, pdu))
 
-    def _again(self, bound: Bound, key: Key, now: float) -> Taken | None:
+    def _again(self, bound: Esme, key: Key, now: float) -> Taken | None:
         """What this was the first time, in another session, if its peer may not know that it has come."""
         taken = self._doubts.take(key, now, bound) if len(self._doubts) else None
         if taken is not None and taken.done() and (taken.cancelled() or taken.exception() is not None):
             return None
         return taken
 
-    def _answer(self, bound: Bound, pdu: Pdu, taken: Taken) -> None:
+    def _answer(self, bound: Esme, pdu: Pdu, taken: Taken) -> None:
         if taken.cancelled():
             bound.failed(taken)
         elif (error := taken.exception()) is not None:
@@ -159,11 +159,11 @@ class Intake:
             bound.connection.answer(pdu, 0, taken.result())
             self._answered(bound, taken)
 
-    def _answered(self, bound: Bound, taken: Taken) -> None:
+    def _answered(self, bound: Esme, taken: Taken) -> None:
         self._mark.took_at = self._clock()
         bound.answered(taken, self._mark.took_at)
 
-    async def _take(self, bound: Bound, pdu: Pdu, submission: Submission, destination: str) -> str:
+    async def _take(self, bound: Esme, pdu: Pdu, submission: Submission, destination: str) -> str:
         """The id, when it is stored. Raises Refused or Unavailable."""
         concat = submission.body.concat
         if concat is not None and concat.total > 1:
@@ -171,7 +171,7 @@ class Intake:
         wish = _wish(pdu, submission)
         return str(await self._send(bound, submission, destination, wish))
 
-    async def _send(self, bound: Bound, submission: Submission, destination: str, wish: str) -> int:
+    async def _send(self, bound: Esme, submission: Submission, destination: str, wish: str) -> int:
         result = await self._gateway.send(
             self._sender(bound), submission.source, destination, submission.body.text, ORIGIN, notify=wish,
             due_at=submission.due_at, expires_at=submission.expires_at,
@@ -179,7 +179,7 @@ class Intake:
         return _stored(result).message_id
 
     async def _take_part(
-        self, bound: Bound, pdu: Pdu, submission: Submission, destination: str, concat: Concat
+        self, bound: Esme, pdu: Pdu, submission: Submission, destination: str, concat: Concat
     ) -> str:  # fmt: skip
         if submission.due_at is not None:
             raise Refused(Status.INVALID_SCHEDULE, "a part of a long text cannot be held")
@@ -204,14 +204,14 @@ class Intake:
         _stored(result)
         return f"{token}-{concat.number}"
 
-    def _check_rate(self, bound: Bound, count: int, now: float) -> None:
+    def _check_rate(self, bound: Esme, count: int, now: float) -> None:
         account = self._directory.account(bound.customer)
         own = account.smpp_rate if account is not None else None
         rate = self._options().rate if own is None else float(own)
         if rate and not self._buckets.setdefault(bound.customer, Bucket(now)).take(rate, now, count):
             raise Refused(Status.THROTTLED, f"more than {rate:g} messages a second")
 
-    def _check_source(self, bound: Bound, source: str) -> None:
+    def _check_source(self, bound: Esme, source: str) -> None:
         did = self._directory.did(source)
         if (
             did is None or did.account != bound.customer or not did.sms or did.smpp is None or not did.smpp.enabled
@@ -226,7 +226,7 @@ class Intake:
             raise Refused(Status.INVALID_DESTINATION, refusal.reason)
         return destination
 
-    def _sender(self, bound: Bound) -> Account:
+    def _sender(self, bound: Esme) -> Account:
         """The customer's account; who has SMPP may write alike to many (C-6). Raises Refused."""
         account = self._directory.account(bound.customer)
         if account is None or not account.enabled:
@@ -238,7 +238,7 @@ class Intake:
 
     # --- several at once ---
 
-    async def submit_multi(self, bound: Bound, pdu: Pdu) -> None:
+    async def submit_multi(self, bound: Esme, pdu: Pdu) -> None:
         """To each destination a message of its own; the first one's id stands for all."""
         now = self._clock()
         asked: tuple[Address, ...] = pdu.fields["dest_address"]
@@ -269,7 +269,7 @@ class Intake:
         bound.connection.answer(pdu, fields={"message_id": first, "unsuccess_sme": tuple(failures)})
 
     def _one_of_many(
-        self, bound: Bound, pdu: Pdu, submission: Submission, address: Address, destination: str, first: str
+        self, bound: Esme, pdu: Pdu, submission: Submission, address: Address, destination: str, first: str
     ) -> Taken:  # fmt: skip
         now = self._clock()
         key = (bound.customer, submission.source, destination, submission.body.text, None)
@@ -282,10 +282,10 @@ class Intake:
         taken.add_done_callback(partial(self._one_done, bound))
         return taken
 
-    async def _one_id(self, bound: Bound, submission: Submission, destination: str, wish: str) -> str:
+    async def _one_id(self, bound: Esme, submission: Submission, destination: str, wish: str) -> str:
         return str(await self._send(bound, submission, destination, wish))
 
-    def _one_done(self, bound: Bound, taken: Taken) -> None:
+    def _one_done(self, bound: Esme, taken: Taken) -> None:
         if taken.cancelled() or taken.exception() is not None:
             bound.failed(taken)
         else:

@@ -25,7 +25,7 @@ _HEADERS: Final = {
 _CACHED: Final = {**_HEADERS, "Cache-Control": "private, max-age=86400, immutable"}
 
 
-class MediaDoor:
+class MediaDownload:
     def __init__(self, files: MediaFiles) -> None:
         self._files = files
 

@@ -24,7 +24,7 @@ _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Co
 Fetch = Callable[[str], Awaitable[Settings | None]]  # uses up one fetch of a token
 
 
-class Provision:
+class ProvisioningDownload:
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
         self._minute = 0

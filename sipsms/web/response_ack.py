@@ -69,11 +69,11 @@ def _unacknowledged(descriptor: int) -> int | None:
     return int(count)
 
 
-class Links:
+class ResponseAcks:
     """The connections of one server whose answers nobody is known to have heard."""
 
     def __init__(self) -> None:
-        self.waiting: set[Link] = set()
+        self.waiting: set[ResponseAck] = set()
         self._ended: dict[int, _Ended] = {}  # by descriptor, oldest first
         self._epoll: select.epoll | None = None
         self._is_closed = False
@@ -135,13 +135,13 @@ class Links:
             self._epoll = None
 
 
-_all: Final[WeakSet[Links]] = WeakSet()
+_all: Final[WeakSet[ResponseAcks]] = WeakSet()
 
 
-class Link:
+class ResponseAck:
     """One connection."""
 
-    def __init__(self, transport: Any, links: Links) -> None:
+    def __init__(self, transport: Any, links: ResponseAcks) -> None:
         self._transport = transport
         self._links = links
         self._coming: Actions = []  # about the answer that is being made
@@ -208,7 +208,7 @@ class Link:
 class _Ended:
     """A connection that our side is done with, kept until the client has ended it, too."""
 
-    def __init__(self, sock: socket.socket, actions: Actions, links: Links) -> None:
+    def __init__(self, sock: socket.socket, actions: Actions, links: ResponseAcks) -> None:
         self.descriptor = sock.fileno()
         self._sock = sock
         self._actions = actions
@@ -275,7 +275,7 @@ async def look() -> None:
 
 def when_heard(request: Request, action: Callable[[], None]) -> None:
     """Run this once the client has the answer to its request. Without a connection that knows, at once."""
-    link: Link | None = request.scope.get(KEY)
+    link: ResponseAck | None = request.scope.get(KEY)
     if link is None:
         action()
     else:

@@ -21,18 +21,18 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.core.listener import BACKLOG
 from sipsms.web.carrier_hooks import Hooks
-from sipsms.web.media import MediaDoor
-from sipsms.web.provisioning import Provision
+from sipsms.web.media import MediaDownload
+from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.request import address_of
-from sipsms.web.response_ack import KEY, Link, Links
+from sipsms.web.response_ack import KEY, ResponseAck, ResponseAcks
 
 Network = IPv4Network | IPv6Network
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it
 
 
 def build(
-    hooks: Hooks, readiness: Readiness, provision: Provision, media: MediaDoor, doors: Sequence[BaseRoute] = (),
-    metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
+    hooks: Hooks, readiness: Readiness, provision: ProvisioningDownload, media: MediaDownload,
+    doors: Sequence[BaseRoute] = (), metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
 ) -> Starlette:  # fmt: skip
     """`doors`: the routes of the APIs. `metrics_from`: networks."""
     watchers = _networks(metrics_from)
@@ -79,7 +79,7 @@ class _Protocol(HttpToolsProtocol):
     """uvicorn's, but a connection is closed that asks for nothing, or slowly, that does not read what it asked for, or
     whose answer came before its body was read; and nobody has more than so many: a thousand would close the door."""
 
-    links: Links  # those of its server
+    links: ResponseAcks  # those of its server
     proxies: tuple[Network, ...] = ()  # they speak for many
     counts: ClassVar[Counter[str]] = Counter()  # of connections, by address; an IPv6 host has a /64 to itself
 
@@ -88,7 +88,7 @@ class _Protocol(HttpToolsProtocol):
         peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._address, is_proxy = _counted_as(peer), _is_in(peer, self.proxies)
         self.counts[self._address] += 1
-        self.link = Link(transport, self.links)
+        self.link = ResponseAck(transport, self.links)
         self._stuck: asyncio.TimerHandle | None = None
         self._in_head = True
         self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
@@ -188,7 +188,7 @@ class HttpServer:
         """Serve on a bound socket. `proxies`: whose X-Forwarded-For is believed."""
         self._socket = sock
         self.port: int = sock.getsockname()[1]
-        self._links = Links()
+        self._links = ResponseAcks()
         own = {"proxies": _networks(proxies), "counts": Counter(), "links": self._links}
         protocol = type("Protocol", (_Protocol,), own)
         config = uvicorn.Config(

@@ -15,11 +15,11 @@ from sipsms.cli import cli
 from sipsms.core.account import Scope
 from sipsms.core.media_types import MAX_TEXT
 from sipsms.core.message import Direction, Message
-from sipsms.messaging.event_stream import KEPT, Feed
+from sipsms.messaging.event_stream import KEPT, EventStream
 from sipsms.store import blocks, tokens
 from sipsms.store.message_list import SCAN, SPOKEN
 from sipsms.web.api.v1 import dids, events, middleware, paging
-from sipsms.web.api.v1.permissions import Reach
+from sipsms.web.api.v1.permissions import Permissions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api" / "v1.md").read_text()
 
@@ -42,12 +42,12 @@ def test_the_events() -> None:
     assert named == {*events._NAMES.values(), "message.received", "message.accepted", "reset"}
     line = re.search(r"^data: (.*)$", PAGE, re.M)
     assert line is not None
-    feed = Feed(lambda: 1.0)
+    feed = EventStream(lambda: 1.0)
     feed.note(
         Message(Direction.OUT, "5550001111", HANDSET, "x", "v1", 1.0, "a", "5550001111", id=1), "delivered", "sip"
     )
     (change,) = feed.after(0)
-    told = events._event(feed, change, Reach(Caller(None, Scope.OPERATOR, "op"), Directory())).decode()
+    told = events._event(feed, change, Permissions(Caller(None, Scope.OPERATOR, "op"), Directory())).decode()
     assert set(json.loads(told.partition("data: ")[2])) == set(json.loads(line[1]))
 
 

@@ -34,7 +34,7 @@ from sipsms.messaging.concatenation import PATIENCE as PART_PATIENCE
 from sipsms.messaging.forward import ForwardCourier
 from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
 from sipsms.messaging.opt_out import Answers, Terms
-from sipsms.messaging.reconciliation import LOOK_EVERY, Follower
+from sipsms.messaging.reconciliation import LOOK_EVERY, Reconciler
 from sipsms.store import message_list
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -616,7 +616,7 @@ class Records:
         return self.inbox
 
 
-def follower(here: Core, carrier: Any, marks: dict[str, float] | None = None) -> Follower:
+def follower(here: Core, carrier: Any, marks: dict[str, float] | None = None) -> Reconciler:
     kept = marks if marks is not None else {}
 
     async def mark(name: str) -> float:
@@ -625,7 +625,7 @@ def follower(here: Core, carrier: Any, marks: dict[str, float] | None = None) ->
     async def set_mark(name: str, when: float) -> None:
         kept[name] = when
 
-    return Follower(here.store, here.gateway, here.queue, {"sim": carrier}, here.clock, mark, set_mark)
+    return Reconciler(here.store, here.gateway, here.queue, {"sim": carrier}, here.clock, mark, set_mark)
 
 
 @pytest.mark.req("F-11", "D6", "C7")

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from sipsms.core.message import Direction, Message
-from sipsms.messaging.event_stream import Feed, Gap
+from sipsms.messaging.event_stream import EventStream, Gap
 
 MESSAGE = Message(Direction.IN, "5551234567", "5550001111", "hi", "t", 0.0, id=7)
 
 
-def feed(kept: int = 3) -> Feed:
-    return Feed(lambda: 5.0, kept)
+def feed(kept: int = 3) -> EventStream:
+    return EventStream(lambda: 5.0, kept)
 
 
 async def test_in_order_and_from_anywhere() -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.sip.auth_limiter import Guard
+from sipsms.sip.auth_limiter import AuthLimiter
 
 
-def attacked(guard: Guard, port: int = 4000) -> None:
+def attacked(guard: AuthLimiter, port: int = 4000) -> None:
     for _ in range(10):
         assert guard.allows("192.0.2.1", "alice", 0, port)
         guard.failed("192.0.2.1", "alice", 0, port)
 
 
-def guesses(guard: Guard, ports: list[int]) -> int:
+def guesses(guard: AuthLimiter, ports: list[int]) -> int:
     """How many of 100 guesses in ten seconds are looked at; all are wrong."""
     count = 0
     for tenth in range(100):
@@ -26,7 +26,7 @@ def guesses(guard: Guard, ports: list[int]) -> int:
 
 @pytest.mark.req("A-08")
 def test_one_guess_a_second_after_ten() -> None:
-    guard = Guard(free=10, window=300)
+    guard = AuthLimiter(free=10, window=300)
     attacked(guard)
     assert 1 <= guesses(guard, [4000]) <= 10
     assert guard.allows("192.0.2.2", "alice", 10)
@@ -37,7 +37,7 @@ def test_one_guess_a_second_after_ten() -> None:
 
 @pytest.mark.req("A-08")
 def test_another_port_for_each_guess_is_no_way_round() -> None:
-    guard = Guard(free=10, window=300)
+    guard = AuthLimiter(free=10, window=300)
     attacked(guard)
     assert guesses(guard, list(range(5000, 5100))) <= 10
 
@@ -45,7 +45,7 @@ def test_another_port_for_each_guess_is_no_way_round() -> None:
 @pytest.mark.req("A-08")
 def test_the_owner_behind_the_same_nat() -> None:
     """Gets in while the guesser goes on, and is then not slowed at all; the guesser still is."""
-    guard = Guard(free=10, window=300)
+    guard = AuthLimiter(free=10, window=300)
     attacked(guard)
     guesses(guard, [4000])
     assert guard.allows("192.0.2.1", "alice", 10, 5060)
@@ -59,7 +59,7 @@ def test_the_owner_behind_the_same_nat() -> None:
 
 @pytest.mark.req("A-08")
 def test_another_ipv6_address_for_each_guess_is_no_way_round() -> None:
-    guard = Guard(free=10, window=300)
+    guard = AuthLimiter(free=10, window=300)
     looked_at = 0
     for n in range(100):
         if guard.allows(f"2001:db8::{n:x}", "alice", n / 100, 5060):
@@ -70,7 +70,7 @@ def test_another_ipv6_address_for_each_guess_is_no_way_round() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    guard = Guard(free=1, capacity=100)
+    guard = AuthLimiter(free=1, capacity=100)
     for number in range(1000):
         guard.failed("192.0.2.1", f"user{number}", 0)
     assert guard.allows("192.0.2.1", "user0", 0)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sipsms.sip.connection_pool import Connector, NotConnected
+from sipsms.sip.connection_pool import ConnectionPool, NotConnected
 from sipsms.sip.tls import client_context
 from sipsms.sip.transport import Limits
 
@@ -99,9 +99,9 @@ async def _serving(context: ssl.SSLContext) -> AsyncIterator[tuple[int, asyncio.
         server.close()
 
 
-def _connector(ca: Ca, folder: Path) -> Connector:
+def _connector(ca: Ca, folder: Path) -> ConnectionPool:
     context = client_context(ca.write(folder / "ca.pem"))
-    return Connector(_Receiver(), "tls", Limits(handshake=3.0), context)  # type: ignore[arg-type]
+    return ConnectionPool(_Receiver(), "tls", Limits(handshake=3.0), context)  # type: ignore[arg-type]
 
 
 GOOD: list[list[x509.GeneralName]] = [
@@ -182,6 +182,6 @@ async def test_closed_connection_is_not_used_again(tmp_path: Path) -> None:
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
-    connector = Connector(_Receiver(), "tcp", Limits(handshake=2.0), None)  # type: ignore[arg-type]
+    connector = ConnectionPool(_Receiver(), "tcp", Limits(handshake=2.0), None)  # type: ignore[arg-type]
     with pytest.raises(NotConnected, match=r"127\.0\.0\.1:1:"):
         await connector.connect(DOMAIN, "127.0.0.1", 1)

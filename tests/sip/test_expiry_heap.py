@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sipsms.sip.expiry_heap import Deadlines
+from sipsms.sip.expiry_heap import ExpiryHeap
 
 
 def test_due_in_order_and_only_once() -> None:
-    deadlines = Deadlines()
+    deadlines = ExpiryHeap()
     for key, at in ((1, 30.0), (2, 10.0), (3, 20.0)):
         deadlines.set(key, at)
     assert deadlines.due(5) == []
@@ -16,7 +16,7 @@ def test_due_in_order_and_only_once() -> None:
 
 
 def test_moved_and_dropped() -> None:
-    deadlines = Deadlines()
+    deadlines = ExpiryHeap()
     deadlines.set(1, 10)
     deadlines.set(2, 10)
     deadlines.set(1, 30)  # later
@@ -29,7 +29,7 @@ def test_moved_and_dropped() -> None:
 
 
 def test_old_entries_do_not_pile_up() -> None:
-    deadlines = Deadlines()
+    deadlines = ExpiryHeap()
     for at in range(100_000):
         deadlines.set(at % 10, 1_000_000.0 + at)
     assert len(deadlines._heap) < 200

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.sip.flood_limiter import Flood, is_scanner
+from sipsms.sip.flood_limiter import FloodLimiter, is_scanner
 
 
-def flooding(flood: Flood, address: str, now: float, count: int = 1000) -> int:
+def flooding(flood: FloodLimiter, address: str, now: float, count: int = 1000) -> int:
     """How many of `count` requests are answered."""
     return sum(flood.allows(address, 5060, now) for _ in range(count))
 
 
 @pytest.mark.req("A-27")
 def test_a_stranger_is_muted_above_the_limit() -> None:
-    flood = Flood(16)
+    flood = FloodLimiter(16)
     assert flooding(flood, "192.0.2.1", 10.0) == 16
     assert flood.is_muted("192.0.2.1", 5060, 10.0)
     assert flooding(flood, "192.0.2.1", 309.0) == 0
@@ -25,14 +25,14 @@ def test_a_stranger_is_muted_above_the_limit() -> None:
 
 @pytest.mark.req("A-27")
 def test_a_slow_one_never() -> None:
-    flood = Flood(16)
+    flood = FloodLimiter(16)
     assert all(flood.allows("192.0.2.1", 5060, second / 8) for second in range(10_000))
 
 
 @pytest.mark.req("A-27")
 def test_one_right_password_speaks_for_all_behind_its_address() -> None:
     """Before the flood, or after the mute has begun; for as long as a registration lasts."""
-    flood = Flood(16, trust=7200.0)
+    flood = FloodLimiter(16, trust=7200.0)
     flood.knows_password("192.0.2.1", 0.0)
     assert flooding(flood, "192.0.2.1", 7199.9) == 1000
     assert flooding(flood, "192.0.2.1", 7200.0) == 16
@@ -44,7 +44,7 @@ def test_one_right_password_speaks_for_all_behind_its_address() -> None:
 @pytest.mark.req("A-27", "A-08")
 def test_a_phone_that_comes_new_behind_the_flooder() -> None:
     """Its port had no answer yet: it gets its challenge, again if that is lost; all ports together five a second."""
-    flood = Flood(16)
+    flood = FloodLimiter(16)
     flooding(flood, "192.0.2.1", 0.0)
     assert not flood.is_muted("192.0.2.1", 1024, 1.0)
     assert [flood.allows("192.0.2.1", 1024, 1.0 + n) for n in range(4)] == [True, True, True, False]
@@ -55,7 +55,7 @@ def test_a_phone_that_comes_new_behind_the_flooder() -> None:
 
 
 def test_ipv6_is_counted_by_network() -> None:
-    flood = Flood(16)
+    flood = FloodLimiter(16)
     assert sum(flood.allows(f"2001:db8:1:2::{n:x}", 5060, 0.0) for n in range(100)) == 16
     assert flood.is_muted("2001:db8:1:2:ffff::1", 5060, 0.0)
     assert flood.allows("2001:db8:1:3::1", 5060, 0.0)
@@ -65,7 +65,7 @@ def test_ipv6_is_counted_by_network() -> None:
 
 
 def test_off() -> None:
-    flood = Flood(16)
+    flood = FloodLimiter(16)
     flooding(flood, "192.0.2.1", 0.0)
     flood.limit = 0
     assert not flood.is_muted("192.0.2.1", 5060, 0.0)
@@ -73,7 +73,7 @@ def test_off() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    flood = Flood(1)
+    flood = FloodLimiter(1)
     for n in range(11_000):
         flooding(flood, f"10.{n >> 8}.{n & 255}.2", 0.0, 1)
     assert len(flood._counted) == 10_000

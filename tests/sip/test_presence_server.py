@@ -15,7 +15,7 @@ from sipsms.sip import pidf
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request, Response, parse_datagram
 from sipsms.sip.presence import Presence
-from sipsms.sip.presence_server import Notifier, Reply
+from sipsms.sip.presence_server import PresenceServer, Reply
 from sipsms.sip.transport import Flow
 
 NOW = 1_000_000.0
@@ -73,7 +73,7 @@ class World:
         self.presence = Presence("example.com")
         self.tasks: list[asyncio.Task[Any]] = []
         self.set(Account("alice"), Account("bob", "alice"))
-        self.notifier = Notifier(
+        self.notifier = PresenceServer(
             self.presence, cast(Endpoint, self.wire), self.directory, cast(Any, self.places), lambda: self.now,
             self.spawn,
         )  # fmt: skip

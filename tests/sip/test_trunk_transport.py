@@ -15,7 +15,7 @@ from sipsms.sip.connection_pool import NotConnected
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.transport import Limits, UdpFlow
 from sipsms.sip.trunk_settings import SipConfig
-from sipsms.sip.trunk_transport import AGAIN, FRESH, LAST_GOOD, Uplink, reaches
+from sipsms.sip.trunk_transport import AGAIN, FRESH, LAST_GOOD, TrunkTransport, reaches
 
 SERVER = "sip.carrier.example"
 
@@ -63,9 +63,9 @@ def resolver() -> Resolver:
 
 
 @pytest.fixture
-async def link(endpoint: Endpoint, resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> Uplink:
+async def link(endpoint: Endpoint, resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> TrunkTransport:
     """With a resolver that the test speaks for, and a clock that it can put ahead."""
-    one = Uplink(endpoint, config(), Limits())
+    one = TrunkTransport(endpoint, config(), Limits())
     loop = _Loop(asyncio.get_running_loop(), resolver)
     monkeypatch.setattr(one, "_loop", loop)
     return one
@@ -80,12 +80,12 @@ class _Loop:
         return await self._resolver(*look_up.args)
 
 
-def later(link: Uplink, seconds: float) -> None:
+def later(link: TrunkTransport, seconds: float) -> None:
     link._loop.time.ahead += seconds  # type: ignore[attr-defined]
 
 
 @pytest.mark.req("F-24")
-async def test_asked_once_a_minute(link: Uplink, resolver: Resolver) -> None:
+async def test_asked_once_a_minute(link: TrunkTransport, resolver: Resolver) -> None:
     """Also by many at once."""
     found = await asyncio.gather(*(link.addresses() for _ in range(20)))
     assert set(found) == {("192.0.2.1", "192.0.2.2")}
@@ -97,7 +97,9 @@ async def test_asked_once_a_minute(link: Uplink, resolver: Resolver) -> None:
 
 @pytest.mark.req("F-24")
 @pytest.mark.parametrize("error", [socket.gaierror(-3, "Temporary failure"), TimeoutError(), UnicodeError("label")])
-async def test_the_last_good_answer_is_kept_for_an_hour(link: Uplink, resolver: Resolver, error: Exception) -> None:
+async def test_the_last_good_answer_is_kept_for_an_hour(
+    link: TrunkTransport, resolver: Resolver, error: Exception
+) -> None:
     good = await link.addresses()
     resolver.says = error
     later(link, FRESH + 1)
@@ -114,7 +116,7 @@ async def test_the_last_good_answer_is_kept_for_an_hour(link: Uplink, resolver: 
 
 @pytest.mark.req("F-24")
 async def test_a_resolver_that_says_nothing(
-    link: Uplink, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+    link: TrunkTransport, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     """The loop goes on, and so does the trunk in the end."""
     monkeypatch.setattr(trunk_transport, "RESOLVE_TIMEOUT", 0.05)
@@ -134,7 +136,7 @@ async def test_a_resolver_that_says_nothing(
     assert ticks
 
 
-async def test_the_one_that_answers_goes_first(link: Uplink, resolver: Resolver) -> None:
+async def test_the_one_that_answers_goes_first(link: TrunkTransport, resolver: Resolver) -> None:
     await link.addresses()
     link.prefer("192.0.2.2")
     assert await link.addresses() == ("192.0.2.2", "192.0.2.1")
@@ -146,7 +148,7 @@ async def test_the_one_that_answers_goes_first(link: Uplink, resolver: Resolver)
 
 
 async def test_by_our_listener_or_by_a_socket_of_its_own(endpoint: Endpoint) -> None:
-    link = Uplink(endpoint, config(server="127.0.0.1"), Limits())
+    link = TrunkTransport(endpoint, config(server="127.0.0.1"), Limits())
     own = await link.flow("127.0.0.1")
     assert own.remote == ("127.0.0.1", 5060)
     assert await link.flow("127.0.0.1") is not own
@@ -157,18 +159,18 @@ async def test_by_our_listener_or_by_a_socket_of_its_own(endpoint: Endpoint) -> 
 
 
 async def test_only_the_server_s_address_is_the_server(endpoint: Endpoint) -> None:
-    link = Uplink(endpoint, config(server="127.0.0.1"), Limits())
+    link = TrunkTransport(endpoint, config(server="127.0.0.1"), Limits())
     listener = endpoint.udp_listeners[0] if await endpoint.listen("udp", "127.0.0.1", 0) else None
     assert listener is not None
     assert link.is_from(UdpFlow(listener, ("127.0.0.1", 9999)))
     assert not link.is_from(UdpFlow(listener, ("127.0.0.2", 5060)))
-    by_tcp = Uplink(endpoint, config(server="127.0.0.1", transport="tcp"), Limits())
+    by_tcp = TrunkTransport(endpoint, config(server="127.0.0.1", transport="tcp"), Limits())
     assert not by_tcp.is_from(UdpFlow(listener, ("127.0.0.1", 5060)))
 
 
 async def test_authorities_that_are_not_there(endpoint: Endpoint, tmp_path: Any) -> None:
     """The trunk waits with a reason; the server runs."""
-    link = Uplink(endpoint, config(transport="tls", ca=str(tmp_path / "none.pem")), Limits())
+    link = TrunkTransport(endpoint, config(transport="tls", ca=str(tmp_path / "none.pem")), Limits())
     with pytest.raises(NotConnected, match=r"none\.pem"):
         await link.flow("127.0.0.1")
 

@@ -9,7 +9,7 @@ import pytest
 
 from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
 from sipsms.messaging.carrier import NotThere
-from sipsms.smpp.carrier import Around, SmppCarrier
+from sipsms.smpp.carrier import CarrierServices, SmppCarrier
 from sipsms.smpp.esme import Recalled
 from sipsms.smpp.pdu import GENERIC_NACK, Pdu, Status
 from sipsms.smpp.settings import SmppConfig
@@ -47,7 +47,7 @@ class World:
         return []
 
     def carrier(self, **options: Any) -> SmppCarrier:
-        around = Around(
+        around = CarrierServices(
             self.nothing, self.nothing, lambda number: True, self.unmatched, self.recall, lambda: 1000.0, self.spawn,
             self.resolve,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sipsms.messaging.carrier import InboundSms
-from sipsms.smpp.carrier import Around, SmppCarrier, Smscs
+from sipsms.smpp.carrier import CarrierServices, SmppCarrier, SmppCarriers
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.esme import Recalled
 from sipsms.smpp.pdu import BINDS, Command, Framer, Pdu, decode, encode, encode_response
@@ -97,8 +97,8 @@ class World:
     def spawn(self, work: Any) -> None:
         self.tasks.add(asyncio.ensure_future(work))
 
-    def around(self, clock: Callable[[], float] = time.time) -> Around:
-        return Around(
+    def around(self, clock: Callable[[], float] = time.time) -> CarrierServices:
+        return CarrierServices(
             self.receive, self.nothing, lambda number: True, self.nothing, self.recall, clock, self.spawn,
             self.resolve,
         )  # fmt: skip
@@ -124,7 +124,7 @@ async def is_up(carrier: SmppCarrier, binds: int = 1) -> None:
 async def test_a_reload_loses_no_equal_text() -> None:
     async with asyncio.timeout(30), Smsc() as smsc:
         world = World()
-        smscs = Smscs(world.around())
+        smscs = SmppCarriers(world.around())
         smscs.start()
         await is_up(smscs.make("acme", config(smsc)))
         await smsc.tell("yes")
@@ -198,7 +198,7 @@ async def test_what_is_not_acknowledged_is_recalled_after_a_restart(monkeypatch:
     monkeypatch.setattr("sipsms.smpp.bind.Connection", NeverHeard)
     async with asyncio.timeout(30), Smsc() as smsc:
         world, ahead = World(), 0.0
-        smscs = Smscs(world.around(lambda: time.time() + ahead))
+        smscs = SmppCarriers(world.around(lambda: time.time() + ahead))
         smscs.start()
         await is_up(smscs.make("acme", config(smsc)))
         before = time.time()

@@ -10,18 +10,18 @@ import pytest
 
 from sipsms.core.smpp_url import smpp_url
 from sipsms.smpp import resend_detection as doubted
-from sipsms.smpp.bind import Link, Target
-from sipsms.smpp.concat_refs import PATIENCE, Full, Name, Texts, reference_of
+from sipsms.smpp.bind import Bind, Target
+from sipsms.smpp.concat_refs import PATIENCE, ConcatReferences, Full, Name, reference_of
 from sipsms.smpp.pdu import Command, Pdu, encode
-from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET, Doubts, Mark, Started, Trail, oldest_of
+from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET, Mark, ResendDetection, Started, Trail, oldest_of
 from sipsms.smpp.session import Limits
 
 NAME = Name("acme", "5550001111", "2125550123", 7, 3)
 
 
-def make(most: int = 1000, *, gives_way: bool = False) -> Texts:
+def make(most: int = 1000, *, gives_way: bool = False) -> ConcatReferences:
     tokens = itertools.count()
-    return Texts(lambda: f"{next(tokens):012x}", most, gives_way=gives_way)
+    return ConcatReferences(lambda: f"{next(tokens):012x}", most, gives_way=gives_way)
 
 
 @pytest.mark.req("P-16")
@@ -93,7 +93,7 @@ def test_a_trail_is_bounded() -> None:
 
 @pytest.mark.req("I4")
 def test_a_doubt_is_for_other_sessions_than_its_own() -> None:
-    doubts: Doubts[str] = Doubts()
+    doubts: ResendDetection[str] = ResendDetection()
     one, two = object(), object()
     doubts.add([("k", "1"), ("k", "2")], 0.0, one)
     doubts.add([("k", "3")], 0.0, two)
@@ -108,7 +108,7 @@ def test_a_doubt_is_for_other_sessions_than_its_own() -> None:
 
 @pytest.mark.req("P-10")
 def test_a_doubt_is_taken_once_and_soon() -> None:
-    doubts: Doubts[str] = Doubts()
+    doubts: ResendDetection[str] = ResendDetection()
     doubts.add([("k", "1"), ("k", "2"), ("other", "3")], 0.0)
     assert [doubts.take("k", 1.0) for _ in range(3)] == ["1", "2", None]
     assert doubts.take("nothing", 1.0) is None
@@ -125,7 +125,7 @@ async def test_a_link_whose_peer_receives_nothing_is_mute() -> None:
     """An SMSC that asks much, and whose system has no room for the answers: each is said once to be in doubt."""
     now = [100.0]
 
-    def asked(link: Link, pdu: Pdu) -> None:
+    def asked(link: Bind, pdu: Pdu) -> None:
         link.answer(pdu)
         taken: asyncio.Future[None] = loop.create_future()
         taken.set_result(None)
@@ -147,7 +147,7 @@ async def test_a_link_whose_peer_receives_nothing_is_mute() -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
     async with asyncio.timeout(30), await asyncio.start_server(smsc, sock=listener) as server:
         target = Target(smpp_url(f"smpp://127.0.0.1:{listener.getsockname()[1]}"), "user", "pw", Limits())
-        link = Link(target, Command.BIND_TRANSCEIVER, lambda: now[0], asked, _resolve)
+        link = Bind(target, Command.BIND_TRANSCEIVER, lambda: now[0], asked, _resolve)
         await link.open()
         for _ in range(5000):
             await came.acquire()

@@ -16,8 +16,8 @@ from sipsms.core.account import Account, Did
 from sipsms.core.message import Accepted, Delivery, Outcome
 from sipsms.messaging.content_policy import PatternLimits
 from sipsms.messaging.gateway import Gateway
-from sipsms.messaging.opt_out import Consent, Terms
-from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.opt_out import SendingPolicy, Terms
+from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.routing import rules_file
 from sipsms.sip.location import Location
@@ -89,7 +89,7 @@ async def core(
     couriers: dict[str, Any] | None = None,
     *,
     pace: Pace | None = None,
-    line: Line | None = None,
+    line: CourierLimits | None = None,
     terms: Terms | None = None,
     run: bool = True,
     idempotent: tuple[str, ...] = ("sip",),
@@ -106,7 +106,7 @@ async def core(
     directory.update(1, True, people, numbers, frozenset())
     queue = Queue(store, clock, pace or Pace(), lambda: 0.5, lambda lane: gateway.is_reachable(lane))
     for name, courier in (couriers or {}).items():
-        queue.set_courier(name, courier, line or Line())
+        queue.set_courier(name, courier, line or CourierLimits())
     carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
     gateway = Gateway(
         store,
@@ -116,7 +116,7 @@ async def core(
         rules_file.load(None, carriers or ["sim"]),
         clock,
         86400.0,
-        Consent(store, directory, clock, lambda: terms or Terms(patterns=PatternLimits(0, 0))),
+        SendingPolicy(store, directory, clock, lambda: terms or Terms(patterns=PatternLimits(0, 0))),
     )
     here = Core(store, queue, gateway, location, directory, clock)
     if prepare is not None:

@@ -15,7 +15,7 @@ from yarl import URL
 
 from sipsms.core.message import Media
 from sipsms.messaging.media_store import MediaFiles
-from sipsms.web.media import MediaDoor
+from sipsms.web.media import MediaDownload
 from tests.support.http import listening
 from tests.support.media import JPEG, SAMPLES
 
@@ -39,7 +39,7 @@ class Site:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     files = MediaFiles(tmp_path / "media", lambda: "")
-    door = MediaDoor(files)
+    door = MediaDownload(files)
     server = listening(Starlette(routes=[Route("/media/{token}/{name}", door.handle, methods=["GET", "HEAD"])]))
     task = asyncio.create_task(server.run())
     async with aiohttp.ClientSession(auto_decompress=False) as session:

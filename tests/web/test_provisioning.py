@@ -14,8 +14,8 @@ from sipsms.core import log
 from sipsms.core.errors import Unavailable
 from sipsms.web import provisioning
 from sipsms.web.carrier_hooks import Hooks
-from sipsms.web.media import MediaDoor
-from sipsms.web.provisioning import Provision
+from sipsms.web.media import MediaDownload
+from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.server import build
 from tests.support.http import listening
 
@@ -52,7 +52,9 @@ async def ask() -> AsyncIterator[Ask]:
         return {}
 
     server = listening(
-        build(Hooks(no_gateway, {}, str, time.time), ready, Provision(Links().fetch), MediaDoor(no_gateway))
+        build(
+            Hooks(no_gateway, {}, str, time.time), ready, ProvisioningDownload(Links().fetch), MediaDownload(no_gateway)
+        )
     )
     task = asyncio.create_task(server.run())
 

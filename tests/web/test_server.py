@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from sipsms.web import server as app
 from sipsms.web.carrier_hooks import Hooks
-from sipsms.web.media import MediaDoor
-from sipsms.web.provisioning import Provision
+from sipsms.web.media import MediaDownload
+from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.server import build
 from tests.support.http import listening
 
@@ -30,7 +30,7 @@ async def _served(
 
     no_gateway: Any = None
     hooks = Hooks(no_gateway, {}, str, time.time)
-    application = build(hooks, readiness, Provision(no_gateway), MediaDoor(no_gateway), doors, watchers)
+    application = build(hooks, readiness, ProvisioningDownload(no_gateway), MediaDownload(no_gateway), doors, watchers)
     server = listening(application)
     task = asyncio.create_task(server.run())
     try:

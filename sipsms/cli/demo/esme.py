@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from sipsms.core.smpp_url import SmppUrl
-from sipsms.smpp.bind import Link, Target
+from sipsms.smpp.bind import Bind, Target
 from sipsms.smpp.courier import Gone
 from sipsms.smpp.data_coding import choose, decode, is_receipt
 from sipsms.smpp.pdu import Command, Pdu
@@ -48,7 +48,7 @@ class Esme:
     async def _open(self) -> None:
         """Its user may be so new that the server has not seen it yet. Raises Gone."""
         for last in (False, False, True):
-            self._link = Link(self._target, Command.BIND_TRANSCEIVER, time.monotonic, self._asked, self._resolve)
+            self._link = Bind(self._target, Command.BIND_TRANSCEIVER, time.monotonic, self._asked, self._resolve)
             try:
                 await self._link.open()
                 break
@@ -70,7 +70,7 @@ class Esme:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def _asked(self, link: Link, pdu: Pdu) -> None:
+    def _asked(self, link: Bind, pdu: Pdu) -> None:
         fields = pdu.fields
         octets, coding = fields["short_message"], fields["data_coding"]
         text = decode(octets, "ucs2" if coding == 8 else "gsm")

@@ -20,7 +20,7 @@ _DOUBTS = 3  # attempts in a row without a clear answer that open the breaker
 _SOFT = 5  # attempts in a row that were put off
 
 
-class Line(NamedTuple):
+class CourierLimits(NamedTuple):
     """What a courier may be given: deliveries at once, and a second; and whether it has a breaker."""
 
     concurrency: int = 32
@@ -47,10 +47,10 @@ class Lane:
     going: bool = False  # its head has been sent: what follows need not be due by itself
 
 
-class Desk:
+class CourierState:
     """One courier's lanes."""
 
-    def __init__(self, name: str, courier: Courier, line: Line) -> None:
+    def __init__(self, name: str, courier: Courier, line: CourierLimits) -> None:
         self.name = name
         self.courier: Courier | None = courier  # None: not configured now; what waits stays in the store
         self.line = line
@@ -69,7 +69,7 @@ class Desk:
         self._soft = 0
         self._next_at = 0.0  # when the rate lets the next one go
 
-    def replace(self, courier: Courier, line: Line) -> None:
+    def replace(self, courier: Courier, line: CourierLimits) -> None:
         """Another configuration: whatever held it up before may be mended."""
         self.courier, self.line = courier, line
         self.closed_until = self._next_at = 0.0

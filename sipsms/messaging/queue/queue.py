@@ -25,14 +25,14 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import Closing
 from sipsms.messaging.carrier import Courier, QueueStore
-from sipsms.messaging.queue.courier_state import Desk, Health, Lane, Line
+from sipsms.messaging.queue.courier_state import CourierLimits, CourierState, Health, Lane
 
 _LANE_CHUNK = 50  # deliveries of one lane in memory
 _READY_LANES = 5000  # lanes of one courier that wait in memory for their turn
 _POLL = 500  # deliveries fetched in one look
 _LOOK_AT_LEAST = 30.0  # seconds
 _RECOVER_EVERY = 60.0
-_USUAL = Line()
+_USUAL = CourierLimits()
 _SWEEP = 1.0  # seconds between looks for what has expired or fallen due
 
 
@@ -70,7 +70,7 @@ class Queue:
         self._on_change = on_change
         self._wakes: set[str] = set()  # lanes whose event has come, but is not written down yet
         self._waking: set[str] = set()  # and those for which it is being written down
-        self._desks: dict[str, Desk] = {}
+        self._desks: dict[str, CourierState] = {}
         self._lanes: dict[str, Lane] = {}  # lanes that are ready or at work
         self._waiting: set[int] = set()  # hashes of lanes with deliveries in the store only
         self._scanned = False
@@ -85,11 +85,11 @@ class Queue:
 
     # --- life ---
 
-    def set_courier(self, name: str, courier: Courier, line: Line = _USUAL) -> None:
+    def set_courier(self, name: str, courier: Courier, line: CourierLimits = _USUAL) -> None:
         """Add a courier, or replace one in place."""
         desk = self._desks.get(name)
         if desk is None:
-            self._desks[name] = Desk(name, courier, line)
+            self._desks[name] = CourierState(name, courier, line)
         else:
             desk.replace(courier, line)
             self.poll()
@@ -282,7 +282,7 @@ class Queue:
         lane = Lane(key, more=True) if behind else Lane(key, deque((delivery,)))
         self._enter(desk, lane)
 
-    def _leave_in_store(self, desk: Desk | None, key: str) -> None:
+    def _leave_in_store(self, desk: CourierState | None, key: str) -> None:
         self._waiting.add(hash(key))
         if desk is not None:
             desk.overflow = True
@@ -322,7 +322,7 @@ class Queue:
 
     # --- lanes ---
 
-    def _enter(self, desk: Desk, lane: Lane) -> None:
+    def _enter(self, desk: CourierState, lane: Lane) -> None:
         self._lanes[lane.key] = lane
         if desk.touched is not None:
             desk.touched.add(lane.key)
@@ -331,23 +331,23 @@ class Queue:
         else:
             desk.ready.append(lane)
 
-    def _launch(self, desk: Desk, lane: Lane) -> None:
+    def _launch(self, desk: CourierState, lane: Lane) -> None:
         desk.active += 1
         self._begin_work(desk, lane)
 
-    def _begin_work(self, desk: Desk, lane: Lane) -> None:
+    def _begin_work(self, desk: CourierState, lane: Lane) -> None:
         task = asyncio.create_task(self._work(desk, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, desk: Desk, lane: Lane) -> None:
+    async def _work(self, desk: CourierState, lane: Lane) -> None:
         try:
             if not await self._guarded(lambda: self._work_lane(desk, lane)):
                 lane.more = True  # what was being sent is still in the store
         finally:
             self._leave(desk, lane)
 
-    def _leave(self, desk: Desk, lane: Lane) -> None:
+    def _leave(self, desk: CourierState, lane: Lane) -> None:
         """The lane is done with for now; what it still holds is found again in the store."""
         desk.active -= 1
         if self._lanes.get(lane.key) is lane:
@@ -361,7 +361,7 @@ class Queue:
                 self._wakes.add(lane.key)
         self._fill(desk)
 
-    def _fill(self, desk: Desk) -> None:
+    def _fill(self, desk: CourierState) -> None:
         if self._is_still:
             return
         now = self._clock()
@@ -371,7 +371,7 @@ class Queue:
             desk.poll_at = 0.0
             self._poke.set()
 
-    async def _work_lane(self, desk: Desk, lane: Lane) -> None:
+    async def _work_lane(self, desk: CourierState, lane: Lane) -> None:
         """Deliver what the lane holds, one by one, until it is empty or something has to wait."""
         while lane.pending or not self._stopping:
             begun = bool(lane.pending) and lane.pending[0].state is State.SENDING
@@ -393,7 +393,7 @@ class Queue:
             if not await self._deliver(desk, lane, delivery, now):
                 return
 
-    async def _slot(self, desk: Desk) -> bool:
+    async def _slot(self, desk: CourierState) -> bool:
         """Wait until the courier's rate lets one go. False: it does not go any more."""
         wait = desk.take_slot(self._clock())
         if wait > 0:
@@ -402,7 +402,7 @@ class Queue:
                     await self._stop.wait()
         return not self._stopping and desk.open(self._clock())
 
-    async def _load(self, desk: Desk, lane: Lane) -> bool:
+    async def _load(self, desk: CourierState, lane: Lane) -> bool:
         """Fetch the lane's next deliveries; False if none is to be sent now."""
         lane.more = False
         now, woken = self._clock(), lane.key in self._wakes or lane.key in self._waking
@@ -451,7 +451,7 @@ class Queue:
 
     # --- one delivery ---
 
-    async def _deliver(self, desk: Desk, lane: Lane, delivery: Delivery, now: float) -> bool:
+    async def _deliver(self, desk: CourierState, lane: Lane, delivery: Delivery, now: float) -> bool:
         """One attempt. False: the lane has to wait."""
         if delivery.state is State.QUEUED:
             if not await self._store.begin(delivery, now):
@@ -495,7 +495,7 @@ class Queue:
         if desk is not None and closing.due_at is not None:
             desk.poll_at = min(desk.poll_at, closing.due_at)
 
-    def _put_off(self, desk: Desk, lane: Lane, closing: Closing) -> None:
+    def _put_off(self, desk: CourierState, lane: Lane, closing: Closing) -> None:
         lane.pending.clear()  # order: nothing of this lane passes its head
         lane.going = False
         self._waiting.add(hash(lane.key))
@@ -529,7 +529,7 @@ class Queue:
         lane = carrier_lane(chosen, delivery.source, delivery.destination)
         return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(chosen, lane, ",".join(others)))
 
-    async def _attempt(self, desk: Desk, delivery: Delivery) -> Outcome:
+    async def _attempt(self, desk: CourierState, delivery: Delivery) -> Outcome:
         if desk.courier is None:
             return Deferred("this carrier is not configured any more")
         try:
@@ -547,7 +547,7 @@ class Queue:
                 log.warning("store_unavailable", why=str(error), delivery=closing.delivery_id)
                 await asyncio.sleep(_SWEEP)
 
-    def _closing(self, desk: Desk, delivery: Delivery, number: int, outcome: Outcome) -> Closing:
+    def _closing(self, desk: CourierState, delivery: Delivery, number: int, outcome: Outcome) -> Closing:
         now = self._clock()
         match outcome:
             case Delivered(detail):
@@ -563,7 +563,7 @@ class Queue:
                 closing = Closing(delivery.id, number, State.QUEUED, "deferred", outcome.reason, now, due)
                 return closing._replace(untried=outcome.untried)
 
-    def _delay(self, desk: Desk, number: int, outcome: Outcome) -> float:
+    def _delay(self, desk: CourierState, number: int, outcome: Outcome) -> float:
         """Exponential from retry_min to retry_max, with up to a fifth of jitter."""
         if isinstance(outcome, Deferred) and outcome.retry_after is not None:
             return max(outcome.retry_after, 1.0)
@@ -596,7 +596,7 @@ class Queue:
             if now >= desk.poll_at and len(desk.ready) < _POLL:
                 await self._poll_desk(desk, now)
 
-    async def _divert(self, desk: Desk, now: float) -> None:
+    async def _divert(self, desk: CourierState, now: float) -> None:
         """Nothing goes by this carrier now: what may go by another one does, and need not wait for the first to fail
         for it, too. What is only in the store follows bit by bit."""
         if not desk.line.breaker:
@@ -608,12 +608,12 @@ class Queue:
             desk.ready.remove(lane)
         await asyncio.gather(*(self._divert_lane(desk, lane, now) for lane in lanes))
 
-    def _elsewhere_of(self, desk: Desk, lane: Lane, now: float) -> Closing | None:
+    def _elsewhere_of(self, desk: CourierState, lane: Lane, now: float) -> Closing | None:
         """Where the lane's first one can go instead."""
         head = lane.pending[0]
         return self._to_next(Closing(head.id, 0, State.QUEUED, "diverted", desk.why, now), head)
 
-    async def _divert_lane(self, desk: Desk, lane: Lane, now: float) -> None:
+    async def _divert_lane(self, desk: CourierState, lane: Lane, now: float) -> None:
         try:
             while lane.pending and (closing := self._elsewhere_of(desk, lane, now)) is not None:
                 delivery = lane.pending[0]
@@ -642,7 +642,7 @@ class Queue:
             self._waking = set()
         self.poll()
 
-    async def _poll_desk(self, desk: Desk, now: float, *, movable: bool = False) -> None:
+    async def _poll_desk(self, desk: CourierState, now: float, *, movable: bool = False) -> None:
         """Look for lanes with something due: page by page, so that lanes which are at work already, and have many
         waiting, hide nobody."""
         limit = _POLL + 2 * (len(desk.ready) + desk.active)

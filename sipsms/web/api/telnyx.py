@@ -63,7 +63,7 @@ _DENIED: Final[dict[DenialCode, tuple[int, str]]] = {
 }
 
 
-class TelnyxDoor:
+class TelnyxApi:
     def __init__(self, access: Access, directory: Directory, sender: Sender) -> None:
         self._access = access
         self._directory = directory

@@ -22,7 +22,7 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected
 from sipsms.messaging.delivery_reports import DLR
-from sipsms.web.outbound.concurrency import Busy, Endpoints, retry_after, told
+from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import number_in
 
 _ZONE: Final = ZoneInfo("America/New_York")  # the wall clock of VoIP.ms, whose callbacks these are
@@ -50,7 +50,7 @@ class CallbackCourier:
         media_url: Callable[[Media], str],
         options: Callable[[], CallbackOptions],
         disable: Disable,
-        endpoints: Endpoints,
+        endpoints: EndpointLimits,
         clock: Clock,
     ) -> None:
         """`client` guards against addresses that it must not call; the rest is asked anew for each delivery."""

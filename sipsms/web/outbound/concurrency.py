@@ -37,7 +37,7 @@ class _Line:
     inside: int = 0  # those who call and those who wait
 
 
-class Endpoints:
+class EndpointLimits:
     def __init__(self, at_once: int = 5, waiting: int = 20, patience: float = 10.0) -> None:
         """Calls under way at one endpoint, those that may wait for them, and for how many seconds."""
         self._at_once = at_once

@@ -16,7 +16,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
 from sipsms.web.outbound.callback import Disable, switch_off
-from sipsms.web.outbound.concurrency import Busy, Endpoints, retry_after, told
+from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
 
 _H: Final = 3600.0
@@ -33,7 +33,7 @@ class WebhookCourier:
         did_of: Callable[[str], Did | None],
         media_url: Callable[[Media], str],
         disable: Disable,
-        endpoints: Endpoints,
+        endpoints: EndpointLimits,
         clock: Clock,
         timeout: Callable[[], float] = lambda: 15.0,
         jitter: Callable[[], float] = random.random,

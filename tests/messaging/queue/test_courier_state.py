@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
-from sipsms.messaging.queue.courier_state import BREAKER_MAX, Desk, Line
+from sipsms.messaging.queue.courier_state import BREAKER_MAX, CourierLimits, CourierState
 from tests.support.core import ScriptedCourier
 
 
-def desk(**line: object) -> Desk:
-    return Desk("carrier:a", ScriptedCourier(), Line(**line))  # type: ignore[arg-type]
+def desk(**line: object) -> CourierState:
+    return CourierState("carrier:a", ScriptedCourier(), CourierLimits(**line))  # type: ignore[arg-type]
 
 
-def opens_after(one: Desk, *outcomes: Outcome) -> list[bool]:
+def opens_after(one: CourierState, *outcomes: Outcome) -> list[bool]:
     return [one.note(outcome) for outcome in outcomes]
 
 
@@ -75,7 +75,9 @@ def test_what_was_not_tried_says_nothing_of_the_far_side() -> None:
 
 def test_the_courier_says_how_much_it_takes_now() -> None:
     room, pace = 2, 0.0
-    one = Desk("carrier:x", ScriptedCourier(), Line(10, rate=100.0, room=lambda: room, pace=lambda now: pace))
+    one = CourierState(
+        "carrier:x", ScriptedCourier(), CourierLimits(10, rate=100.0, room=lambda: room, pace=lambda now: pace)
+    )
     one.active = 2
     assert not one.has_room
     room = 20
@@ -103,5 +105,5 @@ def test_another_rate_holds_at_once() -> None:
     one = desk(rate=1 / 60)
     for _ in range(32):
         one.take_slot(0.0)
-    one.replace(ScriptedCourier(), Line(rate=10.0))
+    one.replace(ScriptedCourier(), CourierLimits(rate=10.0))
     assert one.take_slot(1.0) == 0.0

@@ -14,7 +14,7 @@ from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message
 from sipsms.core.queue_rows import Due
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.gateway import Receipt
-from sipsms.messaging.queue.courier_state import Lane, Line
+from sipsms.messaging.queue.courier_state import CourierLimits, Lane
 from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -31,7 +31,7 @@ def two(first: ScriptedCourier, second: ScriptedCourier) -> dict[str, ScriptedCo
     return {"carrier:first": first, "carrier:second": second}
 
 
-BREAKER = Line(breaker=True)
+BREAKER = CourierLimits(breaker=True)
 
 
 @pytest.mark.req("S-135", "F-10")
@@ -51,7 +51,7 @@ async def test_what_waits_at_a_carrier_that_goes_away_leaves_by_the_other(tmp_pa
     """Without an attempt of its own at the first, and in order."""
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     first.gate = asyncio.Event()
-    async with core(tmp_path, two(first, second), line=Line(concurrency=1, breaker=True)) as here:
+    async with core(tmp_path, two(first, second), line=CourierLimits(concurrency=1, breaker=True)) as here:
         await here.queue._scan()
         for number in range(6):
             await send(here, f"m{number}", "2125550123" if number % 2 else "2125550124")
@@ -71,7 +71,7 @@ async def test_what_waits_at_a_carrier_that_goes_away_leaves_by_the_other(tmp_pa
 @pytest.mark.req("F-10")
 async def test_after_the_pause_one_goes_first(tmp_path: Path) -> None:
     sim = ScriptedCourier(AWAY)
-    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=Line(8, breaker=True)) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=CourierLimits(8, breaker=True)) as here:
         await here.queue._scan()
         await send(here, "m0", "2125550100")
         await here.until(STATES, [("queued", 1, "carrier:sim")])
@@ -92,7 +92,7 @@ async def test_after_the_pause_one_goes_first(tmp_path: Path) -> None:
 async def test_a_carrier_that_never_answers_is_left_alone_soon(tmp_path: Path) -> None:
     """Three messages are in doubt, not three hundred; none of them goes by the other carrier."""
     first, second = ScriptedCourier(*[Unknown("no answer")] * 3), ScriptedCourier()
-    async with core(tmp_path, two(first, second), line=Line(1, breaker=True)) as here:
+    async with core(tmp_path, two(first, second), line=CourierLimits(1, breaker=True)) as here:
         for number in range(8):
             await send(here, f"m{number}", f"21255501{number:02}")
         await here.until("SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
@@ -112,7 +112,7 @@ async def test_opted_out_is_no_reason_to_try_another(tmp_path: Path) -> None:
 @pytest.mark.req("F-15")
 async def test_a_rate_is_kept_and_nothing_lost(tmp_path: Path) -> None:
     sim = ScriptedCourier()
-    async with core(tmp_path, {"carrier:sim": sim}, line=Line(8, rate=50.0, breaker=True)) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, line=CourierLimits(8, rate=50.0, breaker=True)) as here:
         began = time.monotonic()
         for number in range(11):
             await send(here, f"m{number}", f"21255501{number:02}")
@@ -123,7 +123,7 @@ async def test_a_rate_is_kept_and_nothing_lost(tmp_path: Path) -> None:
 
 async def test_stopping_does_not_wait_for_slots(tmp_path: Path) -> None:
     sim = ScriptedCourier()
-    async with core(tmp_path, {"carrier:sim": sim}, line=Line(8, rate=0.01)) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, line=CourierLimits(8, rate=0.01)) as here:
         for number in range(3):
             await send(here, f"m{number}", f"21255501{number:02}")
         await sim.wait(1)
@@ -253,7 +253,7 @@ async def test_fail_over_passes_by_who_is_paused_or_gone(tmp_path: Path, how: st
 
 async def test_what_waits_at_a_carrier_that_is_removed_goes_by_the_next(tmp_path: Path) -> None:
     first, second = ScriptedCourier(), ScriptedCourier()
-    async with core(tmp_path, two(first, second), line=Line(1, breaker=True)) as here:
+    async with core(tmp_path, two(first, second), line=CourierLimits(1, breaker=True)) as here:
         await here.queue._scan()
         first.gate = asyncio.Event()
         for number in range(3):
@@ -310,7 +310,7 @@ async def test_a_crowded_lane_hides_no_other_and_costs_nothing(tmp_path: Path) -
         dids = [Did(number, "demo", callback=Callback("http://x/")) for number in ("5550001111", "5550002222")]
         here.directory.update(2, False, [], dids, frozenset())
 
-    async with core(tmp_path, {"callback": Mixed()}, line=Line(concurrency=1000), prepare=prepare) as here:
+    async with core(tmp_path, {"callback": Mixed()}, line=CourierLimits(concurrency=1000), prepare=prepare) as here:
         await here.queue._scan()
         for number in range(700):
             await here.gateway.receive(InboundSms("2125550123", "5550001111", f"m{number}"), "test")

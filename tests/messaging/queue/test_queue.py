@@ -10,7 +10,7 @@ import pytest
 from sipsms.core.account import Account
 from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Rejected, State, Unknown
 from sipsms.messaging.gateway import Receipt
-from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -83,7 +83,7 @@ async def test_unknown_is_not_sent_again_and_does_not_block_its_lane(tmp_path: P
 
 async def test_a_failing_courier_is_left_alone_as_a_whole(tmp_path: Path) -> None:
     sim = ScriptedCourier(Deferred("refused", whole_courier=True))
-    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=Line(1)) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=CourierLimits(1)) as here:
         await _send(here, "one")
         await here.until(STATES, [("queued", 1)])
         await _send(here, "two", "2125550199")

@@ -21,7 +21,7 @@ from sipsms.messaging.delivery_reports import (
     DLR,
     SMPP,
     STATUS,
-    SmppWish,
+    SmppReport,
     Stage,
     by_smpp,
     by_url,
@@ -184,7 +184,7 @@ def test_a_receipt_by_smpp(mask: int, stages: str) -> None:
 def test_a_wish_by_smpp_fits_and_reads_back() -> None:
     wish = by_smpp(255, "1" * 30, "2" * 30, 255, 255, 255, 255, 255, "t" * 24)
     assert len(wish) <= 127
-    assert smpp_wish(wish) == SmppWish(255, 255, 255, 255, 255, (255,), "t" * 24, "1" * 24, "2" * 24)
+    assert smpp_wish(wish) == SmppReport(255, 255, 255, 255, 255, (255,), "t" * 24, "1" * 24, "2" * 24)
     assert smpp_wish("msg-id") is None
     assert smpp_wish(BY_WEBHOOK) is None
     parts = report_of(message(notify=by_smpp(1, "a", "b", 0, 0, 0, 0, 3, "tok")), Stage.DELIVERED, DID, NOW)

@@ -16,9 +16,9 @@ from starlette.applications import Starlette
 
 from sipsms.accounts.auth import Access
 from sipsms.core.errors import Unavailable
-from sipsms.web.api.acrobits.routes import AcrobitsDoor
-from sipsms.web.api.kannel.routes import KannelDoor
-from sipsms.web.api.wildix.routes import OriginateDoor
+from sipsms.web.api.acrobits.routes import AcrobitsApi
+from sipsms.web.api.kannel.routes import KannelApi
+from sipsms.web.api.wildix.routes import WildixApi
 from sipsms.web.server import HttpServer
 from tests.support.http import listening
 from tests.support.rest import DID, Rest, rest
@@ -81,9 +81,9 @@ async def doors(folder: Path, daily: int = 0) -> AsyncIterator[Doors]:
         access = Access(core.directory, core.clock, "sip.example.net", lambda: 0)
         nothing: Any = None
         routes = [
-            *KannelDoor(access, site.sender, core.clock, lambda: False).routes(),
-            *AcrobitsDoor(access, core.directory, site.sender, nothing, nothing, nothing, core.clock).routes(),
-            *OriginateDoor(access, site.sender, core.clock, lambda: 300, lambda: "UTC").routes(),
+            *KannelApi(access, site.sender, core.clock, lambda: False).routes(),
+            *AcrobitsApi(access, core.directory, site.sender, nothing, nothing, nothing, core.clock).routes(),
+            *WildixApi(access, site.sender, core.clock, lambda: 300, lambda: "UTC").routes(),
         ]
         server = listening(Starlette(routes=routes))
         task = asyncio.create_task(server.run())

@@ -23,7 +23,7 @@ from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected
 from sipsms.core.ssrf import check_address
 from sipsms.web.client import AiohttpClient
 from sipsms.web.outbound.callback import CallbackCourier, CallbackOptions, fields, fill
-from sipsms.web.outbound.concurrency import Busy, Endpoints
+from sipsms.web.outbound.concurrency import Busy, EndpointLimits
 from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply
 from tests.support.stubs import Answer, StubCarrier
 
@@ -35,7 +35,7 @@ NO_RETRY = replace(DID, callback=Callback(URL, retry=False))
 def courier(client: Any, did: Did = DID, dids: Dids | None = None) -> CallbackCourier:
     directory = dids or Dids(did)
     return CallbackCourier(
-        client, directory.dids.get, media_url, CallbackOptions, directory.disable, Endpoints(), lambda: AT
+        client, directory.dids.get, media_url, CallbackOptions, directory.disable, EndpointLimits(), lambda: AT
     )
 
 
@@ -296,7 +296,7 @@ async def test_twenty_slow_servers_and_a_good_one() -> None:
 
 
 async def test_a_line_is_left_when_time_is_up_and_forgotten_when_empty() -> None:
-    endpoints = Endpoints(at_once=1, waiting=1, patience=0.01)
+    endpoints = EndpointLimits(at_once=1, waiting=1, patience=0.01)
     client = FakeClient()
     client.answer(reply(body=b"ok"))
     sender = CallbackCourier(

@@ -16,7 +16,7 @@ from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected
 from sipsms.core.ssrf import check_address
 from sipsms.web.client import AiohttpClient
-from sipsms.web.outbound.concurrency import Endpoints
+from sipsms.web.outbound.concurrency import EndpointLimits
 from sipsms.web.outbound.webhook import PAUSES, TRIES, WebhookCourier
 from sipsms.web.outbound.webhook_payload import signed_headers
 from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply
@@ -34,7 +34,7 @@ class Site:
         self.chance = 0.5
         self.client = client or FakeClient()
         self.dids = Dids(did)
-        self.endpoints = Endpoints(at_once=1, waiting=0)
+        self.endpoints = EndpointLimits(at_once=1, waiting=0)
         self.courier = WebhookCourier(
             self.client, self.dids.dids.get, media_url, self.dids.disable, self.endpoints, lambda: self.now,
             jitter=lambda: self.chance,

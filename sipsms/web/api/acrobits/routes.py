@@ -61,7 +61,7 @@ class Refused(Exception):
         self.message = message
 
 
-class AcrobitsDoor:
+class AcrobitsApi:
     def __init__(
         self, access: Access, directory: Directory, sender: Sender, fetch: Fetch, inbox: Inbox,
         media_url: Callable[[Media], str], clock: Clock,

@@ -39,7 +39,7 @@ _ANSWERS: Final = {
 }
 
 
-class KannelDoor:
+class KannelApi:
     def __init__(self, access: Access, sender: Sender, clock: Clock, allow_private: Callable[[], bool]) -> None:
         """`allow_private`: whether a dlr-url may lead to a private address."""
         self._access = access

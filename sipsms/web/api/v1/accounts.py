@@ -13,10 +13,10 @@ from sipsms.core.account import Account, Scope
 from sipsms.core.e164 import normalise
 from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.paging import Cursor, Limit, cut, name_after
-from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, RESELLERS, Reach, page, reach_of
+from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, RESELLERS, Permissions, page, reach_of
 from sipsms.web.api.v1.problems import Problem, missing, wrong
 from sipsms.web.api.v1.send import seconds
-from sipsms.web.api.v1.services import Parts
+from sipsms.web.api.v1.services import Services
 
 # What of an account a customer may change; and what its reseller may besides. The rest is the operator's.
 _CUSTOMERS: Final = {"caller_id", "presence", "copies", "app_messages", "email"}
@@ -38,7 +38,7 @@ def telephone_number(given: str, field: str) -> str:
     return number
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: Services) -> APIRouter:
     routes = APIRouter(tags=["accounts"])
     records, service, directory = parts.records, parts.service, parts.directory
 
@@ -199,7 +199,7 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def _did_of(reach: Reach, given: m.TokenGiven, owner: str) -> str:
+def _did_of(reach: Permissions, given: m.TokenGiven, owner: str) -> str:
     if (given.scope == "did") != bool(given.did):
         raise wrong("did", "a token of scope did names its number, others do not")
     if not given.did:
@@ -217,12 +217,12 @@ def _check_end(own: float | None, until: float | None) -> None:
         raise wrong("expires_at", f"the token that makes it ends at {at}: not later than that")
 
 
-def _limit_of(parts: Parts, own: int | None) -> int:
+def _limit_of(parts: Services, own: int | None) -> int:
     """Sends a day by the APIs; 0: any number."""
     return parts.daily() if own is None else own
 
 
-def _check_limit(parts: Parts, reach: Reach, given: int | None) -> None:
+def _check_limit(parts: Services, reach: Permissions, given: int | None) -> None:
     """A reseller gives nobody more than it has. Raises Problem."""
     account = parts.directory.account(reach.own)
     most = _limit_of(parts, account.api_daily_limit if account is not None else None)
@@ -231,7 +231,7 @@ def _check_limit(parts: Parts, reach: Reach, given: int | None) -> None:
         raise wrong("api_daily_limit", f"at most your own, {most}")
 
 
-def _check_rights(reach: Reach, account: Account, values: dict[str, Any]) -> None:
+def _check_rights(reach: Permissions, account: Account, values: dict[str, Any]) -> None:
     """Raises Problem with the first setting that is not for this caller."""
     if reach.is_operator:
         return

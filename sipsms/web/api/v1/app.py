@@ -24,12 +24,12 @@ from sipsms import __version__
 from sipsms.core.account import Token
 from sipsms.core.errors import Unavailable
 from sipsms.web.api.v1 import accounts, dids, events, messages, operator
-from sipsms.web.api.v1.middleware import Guard, problem_of
+from sipsms.web.api.v1.middleware import Middleware, problem_of
 from sipsms.web.api.v1.permissions import ALL, reach_of, token_of
 from sipsms.web.api.v1.problems import JSON, Problem, conflict, missing, wrong
 from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven, ProblemBody
 from sipsms.web.api.v1.send import unreadable
-from sipsms.web.api.v1.services import Parts
+from sipsms.web.api.v1.services import Services
 
 PREFIX: Final = "/v1"
 _PROBLEM: Final = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
@@ -43,16 +43,16 @@ _ABOUT: Final = (
 )
 
 
-class Door:
+class V1Api:
     """The routes of /v1 and /docs."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Services) -> None:
         self._parts = parts
         self.streams = events.Streams(parts.gateway.feed)
         self.application = self._build()
 
     def routes(self) -> list[BaseRoute]:
-        guarded = Guard(self.application, self._parts.access, self._parts.directory, self._parts.clock)
+        guarded = Middleware(self.application, self._parts.access, self._parts.directory, self._parts.clock)
         mount = Mount(PREFIX, app=guarded)
         mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)  # a line feed in a path is ours to refuse
         return [mount, *docs()]
@@ -99,7 +99,7 @@ class Door:
                 same = token is not None and directory.token(token.hash) == token
                 return same and not _is_over(token, parts.clock()) and (account is None or _is_on(parts, account.name))
 
-            return events.EventStream(streams, reach, request.headers.get("last-event-id", last_event_id), still)
+            return events.EventResponse(streams, reach, request.headers.get("last-event-id", last_event_id), still)
 
         return routes
 
@@ -108,7 +108,7 @@ def _is_over(token: Token | None, now: float) -> bool:
     return token is None or (token.expires_at is not None and token.expires_at <= now)
 
 
-def _is_on(parts: Parts, name: str) -> bool:
+def _is_on(parts: Services, name: str) -> bool:
     account = parts.directory.account(name)
     return account is not None and account.enabled
 

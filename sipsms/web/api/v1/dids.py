@@ -16,9 +16,9 @@ from sipsms.core.smpp_url import without_password
 from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.accounts import telephone_number
 from sipsms.web.api.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack
-from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Reach, page, reach_of
+from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Permissions, page, reach_of
 from sipsms.web.api.v1.problems import Problem, conflict, missing, wrong
-from sipsms.web.api.v1.services import BY_CUSTOMER, BY_HAND, Parts
+from sipsms.web.api.v1.services import BY_CUSTOMER, BY_HAND, Services
 
 GROUPS: Final = 1000  # of a customer
 _WAYS: Final = {"in": ("in",), "out": ("out",), "both": ("in", "out")}
@@ -26,7 +26,7 @@ Whose = Annotated[str, Query(max_length=64)]
 Direction = Literal["in", "out", "both"]
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: Services) -> APIRouter:
     routes = APIRouter(tags=["numbers"])
     records, service, directory = parts.records, parts.service, parts.directory
 
@@ -175,21 +175,21 @@ def router(parts: Parts) -> APIRouter:
 # --- checks ---
 
 
-def _check_rights(reach: Reach, did: Did, values: dict[str, Any]) -> None:
+def _check_rights(reach: Permissions, did: Did, values: dict[str, Any]) -> None:
     """Raises Problem with the first setting that this caller would change and may not."""
     for name, now in (("sms", did.sms), ("mms", did.mms)):
         if not reach.is_operator and values.get(name, now) != now:
             raise Problem(403, "scope", f"{name} is not for a token of this scope.", [(name, "not for this token")])
 
 
-def _check_account(parts: Parts, owner: str, name: str) -> None:
+def _check_account(parts: Services, owner: str, name: str) -> None:
     """Another customer's account and one that is not there look alike. Raises Problem."""
     account = parts.directory.account(name) if name else None
     if name and (account is None or account.customer != owner):
         raise wrong("sip_account", f"there is no such account of {owner}")
 
 
-async def _check_group(parts: Parts, owner: str, name: str) -> None:
+async def _check_group(parts: Services, owner: str, name: str) -> None:
     found = await parts.records.group(name) if name else None
     if name and (found is None or found["account"] != owner):
         raise wrong("group", f"there is no such group of {owner}")
@@ -200,7 +200,7 @@ def _check_text(field: str, text: str) -> None:
         raise wrong(field, "it has a control character")
 
 
-def _member(parts: Parts, reach: Reach, name: str, index: int) -> str:
+def _member(parts: Services, reach: Permissions, name: str, index: int) -> str:
     """Its customer. Raises Problem."""
     account = parts.directory.account(name)
     if account is None or not reach.has_account(account):
@@ -208,19 +208,19 @@ def _member(parts: Parts, reach: Reach, name: str, index: int) -> str:
     return account.customer
 
 
-async def _group(parts: Parts, reach: Reach, name: str) -> dict[str, Any]:
+async def _group(parts: Services, reach: Permissions, name: str) -> dict[str, Any]:
     found = await parts.records.group(name)
     if found is None or not reach.has_customer(found["account"]):
         raise missing()
     return found
 
 
-def _owners(reach: Reach) -> list[str] | None:
+def _owners(reach: Permissions) -> list[str] | None:
     customers, dids = reach.customers(), reach.dids()
     return None if customers is None or dids is None else sorted({*customers, *dids})
 
 
-def _block(reach: Reach, owner: str, number: str) -> tuple[str, str]:
+def _block(reach: Permissions, owner: str, number: str) -> tuple[str, str]:
     if owner == EVERYBODY and not reach.is_operator:
         raise Problem(403, "scope", "Blocks for everybody are the operator's.")
     if (found := normalise(number)) is None:

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sipsms.core.message import Direction
-from sipsms.messaging.event_stream import Change, Feed, Gap
-from sipsms.web.api.v1.permissions import Reach
+from sipsms.messaging.event_stream import Change, EventStream, Gap
+from sipsms.web.api.v1.permissions import Permissions
 from sipsms.web.api.v1.problems import Problem
 
 STREAMS: Final = 200
@@ -42,7 +42,9 @@ _NAMES: Final = {
 class Streams:
     """All that are open."""
 
-    def __init__(self, feed: Feed, most: int = STREAMS, of_one: int = OF_ONE, of_customer: int = OF_CUSTOMER) -> None:
+    def __init__(
+        self, feed: EventStream, most: int = STREAMS, of_one: int = OF_ONE, of_customer: int = OF_CUSTOMER
+    ) -> None:
         self.feed = feed
         self._most = most
         self._of_one = of_one
@@ -104,12 +106,12 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-class EventStream(Response):
+class EventResponse(Response):
     """`still`: may the caller see it yet?"""
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, reach: Reach, last_event_id: str, still: Callable[[], bool]) -> None:
+    def __init__(self, streams: Streams, reach: Permissions, last_event_id: str, still: Callable[[], bool]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._streams = streams
@@ -141,7 +143,7 @@ class EventStream(Response):
         except Gap:  # what it had not taken yet is not kept any more
             yield _reset(feed, feed.last)
 
-    def _written(self, feed: Feed, changes: Sequence[Change]) -> bytes:
+    def _written(self, feed: EventStream, changes: Sequence[Change]) -> bytes:
         if not changes:
             return b": keep-alive\n\n"
         sees = self._reach.sees
@@ -152,7 +154,7 @@ class EventStream(Response):
         )
 
 
-def _position(feed: Feed, last: str) -> tuple[int, bool]:
+def _position(feed: EventStream, last: str) -> tuple[int, bool]:
     """From where to tell; and whether what came between is lost."""
     if not last:
         return feed.last, False
@@ -165,11 +167,11 @@ def _position(feed: Feed, last: str) -> tuple[int, bool]:
     return int(number), False
 
 
-def _reset(feed: Feed, number: int) -> bytes:
+def _reset(feed: EventStream, number: int) -> bytes:
     return f"id: {feed.run}-{number}\nevent: reset\ndata: {{}}\n\n".encode()
 
 
-def _event(feed: Feed, change: Change, reach: Reach) -> bytes:
+def _event(feed: EventStream, change: Change, reach: Permissions) -> bytes:
     message = change.message
     data = {
         "id": message.id, "direction": str(message.direction), "did": message.did, "from": message.source,

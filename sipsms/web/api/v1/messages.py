@@ -18,10 +18,10 @@ from sipsms.messaging.carrier import InboundSms
 from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.middleware import DOOR
 from sipsms.web.api.v1.paging import Cursor, Limit, found_page, number_after, pack
-from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, OPERATOR, Reach, reach_of
+from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, OPERATOR, Permissions, reach_of
 from sipsms.web.api.v1.problems import Problem, missing, wrong
 from sipsms.web.api.v1.send import seconds, send
-from sipsms.web.api.v1.services import Parts
+from sipsms.web.api.v1.services import Services
 
 Id = Annotated[int, Path(ge=1, lt=2**62)]
 Given = Annotated[str, Query(max_length=64)]
@@ -41,7 +41,7 @@ _SENT: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: Services) -> APIRouter:
     routes = APIRouter(tags=["messages"])
     records = parts.records
 
@@ -166,7 +166,7 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def _numbers(reach: Reach) -> list[str] | None:
+def _numbers(reach: Permissions) -> list[str] | None:
     """Whose messages are walked one DID at a time; None: all there are, each looked at."""
     found = reach.dids()
     return found if found is None or len(found) <= 200 else None
@@ -176,7 +176,7 @@ def _contact(given: str) -> str:
     return (normalise(given) or given) if given else ""
 
 
-async def _seen(parts: Parts, request: Request, message: int) -> dict[str, Any]:
+async def _seen(parts: Services, request: Request, message: int) -> dict[str, Any]:
     """Raises Problem."""
     found = await parts.records.message(message, reach_of(request).need(ALL).sees)
     if found is None:
@@ -184,7 +184,7 @@ async def _seen(parts: Parts, request: Request, message: int) -> dict[str, Any]:
     return found
 
 
-def _shown(row: dict[str, Any], reach: Reach) -> dict[str, Any]:
+def _shown(row: dict[str, Any], reach: Permissions) -> dict[str, Any]:
     """For everybody but the operator, a carrier is a carrier."""
     media = [
         {**{name: one[name] for name in ("content_type", "name", "size")},
@@ -198,7 +198,7 @@ def _shown(row: dict[str, Any], reach: Reach) -> dict[str, Any]:
     return {**shown, "carrier": "", "carrier_id": "", "origin": "", "deliveries": deliveries}
 
 
-def courier_shown(courier: str, reach: Reach) -> str:
+def courier_shown(courier: str, reach: Permissions) -> str:
     return courier if reach.is_operator else courier.partition(":")[0]
 
 

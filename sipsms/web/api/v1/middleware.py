@@ -16,7 +16,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
-from sipsms.web.api.v1.permissions import Reach
+from sipsms.web.api.v1.permissions import Permissions
 from sipsms.web.api.v1.problems import Problem, missing, unavailable
 from sipsms.web.request import BadRequest, Held, Room, address_of, bearer_of
 
@@ -33,7 +33,7 @@ _HOT: Final = "/messages"  # its handler takes the body from the scope
 _BODIES: Final = ("POST", "PUT", "PATCH", "DELETE")
 
 
-class Guard:
+class Middleware:
     def __init__(self, app: ASGIApp, access: Access, directory: Directory, clock: Clock) -> None:
         self._app = app
         self._access = access
@@ -75,9 +75,9 @@ class Guard:
                     receive = receive if path == _HOT else _replay(body, receive)
                 await self._app(scope, receive, send)
 
-    def _reach(self, request: Request) -> Reach:
+    def _reach(self, request: Request) -> Permissions:
         try:
-            return Reach(self._access.bearer(bearer_of(request), address_of(request), DOOR), self._directory)
+            return Permissions(self._access.bearer(bearer_of(request), address_of(request), DOOR), self._directory)
         except Denied as error:
             raise denied(error, self._clock()) from None
 

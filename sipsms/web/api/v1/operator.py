@@ -13,14 +13,14 @@ from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.messages import Id, courier_shown
 from sipsms.web.api.v1.middleware import DOOR
 from sipsms.web.api.v1.paging import Cursor, Limit, cut, found_page, number_after, unpack
-from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Reach, reach_of
+from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Permissions, reach_of
 from sipsms.web.api.v1.problems import conflict, missing
-from sipsms.web.api.v1.services import Parts
+from sipsms.web.api.v1.services import Services
 
 Whose = Annotated[str, Query(max_length=64)]
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: Services) -> APIRouter:
     routes = APIRouter()
     records, service = parts.records, parts.service
 
@@ -111,13 +111,13 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-async def _pause(parts: Parts, reach: Reach, name: str, *, paused: bool) -> None:
+async def _pause(parts: Services, reach: Permissions, name: str, *, paused: bool) -> None:
     reach.need(OPERATOR)
     if name not in {one["name"] for one in await parts.records.carriers()}:
         raise missing()
     await parts.service.pause_carrier(name, paused=paused)
 
 
-def _phones(reach: Reach, account: str) -> list[str] | None:
+def _phones(reach: Permissions, account: str) -> list[str] | None:
     """Accounts whose phones are listed; None: all."""
     return [reach.account(account).name] if account else reach.accounts()

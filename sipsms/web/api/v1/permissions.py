@@ -25,20 +25,20 @@ RESELLERS: Final = (Scope.OPERATOR, Scope.RESELLER)
 OPERATOR: Final = (Scope.OPERATOR,)
 
 
-class Reach:
+class Permissions:
     def __init__(self, caller: Caller, directory: Directory) -> None:
         self.caller = caller
         self._directory = directory
         self.is_operator = caller.scope is Scope.OPERATOR
 
-    def need(self, scopes: Sequence[Scope]) -> Reach:
+    def need(self, scopes: Sequence[Scope]) -> Permissions:
         """Raises Problem: this kind of resource is not for tokens of this scope."""
         if self.caller.scope not in scopes:
             names = " or ".join(str(one) for one in scopes)
             raise Problem(403, "scope", f"This needs a token of scope {names}; this one has {self.caller.scope}.")
         return self
 
-    def need_lasting(self) -> Reach:
+    def need_lasting(self) -> Permissions:
         """Raises Problem: what this makes opens doors for longer than a token that ends."""
         if self.caller.expires_at is not None:
             raise Problem(403, "token-ends", "A token that ends sets no passwords: they would outlive it.")
@@ -153,8 +153,8 @@ class Reach:
         return found.name
 
 
-def reach_of(request: Request) -> Reach:
-    found: Reach = request.scope["sipsms.reach"]
+def reach_of(request: Request) -> Permissions:
+    found: Permissions = request.scope["sipsms.reach"]
     return found
 
 

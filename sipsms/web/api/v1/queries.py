@@ -30,7 +30,7 @@ from sipsms.store.message_list import Found, Sees, Wanted
 _DAYS = 31
 
 
-class Records:
+class Queries:
     def __init__(
         self, service: AccountService, carriers: Callable[[], Mapping[str, CarrierOptions]],
         server: Callable[[], Server], directory: Directory, gateway: Gateway,

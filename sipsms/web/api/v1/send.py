@@ -19,10 +19,10 @@ from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.delivery_reports import BY_WEBHOOK
 from sipsms.messaging.outbound import File, Order, SendCode, SendRefused
 from sipsms.web.api.v1.middleware import DOOR
-from sipsms.web.api.v1.permissions import ALL, Reach, reach_of
+from sipsms.web.api.v1.permissions import ALL, Permissions, reach_of
 from sipsms.web.api.v1.problems import Problem, wrong
 from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven
-from sipsms.web.api.v1.services import Parts
+from sipsms.web.api.v1.services import Services
 from sipsms.web.response_ack import when_heard
 
 _BODY: Final = TypeAdapter(MessageGiven)
@@ -52,7 +52,7 @@ _REFUSALS: Final = {
 }
 
 
-async def send(parts: Parts, request: Request) -> Response:
+async def send(parts: Services, request: Request) -> Response:
     """Durable when it is answered. Raises Problem or Unavailable."""
     reach = reach_of(request).need(ALL)
     given = _read(request.scope["sipsms.body"])
@@ -98,7 +98,7 @@ def refused(error: SendRefused, now: float) -> Problem:
     )
 
 
-def _sender(parts: Parts, reach: Reach, given: MessageGiven) -> Account:
+def _sender(parts: Services, reach: Permissions, given: MessageGiven) -> Account:
     """Whose message it is. A number that is another's, and one that is nobody's, look alike."""
     if given.account:
         account = parts.directory.account(given.account)
@@ -118,7 +118,7 @@ def _sender(parts: Parts, reach: Reach, given: MessageGiven) -> Account:
     return owner
 
 
-def _notify(parts: Parts, account: Account, given: MessageGiven) -> str:
+def _notify(parts: Services, account: Account, given: MessageGiven) -> str:
     """Reports cost something: none are made where nobody would hear of them."""
     did = parts.directory.did(normalise(given.from_ or account.caller_id) or "")
     return BY_WEBHOOK if did is None or did.webhook is not None else ""

@@ -54,7 +54,7 @@ class Records(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     access: Access
     directory: Directory
     gateway: Gateway

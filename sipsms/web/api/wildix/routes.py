@@ -38,7 +38,7 @@ _OF_ALL: Final = {  # what is wrong with the message and not with a number
 }
 
 
-class OriginateDoor:
+class WildixApi:
     def __init__(
         self, access: Access, sender: Sender, clock: Clock, longest: Callable[[], int], zone: Callable[[], str]
     ) -> None:

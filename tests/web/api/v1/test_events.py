@@ -18,10 +18,10 @@ from sipsms.accounts.auth import Caller
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Scope
 from sipsms.core.message import Direction, Message
-from sipsms.messaging.event_stream import Feed
+from sipsms.messaging.event_stream import EventStream
 from sipsms.web.api.v1 import events
-from sipsms.web.api.v1.events import EventStream, Streams
-from sipsms.web.api.v1.permissions import Reach
+from sipsms.web.api.v1.events import EventResponse, Streams
+from sipsms.web.api.v1.permissions import Permissions
 from sipsms.web.api.v1.problems import Problem
 
 
@@ -184,11 +184,11 @@ def test_open_streams_do_not_hold_up_a_stop(tmp_path: Any) -> None:
 # --- without sockets -------------------------------------------------------------------------------------------------
 
 
-def reach() -> Reach:
-    return Reach(Caller(None, Scope.OPERATOR, "op"), Directory())
+def reach() -> Permissions:
+    return Permissions(Caller(None, Scope.OPERATOR, "op"), Directory())
 
 
-def note(feed: Feed, number: int = 1) -> None:
+def note(feed: EventStream, number: int = 1) -> None:
     for _ in range(number):
         feed.note(Message(Direction.OUT, "5550001111", HANDSET, "x", "v1", 1.0, "anna", "5550001111"), "accepted")
 
@@ -200,14 +200,14 @@ async def read(stream: AsyncIterator[bytes]) -> bytes:
 
 async def test_a_quiet_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "KEEP_ALIVE", 0.01)
-    stream = EventStream(Streams(Feed(lambda: 1.0)), reach(), "", lambda: True)._events()
+    stream = EventResponse(Streams(EventStream(lambda: 1.0)), reach(), "", lambda: True)._events()
     assert await read(stream) == b"retry: 3000\n\n"
     assert await read(stream) == b": keep-alive\n\n"
 
 
 async def test_who_reads_too_slowly_is_cut_off_with_a_reset() -> None:
-    feed = Feed(lambda: 1.0, kept=10)
-    stream = EventStream(Streams(feed), reach(), "", lambda: True)._events()
+    feed = EventStream(lambda: 1.0, kept=10)
+    stream = EventResponse(Streams(feed), reach(), "", lambda: True)._events()
     await read(stream)
     note(feed, 3)
     assert (await read(stream)).count(b"event: message.accepted") == 3
@@ -219,7 +219,7 @@ async def test_who_reads_too_slowly_is_cut_off_with_a_reset() -> None:
 
 async def test_a_client_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "SLOW", 0.02)
-    streams = Streams(Feed(lambda: 1.0))
+    streams = Streams(EventStream(lambda: 1.0))
     never = asyncio.Event()
     told: list[Any] = []
 
@@ -232,13 +232,13 @@ async def test_a_client_that_takes_nothing_is_dropped(monkeypatch: pytest.Monkey
         await never.wait()
 
     async with asyncio.timeout(5):
-        await EventStream(streams, reach(), "", lambda: True)({"type": "http"}, receive, send)
+        await EventResponse(streams, reach(), "", lambda: True)({"type": "http"}, receive, send)
     assert told[0] == "http.response.start"
     assert streams._open.total() == 0
 
 
 def test_there_is_an_end_to_streams() -> None:
-    streams = Streams(Feed(lambda: 1.0), most=3, of_one=2)
+    streams = Streams(EventStream(lambda: 1.0), most=3, of_one=2)
     for token in ("a", "a", "b"):
         streams.enter(token, token)
     for token in ("a", "c"):
@@ -254,7 +254,7 @@ def test_there_is_an_end_to_streams() -> None:
 
 
 def test_a_customer_has_a_share_of_the_streams_however_many_tokens() -> None:
-    streams = Streams(Feed(lambda: 1.0), most=9, of_one=2, of_customer=3)
+    streams = Streams(EventStream(lambda: 1.0), most=9, of_one=2, of_customer=3)
     for token in ("a", "b", "c"):
         streams.enter(token, "anna")
     with pytest.raises(Problem):

@@ -15,10 +15,10 @@ from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.errors import Unavailable
-from sipsms.messaging.event_stream import Feed
+from sipsms.messaging.event_stream import EventStream
 from sipsms.web.api.v1 import middleware
-from sipsms.web.api.v1.app import Door
-from sipsms.web.api.v1.middleware import Guard
+from sipsms.web.api.v1.app import V1Api
+from sipsms.web.api.v1.middleware import Middleware
 
 SECRET = "sipsms_right"
 OTHERS = {"anna": "sipsms_of_anna", "bert": "sipsms_of_bert"}
@@ -35,7 +35,7 @@ class Asked:
         ]
         directory.update(1, True, [Account(name) for name in OTHERS], [], frozenset(), tokens=tokens)
         access = Access(directory, lambda: 30.0, "realm", lambda: 0)
-        self.guard = Guard(application, access, directory, lambda: 30.0)
+        self.guard = Middleware(application, access, directory, lambda: 30.0)
         headers = [(b"authorization", f"Bearer {SECRET}".encode())]
         self.scope: dict[str, Any] = {
             "type": "http", "method": method, "path": "/v1" + path, "root_path": "/v1", "headers": headers,
@@ -112,7 +112,7 @@ async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch)
     assert await second.answer([b"a" * 60_000, b"a"]) == (200, 60_001), "there is room again"
 
 
-async def held(*asked: Asked, at: Guard) -> list[asyncio.Future[Any]]:
+async def held(*asked: Asked, at: Middleware) -> list[asyncio.Future[Any]]:
     """Bodies of 60,000 bytes that do not end."""
     for one in asked:
         one.guard = at
@@ -182,7 +182,7 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self._error = error
         self.refused = KeyError
-        self.feed = Feed(lambda: 1.0)
+        self.feed = EventStream(lambda: 1.0)
 
     def __getattr__(self, name: str) -> Any:
         return self
@@ -197,7 +197,7 @@ class Broken:
 @pytest.mark.parametrize(("method", "path"), [("GET", "/devices"), ("POST", "/messages"), ("GET", "/messages/5")])
 async def test_so_it_is_behind_the_framework(error: Exception, status: int, method: str, path: str) -> None:
     parts: Any = Broken(error)
-    asked = Asked(Door(parts).application, path, method)
+    asked = Asked(V1Api(parts).application, path, method)
     asked.scope["headers"].append((b"content-type", b"application/json"))
     parts.max_text, parts.clock = (lambda: 160), (lambda: 1.0)
     parts.directory = Directory()
