@@ -230,7 +230,8 @@ class Phone:
         via = f"SIP/2.0/{self._link.name} {host}:{port};rport;branch=z9hG4bK{secrets.token_hex(8)}"
         head = [
             f"{method} {uri} SIP/2.0", f"Via: {via}", "Max-Forwards: 70",
-            f"From: <sip:{self._name}@{DOMAIN}>;tag={tag}", f"To: <{to}>", f"Call-ID: {call_id}", f"CSeq: {cseq}", *lines, f"Content-Length: {len(body.encode())}",
+            f"From: <sip:{self._name}@{DOMAIN}>;tag={tag}", f"To: <{to}>", f"Call-ID: {call_id}", f"CSeq: {cseq}",
+            *lines, f"Content-Length: {len(body.encode())}",
         ]  # fmt: skip
         return "\r\n".join([*head, "", body]).encode()
 
