@@ -36,8 +36,24 @@ LINES: list[dict[str, Any]] = [
 ]
 MESSAGES = [{"id": 1, "text": OUT}, {"id": 2, "text": IN}]
 DELIVERIES = [
-    {"id": 1, "message_id": 1, "courier": "carrier:acme", "device": 0, "state": "accepted", "last_error": ""},
-    {"id": 2, "message_id": 2, "courier": "sip", "device": 1, "state": "delivered", "last_error": ""},
+    {
+        "id": 1,
+        "message_id": 1,
+        "courier": "carrier:acme",
+        "destination": "4445556666",
+        "device": 0,
+        "state": "accepted",
+        "last_error": "",
+    },
+    {
+        "id": 2,
+        "message_id": 2,
+        "courier": "sip",
+        "destination": "a000",
+        "device": 1,
+        "state": "delivered",
+        "last_error": "",
+    },
 ]
 GOOD = Case(LINES, Store(MESSAGES, DELIVERIES), ['{"level": "info", "event": "ready"}'])
 
@@ -98,6 +114,8 @@ BENT: list[tuple[str, str, Bend]] = [
     ("doubled", "at a000p as ['x', 'z']", lambda: with_line(**{**LINES[8], "call_id": "z"})),
     ("stranger", "at a001p of a001", lambda: with_line(**{**LINES[8], "phone": "a001p", "account": "a001"})),
     ("stranger", "left from 5552009001", lambda: changed(4, source="5552009001")),
+    ("stranger", "by device 2, which is a001's", lambda: replace(GOOD, store=Store(MESSAGES, [
+        DELIVERIES[0], {**DELIVERIES[1], "device": 2}]))),
     ("order", "came before", lambda: reordered(ordered=True)),
     ("refused", "403", lambda: with_line(
         at=1, what="refuse", kind="register", client="a000p", text="", status=403, why="wrong password")),
@@ -110,7 +128,8 @@ BENT: list[tuple[str, str, Bend]] = [
     ("unexplained", "was device 1 and is 3",
      lambda: changed(10, rows=[*LINES[10]["rows"], [3, "a000", "urn:1"]])),
     ("traceback", "task_failed", lambda: replace(GOOD, log=['{"at": "cut{"level": "error", "event": "task_failed"}'])),
-    ("traceback", "Traceback", lambda: replace(GOOD, log=["Traceback (most recent call last):"])),
+    ("traceback", "KeyError: 1", lambda: replace(GOOD, log=[
+        "Traceback (most recent call last):", '  File "x"', "KeyError: 1"])),
     ("traceback", "ended by itself with 1", lambda: with_line(at=2, what="died", code=1, log="Address in use")),
 ]  # fmt: skip
 
@@ -138,7 +157,7 @@ def test_words() -> None:
     assert target_of("something else") == ""
     assert [one["event"] for one in events_of('{"event": "a"}{"event": "b"}')] == ["a", "b"]
     assert Sip.read(b"SIP/2.0 202 Accepted\r\nCall-ID: 1\r\nCSeq: 2 MESSAGE\r\n\r\n").key == ("1", "2 MESSAGE")
-    body = b"\0\2\x01" + b"123\0" + b"\2\x01" + b"456\0" + bytes(10) + b"\2hi" + b"\x15\x01\x00\x02\xab\xcd"
+    body = b"\0\2\x01" + b"123\0" + b"\2\x01" + b"456\0" + bytes(9) + b"\2hi" + b"\x15\x01\x00\x02\xab\xcd"
     assert read_deliver(body) == ("123", "456", "hi", "abcd")
 
 

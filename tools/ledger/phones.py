@@ -124,7 +124,7 @@ class Phone:
         self._book.note("REGISTER 200")
         if not self._is_registered:
             self._is_registered = True
-            key = self.handset.instance or self._contact()
+            key = f"<{self.handset.instance}>" if self.handset.instance else self._contact().strip("<>")
             self._book.write("registered", phone=self.handset.name, account=self._name, key=key)
 
     async def write(self) -> None:

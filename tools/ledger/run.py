@@ -178,6 +178,7 @@ class Killer:
         self._startups = 0
         await self._up()
         await asyncio.sleep(self._dice.uniform(0.0, 4.0))
+        self._server.snapshot()
         match self._dice.choice(self._options.mix):
             case "term":
                 return await self._term()
@@ -230,7 +231,7 @@ class Killer:
 def case_of(server: Server, book: Book) -> Case:
     store = Store(
         server.rows("SELECT id, direction, source, destination, text, account FROM messages ORDER BY id"),
-        server.rows("SELECT id, message_id, courier, device, state, attempts, last_error FROM deliveries ORDER BY id"),
+        server.rows("SELECT id, message_id, courier, destination, device, state, last_error FROM deliveries"),
         server.rows("SELECT delivery_id, number, outcome, detail FROM attempts"),
     )
     return Case(book.lines, store, list(server.log_lines()))

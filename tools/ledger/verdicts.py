@@ -6,7 +6,7 @@ Nothing here looks at times: what has to be there is said by the order of the li
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -151,6 +151,11 @@ def _stranger(case: Case) -> Iterator[str]:
         ask = asked.get(line["text"])
         if ask is not None and (ask["source"], ask["to"]) != (line["source"], line["to"]):
             yield f"left from {line['source']} to {line['to']}, asked from {ask['source']}: {line['text']!r}"
+    owners = {id: aor for line in case.of("devices") for id, aor, _ in line["rows"]}
+    for row in case.store.deliveries:
+        if row["courier"] == "sip" and owners.get(row["device"], row["destination"]) != row["destination"]:
+            owner = owners[row["device"]]
+            yield f"delivery {row['id']} for {row['destination']} by device {row['device']}, which is {owner}'s"
 
 
 # --- order ---
@@ -225,9 +230,21 @@ def _moved_devices(case: Case) -> Iterator[str]:
 def _traceback(case: Case) -> Iterator[str]:
     for end in case.of("died"):
         yield f"{end['at']} the server ended by itself with {end['code']}: {end['log'][-300:]}"
-    for line in case.log:
-        if "Traceback" in line or any(event.get("level") == "error" for event in events_of(line)):
+    for number, line in enumerate(case.log):
+        if any(event.get("level") == "error" for event in events_of(line)):
             yield line[:1500]
+        elif "Traceback" in line:
+            yield _end_of_traceback(case.log[number + 1 : number + 200])
+
+
+def _end_of_traceback(lines: Sequence[str]) -> str:
+    """Where it happened, and the exception."""
+    before: deque[str] = deque(maxlen=2)
+    for line in lines:
+        if line.strip() and not line.startswith(" "):
+            return f"Traceback: {' '.join(one.strip() for one in before)}: {line}"
+        before.append(line)
+    return "Traceback"
 
 
 def events_of(line: str) -> Iterator[dict[str, Any]]:
