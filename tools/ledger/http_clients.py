@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from .book import Book
 from .plan import CARRIER, HANDSET, SECRET, Account, Play
 
-HOOK_SHARE, API_SHARE = 0.25, 0.15  # of all new texts
+HOOK_SHARE, API_SHARE = 0.2, 0.25  # of all new texts
 CUT = 0.15  # of the requests are broken off on purpose
 LATER = (429, 502, 503, 504)
 
@@ -93,6 +93,7 @@ class Sender:
 
     kind = ""
     share = 0.0
+    cuts = CUT
 
     def __init__(self, name: str, play: Play, clients: int) -> None:
         self.name = name
@@ -136,7 +137,7 @@ class Sender:
         return answer.status in LATER
 
     def _cut(self) -> float:
-        return self._dice.uniform(0.0, 0.03) if self._dice.random() < CUT else -1.0
+        return self._dice.uniform(0.0, 0.03) if self._dice.random() < self.cuts else -1.0
 
 
 class Hook(Sender):
@@ -196,6 +197,7 @@ class Rest(Api):
     """The same text again, by the same door, is all that it can do."""
 
     kind = "rest"
+    cuts = 0.3
 
     async def _ask(self, source: str, to: str, text: str) -> Answer:
         fields = {

@@ -103,10 +103,10 @@ class Company:
         api = [heads[n % len(heads)] for n in range(5)]
         for n, head in enumerate(dict.fromkeys(api[:3])):
             secret = await asyncio.to_thread(server.cli, "account", "api-password", head.name)
-            self._senders.append(Rest(f"r{n}", head, secret, play, 5))
+            self._senders += [Rest(f"r{n}{twin}", head, secret, play, 8) for twin in "ab"]
         for n, head in enumerate(api[3:]):
             secret = await asyncio.to_thread(server.cli, "token", "add", f"t{n}", "--account", head.name)
-            self._senders.append(Native(f"v{n}", head, secret, play, 5))
+            self._senders.append(Native(f"v{n}", head, secret, play, 8))
         self._senders += [Hook(n, play, HOOKS) for n in range(HOOKS)]
         esmes = play.site.esmes
         self._programs = [Program(one, 1 if n % 2 == 0 else 10, play, len(esmes)) for n, one in enumerate(esmes)]

@@ -208,20 +208,21 @@ def _without_reason(case: Case) -> Iterator[str]:
 
 def _moved_devices(case: Case) -> Iterator[str]:
     """A device that has another owner, that is gone, or a phone that is another device, after a kill."""
-    keys = {line["phone"]: (line["account"], line["key"]) for line in case.of("registered")}
+    phones = {(line["account"], line["key"]) for line in case.of("registered")}
     owners: dict[int, str] = {}
     ids: dict[tuple[str, str], int] = {}
+    found: dict[str, int] = {}  # what is wrong, and the snapshot that has shown it first
     for number, line in enumerate(case.of("devices")):
         rows = [(int(id), str(aor), str(key)) for id, aor, key in line["rows"]]
         for id, aor, key in rows:
+            first = ids.setdefault((aor, key), id)
             if owners.setdefault(id, aor) != aor:
-                yield f"snapshot {number}: device {id} was {owners[id]}'s and is {aor}'s"
-                owners[id] = aor
-            if (aor, key) in keys.values() and ids.setdefault((aor, key), id) != id:
-                yield f"snapshot {number}: {aor} {key} was device {ids[aor, key]} and is {id}"
-                ids[aor, key] = id
+                found.setdefault(f"device {id} was {owners[id]}'s and is {aor}'s", number)
+            if (aor, key) in phones and first != id:
+                found.setdefault(f"{aor} {key} was device {first} and is {id}", number)
         for id in sorted(owners.keys() - {id for id, _, _ in rows}):
-            yield f"snapshot {number}: device {id} of {owners.pop(id)} is gone"
+            found.setdefault(f"device {id} of {owners.pop(id)} is gone", number)
+    yield from (f"snapshot {number}: {what}" for what, number in found.items())
 
 
 # --- traceback ---
