@@ -12,9 +12,10 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sipsms import config as configuration
@@ -24,11 +25,13 @@ from sipsms.config import Config
 from sipsms.consent import Consent
 from sipsms.couriers import Couriers, base_url
 from sipsms.desk import Line
+from sipsms.dialplan import Dialplan
 from sipsms.directory import Directory
 from sipsms.document import ConfigError, Document
 from sipsms.doors import Doors
 from sipsms.following import courier_name
 from sipsms.gateway import SIP, Gateway
+from sipsms.listener import ListenError, bind_url, describe
 from sipsms.model import Account, Binding, Delivery, State, is_copy
 from sipsms.ports import Unavailable
 from sipsms.provisioning import Settings
@@ -44,7 +47,7 @@ from sipsms.sip.relay import Relay
 from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import Tracer
-from sipsms.sip.transport import Flow, Limits, StreamConnection, describe, hostport
+from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
 from sipsms.smpp_door import SmppDoor, smscs_of
 from sipsms.store import provisions, secrets
@@ -55,7 +58,6 @@ from sipsms.web.hooks import Hooks
 from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
 from sipsms.wiring import (
-    StartError,
     check_certificate,
     connection_limit,
     hep_target,
@@ -89,6 +91,15 @@ def _setting(config: Config, name: str) -> object:
     return attrgetter(name)(config)
 
 
+class Bound(NamedTuple):
+    """A socket that has its address and is not served yet."""
+
+    scheme: str
+    host: str
+    port: int
+    sock: socket.socket
+
+
 class Node:
     """One running server."""
 
@@ -116,11 +127,31 @@ class Node:
     # --- start ---
 
     async def start(self) -> None:
-        """Raises StartError, ConfigError or StoreError with nothing left running."""
+        """Bind, recover, load, then listen. Raises StartError, ConfigError, StoreError or OSError.
+
+        Nobody may meet a server that is half loaded: an empty directory refuses right passwords, an empty queue lets
+        messages pass each other. So nothing is read from any socket before all is loaded (see `listener`).
+        """
+        plan = load_dialplan(self.config)
+        self._certify()
+        async with AsyncExitStack() as undo:
+            self._lock = lock(open_engine(self.config.store_url))
+            if self._lock is not None:
+                undo.callback(self._lock.close)
+            sockets = self._bind()
+            for bound in sockets:
+                undo.callback(bound.sock.close)
+            self.store = open_store(self.config, socket.gethostname(), self._changed.set)
+            undo.push_async_callback(self.store.close)
+            await self._build(plan)
+            undo.push_async_callback(self.endpoint.close, 0)
+            await self._load()
+            await self._listen(sockets)
+            undo.pop_all()
+        self._run()
+
+    async def _build(self, plan: Dialplan) -> None:
         config, node = self.config, socket.gethostname()
-        plan = load_dialplan(config)
-        self._lock = lock(open_engine(config.store_url))
-        self.store = open_store(config, node, self._changed.set)
         self.location = Location(self.store)
         pace = Pace(config.queue.retry_min, config.queue.retry_max)
         self.queue = Queue(
@@ -131,7 +162,7 @@ class Node:
         self.gateway = Gateway(
             self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep, consent
         )
-        self._build_sip(await self.store.write(lambda db: secrets.get_or_make(db, "trunks")))
+        self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
         self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.spawn)
         self.couriers = Couriers(
             config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
@@ -147,15 +178,6 @@ class Node:
             self.couriers.files.url, node, self.smscs, connection_limit() // 8,
         )  # fmt: skip
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
-        try:
-            await self._listen()
-            await self._load()
-            await self.tracer.listen(tracing.path_of(config))
-        except BaseException:
-            await self.endpoint.close(0)
-            await self.store.close()
-            raise
-        self._run()
 
     def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
         self.gateway.changed(delivery, state, detail)
@@ -167,7 +189,7 @@ class Node:
         elif is_wanted(notify):
             self.spawn(self.gateway.report(delivery.message, Stage.SENT))
 
-    def _build_sip(self, trunk_key: bytes) -> None:
+    def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:
         config = self.config
         sip = config.sip
         limits = Limits(
@@ -177,9 +199,7 @@ class Node:
             sip.idle_timeout,
             sip.advertised or "",
         )
-        self.certificate = check_certificate(config)
-        tls = self.certificate.context if self.certificate is not None else None
-        self.endpoint = Endpoint(limits, tls, self._origin_allowed, connection_limit())
+        self.endpoint = Endpoint(limits, self._tls, self._origin_allowed, connection_limit(), tag_key)
         self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.spawn)
         nonces = Nonces(nonce_key(config), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
@@ -240,49 +260,64 @@ class Node:
     def _disconnected(self, connection: StreamConnection) -> None:
         self.spawn(self.location.disconnected(connection.local, connection.number))
 
-    async def _listen(self) -> None:
-        self.ports: list[tuple[str, str, int]] = []
-        for one in self.config.listen.sip:
+    # --- sockets ---
+
+    def _certify(self) -> None:
+        self.certificate = check_certificate(self.config)
+        self._tls = self.certificate.context if self.certificate is not None else None
+
+    def _bind(self) -> list[Bound]:
+        """Take all ports, before the store is touched. Raises ListenError with none of them taken."""
+        listen, bound = self.config.listen, list[Bound]()
+        wanted: list[tuple[str, str, int]] = [(one.transport, one.host, one.port) for one in listen.sip]
+        wanted += [("ssmpp" if one.tls else "smpp", one.host, one.port) for one in listen.smpp]
+        wanted += [("http", listen.http.host, listen.http.port)] if listen.http is not None else []
+        try:
+            for scheme, host, port in wanted:
+                sock = bind_url(scheme, host, port)
+                bound.append(Bound(scheme, host, sock.getsockname()[1], sock))
+        except ListenError:
+            for one in bound:
+                one.sock.close()
+            raise
+        return bound
+
+    async def _listen(self, sockets: Sequence[Bound]) -> None:
+        """Let everybody in: all is loaded. Raises ListenError: somebody else was quicker on a port we have bound."""
+        for bound in sockets:
             try:
-                port = await self.endpoint.listen(one.transport, one.host, one.port)
+                await self._listen_on(bound)
             except OSError as error:
-                raise StartError(describe(error, f"{one.transport}://{one.host}:{one.port}")) from None
-            self.ports.append((one.transport, one.host, port))
-        await self._listen_smpp()
-        http = self.config.listen.http
-        if http is not None:
-            try:
+                raise ListenError(describe(error, f"{bound.scheme}://{bound.host}:{bound.port}")) from None
+        await self.tracer.listen(tracing.path_of(self.config))
+        log.note(
+            "started", domain=self.config.domain, bindings=len(self.location), accounts=len(self.directory),
+            listening=[f"{one.scheme}://{one.host}:{one.port}" for one in sockets],
+        )  # fmt: skip
+
+    async def _listen_on(self, bound: Bound) -> None:
+        match bound.scheme:
+            case "http":
                 application = build(
                     self.hooks, self._readiness, Provision(self._settings), MediaDoor(self.couriers.files),
                     self.doors.routes(), self.config.api.metrics_from,
                 )  # fmt: skip
-                self.http = HttpServer(application, http.host, http.port, self.config.api.trusted_proxies)
-            except OSError as error:
-                raise StartError(describe(error, f"http://{http.host}:{http.port}")) from None
-            self.ports.append(("http", http.host, self.http.port))
-
-    async def _listen_smpp(self) -> None:
-        for one in self.config.listen.smpp:
-            scheme = "ssmpp" if one.tls else "smpp"
-            tls = self.certificate.context if one.tls and self.certificate is not None else None
-            try:
-                port = await self.smpp.listen(one.host, one.port, tls)
-            except OSError as error:
-                raise StartError(describe(error, f"{scheme}://{one.host}:{one.port}")) from None
-            self.ports.append((scheme, one.host, port))
+                self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
+                self.http.listen()
+            case "smpp" | "ssmpp":
+                self.smpp.listen(bound.sock, self._tls if bound.scheme == "ssmpp" else None)
+            case _:
+                await self.endpoint.listen_on(bound.scheme, bound.sock)
 
     async def _load(self) -> None:
+        """Read back all that a request is answered from. Raises Unavailable."""
         await self._refresh_directory()
-        bindings = await self.location.load(self._clock())
+        await self.location.load(self._clock())
         for host in self.location.hosts():
             self.server.trust(host)
-        await self.queue.start([SIP, *self.couriers.idempotent()])
+        await self.queue.start([SIP, *self.couriers.idempotent()], hold=True)
         await self.gateway.start(await self.store.open_accounts())
         await self.smpp.start()
-        log.note(
-            "started", domain=self.config.domain, bindings=bindings, accounts=len(self.directory),
-            listening=[f"{name}://{host}:{port}" for name, host, port in self.ports],
-        )  # fmt: skip
 
     def _run(self) -> None:
         self.tracer.send_to(hep_target(self.config))
@@ -513,6 +548,8 @@ class Node:
         await self.smscs.close()
         await self._survives(self.smpp.finish)
         await self.endpoint.close(1.0)
+        if self.http is not None:
+            await self.http.finished(DRAIN / 2)  # a request must not find the store closed
         self.trunks.close()
         self.tracer.close()
         tasks = list(self._tasks)
@@ -552,7 +589,7 @@ def run_loop(main: Coroutine[Any, Any, Any]) -> Any:
 
 
 def serve(config: Config, path: Path) -> None:
-    """Run a server until it is told to stop. Raises StartError, ConfigError or StoreError."""
+    """Run a server until it is told to stop. Raises what `Node.start` does."""
     log.setup(config.log.level, config.log.format)
     for line in [*literal_secrets(Document.read(path)), *short_secrets(config.carriers)]:
         log.warning("secret", where=line)

@@ -75,6 +75,7 @@ class Queue:
         self._poke = asyncio.Event()
         self._coming: Counter[str] = Counter()  # deliveries by lane that are being stored and have not begun
         self._stopping = False
+        self._held = False
         self._stop = asyncio.Event()
         self._idempotent: list[str] = []
         self._recover_at = 0.0
@@ -123,11 +124,17 @@ class Queue:
         now = self._clock()
         return {name: desk.health(now) for name, desk in self._desks.items()}
 
-    async def start(self, idempotent: Iterable[str]) -> None:
-        """Recover what a crash left half done. `idempotent`: couriers whose far side drops what it has already."""
+    async def start(self, idempotent: Iterable[str], *, hold: bool = False) -> None:
+        """Recover what a crash left half done, and learn which lanes wait. Raises Unavailable.
+
+        `idempotent`: couriers whose far side drops what it has already. `hold`: nothing leaves before `run`, since the
+        sockets it would leave by are not open yet.
+        """
+        self._held = hold
         self._idempotent = list(idempotent)
         await self._recover(own=True)
         self._recover_at = self._clock() + _RECOVER_EVERY
+        await self._learn_lanes()
 
     async def _recover(self, *, own: bool) -> None:
         again, unknown = await self._store.recover(self._idempotent, self._clock(), own=own)
@@ -142,6 +149,7 @@ class Queue:
 
     async def run(self) -> None:
         """Until cancelled: find lanes that fall due, expire what waited too long."""
+        self._held = False
         scan = asyncio.create_task(self._scan())
         try:
             while True:
@@ -166,15 +174,17 @@ class Queue:
         """Learn which lanes wait in the store. Until that is known, every lane is asked for."""
         while not self._scanned:
             try:
-                lanes = await self._store.waiting_lanes()
+                await self._learn_lanes()
             except Unavailable:
                 await asyncio.sleep(_SWEEP)
-                continue
-            self._waiting.update(map(hash, lanes))
-            self._scanned = True
-            for key in filter(self._is_reachable, lanes):
-                self.wake(key)
-            self.poll()
+
+    async def _learn_lanes(self) -> None:
+        lanes = await self._store.waiting_lanes()
+        self._waiting.update(map(hash, lanes))
+        self._scanned = True
+        for key in filter(self._is_reachable, lanes):
+            self.wake(key)
+        self.poll()
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> bool:
         try:
@@ -196,7 +206,7 @@ class Queue:
         """
         desk, now = self._desks.get(delivery.courier), self._clock()
         is_due = delivery.due_at is not None and delivery.due_at <= now < delivery.expires_at
-        if desk is None or self._stopping or not is_due or not self._is_idle(delivery.lane) or not desk.is_free(now):
+        if desk is None or self._is_still or not is_due or not self._is_idle(delivery.lane) or not desk.is_free(now):
             self._coming[delivery.lane] += 1
             return delivery
         desk.active += 1
@@ -214,6 +224,11 @@ class Queue:
                 self._leave(desk, self._lanes[delivery.lane])
             else:
                 self._arrived(delivery.lane)
+
+    @property
+    def _is_still(self) -> bool:
+        """Nothing new may leave: not yet, or no more."""
+        return self._stopping or self._held
 
     def _arrived(self, key: str) -> None:
         self._coming[key] -= 1
@@ -308,7 +323,7 @@ class Queue:
         self._lanes[lane.key] = lane
         if desk.touched is not None:
             desk.touched.add(lane.key)
-        if desk.has_room and desk.open(self._clock()) and not self._stopping:
+        if desk.has_room and desk.open(self._clock()) and not self._is_still:
             self._launch(desk, lane)
         else:
             desk.ready.append(lane)
@@ -344,7 +359,7 @@ class Queue:
         self._fill(desk)
 
     def _fill(self, desk: Desk) -> None:
-        if self._stopping:
+        if self._is_still:
             return
         now = self._clock()
         while desk.ready and desk.has_room and desk.open(now):

@@ -145,13 +145,13 @@ class SmppDoor:
         for key in (lane, *(f"{lane}~{n}" for n in range(RECEIPT_LANES))):
             self._queue.wake(key)
 
-    async def listen(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> int:
-        """The port. Raises OSError."""
-        return await self.smsc.listen(host, port, tls)
-
     async def start(self) -> None:
-        """Before anybody can bind. Raises Unavailable."""
+        """Read back what may come again. Call it before anybody can bind. Raises Unavailable."""
         await self.smsc.start()
+
+    def listen(self, sock: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
+        """Accept ESMEs on a bound socket. Raises OSError."""
+        self.smsc.listen(sock, tls)
 
     def review(self, changed: Iterable[Did]) -> None:
         """The directory has changed: what waits for one way may go by another now, or by none."""

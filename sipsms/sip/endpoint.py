@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from sipsms import log
+from sipsms.listener import bind
 from sipsms.sip.message import REASONS, BadMessage, Broken, Framer, Ping, Request, Response, parse_datagram
 from sipsms.sip.tls import TlsLayer
 from sipsms.sip.transaction import (
@@ -122,16 +124,20 @@ class _Pending:
 class Endpoint:
     def __init__(
         self, limits: Limits, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False,
-        most_connections: int = 1_000_000,
+        most_connections: int = 1_000_000, tag_key: bytes = b"",
     ) -> None:  # fmt: skip
-        """`tls`: what TLS and WSS listeners take for each new connection; `origin_allowed`: which browsers' pages."""
+        """`tls`: what TLS and WSS listeners take for each new connection; `origin_allowed`: which browsers' pages.
+
+        `tag_key`: what To tags are made with; kept in the store, so that a copy of a request hears the same answer
+        from the server that was started again.
+        """
         self._handler: Handler | None = None
         self._limits = limits
         self._tally = Tally(most_connections)
         self._tls = tls
         self._origin_allowed = origin_allowed
         self._loop = asyncio.get_running_loop()
-        self._tag_key = os.urandom(16)
+        self._tag_key = tag_key or os.urandom(16)
         self._udp: list[UdpListener] = []
         self._streams: dict[str, StreamListener] = {}  # by their `local`
         self._server: dict[tuple[str, ...], ServerTransaction] = {}
@@ -151,14 +157,18 @@ class Endpoint:
 
     async def listen(self, transport: str, host: str, port: int) -> int:
         """Open a listener; its port. Raises OSError."""
+        return await self.listen_on(transport, bind(host, port, datagrams=transport == "udp"))
+
+    async def listen_on(self, transport: str, sock: socket.socket) -> int:
+        """Take requests from a bound socket from now on; its port. Raises OSError."""
         if transport == "udp":
-            udp = await UdpListener.open(self, host, port, self._limits.advertised)
+            udp = await UdpListener.on(self, sock, self._limits.advertised)
             self._udp.append(udp)
             return udp.port
         make = self._make_websocket if transport in ("ws", "wss") else StreamConnection
         tls = self._tls if transport in ("tls", "wss") else None
         listener = StreamListener(self, transport, self._limits, self._tally, make, tls)
-        await listener.open(host, port)
+        await listener.open(sock)
         self._streams[listener.local] = listener
         return listener.port
 

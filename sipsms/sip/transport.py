@@ -7,7 +7,6 @@ says: phones sit behind NAT, and nobody can have our answers sent to a third par
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 import ssl
@@ -18,13 +17,13 @@ from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from sipsms import log
+from sipsms.listener import BACKLOG, bind
 from sipsms.sip import stun
 from sipsms.sip.flood import network_of
 from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is given up
 _GREEDY = 16 * 1024  # a peer that sends this much at once waits for its next turn
-_RECEIVE_BUFFER = 8 * 1024 * 1024
 
 Address = tuple[str, int]
 
@@ -165,16 +164,12 @@ class UdpListener(asyncio.DatagramProtocol):
 
     @classmethod
     async def open(cls, receiver: Receiver, host: str, port: int, advertised: str = "") -> UdpListener:
-        """Raises OSError if the address cannot be had."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        sock.setblocking(False)
-        _tune(sock)
-        try:
-            sock.bind((host, port))
-        except OSError:
-            sock.close()
-            raise
+        """Bind and read. Raises OSError if the address cannot be had."""
+        return await cls.on(receiver, bind(host, port, datagrams=True), advertised)
+
+    @classmethod
+    async def on(cls, receiver: Receiver, sock: socket.socket, advertised: str = "") -> UdpListener:
+        """Read from a bound socket."""
         listener = cls(receiver)
         listener._socket = sock
         listener._advertised = advertised
@@ -233,16 +228,6 @@ class UdpListener(asyncio.DatagramProtocol):
             except OSError:
                 return
             self._receiver.unreachable((remote[0], remote[1]) if remote else None, sent)
-
-
-def _tune(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _RECEIVE_BUFFER)
-    if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_RECVERR", 11), 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, getattr(socket, "IPV6_RECVERR", 25), 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has listeners of its own
 
 
 # --- streams ---------------------------------------------------------------------------------------------------------
@@ -467,12 +452,13 @@ class StreamListener(Streams):
         self._tls = tls
         self._server: asyncio.Server | None = None
 
-    async def open(self, host: str, port: int) -> None:
-        """Raises OSError if the address cannot be had."""
-        self._server = await self.loop.create_server(self._new, host, port, backlog=1024)
-        bound = self._server.sockets[0].getsockname()
+    async def open(self, sock: socket.socket) -> None:
+        """Listen on a bound socket. Raises OSError."""
+        bound = sock.getsockname()
         self.port = bound[1]
         self.local = f"{self.transport}:{hostport(bound[0], bound[1])}"
+        sock.listen(BACKLOG)  # here an address that is taken is an OSError with its number, on every loop
+        self._server = await self.loop.create_server(self._new, sock=sock, backlog=BACKLOG)
 
     def _new(self) -> StreamConnection:
         return self._make(self, TlsLayer(self._tls(), server_side=True) if self._tls is not None else None)
@@ -485,13 +471,3 @@ class StreamListener(Streams):
 
 Make = Callable[[Streams, TlsLayer | None], StreamConnection]
 TlsContext = Callable[[], ssl.SSLContext]  # asked for each connection: a renewed certificate counts at once
-
-
-def describe(error: OSError, url: str) -> str:
-    """One line for whoever starts the program."""
-    why = {
-        errno.EADDRINUSE: "the port is in use by another program",
-        errno.EACCES: "no permission for this port",
-        errno.EADDRNOTAVAIL: "this machine does not have that address",
-    }.get(error.errno or 0, error.strerror or str(error))
-    return f"cannot listen on {url}: {why}"

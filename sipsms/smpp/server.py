@@ -18,6 +18,7 @@ from sipsms import log
 from sipsms.access import Access, Denied
 from sipsms.directory import Directory
 from sipsms.gateway import Gateway
+from sipsms.listener import BACKLOG
 from sipsms.model import Did
 from sipsms.ports import Clock, Unavailable
 from sipsms.smpp.bound import Bound, Options, Records
@@ -58,7 +59,6 @@ class Smsc:
         self._throttled: Counter[str] = Counter()  # submits by username, since the last sweep
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
-        self._ready = asyncio.Event()
         self._intake = Intake(options, directory, gateway, records, clock, self._refuse)
         self._enquiries = enquiries = Enquiries(options, directory, gateway, records)
         self._handlers: Mapping[int, Callable[[Bound, Pdu], Awaitable[None]]] = {
@@ -69,22 +69,16 @@ class Smsc:
     # --- life ---
 
     async def start(self) -> None:
-        """Before anybody can bind. Raises Unavailable."""
+        """Read back what may come again. Call it before `listen`. Raises Unavailable."""
         await self._intake.start()
-        self._ready.set()
 
-    async def listen(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> int:
-        """The port that is listened on. `tls`: the certificate as it is now. Raises OSError."""
-        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        listener = socket.create_server(address, family=family, backlog=512)
-        listener.setblocking(False)
-        self._listeners.append((listener, self._loop.create_task(self._accept(listener, tls))))
-        return int(listener.getsockname()[1])
+    def listen(self, sock: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
+        """Accept ESMEs on a bound socket. `tls`: the certificate as it is now. Raises OSError."""
+        sock.listen(BACKLOG)
+        self._listeners.append((sock, self._loop.create_task(self._accept(sock, tls))))
 
     async def _accept(self, listener: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
         """Each connection is counted before it costs anything: also before TLS."""
-        await self._ready.wait()
         while True:
             try:
                 peer, address = await self._loop.sock_accept(listener)

@@ -13,13 +13,15 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, tuple_
+from sqlalchemy import Connection, Row, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sipsms import devices as phones
 from sipsms.model import Binding, Device, identity
+from sipsms.store.rows import take_ids
 from sipsms.store.schema import bindings, devices
 from sipsms.store.sql import Store
 
@@ -55,7 +57,6 @@ class Location:
         self._flows: dict[tuple[str, int], list[Binding]] = {}  # of streams
         self._expiry: list[tuple[float, str]] = []  # a heap with one entry that counts for each AOR
         self._scheduled: dict[str, float] = {}
-        self._last_device = 0
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self.on_change: Callable[[str], None] = lambda aor: None  # an AOR's bindings came or went; must only note it
 
@@ -64,13 +65,12 @@ class Location:
 
     async def load(self, now: float, aor: str = "") -> int:
         """Read back what was registered before (of one AOR, or all); how many bindings are still alive."""
-        found, known, last = await self._store.read(lambda connection: _load(connection, now, aor))
+        found, known = await self._store.read(lambda connection: _load(connection, now, aor))
         for device in known:
             self._devices.setdefault(device.aor, []).append(device)
         for binding in found:
             binding.flow = 0  # connections do not survive a restart; the phone comes back by a new one
             self._keep(binding)
-        self._last_device = last
         return len(found)
 
     # --- lookups ---
@@ -112,13 +112,14 @@ class Location:
 
         Raises Unavailable, with nothing changed. Call it in the AOR's `turn`.
         """
+        ids = await self._new_ids(updated)
         before = list(self._bindings.get(aor, ())), list(self._devices.get(aor, ()))
         for binding in removed:
             self._drop(binding)
         touched: list[Device] = []
         forgotten: list[int] = []
         for binding in updated:
-            device = self._identify(binding, now, forgotten)
+            device = self._identify(binding, now, ids, forgotten)
             binding.device = device.id
             self._keep(binding)
             touched.append(device)
@@ -225,16 +226,40 @@ class Location:
 
     # --- inside ---
 
-    def _identify(self, binding: Binding, now: float, forgotten: list[int]) -> Device:
-        """The device behind a binding: known, come back under another contact, or new."""
+    async def _new_ids(self, updated: Sequence[Binding]) -> list[int]:
+        """Take ids for the phones among these that were never here. Raises Unavailable.
+
+        They must come from the store and are never given out twice: a device's id names the lane of its messages, so a
+        second device with the same id would get the first one's.
+        """
+        ids: list[int] = []
+        while (missing := self._most_new(updated) - len(ids)) > 0:
+            ids += await self._store.writer.put(_take_ids, missing)
+        return ids
+
+    def _most_new(self, updated: Sequence[Binding]) -> int:
+        """How many of these may turn out to be new devices."""
+        unknown = [binding for binding in updated if self._find(binding) is None]
+        if len(updated) == 1 and unknown and self._inherit(updated[0]) is not None:
+            return 0
+        return len(unknown)
+
+    def _find(self, binding: Binding) -> Device | None:
+        known = self.devices(binding.aor)
+        device = next((one for one in known if one.id == binding.device), None) if binding.device else None
+        return device or phones.find(binding, known)
+
+    def _inherit(self, binding: Binding) -> Device | None:
+        known = self.devices(binding.aor)
+        return phones.inherit(binding, known, {device.id for device in known if device.id in self._by_device})
+
+    def _identify(self, binding: Binding, now: float, ids: list[int], forgotten: list[int]) -> Device:
+        """The device behind a binding: known, come back under another contact, or new with the next of `ids`."""
         known = self._devices.setdefault(binding.aor, [])
         key, stable = phones.key_of(binding)
-        bound = {device.id for device in known if device.id in self._by_device}
-        device = next((one for one in known if one.id == binding.device), None) if binding.device else None
-        device = device or phones.find(binding, known) or phones.inherit(binding, known, bound)
+        device = self._find(binding) or self._inherit(binding)
         if device is None:
-            self._last_device += 1
-            device = Device(self._last_device, binding.aor, key, binding.user_agent, now, now, stable)
+            device = Device(ids.pop(0), binding.aor, key, binding.user_agent, now, now, stable)
             known.append(device)
             forgotten.extend(self._too_many(known))
             return device
@@ -338,22 +363,29 @@ def forget_aor(connection: Connection, aor: str) -> None:
     connection.execute(delete(devices).where(devices.c.aor == aor))
 
 
-def _load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], list[Device], int]:
+def _take_ids(connection: Connection, counts: Sequence[int]) -> list[range]:
+    first = take_ids(connection, "device", sum(counts))
+    starts = accumulate(counts, initial=first)
+    return [range(start, start + count) for start, count in zip(starts, counts, strict=False)]
+
+
+def _load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], list[Device]]:
     alive = select(bindings).where(bindings.c.expires_at > now)
     phones = select(devices).order_by(devices.c.id)
     if aor:
         alive, phones = alive.where(bindings.c.aor == aor), phones.where(devices.c.aor == aor)
     found = [binding_of(row) for row in connection.execute(alive)]
     known = [device_of(row) for row in connection.execute(phones)]
-    last = connection.execute(select(func.max(devices.c.id))).scalar() or 0
-    return found, known, last
+    return found, known
 
 
 def _upsert(table: Any, keys: Sequence[str], connection: Connection) -> Any:
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = make(table)
-    changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
-    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+    fixed = {*keys, "aor"}
+    changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in fixed}
+    same_owner = table.c.aor == statement.excluded.aor
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed, where=same_owner)
 
 
 _UPSERTS: dict[tuple[str, str], Any] = {}

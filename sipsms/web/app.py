@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from sipsms.listener import BACKLOG
 from sipsms.web.hooks import Hooks
 from sipsms.web.link import KEY, Link
 from sipsms.web.media import MediaDoor
@@ -176,18 +177,10 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    def __init__(self, application: Starlette, host: str, port: int, proxies: Sequence[str] = ()) -> None:
-        """Listens at once. `proxies`: whose X-Forwarded-For is believed. Raises OSError: the address cannot be had."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio looks: no 40 ms of Nagle
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((host, port))
-            self._socket.listen(1024)
-        except OSError:
-            self._socket.close()
-            raise
-        self.port: int = self._socket.getsockname()[1]
+    def __init__(self, application: Starlette, sock: socket.socket, proxies: Sequence[str] = ()) -> None:
+        """Serve on a bound socket. `proxies`: whose X-Forwarded-For is believed."""
+        self._socket = sock
+        self.port: int = sock.getsockname()[1]
         protocol = type("Protocol", (_Protocol,), {"proxies": _networks(proxies), "counts": Counter()})
         config = uvicorn.Config(
             application, http=protocol, ws="none", loop="none", lifespan="off", log_config=None, access_log=False,
@@ -195,9 +188,25 @@ class HttpServer:
             limit_concurrency=1000, h11_max_incomplete_event_size=65536,
         )  # fmt: skip
         self._server = _Server(config)
+        self._over = asyncio.Event()
+
+    def listen(self) -> None:
+        """Let clients connect; `run` answers them. Raises OSError."""
+        self._socket.listen(BACKLOG)
 
     async def run(self) -> None:
-        await self._server.serve(sockets=[self._socket])
+        """Serve until `stop`."""
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            self._over.set()
 
     def stop(self) -> None:
+        """Take no new connections; what is being answered is finished."""
         self._server.should_exit = True
+
+    async def finished(self, seconds: float) -> None:
+        """Wait, at most so long, until everybody has an answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()

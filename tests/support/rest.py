@@ -28,6 +28,7 @@ from sipsms.web.app import HttpServer
 from sipsms.web.rest_accounts import Place
 from sipsms.web.rest_php import PATH
 from tests.support.core import Core, ScriptedCourier, core
+from tests.support.http import listening
 
 DID, SECOND, FOREIGN = "5550001111", "5550002222", "5550009999"
 PHONE = "2125550123"
@@ -132,7 +133,7 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
             lambda account: here.location.bindings(account, here.clock()),
             lambda: Place("sip.example.net", "192.0.2.1"), here.clock,
         )  # fmt: skip
-        server = HttpServer(Starlette(routes=door.routes()), "127.0.0.1", 0)
+        server = listening(Starlette(routes=door.routes()))
         site = Rest(here, office, sender, server, folder)
         task = asyncio.create_task(server.run())
         await _fill(site)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from sipsms.web import app
-from sipsms.web.app import HttpServer, build
+from sipsms.web.app import build
 from sipsms.web.hooks import Hooks
 from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
+from tests.support.http import listening
 
 
 @asynccontextmanager
@@ -23,12 +24,10 @@ async def _served(state: str = "ok", watchers: Sequence[str] = ("127.0.0.1",)) -
         return {"store": state}
 
     no_gateway: Any = None
-    server = HttpServer(
+    server = listening(
         build(
             Hooks(no_gateway, {}, str, time.time), readiness, Provision(no_gateway), MediaDoor(no_gateway), (), watchers
-        ),
-        "127.0.0.1",
-        0,
+        )
     )
     task = asyncio.create_task(server.run())
     try:

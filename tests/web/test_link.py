@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from sipsms.web import app
-from sipsms.web.app import HttpServer
 from sipsms.web.link import look, when_heard
+from tests.support.http import listening
 
 RST = struct.pack("ii", 1, 0)  # of SO_LINGER: close without a word
 
@@ -70,7 +70,7 @@ async def place(*proxies: str) -> AsyncIterator[Place]:
     async def probe(request: Request) -> Response:
         return PlainTextResponse("")
 
-    server = HttpServer(Starlette(routes=[Route("/", here.page), Route("/probe", probe)]), "127.0.0.1", 0, proxies)
+    server = listening(Starlette(routes=[Route("/", here.page), Route("/probe", probe)]), *proxies)
     here.port = server.port
     task = asyncio.create_task(server.run())
     try:

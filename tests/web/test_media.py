@@ -15,8 +15,8 @@ from yarl import URL
 
 from sipsms.media import MediaFiles
 from sipsms.model import Media
-from sipsms.web.app import HttpServer
 from sipsms.web.media import MediaDoor
+from tests.support.http import listening
 from tests.support.media import JPEG, SAMPLES
 
 
@@ -40,9 +40,7 @@ class Site:
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     files = MediaFiles(tmp_path / "media", lambda: "")
     door = MediaDoor(files)
-    server = HttpServer(
-        Starlette(routes=[Route("/media/{token}/{name}", door.handle, methods=["GET", "HEAD"])]), "127.0.0.1", 0
-    )
+    server = listening(Starlette(routes=[Route("/media/{token}/{name}", door.handle, methods=["GET", "HEAD"])]))
     task = asyncio.create_task(server.run())
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         yield Site(files, f"http://127.0.0.1:{server.port}", session)

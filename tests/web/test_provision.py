@@ -13,10 +13,11 @@ from sipsms import log
 from sipsms.ports import Unavailable
 from sipsms.provisioning import Settings, document
 from sipsms.web import provision
-from sipsms.web.app import HttpServer, build
+from sipsms.web.app import build
 from sipsms.web.hooks import Hooks
 from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
+from tests.support.http import listening
 
 DESK = Settings("desk", "s3cret", "sip.example.net", "sip.example.net", "tcp", "sip.example.net", 3600)
 Ask = Any
@@ -50,10 +51,8 @@ async def ask() -> AsyncIterator[Ask]:
     async def ready() -> dict[str, str]:
         return {}
 
-    server = HttpServer(
-        build(Hooks(no_gateway, {}, str, time.time), ready, Provision(Links().fetch), MediaDoor(no_gateway)),
-        "127.0.0.1",
-        0,
+    server = listening(
+        build(Hooks(no_gateway, {}, str, time.time), ready, Provision(Links().fetch), MediaDoor(no_gateway))
     )
     task = asyncio.create_task(server.run())
 

@@ -20,6 +20,7 @@ from sipsms.web.acrobits import AcrobitsDoor
 from sipsms.web.app import HttpServer
 from sipsms.web.kannel import KannelDoor
 from sipsms.web.originate import OriginateDoor
+from tests.support.http import listening
 from tests.support.rest import DID, Rest, rest
 
 FIRST, SECOND, THIRD = "2125550101", "2125550102", "2125550103"
@@ -84,7 +85,7 @@ async def doors(folder: Path, daily: int = 0) -> AsyncIterator[Doors]:
             *AcrobitsDoor(access, core.directory, site.sender, nothing, nothing, nothing, core.clock).routes(),
             *OriginateDoor(access, site.sender, core.clock, lambda: 300, lambda: "UTC").routes(),
         ]
-        server = HttpServer(Starlette(routes=routes), "127.0.0.1", 0)
+        server = listening(Starlette(routes=routes))
         task = asyncio.create_task(server.run())
         yield Doors(site, server)
         server.stop()

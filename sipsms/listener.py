@@ -1,0 +1,67 @@
+"""Server sockets in two steps: bound before the store is touched, read only when everything is loaded.
+
+A port that is taken must be found before recovery has changed anything, and nobody must be answered from a directory,
+a location service or a queue that is still empty. So the node binds all its sockets first and holds them: whoever calls
+meanwhile is refused (TCP), or waits in the socket's buffer until the server reads (UDP), where its own retransmission
+would arrive anyway. Binding and releasing again would leave the ports to others during recovery.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+BACKLOG = 1024  # connections that wait to be accepted
+_BUFFER = 8 * 1024 * 1024  # bytes of datagrams, each way
+
+
+class ListenError(OSError):
+    """An address cannot be listened on; one line for whoever started the program."""
+
+
+def bind(host: str, port: int, *, datagrams: bool = False) -> socket.socket:
+    """Return a socket with this address, neither listening nor read; port 0 takes a free one. Raises OSError."""
+    kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+    wanted = socket.AF_INET6 if ":" in host else socket.AF_INET  # a name means its IPv4 address
+    family, _, protocol, _, address = socket.getaddrinfo(host, port, wanted, kind, flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(family, kind, protocol)  # asyncio looks at the protocol: no Nagle on TCP
+    try:
+        _tune(sock, datagrams=datagrams)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_url(scheme: str, host: str, port: int) -> socket.socket:
+    """Bind what the configuration names `scheme://host:port`. Raises ListenError."""
+    try:
+        return bind(host, port, datagrams=scheme == "udp")
+    except OSError as error:
+        raise ListenError(describe(error, f"{scheme}://{host}:{port}")) from None
+
+
+def _tune(sock: socket.socket, *, datagrams: bool) -> None:
+    sock.setblocking(False)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has listeners of its own
+    if not datagrams:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_RECVERR", 11), 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, getattr(socket, "IPV6_RECVERR", 25), 1)
+
+
+def describe(error: OSError, url: str) -> str:
+    """Return one line that says why this address cannot be listened on."""
+    why = {
+        errno.EADDRINUSE: "the port is in use by another program",
+        errno.EACCES: "no permission for this port",
+        errno.EADDRNOTAVAIL: "this machine does not have that address",
+    }.get(error.errno or 0, error.strerror or str(error))
+    return f"cannot listen on {url}: {why}"

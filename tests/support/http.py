@@ -1,0 +1,15 @@
+"""An HTTP server of ours on a free port, for tests of what it serves."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from sipsms.listener import bind
+from sipsms.web.app import HttpServer
+
+
+def listening(application: Starlette, *proxies: str) -> HttpServer:
+    """A server on 127.0.0.1 that clients can connect to; they are answered once `run` is a task."""
+    server = HttpServer(application, bind("127.0.0.1", 0), proxies)
+    server.listen()
+    return server
