@@ -14,6 +14,7 @@ from .book import Book
 from .plan import CARRIER, HANDSET, SECRET, Account, Play
 
 HOOK_SHARE, API_SHARE = 0.2, 0.25  # of all new texts
+KEPT = 0.5  # of the requests leave the connection open for the next one
 CUT = 0.15  # of the requests are broken off on purpose
 LATER = (429, 502, 503, 504)
 
@@ -29,7 +30,8 @@ class Answer:
 class Http:
     """A connection that is kept until it breaks, or until its owner loses patience."""
 
-    def __init__(self, port: int, book: Book) -> None:
+    def __init__(self, port: int, book: Book, dice: random.Random) -> None:
+        self._dice = dice
         self._port = port
         self._book = book
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -45,7 +47,8 @@ class Http:
         half: bool = False,
     ) -> Answer:
         """`cut`: so many seconds after sending the connection is reset; `half`: and not all of the body was sent."""
-        fields = {"Host": "127.0.0.1", "Content-Length": str(len(body)), **headers}
+        kept = {"Connection": "keep-alive" if self._dice.random() < KEPT else "close"}
+        fields = {"Host": "127.0.0.1", "Content-Length": str(len(body)), **kept, **headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         data = f"{start} HTTP/1.1\r\n{head}\r\n".encode() + (body[: len(body) // 2] if half else body)
         try:
@@ -75,8 +78,14 @@ class Http:
         fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
         body = await reader.readexactly(int(fields.get("content-length", "0")))
         if fields.get("connection") == "close":
-            self.reset()
+            self._leave()
         return Answer(status, body.decode("utf-8", "replace"))
+
+    def _leave(self) -> None:
+        """In order."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
 
     def reset(self) -> None:
         """Hang up with an RST, so that nothing that was on its way counts as heard."""
@@ -101,7 +110,7 @@ class Sender:
         self._book = play.book
         self._dice = random.Random(play.dice.random())
         self._clients = clients
-        self._http = Http(play.site.ports.http, play.book)
+        self._http = Http(play.site.ports.http, play.book, self._dice)
 
     async def run(self) -> None:
         while await self._play.pause(self.share, self._clients):
