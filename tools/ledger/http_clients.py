@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from .book import Book
 from .plan import CARRIER, HANDSET, SECRET, Account, Play
 
-HOOK_SHARE, API_SHARE = 0.2, 0.25  # of all new texts
+HOOK_SHARE, API_SHARE = 0.2, 0.3  # of all new texts
 KEPT = 0.5  # of the requests leave the connection open for the next one
 CUT = 0.15  # of the requests are broken off on purpose
 LATER = (429, 502, 503, 504)
@@ -21,10 +21,11 @@ LATER = (429, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Answer:
-    """`status` 0: none was heard."""
+    """`status` 0: none was heard; `why`, if anything was sent."""
 
     status: int = 0
     body: str = ""
+    why: str = ""
 
 
 class Http:
@@ -55,11 +56,13 @@ class Http:
             async with asyncio.timeout(patience):
                 return await self._exchange(data, cut)
         except TimeoutError:
-            self._book.note("HTTP patience over")
-        except (OSError, ValueError, asyncio.IncompleteReadError):
-            self._book.note("HTTP connection broken")
+            why = f"no answer within {patience:.2f} s"
+        except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+            why = f"broken off after {cut:.3f} s" if isinstance(error, ConnectionAbortedError) else "broken"
+        if self._streams is None:  # nobody is there
+            return Answer()
         self.reset()
-        return Answer()
+        return Answer(why=f"{why}, {'half, ' if half else ''}{kept['Connection']}")
 
     async def _exchange(self, data: bytes, cut: float) -> Answer:
         if self._streams is None or self._streams[0].at_eof():
@@ -68,7 +71,6 @@ class Http:
         writer.write(data)
         if cut >= 0:
             await asyncio.sleep(cut)
-            self._book.note("HTTP broken off")
             raise ConnectionAbortedError
         return await self._read(reader)
 
@@ -139,7 +141,9 @@ class Sender:
             if answer.status and not self._is_later(answer):
                 self._book.refuse(self.kind, self.name, text, answer.status, answer.body)
                 return
-            self._book.note(f"{self.kind} asked again")
+            if answer.status or answer.why:
+                why = answer.why or answer.body[:100]
+                self._book.write("again", client=self.name, text=text, status=answer.status, why=why)
             await asyncio.sleep(0.15 if not answer.status else self._dice.uniform(0.1, 0.4))
 
     def _is_later(self, answer: Answer) -> bool:
@@ -206,7 +210,7 @@ class Rest(Api):
     """The same text again, by the same door, is all that it can do."""
 
     kind = "rest"
-    cuts = 0.3
+    cuts = 0.6
 
     async def _ask(self, source: str, to: str, text: str) -> Answer:
         fields = {

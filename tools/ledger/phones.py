@@ -15,7 +15,7 @@ from .plan import DOMAIN, HANDSET, Account, Play, Site
 T1, T2, PATIENCE = 0.5, 4.0, 32.0  # of RFC 3261: timer E, and timer F
 ROUNDS = 4  # challenges of one server to one request, which a right password should not see
 DEAF = 0.1  # of the messages for a forgetful phone are not answered the first time
-SHARE = 0.45  # of all new texts
+SHARE = 0.4  # of all new texts
 
 
 @dataclass(frozen=True)

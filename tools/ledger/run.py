@@ -103,10 +103,10 @@ class Company:
         api = [heads[n % len(heads)] for n in range(5)]
         for n, head in enumerate(dict.fromkeys(api[:3])):
             secret = await asyncio.to_thread(server.cli, "account", "api-password", head.name)
-            self._senders += [Rest(f"r{n}{twin}", head, secret, play, 8) for twin in "ab"]
+            self._senders += [Rest(f"r{n}{twin}", head, secret, play, 11) for twin in "abc"]
         for n, head in enumerate(api[3:]):
             secret = await asyncio.to_thread(server.cli, "token", "add", f"t{n}", "--account", head.name)
-            self._senders.append(Native(f"v{n}", head, secret, play, 8))
+            self._senders.append(Native(f"v{n}", head, secret, play, 11))
         self._senders += [Hook(n, play, HOOKS) for n in range(HOOKS)]
         esmes = play.site.esmes
         self._programs = [Program(one, 1 if n % 2 == 0 else 10, play, len(esmes)) for n, one in enumerate(esmes)]
@@ -243,6 +243,6 @@ def figures(case: Case, book: Book, seconds: float) -> dict[str, Any]:
         "kills": book.counts["kill"], "starts": book.counts["start"], "seconds": round(seconds, 1),
         "accepted": dict(accepted), "accepted_per_second": round(sum(accepted.values()) / max(seconds, 0.001), 1),
         "stored": len(case.store.messages), "at_carrier": book.counts["carrier"], "at_phones": book.counts["got"],
-        "unanswered": book.counts["silence"], "later": book.counts["later"],
+        "unanswered": book.counts["silence"], "http_again": book.counts["again"], "later": book.counts["later"],
         "unknown": sum(row["state"] == "unknown" for row in case.store.deliveries), "noted": dict(book.noted),
     }  # fmt: skip
