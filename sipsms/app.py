@@ -50,7 +50,7 @@ from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
 from sipsms.sip.trunk import Surroundings, Trunks
 from sipsms.smpp_door import SmppDoor, smscs_of
-from sipsms.store import provisions, secrets
+from sipsms.store import admin, provisions, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.store.location import Location
 from sipsms.web.app import HttpServer, build
@@ -311,6 +311,12 @@ class Node:
 
     async def _load(self) -> None:
         """Read back all that a request is answered from. Raises Unavailable."""
+        if other := await self.store.read(lambda db: admin.other_realms(db, self.config.realm)):
+            log.warning(
+                "other_realm", accounts=other,
+                why=f"their passwords were made for another realm than {self.config.realm}: "
+                "set `realm` back, or set their passwords again",
+            )  # fmt: skip
         await self._refresh_directory()
         await self.location.load(self._clock())
         for host in self.location.hosts():

@@ -9,7 +9,6 @@ import rich_click as click
 from sipsms.carrier_config import literal_secrets, short_secrets
 from sipsms.cli.base import Context, cli, json_option, pass_context
 from sipsms.document import Document
-from sipsms.store import admin
 from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
 
 
@@ -20,13 +19,6 @@ def serve(context: Context) -> None:
     from sipsms import app
 
     config = context.config()
-    other = context.store(lambda connection: admin.other_realms(connection, config.realm))
-    if other:
-        click.echo(
-            f"sipsms: {other} accounts have passwords made for another realm than {config.realm}: "
-            "set `realm` back, or set their passwords again",
-            err=True,
-        )
     app.serve(config, context.path)
 
 

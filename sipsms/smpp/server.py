@@ -247,6 +247,9 @@ class Smsc:
     # --- bind ---
 
     def _bind(self, connection: Connection, pdu: Pdu) -> None:
+        if self._stopping:  # no refusal: its credentials may be right
+            connection.drop("the server stops")
+            return
         username, password = pdu.fields["system_id"], pdu.fields["password"]
         try:
             dids = self._access.esme(username, password, connection.address)
@@ -257,7 +260,7 @@ class Smsc:
         binds = self._binds_of(customer)
         if binds >= options.max_binds and self._make_room(username):
             binds = self._binds_of(customer)
-        if binds >= options.max_binds or self._stopping:
+        if binds >= options.max_binds:
             self._no_bind(connection, pdu, username, f"{binds} binds already")
             return
         mode = MODES[Command(pdu.command)]

@@ -109,6 +109,16 @@ def set_account(connection: Connection, name: str, **values: Any) -> None:
     if values:
         fresh = {**values, "version": changed(connection)}
         connection.execute(update(accounts).where(accounts.c.name == name).values(fresh))
+        if values.get("ha1_md5", row.ha1_md5) != row.ha1_md5 or values.get("enabled") is False:
+            end_registrations(connection, name, with_subaccounts=values.get("enabled") is False)
+
+
+def end_registrations(connection: Connection, name: str, *, with_subaccounts: bool = False) -> None:
+    """Whoever registered with the password before gets no more messages, also if the server is not running now."""
+    gone = bindings.c.aor == name
+    if with_subaccounts:
+        gone |= bindings.c.aor.in_(select(accounts.c.name).where(accounts.c.parent == name))
+    connection.execute(delete(bindings).where(gone))
 
 
 def _check_email(connection: Connection, name: str, email: str) -> None:

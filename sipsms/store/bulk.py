@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 from sipsms.model import Did
 from sipsms.smpp_url import without_password
 from sipsms.store import esmes, targets
-from sipsms.store.admin import AdminError, BadValue, NewAccount, account_row, changed
+from sipsms.store.admin import AdminError, BadValue, NewAccount, account_row, changed, end_registrations
 from sipsms.store.dids import Destinations, check_group, list_groups, put_group
 from sipsms.store.directory import with_targets
 from sipsms.store.schema import accounts, dids
@@ -47,6 +47,8 @@ def import_all(
         connection.execute(insert(accounts), new_accounts)
     for name, values in changed_accounts:
         connection.execute(update(accounts).where(accounts.c.name == name).values(values))
+        if values.get("ha1_md5", known[name].ha1_md5) != known[name].ha1_md5:
+            end_registrations(connection, name)
     for group in groups:
         put_group(connection, group.name, group.members)
     _import_dids(connection, numbers, now, version, counts)

@@ -104,3 +104,26 @@ def test_c082_challenge_of_one_server_answered_at_another(tmp_path: Path, shared
             signed = first.signed(draft)
             assert second.ask(signed).status == (202 if shared else 407)
             assert other.texts(account.did) == (["begun here, ended there"] if shared else [])
+
+
+@pytest.mark.req("D4", "I1")
+@pytest.mark.parametrize("change", ["password", "disable", "import"])
+def test_registrations_end_if_the_password_changes_while_the_server_is_down(
+    lab: Lab, account: Account, make_phone: MakePhone, change: str
+) -> None:
+    """A stolen phone is locked out while the server is down: the next start must not bring it back."""
+    stolen = make_phone(account, "udp")
+    stolen.register()
+    lab.kill()
+    if change == "password":
+        lab.cli("account", "passwd", account.name, "--password", "another-one")
+    elif change == "disable":
+        lab.cli("account", "set", account.name, "--disabled")
+    else:
+        lab.import_accounts({"name": account.name, "password": "another-one"})
+    lab.start()
+    assert not lab.bindings(account.name)
+    lab.sms(account.did, "not for a thief")
+    lab.wait(lambda: lab.rows(account.did))
+    with pytest.raises(Silence):
+        stolen.request(1.0)

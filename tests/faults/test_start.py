@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
+from smpp.kit import SmppSite
+from support.sipwire import Phone
 
 from .conftest import MakeSite
 
@@ -107,3 +111,69 @@ def test_no_such_configuration(tmp_path: Path, make_site: MakeSite) -> None:
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert str(site.path) in done.stderr
+
+
+@pytest.mark.req("F-39")
+@pytest.mark.parametrize("which", ["tls", "wss", "http", "smpp"])
+def test_a_port_in_use_is_found_before_the_store_is_touched(tmp_path: Path, which: str) -> None:
+    """An attempt that was cut off is still `sending` afterwards: recovery has not begun, nothing was migrated."""
+    site = SmppSite(tmp_path / "node", 3)
+    port = {"http": site.http_port, "smpp": site.smpp_port}.get(which) or site.ports[which]
+    site.start()
+    site.stop()
+    with sqlite3.connect(site.store) as db:
+        db.execute("UPDATE alembic_version SET version_num = '0005'")
+        db.execute("DELETE FROM counters WHERE name = 'device'")
+    db.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        done = site.cli("serve", check=False)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}: the port is in use" in done.stderr
+    with sqlite3.connect(site.store) as db:
+        assert db.execute("SELECT version_num FROM alembic_version").fetchone() == ("0005",)
+    db.close()
+    site.start()
+    site.stop()
+
+
+@pytest.mark.req("I1", "F-01")
+def test_nobody_is_answered_before_all_is_loaded(make_site: MakeSite) -> None:
+    """While the store is locked the start cannot end: datagrams wait, connections are refused, on every port."""
+    site = make_site()
+    account = site.account()
+    site.start()
+    site.kill()
+    with sqlite3.connect(site.store, isolation_level=None) as db, ThreadPoolExecutor() as pool:
+        db.execute("BEGIN IMMEDIATE")
+        started = pool.submit(site.start)
+        with Phone(site.address, account.name, account.password) as phone:
+            site.wait(lambda: _is_bound(site.sip_port))
+            draft = phone.register_draft()
+            phone.send(draft)
+            for port in (site.sip_port, site.http_port, site.ports["tls"], site.ports["ws"]):
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port))
+            with socket.socket(socket.AF_UNIX) as control, pytest.raises(OSError):
+                control.connect(f"{site.store}.trace")
+            db.execute("ROLLBACK")
+            assert phone.response_to(draft, 20).status == 401  # it waited in the socket, and is answered now
+            started.result()
+    db.close()
+
+
+def _is_bound(port: int) -> bool:
+    """Is there a UDP socket with this port? A look, since trying to bind would take it from the server."""
+    return any(f":{port:04X} " in line.split("rem")[0] for line in Path("/proc/net/udp").read_text().splitlines())
+
+
+@pytest.mark.req("F-39")
+def test_passwords_of_another_realm_are_named_at_the_start(make_site: MakeSite) -> None:
+    site = make_site(accounts=3)
+    site.write_config(**{**site.settings, "realm": "another.example.net"})
+    site.start()
+    (event,) = site.events("other_realm")
+    assert event["accounts"] == 3
+    assert "set their passwords again" in event["why"]

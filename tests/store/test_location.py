@@ -9,6 +9,7 @@ import pytest
 
 from sipsms.model import Binding
 from sipsms.ports import Unavailable
+from sipsms.store.location import Location
 from tests.support.core import Core, core
 
 
@@ -101,3 +102,39 @@ async def test_devices_are_forgotten_when_they_stay_away(tmp_path: Path) -> None
         assert [one.id for one in here.location.devices("alice")] == [second.id]
         assert await here.rows("SELECT id FROM devices") == [(second.id,)]
         assert first.id != second.id
+
+
+@pytest.mark.req("I1")
+async def test_the_id_of_a_forgotten_device_is_never_given_out_again(tmp_path: Path) -> None:
+    """Deliveries in its lane may still be in the store: whoever had its id would get them."""
+    async with core(tmp_path, {}) as here:
+        (first,) = await _apply(here, _binding(here, "sip:a@h:1", instance="<urn:uuid:1>"))
+        await here.location.log_out("alice")
+        await here.location.forget(first)
+    async with core(tmp_path, {}) as here:
+        (second,) = await _apply(here, _binding(here, "sip:a@h:1", instance="<urn:uuid:1>"))
+        assert second.id > first.id
+
+
+@pytest.mark.req("I1")
+async def test_a_location_service_that_was_not_loaded_takes_nobodys_id(tmp_path: Path) -> None:
+    """Ids come from the store: memory may be empty, or another's."""
+    async with core(tmp_path, {}) as here:
+        (first,) = await _apply(here, _binding(here, "sip:a@h:1", instance="<urn:uuid:1>"))
+        empty = Location(here.store)
+        other = Binding(
+            "bob", "sip:b@h:1", here.clock.now + 3600, "c", 1, "udp:192.0.2.2:5060", instance="<urn:uuid:2>"
+        )
+        (second,) = await empty.apply("bob", [other], [], here.clock.now)
+        assert second.id != first.id
+        rows = await here.rows("SELECT id, aor FROM devices ORDER BY id")
+        assert [tuple(row) for row in rows] == [(first.id, "alice"), (second.id, "bob")]
+
+
+async def test_several_new_devices_of_one_request_have_ids_of_their_own(tmp_path: Path) -> None:
+    async with core(tmp_path, {}) as here:
+        given = [_binding(here, f"sip:a@h:{n}", instance=f"<urn:uuid:{n}>") for n in range(5)]
+        found = await _apply(here, *given)
+        assert len({one.id for one in found}) == 5
+        again = await _apply(here, *given, _binding(here, "sip:a@h:9", instance="<urn:uuid:9>"))
+        assert [one.id for one in again[:5]] == [one.id for one in found]
