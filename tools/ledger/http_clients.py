@@ -16,6 +16,7 @@ from .plan import CARRIER, HANDSET, SECRET, Account, Play
 HOOK_SHARE, API_SHARE = 0.2, 0.3  # of all new texts
 KEPT = 0.5  # of the requests leave the connection open for the next one
 CUT = 0.15  # of the requests are broken off on purpose
+UNREAD = 0.3  # of those, once the answer is there
 LATER = (429, 502, 503, 504)
 
 
@@ -70,6 +71,9 @@ class Http:
         reader, writer = self._streams
         writer.write(data)
         if cut >= 0:
+            if self._dice.random() < UNREAD:
+                await reader.readuntil(b"\r\n\r\n")  # its system has the answer, and it never looks at it
+                cut *= 10
             await asyncio.sleep(cut)
             raise ConnectionAbortedError
         return await self._read(reader)
