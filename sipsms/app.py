@@ -500,10 +500,14 @@ class Node:
         return {"store": "ok"}
 
     def reload(self) -> None:
-        """SIGHUP: take the new configuration if it is good, else keep the old one."""
+        """SIGHUP: take the new configuration if it is good, else keep the old one.
+
+        All in one turn of the event loop: no request sees some parts of the new one and some of the old.
+        """
         try:
             fresh = configuration.load(self._path)
             plan = load_dialplan(fresh)
+            rules = rules_of(fresh.model_copy(update={"domain": self.config.domain}))
         except ConfigError as error:
             log.warning("reload_refused", why=str(error), kept="the old configuration")
             return
@@ -515,7 +519,7 @@ class Node:
             return
         self._certificate_at = self._alarm_at = 0.0
         needs_restart = [name for name in _AT_START if _setting(fresh, name) != _setting(self.config, name)]
-        self.server.rules = rules_of(fresh.model_copy(update={"domain": self.config.domain}))
+        self.server.rules = rules
         self.gateway.dialplan = plan
         self.gateway.keep = fresh.queue.keep
         self.couriers.configure(fresh)

@@ -236,8 +236,8 @@ class Couriers:
 
     def configure(self, config: Config) -> None:
         """Build all anew; carriers that are gone keep what waits for them in the store."""
+        fresh = {name: self._carrier(name, one, base_url(config)) for name, one in config.carriers.items()}
         self._config = config
-        fresh = {name: self._carrier(name, one) for name, one in config.carriers.items()}
         for name in self.carriers.keys() - fresh.keys():
             self._queue.remove_courier(courier_name(name))
         for name, carrier in fresh.items():
@@ -258,14 +258,14 @@ class Couriers:
         else:
             self._queue.set_courier(MAIL, MailCourier(config.smtp, config.domain, self.files), _FEW)
 
-    def _carrier(self, name: str, config: Any) -> Carrier:
+    def _carrier(self, name: str, config: Any, url: str) -> Carrier:
         if isinstance(config, LoopbackConfig):
             return LoopbackCarrier(name, partial(self._looped_back, name))
         if isinstance(config, SipConfig):
             return self._trunk(name, config)
         if isinstance(config, SmppConfig):
             return self._smsc(name, config)
-        hook_url = f"{base_url(self._config)}/hooks/{name}"
+        hook_url = f"{url}/hooks/{name}"
         return build(name, config, CarrierTools(self._client, self.files, self._clock, hook_url))
 
     async def _looped_back(self, name: str, sms: InboundSms, media: tuple[Media, ...]) -> bool:

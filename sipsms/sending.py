@@ -181,14 +181,14 @@ Recent = Callable[[float, float], Awaitable[dict[Likeness, list[Past]]]]
 Named = Callable[[bytes], Awaitable[tuple[int, bytes] | None]]
 
 
-def _nothing() -> None:
+async def _nothing() -> None:
     pass
 
 
 class Sender:
     def __init__(
         self, gateway: Gateway, directory: Directory, media: MediaStore, fetch: Fetch, usage: Usage, clock: Clock,
-        daily: Callable[[], int], recent: Recent, named: Named, look: Callable[[], None] = _nothing,
+        daily: Callable[[], int], recent: Recent, named: Named, look: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:  # fmt: skip
         """`daily`: sends a day of who has no limit of its own, 0: any number. `recent(since, until)`: what the APIs
         have sent in that time. `named(start)`: the message whose key begins so, and the key. `look`: call `answered`
@@ -226,7 +226,7 @@ class Sender:
         key = _repeat_key(order, source, destination)
         known = self._known(key)
         if known is not None and known.result.done():
-            self._look()
+            await self._look()
             known = self._known(key)
         if known is not None:
             sent = await asyncio.shield(known.result)

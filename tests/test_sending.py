@@ -54,7 +54,7 @@ class Desk:
             here.store.named, self.look,
         )  # fmt: skip
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Those whose answer has arrived by now."""
         self.sender.answered(*self.arrived)
         self.arrived = []

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.listener import BACKLOG
 from sipsms.web.hooks import Hooks
-from sipsms.web.link import KEY, Link
+from sipsms.web.link import KEY, Link, Links
 from sipsms.web.media import MediaDoor
 from sipsms.web.provision import Provision
 from sipsms.web.request import address_of
@@ -59,8 +59,14 @@ def build(
             Route("/provision/{token}/{app}.xml", provision.handle, methods=["GET"]),
             Route("/media/{token}/{name}", media.handle, methods=["GET", "HEAD"]),
             *doors,
-        ]
+        ],
+        exception_handlers={ClientDisconnect: _gone},
     )
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The answer to a client that broke off in its body, whoever reads it. It hears nothing; it is no error of ours."""
+    return PlainTextResponse("the client went away\n", 400)
 
 
 FIRST_REQUEST = 10.0  # seconds a connection may take for its first request
@@ -73,6 +79,7 @@ class _Protocol(HttpToolsProtocol):
     """uvicorn's, but a connection is closed that asks for nothing, or slowly, that does not read what it asked for, or
     whose answer came before its body was read; and nobody has more than so many: a thousand would close the door."""
 
+    links: Links  # those of its server
     proxies: tuple[Network, ...] = ()  # they speak for many
     counts: ClassVar[Counter[str]] = Counter()  # of connections, by address; an IPv6 host has a /64 to itself
 
@@ -81,7 +88,7 @@ class _Protocol(HttpToolsProtocol):
         peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._address, is_proxy = _counted_as(peer), _is_in(peer, self.proxies)
         self.counts[self._address] += 1
-        self.link = Link(transport, is_proxy=is_proxy)
+        self.link = Link(transport, self.links)
         self._stuck: asyncio.TimerHandle | None = None
         self._in_head = True
         self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
@@ -94,7 +101,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.link.heard()  # who goes on has read
+        self.link.asked_again()
         self.scope[KEY] = self.link  # type: ignore[typeddict-unknown-key]
         self._in_head = True
         self._impatience.cancel()
@@ -181,7 +188,9 @@ class HttpServer:
         """Serve on a bound socket. `proxies`: whose X-Forwarded-For is believed."""
         self._socket = sock
         self.port: int = sock.getsockname()[1]
-        protocol = type("Protocol", (_Protocol,), {"proxies": _networks(proxies), "counts": Counter()})
+        self._links = Links()
+        own = {"proxies": _networks(proxies), "counts": Counter(), "links": self._links}
+        protocol = type("Protocol", (_Protocol,), own)
         config = uvicorn.Config(
             application, http=protocol, ws="none", loop="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), timeout_keep_alive=30,
@@ -199,6 +208,7 @@ class HttpServer:
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
+            self._links.close()
             self._over.set()
 
     def stop(self) -> None:

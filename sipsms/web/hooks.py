@@ -17,6 +17,7 @@ from sipsms.dialplan import Refusal
 from sipsms.following import courier_name
 from sipsms.gateway import Gateway, sms_key
 from sipsms.ports import Carrier, Clock, HookError, HookRequest, InboundSms, Parsed, Unavailable
+from sipsms.web.request import BadRequest, body_of
 
 MAX_BODY = 256 * 1024
 
@@ -35,9 +36,10 @@ class Hooks:
         carrier = self._carrier(request.path_params["carrier"], request.path_params["secret"])
         if carrier is None:
             return _problem(404, "no such hook")
-        body = await _read(request)
-        if body is None:
-            return _problem(413, f"body larger than {MAX_BODY} bytes")
+        try:
+            body = await body_of(request, MAX_BODY)
+        except BadRequest as bad:
+            return _problem(bad.status, bad.reason)
         headers = {name.lower(): value for name, value in request.headers.items()}
         hook = HookRequest(
             request.method, dict(request.query_params), headers, body, self._url(request), self._wall_clock()
@@ -83,16 +85,6 @@ class Hooks:
             raise HookError(404, f"{sms.destination[:32]} is not a number of this server")
         if isinstance(result, Refusal):
             raise HookError(422, result.reason)
-
-
-async def _read(request: Request) -> bytes | None:
-    """The body, or None if it is too large. Reads no further than the limit."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            return None
-    return bytes(body)
 
 
 def _problem(status: int, why: str) -> Response:

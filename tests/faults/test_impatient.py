@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -114,4 +116,47 @@ async def test_no_phone_meets_half_a_server(make_site: MakeSite, how: signal.Sig
         for phone in phones:
             assert {(one.user, one.text) for one in phone.got} == {(phone.name, f"for {phone.name}")}
             assert len({one.call_id for one in phone.got}) == 1
+    site.no_crash()
+
+
+@pytest.mark.req("F-25")
+def test_no_client_meets_half_a_certificate(make_site: MakeSite) -> None:
+    """The files of a renewed certificate are written one after the other, with reloads between: every handshake of who
+    connects meanwhile succeeds, with a certificate of the same authority."""
+    site = make_site()
+    site.start()
+    assert site.certificate is not None
+    made, serials, over = 0, set[str](), threading.Event()
+    failed: list[Exception] = []
+
+    def connect() -> None:
+        nonlocal made
+        while not over.is_set():
+            try:
+                with (
+                    socket.create_connection(site.address_of("tls"), 10) as plain,
+                    site.authority.trusting().wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+                ):
+                    serials.add(str((secured.getpeercert() or {})["serialNumber"]))
+                    made += 1
+            except OSError as error:
+                failed.append(error)
+
+    client = threading.Thread(target=connect)
+    client.start()
+    try:
+        for number in range(6):
+            before = made
+            fresh = site.authority.issue(site.folder / f"fresh{number}")
+            for new, old in ((fresh.certificate, site.certificate.certificate), (fresh.key, site.certificate.key)):
+                old.write_bytes(new.read_bytes()[:100])
+                site.signal(signal.SIGHUP)
+                old.write_bytes(new.read_bytes())
+                site.signal(signal.SIGHUP)
+            site.wait(lambda number=number: len(serials) > number)
+            site.wait(lambda before=before: made > before + 3)
+    finally:
+        over.set()
+        client.join(20)
+    assert failed == []
     site.no_crash()

@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from sipsms.web import app
 from sipsms.web.app import build
@@ -19,22 +22,43 @@ from tests.support.http import listening
 
 
 @asynccontextmanager
-async def _served(state: str = "ok", watchers: Sequence[str] = ("127.0.0.1",)) -> AsyncIterator[int]:
+async def _served(
+    state: str = "ok", watchers: Sequence[str] = ("127.0.0.1",), doors: Sequence[Route] = ()
+) -> AsyncIterator[int]:
     async def readiness() -> dict[str, str]:
         return {"store": state}
 
     no_gateway: Any = None
-    server = listening(
-        build(
-            Hooks(no_gateway, {}, str, time.time), readiness, Provision(no_gateway), MediaDoor(no_gateway), (), watchers
-        )
-    )
+    hooks = Hooks(no_gateway, {}, str, time.time)
+    application = build(hooks, readiness, Provision(no_gateway), MediaDoor(no_gateway), doors, watchers)
+    server = listening(application)
     task = asyncio.create_task(server.run())
     try:
         yield server.port
     finally:
         server.stop()
         await task
+
+
+@pytest.mark.req("A-38")
+async def test_a_body_that_is_broken_off_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reads it: here it is a door that has not thought of that."""
+    over = asyncio.Event()
+
+    async def door(request: Request) -> Response:
+        try:
+            return Response(await request.body())
+        finally:
+            over.set()
+
+    async with _served(doors=[Route("/door", door, methods=["POST"])]) as port, asyncio.timeout(5):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /door HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
+        await writer.drain()
+        writer.close()
+        await over.wait()
+        assert (await _get(port, "/healthz"))[0] == 200
+    assert caplog.records == []
 
 
 async def _get(port: int, path: str) -> tuple[int, str]:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
+import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sipsms.web import app
-from sipsms.web.link import look, when_heard
+from sipsms.web import app, link
+from sipsms.web.app import HttpServer
+from sipsms.web.link import GRACE, look, when_heard
 from tests.support.http import listening
 
+CLOSE = "Connection: close\r\n"
 RST = struct.pack("ii", 1, 0)  # of SO_LINGER: close without a word
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> Any:
+    """The server runs on uvloop where there is one."""
+    return request.param()
 
 
 class Place:
@@ -30,6 +41,7 @@ class Place:
         self.asked = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+        self.server: HttpServer
         self.port = 0
 
     async def page(self, request: Request) -> Response:
@@ -54,6 +66,26 @@ class Place:
         while not data.endswith(b"ok\n"):
             data += await asyncio.get_running_loop().sock_recv(sock, 4096)
 
+    async def arrives(self, sock: socket.socket) -> None:
+        """Until there is something to read; it stays unread."""
+        await self.wait(lambda: bool(select.select([sock], [], [], 0)[0]))
+
+    async def look(self) -> bool:
+        """Whether it is heard as far as the system knows, though the server may not have seen it yet."""
+        await look()
+        return self.heard.is_set()
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 -- the kernel does not tell
+            await asyncio.sleep(0.002)
+
+    def ended(self) -> int:
+        """Connections that are kept until their clients end them, too."""
+        return len(self.server._links._ended)
+
+    def protocols(self) -> list[Any]:
+        return list(self.server._server.server_state.connections)
+
     async def settle(self) -> bool:
         """Whether it is heard, once the server has seen to all that happened before this."""
         probe = await self.connect()
@@ -71,7 +103,7 @@ async def place(*proxies: str) -> AsyncIterator[Place]:
         return PlainTextResponse("")
 
     server = listening(Starlette(routes=[Route("/", here.page), Route("/probe", probe)]), *proxies)
-    here.port = server.port
+    here.server, here.port = server, server.port
     task = asyncio.create_task(server.run())
     try:
         async with asyncio.timeout(20):
@@ -93,73 +125,179 @@ async def test_who_asks_for_more_has_heard() -> None:
         sock.close()
 
 
-async def test_who_closes_when_it_has_read_has_heard() -> None:
+@pytest.mark.parametrize("more", ["", CLOSE])
+async def test_who_closes_when_it_has_read_has_heard(more: str) -> None:
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock, more)
+        await here.read(sock)
+        assert not await here.look()
+        sock.close()
+        assert await here.look(), "at once, when somebody asks"
+        sock = await here.connect()
+        await here.ask(sock, more)
+        await here.read(sock)
+        sock.close()
+        await here.heard.wait()
+
+
+@pytest.mark.req("F-21")
+async def test_who_shuts_down_when_it_has_read_has_heard() -> None:
+    """It gets our FIN, too: it may wait for that."""
     async with place() as here:
         sock = await here.connect()
         await here.ask(sock)
         await here.read(sock)
-        sock.close()
+        sock.shutdown(socket.SHUT_WR)
+        assert await asyncio.get_running_loop().sock_recv(sock, 100) == b""
         await here.heard.wait()
+        sock.close()
 
 
-async def test_who_wanted_it_closed_has_heard() -> None:
+async def test_who_reads_until_we_close_has_heard_once_it_closes() -> None:
     async with place() as here:
         sock = await here.connect()
-        await here.ask(sock, "Connection: close\r\n")
+        await here.ask(sock, CLOSE)
         await here.read(sock)
-        await here.heard.wait()
+        assert await asyncio.get_running_loop().sock_recv(sock, 100) == b""
+        assert not await here.look()
         sock.close()
+        await here.heard.wait()
 
 
 @pytest.mark.req("F-21")
 @pytest.mark.parametrize("reads", [True, False])
-async def test_what_we_closed_is_heard_when_it_has_arrived(reads: bool) -> None:
-    """`Connection: close`: our side is done with it at once, the client's system is not."""
+async def test_what_we_closed_is_heard_when_it_was_read(reads: bool) -> None:
+    """`Connection: close`: our side is done with it at once, the client is not."""
     async with place() as here:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, ("127.0.0.1", here.port))
-        await here.ask(sock, "Connection: close\r\n", "?size=200000")
+        await here.ask(sock, CLOSE, "?size=200000")
         for _ in range(3):
             assert not await here.settle(), "it has not read"
         if reads:
             while await loop.sock_recv(sock, 100_000):
                 pass
-            await here.heard.wait()
+        assert not await here.look()
         sock.close()
         for _ in range(3):
-            assert await here.settle() is reads
+            await here.settle()
+            assert await here.look() is reads
 
 
 @pytest.mark.req("F-21")
-async def test_who_waits_for_nothing_more_is_looked_at() -> None:
-    """It keeps its connection, and asks nothing: its system has the answer, or it has not."""
+async def test_who_waits_for_nothing_more_has_not() -> None:
+    """It keeps its connection, and asks nothing: its system has the answer, its program may have hung."""
     async with place() as here:
         sock = await here.connect()
         await here.ask(sock)
         await here.read(sock)
-        look()
-        assert here.heard.is_set()
-        here.heard.clear()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await here.ask(sock, query="?size=10000000")
         for _ in range(3):
             assert not await here.settle()
-            look()
-        assert not here.heard.is_set()
+            assert not await here.look()
         sock.close()
 
 
 @pytest.mark.req("F-21")
-async def test_what_a_proxy_has_its_client_may_not_have() -> None:
+async def test_a_connection_that_we_close_as_idle() -> None:
+    """The keep-alive is over: what the client does then is what counts."""
+    async with place() as here:
+        for reads in (False, True):
+            sock = await here.connect()
+            await here.ask(sock)
+            await here.settle()
+            for protocol in here.protocols():
+                protocol.timeout_keep_alive_handler()
+            await asyncio.sleep(2 * GRACE)
+            if reads:
+                await here.read(sock)
+            assert not await here.look()
+            sock.close()
+            assert await here.look() is reads
+
+
+@pytest.mark.req("F-21")
+async def test_a_request_that_was_on_its_way_says_nothing() -> None:
+    """It was sent before the answer was there."""
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.ask(sock, query="probe")
+        await here.settle()
+        assert not await here.look()
+        sock.close()
+        for _ in range(3):
+            assert not await here.settle()
+
+
+@pytest.mark.req("F-21")
+async def test_another_request_while_the_answer_has_not_arrived() -> None:
+    """Its answer is larger than what the systems hold between us: nobody can have read it to its end."""
+    async with place() as here:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", here.port))
+        await here.ask(sock, query="?size=1000000")
+        await here.asked.wait()
+        await here.settle()
+        await here.ask(sock, query="probe")
+        for _ in range(3):
+            assert not await here.settle()
+            assert not await here.look()
+        sock.close()
+
+
+@pytest.mark.req("F-21")
+async def test_no_more_than_so_many_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is left."""
+    monkeypatch.setattr(link, "_MOST_ENDED", 2)
+    async with place() as here:
+        socks = []
+        for _ in range(4):
+            socks.append(await here.connect())
+            await here.ask(socks[-1], CLOSE)
+            await here.read(socks[-1])
+            await here.settle()
+        assert here.ended() == 2
+        socks[0].close()
+        socks[1].close()
+        await here.settle()
+        assert not await here.look()
+        socks[2].close()
+        assert await here.look()
+        here.heard.clear()
+        socks[3].close()
+    assert here.ended() == 0
+    assert here.heard.is_set(), "who had closed when the server stopped has heard"
+
+
+@pytest.mark.req("F-21")
+async def test_nobody_is_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "_LONGEST", 0.05)
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock, CLOSE)
+        await here.read(sock)
+        await here.wait(lambda: here.ended() == 1)
+        await here.wait(lambda: here.ended() == 0)
+        sock.close()
+        assert not await here.look()
+
+
+@pytest.mark.req("F-21")
+async def test_behind_a_proxy_its_connection_counts() -> None:
+    """Nothing else is known: it asks for another client, or ends the connection."""
     async with place("127.0.0.0/8") as here:
         sock = await here.connect()
         await here.ask(sock)
         await here.read(sock)
-        look()
-        assert not here.heard.is_set()
+        assert not await here.look()
+        await here.ask(sock, query="probe")
+        await here.heard.wait()
         sock.close()
 
 
@@ -209,19 +347,92 @@ def test_an_ipv6_host_has_a_network_to_itself() -> None:
     assert one == other != app._counted_as("2001:db8:0:1::1")
 
 
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+    sock.close()
+
+
+def half_first(sock: socket.socket) -> None:
+    sock.shutdown(socket.SHUT_WR)
+    sock.close()
+
+
+def both_first(sock: socket.socket) -> None:
+    sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
 @pytest.mark.req("F-21")
-async def test_who_breaks_off_has_not() -> None:
+@pytest.mark.parametrize("more", ["", CLOSE])
+@pytest.mark.parametrize("end", [socket.socket.close, reset, half_first, both_first])
+async def test_who_breaks_off_has_not(end: Callable[[socket.socket], None], more: str) -> None:
     """A program that is killed, or closes what it has not read: its system says so by a reset."""
     async with place() as here:
-        for linger in (True, False):
-            sock = await here.connect()
-            await here.ask(sock)
-            await here.settle()  # the answer is in its socket, unread
-            if linger:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
-            sock.close()
-            for _ in range(3):
-                assert not await here.settle()
+        sock = await here.connect()
+        await here.ask(sock, more)
+        await here.arrives(sock)
+        end(sock)
+        assert not await here.look()
+        for _ in range(3):
+            assert not await here.settle()
+            assert not await here.look()
+        await asyncio.sleep(2 * GRACE)
+        assert not here.heard.is_set()
+
+
+@pytest.mark.req("F-21")
+async def test_who_breaks_off_in_two_steps_has_not() -> None:
+    """Its FIN has been seen when its reset comes."""
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.arrives(sock)
+        sock.shutdown(socket.SHUT_WR)
+        await here.wait(lambda: here.ended() == 1)
+        sock.close()
+        await here.wait(lambda: here.ended() == 0)
+        assert not here.heard.is_set()
+
+
+@pytest.mark.req("F-21")
+@pytest.mark.parametrize("end", [socket.socket.close, reset])
+async def test_who_breaks_off_after_our_close_has_not(end: Callable[[socket.socket], None]) -> None:
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock, CLOSE)
+        await asyncio.sleep(3 * GRACE)
+        end(sock)
+        assert not await here.look()
+        await here.wait(lambda: here.ended() == 0)
+        assert not here.heard.is_set()
+
+
+@pytest.mark.req("F-21")
+@pytest.mark.parametrize("end", [socket.socket.close, reset, half_first, both_first])
+def test_a_reset_that_was_read_already(end: Callable[[socket.socket], None]) -> None:
+    """The event loop has had the error, and has yet to tell the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        ours, _ = listening.accept()
+        with ours:
+            ours.sendall(b"an answer")
+            select.select([client], [], [])
+            end(client)
+            with suppress(ConnectionError):
+                ours.recv(100)
+            assert link._state(ours.fileno()) is link._State.BROKEN
+
+
+@pytest.mark.req("F-21")
+async def test_who_has_read_and_resets_counts_as_one_that_has_not() -> None:
+    """Nobody can tell the two apart."""
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.read(sock)
+        reset(sock)
+        for _ in range(3):
+            assert not await here.settle()
 
 
 @pytest.mark.req("F-21")

@@ -194,12 +194,15 @@ GOOD = b'{"to": "4445556666", "text": "smuggled"}'
     ],
 )
 def test_what_is_no_http_is_refused(node: ApiNode, lines: list[str], body: bytes) -> None:
-    """400 or 413, or hung up on; never two readings of one request."""
+    """400 or 413, or hung up on; never two readings of one request. A chunk with a very long extension is HTTP, and its
+    message may be taken, once, though its sender has closed its side before the answer."""
+    is_http = body.startswith(b"28;x")
     before = len(node.get("/messages?contact=4445556666&limit=200", "anna").json["items"])
     reply = node.raw(head(node, *lines) + body)
     assert status(reply) in (0, 400, 408, 411, 413, 422, 431, 501), reply[:300]
     assert len(re.findall(rb"HTTP/1\.1 [23]\d\d", reply)) == 0
-    assert len(node.get("/messages?contact=4445556666&limit=200", "anna").json["items"]) == before
+    after = len(node.get("/messages?contact=4445556666&limit=200", "anna").json["items"])
+    assert after == before or (is_http and after == before + 1)
     assert node.get("/me").status == 200
 
 

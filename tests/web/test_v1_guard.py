@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 
 from sipsms.access import Access
 from sipsms.directory import Directory
@@ -143,6 +144,11 @@ async def test_nobody_takes_the_place_of_others(monkeypatch: pytest.MonkeyPatch,
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "PATIENCE", 0.02)
     assert (await Asked(echo).answer([b"{"], ends=False))[0] == 408
+
+
+async def test_a_client_that_goes_away_is_no_error_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (await Asked(failing(ClientDisconnect())).answer())[0] == 400
+    assert "api_failed" not in capsys.readouterr().out
 
 
 async def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sipsms import log
@@ -88,6 +88,8 @@ def problem_of(error: Exception, scope: Scope) -> Problem:
     if isinstance(error, Unavailable):
         log.warning("store_unavailable", why=str(error))
         return unavailable()
+    if isinstance(error, ClientDisconnect):
+        return gone()
     if isinstance(error, TimeoutError):
         return Problem(503, "too-slow", "This took too long.", headers={"Retry-After": "5"})
     log.crash("api_failed", error, method=scope["method"])
@@ -143,7 +145,7 @@ async def _read_on(message: Message, receive: Receive, limit: int, held: Held) -
     body = bytearray()
     while True:
         if message["type"] == "http.disconnect":
-            raise Problem(400, "disconnected", "The client went away.")
+            raise gone()
         chunk = message.get("body", b"")
         held.take(len(chunk))
         body += chunk
@@ -156,6 +158,10 @@ async def _read_on(message: Message, receive: Receive, limit: int, held: Held) -
 def _check(body: bytes | bytearray, limit: int) -> None:
     if len(body) > limit:
         raise _too_large(limit)
+
+
+def gone() -> Problem:
+    return Problem(400, "disconnected", "The client went away.")
 
 
 def _too_large(limit: int) -> Problem:
