@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.access import FAILURES, GUESSES, Access, DenialCode, Denied
-from sipsms.directory import Directory
-from sipsms.model import Account, Did, Scope, Smpp, Token
+from sipsms.accounts.auth import FAILURES, GUESSES, Access, DenialCode, Denied
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Account, Did, Scope, Smpp, Token
 
 HERE = "192.0.2.1"
 

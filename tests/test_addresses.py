@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from sipsms.addresses import MAX_URL, check_address, check_smpp_url, check_url, literal
+from sipsms.core.ssrf import MAX_URL, check_address, check_smpp_url, check_url, literal
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.63.255.255", "2606:4700::1111", "2a00:1450:4001::1",
           "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]  # fmt: skip

@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.core import ScriptedCourier, core
 
-from sipsms import acrobits, kannel, originate
-from sipsms.gateway import Receipt
-from sipsms.model import Did, Direction, Media, Message, Rejected, Webhook
-from sipsms.reports import (
+from sipsms.core.account import Did, Webhook
+from sipsms.core.message import Direction, Media, Message, Rejected
+from sipsms.messaging.delivery_reports import (
     BY_WEBHOOK,
     DLR,
     SMPP,
@@ -31,6 +30,10 @@ from sipsms.reports import (
     report_of,
     smpp_wish,
 )
+from sipsms.messaging.gateway import Receipt
+from sipsms.web.api.acrobits import format as acrobits
+from sipsms.web.api.kannel import format as kannel
+from sipsms.web.api.wildix import format as originate
 
 ROME = ZoneInfo("Europe/Rome")
 NOW = datetime(2026, 7, 14, 12, 0, tzinfo=ROME).timestamp()

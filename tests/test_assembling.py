@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, update
 
-from sipsms import reports
-from sipsms.assembling import PATIENCE
-from sipsms.dialplan import Refusal
-from sipsms.gateway import Receipt
-from sipsms.model import Account, Did, State
-from sipsms.ports import Block, CarrierReceipt, InboundSms, Part, StoredPart
-from sipsms.store import parts
-from sipsms.store.parts import AGAIN
+from sipsms.core.account import Account, Did
+from sipsms.core.directory_rows import Block
+from sipsms.core.message import State
+from sipsms.core.queue_rows import CarrierReceipt, StoredPart
+from sipsms.core.refusal import Refusal
+from sipsms.messaging import delivery_reports
+from sipsms.messaging.carrier import InboundSms, Part
+from sipsms.messaging.concatenation import PATIENCE
+from sipsms.messaging.gateway import Receipt
+from sipsms.store import concatenated_parts
+from sipsms.store.concatenated_parts import AGAIN
 from sipsms.store.schema import parts as parts_table
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -24,7 +27,7 @@ DID, PHONE = "5550001111", "2125550123"
 
 
 def notify(number: int) -> str:
-    return reports.by_smpp(1, DID, PHONE, 1, 1, 1, 1, number, "tok")
+    return delivery_reports.by_smpp(1, DID, PHONE, 1, 1, 1, 1, number, "tok")
 
 
 async def part(here: Core, number: int, text: str, total: int = 3, reference: str = "r1") -> Receipt | Refusal:
@@ -50,7 +53,9 @@ async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...
         await here.gateway.deliver_late_parts()
         await sim.wait(1)
         found = await here.rows("SELECT text, source, destination, account, did, origin, notify FROM messages")
-        assert found == [("one two three", DID, PHONE, "demo", DID, "smpp", reports.of_parts(map(notify, (1, 2, 3))))]
+        assert found == [
+            ("one two three", DID, PHONE, "demo", DID, "smpp", delivery_reports.of_parts(map(notify, (1, 2, 3))))
+        ]
 
 
 @pytest.mark.req("P-13", "F-01")
@@ -58,14 +63,14 @@ async def test_parts_outlive_a_restart(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
         await part(here, 1, "one ", 2)
     async with core(tmp_path) as here:
-        rest = await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now))
+        rest = await here.store.read(lambda db: concatenated_parts.open_parts(db, "smpp", here.clock.now))
         assert [(one.number, one.text, one.account, one.joined) for one in rest] == [(1, "one ", "demo", False)]
-        assert await here.store.read(lambda db: parts.open_parts(db, "other", 0.0)) == []
+        assert await here.store.read(lambda db: concatenated_parts.open_parts(db, "other", 0.0)) == []
         await part(here, 2, "two", 2)
         assert await here.rows("SELECT text FROM messages") == [("one two",)]
-        young = await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now))
+        young = await here.store.read(lambda db: concatenated_parts.open_parts(db, "smpp", here.clock.now))
         assert [one.joined for one in young] == [True, True]
-        assert await here.store.read(lambda db: parts.open_parts(db, "smpp", here.clock.now + 1)) == []
+        assert await here.store.read(lambda db: concatenated_parts.open_parts(db, "smpp", here.clock.now + 1)) == []
 
 
 @pytest.mark.req("P-13", "F-01")
@@ -124,7 +129,7 @@ async def test_looking_for_late_parts_does_not_look_at_those_joined(tmp_path: Pa
     async with core(tmp_path) as here:
 
         def plan(db: Connection) -> list[str]:
-            query = parts.late_query(0.0).compile(db, compile_kwargs={"literal_binds": True})
+            query = concatenated_parts.late_query(0.0).compile(db, compile_kwargs={"literal_binds": True})
             return [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
 
         steps = [step for step in await here.store.read(plan) if "parts" in step]
@@ -134,7 +139,7 @@ async def test_looking_for_late_parts_does_not_look_at_those_joined(tmp_path: Pa
 async def test_open_parts_that_came_in(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
         await here.store.add_part(StoredPart("carrier:sim", PHONE, DID, "r1", 1, 2, "one ", "", here.clock.now))
-        found = await here.store.read(lambda db: parts.open_parts(db, "carrier:sim", here.clock.now + 1))
+        found = await here.store.read(lambda db: concatenated_parts.open_parts(db, "carrier:sim", here.clock.now + 1))
         assert [(one.number, one.text, one.account) for one in found] == [(1, "one ", "")]
 
 
@@ -164,7 +169,7 @@ async def test_one_verdict(tmp_path: Path) -> None:
         await here.gateway.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
         await told.wait(1)
         receipt = told.seen[0]
-        assert receipt.message.content_type == reports.SMPP
+        assert receipt.message.content_type == delivery_reports.SMPP
         said = json.loads(receipt.text)
         assert (said["id"], said["parts"], said["stage"], said["text"]) == ("tok", [1, 2, 3], "delivered", "123")
 
@@ -201,7 +206,7 @@ async def test_what_was_whole_when_the_server_ended_goes_soon(tmp_path: Path) ->
         now = here.clock.now
         for number, text in ((1, "one "), (2, "two")):
             stored = StoredPart("smpp", DID, PHONE, "r9", number, 2, text, notify(number), now, account="demo")
-            await here.store.write(lambda db, stored=stored: parts.add(db, stored))
+            await here.store.write(lambda db, stored=stored: concatenated_parts.add(db, stored))
         await here.gateway.deliver_late_parts()
         assert await here.rows("SELECT text FROM messages") == [], "they may be about to be joined"
         here.clock.now += 6

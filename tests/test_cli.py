@@ -20,7 +20,7 @@ import yaml
 
 from sipsms import __version__
 from sipsms.cli import cli, main
-from sipsms.sip.digest import ha1
+from sipsms.core.ha1 import ha1
 from sipsms.store import engine
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from sipsms.store import usage
+from sipsms.store import api_usage
 from sipsms.store.engine import open_engine
 from sipsms.store.schema import attempts, messages
 from tests.test_cli import Host
@@ -133,9 +133,9 @@ def test_usage(host: Host) -> None:
     assert host.run("usage", "--account", "acme").out == "nothing\n"
     engine = open_engine(f"sqlite:///{host.folder / 'sipsms.db'}")
     with engine.begin() as connection:
-        usage.add(connection, "2999-01-02", {"acme": 3, "other": 1})
-        usage.add(connection, "2999-01-01", {"acme": 2})
-        usage.add(connection, "2001-01-01", {"acme": 9})
+        api_usage.add(connection, "2999-01-02", {"acme": 3, "other": 1})
+        api_usage.add(connection, "2999-01-01", {"acme": 2})
+        api_usage.add(connection, "2001-01-01", {"acme": 9})
     engine.dispose()
     rows = host.rows("usage", "--account", "acme")
     assert rows == [{"day": "2999-01-01", "sends": 2}, {"day": "2999-01-02", "sends": 3}]

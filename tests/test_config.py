@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from sipsms import config, document, values
-from sipsms.carrier_config import HttpCarrierConfig, LoopbackConfig, Reply, SmppConfig, literal_secrets
-from sipsms.config import Config
-from sipsms.document import ConfigError, Document
-from sipsms.smpp_url import SmppUrl
-from sipsms.values import HttpListen, SipListen, SmppListen
+from sipsms.app import settings
+from sipsms.app.settings import Config, literal_secrets
+from sipsms.carriers.settings import HttpCarrierConfig, LoopbackConfig, Reply
+from sipsms.core import validators, yaml_file
+from sipsms.core.smpp_url import SmppUrl
+from sipsms.core.validators import HttpListen, SipListen, SmppListen
+from sipsms.core.yaml_file import ConfigError, Document
+from sipsms.smpp.settings import SmppConfig
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "sipsms.yaml"
 
@@ -44,7 +46,7 @@ carriers:
 def read(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "sipsms.yaml"
     path.write_text(dedent(text), "utf-8")
-    return config.load(path)
+    return settings.load(path)
 
 
 def errors(tmp_path: Path, text: str) -> list[str]:
@@ -82,7 +84,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_shipped_file_is_the_defaults(tmp_path: Path) -> None:
-    shipped = config.load(SHIPPED)
+    shipped = settings.load(SHIPPED)
     plain = read(tmp_path, "domain: sip.example.net")
     assert {**dict(shipped), "carriers": {}} == dict(plain)
     assert shipped.carriers == {"sim": LoopbackConfig(type="loopback")}
@@ -91,7 +93,7 @@ def test_shipped_file_is_the_defaults(tmp_path: Path) -> None:
 def _names(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         yield above or model.__name__, field.alias or name
-        for inner in document._models_in(field.annotation):
+        for inner in yaml_file._models_in(field.annotation):
             yield from _names(inner)
 
 
@@ -143,13 +145,13 @@ DURATIONS: list[tuple[Any, float]] = [
 
 @pytest.mark.parametrize(("written", "seconds"), DURATIONS)
 def test_duration(written: object, seconds: float) -> None:
-    assert values.duration(written) == seconds
+    assert validators.duration(written) == seconds
 
 
 @pytest.mark.parametrize("written", ["", "5", "5 m", "-5s", "1e3s", "5mm", "d", -1, True, None, float("nan"), 1e12, []])
 def test_not_a_duration(written: object) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
-        values.duration(written)
+        validators.duration(written)
 
 
 def test_listeners(tmp_path: Path) -> None:
@@ -357,7 +359,7 @@ def test_unreadable(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "x.yaml"
     make(path)
     with pytest.raises(ConfigError) as caught:
-        config.load(path)
+        settings.load(path)
     assert len(caught.value.errors) == 1
     assert str(caught.value).startswith(f"{path}: ")
 

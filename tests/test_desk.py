@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.desk import BREAKER_MAX, Desk, Line
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
+from sipsms.messaging.queue.courier_state import BREAKER_MAX, Desk, Line
 from tests.support.core import ScriptedCourier
 
 

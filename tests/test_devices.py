@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sipsms.devices import find, inherit, key_of, successor
-from sipsms.model import Binding, Device
+from sipsms.core.registration import Binding, Device
+from sipsms.sip.device_identity import find, inherit, key_of, successor
 
 
 def _binding(contact: str, instance: str = "", agent: str = "phone/1") -> Binding:

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms import dialplan
-from sipsms.dialplan import DEFAULT_NUMBERING, Dialplan, Facts, Numbering, Refusal, RefusalCode
-from sipsms.document import ConfigError
-from sipsms.model import Did, Direction
+from sipsms.core.account import Did
+from sipsms.core.message import Direction
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.yaml_file import ConfigError
+from sipsms.routing import dialplan
+from sipsms.routing.dialplan import Dialplan, Facts
+from sipsms.routing.numbering import DEFAULT_NUMBERING, Numbering
 
 SHIPPED = Path(__file__).parent.parent / "dialplan"
 C = RefusalCode

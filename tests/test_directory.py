@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.directory import Directory
-from sipsms.model import Account, Did, Smpp
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Account, Did, Smpp
 
 
 @pytest.mark.req("S-081", "S-080")

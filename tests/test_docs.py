@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sipsms import config, importing
+from sipsms.accounts import import_file
+from sipsms.app import settings
 from tests.support.node import Node
 
 ROOT = Path(__file__).parent.parent
@@ -35,14 +36,14 @@ def test_yaml_in_the_pages_is_accepted(page: str, text: str, tmp_path: Path, mon
     file = tmp_path / "page.yaml"
     if "accounts" in yaml.safe_load(text):
         file.write_text(text)
-        people, numbers, _groups = importing.read(file, "realm")
+        people, numbers, _groups = import_file.read(file, "realm")
         assert people
         assert numbers
         return
     file.write_text(text if "domain:" in text else f"domain: sip.example.net\n{text}")
     plain = tmp_path / "plain.yaml"
     plain.write_text("domain: sip.example.net\n")
-    assert config.load(file) != config.load(plain)
+    assert settings.load(file) != settings.load(plain)
 
 
 @pytest.mark.e2e

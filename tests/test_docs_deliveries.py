@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sipsms.events import encode, received, signed_headers
-from sipsms.model import Media
-from sipsms.web.webhook import PAUSES
+from sipsms.core.message import Media
+from sipsms.web.outbound.webhook import PAUSES
+from sipsms.web.outbound.webhook_payload import encode, received, signed_headers
 from tests.support.calls import message
 
 PAGE = (Path(__file__).parent.parent / "docs" / "deliveries.md").read_text()

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from support.node import Node, free_port
 
-from sipsms.carrier_config import SmppConfig
-from sipsms.config import Smpp
-from sipsms.smpp import submission, texts
+from sipsms.app.settings import Smpp
+from sipsms.smpp import concat_refs, submit_sm
 from sipsms.smpp.courier import BUSY, NEVER
-from sipsms.smpp.doubts import AGAIN
 from sipsms.smpp.pdu import Status
 from sipsms.smpp.receipt import parse
+from sipsms.smpp.resend_detection import AGAIN
+from sipsms.smpp.settings import SmppConfig
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "smpp.md").read_text()
@@ -52,9 +52,9 @@ def test_the_statuses() -> None:
 
 
 def test_what_is_said_in_numbers() -> None:
-    assert f"up to {submission.MAX_TEXT:,} characters" in PAGE
+    assert f"up to {submit_sm.MAX_TEXT:,} characters" in PAGE
     assert f"A window of {Smpp().window}" in PAGE
-    assert (AGAIN, texts.PATIENCE) == (60.0, 300.0)  # "for a minute", "after five minutes"
+    assert (AGAIN, concat_refs.PATIENCE) == (60.0, 300.0)  # "for a minute", "after five minutes"
     assert Smpp().max_binds == 10
 
 

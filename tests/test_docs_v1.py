@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from support.v1 import HANDSET, ApiNode
 
-from sipsms.access import Caller
+from sipsms.accounts.auth import Caller
+from sipsms.accounts.directory import Directory
 from sipsms.cli import cli
-from sipsms.directory import Directory
-from sipsms.feed import KEPT, Feed
-from sipsms.mediatypes import MAX_TEXT
-from sipsms.model import Direction, Message, Scope
+from sipsms.core.account import Scope
+from sipsms.core.media_types import MAX_TEXT
+from sipsms.core.message import Direction, Message
+from sipsms.messaging.event_stream import KEPT, Feed
 from sipsms.store import blocks, tokens
-from sipsms.store.pages import SCAN, SPOKEN
-from sipsms.web.v1 import events, guard, numbers, paging
-from sipsms.web.v1.reach import Reach
+from sipsms.store.message_list import SCAN, SPOKEN
+from sipsms.web.api.v1 import dids, events, middleware, paging
+from sipsms.web.api.v1.permissions import Reach
 
 PAGE = (Path(__file__).parent.parent / "docs" / "api" / "v1.md").read_text()
 
@@ -52,10 +53,11 @@ def test_the_events() -> None:
 
 def test_the_figures() -> None:
     for figure in (f"{SCAN:,} messages", f"newest {SPOKEN:,} messages", f"last {KEPT:,} changes", f"files {MAX_TEXT:,}",
-                   f"at most {paging.MOST}", f"over {guard.SMALL // 1024} KB", f"message {guard.LARGE // 2**20} MB",
+                   f"at most {paging.MOST}", f"over {middleware.SMALL // 1024} KB",
+                   f"message {middleware.LARGE // 2**20} MB",
                    f"every {events.KEEP_ALIVE:.0f} seconds", f"for {events.SLOW:.0f} seconds",
                    f"{events.OF_ONE} streams, all together {events.STREAMS}", f"its tokens {events.OF_CUSTOMER}",
-                   f"{tokens.MOST} tokens", f"{numbers.GROUPS:,} groups", f"{blocks.MOST:,} blocks"):  # fmt: skip
+                   f"{tokens.MOST} tokens", f"{dids.GROUPS:,} groups", f"{blocks.MOST:,} blocks"):  # fmt: skip
         assert figure in " ".join(PAGE.split()), figure
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from support.node import Node
 
-from sipsms.mediatypes import MAX_FILE, MAX_FILES, MAX_TEXT
-from sipsms.rest_office import rest_door
-from sipsms.sending import REPEAT
-from sipsms.store.history import LOOKED_AT
-from sipsms.web import rest_messages
-from sipsms.web.rest_accounts import NOTHING
-from sipsms.web.rest_values import MAX_DAYS
+from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
+from sipsms.messaging.outbound import REPEAT
+from sipsms.store.message_list_voipms import LOOKED_AT
+from sipsms.web.api.voipms import messages
+from sipsms.web.api.voipms.accounts import NOTHING
+from sipsms.web.api.voipms.params import MAX_DAYS
+from sipsms.web.api.voipms.service import rest_door
 
 PAGE = (Path(__file__).parent.parent / "docs" / "api" / "voipms.md").read_text()
 SITE = "https://sms.example.net"
@@ -87,8 +87,8 @@ def test_its_words() -> None:
 
 def test_its_numbers() -> None:
     for text in (
-        f"({rest_messages.MAX_SMS} characters)", f"({MAX_TEXT:,} characters)", f"`media1` to `media{MAX_FILES}`",
-        f"{MAX_DAYS} at most", f"`limit` ({rest_messages.LIMIT})", f"{MAX_FILE // 1024:,} KB a file",
-        f"{rest_messages.MAX_ROWS:,} rows", f"{LOOKED_AT:,} messages", f"within {REPEAT:.0f} seconds",
+        f"({messages.MAX_SMS} characters)", f"({MAX_TEXT:,} characters)", f"`media1` to `media{MAX_FILES}`",
+        f"{MAX_DAYS} at most", f"`limit` ({messages.LIMIT})", f"{MAX_FILE // 1024:,} KB a file",
+        f"{messages.MAX_ROWS:,} rows", f"{LOOKED_AT:,} messages", f"within {REPEAT:.0f} seconds",
     ):  # fmt: skip
         assert text in PAGE, text

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.events import encode, received, report, signed_headers, status
-from sipsms.model import Direction
+from sipsms.core.message import Direction
+from sipsms.messaging.delivery_reports import report
+from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
 from tests.support.calls import AT, message
 
 
 @pytest.mark.req("S-045", "S-046")
 def test_a_message_received() -> None:
-    from sipsms.model import Media
+    from sipsms.core.message import Media
 
     mms = message(media=(Media("image/jpeg", "abc.jpg", 5, "t"),))
     assert received(mms, [("https://host/media/abc.jpg", "image/jpeg")]) == {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sipsms import log
+from sipsms.core import log
 
 FILTER = Path(__file__).parent.parent / "etc" / "fail2ban" / "filter.d" / "sipsms.conf"
 JAIL = FILTER.parent.parent / "jail.d" / "sipsms.conf"

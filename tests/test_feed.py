@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from sipsms.feed import Feed, Gap
-from sipsms.model import Direction, Message
+from sipsms.core.message import Direction, Message
+from sipsms.messaging.event_stream import Feed, Gap
 
 MESSAGE = Message(Direction.IN, "5551234567", "5550001111", "hi", "t", 0.0, id=7)
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
-from sipsms.model import Accepted, Account, Binding, Deferred, Delivered, Delivery, Did, Direction, Message, Smpp, State
-from sipsms.ports import CarrierLimits, CarrierReceipt, InboundSms
-from sipsms.reports import by_smpp, by_url
+from sipsms.core.account import Account, Did, Smpp
+from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Direction, Message, State
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.core.registration import Binding
+from sipsms.messaging.carrier import CarrierLimits, InboundSms
+from sipsms.messaging.delivery_reports import by_smpp, by_url
+from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
 from tests.support.core import Core, ScriptedCourier, core
 
 DEMO = Account("demo")

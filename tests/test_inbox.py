@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from sipsms.inbox import Inbox
-from sipsms.model import Account
+from sipsms.core.account import Account
 from sipsms.store.schema import messages
+from sipsms.web.api.acrobits.inbox import Inbox
 from tests.support.core import core
 
 DIDS = ("5550000001", "5550000002")

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from sipsms import log
+from sipsms.core import log
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from sipsms import media as module
-from sipsms.addresses import check_address
-from sipsms.carriers.client import AiohttpClient
-from sipsms.media import MAX_FILE, MediaCourier, MediaFiles
-from sipsms.model import Deferred, Delivered, Media, Message, Outcome
-from sipsms.ports import Forbidden, MediaRefused, NoAnswer, NotSent, Unavailable
+from sipsms.core.errors import Unavailable
+from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
+from sipsms.core.message import Deferred, Delivered, Media, Message, Outcome
+from sipsms.core.ssrf import check_address
+from sipsms.messaging import media_store as module
+from sipsms.messaging.media import MediaRefused
+from sipsms.messaging.media_store import MAX_FILE, MediaCourier, MediaFiles
+from sipsms.web.client import AiohttpClient
 from tests.support.calls import FakeClient, delivery, message, reply
 from tests.support.media import JPEG, PNG, SAMPLES
 from tests.support.stubs import Answer, StubCarrier

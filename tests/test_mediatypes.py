@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.mediatypes import EXTENSIONS, MAX_FILE, MAX_FILES, MAX_TEXT, safe_name, type_of
+from sipsms.core.media_types import EXTENSIONS, MAX_FILE, MAX_FILES, MAX_TEXT, safe_name, type_of
 from tests.support.media import SAMPLES
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms import numbers
+from sipsms.core import e164
 
 NORMALISE = {
     "5551234567": "5551234567",
@@ -55,15 +55,15 @@ NORMALISE = {
 
 @pytest.mark.parametrize(("raw", "expected"), NORMALISE.items())
 def test_normalise(raw: str, expected: str | None) -> None:
-    assert numbers.normalise(raw) == expected
+    assert e164.normalise(raw) == expected
 
 
 @given(st.text(max_size=80) | st.text(alphabet="+1 23456789()-%2B", max_size=20))
 def test_normalise_is_stable_and_ascii(raw: str) -> None:
-    once = numbers.normalise(raw)
+    once = e164.normalise(raw)
     if once is not None:
         assert once.isascii()
-        assert numbers.normalise(once) == once
+        assert e164.normalise(once) == once
 
 
 @pytest.mark.req("S-088")
@@ -72,7 +72,7 @@ def test_normalise_is_stable_and_ascii(raw: str) -> None:
     [("5551234567", True), ("15551234567", False), ("555123456", False), ("٥٥٥١٢٣٤٥٦٧", False), ("", False)],
 )
 def test_is_ten_digits(number: str, expected: bool) -> None:
-    assert numbers.is_ten_digits(number) is expected
+    assert e164.is_ten_digits(number) is expected
 
 
 FORMATS = [
@@ -89,12 +89,12 @@ FORMATS = [
 
 @pytest.mark.parametrize(("number", "style", "expected"), FORMATS)
 def test_as_format(number: str, style: str, expected: str) -> None:
-    assert numbers.as_format(number, style) == expected
+    assert e164.as_format(number, style) == expected
 
 
 @given(st.from_regex(r"[2-9][0-9]{9}", fullmatch=True), st.sampled_from(["nanpa", "e164", "e164-bare"]))
 def test_every_format_normalises_back(number: str, style: str) -> None:
-    assert numbers.normalise(numbers.as_format(number, style)) == number
+    assert e164.normalise(e164.as_format(number, style)) == number
 
 
 REGION = {
@@ -119,16 +119,16 @@ REGION = {
 
 @pytest.mark.parametrize(("number", "region"), REGION.items())
 def test_region_of(number: str, region: str | None) -> None:
-    assert numbers.region_of(number) == region
+    assert e164.region_of(number) == region
 
 
 def test_region_is_asked_once_per_area_code() -> None:
-    numbers.region_of_area.cache_clear()
+    e164.region_of_area.cache_clear()
     for i in range(100):
-        numbers.region_of(f"416555{i:04}")
-    assert numbers.region_of_area.cache_info().misses == 1
+        e164.region_of(f"416555{i:04}")
+    assert e164.region_of_area.cache_info().misses == 1
 
 
 def test_every_region_has_a_name() -> None:
-    found = {numbers.region_of_area(str(area)) for area in range(200, 1000)}
-    assert found - {None} == set(numbers.REGIONS)
+    found = {e164.region_of_area(str(area)) for area in range(200, 1000)}
+    assert found - {None} == set(e164.REGIONS)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.model import Account, Did
-from sipsms.ports import Block
+from sipsms.core.account import Account, Did
+from sipsms.core.directory_rows import Block
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo", caller_id="5550001111")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.optout import MAX_LENGTH, Keyword, classify
+from sipsms.messaging.opt_out_keywords import MAX_LENGTH, Keyword, classify
 
 STOP = ["STOP", "stop", "Stop.", " stop \n", "STOP!!!", '"STOP"', "«stop»", "“Stop”", "🛑 STOP 🛑", "STOP❤️", "(stop)",
         "STOPALL", "stop all", "UNSUBSCRIBE", "Cancel", "END", "quit", "REVOKE", "OPTOUT", "opt out", "Opt-Out",

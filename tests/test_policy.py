@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.policy import SHORTENERS, PatternLimits, Patterns, shortener_in
+from sipsms.messaging.content_policy import SHORTENERS, PatternLimits, Patterns, shortener_in
 from tests.support.weight import growth
 
 LINKS = [

@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import create_engine
 from test_cli import Host
 
-from sipsms.provisioning import Settings, acrobits_xml, cloud_code, document, link, linphone_xml, server_of
-from sipsms.sip.digest import ha1
-from sipsms.store import provisions
+from sipsms.accounts.provisioning import Settings, acrobits_xml, cloud_code, document, link, linphone_xml, server_of
+from sipsms.core.ha1 import ha1
+from sipsms.store import provisioning_links
 from sipsms.store.engine import ensure_schema, open_engine
 
 DESK = Settings("desk", 's<&">3cret', "sip.example.net", "realm", "tls", "192.0.2.1:5071", 3600)
@@ -92,20 +92,20 @@ def test_a_link_works_a_few_times_and_for_a_while(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path}/s.db")
     ensure_schema(engine)
     with engine.begin() as db:
-        provisions.create(db, "token-1", "desk", {"password": "s3cret"}, 100.0, 2)
-        provisions.create(db, "token-2", "desk", {"password": "s3cret"}, 100.0, 2)
-        assert provisions.take(db, "token-3", 1.0) is None
-        assert provisions.take(db, "token-1", 100.0) is None
-        assert provisions.take(db, "token-1", 99.0) == ("desk", {"password": "s3cret"})
-        assert provisions.is_there(db, "token-1", 99.0)
-        assert provisions.take(db, "token-1", 99.0) is not None
-        assert provisions.take(db, "token-1", 99.0) is None
-        assert not provisions.is_there(db, "token-1", 99.0)
-        provisions.forget(db, 99.0)
+        provisioning_links.create(db, "token-1", "desk", {"password": "s3cret"}, 100.0, 2)
+        provisioning_links.create(db, "token-2", "desk", {"password": "s3cret"}, 100.0, 2)
+        assert provisioning_links.take(db, "token-3", 1.0) is None
+        assert provisioning_links.take(db, "token-1", 100.0) is None
+        assert provisioning_links.take(db, "token-1", 99.0) == ("desk", {"password": "s3cret"})
+        assert provisioning_links.is_there(db, "token-1", 99.0)
+        assert provisioning_links.take(db, "token-1", 99.0) is not None
+        assert provisioning_links.take(db, "token-1", 99.0) is None
+        assert not provisioning_links.is_there(db, "token-1", 99.0)
+        provisioning_links.forget(db, 99.0)
         assert db.exec_driver_sql("SELECT count(*) FROM provisions").scalar() == 1
         db.exec_driver_sql("UPDATE provisions SET sealed = X'00'")
-        assert provisions.take(db, "token-2", 1.0) is None
-        provisions.forget_account(db, "desk")
+        assert provisioning_links.take(db, "token-2", 1.0) is None
+        provisioning_links.forget_account(db, "desk")
         assert db.exec_driver_sql("SELECT count(*) FROM provisions").scalar() == 0
 
 
@@ -143,7 +143,7 @@ def test_the_store_holds_neither_password_nor_token(host: Host) -> None:
     assert token.encode() not in stored
     engine = create_engine(f"sqlite:///{host.folder}/sipsms.db")
     with engine.begin() as db:
-        fetched = provisions.take(db, token, told["expires_at"] - 1)
+        fetched = provisioning_links.take(db, token, told["expires_at"] - 1)
     assert fetched is not None
     assert Settings(fetched.account, **fetched.secret) == Settings(
         "desk", "s3cret-desk", "sip.example.net", "sip.example.net", "tcp", "sip.example.net", 3600

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.desk import Line
-from sipsms.gateway import Receipt
-from sipsms.model import Account, Deferred, Delivered, Delivery, Direction, Message, Rejected, State, Unknown
-from sipsms.queue import Pace
+from sipsms.core.account import Account
+from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Rejected, State, Unknown
+from sipsms.messaging.gateway import Receipt
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 
 STATES = "SELECT state, attempts FROM deliveries ORDER BY id"

@@ -9,23 +9,13 @@ from typing import Any
 
 import pytest
 
-from sipsms.desk import Lane, Line
-from sipsms.gateway import Receipt
-from sipsms.model import (
-    Accepted,
-    Account,
-    Callback,
-    Deferred,
-    Delivery,
-    Did,
-    Direction,
-    Message,
-    Outcome,
-    Rejected,
-    Unknown,
-)
-from sipsms.ports import Due, InboundSms
-from sipsms.queue import Pace
+from sipsms.core.account import Account, Callback, Did
+from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
+from sipsms.core.queue_rows import Due
+from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.gateway import Receipt
+from sipsms.messaging.queue.courier_state import Lane, Line
+from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from sipsms.desk import Line
-from sipsms.gateway import Receipt, device_lane
-from sipsms.model import Accepted, Account, Binding, Deferred, Delivery, Outcome, Rejected, Unknown
-from sipsms.ports import InboundSms, Unavailable
-from sipsms.queue import Pace
+from sipsms.core.account import Account
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
+from sipsms.core.registration import Binding
+from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.gateway import Receipt, device_lane
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")

@@ -12,13 +12,17 @@ import pytest
 from support.core import Core, ScriptedCourier, core
 from support.media import PNG
 
-from sipsms.consent import Terms
-from sipsms.media import MediaFiles
-from sipsms.model import Account, Did
-from sipsms.policy import PatternLimits
-from sipsms.ports import Block, MediaRefused, Past, Unavailable
-from sipsms.sending import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent, Usage
-from sipsms.store import usage
+from sipsms.accounts.quota import Usage
+from sipsms.core.account import Account, Did
+from sipsms.core.directory_rows import Block
+from sipsms.core.errors import Unavailable
+from sipsms.core.queue_rows import Past
+from sipsms.messaging.content_policy import PatternLimits
+from sipsms.messaging.media import MediaRefused
+from sipsms.messaging.media_store import MediaFiles
+from sipsms.messaging.opt_out import Terms
+from sipsms.messaging.outbound import REPEAT, File, Likeness, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.store import api_usage
 
 DEMO = Account("demo", caller_id="")
 ALICE = Account("alice", "demo", caller_id="5550001111")
@@ -36,8 +40,8 @@ class Desk:
         self.daily = daily
         self.usage = Usage(
             here.clock,
-            lambda day, account: here.store.read(lambda db: usage.sent(db, day, account)),
-            lambda day, counts: here.store.write(lambda db: usage.add(db, day, counts)),
+            lambda day, account: here.store.read(lambda db: api_usage.sent(db, day, account)),
+            lambda day, counts: here.store.write(lambda db: api_usage.add(db, day, counts)),
         )
         self.files = MediaFiles(folder / "media", lambda: "http://x")
         self.sender = self.make()
@@ -47,7 +51,7 @@ class Desk:
         here = self.core
 
         async def recent(since: float, until: float) -> dict[Likeness, list[Past]]:
-            return await here.store.read(lambda db: usage.recent(db, since, until))
+            return await here.store.read(lambda db: api_usage.recent(db, since, until))
 
         return Sender(
             here.gateway, here.directory, self.files, self.fetch, self.usage, here.clock, lambda: self.daily, recent,

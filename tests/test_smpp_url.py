@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.smpp_url import SmppUrl, smpp_url, without_password
+from sipsms.core.smpp_url import SmppUrl, smpp_url, without_password
 
 GOOD = {
     "smpp://smsc.example.net": SmppUrl(False, "smsc.example.net", 2775),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sipsms import softphone
+from sipsms.cli import softphone
 
 needs_pjsua2 = pytest.mark.skipif(
     importlib.util.find_spec("pjsua2") is None, reason="pjsua2 is not installed: pip install 'sipsms[softphone]'"

@@ -9,43 +9,33 @@ from typing import Any
 
 import pytest
 
-from sipsms.assembling import PATIENCE as PART_PATIENCE
-from sipsms.carrier_config import LoopbackConfig
-from sipsms.consent import Answers, Terms
-from sipsms.couriers import CarrierCourier
-from sipsms.dialplan import Refusal, RefusalCode
-from sipsms.following import LOOK_EVERY, Follower
-from sipsms.forwarding import ForwardCourier
-from sipsms.gateway import (
-    CALLBACK,
-    FORWARD,
-    MAIL,
-    MEDIA,
-    WEBHOOK,
-    Gateway,
-    Receipt,
-    carrier_key,
-    sms_key,
-)
-from sipsms.model import (
+from sipsms.app.couriers import CarrierCourier
+from sipsms.carriers.settings import LoopbackConfig
+from sipsms.core.account import Account, Callback, Did, Webhook
+from sipsms.core.directory_rows import Block
+from sipsms.core.http_client import NoAnswer
+from sipsms.core.message import (
     Accepted,
-    Account,
-    Binding,
-    Callback,
     Deferred,
     Delivered,
     Delivery,
-    Did,
     Media,
     Message,
     Outcome,
     Rejected,
     State,
     Unknown,
-    Webhook,
-)  # fmt: skip
-from sipsms.ports import Block, CarrierLimits, CarrierReceipt, InboundMedia, InboundSms, NoAnswer, NotThere, Part
-from sipsms.store import pages
+)
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.registration import Binding  # fmt: skip
+from sipsms.messaging.carrier import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
+from sipsms.messaging.concatenation import PATIENCE as PART_PATIENCE
+from sipsms.messaging.forward import ForwardCourier
+from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
+from sipsms.messaging.opt_out import Answers, Terms
+from sipsms.messaging.reconciliation import LOOK_EVERY, Follower
+from sipsms.store import message_list
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
@@ -771,7 +761,7 @@ async def test_switching_a_target_off_is_durable_and_told(tmp_path: Path) -> Non
 
 def _add_did(db: Any) -> None:
     from sipsms.store import dids
-    from sipsms.store.admin import Hashes, add_account
+    from sipsms.store.accounts import Hashes, add_account
 
     add_account(db, "acme", Hashes("", "", ""), 1.0)
     dids.add_did(db, "5550009999", "acme", 1.0, sip_account="", sms=True)
@@ -843,5 +833,5 @@ async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
         here.gateway.limits = {SIM: CarrierLimits(160)}
         await send(here, "word " * 60)
         await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("failed",)])
-        (row,) = await here.store.read(lambda db: pages.newest(db, pages.Wanted(), 9))
+        (row,) = await here.store.read(lambda db: message_list.newest(db, message_list.Wanted(), 9))
         assert row["state"] == "failed"

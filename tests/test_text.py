@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms import text as sms
-from sipsms.text import LengthUnit
+from sipsms.core import segmentation as sms
+from sipsms.core.segmentation import LengthUnit
 from tests.support.weight import growth
 
 ENCODINGS = {

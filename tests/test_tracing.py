@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sipsms.tracing import Ladder
+from sipsms.cli.trace import Ladder
 
 
 def event(**changes: Any) -> dict[str, Any]:

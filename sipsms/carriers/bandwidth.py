@@ -11,13 +11,15 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sipsms.carrier_config import BandwidthConfig
-from sipsms.carriers import reading, signatures
-from sipsms.carriers.asking import ask, basic, by_status, json_of
-from sipsms.carriers.base import BaseCarrier
-from sipsms.model import Accepted, Delivery, Outcome, State
-from sipsms.numbers import as_format
-from sipsms.ports import CarrierReceipt, CarrierTools, HookError, HookReply, HookRequest, HttpReply, InboundSms, Parsed
+from sipsms.carriers import payload, signatures
+from sipsms.carriers.outcomes import ask, basic, by_status, json_of
+from sipsms.carriers.settings import BandwidthConfig
+from sipsms.core.e164 import as_format
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Accepted, Delivery, Outcome, State
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, InboundSms, Parsed
 
 MAX_EVENTS: Final = 100
 
@@ -40,7 +42,7 @@ class BandwidthCarrier(BaseCarrier):
         self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
 
     def media_headers(self, url: str) -> Mapping[str, str]:
-        return self._authorization if reading.same_server(url, self._config.url) else {}
+        return self._authorization if payload.same_server(url, self._config.url) else {}
 
     # --- in ---
 
@@ -48,20 +50,20 @@ class BandwidthCarrier(BaseCarrier):
         inbound = self._config.inbound
         if inbound is None:
             raise HookError(404, f"carrier {self.name} has no hook")
-        reading.check_size(request)
+        payload.check_size(request)
         if inbound.auth is not None:
             user, password = inbound.auth.basic
             signatures.check_basic(request, user, password.get_secret_value())
-        events = [reading.mapping(one) for one in _events(reading.parsed_json(request.body))]
+        events = [payload.mapping(one) for one in _events(payload.parsed_json(request.body))]
         messages = tuple(_inbound(one) for one in events if one.get("type") == "message-received")
         receipts = tuple(self._receipt(one) for one in events if _kind(one) in _STATES)
         return Parsed(messages, receipts, HookReply())
 
     def _receipt(self, event: Mapping[str, Any]) -> CarrierReceipt:
-        code = reading.word_of(event.get("errorCode"))
+        code = payload.word_of(event.get("errorCode"))
         state = _STATES[_kind(event)]
         opted_out = state is State.FAILED and code in map(str, self._config.opt_out_codes)
-        remote_id = reading.number_of(reading.mapping(event.get("message")).get("id"), "message.id")
+        remote_id = payload.number_of(payload.mapping(event.get("message")).get("id"), "message.id")
         return CarrierReceipt(remote_id, state, f"{_kind(event)} {code}".strip(), opted_out)
 
     # --- out ---
@@ -89,7 +91,7 @@ class BandwidthCarrier(BaseCarrier):
 
 def _outcome(answer: HttpReply) -> Outcome:
     if 200 <= answer.status < 300:
-        remote_id = reading.word_of(reading.at_path(json_of(answer), "id"))
+        remote_id = payload.word_of(payload.at_path(json_of(answer), "id"))
         return Accepted(remote_id) if remote_id else by_status(answer)
     return by_status(answer)
 
@@ -101,20 +103,20 @@ def _events(data: object) -> list[Any]:
 
 
 def _kind(event: Mapping[str, Any]) -> str:
-    return reading.word_of(event.get("type"))
+    return payload.word_of(event.get("type"))
 
 
 def _inbound(event: Mapping[str, Any]) -> InboundSms:
     """`to` of the event is the number it came to; `message.to` all recipients of a message to a group."""
-    message = reading.mapping(event.get("message"))
-    media = reading.media_of((url, None, None) for url in reading.sequence(message.get("media")))
-    to = event.get("to") or message.get("owner") or reading.at_path(message, "to.0")
-    remote_id = reading.number_of(message.get("id"), "message.id")
+    message = payload.mapping(event.get("message"))
+    media = payload.media_of((url, None, None) for url in payload.sequence(message.get("media")))
+    to = event.get("to") or message.get("owner") or payload.at_path(message, "to.0")
+    remote_id = payload.number_of(message.get("id"), "message.id")
     text = message.get("text")
     return InboundSms(
-        reading.number_of(message.get("from"), "message.from"),
-        reading.number_of(to, "to"),
-        "" if text is None and media else reading.text_of(text, "message.text"),
+        payload.number_of(message.get("from"), "message.from"),
+        payload.number_of(to, "to"),
+        "" if text is None and media else payload.text_of(text, "message.text"),
         remote_id,
         media,
     )

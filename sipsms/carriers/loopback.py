@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from sipsms.carriers.base import BaseCarrier
-from sipsms.model import Accepted, Delivered, Delivery, Media, Outcome
-from sipsms.ports import InboundSms
+from sipsms.core.message import Accepted, Delivered, Delivery, Media, Outcome
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import InboundSms
 
 # True: it was for a DID of this node, and is stored.
 Receive = Callable[[InboundSms, tuple[Media, ...]], Awaitable[bool]]

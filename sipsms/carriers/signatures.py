@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlsplit
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from sipsms.carriers.asking import basic
-from sipsms.ports import HookError, HookRequest
+from sipsms.carriers.outcomes import basic
+from sipsms.messaging.carrier import HookError, HookRequest
 
 MAX_AGE: Final = 300.0  # seconds, in both directions
 

@@ -12,13 +12,14 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from sipsms.carrier_config import Meaning, TelnyxConfig
-from sipsms.carriers import events, reading, signatures
-from sipsms.carriers.asking import ask, by_meaning, by_status, json_of, plain, retry_after
-from sipsms.carriers.base import BaseCarrier
-from sipsms.model import Accepted, Delivery, Outcome
-from sipsms.numbers import as_format
-from sipsms.ports import CarrierTools, HookError, HookReply, HookRequest, HttpReply, Parsed
+from sipsms.carriers import payload, signatures, telnyx_events
+from sipsms.carriers.outcomes import ask, by_meaning, by_status, json_of, plain, retry_after
+from sipsms.carriers.settings import Meaning, TelnyxConfig
+from sipsms.core.e164 import as_format
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Accepted, Delivery, Outcome
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, Parsed
 
 # Codes of `errors[].code` that say more than the status does.
 _CODES: Final[Mapping[str, Meaning]] = {
@@ -52,10 +53,10 @@ class TelnyxCarrier(BaseCarrier):
     def parse(self, request: HookRequest) -> Parsed:
         if self._config.inbound is None:
             raise HookError(404, f"carrier {self.name} has no hook")
-        reading.check_size(request)
+        payload.check_size(request)
         if self._config.public_key is not None:
             signatures.check_ed25519(request, self._config.public_key)
-        messages, receipts = events.read(request)
+        messages, receipts = telnyx_events.read(request)
         return Parsed(messages, receipts, HookReply())
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -80,10 +81,10 @@ class TelnyxCarrier(BaseCarrier):
 def outcome(answer: HttpReply) -> Outcome:
     data = json_of(answer)
     if 200 <= answer.status < 300:
-        named = (reading.word_of(reading.at_path(data, path)) for path in ("data.id", "data.payload.id"))
+        named = (payload.word_of(payload.at_path(data, path)) for path in ("data.id", "data.payload.id"))
         remote_id = next(filter(None, named), "")
         return Accepted(remote_id) if remote_id else by_status(answer)
-    code = reading.word_of(reading.at_path(data, "errors.0.code"))
+    code = payload.word_of(payload.at_path(data, "errors.0.code"))
     if code in _CODES:
         return by_meaning(_CODES[code], f"answered {answer.status}, error {code}", code, retry_after(answer))
     if _is_final(answer.status, code):

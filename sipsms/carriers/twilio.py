@@ -12,23 +12,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from sipsms.carrier_config import Meaning, TwilioConfig
-from sipsms.carriers import reading, signatures
-from sipsms.carriers.asking import ask, basic, by_meaning, by_status, json_of, plain, retry_after
-from sipsms.carriers.base import BaseCarrier
-from sipsms.model import Accepted, Delivery, Outcome, State
-from sipsms.numbers import as_format
-from sipsms.ports import (
-    CarrierReceipt,
-    CarrierTools,
-    HookError,
-    HookReply,
-    HookRequest,
-    HttpReply,
-    InboundMedia,
-    InboundSms,
-    Parsed,
-)
+from sipsms.carriers import payload, signatures
+from sipsms.carriers.outcomes import ask, basic, by_meaning, by_status, json_of, plain, retry_after
+from sipsms.carriers.settings import Meaning, TwilioConfig
+from sipsms.core.e164 import as_format
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Accepted, Delivery, Outcome, State
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed
 
 OPTED_OUT: Final = "21610"  # "Attempt to send to unsubscribed recipient"
 
@@ -71,16 +63,16 @@ class TwilioCarrier(BaseCarrier):
         self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
 
     def media_headers(self, url: str) -> Mapping[str, str]:
-        return self._authorization if reading.same_server(url, self._config.url) else {}
+        return self._authorization if payload.same_server(url, self._config.url) else {}
 
     # --- in ---
 
     def parse(self, request: HookRequest) -> Parsed:
         if self._config.inbound is None:
             raise HookError(404, f"carrier {self.name} has no hook")
-        reading.check_size(request)
+        payload.check_size(request)
         signatures.check_twilio(request, _form(request), self._key)
-        fields = reading.fields(request)
+        fields = payload.fields(request)
         if fields.get("MessageStatus", "received") not in ("received", "receiving"):
             return Parsed(receipts=(_receipt(fields),), reply=_REPLY)
         return Parsed((_inbound(fields),), reply=_REPLY)
@@ -90,7 +82,7 @@ class TwilioCarrier(BaseCarrier):
     async def send(self, delivery: Delivery) -> Outcome:
         answer = await ask(
             self._tools.client, "POST", self._url,
-            headers={**self._authorization, "Accept": "application/json", "Content-Type": reading.FORM},
+            headers={**self._authorization, "Accept": "application/json", "Content-Type": payload.FORM},
             body=urlencode(self._fields(delivery), errors="replace").encode(), timeout=self._config.timeout,
         )  # fmt: skip
         return outcome(answer) if isinstance(answer, HttpReply) else answer
@@ -118,7 +110,7 @@ def outcome(answer: HttpReply) -> Outcome:
     data = json_of(answer)
     if 200 <= answer.status < 300:
         return _taken(data) or by_status(answer)
-    code = reading.word_of(reading.at_path(data, "code"))
+    code = payload.word_of(payload.at_path(data, "code"))
     if code in _CODES:
         return by_meaning(_CODES[code], f"answered {answer.status}, error {code}", code, retry_after(answer))
     if code and answer.status in (400, 403, 404):
@@ -128,44 +120,44 @@ def outcome(answer: HttpReply) -> Outcome:
 
 def _taken(data: Any) -> Outcome | None:
     """None for an answer without the message's id. One that says `failed` at once is a refusal with an id."""
-    fields = reading.mapping(data)
-    sid = reading.word_of(fields.get("sid"))
+    fields = payload.mapping(data)
+    sid = payload.word_of(fields.get("sid"))
     if not sid:
         return None
     if fields.get("status") in ("failed", "undelivered"):
-        code = plain(reading.word_of(fields.get("error_code")))
+        code = plain(payload.word_of(fields.get("error_code")))
         return by_meaning(_CODES.get(code, "refused"), f"refused, error {code}", code)
     return Accepted(sid)
 
 
-def _form(request: HookRequest) -> reading.Pairs:
+def _form(request: HookRequest) -> payload.Pairs:
     """What is signed beside the URL: the fields of a POST; those of a GET are in the URL."""
     if not request.body:
         return []
-    if reading.media_type(request) != reading.FORM:
-        raise HookError(415, f"expected {reading.FORM}")
-    return reading.form(request.body)
+    if payload.media_type(request) != payload.FORM:
+        raise HookError(415, f"expected {payload.FORM}")
+    return payload.form(request.body)
 
 
 def _inbound(fields: Mapping[str, str]) -> InboundSms:
     media = _media(fields)
     return InboundSms(
-        reading.number_of(fields.get("From"), "From"),
-        reading.number_of(fields.get("To"), "To"),
-        "" if "Body" not in fields and media else reading.text_of(fields.get("Body"), "Body"),
-        reading.number_of(fields.get("MessageSid") or fields.get("SmsSid"), "MessageSid"),
+        payload.number_of(fields.get("From"), "From"),
+        payload.number_of(fields.get("To"), "To"),
+        "" if "Body" not in fields and media else payload.text_of(fields.get("Body"), "Body"),
+        payload.number_of(fields.get("MessageSid") or fields.get("SmsSid"), "MessageSid"),
         media,
     )
 
 
 def _media(fields: Mapping[str, str]) -> tuple[InboundMedia, ...]:
-    numbers = range(reading.MAX_MEDIA)
-    return reading.media_of((fields.get(f"MediaUrl{n}"), fields.get(f"MediaContentType{n}"), None) for n in numbers)
+    numbers = range(payload.MAX_MEDIA)
+    return payload.media_of((fields.get(f"MediaUrl{n}"), fields.get(f"MediaContentType{n}"), None) for n in numbers)
 
 
 def _receipt(fields: Mapping[str, str]) -> CarrierReceipt:
-    word = reading.word_of(fields.get("MessageStatus"))
-    code = reading.word_of(fields.get("ErrorCode"))
+    word = payload.word_of(fields.get("MessageStatus"))
+    code = payload.word_of(fields.get("ErrorCode"))
     state = _STATES.get(word, State.ACCEPTED)
-    remote_id = reading.number_of(fields.get("MessageSid") or fields.get("SmsSid"), "MessageSid")
+    remote_id = payload.number_of(fields.get("MessageSid") or fields.get("SmsSid"), "MessageSid")
     return CarrierReceipt(remote_id, state, f"{word} {code}".strip(), state is State.FAILED and code == OPTED_OUT)

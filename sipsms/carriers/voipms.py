@@ -20,27 +20,17 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
-from sipsms import log
-from sipsms.carrier_config import Meaning, VoipmsConfig
-from sipsms.carriers import events, reading
+from sipsms.carriers import payload, telnyx_events
 from sipsms.carriers import voipms_records as records
-from sipsms.carriers.asking import ask, by_meaning, by_status, is_cut, json_of, plain
-from sipsms.carriers.base import BaseCarrier
+from sipsms.carriers.outcomes import ask, by_meaning, by_status, is_cut, json_of, plain
+from sipsms.carriers.settings import Meaning, VoipmsConfig
 from sipsms.carriers.voipms_records import Row
-from sipsms.model import Accepted, Deferred, Delivery, Media, Outcome, Rejected, Unknown
-from sipsms.numbers import as_format, normalise
-from sipsms.ports import (
-    CarrierTools,
-    HookError,
-    HookReply,
-    HookRequest,
-    HttpReply,
-    InboundSms,
-    NoAnswer,
-    NotSent,
-    NotThere,
-    Parsed,
-)
+from sipsms.core import log
+from sipsms.core.e164 import as_format, normalise
+from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Delivery, Media, Outcome, Rejected, Unknown
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, InboundSms, NotThere, Parsed
 
 MAX_SMS: Final = 160  # characters (S-001)
 MAX_MMS: Final = 2048  # characters (S-024)
@@ -97,20 +87,20 @@ class VoipmsCarrier(BaseCarrier):
     def parse(self, request: HookRequest) -> Parsed:
         if self._config.inbound is None:
             raise HookError(404, f"carrier {self.name} has no hook")
-        reading.check_size(request)
-        if request.body and reading.is_json(request):
+        payload.check_size(request)
+        if request.body and payload.is_json(request):
             return _webhook(request)
-        return Parsed((self._callback(reading.fields(request)),), reply=_OK)
+        return Parsed((self._callback(payload.fields(request)),), reply=_OK)
 
     def _callback(self, fields: Mapping[str, str]) -> InboundSms:
         assert self._config.inbound is not None
         names = self._config.inbound.fields_
-        source = reading.number_of(fields.get(names.from_), names.from_)
-        destination = reading.number_of(fields.get(names.to), names.to)
-        remote_id = reading.number_of(fields.get(names.id), names.id)
+        source = payload.number_of(fields.get(names.from_), names.from_)
+        destination = payload.number_of(fields.get(names.to), names.to)
+        remote_id = payload.number_of(fields.get(names.id), names.id)
         files = fields.get(names.files, "").split(",")  # with empty slots: `a,,`
-        media = reading.media_of((url, None, None) for url in files)
-        text = reading.clean(fields.get(names.message, ""))
+        media = payload.media_of((url, None, None) for url in files)
+        text = payload.clean(fields.get(names.message, ""))
         key = records.dedupe(remote_id, source, destination)
         return InboundSms(source, destination, text, remote_id, media, dedupe=key)
 
@@ -181,7 +171,7 @@ class VoipmsCarrier(BaseCarrier):
     async def _with_media(self, row: Row) -> Row:
         """getMMS often has no media where getMediaMMS has them."""
         reply = await self._reply("getMediaMMS", {"id": row.id, "media_as_array": "1"})
-        word = reading.word_of(reading.mapping(json_of(reply)).get("status"))
+        word = payload.word_of(payload.mapping(json_of(reply)).get("status"))
         if word and word != "success" and word not in _WORDS:
             return row  # it knows of none: a long text goes as an MMS too
         return replace(row, media=records.media_in(_body("getMediaMMS", reply)))
@@ -248,7 +238,7 @@ class VoipmsCarrier(BaseCarrier):
 
 def _webhook(request: HookRequest) -> Parsed:
     """Messages only: VoIP.ms has no receipts."""
-    messages, _ = events.read(request)
+    messages, _ = telnyx_events.read(request)
     return Parsed(tuple(_keyed(one) for one in messages), reply=_OK)
 
 
@@ -275,14 +265,14 @@ def _problem(method: str, delivery: Delivery) -> Rejected | None:
 def _outcome(method: str, answer: HttpReply) -> Outcome:
     if not 200 <= answer.status < 300:
         return by_status(answer)
-    data = reading.mapping(json_of(answer))
+    data = payload.mapping(json_of(answer))
     word = data.get("status")
     if not isinstance(word, str) or not word:
         return Unknown(f"answered {answer.status} with a body that is not understood")
     if word != "success":
         said = _WORDS.get(word, Said("refused"))
         return by_meaning(said.meaning, f"answered {plain(word)}", plain(word), said.retry_after)
-    number = reading.word_of(data.get("mms" if method == "sendMMS" else "sms"))
+    number = payload.word_of(data.get("mms" if method == "sendMMS" else "sms"))
     return Accepted(_remote_id(method, number) if number else "")
 
 
@@ -318,8 +308,8 @@ def _seconds_between(date: str, now: float) -> float:
 
 def _body(method: str, reply: HttpReply) -> Mapping[str, Any]:
     """The answer to a question. `no_sms` and its like mean an empty list. Raises NotSent and NoAnswer: ask later."""
-    data = reading.mapping(json_of(reply)) if reply.status == 200 else {}
-    word = reading.word_of(data.get("status"))
+    data = payload.mapping(json_of(reply)) if reply.status == 200 else {}
+    word = payload.word_of(data.get("status"))
     if word == "success":
         return data
     if word.startswith("no_"):

@@ -18,9 +18,9 @@ from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sipsms.carriers import reading
-from sipsms.numbers import normalise
-from sipsms.ports import HookError, InboundMedia, InboundSms
+from sipsms.carriers import payload
+from sipsms.core.e164 import normalise
+from sipsms.messaging.carrier import HookError, InboundMedia, InboundSms
 
 TIMEZONE: Final = "-5"  # Eastern, as the carrier's own application asks
 MAX_DAYS: Final = 92  # of one request; more is `invalid_daterange`
@@ -73,13 +73,13 @@ def rows(answer: Mapping[str, Any]) -> list[Row]:
     """Those that can be read, oldest first. getMMS has them under `sms` too."""
     found = answer.get("sms")
     if not isinstance(found, list):
-        found = reading.sequence(answer.get("mms"))
+        found = payload.sequence(answer.get("mms"))
     return sorted(_readable(found), key=lambda row: (row.at, row.id))
 
 
 def _readable(found: list[Any]) -> Iterator[Row]:
     for one in found:
-        row = _row(reading.mapping(one))
+        row = _row(payload.mapping(one))
         if row is not None:
             yield row
 
@@ -88,11 +88,11 @@ def _row(row: Mapping[str, Any]) -> Row | None:
     text = row.get("message")
     try:
         return Row(
-            reading.number_of(row.get("id"), "id"),
-            moments(reading.text_of(row.get("date"), "date")),
-            reading.number_of(row.get("did"), "did"),
-            reading.number_of(row.get("contact"), "contact"),
-            reading.clean(text) if isinstance(text, str) else "",
+            payload.number_of(row.get("id"), "id"),
+            moments(payload.text_of(row.get("date"), "date")),
+            payload.number_of(row.get("did"), "did"),
+            payload.number_of(row.get("contact"), "contact"),
+            payload.clean(text) if isinstance(text, str) else "",
             media_in(row),
         )
     except HookError:
@@ -113,10 +113,10 @@ def media_in(row: Mapping[str, Any]) -> tuple[InboundMedia, ...]:
     found = row.get("media")
     if isinstance(found, dict):
         found = list(found.values())
-    listed = reading.media_of((url, None, None) for url in reading.sequence(found))
+    listed = payload.media_of((url, None, None) for url in payload.sequence(found))
     if listed:
         return listed
-    return reading.media_of((row[key], None, None) for key in sorted(row) if _COLUMN.fullmatch(key))
+    return payload.media_of((row[key], None, None) for key in sorted(row) if _COLUMN.fullmatch(key))
 
 
 def inbound(row: Row) -> InboundSms:

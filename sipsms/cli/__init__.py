@@ -11,15 +11,15 @@ from sipsms.cli import (  # noqa: F401  (they add their commands)
     accounts,
     blocks,
     dids,
-    looking,
+    lists,
+    message,
     messages,
-    more,
     server,
     tokens,
 )
 from sipsms.cli.base import cli
-from sipsms.document import ConfigError
-from sipsms.store.admin import AdminError
+from sipsms.core.yaml_file import ConfigError
+from sipsms.store.accounts import AdminError
 from sipsms.store.engine import StoreError
 
 __all__ = ["cli", "main"]
@@ -49,12 +49,11 @@ def main() -> None:
 
 
 def _is_expected(error: Exception) -> bool:
-    from sqlalchemy.exc import SQLAlchemyError
+    from sipsms.app.wiring import StartError
+    from sipsms.core.errors import Unavailable
+    from sipsms.store.engine import DriverError
 
-    from sipsms.ports import Unavailable
-    from sipsms.wiring import StartError
-
-    return isinstance(error, (SQLAlchemyError, StartError, Unavailable, OSError))
+    return isinstance(error, (DriverError, StartError, Unavailable, OSError))
 
 
 def _fail(text: str, code: int) -> None:

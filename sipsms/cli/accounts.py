@@ -10,8 +10,8 @@ from typing import Any
 import rich_click as click
 
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
-from sipsms.store import admin
-from sipsms.values import duration
+from sipsms.core.validators import duration
+from sipsms.store import accounts
 
 
 def _ask(_context: Any, _param: Any, value: str | None) -> str:
@@ -51,7 +51,7 @@ def account() -> None:
 def account_add(context: Context, name: str, password: str, caller_id: str | None) -> None:
     """Add a customer."""
     hashes = context.hashes(name, password)
-    context.store(lambda db: admin.add_account(db, name, hashes, time.time(), caller_id=caller_id or ""))
+    context.store(lambda db: accounts.add_account(db, name, hashes, time.time(), caller_id=caller_id or ""))
     click.echo(f"account {name} added")
 
 
@@ -60,7 +60,7 @@ def account_add(context: Context, name: str, password: str, caller_id: str | Non
 @pass_context
 def account_list(context: Context, as_json: bool) -> None:
     """Customers and subaccounts."""
-    rows = context.store(lambda db: list(admin.list_accounts(db)))
+    rows = context.store(lambda db: list(accounts.list_accounts(db)))
     show(rows, as_json, "name customer caller_id enabled", "no accounts")
 
 
@@ -71,7 +71,7 @@ def account_list(context: Context, as_json: bool) -> None:
 def account_passwd(context: Context, name: str, password: str) -> None:
     """Set the password of an account or subaccount."""
     hashes = context.hashes(name, password)
-    context.store(lambda db: admin.set_password(db, name, hashes))
+    context.store(lambda db: accounts.set_password(db, name, hashes))
     click.echo(f"password of {name} set")
 
 
@@ -100,8 +100,8 @@ def account_set(context: Context, /, name: str, **given: Any) -> None:
         if values.get(setting) == _AS_CONFIGURED:
             values[setting] = None
     try:
-        context.store(lambda db: admin.set_account(db, name, **values))
-    except admin.BadValue as error:
+        context.store(lambda db: accounts.set_account(db, name, **values))
+    except accounts.BadValue as error:
         raise click.UsageError(f"--{error.field.replace('_', '-')}: {error.why}") from None
     click.echo(f"account {name} set")
 
@@ -111,7 +111,7 @@ def account_set(context: Context, /, name: str, **given: Any) -> None:
 @pass_context
 def account_remove(context: Context, name: str) -> None:
     """Remove an account or subaccount with its registrations; its messages stay."""
-    context.store(lambda db: admin.remove_account(db, name))
+    context.store(lambda db: accounts.remove_account(db, name))
     click.echo(f"account {name} removed")
 
 
@@ -131,12 +131,12 @@ def account_remove(context: Context, name: str) -> None:
 @pass_context
 def account_provision(context: Context, /, picture: Path | None, app: str, as_json: bool, **given: Any) -> None:
     """Make a link and a QR code by which a phone sets itself up."""
-    from sipsms.handout import Order, issue
-    from sipsms.handout import show as show_handout
+    from sipsms.accounts.provisioning_link import Order, issue
+    from sipsms.cli.provision import show as show_link
 
     given["password"] = _old_password(given["password"], given.pop("new_password"))
-    made = context.store(lambda db: issue(context.config(), db, Order(**given), time.time()))
-    show_handout(made, as_json, click.echo, app, picture)
+    made = context.store(lambda db: issue(context.config().for_phones, db, Order(**given), time.time()))
+    show_link(made, as_json, click.echo, app, picture)
 
 
 def _old_password(password: str | None, make_new: bool) -> str | None:
@@ -159,7 +159,9 @@ def subaccount() -> None:
 def subaccount_add(context: Context, name: str, parent: str, password: str, caller_id: str | None) -> None:
     """Add a subaccount."""
     hashes = context.hashes(name, password)
-    context.store(lambda db: admin.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id or ""))
+    context.store(
+        lambda db: accounts.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id or "")
+    )
     click.echo(f"subaccount {name} of {parent} added")
 
 

@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Connection
 
 from sipsms import __version__
-from sipsms import config as configuration
-from sipsms.config import Config
-from sipsms.importing import telephone_number
-from sipsms.numbers import normalise
-from sipsms.sip.digest import ha1
-from sipsms.store.admin import Hashes
+from sipsms.accounts.import_file import telephone_number
+from sipsms.app import settings as configuration
+from sipsms.app.settings import Config
+from sipsms.core.e164 import normalise
+from sipsms.core.ha1 import ha1
+from sipsms.store.accounts import Hashes
 from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.store import Connection
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from typing import Any
 import rich_click as click
 
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, sender, show
-from sipsms.ports import Block
+from sipsms.core.directory_rows import Block
 from sipsms.store import blocks
-from sipsms.store.admin import AdminError, account
+from sipsms.store.accounts import AdminError, account
 
 
 @cli.group()

@@ -11,7 +11,7 @@ import rich_click as click
 
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
 from sipsms.store import dids
-from sipsms.store.admin import BadValue
+from sipsms.store.accounts import BadValue
 
 
 @cli.group()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import rich_click as click
 
-from sipsms import importing
+from sipsms.accounts import import_file
 from sipsms.cli.base import Context, cli, json_option, moment, pass_context, phone_number, sender
-from sipsms.store import bulk
+from sipsms.store import import_export
 
 
 @cli.command("import")
@@ -19,8 +19,8 @@ from sipsms.store import bulk
 def import_(context: Context, file: Path) -> None:
     """Accounts, subaccounts and DIDs from YAML; what is there already stays or is changed."""
     config = context.config()
-    people, numbers, groups = importing.read(file, config.realm, config.callbacks.allow_private)
-    counts = context.store(lambda db: bulk.import_all(db, people, numbers, groups, time.time()))
+    people, numbers, groups = import_file.read(file, config.realm, config.callbacks.allow_private)
+    counts = context.store(lambda db: import_export.import_all(db, people, numbers, groups, time.time()))
     click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
@@ -30,7 +30,7 @@ def export(context: Context) -> None:
     """Accounts, subaccounts and DIDs as YAML, without passwords (only hashes are stored)."""
     import yaml
 
-    tree = context.store(bulk.export_all)
+    tree = context.store(import_export.export_all)
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 
 
@@ -44,9 +44,9 @@ def export(context: Context) -> None:
 @pass_context
 def receive(context: Context, source: str, target: str, text: str) -> None:
     """An SMS arrives, as if from a carrier."""
-    from sipsms import manual
+    from sipsms.cli import offline_messages
 
-    click.echo(manual.receive(context.config(), source, target, text))
+    click.echo(offline_messages.receive(context.config(), source, target, text))
 
 
 @cli.command()
@@ -58,9 +58,9 @@ def receive(context: Context, source: str, target: str, text: str) -> None:
 @pass_context
 def send(context: Context, source: str, target: str, media: tuple[Path, ...], due_at: float | None, text: str) -> None:
     """Send an SMS from a DID, with --media an MMS."""
-    from sipsms import manual
+    from sipsms.cli import offline_messages
 
-    click.echo(manual.send(context.config(), source, target, text, media, due_at))
+    click.echo(offline_messages.send(context.config(), source, target, text, media, due_at))
 
 
 @cli.command()
@@ -71,9 +71,9 @@ def send(context: Context, source: str, target: str, media: tuple[Path, ...], du
 @pass_context
 def route(context: Context, source: str, target: str, text: str, as_json: bool) -> None:
     """Which rules hit, and where a message would go."""
-    from sipsms import manual
+    from sipsms.cli import offline_messages
 
-    found = manual.route(context.config(), source, target, text)
+    found = offline_messages.route(context.config(), source, target, text)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return

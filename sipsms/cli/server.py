@@ -6,9 +6,9 @@ import sys
 
 import rich_click as click
 
-from sipsms.carrier_config import literal_secrets, short_secrets
+from sipsms.app.settings import literal_secrets, short_secrets
 from sipsms.cli.base import Context, cli, json_option, pass_context
-from sipsms.document import Document
+from sipsms.core.yaml_file import Document
 from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
 
 
@@ -16,17 +16,17 @@ from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
 @pass_context
 def serve(context: Context) -> None:
     """Run the server until SIGTERM; SIGHUP reloads the configuration."""
-    from sipsms import app
+    from sipsms.app import node
 
     config = context.config()
-    app.serve(config, context.path)
+    node.serve(config, context.path)
 
 
 @cli.command("check-config")
 @pass_context
 def check_config(context: Context) -> None:
     """Check the configuration and the dialplan."""
-    from sipsms import wiring
+    from sipsms.app import wiring
 
     config = context.config()
     wiring.load_dialplan(config)
@@ -52,7 +52,7 @@ def migrate(context: Context) -> None:
 @pass_context
 def demo(context: Context, once: bool) -> None:
     """Play the main job live with real softphones, then keep serving."""
-    from sipsms import demo as play
+    from sipsms.cli.demo import play
 
     context.config()
     sys.exit(play.run(context.path, once=once))
@@ -66,7 +66,7 @@ def demo(context: Context, once: bool) -> None:
 @pass_context
 def trace(context: Context, account: str, full: bool, count: int | None, as_json: bool) -> None:
     """Watch the SIP messages of the running server."""
-    from sipsms import tracing
+    from sipsms.cli import trace as tracing
 
     try:
         tracing.show(context.config(), account, full, as_json, count or 0, click.echo)
@@ -83,7 +83,7 @@ def trace(context: Context, account: str, full: bool, count: int | None, as_json
 @click.argument("text", required=False)
 def softphone(name: str, password: str, server: str, transport: str, to: str | None, text: str | None) -> None:
     """A softphone in the terminal: shows what arrives, sends `NUMBER text` lines."""
-    from sipsms import softphone as phone
+    from sipsms.cli import softphone as phone
 
     if (to is None) != (text is None):
         raise click.UsageError("--to NUMBER and TEXT go together")

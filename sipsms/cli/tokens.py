@@ -10,9 +10,9 @@ import rich_click as click
 
 from sipsms.cli.accounts import account
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
-from sipsms.model import Scope
+from sipsms.core.account import Scope
+from sipsms.core.validators import duration
 from sipsms.store import tokens
-from sipsms.values import duration
 
 
 def _tell(secret: str, as_json: bool, **more: Any) -> None:

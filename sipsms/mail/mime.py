@@ -19,8 +19,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Final, NamedTuple
 
-from sipsms.mediatypes import EXTENSIONS, safe_name
-from sipsms.model import Delivery, Message
+from sipsms.core.media_types import EXTENSIONS, safe_name
+from sipsms.core.message import Delivery, Message
 
 _POLICY: Final = SMTP.clone(cte_type="7bit")  # any server takes it
 _MAX_WORD: Final = 64

@@ -19,7 +19,8 @@ import re
 from enum import Enum, auto
 from typing import NamedTuple
 
-from sipsms.model import Account
+from sipsms.core.account import Account
+from sipsms.core.ha1 import _HASH, ha1
 from sipsms.sip.headers import quote_string, unquote_string
 from sipsms.sip.uri import ParseError
 
@@ -33,7 +34,6 @@ _GENERATION = 50_000  # nonces remembered in one generation
 MAX_CREDENTIALS = 4096
 
 ALGORITHMS = {"md5": "MD5", "sha-256": "SHA-256"}
-_HASH = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
 
 class Verdict(Enum):
@@ -62,11 +62,6 @@ class Checked(NamedTuple):
     account: Account | None = None
     credentials: Credentials | None = None
     why: str = ""
-
-
-def ha1(username: str, realm: str, password: str, algorithm: str = "MD5") -> str:
-    """H(username:realm:password) in hex (RFC 7616 section 3.4.2)."""
-    return _HASH[algorithm](f"{username}:{realm}:{password}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def parse_credentials(value: str) -> Credentials | None:

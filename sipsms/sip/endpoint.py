@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from sipsms import log
-from sipsms.listener import bind
+from sipsms.core import log
+from sipsms.core.listener import bind
 from sipsms.sip.message import REASONS, BadMessage, Broken, Framer, Ping, Request, Response, parse_datagram
 from sipsms.sip.tls import TlsLayer
 from sipsms.sip.transaction import (

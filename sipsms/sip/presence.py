@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from sipsms.model import Account
-from sipsms.numbers import is_ten_digits, normalise
+from sipsms.core.account import Account
+from sipsms.core.e164 import is_ten_digits, normalise
 from sipsms.sip import pidf
-from sipsms.sip.deadlines import Deadlines
+from sipsms.sip.expiry_heap import Deadlines
 from sipsms.sip.headers import TOKEN, parse_media_type, parse_name_addr, parse_params
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError

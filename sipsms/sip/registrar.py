@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sys import intern
 from urllib.parse import quote
 
-from sipsms.model import Binding, identity
+from sipsms.core.registration import Binding, identity
 from sipsms.sip.headers import NameAddr, parse_name_addr, quote_string
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError, Uri, equal, parse_uri

@@ -11,21 +11,24 @@ from email.utils import formatdate
 from functools import partial
 from typing import Any, Protocol
 
-from sipsms import log
-from sipsms.directory import Directory
-from sipsms.gateway import Gateway
-from sipsms.model import Account, Device
-from sipsms.ports import Clock, Location, Unavailable
-from sipsms.sip import content, pidf, presence, registrar
+from sipsms.accounts.directory import Directory
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.registration import Device
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.location import Location
+from sipsms.sip import body_reader, pidf, presence, registrar
+from sipsms.sip.auth_limiter import Guard
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict
 from sipsms.sip.endpoint import Answer, Work
-from sipsms.sip.flood import Flood, is_scanner
-from sipsms.sip.flowtoken import FlowName, seal
-from sipsms.sip.guard import Guard
+from sipsms.sip.flood_limiter import Flood, is_scanner
+from sipsms.sip.flow_token import FlowName, seal
 from sipsms.sip.message import KNOWN_METHODS, Request
-from sipsms.sip.messages import Messages, retransmission_key
-from sipsms.sip.notifier import Notifier
-from sipsms.sip.rules import RETRY_AFTER, Rules
+from sipsms.sip.message_server import Messages, retransmission_key
+from sipsms.sip.presence_server import Notifier
+from sipsms.sip.settings import RETRY_AFTER, Rules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError
 
@@ -177,7 +180,7 @@ class Server:
             (
                 ("Allow", ALLOW),
                 ("Allow-Events", presence.EVENT),
-                ("Accept", f"{content.ACCEPT}, {pidf.TYPE}"),
+                ("Accept", f"{body_reader.ACCEPT}, {pidf.TYPE}"),
                 ("Accept-Encoding", "deflate, identity"),
                 ("Accept-Language", "en"),
                 ("Supported", ", ".join(_SUPPORTED)),

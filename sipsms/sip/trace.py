@@ -21,9 +21,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
-from sipsms import log
+from sipsms.core import log
 from sipsms.sip.hep import Seen, encode, without_hashes
-from sipsms.sip.summary import Summary, summarise
+from sipsms.sip.trace_summary import Summary, summarise
 from sipsms.sip.transport import Address, Flow, hostport
 
 MAX_UNREAD = 256 * 1024  # bytes a watcher may leave unread before it misses messages

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
-from sipsms import log
-from sipsms.listener import BACKLOG, bind
+from sipsms.core import log
+from sipsms.core.listener import BACKLOG, bind
 from sipsms.sip import stun
-from sipsms.sip.flood import network_of
+from sipsms.sip.flood_limiter import network_of
 from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is given up

@@ -24,23 +24,25 @@ from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
-from sipsms import log
-from sipsms.carrier_config import SipConfig
-from sipsms.dialplan import Refusal
-from sipsms.gateway import Receipt, carrier_key
-from sipsms.model import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
-from sipsms.numbers import as_format, normalise
-from sipsms.ports import Clock, HookError, HookRequest, InboundSms, Parsed, Part, Unavailable
-from sipsms.sip import content
-from sipsms.sip.connector import NotConnected
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.e164 import as_format, normalise
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
+from sipsms.core.refusal import Refusal
+from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, Parsed, Part
+from sipsms.messaging.gateway import Receipt, carrier_key
+from sipsms.sip import body_reader
+from sipsms.sip.connection_pool import NotConnected
+from sipsms.sip.digest_client import Digest, Exchange, Registration, number_in, reason_of
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, NotSent, Unreachable, Work
 from sipsms.sip.headers import quote_string
 from sipsms.sip.message import Request, Response
-from sipsms.sip.rules import Rules
+from sipsms.sip.settings import Rules
 from sipsms.sip.transaction import T1
 from sipsms.sip.transport import Flow, Limits, StreamConnection
-from sipsms.sip.uac import Digest, Exchange, Registration, number_in, reason_of
-from sipsms.sip.uplink import Uplink
+from sipsms.sip.trunk_settings import SipConfig
+from sipsms.sip.trunk_transport import Uplink
 from sipsms.sip.uri import ParseError
 
 KEEP_ALIVE = 25.0  # seconds between the line ends that keep the way back through a NAT open (RFC 5626 section 4.4.1)
@@ -366,10 +368,10 @@ class Trunk:
 
     async def _take(self, request: Request) -> Answer:
         """200 when it is stored."""
-        found = content.read(request)
-        if isinstance(found, content.Notice) or "x-sms-copy" in request.headers:
+        found = body_reader.read(request)
+        if isinstance(found, body_reader.Notice) or "x-sms-copy" in request.headers:
             return Answer(200)
-        if isinstance(found, content.Refused):
+        if isinstance(found, body_reader.Refused):
             return self._refuse(found.status, found.why, *([found.header] if found.header else []))
         text = found.text.replace("\r\n", "\n").replace("\0", "")
         if len(text) > MAX_TEXT:

@@ -18,24 +18,27 @@ from math import ceil, inf
 from secrets import token_hex
 from typing import Any, Final, NamedTuple, Protocol
 
-from sipsms import log
-from sipsms.carrier_config import SmppConfig
-from sipsms.dialplan import Refusal
-from sipsms.gateway import sms_key
-from sipsms.model import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
-from sipsms.ports import CarrierReceipt, Clock, HookError, HookRequest, InboundSms, NotThere, Parsed, Part, Unavailable
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.core.refusal import Refusal
+from sipsms.core.segmentation import pieces
+from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, NotThere, Parsed, Part
+from sipsms.messaging.gateway import sms_key
 from sipsms.smpp import receipt
-from sipsms.smpp.bound import Recalled
-from sipsms.smpp.coding import CHARSETS, Charset, Concat, choose, is_receipt
+from sipsms.smpp.bind import Link, Resolve, Target
+from sipsms.smpp.concat_refs import Name, Texts, reference_of
 from sipsms.smpp.courier import Gone, Segment, named, segments_of, written
-from sipsms.smpp.doubts import LONGEST, Doubts, Key, Mark, Started
-from sipsms.smpp.link import Link, Resolve, Target
-from sipsms.smpp.pacing import Pace
+from sipsms.smpp.data_coding import CHARSETS, Charset, Concat, choose, is_receipt
+from sipsms.smpp.esme import Recalled
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
+from sipsms.smpp.resend_detection import LONGEST, Doubts, Key, Mark, Started
 from sipsms.smpp.session import MODES, Limits, NotBound
-from sipsms.smpp.submission import Body, Refused, number, read_anything, read_body, span
-from sipsms.smpp.texts import Name, Texts, reference_of
-from sipsms.text import pieces
+from sipsms.smpp.settings import SmppConfig
+from sipsms.smpp.submit_sm import Body, Refused, number, read_anything, read_body, span
+from sipsms.smpp.throttle import Pace
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
 _STABLE: Final = 10.0  # seconds after which a bind was good for something, also if no message went by it

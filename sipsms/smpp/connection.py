@@ -9,10 +9,10 @@ import termios
 from collections.abc import Callable
 from typing import Final, cast
 
-from sipsms import log
-from sipsms.ports import Clock
-from sipsms.smpp.doubts import QUIET
+from sipsms.core import log
+from sipsms.core.clock import Clock
 from sipsms.smpp.pdu import Command, Pdu, status_name
+from sipsms.smpp.resend_detection import QUIET
 from sipsms.smpp.session import Answer, Closed, Event, Session
 
 MAX_UNREAD: Final = 1 << 20  # octets that a peer may leave unread before it is gone for us

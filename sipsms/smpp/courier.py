@@ -13,18 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from sipsms import reports
-from sipsms.directory import Directory
-from sipsms.model import Deferred, Delivered, Delivery, Did, Media, Outcome, Rejected
-from sipsms.numbers import is_digits
-from sipsms.ports import Unavailable
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Did
+from sipsms.core.e164 import is_digits
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
+from sipsms.core.segmentation import pieces
+from sipsms.messaging import delivery_reports
 from sipsms.smpp import receipt
-from sipsms.smpp.bound import Bound
-from sipsms.smpp.coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
+from sipsms.smpp.data_coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
+from sipsms.smpp.esme import Bound
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import NotBound
-from sipsms.text import pieces
 
 # What a peer says that is busy, or has no room: it is asked again.
 BUSY: Final = frozenset(
@@ -162,7 +163,7 @@ class SmppCourier:
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         did = self._directory.did(delivery.destination)
-        is_receipt = delivery.message.content_type == reports.SMPP
+        is_receipt = delivery.message.content_type == delivery_reports.SMPP
         if did is None or did.smpp is None or not did.smpp.enabled:
             return Rejected("SMPP is off for this number", unsent=True)
         if delivery.message.account != did.account:

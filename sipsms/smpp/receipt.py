@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from sipsms.model import State
+from sipsms.core.message import State
 
 NO_ERROR: Final = "000"
 

@@ -14,21 +14,22 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
 
-from sipsms import log
-from sipsms.access import Access, Denied
-from sipsms.directory import Directory
-from sipsms.gateway import Gateway
-from sipsms.listener import BACKLOG
-from sipsms.model import Did
-from sipsms.ports import Clock, Unavailable
-from sipsms.smpp.bound import Bound, Options, Records
+from sipsms.accounts.auth import Access, Denied
+from sipsms.accounts.directory import Directory
+from sipsms.core import log
+from sipsms.core.account import Did
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.listener import BACKLOG
+from sipsms.messaging.gateway import Gateway
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET
-from sipsms.smpp.enquiries import Enquiries
-from sipsms.smpp.intake import Intake
+from sipsms.smpp.esme import Bound, Options, Records
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
+from sipsms.smpp.query import Enquiries
+from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Lost, Request, Session
-from sipsms.smpp.submission import Refused
+from sipsms.smpp.submit import Intake
+from sipsms.smpp.submit_sm import Refused
 
 _WRONG_BINDS: Final = 3  # of one connection (P-02)
 _PENALTY: Final = 1.0  # seconds before a wrong bind is answered

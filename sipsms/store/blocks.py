@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from sipsms.ports import Block
-from sipsms.store.admin import AdminError
+from sipsms.core.directory_rows import Block
+from sipsms.store.accounts import AdminError
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import blocks
 

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from sipsms.addresses import check_url
-from sipsms.smpp_url import without_password
-from sipsms.store import esmes, targets, tokens
-from sipsms.store.admin import EMAIL, AdminError, BadValue, account, changed, customer
+from sipsms.core.smpp_url import without_password
+from sipsms.core.ssrf import check_url
+from sipsms.store import destinations as targets
+from sipsms.store import smpp_settings, tokens
+from sipsms.store.accounts import EMAIL, AdminError, BadValue, account, changed, customer
 from sipsms.store.directory import with_targets
 from sipsms.store.schema import dids, group_members, groups
 
@@ -60,8 +61,8 @@ def change_did(connection: Connection, number: str, given: Mapping[str, Any], *,
     _check(number, given, allow_private)
     values = {name: given[name] for name in _COLUMNS if name in given} | _sms(connection, number, given)
     new = _destinations(connection, number, given)
-    if any(name in given for name in esmes.FIELDS):
-        new["smpp"] = esmes.settings(connection, number, given, allow_private=allow_private)
+    if any(name in given for name in smpp_settings.FIELDS):
+        new["smpp"] = smpp_settings.settings(connection, number, given, allow_private=allow_private)
     set_did(connection, number, new, **values)
 
 

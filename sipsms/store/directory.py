@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from sipsms.model import Account, Callback, Did, Scope, Smpp, Token, Webhook
-from sipsms.ports import Block, DirectoryChanges
+from sipsms.core.account import Account, Callback, Did, Scope, Smpp, Token, Webhook
+from sipsms.core.directory_rows import Block, DirectoryChanges
 from sipsms.store.rows import counter
 from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, group_members, tokens
 

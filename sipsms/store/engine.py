@@ -16,6 +16,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
+DriverError = SQLAlchemyError  # what a statement raises that the database does not take
+
 HEAD = "0006"  # the newest migration; a test compares it with Alembic's
 SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
 SERVER_WAIT_AGAIN = 200  # and after it waited in vain, until it has got the lock again

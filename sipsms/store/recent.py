@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from sipsms.ports import StoredPart
-from sipsms.store import heard, parts
+from sipsms.core.queue_rows import StoredPart
+from sipsms.store import concatenated_parts, smpp_marks
 from sipsms.store.schema import messages
 
 _OLD = 600.0  # seconds: parts of texts that were joined longer ago are nobody's
@@ -50,8 +50,8 @@ def recent(connection: Connection, origin: str, span: float, limit: int = 50_000
 def recall(connection: Connection, origin: str, now: float) -> tuple[list[Recent], list[StoredPart]]:
     """What a door took in its last run, as far as its peers may not have heard the answers; and the parts of long texts
     that wait for others or are as young."""
-    mark = heard.heard(connection, origin)
-    found = parts.open_parts(connection, origin, now - _OLD)
+    mark = smpp_marks.heard(connection, origin)
+    found = concatenated_parts.open_parts(connection, origin, now - _OLD)
     newest = max((one.received_at for one in found), default=0.0)
     young = max(mark, newest - _BACK)
     kept = [one for one in found if not one.joined or one.received_at > young]

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert, Row, bindparam, insert, literal_column, or_, select, update
 
-from sipsms.model import Delivery, Direction, Media, Message, State
+from sipsms.core.message import Delivery, Direction, Media, Message, State
 from sipsms.store.schema import counters, deliveries, messages
 
 LEASE = 900.0  # seconds; longer than any attempt

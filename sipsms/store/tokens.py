@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from sipsms.model import Scope
-from sipsms.store.admin import AdminError, changed, customer, set_account
+from sipsms.core.account import Scope
+from sipsms.store.accounts import AdminError, changed, customer, set_account
 from sipsms.store.schema import dids, tokens
 
 MOST: Final = 100  # tokens of a customer

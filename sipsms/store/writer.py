@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from sipsms import log
-from sipsms.ports import Unavailable
+from sipsms.core import log
+from sipsms.core.errors import Unavailable
 from sipsms.store.engine import SERVER_WAIT, SERVER_WAIT_AGAIN, set_patience
 
 # Runs on all payloads of a batch inside one transaction; returns a result for each.

@@ -13,8 +13,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
-from sipsms.media import MediaFiles
-from sipsms.mediatypes import safe_name, type_of
+from sipsms.core.media_types import safe_name, type_of
+from sipsms.messaging.media_store import MediaFiles
 
 _HEAD: Final = 32  # bytes that tell the kind of a file
 _HEADERS: Final = {

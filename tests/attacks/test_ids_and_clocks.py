@@ -17,7 +17,7 @@ import pytest
 from support.sipwire import Phone, param
 
 from sipsms.sip.digest import Authenticator, Nonces, Verdict, parse_credentials
-from sipsms.sip.flowtoken import FlowName, seal, unseal
+from sipsms.sip.flow_token import FlowName, seal, unseal
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort

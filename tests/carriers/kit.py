@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sipsms.model import Delivery, Direction, Media, Message
-from sipsms.ports import CarrierTools, HookError, HookRequest, HttpReply
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Delivery, Direction, Media, Message
+from sipsms.messaging.carrier import CarrierTools, HookError, HookRequest
 
 HOOK_URL = "https://sms.example.net/hooks/acme"
 NOW = 1_790_000_000.0

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.carrier_config import BandwidthConfig
-from sipsms.carriers.asking import basic
 from sipsms.carriers.bandwidth import BandwidthCarrier
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, State, Unknown
-from sipsms.ports import Carrier, CarrierReceipt, HttpReply, InboundMedia, InboundSms, NoAnswer, NotSent
+from sipsms.carriers.outcomes import basic
+from sipsms.carriers.settings import BandwidthConfig
+from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.messaging.carrier import Carrier, InboundMedia, InboundSms
 from tests.carriers.kit import JSON, JUNK, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
 
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sipsms.carriers.client import MAX_ANSWER, AiohttpClient
-from sipsms.ports import HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.web.client import MAX_ANSWER, AiohttpClient
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter

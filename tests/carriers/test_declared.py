@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sipsms.carrier_config import HttpCarrierConfig
-from sipsms.carriers.asking import basic
-from sipsms.carriers.http import HttpCarrier
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, State, Unknown
-from sipsms.ports import CarrierReceipt, HookRequest, HttpReply, InboundMedia, Part
+from sipsms.carriers.http_api import HttpCarrier
+from sipsms.carriers.outcomes import basic
+from sipsms.carriers.settings import HttpCarrierConfig
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.messaging.carrier import HookRequest, InboundMedia, Part
 from tests.carriers.kit import FORM, HOOK_URL, JSON, JUNK, NOW, PICTURE, ScriptedClient, delivery, hook, refusal
 from tests.carriers.kit import reply as answered
 from tests.carriers.kit import tools as given_tools

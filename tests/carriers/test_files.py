@@ -17,11 +17,12 @@ from urllib.parse import parse_qs, urlencode
 
 import pytest
 
-from sipsms import config
-from sipsms.carriers.build import build
-from sipsms.carriers.client import AiohttpClient
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, State, Unknown
-from sipsms.ports import Carrier, CarrierReceipt, CarrierTools, HookRequest, InboundMedia, InboundSms, Part
+from sipsms.app import settings
+from sipsms.carriers.registry import build
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.messaging.carrier import Carrier, CarrierTools, HookRequest, InboundMedia, InboundSms, Part
+from sipsms.web.client import AiohttpClient
 from tests.carriers.kit import FORM, HOOK_URL, NOW, PICTURE, KeptMedia, delivery, hook, refusal
 from tests.support.stubs import Answer, StubCarrier, Taken
 
@@ -52,7 +53,7 @@ def carriers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             monkeypatch.setenv(name, "s3cret")
         copy = tmp_path / file.name
         copy.write_text(f"domain: sip.example.net\n{text}")
-        found |= config.load(copy).carriers
+        found |= settings.load(copy).carriers
     return found
 
 
@@ -269,7 +270,7 @@ def test_vonages_signature_may_be_asked_for(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv(name, "s3cret")
     copy = tmp_path / "vonage.yaml"
     copy.write_text("domain: a\n" + text.replace("# signature:", "signature:"))
-    acme = made(dict(config.load(copy).carriers), "vonage")
+    acme = made(dict(settings.load(copy).carriers), "vonage")
     assert refusal(acme, hook(VONAGE)) == 401
     fields = {**VONAGE, "timestamp": str(int(NOW))}
     signed = "".join(f"&{k}={v}" for k, v in sorted(fields.items()))

@@ -18,13 +18,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from sipsms import config
-from sipsms.carrier_config import HttpCarrierConfig, Inbound
-from sipsms.carriers.client import AiohttpClient
-from sipsms.carriers.http import HttpCarrier
-from sipsms.document import ConfigError
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, Unknown
-from sipsms.ports import HookRequest, InboundSms
+from sipsms.app import settings
+from sipsms.carriers.http_api import HttpCarrier
+from sipsms.carriers.settings import HttpCarrierConfig, Inbound
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
+from sipsms.core.yaml_file import ConfigError
+from sipsms.messaging.carrier import HookRequest, InboundSms
+from sipsms.web.client import AiohttpClient
 from tests.carriers.kit import FORM, ScriptedClient, delivery, hook, refusal, reply, tools
 from tests.support.node import Node
 from tests.support.stubs import HANG_UP, Answer, StubCarrier
@@ -54,7 +54,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HttpCarrierConfi
     for name, value in {"GOIP_USER": "sms", "GOIP_PASSWORD": "hunter2", "GOIP_HOOK": "s3cret"}.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "sipsms.yaml").write_text(f"domain: sip.example.net\n{FILE.read_text('utf-8')}")
-    found = config.load(tmp_path / "sipsms.yaml").carriers["goip"]
+    found = settings.load(tmp_path / "sipsms.yaml").carriers["goip"]
     assert isinstance(found, HttpCarrierConfig)
     return found
 
@@ -233,7 +233,7 @@ def test_errors_name_file_line_and_key(text: str, error: str, tmp_path: Path) ->
     file = tmp_path / "sipsms.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        config.load(file)
+        settings.load(file)
     assert caught.value.errors == (f"{file}{error}",)
 
 

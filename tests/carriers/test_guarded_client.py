@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from sipsms.addresses import check_address
-from sipsms.carriers.client import MAX_ANSWER, AiohttpClient
-from sipsms.ports import Forbidden, NoAnswer, NotSent
+from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
+from sipsms.core.ssrf import check_address
+from sipsms.web.client import MAX_ANSWER, AiohttpClient
 from tests.carriers.test_client import OK, Stub, answering
 
 ALLOWING = partial(check_address, allow_private=True)

@@ -12,20 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.carrier_config import HttpCarrierConfig
-from sipsms.carriers.http import HttpCarrier, at_path
-from sipsms.model import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
-from sipsms.ports import (
-    Carrier,
-    CarrierTools,
-    HookError,
-    HookReply,
-    HookRequest,
-    HttpReply,
-    InboundSms,
-    NoAnswer,
-    NotSent,
-)
+from sipsms.carriers.http_api import HttpCarrier, at_path
+from sipsms.carriers.settings import HttpCarrierConfig
+from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
+from sipsms.messaging.carrier import Carrier, CarrierTools, HookError, HookReply, HookRequest, InboundSms
 from tests.carriers.kit import KeptMedia
 
 BASE: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sipsms.carriers.loopback import LoopbackCarrier
-from sipsms.model import Accepted, Delivered, Delivery, Direction, Media, Message
-from sipsms.ports import Carrier, HookError, HookRequest, InboundSms
+from sipsms.core.message import Accepted, Delivered, Delivery, Direction, Media, Message
+from sipsms.messaging.carrier import Carrier, HookError, HookRequest, InboundSms
 
 MESSAGE = Message(Direction.OUT, "4165550000", "5551234567", "héllo", "sip", 0.0, account="alice", did="4165550000")
 DELIVERY = Delivery(MESSAGE, "carrier:sim", "5551234567", "4165550000", "lane", 1e9, 0.0, id=7)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sipsms import config
+from sipsms.app import settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "carriers").glob("*.md"))
@@ -26,7 +26,7 @@ def test_yaml_is_accepted(page: str, text: str, tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv(name, "s3cret")
     file = tmp_path / "page.yaml"
     file.write_text(f"domain: sip.example.net\n{text}")
-    assert config.load(file).carriers
+    assert settings.load(file).carriers
 
 
 NAMES = ["flowroute", "goip", "plivo", "vonage", "bulkvs", "voipms", "bandwidth", "telnyx", "twilio"]

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sipsms.carriers import signatures
-from sipsms.ports import HookError, HookRequest
+from sipsms.messaging.carrier import HookError, HookRequest
 from tests.carriers.kit import NOW
 
 Check = Callable[[], None]

@@ -13,20 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sipsms.carrier_config import TelnyxConfig
+from sipsms.carriers.settings import TelnyxConfig
 from sipsms.carriers.telnyx import TelnyxCarrier
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, State, Unknown
-from sipsms.ports import (
-    Carrier,
-    CarrierReceipt,
-    HookError,
-    HookRequest,
-    HttpReply,
-    InboundMedia,
-    InboundSms,
-    NoAnswer,
-    NotSent,
-)
+from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.messaging.carrier import Carrier, HookError, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import JSON, JUNK, NOW, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

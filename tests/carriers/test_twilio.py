@@ -12,21 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sipsms.carrier_config import TwilioConfig
-from sipsms.carriers.asking import basic
+from sipsms.carriers.outcomes import basic
+from sipsms.carriers.settings import TwilioConfig
 from sipsms.carriers.twilio import TwilioCarrier
-from sipsms.model import Accepted, Deferred, Outcome, Rejected, State, Unknown
-from sipsms.ports import (
-    Carrier,
-    CarrierReceipt,
-    HookReply,
-    HookRequest,
-    HttpReply,
-    InboundMedia,
-    InboundSms,
-    NoAnswer,
-    NotSent,
-)
+from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.messaging.carrier import Carrier, HookReply, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import FORM, HOOK_URL, JSON, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
 
 SID = "AC00000000000000000000000000000000"

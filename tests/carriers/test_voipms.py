@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.carrier_config import VoipmsConfig
 from sipsms.carriers import voipms_records as records
+from sipsms.carriers.settings import VoipmsConfig
 from sipsms.carriers.voipms import VoipmsCarrier
-from sipsms.model import Accepted, Deferred, Media, Outcome, Rejected, Unknown
-from sipsms.ports import Carrier, HookRequest, HttpReply, InboundMedia, InboundSms, NoAnswer, NotSent
+from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Media, Outcome, Rejected, Unknown
+from sipsms.messaging.carrier import Carrier, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import (
     DID,
     FORM,

@@ -11,11 +11,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from sipsms.carrier_config import VoipmsConfig
-from sipsms.carriers.client import AiohttpClient
+from sipsms.carriers.settings import VoipmsConfig
 from sipsms.carriers.voipms import VoipmsCarrier
-from sipsms.model import Accepted, Deferred, Rejected, Unknown
-from sipsms.ports import CarrierTools, HookError, HookRequest, InboundMedia, NoAnswer, NotSent, NotThere
+from sipsms.core.http_client import NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Rejected, Unknown
+from sipsms.messaging.carrier import CarrierTools, HookError, HookRequest, InboundMedia, NotThere
+from sipsms.web.client import AiohttpClient
 from tests.carriers.kit import DID, HOOK_URL, PHONE, PICTURE, KeptMedia, delivery
 from tools.carrier_sim import CarrierSim
 

@@ -15,7 +15,7 @@ from typing import Any
 from support.node import Node
 from support.sipwire import Phone, Udp
 
-from sipsms.store import looking, pages
+from sipsms.store import message_list, operator_lists
 from sipsms.store.engine import open_engine
 
 DOMAIN = "sip.example.net"
@@ -62,14 +62,14 @@ class Lab(Node):
     def rows(self, did: str) -> list[dict[str, Any]]:
         """The messages of a number, oldest first."""
         with self._engine.begin() as connection:
-            return pages.newest(connection, pages.Wanted([did]), 10_000)[::-1]
+            return message_list.newest(connection, message_list.Wanted([did]), 10_000)[::-1]
 
     def texts(self, did: str) -> list[str]:
         return [row["text"] for row in self.rows(did)]
 
     def bindings(self, account: str) -> dict[str, dict[str, Any]]:
         with self._engine.begin() as connection:
-            rows = list(looking.list_bindings(connection, time.time()))
+            rows = list(operator_lists.list_bindings(connection, time.time()))
         return {row["contact"]: row for row in rows if row["account"] == account}
 
     def wait(self, look: Callable[[], Any], seconds: float = 15.0) -> Any:

@@ -8,7 +8,7 @@ import zlib
 import pytest
 from support.sipwire import Draft, Phone
 
-from sipsms.text import segments
+from sipsms.core.segmentation import segments
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -169,7 +169,7 @@ class Phone:
 
 
 def _main() -> None:
-    from sipsms.softphone import Softphone, Stack
+    from sipsms.cli.softphone import Softphone, Stack
 
     wire = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever pjsua2 prints is not part of the conversation

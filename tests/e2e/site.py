@@ -22,7 +22,7 @@ from unittest import mock
 from support.node import Node
 
 from sipsms.cli import main
-from sipsms.store import looking, pages
+from sipsms.store import message_list, operator_lists
 from sipsms.store.engine import open_engine
 
 DOMAIN = "sip.example.net"
@@ -133,12 +133,12 @@ class Site(Node):
     def rows(self, did: str = "") -> list[dict[str, Any]]:
         """What `sipsms messages --json` prints, oldest first."""
         with self._engine.begin() as connection:
-            return pages.newest(connection, pages.Wanted([did] if did else None), 100_000)[::-1]
+            return message_list.newest(connection, message_list.Wanted([did] if did else None), 100_000)[::-1]
 
     def contacts(self, account: Account) -> list[str]:
         """What `sipsms registrations --json` prints of one account."""
         with self._engine.begin() as connection:
-            rows = list(looking.list_bindings(connection, time.time()))
+            rows = list(operator_lists.list_bindings(connection, time.time()))
         return [row["contact"] for row in rows if row["account"] == account.name]
 
     def settled(self, did: str, text: str, *states: str, seconds: float = 15.0) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import pytest
 from e2e.site import HANDSET, SECRET
 from support.stubs import StubCarrier
 
-from sipsms.web.link import GRACE
+from sipsms.web.response_ack import GRACE
 
 from .conftest import MakeSite
 from .test_doors import API as UNLIMITED

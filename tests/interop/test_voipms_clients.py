@@ -413,7 +413,7 @@ def test_terraform_provider(customer: Customer) -> None:
     (changed,) = ask("getSubAccounts")["accounts"]
     assert changed == {**row, "callerid_number": customer.did}
     plan = {  # as voipms_subaccount writes it: over what it has read
-        "description": "Trunk of the front office", "protocol": "1", "device_type": "1", "canada_routing": "2",
+        "description": "Trunk of the front service", "protocol": "1", "device_type": "1", "canada_routing": "2",
         "lock_international": "0", "international_route": "2", "music_on_hold": "jazz", "language": "fr",
         "allowed_codecs": "ulaw;g722", "dtmf_mode": "rfc2833", "nat": "route", "sip_traffic": "1", "max_expiry": "600",
         "rtp_timeout": "90", "rtp_hold_timeout": "900", "ip_restriction": "192.0.2.1", "enable_ip_restriction": "1",

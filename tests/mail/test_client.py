@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from sipsms.config import Smtp
-from sipsms.mail.client import MailCourier
-from sipsms.model import Deferred, Delivered, Delivery, Media, Outcome, Rejected
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
+from sipsms.mail.courier import MailCourier
+from sipsms.mail.settings import Smtp
 from tests.support.calls import delivery, message
 from tests.support.certificates import Authority
 from tests.support.media import JPEG

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sipsms.core.message import Delivery
 from sipsms.mail.mime import Part, compose, subject
-from sipsms.model import Delivery
 from tests.support.calls import delivery, message
 from tests.support.media import JPEG
 

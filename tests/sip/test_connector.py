@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sipsms.sip.connector import Connector, NotConnected
+from sipsms.sip.connection_pool import Connector, NotConnected
 from sipsms.sip.tls import client_context
 from sipsms.sip.transport import Limits
 

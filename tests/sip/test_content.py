@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from sipsms.sip.content import MAX_INFLATED, Notice, Refused, Text, read
+from sipsms.sip.body_reader import MAX_INFLATED, Notice, Refused, Text, read
 from sipsms.sip.message import Request
 
 

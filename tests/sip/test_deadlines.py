@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sipsms.sip.deadlines import Deadlines
+from sipsms.sip.expiry_heap import Deadlines
 
 
 def test_due_in_order_and_only_once() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.model import Account
+from sipsms.core.account import Account
+from sipsms.core.ha1 import ha1
 from sipsms.sip.digest import (
     Authenticator,
     Credentials,
     Nonces,
     Verdict,
     expected_response,
-    ha1,
     issued_at,
     parse_credentials,
     same_target,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.sip.flood import Flood, is_scanner
+from sipsms.sip.flood_limiter import Flood, is_scanner
 
 
 def flooding(flood: Flood, address: str, now: float, count: int = 1000) -> int:

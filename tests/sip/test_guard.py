@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.sip.guard import Guard
+from sipsms.sip.auth_limiter import Guard
 
 
 def attacked(guard: Guard, port: int = 4000) -> None:

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from sipsms.directory import Directory
-from sipsms.model import Account, Binding
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Account
+from sipsms.core.registration import Binding
 from sipsms.sip import pidf
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request, Response, parse_datagram
-from sipsms.sip.notifier import Notifier, Reply
 from sipsms.sip.presence import Presence
+from sipsms.sip.presence_server import Notifier, Reply
 from sipsms.sip.transport import Flow
 
 NOW = 1_000_000.0

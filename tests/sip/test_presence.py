@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.model import Account
+from sipsms.core.account import Account
 from sipsms.sip import pidf
 from sipsms.sip.message import Request, parse_datagram
 from sipsms.sip.presence import Limits, Presence, Result, Subscription, is_number, may_watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.sip.flowtoken import FlowName, seal, unseal
+from sipsms.sip.flow_token import FlowName, seal, unseal
 from sipsms.sip.message import Request, Response, parse_datagram
 from sipsms.sip.proxy import best, forwarded, has_looped, loop_mark, own_routes, returned
 from sipsms.sip.uri import ParseError

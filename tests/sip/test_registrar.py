@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.model import Binding
+from sipsms.core.registration import Binding
 from sipsms.sip.message import Request, parse_datagram
 from sipsms.sip.registrar import Arrival, Policy, Result, contact_value, register
 

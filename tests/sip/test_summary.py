@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.sip.summary import summarise
+from sipsms.sip.trace_summary import summarise
 
 REGISTER = (
     b'REGISTER sip:sip.example.net SIP/2.0\r\nFrom: "A" <sip:alice@h>;tag=1\r\nt: <sip:alice@h>\r\ni: c1\r\n'

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sipsms import log
+from sipsms.core import log
 from sipsms.sip import trace
 from sipsms.sip.trace import HepTarget, Tap, Tracer, address_of, socket_path
 

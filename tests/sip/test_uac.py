@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms.sip import digest as server
-from sipsms.sip.message import Response
-from sipsms.sip.uac import (
+from sipsms.sip.digest_client import (
     BACK_OFF_MAX,
     BACK_OFF_MIN,
     REFUSED_MIN,
@@ -28,6 +27,7 @@ from sipsms.sip.uac import (
     reason_of,
     refresh_after,
 )
+from sipsms.sip.message import Response
 
 URI = "sip:sip.example.net"
 TOKEN = "abcdef"

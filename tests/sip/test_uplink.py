@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sipsms.carrier_config import SipConfig
-from sipsms.sip import uplink
-from sipsms.sip.connector import NotConnected
+from sipsms.sip import trunk_transport
+from sipsms.sip.connection_pool import NotConnected
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.transport import Limits, UdpFlow
-from sipsms.sip.uplink import AGAIN, FRESH, LAST_GOOD, Uplink, reaches
+from sipsms.sip.trunk_settings import SipConfig
+from sipsms.sip.trunk_transport import AGAIN, FRESH, LAST_GOOD, Uplink, reaches
 
 SERVER = "sip.carrier.example"
 
@@ -117,7 +117,7 @@ async def test_a_resolver_that_says_nothing(
     link: Uplink, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     """The loop goes on, and so does the trunk in the end."""
-    monkeypatch.setattr(uplink, "RESOLVE_TIMEOUT", 0.05)
+    monkeypatch.setattr(trunk_transport, "RESOLVE_TIMEOUT", 0.05)
     resolver.go.clear()
     ticks = 0
 

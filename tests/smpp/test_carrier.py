@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from sipsms.carrier_config import SmppConfig
-from sipsms.model import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
-from sipsms.ports import NotThere
-from sipsms.smpp.bound import Recalled
+from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
+from sipsms.messaging.carrier import NotThere
 from sipsms.smpp.carrier import Around, SmppCarrier
+from sipsms.smpp.esme import Recalled
 from sipsms.smpp.pdu import GENERIC_NACK, Pdu, Status
-from sipsms.smpp.submission import span
+from sipsms.smpp.settings import SmppConfig
+from sipsms.smpp.submit_sm import span
 from sipsms.store.recent import Recent
 
 SUBMITTED = 0x80000004

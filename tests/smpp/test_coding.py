@@ -7,7 +7,8 @@ import smpplib.gsm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.smpp.coding import (
+from sipsms.core.segmentation import BASIC, EXTENSION
+from sipsms.smpp.data_coding import (
     CodingError,
     Concat,
     charset_of,
@@ -18,7 +19,6 @@ from sipsms.smpp.coding import (
     is_receipt,
     read_user_data,
 )
-from sipsms.text import BASIC, EXTENSION
 
 
 @pytest.mark.req("P-15")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.doubts import QUIET
 from sipsms.smpp.pdu import Command
+from sipsms.smpp.resend_detection import QUIET
 from sipsms.smpp.session import Limits, Mode, Session
 
 

@@ -14,7 +14,7 @@ import pytest
 from e2e.site import HANDSET
 from support.smppwire import BIND_TX, DATA, DELIVER, MULTI, RESPONSE, SUBMIT, RawEsme, cstring, sm_body, tlv
 
-from sipsms.smpp.doubts import HEARD
+from sipsms.smpp.resend_detection import HEARD
 
 from .kit import (
     BAD_CODING,

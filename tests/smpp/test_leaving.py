@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from sipsms.carrier_config import SmppConfig
-from sipsms.ports import InboundSms
-from sipsms.smpp.bound import Recalled
+from sipsms.messaging.carrier import InboundSms
 from sipsms.smpp.carrier import Around, SmppCarrier, Smscs
 from sipsms.smpp.connection import Connection
+from sipsms.smpp.esme import Recalled
 from sipsms.smpp.pdu import BINDS, Command, Framer, Pdu, decode, encode, encode_response
+from sipsms.smpp.settings import SmppConfig
 
 PHONE, DID = "2125550123", "5550001111"
 
@@ -195,7 +195,7 @@ class NeverHeard(Connection):
 @pytest.mark.req("I4", "P-10", "F-01")
 async def test_what_is_not_acknowledged_is_recalled_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark stays before it, but when the bind has ended in order, it need not."""
-    monkeypatch.setattr("sipsms.smpp.link.Connection", NeverHeard)
+    monkeypatch.setattr("sipsms.smpp.bind.Connection", NeverHeard)
     async with asyncio.timeout(30), Smsc() as smsc:
         world, ahead = World(), 0.0
         smscs = Smscs(world.around(lambda: time.time() + ahead))

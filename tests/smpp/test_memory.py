@@ -8,13 +8,13 @@ import socket
 
 import pytest
 
-from sipsms.smpp import doubts as doubted
-from sipsms.smpp.doubts import AGAIN, HEARD, PARTED, QUIET, Doubts, Mark, Started, Trail, oldest_of
-from sipsms.smpp.link import Link, Target
+from sipsms.core.smpp_url import smpp_url
+from sipsms.smpp import resend_detection as doubted
+from sipsms.smpp.bind import Link, Target
+from sipsms.smpp.concat_refs import PATIENCE, Full, Name, Texts, reference_of
 from sipsms.smpp.pdu import Command, Pdu, encode
+from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET, Doubts, Mark, Started, Trail, oldest_of
 from sipsms.smpp.session import Limits
-from sipsms.smpp.texts import PATIENCE, Full, Name, Texts, reference_of
-from sipsms.smpp_url import smpp_url
 
 NAME = Name("acme", "5550001111", "2125550123", 7, 3)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sipsms.smpp.pacing import Pace
+from sipsms.smpp.throttle import Pace
 
 BUSY = 1000.0  # messages a second that want to go
 

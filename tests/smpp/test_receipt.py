@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.model import State
+from sipsms.core.message import State
 from sipsms.smpp.receipt import error_code, other_forms, parse, state_of, write
 
 AT = 1_763_800_000.0  # 2025-11-22 08:26:40 UTC

@@ -7,19 +7,7 @@ from typing import Any
 import pytest
 
 from sipsms.smpp.pdu import BINDS, Command, Framer, Pdu, Status, decode, encode
-from sipsms.smpp.session import (
-    Answer,
-    Closed,
-    Event,
-    Late,
-    Limits,
-    Lost,
-    Mode,
-    NotBound,
-    Request,
-    Session,
-    State,
-)
+from sipsms.smpp.session import Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session, State
 
 LIMITS = Limits(window=3, bind_timeout=10, enquire_link=30, response_timeout=20)
 RESPONSE = 0x80000000

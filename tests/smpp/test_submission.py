@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sipsms.smpp.pdu import Status
-from sipsms.smpp.submission import FARTHEST, Refused, moment
+from sipsms.smpp.submit_sm import FARTHEST, Refused, moment
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
 DAY = 86400.0

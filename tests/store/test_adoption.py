@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select, update
 
-from sipsms.model import Delivery, Direction, Message
-from sipsms.store import accepting, admin, adoption, apps, looking
-from sipsms.store.admin import BadValue, Hashes
+from sipsms.core.message import Delivery, Direction, Message
+from sipsms.store import accounts, app_messages, messages, operator_lists, reassign
+from sipsms.store.accounts import BadValue, Hashes
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries
 
@@ -22,7 +22,7 @@ def db(tmp_path: Path) -> Iterator[Connection]:
     engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
     ensure_schema(engine)
     with engine.begin() as connection:
-        admin.add_account(connection, "101", NO_HASHES, 50.0)
+        accounts.add_account(connection, "101", NO_HASHES, 50.0)
         yield connection
     engine.dispose()
 
@@ -33,7 +33,7 @@ def put(db: Connection, courier: str = "sip", *, device: int = 0, at: float = 10
     due = at if courier == "app" else None
     one = Delivery(message, courier, "101", "4445556666", lane, 9e9, at, device, due_at=due, open=not device)
     one = one._replace(open=courier == "sip" and not device)
-    (stored,) = accepting.accept_all(db, [(message, [one], "node", at)])
+    (stored,) = messages.accept_all(db, [(message, [one], "node", at)])
     if courier == "app" and at != 99.0:  # one that has been tried steps aside
         db.execute(update(deliveries).where(deliveries.c.message_id == stored.message_id).values(lane="app/101#9"))
     return stored.message_id
@@ -46,47 +46,47 @@ def rows(db: Connection) -> list[tuple[str, str, bool, int]]:
 
 def test_what_waits_for_a_removed_account_ends(db: Connection) -> None:
     put(db), put(db, "app"), put(db, device=0)
-    adoption.adopt_open(db, "101", 7, "sip:7", 150.0)
+    reassign.adopt_open(db, "101", 7, "sip:7", 150.0)
     put(db)
-    admin.remove_account(db, "101")
+    accounts.remove_account(db, "101")
     assert [(state, is_open) for _, state, is_open, device in rows(db) if not device] == [("failed", False)] * 2
-    admin.add_account(db, "101", NO_HASHES, 200.0)
-    assert adoption.adopt_open(db, "101", 8, "sip:8", 300.0) == 0
+    accounts.add_account(db, "101", NO_HASHES, 200.0)
+    assert reassign.adopt_open(db, "101", 8, "sip:8", 300.0) == 0
 
 
 def test_what_came_for_another_of_the_name_is_not_adopted(db: Connection) -> None:
     put(db, at=10.0)
-    assert adoption.adopt_open(db, "101", 8, "sip:8", 300.0) == 0
+    assert reassign.adopt_open(db, "101", 8, "sip:8", 300.0) == 0
     put(db, at=60.0)
-    assert adoption.adopt_open(db, "101", 8, "sip:8", 300.0) == 1
+    assert reassign.adopt_open(db, "101", 8, "sip:8", 300.0) == 1
 
 
 def test_what_is_cancelled_is_no_later_phones(db: Connection) -> None:
     first, second = put(db), put(db)
-    assert looking.cancel(db, first, 110.0) == 1
-    assert adoption.adopt_open(db, "101", 7, "sip:7", 120.0) == 1
-    assert looking.cancel(db, second, 130.0) == 1
-    assert adoption.adopt_open(db, "101", 8, "sip:8", 140.0) == 0
+    assert operator_lists.cancel(db, first, 110.0) == 1
+    assert reassign.adopt_open(db, "101", 7, "sip:7", 120.0) == 1
+    assert operator_lists.cancel(db, second, 130.0) == 1
+    assert reassign.adopt_open(db, "101", 8, "sip:8", 140.0) == 0
 
 
 def test_what_a_phone_was_given_later_ones_get_too(db: Connection) -> None:
     put(db)
-    assert [adoption.adopt_open(db, "101", phone, f"sip:{phone}", 120.0) for phone in (7, 8, 8)] == [1, 1, 0]
+    assert [reassign.adopt_open(db, "101", phone, f"sip:{phone}", 120.0) for phone in (7, 8, 8)] == [1, 1, 0]
 
 
 def test_without_an_app_the_phones_get_it(db: Connection) -> None:
-    admin.set_account(db, "101", app_messages=True)
+    accounts.set_account(db, "101", app_messages=True)
     put(db, "app", at=99.0), put(db, "app")
-    admin.set_account(db, "101", app_messages=False)
+    accounts.set_account(db, "101", app_messages=False)
     assert rows(db) == [("app", "failed", False, 0)] * 2 + [("sip", "queued", True, 0)] * 2
-    assert adoption.adopt_open(db, "101", 7, "sip:7", 120.0) == 2
-    admin.set_account(db, "101", app_messages=True)
-    assert apps.received(db, "101", 0, 50.0, 50.0, 100) == [], "its phones have these"
+    assert reassign.adopt_open(db, "101", 7, "sip:7", 120.0) == 2
+    accounts.set_account(db, "101", app_messages=True)
+    assert app_messages.received(db, "101", 0, 50.0, 50.0, 100) == [], "its phones have these"
 
 
 @pytest.mark.parametrize("networks", [",", " ", "fe80::1%eth0", "192.0.2.1,x"])
 def test_networks_that_mean_nothing_are_refused(db: Connection, networks: str) -> None:
     with pytest.raises(BadValue):
-        admin.set_account(db, "101", api_allow_ip=networks)
-    admin.set_account(db, "101", api_allow_ip="192.0.2.1, 2001:db8::/32")
-    admin.set_account(db, "101", api_allow_ip="")
+        accounts.set_account(db, "101", api_allow_ip=networks)
+    accounts.set_account(db, "101", api_allow_ip="192.0.2.1, 2001:db8::/32")
+    accounts.set_account(db, "101", api_allow_ip="")

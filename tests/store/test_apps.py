@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, update
 
-from sipsms.model import Delivery, Direction, Message
-from sipsms.store import accepting, apps
+from sipsms.core.message import Delivery, Direction, Message
+from sipsms.store import app_messages
+from sipsms.store import messages as accepting
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries, messages
 from tests.support.weight import steps
@@ -40,17 +41,17 @@ def come(db: Connection, count: int, at: float = 100.0) -> list[int]:
 
 
 def told(db: Connection, after: int = 0, made: float = 0.0, since: float = 0.0) -> list[int]:
-    return [delivery for delivery, _ in apps.received(db, "101", made, after, since, 100)]
+    return [delivery for delivery, _ in app_messages.received(db, "101", made, after, since, 100)]
 
 
 def test_the_first_fetch_skips_nothing_that_waits(db: Connection) -> None:
     old = come(db, 30)
-    apps.fetched(db, old, 100.0)
+    app_messages.fetched(db, old, 100.0)
     fresh = come(db, 230)
     known, last = [], 0
     while page := told(db, last):
         known += page
-        apps.fetched(db, page, 200.0)
+        app_messages.fetched(db, page, 200.0)
         last = page[-1]
     assert known == fresh
     assert told(db) == fresh[-100:], "another app, when nothing waits any more"
@@ -59,7 +60,7 @@ def test_the_first_fetch_skips_nothing_that_waits(db: Connection) -> None:
 def test_what_waits_is_told_however_old_it_is(db: Connection) -> None:
     old, fresh = come(db, 1, at=100.0), come(db, 2, at=900.0)
     assert told(db, since=500.0) == old + fresh
-    apps.fetched(db, old, 900.0)
+    app_messages.fetched(db, old, 900.0)
     assert told(db, since=500.0) == fresh
 
 
@@ -88,7 +89,7 @@ def test_what_others_do_hides_nothing_for_ever(db: Connection) -> None:
     fill(db, DIDS[:3], own, 9000)
     found, after, passed, looks = [], 1, 1, 0
     while after < 9000:
-        rows, passed = apps.sent(db, "101", DIDS[:3], max(after, passed), 0.0, 100)
+        rows, passed = app_messages.sent(db, "101", DIDS[:3], max(after, passed), 0.0, 100)
         found += [row.id for row in rows]
         after, looks = rows[-1].id if rows else after, looks + 1
         assert looks < 12
@@ -98,23 +99,23 @@ def test_what_others_do_hides_nothing_for_ever(db: Connection) -> None:
 
 def test_the_newest_sent(db: Connection) -> None:
     fill(db, DIDS[:3], set(range(100, 9000, 10)), 9000)
-    rows, _ = apps.sent(db, "101", DIDS[:3], 0, 0.0, 100)
+    rows, _ = app_messages.sent(db, "101", DIDS[:3], 0, 0.0, 100)
     assert [row.id for row in rows] == list(range(8000, 9000, 10))
-    assert apps.sent(db, "101", DIDS[:3], 0, 100.5, 100)[0] == []
-    assert apps.sent(db, "101", [], 0, 0.0, 100)[0] == []
+    assert app_messages.sent(db, "101", DIDS[:3], 0, 100.5, 100)[0] == []
+    assert app_messages.sent(db, "101", [], 0, 0.0, 100)[0] == []
 
 
 def test_a_page_goes_on_where_the_one_before_ended(db: Connection) -> None:
     fill(db, DIDS[:2], set(range(1, 301)), 300)
-    first, _ = apps.sent(db, "101", DIDS[:2], 10, 0.0, 100)
-    second, _ = apps.sent(db, "101", DIDS[:2], first[-1].id, 0.0, 100)
+    first, _ = app_messages.sent(db, "101", DIDS[:2], 10, 0.0, 100)
+    second, _ = app_messages.sent(db, "101", DIDS[:2], first[-1].id, 0.0, 100)
     assert [row.id for row in (*first, *second)] == list(range(11, 211))
 
 
 @pytest.mark.parametrize("after", [0, 5])
 def test_a_look_is_short_with_a_hundred_numbers(db: Connection, after: int) -> None:
     def look() -> None:
-        apps.sent(db, "101", DIDS, after, 0.0, 100)
+        app_messages.sent(db, "101", DIDS, after, 0.0, 100)
 
     fill(db, DIDS, {5}, 5_000)
     few = steps(db, look)

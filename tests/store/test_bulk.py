@@ -10,11 +10,11 @@ import pytest
 import yaml
 from sqlalchemy import Connection
 
-from sipsms import importing
-from sipsms.document import ConfigError
-from sipsms.model import Smpp
-from sipsms.store import bulk, dids, directory
-from sipsms.store.admin import AdminError
+from sipsms.accounts import import_file
+from sipsms.core.account import Smpp
+from sipsms.core.yaml_file import ConfigError
+from sipsms.store import dids, directory, import_export
+from sipsms.store.accounts import AdminError
 from sipsms.store.engine import ensure_schema, open_engine
 
 DID, URL = "5550001111", "ssmpp://me:hunter2@smsc.example.com"
@@ -41,7 +41,7 @@ def accounts(*names: str, **did: Any) -> dict[str, Any]:
 def load(db: Connection, folder: Path, tree: dict[str, Any]) -> dict[str, int]:
     path = folder / "all.yaml"
     path.write_text(yaml.safe_dump(tree))
-    return bulk.import_all(db, *importing.read(path, "realm"), 1.0)
+    return import_export.import_all(db, *import_file.read(path, "realm"), 1.0)
 
 
 def smpp_of(db: Connection, number: str = DID) -> Smpp | None:
@@ -76,7 +76,7 @@ def test_settings_come_in_and_what_is_not_said_stays(db: Connection, tmp_path: P
 @pytest.mark.req("S-074")
 def test_an_export_has_no_password_and_changes_nothing_when_read_again(db: Connection, tmp_path: Path) -> None:
     load(db, tmp_path, accounts(**PROGRAM, smpp_url=URL))
-    tree = bulk.export_all(db)
+    tree = import_export.export_all(db)
     (did,) = tree["accounts"][0]["dids"]
     assert {name: did[name] for name in did if name.startswith("smpp")} == {
         "smpp": True, "smpp_username": "acme1", "smpp_url": "ssmpp://me:***@smsc.example.com",

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from sipsms.model import Did, Smpp
-from sipsms.store import admin, binds, dids, directory
-from sipsms.store.admin import AdminError, BadValue, Hashes
+from sipsms.core.account import Did, Smpp
+from sipsms.store import accounts, dids, directory, smpp_binds
+from sipsms.store.accounts import AdminError, BadValue, Hashes
 from sipsms.store.engine import ensure_schema, open_engine
 
 DID, SECOND, FOREIGN = "5550001111", "5550002222", "5550003333"
@@ -25,7 +25,7 @@ def db(tmp_path: Path) -> Iterator[Connection]:
     ensure_schema(engine)
     with engine.begin() as connection:
         for name, parent in (("acme", ""), ("desk", "acme"), ("other", ""), ("phone", "other")):
-            admin.add_account(connection, name, NONE, 1.0, parent=parent)
+            accounts.add_account(connection, name, NONE, 1.0, parent=parent)
         for number, owner in ((DID, "acme"), (SECOND, "acme"), (FOREIGN, "other")):
             dids.add_did(connection, number, owner, 1.0, sip_account="", sms=True)
         yield connection
@@ -101,7 +101,7 @@ def test_no_two_customers_have_one_username(db: Connection) -> None:
     assert change(db, FOREIGN, smpp_username="share_", smpp_password="q") is not None, "_ is no wildcard"
     change(db, smpp_username="late", smpp=False)
     assert wrong(db, FOREIGN, smpp_username="late") == "smpp_username", "also while it is off"
-    admin.add_account(db, "late", NONE, 1.0)
+    accounts.add_account(db, "late", NONE, 1.0)
     dids.add_did(db, "5550004444", "late", 1.0, sip_account="", sms=True)
     assert wrong(db, "5550004444", smpp_password="p") == "smpp_username", "a name taken before its owner was there"
     assert change(db, "5550004444", smpp_username="own", smpp_password="p") is not None
@@ -121,14 +121,14 @@ def test_sessions_are_listed(db: Connection) -> None:
         "number": 1, "direction": "in", "name": "acme", "account": "acme", "peer": "192.0.2.1:4000", "mode": "trx",
         "tls": True, "state": "bound", "since": 5.0, "sent": 3, "received": 4, "why": "",
     }  # fmt: skip
-    binds.replace(db, "a", [row, {**row, "number": 2, "direction": "out", "name": "carrier:x", "why": "w" * 300}])
-    binds.replace(db, "b", [{**row, "name": "zeta"}])
-    binds.replace(db, "b", [{**row, "name": "beta"}])
-    found = list(binds.list_binds(db))
+    smpp_binds.replace(db, "a", [row, {**row, "number": 2, "direction": "out", "name": "carrier:x", "why": "w" * 300}])
+    smpp_binds.replace(db, "b", [{**row, "name": "zeta"}])
+    smpp_binds.replace(db, "b", [{**row, "name": "beta"}])
+    found = list(smpp_binds.list_binds(db))
     assert [(one["node"], one["direction"], one["name"]) for one in found] == [
         ("a", "in", "acme"), ("b", "in", "beta"), ("a", "out", "carrier:x")
     ]  # fmt: skip
     assert found[0] == {"node": "a", **{name: value for name, value in row.items() if name != "number"}}
     assert len(found[2]["why"]) == 255
-    binds.replace(db, "a", [])
-    assert [one["node"] for one in binds.list_binds(db)] == ["b"]
+    smpp_binds.replace(db, "a", [])
+    assert [one["node"] for one in smpp_binds.list_binds(db)] == ["b"]

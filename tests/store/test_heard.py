@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sipsms.store.heard import heard, set_heard
+from sipsms.store.smpp_marks import heard, set_heard
 from tests.support.core import core
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, insert
 
-from sipsms.model import Direction, Media, Message
-from sipsms.store import history
+from sipsms.core.message import Direction, Media, Message
+from sipsms.store import message_list_voipms
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.rows import media_text
 from sipsms.store.schema import messages
@@ -48,7 +48,7 @@ def found(db: Connection, *dids: str, since: float = 0, until: float = NO_END, *
         return message.id if since <= message.received_at < until else None
 
     owned = dict.fromkeys(dids, 0.0)
-    return history.past(db, owned, since, until, render, **filters)
+    return message_list_voipms.past(db, owned, since, until, render, **filters)
 
 
 def statements(db: Connection, work: Any) -> int:
@@ -79,8 +79,10 @@ def test_ids_with_gaps_and_times_out_of_order(db: Connection) -> None:
     """Messages wait for a commit, and ids are lost with a batch that failed."""
     fill(db, 100, first=1000)
     fill(db, 100, first=50_000)
-    db.execute(messages.update().where(messages.c.id == 50_050).values(received_at=500_500 - history._SLACK / 2))
-    assert 50_050 in found(db, A, B, OTHER, since=500_500 - history._SLACK / 2, until=500_500)
+    db.execute(
+        messages.update().where(messages.c.id == 50_050).values(received_at=500_500 - message_list_voipms._SLACK / 2)
+    )
+    assert 50_050 in found(db, A, B, OTHER, since=500_500 - message_list_voipms._SLACK / 2, until=500_500)
     assert found(db, A, B, OTHER, since=11_000, until=400_000) == []
     assert len(found(db, A, B, OTHER, since=10_500)) == 150
 
@@ -103,23 +105,23 @@ def test_only_since_it_is_theirs(db: Connection) -> None:
     """A number that was another customer's before."""
     fill(db, 20, (A,))
     owned = {A: 105.0}
-    assert history.past(db, owned, 0, NO_END, lambda one: one.id, limit=99) == list(range(20, 10, -1))
-    assert history.one(db, 3, owned) is None
-    assert not history.hide(db, 3, owned)
-    assert history.one(db, 13, owned) is not None
+    assert message_list_voipms.past(db, owned, 0, NO_END, lambda one: one.id, limit=99) == list(range(20, 10, -1))
+    assert message_list_voipms.one(db, 3, owned) is None
+    assert not message_list_voipms.hide(db, 3, owned)
+    assert message_list_voipms.one(db, 13, owned) is not None
 
 
 def test_one_and_its_end(db: Connection) -> None:
     fill(db, 9)
-    message = history.one(db, 3, {A: 0.0})
+    message = message_list_voipms.one(db, 3, {A: 0.0})
     assert message is not None
     assert (message.id, message.text, message.direction, message.did) == (3, "3", Direction.IN, A)
     for number, dids in ((3, {B: 0.0}), (3, {}), (99, {A: 0.0}), (2**63 - 1, {A: 0.0})):
-        assert history.one(db, number, dids) is None
-        assert not history.hide(db, number, dids)
-    assert history.hide(db, 3, {A: 0.0, B: 0.0})
-    assert history.one(db, 3, {A: 0.0}) is None
-    assert not history.hide(db, 3, {A: 0.0})
+        assert message_list_voipms.one(db, number, dids) is None
+        assert not message_list_voipms.hide(db, number, dids)
+    assert message_list_voipms.hide(db, 3, {A: 0.0, B: 0.0})
+    assert message_list_voipms.one(db, 3, {A: 0.0}) is None
+    assert not message_list_voipms.hide(db, 3, {A: 0.0})
 
 
 def test_the_cost_does_not_grow(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,12 +131,12 @@ def test_the_cost_does_not_grow(db: Connection, monkeypatch: pytest.MonkeyPatch)
     fill(db, 99_000, first=1001)
     many = statements(db, lambda: found(db, A, since=999_000, limit=50))
     assert many <= few + 16, "two bisections, of which each has seven steps more"
-    for statement in (history._OF_DID, history._AT):
+    for statement in (message_list_voipms._OF_DID, message_list_voipms._AT):
         sql = str(statement.compile(db))
         plan = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?")).all()
         (step,) = [row[3] for row in plan]
         assert step.startswith("SEARCH"), step
-    monkeypatch.setattr(history, "LOOKED_AT", 1000)
+    monkeypatch.setattr(message_list_voipms, "LOOKED_AT", 1000)
     assert found(db, A, contact="3125550000") == [], "and who looks for what is not there gives up"
 
 

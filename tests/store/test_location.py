@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sipsms.model import Binding
-from sipsms.ports import Unavailable
-from sipsms.store.location import Location
+from sipsms.core.errors import Unavailable
+from sipsms.core.registration import Binding
+from sipsms.sip.location import Location
 from tests.support.core import Core, core
 
 

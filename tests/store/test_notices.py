@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, update
 
-from sipsms.model import Delivery, Direction, Message, State
-from sipsms.store import accepting, notices
+from sipsms.core.message import Delivery, Direction, Message, State
+from sipsms.store import messages, pending_reports
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries
 
@@ -33,7 +33,7 @@ def put(db: Connection, *ways: str, pieces: bool = False, notify: str = "wanted"
         span = (index * 10, index * 10 + 10) if pieces else (0, 0)
         made.append(Delivery(message, "carrier:x", to, "5550001111", "lane", 9e9, 1.0,
                              state=State(way.strip("()+")), start=span[0], end=span[1]))  # fmt: skip
-    (stored,) = accepting.accept_all(db, [(message, made, "node", 1.0)])
+    (stored,) = messages.accept_all(db, [(message, made, "node", 1.0)])
     for one, way in zip(stored.deliveries, ways, strict=True):
         named = "carrier's" if way.endswith("+") else ""
         db.execute(update(deliveries).where(deliveries.c.id == one.id).values(remote_id=named))
@@ -53,10 +53,10 @@ def test_ended(db: Connection) -> None:
         put(db, *others)
     put(db, "delivered", "accepted", pieces=True)
     put(db, "failed", notify="")
-    found = {row.id: (row.to, bool(row.failed), row.carrier_id) for row in notices.ended(db)}
+    found = {row.id: (row.to, bool(row.failed), row.carrier_id) for row in pending_reports.ended(db)}
     assert found == expected
     for message in expected:
-        assert notices.outcome(db, message) in (State.FAILED, State.EXPIRED)
-        notices.done(db, message)
-    assert notices.ended(db) == []
-    assert not {row.id for row in notices.due(db)} & set(expected)
+        assert pending_reports.outcome(db, message) in (State.FAILED, State.EXPIRED)
+        pending_reports.done(db, message)
+    assert pending_reports.ended(db) == []
+    assert not {row.id for row in pending_reports.due(db)} & set(expected)

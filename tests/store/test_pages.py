@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, insert
 
-from sipsms.store import pages
+from sipsms.store import message_list
 from sipsms.store.engine import ensure_schema, open_engine
-from sipsms.store.pages import Wanted
+from sipsms.store.message_list import Wanted
 from sipsms.store.schema import deliveries, messages
 
 STORED = 6000
@@ -42,25 +42,25 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
 
 
 LISTS: dict[str, Callable[[Connection], Any]] = {
-    "messages": lambda db: pages.list_messages(db, Wanted(), everything),
-    "of a number": lambda db: pages.list_messages(db, Wanted(numbers=NUMBERS[:1], before=500), everything),
-    "filtered": lambda db: pages.list_messages(
+    "messages": lambda db: message_list.list_messages(db, Wanted(), everything),
+    "of a number": lambda db: message_list.list_messages(db, Wanted(numbers=NUMBERS[:1], before=500), everything),
+    "filtered": lambda db: message_list.list_messages(
         db, Wanted(contact="1", direction="in", since=5.0, until=9.0), everything
     ),
-    "a message": lambda db: pages.message(db, 5, everything),
-    "conversations": lambda db: pages.conversations(db, NUMBERS[0], everything),
-    "queue": lambda db: pages.list_queue(db, (), 50, unknown=False),
-    "queue, next": lambda db: pages.list_queue(db, ("sip:1", 5), 50, unknown=False),
-    "unknown": lambda db: pages.list_queue(db, ("", 5), 50, unknown=True),
-    "dead letters": lambda db: pages.list_dead(db, None, 50, everything),
-    "a dead letter": lambda db: pages.dead_letter(db, 5, everything),
-    "devices": lambda db: pages.list_devices(db, ["anna"], 0, 50, 0.0),
-    "all devices": lambda db: pages.list_devices(db, None, 5, 50, 0.0),
-    "registrations": lambda db: pages.list_bindings(db, ["anna"], ("a", "b", "", 0), 50, 0.0),
-    "blocks": lambda db: pages.list_blocks(db, ["anna"], ("a", "b", "in"), 50),
-    "tokens": lambda db: pages.token(db, "x") or pages.state_of(db, 5),
-    "names": lambda db: pages.names(db, "accounts", "a", 5) + pages.names(db, "dids", "5", 5),
-    "endpoints": lambda db: pages.with_endpoints(db, "5", 5),
+    "a message": lambda db: message_list.message(db, 5, everything),
+    "conversations": lambda db: message_list.conversations(db, NUMBERS[0], everything),
+    "queue": lambda db: message_list.list_queue(db, (), 50, unknown=False),
+    "queue, next": lambda db: message_list.list_queue(db, ("sip:1", 5), 50, unknown=False),
+    "unknown": lambda db: message_list.list_queue(db, ("", 5), 50, unknown=True),
+    "dead letters": lambda db: message_list.list_dead(db, None, 50, everything),
+    "a dead letter": lambda db: message_list.dead_letter(db, 5, everything),
+    "devices": lambda db: message_list.list_devices(db, ["anna"], 0, 50, 0.0),
+    "all devices": lambda db: message_list.list_devices(db, None, 5, 50, 0.0),
+    "registrations": lambda db: message_list.list_bindings(db, ["anna"], ("a", "b", "", 0), 50, 0.0),
+    "blocks": lambda db: message_list.list_blocks(db, ["anna"], ("a", "b", "in"), 50),
+    "tokens": lambda db: message_list.token(db, "x") or message_list.state_of(db, 5),
+    "names": lambda db: message_list.names(db, "accounts", "a", 5) + message_list.names(db, "dids", "5", 5),
+    "endpoints": lambda db: message_list.with_endpoints(db, "5", 5),
 }
 
 
@@ -94,7 +94,7 @@ def test_pages_join_up(db: Connection, numbers: list[str] | None, limit: int) ->
     found: list[int] = []
     before: int | None = None
     for _ in range(STORED + 2):
-        rows, before = pages.list_messages(db, Wanted(numbers=numbers, before=before, limit=limit), everything)
+        rows, before = message_list.list_messages(db, Wanted(numbers=numbers, before=before, limit=limit), everything)
         found += [row["id"] for row in rows]
         if before is None or len(found) > 700:
             break
@@ -105,15 +105,15 @@ def test_pages_join_up(db: Connection, numbers: list[str] | None, limit: int) ->
 
 @pytest.mark.parametrize("when", [-10.0, 0.0, 1.0, 2999.5, 5999.0, 9e9])
 def test_a_time_is_found_by_halving(db: Connection, when: float) -> None:
-    assert pages._id_at(db, when) == sum(1 for n in range(STORED) if n < when)
+    assert message_list._id_at(db, when) == sum(1 for n in range(STORED) if n < when)
 
 
 def test_what_is_not_to_be_seen_is_passed_by(db: Connection) -> None:
-    rows, before = pages.list_messages(db, Wanted(), lambda account, did, at: False)
+    rows, before = message_list.list_messages(db, Wanted(), lambda account, did, at: False)
     assert rows == []
-    assert before == STORED - pages.SCAN + 1
-    assert pages.message(db, 5, lambda account, did, at: False) is None
-    assert pages.conversations(db, NUMBERS[0], lambda account, did, at: False) == []
+    assert before == STORED - message_list.SCAN + 1
+    assert message_list.message(db, 5, lambda account, did, at: False) is None
+    assert message_list.conversations(db, NUMBERS[0], lambda account, did, at: False) == []
 
 
 @pytest.mark.parametrize("state", ["", "queued", "failed"])
@@ -132,15 +132,15 @@ def test_a_look_is_bounded(db: Connection, numbers: list[str] | None, limit: int
         queries.append(args[2])
 
     event.listen(db.engine, "before_cursor_execute", count)
-    pages.list_messages(db, Wanted(numbers=numbers, limit=limit, state=state), sees)
+    message_list.list_messages(db, Wanted(numbers=numbers, limit=limit, state=state), sees)
     event.remove(db.engine, "before_cursor_execute", count)
-    assert len(looked) <= pages.SCAN + 200
+    assert len(looked) <= message_list.SCAN + 200
     assert len(queries) < 2 * len(numbers or [0]) + 60
 
 
 def test_the_queue_page_by_page(db: Connection) -> None:
     found, after = [], ()
     while after is not None:
-        rows, after = pages.list_queue(db, after, 2, unknown=False)
+        rows, after = message_list.list_queue(db, after, 2, unknown=False)
         found += [row["delivery"] for row in rows]
     assert sorted(found) == [1000, 2000, 3000, 4000, 5000, 6000]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.model import Accepted, Account, State, Unknown
-from sipsms.ports import CarrierReceipt
-from sipsms.store import receipts
-from sipsms.store.receipts import Unmatched
+from sipsms.core.account import Account
+from sipsms.core.message import Accepted, State, Unknown
+from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.store import delivery_receipts
+from sipsms.store.delivery_receipts import Unmatched
 from tests.support.core import Core, ScriptedCourier, core
 
 SIM = "carrier:sim"
@@ -87,7 +88,7 @@ async def test_what_matches_nothing(tmp_path: Path) -> None:
         start = here.clock.now - 5
 
         async def unmatched(courier: str, to: str, since: float, sender: str = "") -> list[Unmatched]:
-            return await here.store.read(lambda db: receipts.unmatched(db, courier, sender, to, since))
+            return await here.store.read(lambda db: delivery_receipts.unmatched(db, courier, sender, to, since))
 
         assert await unmatched(SIM, FIRST, start) == [
             Unmatched("255", State.FAILED, "why", start), Unmatched("256", State.DELIVERED, "why", start + 5)
@@ -107,7 +108,7 @@ async def test_more_doubts_than_names(tmp_path: Path) -> None:
         start = here.clock.now
 
         async def names() -> list[str]:
-            found = await here.store.read(lambda db: receipts.unmatched(db, SIM, OURS, FIRST, start))
+            found = await here.store.read(lambda db: delivery_receipts.unmatched(db, SIM, OURS, FIRST, start))
             return [one.remote_id for one in found]
 
         for to, state in ((FIRST, "unknown"), (FIRST, "accepted"), (SECOND, "unknown")):
@@ -159,10 +160,10 @@ async def test_a_doubt_of_long_ago_claims_no_receipt(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Unknown("lost"), Unknown("lost"))}) as here:
         await send(here)
         await here.until(STATES, [("unknown",)])
-        here.clock.now += receipts.LOOK_BACK + 1
+        here.clock.now += delivery_receipts.LOOK_BACK + 1
         since = here.clock.now
         await send(here)
         await here.until(STATES, [("unknown",), ("unknown",)])
         await tell(here, "77", State.FAILED, sender=OURS)
-        found = await here.store.read(lambda db: receipts.unmatched(db, SIM, OURS, FIRST, since))
+        found = await here.store.read(lambda db: delivery_receipts.unmatched(db, SIM, OURS, FIRST, since))
         assert [one.remote_id for one in found] == ["77"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from sipsms.model import Direction, Message
+from sipsms.core.message import Direction, Message
 from sipsms.store import recent as module
-from sipsms.store.heard import set_heard
 from sipsms.store.recent import Recent, recall, recent
+from sipsms.store.smpp_marks import set_heard
 from tests.support.core import core
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sipsms.gateway import Receipt
-from sipsms.model import Account, Deferred
-from sipsms.ports import CarrierLimits
-from sipsms.store.replacing import cancel_whole, replace_text
+from sipsms.core.account import Account
+from sipsms.core.message import Deferred
+from sipsms.messaging.carrier import CarrierLimits
+from sipsms.messaging.gateway import Receipt
+from sipsms.store.replace import cancel_whole, replace_text
 from tests.support.core import Core, ScriptedCourier, core
 
 SIM = "carrier:sim"

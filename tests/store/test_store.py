@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from sipsms.model import Delivery, Direction, Message, State
-from sipsms.ports import Unavailable
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Delivery, Direction, Message, State
 from sipsms.store.engine import StoreError, ensure_schema, is_served, lock, open_engine
-from sipsms.store.sql import Store
+from sipsms.store.store import Store
 from tests.support.core import core
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sipsms.model import Delivery, Did, Direction, Media, Message
-from sipsms.ports import HttpReply
+from sipsms.core.account import Did
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Delivery, Direction, Media, Message
 
 AT = 1790965471.0  # 2026-10-02 18:24:31 UTC, 14:24:31 in New York
 

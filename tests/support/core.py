@@ -11,17 +11,18 @@ from typing import Any
 
 from sqlalchemy import text
 
-from sipsms import dialplan
-from sipsms.consent import Consent, Terms
-from sipsms.desk import Line
-from sipsms.directory import Directory
-from sipsms.gateway import Gateway
-from sipsms.model import Accepted, Account, Delivery, Did, Outcome
-from sipsms.policy import PatternLimits
-from sipsms.queue import Pace, Queue
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Account, Did
+from sipsms.core.message import Accepted, Delivery, Outcome
+from sipsms.messaging.content_policy import PatternLimits
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.opt_out import Consent, Terms
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Pace, Queue
+from sipsms.routing import dialplan
+from sipsms.sip.location import Location
 from sipsms.store.engine import ensure_schema, open_engine
-from sipsms.store.location import Location
-from sipsms.store.sql import Store
+from sipsms.store.store import Store
 
 
 class Clock:

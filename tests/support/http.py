@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from sipsms.listener import bind
-from sipsms.web.app import HttpServer
+from sipsms.core.listener import bind
+from sipsms.web.server import HttpServer
 
 
 def listening(application: Starlette, *proxies: str) -> HttpServer:

@@ -15,18 +15,20 @@ from typing import Any
 import aiohttp
 from starlette.applications import Starlette
 
-from sipsms.access import Access
-from sipsms.config import Config
-from sipsms.media import MediaFiles
-from sipsms.office import Office
-from sipsms.ports import InboundMedia, InboundSms, MediaRefused
-from sipsms.rest_office import rest_door
-from sipsms.sending import Sender, Usage
-from sipsms.store import usage
+from sipsms.accounts.auth import Access
+from sipsms.accounts.quota import Usage
+from sipsms.accounts.service import AccountService
+from sipsms.app.settings import Config
+from sipsms.messaging.carrier import InboundMedia, InboundSms
+from sipsms.messaging.media import MediaRefused
+from sipsms.messaging.media_store import MediaFiles
+from sipsms.messaging.outbound import Sender
+from sipsms.store import api_usage
 from sipsms.store.schema import dids
-from sipsms.web.app import HttpServer
-from sipsms.web.rest_accounts import Place
-from sipsms.web.rest_php import PATH
+from sipsms.web.api.voipms.accounts import Place
+from sipsms.web.api.voipms.routes import PATH
+from sipsms.web.api.voipms.service import rest_door
+from sipsms.web.server import HttpServer
 from tests.support.core import Core, ScriptedCourier, core
 from tests.support.http import listening
 
@@ -36,9 +38,9 @@ NOON = 1790960400.0  # 2026-10-02 12:20:00 in New York
 
 
 class Rest:
-    def __init__(self, core: Core, office: Office, sender: Sender, server: HttpServer, folder: Path) -> None:
+    def __init__(self, core: Core, service: AccountService, sender: Sender, server: HttpServer, folder: Path) -> None:
         self.core = core
-        self.office = office
+        self.service = service
         self.sender = sender
         self.server = server
         self.folder = folder
@@ -116,25 +118,25 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
         async def take_over() -> None:
             await site.take_over()
 
-        office = Office(store, lambda: config, take_over)
+        service = AccountService(store, lambda: config.service, take_over)
         sent = Usage(
             here.clock,
-            lambda day, account: store.read(lambda db: usage.sent(db, day, account)),
-            lambda day, counts: store.write(lambda db: usage.add(db, day, counts)),
+            lambda day, account: store.read(lambda db: api_usage.sent(db, day, account)),
+            lambda day, counts: store.write(lambda db: api_usage.add(db, day, counts)),
         )
         media = MediaFiles(folder / "media", lambda: "https://sms.example.net")
         sender = Sender(
             here.gateway, here.directory, media, lambda url, customer: site.fetch(url), sent, here.clock, lambda: daily,
-            lambda since, until: store.read(lambda db: usage.recent(db, since, until)), store.named,
+            lambda since, until: store.read(lambda db: api_usage.recent(db, since, until)), store.named,
         )  # fmt: skip
         access = Access(here.directory, here.clock, config.realm, lambda: per_minute)
         door = rest_door(
-            access, store, office, here.directory, sender, media.url,
+            access, store, service, here.directory, sender, media.url,
             lambda account: here.location.bindings(account, here.clock()),
             lambda: Place("sip.example.net", "192.0.2.1"), here.clock,
         )  # fmt: skip
         server = listening(Starlette(routes=door.routes()))
-        site = Rest(here, office, sender, server, folder)
+        site = Rest(here, service, sender, server, folder)
         task = asyncio.create_task(server.run())
         await _fill(site)
         async with aiohttp.ClientSession() as site.session:
@@ -144,13 +146,13 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
 
 
 async def _fill(site: Rest) -> None:
-    office = site.office
+    service = site.service
     for name, numbers in (("acme", (DID, SECOND)), ("other", (FOREIGN,))):
-        await office.add_account(name, "s3cret")
-        await office.add_account(f"{name}_desk", "s3cret", parent=name)
+        await service.add_account(name, "s3cret")
+        await service.add_account(f"{name}_desk", "s3cret", parent=name)
         for number in numbers:
-            await office.add_did(number, name, sip_account="")
+            await service.add_did(number, name, sip_account="")
             # The core's clock is long before today: the numbers are older than all messages.
-            await office.change(lambda db: db.execute(dids.update().values(created_at=0.0)))
-            await office.change_did(number, {"sms": True})  # the directory looks at it again
-        site.passwords[name] = await office.make_api_password(name)
+            await service.change(lambda db: db.execute(dids.update().values(created_at=0.0)))
+            await service.change_did(number, {"sms": True})  # the directory looks at it again
+        site.passwords[name] = await service.make_api_password(name)

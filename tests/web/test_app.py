@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sipsms.web import app
-from sipsms.web.app import build
-from sipsms.web.hooks import Hooks
+from sipsms.web import server as app
+from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDoor
-from sipsms.web.provision import Provision
+from sipsms.web.provisioning import Provision
+from sipsms.web.server import build
 from tests.support.http import listening
 
 

@@ -16,12 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.addresses import check_address
-from sipsms.carriers.client import AiohttpClient
-from sipsms.model import Callback, Deferred, Delivered, Did, Media, Outcome, Rejected
-from sipsms.ports import Forbidden, NoAnswer, NotSent, Unavailable
-from sipsms.web.callback import CallbackCourier, CallbackOptions, fields, fill
-from sipsms.web.endpoints import Busy, Endpoints
+from sipsms.core.account import Callback, Did
+from sipsms.core.errors import Unavailable
+from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
+from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected
+from sipsms.core.ssrf import check_address
+from sipsms.web.client import AiohttpClient
+from sipsms.web.outbound.callback import CallbackCourier, CallbackOptions, fields, fill
+from sipsms.web.outbound.concurrency import Busy, Endpoints
 from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply
 from tests.support.stubs import Answer, StubCarrier
 

@@ -18,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sipsms.web import app, link
-from sipsms.web.app import HttpServer
-from sipsms.web.link import GRACE, look, when_heard
+from sipsms.web import response_ack
+from sipsms.web import server as app
+from sipsms.web.response_ack import GRACE, look, when_heard
+from sipsms.web.server import HttpServer
 from tests.support.http import listening
 
 CLOSE = "Connection: close\r\n"
@@ -254,7 +255,7 @@ async def test_another_request_while_the_answer_has_not_arrived() -> None:
 @pytest.mark.req("F-21")
 async def test_no_more_than_so_many_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is left."""
-    monkeypatch.setattr(link, "_MOST_ENDED", 2)
+    monkeypatch.setattr(response_ack, "_MOST_ENDED", 2)
     async with place() as here:
         socks = []
         for _ in range(4):
@@ -277,7 +278,7 @@ async def test_no_more_than_so_many_are_waited_for(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.req("F-21")
 async def test_nobody_is_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_LONGEST", 0.05)
+    monkeypatch.setattr(response_ack, "_LONGEST", 0.05)
     async with place() as here:
         sock = await here.connect()
         await here.ask(sock, CLOSE)
@@ -420,7 +421,7 @@ def test_a_reset_that_was_read_already(end: Callable[[socket.socket], None]) -> 
             end(client)
             with suppress(ConnectionError):
                 ours.recv(100)
-            assert link._state(ours.fileno()) is link._State.BROKEN
+            assert response_ack._state(ours.fileno()) is response_ack._State.BROKEN
 
 
 @pytest.mark.req("F-21")

@@ -13,8 +13,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from yarl import URL
 
-from sipsms.media import MediaFiles
-from sipsms.model import Media
+from sipsms.core.message import Media
+from sipsms.messaging.media_store import MediaFiles
 from sipsms.web.media import MediaDoor
 from tests.support.http import listening
 from tests.support.media import JPEG, SAMPLES

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from sipsms import log
-from sipsms.ports import Unavailable
-from sipsms.provisioning import Settings, document
-from sipsms.web import provision
-from sipsms.web.app import build
-from sipsms.web.hooks import Hooks
+from sipsms.accounts.provisioning import Settings, document
+from sipsms.core import log
+from sipsms.core.errors import Unavailable
+from sipsms.web import provisioning
+from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDoor
-from sipsms.web.provision import Provision
+from sipsms.web.provisioning import Provision
+from sipsms.web.server import build
 from tests.support.http import listening
 
 DESK = Settings("desk", "s3cret", "sip.example.net", "sip.example.net", "tcp", "sip.example.net", 3600)
@@ -101,8 +101,8 @@ async def test_other_ways(ask: Ask) -> None:
 async def test_the_rate_is_bounded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right and wrong tokens alike; after a minute it goes on."""
     now = [0.0]
-    monkeypatch.setattr(provision.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(provision, "PER_MINUTE", 3)
+    monkeypatch.setattr(provisioning.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(provisioning, "PER_MINUTE", 3)
     statuses = [(await ask("/provision/wrong/linphone.xml"))[0] for _ in range(5)]
     assert statuses == [404] * 3 + [429] * 2
     assert (await ask("/provision/good/linphone.xml"))[0] == 429

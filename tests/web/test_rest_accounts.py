@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sipsms import office
-from sipsms.model import Binding
-from sipsms.sip.digest import ha1
-from sipsms.web.rest_accounts import KEPT, MAX_FIELD, identity
+from sipsms.accounts import service
+from sipsms.core.ha1 import ha1
+from sipsms.core.registration import Binding
+from sipsms.web.api.voipms.accounts import KEPT, MAX_FIELD, identity
 from tests.support.rest import DID, FOREIGN, NOON, PHONE, Rest, rest
 
 pytestmark = pytest.mark.req("S-103")
@@ -171,7 +171,7 @@ async def test_what_is_refused(site: Rest, fields: dict[str, str], word: str) ->
 
 async def test_as_many_as_there_may_be(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each customer by itself. What is there already stays, and one that goes makes room."""
-    monkeypatch.setattr(office, "MAX_SUBACCOUNTS", 2)
+    monkeypatch.setattr(service, "MAX_SUBACCOUNTS", 2)
     assert (await site.call("createSubAccount", **NEW))["status"] == "success"
     full = {"status": "limit_reached", "message": "acme has 2 subaccounts already"}
     assert await site.call("createSubAccount", **{**NEW, "username": "third"}) == full

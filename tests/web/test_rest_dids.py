@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sipsms.model import Callback, Did, Smpp, Webhook
-from sipsms.store import targets
-from sipsms.web.rest_dids import row_of
+from sipsms.core.account import Callback, Did, Smpp, Webhook
+from sipsms.store import destinations
+from sipsms.web.api.voipms.dids import row_of
 from tests.support.rest import DID, FOREIGN, PHONE, SECOND, Rest, rest
 
 pytestmark = pytest.mark.req("S-103")
@@ -101,14 +101,14 @@ async def test_off_and_on_again(site: Rest) -> None:
     for enable in ("0", "0", "1", "1", "0"):
         assert (await setting(site, enable=enable))["sms_enabled"] == enable
     for enable in ("1", "0", "1"):  # the operator's word, upon a pause and upon none
-        await site.office.change_did(DID, {"sms": False})
+        await site.service.change_did(DID, {"sms": False})
         if enable == "0":
             assert (await setting(site, enable="0"))["sms_enabled"] == "0"
         refused = await site.call("setSMS", did=DID, enable="1", email_address="a@example.com")
         assert refused["status"] == "sms_apply_regulations"
         (row,) = (await site.call("getDIDsInfo", did=DID))["dids"]
         assert row["sms_email"] == "", "all of it is refused"
-    await site.office.change_did(DID, {"sms": True})
+    await site.service.change_did(DID, {"sms": True})
     assert (await setting(site))["sms_enabled"] == "1"
 
 
@@ -138,8 +138,8 @@ async def test_a_url_that_is_off_is_kept(site: Rest) -> None:
         assert did is not None
         return did.callback, did.webhook
 
-    await site.office.change_did(DID, {"webhook": HOOK, "bearer": "t0ken", "webhook_secret": "whsec_c2VjcmV0"})
-    await site.office.change_did(DID, {"callback": URL, "callback_retry": False})
+    await site.service.change_did(DID, {"webhook": HOOK, "bearer": "t0ken", "webhook_secret": "whsec_c2VjcmV0"})
+    await site.service.change_did(DID, {"callback": URL, "callback_retry": False})
     before = endpoints()
     flags = ("url_callback_enable", "webhook_enabled")
     row = await setting(site, **dict.fromkeys(flags, "0"), url_callback="", webhook="")
@@ -162,8 +162,8 @@ async def test_a_url_that_is_off_is_kept(site: Rest) -> None:
 
 async def test_what_is_written_back_leaves_a_webhook_off(site: Rest) -> None:
     """As Terraform does: it may be off because its server said 410."""
-    await site.office.change_did(DID, {"webhook": HOOK, "bearer": "t0ken"})
-    await site.core.store.write(lambda db: targets.disable(db, DID, "webhook", "410 Gone"))
+    await site.service.change_did(DID, {"webhook": HOOK, "bearer": "t0ken"})
+    await site.core.store.write(lambda db: destinations.disable(db, DID, "webhook", "410 Gone"))
     await site.take_over()
     before = site.core.directory.did(DID)
     assert before is not None
@@ -188,7 +188,7 @@ async def test_the_dialing_mode_is_what_a_webhook_writes(site: Rest) -> None:
     did = site.core.directory.did(DID)
     assert did is not None
     assert did.dialing_mode == "nanpa"
-    await site.office.change_did(SECOND, {"webhook": HOOK})
+    await site.service.change_did(SECOND, {"webhook": HOOK})
     (row,) = (await site.call("getDIDsInfo", did=SECOND))["dids"]
     assert row["dialmode"] == "2"
     row = await setting(site, did=SECOND, webhook=HOOK, webhook_enabled="1")

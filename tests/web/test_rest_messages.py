@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from sipsms.mediatypes import MAX_FILE
-from sipsms.model import Did
-from sipsms.ports import Block, Unavailable
-from sipsms.web import rest_messages
-from sipsms.web.rest_values import Call, Params, Refused
+from sipsms.core.account import Did
+from sipsms.core.directory_rows import Block
+from sipsms.core.errors import Unavailable
+from sipsms.core.media_types import MAX_FILE
+from sipsms.web.api.voipms import messages
+from sipsms.web.api.voipms.params import Call, Params, Refused
 from tests.support.media import JPEG, PNG
 from tests.support.rest import DID, FOREIGN, NOON, PHONE, SECOND, Rest, rest, until
 
@@ -86,7 +87,7 @@ async def test_what_is_refused(site: Rest, fields: dict[str, Any], word: str) ->
 
 
 async def test_a_number_that_is_blocked(site: Rest) -> None:
-    await site.office.put_block(Block(DID, PHONE, "out"))
+    await site.service.put_block(Block(DID, PHONE, "out"))
     found = await site.call("sendSMS", **TEXT, message="hello")
     assert (found["status"], bool(found["message"])) == ("sms_failed", True)
 
@@ -96,7 +97,7 @@ async def test_the_limit_of_a_day(tmp_path: Path) -> None:
     async with rest(tmp_path, daily=2) as site:
         said = [(await site.call("sendSMS", **TEXT, message=text))["status"] for text in "abc"]
         assert said == ["success", "success", "limit_reached"]
-        await site.office.set_account("acme", api_daily_limit=3)
+        await site.service.set_account("acme", api_daily_limit=3)
         assert (await site.call("sendSMS", **TEXT, message="d"))["status"] == "success"
         assert (await site.call("sendSMS", **TEXT, message="e"))["status"] == "limit_reached"
         site.core.clock.now += DAY
@@ -217,7 +218,7 @@ async def test_the_lists(site: Rest) -> None:
 
 
 async def test_only_so_many_rows(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest_messages, "MAX_ROWS", 60)
+    monkeypatch.setattr(messages, "MAX_ROWS", 60)
     for number in range(70):
         await site.receive(f"{number}")
     assert len(await ids(site)) == 50
@@ -231,7 +232,7 @@ class Slow:
         self.asked: list[set[str]] = []
         self.go_on = asyncio.Event()
 
-    async def past(self, wanted: rest_messages.Wanted, render: Any) -> list[bytes]:
+    async def past(self, wanted: messages.Wanted, render: Any) -> list[bytes]:
         self.asked.append(set(wanted.dids))
         await self.go_on.wait()
         if not wanted.limit % 2:
@@ -244,7 +245,7 @@ async def test_lists_at_once(site: Rest) -> None:
     slow = Slow()
     directory = site.core.directory
     nothing: Any = None
-    methods = rest_messages.Messages(nothing, directory, slow, nothing, site.core.clock).methods()  # type: ignore
+    methods = messages.Messages(nothing, directory, slow, nothing, site.core.clock).methods()  # type: ignore
 
     def ask(method: str, name: str, limit: str = "1") -> asyncio.Task[Any]:
         account = directory.account(name)
@@ -267,7 +268,7 @@ async def test_only_so_many_bytes(site: Rest, monkeypatch: pytest.MonkeyPatch) -
     """A thousand long texts must not fill the memory. The newest are there."""
     for number in range(20):
         await site.receive(f"{number} " + "é" * 1000)
-    monkeypatch.setattr(rest_messages, "MAX_LIST", 50_000)
+    monkeypatch.setattr(messages, "MAX_LIST", 50_000)
     found = await ids(site)
     assert found == [str(number) for number in range(20, 20 - len(found), -1)]
     assert 6 <= len(found) <= 9

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sipsms.ports import Unavailable
-from sipsms.web import request, rest_php
+from sipsms.core.errors import Unavailable
+from sipsms.web import request
+from sipsms.web.api.voipms import routes
+from sipsms.web.api.voipms.accounts import NOTHING
 from sipsms.web.request import MAX_PART, BadRequest, Room
-from sipsms.web.rest_accounts import NOTHING
 from tests.support.rest import DID, PHONE, Rest, rest, until
 
 pytestmark = pytest.mark.req("S-103")
@@ -124,12 +125,10 @@ async def test_a_body_that_cannot_be_read(site: Rest, body: bytes, kind: str) ->
 @pytest.mark.req("A-38")
 async def test_a_body_that_is_too_large_is_not_read(site: Rest) -> None:
     """The answer does not wait for the rest of it."""
-    path = f"{rest_php.PATH}?{urlencode({**site.credentials(), 'method': 'sendMMS'})}"
+    path = f"{routes.PATH}?{urlencode({**site.credentials(), 'method': 'sendMMS'})}"
     _, found = await raw(site, f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\nx".encode())
     assert found["status"] == "exceeds_file_size"
-    _, found = await raw(
-        site, f"POST {rest_php.PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\nx".encode()
-    )
+    _, found = await raw(site, f"POST {routes.PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\nx".encode())
     assert found["status"] == "exceeds_file_size", "as it is when the password stands in the body"
     path = f"?{urlencode({**site.credentials(), 'method': 'sendMMS'})}"
     large = multipart({**site.credentials(), "method": "sendMMS", "media1": "A" * (MAX_PART + 1)})
@@ -153,8 +152,8 @@ async def test_bodies_have_only_so_much_memory(tmp_path: Path, monkeypatch: pyte
     with room.held() as third:
         third.take(100)
     monkeypatch.setattr(request, "FREE", 1000)
-    monkeypatch.setattr(rest_php, "MEMORY", 10_000)
-    monkeypatch.setattr(rest_php.RestPhp.__init__, "__kwdefaults__", {"memory": 10_000})
+    monkeypatch.setattr(routes, "MEMORY", 10_000)
+    monkeypatch.setattr(routes.RestPhp.__init__, "__kwdefaults__", {"memory": 10_000})
     async with rest(tmp_path) as site:
         path = f"?{urlencode({**site.credentials(), **TEXT})}"
         large = {"message": "x" * 11_500}
@@ -164,8 +163,8 @@ async def test_bodies_have_only_so_much_memory(tmp_path: Path, monkeypatch: pyte
 
 
 async def test_a_body_that_never_comes(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest_php, "PATIENCE", 0.05)
-    path = f"{rest_php.PATH}?{urlencode({**site.credentials(), **TEXT})}"
+    monkeypatch.setattr(routes, "PATIENCE", 0.05)
+    path = f"{routes.PATH}?{urlencode({**site.credentials(), **TEXT})}"
     _, body = await raw(site, f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nmessage=".encode())
     assert body["status"] == "missing_params"
 
@@ -188,7 +187,7 @@ async def raw(site: Rest, request: bytes) -> tuple[int, dict[str, Any]]:
 @pytest.mark.req("S-105", "A-37")
 async def test_a_stranger_learns_nothing(site: Rest) -> None:
     """The same bytes for an unknown name, a wrong password, an account that is off, and any method."""
-    await site.office.set_account("other", enabled=False)
+    await site.service.set_account("other", enabled=False)
     right = site.passwords
     tried = [("nobody", right["acme"]), ("acme", "wrong"), ("acme", right["other"]), ("other", right["other"])]
     tried += [("acme", "s3cret"), ("acme_desk", "s3cret")]  # the password that a phone registers with
@@ -203,13 +202,13 @@ async def test_a_stranger_learns_nothing(site: Rest) -> None:
 @pytest.mark.req("S-105")
 async def test_the_credentials(site: Rest) -> None:
     assert (await site.call("getIP"))["status"] == "success"
-    await site.office.set_account("acme", email="me@example.net")
+    await site.service.set_account("acme", email="me@example.net")
     fields = {"api_username": "Me@Example.net", "api_password": site.passwords["acme"], "method": "getIP"}
     assert (await site.ask(params=fields))["status"] == "success"
-    new = await site.office.make_api_password("acme")
+    new = await site.service.make_api_password("acme")
     assert (await site.ask(params=fields))["status"] == "invalid_credentials"
     assert (await site.ask(params={**fields, "api_password": new}))["status"] == "success"
-    desk = await site.office.make_api_password("acme_desk")
+    desk = await site.service.make_api_password("acme_desk")
     fields = {"api_username": "acme_desk", "method": "getIP"}
     assert (await site.ask(params={**fields, "api_password": desk}))["status"] == "api_not_enabled"
     assert (await site.ask(params={**fields, "api_password": "x"}))["status"] == "invalid_credentials"
@@ -218,9 +217,9 @@ async def test_the_credentials(site: Rest) -> None:
 async def test_networks_and_limits(tmp_path: Path) -> None:
     async with rest(tmp_path, per_minute=3) as site:
         assert (await site.call("getIP"))["status"] == "success"
-        await site.office.set_account("acme", api_allow_ip="192.0.2.0/24")
+        await site.service.set_account("acme", api_allow_ip="192.0.2.0/24")
         assert (await site.call("getIP"))["status"] == "ip_not_enabled"
-        await site.office.set_account("acme", api_allow_ip="127.0.0.0/8")
+        await site.service.set_account("acme", api_allow_ip="127.0.0.0/8")
         said = [(await site.call("getIP"))["status"] for _ in range(3)]
         assert said == ["success", "success", "api_limit_exceeded"]
         assert (await site.call("getIP", "other"))["status"] == "success"
@@ -245,7 +244,7 @@ async def test_a_store_that_cannot_write(site: Rest, monkeypatch: pytest.MonkeyP
         raise Unavailable("disk is full")
 
     monkeypatch.setattr(site.core.store, "accept", unavailable)
-    monkeypatch.setattr(rest_php.log, "crash", lambda *_, **__: pytest.fail("this is no bug"))
+    monkeypatch.setattr(routes.log, "crash", lambda *_, **__: pytest.fail("this is no bug"))
     found = await site.call(**TEXT, message="hello")
     assert found["status"] == "method_maintenance"
     assert "disk" not in found["message"]
@@ -268,7 +267,7 @@ async def test_a_bug_is_no_500(site: Rest, monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_a_blind_retry_is_one_message(site: Rest) -> None:
     """The client gave up before the answer was ready; the same again is the same message, and then it is answered."""
-    path = f"{rest_php.PATH}?{urlencode({**site.credentials(), **TEXT, 'message': 'only once'})}"
+    path = f"{routes.PATH}?{urlencode({**site.credentials(), **TEXT, 'message': 'only once'})}"
     with site.blocked():
         _, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -286,7 +285,7 @@ async def test_a_blind_retry_is_one_message(site: Rest) -> None:
 
 async def test_three_at_once_are_one_message(site: Rest) -> None:
     """As the Android application does it: each try gives up while the store is held."""
-    path = f"{rest_php.PATH}?{urlencode({**site.credentials(), **TEXT, 'message': 'thrice'})}"
+    path = f"{routes.PATH}?{urlencode({**site.credentials(), **TEXT, 'message': 'thrice'})}"
     with site.blocked():
         for _ in range(3):
             _, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
@@ -329,12 +328,12 @@ _VALUES = st.one_of(
 async def test_whatever_is_sent(site: Rest, method: str, fields: dict[str, Any]) -> None:
     """Always an answer, never a trace of an exception; and nothing of another customer's is touched."""
     crashes: list[str] = []
-    crash, rest_php.log.crash = rest_php.log.crash, lambda event, error, **_: crashes.append(repr(error))  # type: ignore
+    crash, routes.log.crash = routes.log.crash, lambda event, error, **_: crashes.append(repr(error))  # type: ignore
     try:
         body = json.dumps({**site.credentials(), **fields, "method": method})
         found = await site.ask("POST", data=body.encode(), headers={"Content-Type": "application/json"})
     finally:
-        rest_php.log.crash = crash
+        routes.log.crash = crash
     assert not crashes, (crashes, method, fields)
     assert found["status"], (method, fields)
     directory = site.core.directory
@@ -363,7 +362,7 @@ async def test_whatever_bytes_are_sent(site: Rest, query: bytes, body: bytes, ki
 
 @pytest.mark.req("A-38")
 async def test_a_long_query(site: Rest) -> None:
-    path = f"{rest_php.PATH}?{urlencode({**site.credentials(), **TEXT})}&message="
+    path = f"{routes.PATH}?{urlencode({**site.credentials(), **TEXT})}&message="
     status, body = await raw(site, f"GET {path}{'x' * 50_000} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
     assert (status, body["status"]) == (200, "sms_toolong")
     fields = "&a" * 20_000

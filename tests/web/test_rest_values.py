@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.web.rest_values import MAX_VALUE, Params, Refused, days_of, shift_of, wall
+from sipsms.web.api.voipms.params import MAX_VALUE, Params, Refused, days_of, shift_of, wall
 from tests.support.rest import NOON
 
 pytestmark = pytest.mark.req("S-103")

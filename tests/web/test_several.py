@@ -14,12 +14,12 @@ import aiohttp
 import pytest
 from starlette.applications import Starlette
 
-from sipsms.access import Access
-from sipsms.ports import Unavailable
-from sipsms.web.acrobits import AcrobitsDoor
-from sipsms.web.app import HttpServer
-from sipsms.web.kannel import KannelDoor
-from sipsms.web.originate import OriginateDoor
+from sipsms.accounts.auth import Access
+from sipsms.core.errors import Unavailable
+from sipsms.web.api.acrobits.routes import AcrobitsDoor
+from sipsms.web.api.kannel.routes import KannelDoor
+from sipsms.web.api.wildix.routes import OriginateDoor
+from sipsms.web.server import HttpServer
 from tests.support.http import listening
 from tests.support.rest import DID, Rest, rest
 
@@ -77,7 +77,7 @@ class Doors:
 async def doors(folder: Path, daily: int = 0) -> AsyncIterator[Doors]:
     async with rest(folder, daily=daily) as site:
         core: Any = site.core
-        await site.office.set_account("acme", caller_id=DID)
+        await site.service.set_account("acme", caller_id=DID)
         access = Access(core.directory, core.clock, "sip.example.net", lambda: 0)
         nothing: Any = None
         routes = [

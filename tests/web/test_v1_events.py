@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 import pytest
 from support.v1 import HANDSET, ApiNode
 
-from sipsms.access import Caller
-from sipsms.directory import Directory
-from sipsms.feed import Feed
-from sipsms.model import Direction, Message, Scope
-from sipsms.web.v1 import events
-from sipsms.web.v1.events import EventStream, Streams
-from sipsms.web.v1.problems import Problem
-from sipsms.web.v1.reach import Reach
+from sipsms.accounts.auth import Caller
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Scope
+from sipsms.core.message import Direction, Message
+from sipsms.messaging.event_stream import Feed
+from sipsms.web.api.v1 import events
+from sipsms.web.api.v1.events import EventStream, Streams
+from sipsms.web.api.v1.permissions import Reach
+from sipsms.web.api.v1.problems import Problem
 
 
 class Event(NamedTuple):

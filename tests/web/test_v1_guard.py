@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect
 
-from sipsms.access import Access
-from sipsms.directory import Directory
-from sipsms.feed import Feed
-from sipsms.model import Account, Did, Scope, Token
-from sipsms.ports import Unavailable
-from sipsms.web.v1 import guard
-from sipsms.web.v1.app import Door
-from sipsms.web.v1.guard import Guard
+from sipsms.accounts.auth import Access
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Account, Did, Scope, Token
+from sipsms.core.errors import Unavailable
+from sipsms.messaging.event_stream import Feed
+from sipsms.web.api.v1 import middleware
+from sipsms.web.api.v1.app import Door
+from sipsms.web.api.v1.middleware import Guard
 
 SECRET = "sipsms_right"
 OTHERS = {"anna": "sipsms_of_anna", "bert": "sipsms_of_bert"}
@@ -85,11 +85,11 @@ def failing(error: Exception) -> Any:
 
 async def test_a_body_comes_whole_whatever_its_pieces() -> None:
     assert await Asked(echo).answer([b"a" * 1000] * 100) == (200, 100_000)
-    assert await Asked(echo, "/blocks").answer([b"a" * guard.SMALL]) == (200, guard.SMALL)
+    assert await Asked(echo, "/blocks").answer([b"a" * middleware.SMALL]) == (200, middleware.SMALL)
 
 
 @pytest.mark.req("A-38")
-@pytest.mark.parametrize(("path", "limit"), [("/messages", guard.LARGE), ("/blocks", guard.SMALL)])
+@pytest.mark.parametrize(("path", "limit"), [("/messages", middleware.LARGE), ("/blocks", middleware.SMALL)])
 async def test_a_body_has_a_limit(path: str, limit: int) -> None:
     for parts in ([b"a" * (limit + 1)], [b"a" * limit, b"a"]):
         asked = Asked(echo, path)
@@ -102,7 +102,7 @@ async def test_a_body_has_a_limit(path: str, limit: int) -> None:
 
 
 async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "MEMORY", 250_000)
+    monkeypatch.setattr(middleware, "MEMORY", 250_000)
     second = Asked(echo, "/blocks")
     reading = await held(*(Asked(echo, "/blocks").by(SECRET, f"192.0.2.{n}") for n in range(2, 6)), at=second.guard)
     status, problem = await second.answer([b"a" * 60_000, b"a"])
@@ -132,7 +132,7 @@ async def end(reading: list[asyncio.Future[Any]]) -> None:
 @pytest.mark.parametrize(("secret", "address"), [(OTHERS["bert"], "192.0.2.9"), (SECRET, "192.0.2.1")])
 async def test_nobody_takes_the_place_of_others(monkeypatch: pytest.MonkeyPatch, secret: str, address: str) -> None:
     """A customer has a quarter, from wherever it asks; operators' tokens have one for each address."""
-    monkeypatch.setattr(guard, "MEMORY", 250_000)
+    monkeypatch.setattr(middleware, "MEMORY", 250_000)
     anna = Asked(echo, "/blocks").by(OTHERS["anna"])
     addresses = [f"192.0.2.{n}" for n in range(2, 6)] if secret != SECRET else [address] * 4
     reading = await held(*(Asked(echo, "/blocks").by(secret, one) for one in addresses), at=anna.guard)
@@ -142,7 +142,7 @@ async def test_nobody_takes_the_place_of_others(monkeypatch: pytest.MonkeyPatch,
 
 
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "PATIENCE", 0.02)
+    monkeypatch.setattr(middleware, "PATIENCE", 0.02)
     assert (await Asked(echo).answer([b"{"], ends=False))[0] == 408
 
 
@@ -152,7 +152,7 @@ async def test_a_client_that_goes_away_is_no_error_of_ours(capsys: pytest.Captur
 
 
 async def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "DEADLINE", 0.02)
+    monkeypatch.setattr(middleware, "DEADLINE", 0.02)
 
     async def sleep(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.Event().wait()

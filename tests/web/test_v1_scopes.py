@@ -16,7 +16,7 @@ import pytest
 from support.v1 import HANDSET, ApiNode, Reply
 
 from sipsms.store import blocks, tokens
-from sipsms.web.v1 import numbers
+from sipsms.web.api.v1 import dids
 
 pytestmark = [pytest.mark.e2e, pytest.mark.req("W-07", "A-37")]
 
@@ -429,7 +429,7 @@ def test_there_is_an_end_to_what_a_customer_makes(node: ApiNode) -> None:
     for n in range(made):
         node.call("DELETE", f"/tokens/many{n}", None, "anna")
     with sqlite3.connect(node.store) as db:
-        db.executemany("INSERT INTO groups VALUES (?, 'anna')", [(f"many{n}",) for n in range(numbers.GROUPS)])
+        db.executemany("INSERT INTO groups VALUES (?, 'anna')", [(f"many{n}",) for n in range(dids.GROUPS)])
         columns = "owner, number, direction, reason, created_at, version"
         row = f"INSERT INTO blocks ({columns}) VALUES ('5550001111', ?, 'in', ?, 1, 1)"
         db.executemany(row, [(f"555{n:07d}", blocks.BY_CUSTOMER) for n in range(blocks.MOST)])

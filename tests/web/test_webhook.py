@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from sipsms.addresses import check_address
-from sipsms.carriers.client import AiohttpClient
-from sipsms.events import signed_headers
-from sipsms.model import Deferred, Delivered, Did, Media, Outcome, Rejected, Webhook
-from sipsms.ports import Forbidden, NoAnswer, NotSent, Unavailable
-from sipsms.web.endpoints import Endpoints
-from sipsms.web.webhook import PAUSES, TRIES, WebhookCourier
+from sipsms.core.account import Did, Webhook
+from sipsms.core.errors import Unavailable
+from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
+from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected
+from sipsms.core.ssrf import check_address
+from sipsms.web.client import AiohttpClient
+from sipsms.web.outbound.concurrency import Endpoints
+from sipsms.web.outbound.webhook import PAUSES, TRIES, WebhookCourier
+from sipsms.web.outbound.webhook_payload import signed_headers
 from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply
 from tests.support.stubs import Answer, StubCarrier
 

@@ -1,0 +1,1 @@
+"""Accounts and numbers: directory, authentication, quota, changes, provisioning."""

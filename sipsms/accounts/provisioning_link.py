@@ -1,0 +1,115 @@
+"""Provisioning links: a phone that opens one sets itself up.
+
+A link is made in the store with the settings and the password that the phone may fetch; `cli.provision` shows it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sipsms.accounts.provisioning import TRANSPORTS, Settings, cloud_code, link, server_of
+from sipsms.core.ha1 import ha1
+from sipsms.store import accounts, provisioning_links
+from sipsms.store.accounts import AdminError, Hashes
+from sipsms.store.store import Connection
+
+_LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the operator asked for."""
+
+    name: str
+    password: str | None  # None: make a new one
+    transport: str | None  # None: the best that the server listens for
+    server: str | None  # None: the domain
+    url: str | None  # None: as configured
+    lasts: float  # seconds
+    fetches: int
+    cloud_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What of the configuration a phone needs."""
+
+    domain: str
+    realm: str
+    ports: Mapping[str, int]  # by transport, the first listener of each
+    expires: int  # seconds between registrations
+    url: str | None  # how phones reach us by HTTP; None: there is no HTTP listener
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisioningLink:
+    settings: Settings
+    is_new: bool  # the password was made now
+    base: str
+    token: str
+    expires_at: float
+    fetches: int
+    cloud_id: str | None
+
+    @property
+    def links(self) -> dict[str, str]:
+        return {app: link(self.base, self.token, app) for app in ("linphone", "acrobits")}
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """What the QR codes say."""
+        if not self.cloud_id:
+            return self.links
+        code = cloud_code(self.settings.name, self.settings.domain, self.token, self.cloud_id)
+        return {**self.links, "acrobits": code}
+
+
+def issue(server: Server, connection: Connection, order: Order, now: float) -> ProvisioningLink:
+    """Make the link; with it a password, if none is given. Raises AdminError."""
+    row = accounts.account(connection, order.name)
+    if row is None:
+        raise AdminError(f"no account {order.name}")
+    is_new = order.password is None
+    password = order.password if order.password is not None else _new_password()
+    hashes = Hashes(
+        ha1(order.name, server.realm, password), ha1(order.name, server.realm, password, "SHA-256"), server.realm
+    )
+    if is_new:
+        accounts.set_password(connection, order.name, hashes)
+    elif not secrets.compare_digest(hashes.sha256, row.ha1_sha256):
+        raise AdminError(f"that is not the password of {order.name}")
+    settings = _settings(server, order, password)
+    token = secrets.token_urlsafe(24)
+    base = order.url or server.url
+    if base is None:
+        raise AdminError("listen.http is null: phones cannot fetch anything")
+    sealed = {key: value for key, value in settings._asdict().items() if key not in ("name", "services")}
+    provisioning_links.create(connection, token, order.name, sealed, now + order.lasts, order.fetches)
+    return ProvisioningLink(settings, is_new, base, token, now + order.lasts, order.fetches, order.cloud_id)
+
+
+def _new_password() -> str:
+    return "".join(secrets.choice(_LETTERS) for _ in range(16))
+
+
+def _settings(server: Server, order: Order, password: str) -> Settings:
+    ports = server.ports
+    transport = order.transport or next((name for name in reversed(TRANSPORTS) if name in ports), "")
+    if not order.server and transport not in ports:
+        wanted = transport or " or ".join(TRANSPORTS)
+        raise AdminError(f"listen.sip has no {wanted}://; name what phones reach with --server HOST:PORT")
+    address = order.server or server_of(server.domain, ports[transport], transport)
+    return Settings(order.name, password, server.domain, server.realm, transport or "udp", address, server.expires)
+
+
+def facts(made: ProvisioningLink) -> dict[str, Any]:
+    """The link as `--json` and `/v1` show it."""
+    facts = {
+        "account": made.settings.name, **made.links, "code": made.codes["acrobits"],
+        "expires_at": made.expires_at, "fetches": made.fetches, "domain": made.settings.domain,
+        "server": made.settings.server, "transport": made.settings.transport,
+    }  # fmt: skip
+    return {**facts, "password": made.settings.password} if made.is_new else facts

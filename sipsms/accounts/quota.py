@@ -1,0 +1,62 @@
+"""Quota: how many messages each customer has sent by the APIs today."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from sipsms.core.clock import Clock
+
+
+class Usage:
+    """Sends of each customer on this day (UTC): in memory, written to the store once a second."""
+
+    def __init__(
+        self, clock: Clock, load: Callable[[str, str], Awaitable[int]],
+        save: Callable[[str, dict[str, int]], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        """`load(day, account)` -> what it has sent; `save(day, {account: more})`."""
+        self._clock = clock
+        self._load = load
+        self._save = save
+        self._day, self._number = "", -1
+        self._sent: dict[str, int] = {}
+        self._unsaved: dict[str, dict[str, int]] = {}  # day -> account -> sends
+
+    async def sent(self, account: str) -> int:
+        """Today. Raises Unavailable."""
+        day = self._today()
+        if account not in self._sent:
+            stored = await self._load(day, account)
+            unsaved = self._unsaved.get(day, {}).get(account, 0)
+            if day == self._day:
+                self._sent.setdefault(account, stored + unsaved)
+        return self._sent.get(account, 0)
+
+    def add(self, account: str, count: int = 1, day: str = "") -> str:
+        """On this day, or on the one that is named; the day."""
+        today = self._today()
+        counts = self._unsaved.setdefault(day or today, {})
+        counts[account] = counts.get(account, 0) + count
+        if account in self._sent and day in ("", today):
+            self._sent[account] += count
+        return day or today
+
+    def _today(self) -> str:
+        number = int(self._clock() // 86400)
+        if number != self._number:
+            self._number, self._sent = number, {}
+            self._day = datetime.fromtimestamp(number * 86400, UTC).strftime("%Y-%m-%d")
+        return self._day
+
+    async def save(self) -> None:
+        """Raises Unavailable: it is saved later."""
+        for day in list(self._unsaved):
+            counts = self._unsaved.pop(day)
+            try:
+                await self._save(day, {name: count for name, count in counts.items() if count})
+            except BaseException:
+                kept = self._unsaved.setdefault(day, {})
+                for name, count in counts.items():
+                    kept[name] = kept.get(name, 0) + count
+                raise

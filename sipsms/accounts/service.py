@@ -1,0 +1,161 @@
+"""Changes to accounts, numbers and the queue, as HTTP APIs ask for them.
+
+Each change is committed, and the server has taken it over, when the method returns.
+
+Raises AdminError (it cannot be done), BadValue (which setting is wrong) and Unavailable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from sipsms.core.account import Scope
+from sipsms.core.directory_rows import Block
+from sipsms.core.ha1 import ha1
+from sipsms.store import accounts as admin
+from sipsms.store import blocks, dids, operator_lists, tokens, voipms_fields
+from sipsms.store.accounts import AdminError, Hashes
+from sipsms.store.store import Connection, Store
+
+T = TypeVar("T")
+MAX_SUBACCOUNTS: Final = 1000  # of a customer, that are made through the APIs; the command line has no limit
+
+
+class Full(AdminError):
+    """There are as many as there may be."""
+
+
+class ServiceSettings(NamedTuple):
+    """What of the configuration changes to accounts depend on."""
+
+    realm: str
+    allow_private: bool  # customers may name private addresses in their URLs
+    keep: float  # seconds that a delivery which is tried again may wait
+
+
+class AccountService:
+    """Changes to accounts, numbers, tokens and the queue for the HTTP APIs."""
+
+    def __init__(
+        self, store: Store, settings: Callable[[], ServiceSettings], take_over: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`take_over`: read the directory again, and see what waits in the queue."""
+        self._store = store
+        self._settings = settings
+        self._take_over = take_over
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        return await self._store.read(query)
+
+    async def change(self, work: Callable[[Connection], T]) -> T:
+        result = await self._store.write(work)
+        await self._take_over()
+        return result
+
+    def hashes(self, name: str, password: str) -> Hashes:
+        realm = self._settings().realm
+        return Hashes(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
+
+    # --- accounts ---
+
+    async def add_account(
+        self, name: str, password: str, *, parent: str = "", caller_id: str = "",
+        fields: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """`fields`: as of `store.voipms_fields`. Raises Full, too."""
+        hashes = self.hashes(name, password)
+
+        def add(db: Connection) -> None:
+            if parent:
+                _check_room(db, parent)
+            admin.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
+            voipms_fields.write(db, name, fields or {})
+
+        await self.change(add)
+
+    async def change_subaccount(
+        self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
+    ) -> None:
+        """All of it or nothing; None: stays."""
+        hashes = self.hashes(name, password) if password is not None else None
+
+        def change(db: Connection) -> None:
+            voipms_fields.write(db, name, fields)
+            if caller_id is not None:
+                admin.set_account(db, name, caller_id=caller_id)
+            if hashes is not None:
+                admin.set_password(db, name, hashes)
+
+        await self.change(change)
+
+    async def set_account(self, name: str, **values: Any) -> None:
+        await self.change(lambda db: admin.set_account(db, name, **values))
+
+    async def set_password(self, name: str, password: str) -> None:
+        hashes = self.hashes(name, password)
+        await self.change(lambda db: admin.set_password(db, name, hashes))
+
+    async def remove_account(self, name: str) -> None:
+        await self.change(lambda db: admin.remove_account(db, name))
+
+    async def make_api_password(self, name: str) -> str:
+        return await self.change(lambda db: tokens.make_password(db, name))
+
+    async def drop_api_password(self, name: str) -> None:
+        await self.change(lambda db: tokens.drop_password(db, name))
+
+    # --- tokens ---
+
+    async def add_token(
+        self, name: str, scope: Scope, account: str = "", did: str = "", expires_at: float | None = None
+    ) -> str:
+        return await self.change(lambda db: tokens.add(db, name, scope, account, did, time.time(), expires_at))
+
+    async def remove_token(self, name: str, account: str | None = None) -> None:
+        await self.change(lambda db: tokens.remove(db, name, account))
+
+    # --- DIDs and groups ---
+
+    async def add_did(self, number: str, account: str, *, sip_account: str, sms: bool = True) -> None:
+        await self.change(lambda db: dids.add_did(db, number, account, time.time(), sip_account=sip_account, sms=sms))
+
+    async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
+        """`given`: as of `store.dids.change_did`."""
+        allow_private = self._settings().allow_private
+        await self.change(lambda db: dids.change_did(db, number, given, allow_private=allow_private))
+
+    async def remove_did(self, number: str) -> None:
+        await self.change(lambda db: dids.remove_did(db, number))
+
+    async def put_group(self, name: str, members: Sequence[str]) -> str:
+        return await self.change(lambda db: dids.put_group(db, name, members))
+
+    async def remove_group(self, name: str) -> None:
+        await self.change(lambda db: dids.remove_group(db, name))
+
+    # --- blocks, carriers, the queue ---
+
+    async def put_block(self, block: Block) -> bool:
+        """False: it was so already."""
+        return await self.change(lambda db: blocks.put(db, block, blocks.BY_HAND, time.time()))
+
+    async def pause_carrier(self, name: str, *, paused: bool) -> None:
+        await self.change(lambda db: operator_lists.pause_carrier(db, name, paused=paused))
+
+    async def retry_dead(self, delivery: int | None) -> int:
+        return await self.change(lambda db: operator_lists.retry_dead(db, delivery, time.time(), self._settings().keep))
+
+    async def resend_unknown(self, delivery: int) -> None:
+        await self.change(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), self._settings().keep))
+
+    async def cancel(self, message: int) -> int:
+        """How many deliveries were still waiting and now never leave."""
+        return await self.change(lambda db: operator_lists.cancel(db, message, time.time()))
+
+
+def _check_room(connection: Connection, customer: str) -> None:
+    count = admin.count_subaccounts(connection, customer)
+    if count >= MAX_SUBACCOUNTS:
+        raise Full(f"{customer} has {count} subaccounts already")

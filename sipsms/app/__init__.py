@@ -1,0 +1,1 @@
+"""Composition: settings, the node with its parts, reload and housekeeping."""

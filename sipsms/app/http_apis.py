@@ -1,0 +1,92 @@
+"""The HTTP APIs, built from the parts of a node: who may come in, what sends, and one module a door in `web/`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sipsms.accounts.auth import Access
+from sipsms.accounts.directory import Directory
+from sipsms.accounts.quota import Usage
+from sipsms.accounts.service import AccountService
+from sipsms.app.couriers import Couriers
+from sipsms.app.settings import Config
+from sipsms.core.clock import Clock
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.location import Location
+from sipsms.messaging.outbound import Sender
+from sipsms.store import api_usage
+from sipsms.store.accounts import AdminError
+from sipsms.store.store import Store
+from sipsms.web.api.acrobits.inbox import Inbox
+from sipsms.web.api.acrobits.routes import AcrobitsDoor
+from sipsms.web.api.kannel.routes import KannelDoor
+from sipsms.web.api.telnyx import TelnyxDoor
+from sipsms.web.api.v1.app import Door as V1Door
+from sipsms.web.api.v1.queries import Records
+from sipsms.web.api.v1.services import Parts
+from sipsms.web.api.voipms.accounts import Place
+from sipsms.web.api.voipms.service import rest_door
+from sipsms.web.api.wildix.routes import OriginateDoor
+from sipsms.web.response_ack import look
+
+
+class Doors:
+    def __init__(
+        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, couriers: Couriers,
+        clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
+    ) -> None:  # fmt: skip
+        """`take_over`: read the directory again, and see what waits in the queue."""
+        self.access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
+        self.usage = Usage(
+            clock,
+            lambda day, account: store.read(lambda db: api_usage.sent(db, day, account)),
+            lambda day, counts: store.write(lambda db: api_usage.add(db, day, counts)),
+        )
+        self.sender = Sender(
+            gateway, directory, couriers.files, couriers.fetch, self.usage, clock, lambda: config().api.daily_sends,
+            lambda since, until: store.read(lambda db: api_usage.recent(db, since, until)), store.named, look,
+        )  # fmt: skip
+        self.service = AccountService(store, lambda: config().service, take_over)
+        self._inbox = Inbox(store, gateway, couriers.taken, clock)
+        self._config = config
+        self._clock = clock
+        self._directory = directory
+        self._gateway = gateway
+        self._couriers = couriers
+        self._rest = rest_door(
+            self.access, store, self.service, directory, self.sender, couriers.files.url,
+            lambda account: location.bindings(account, clock()),
+            lambda: Place(config().domain, config().sip.advertised or ""), clock,
+        )  # fmt: skip
+
+        records = Records(self.service, lambda: config().carriers, lambda: config().for_phones, directory, gateway)
+        self._v1 = V1Door(
+            Parts(
+                self.access, directory, gateway, self.sender, self.service, records, couriers.files, clock,
+                lambda: config().messages.max_length, lambda: config().api.daily_sends, AdminError,
+            )
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """The server stops: event streams end."""
+        self._v1.close()
+
+    def routes(self) -> list[Any]:
+        """Of all doors; Starlette's."""
+        config = self._config
+        doors = (  # those with few routes first: a request is compared with one route after the other
+            self._rest,
+            TelnyxDoor(self.access, self._directory, self.sender),
+            OriginateDoor(
+                self.access, self.sender, self._clock, lambda: config().api.originate_length,
+                lambda: config().api.timezone,
+            ),
+            AcrobitsDoor(
+                self.access, self._directory, self.sender, self._couriers.fetch, self._inbox,
+                self._couriers.files.url, self._clock,
+            ),
+            KannelDoor(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
+            self._v1,
+        )  # fmt: skip
+        return [route for door in doors for route in door.routes()]

@@ -1,0 +1,610 @@
+"""The composition root: builds everything in order, runs it, reloads it, and stops it in reverse.
+
+The only file besides the command line that knows all parts. `Node` is one server process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from sipsms.accounts.directory import Directory
+from sipsms.accounts.provisioning import Settings
+from sipsms.app import settings as configuration
+from sipsms.app.couriers import Couriers, base_url
+from sipsms.app.http_apis import Doors
+from sipsms.app.settings import Config, literal_secrets, path_of, short_secrets
+from sipsms.app.smpp import SmppDoor, smscs_of
+from sipsms.app.wiring import (
+    check_certificate,
+    connection_limit,
+    hep_target,
+    load_dialplan,
+    nonce_key,
+    open_store,
+    presence_limits,
+    rules_of,
+    terms_of,
+)
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import steady_clock
+from sipsms.core.courier_name import courier_name
+from sipsms.core.errors import Unavailable
+from sipsms.core.ha1 import ha1
+from sipsms.core.listener import ListenError, bind_url, describe
+from sipsms.core.message import Delivery, State, is_copy
+from sipsms.core.registration import Binding
+from sipsms.core.yaml_file import ConfigError, Document
+from sipsms.messaging.delivery_reports import Stage, is_wanted
+from sipsms.messaging.gateway import SIP, Gateway
+from sipsms.messaging.opt_out import Consent
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Pace, Queue
+from sipsms.routing.dialplan import Dialplan
+from sipsms.sip.courier import SipCourier
+from sipsms.sip.digest import Authenticator, Nonces
+from sipsms.sip.endpoint import Endpoint
+from sipsms.sip.location import Location
+from sipsms.sip.message_server import Messages
+from sipsms.sip.presence import Presence
+from sipsms.sip.presence_server import Notifier
+from sipsms.sip.proxy_server import Relay
+from sipsms.sip.server import Server
+from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
+from sipsms.sip.trace import Tracer
+from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
+from sipsms.sip.trunk import Surroundings, Trunks
+from sipsms.sip.trunk_settings import SipConfig
+from sipsms.smpp.settings import SmppConfig
+from sipsms.store import accounts, provisioning_links, secrets
+from sipsms.store.engine import lock, open_engine
+from sipsms.web.carrier_hooks import Hooks
+from sipsms.web.media import MediaDoor
+from sipsms.web.provisioning import Provision
+from sipsms.web.server import HttpServer, build
+
+DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
+DRAIN_PHONES = 2.0  # for phones: what they do not answer is sent again, under the same Call-ID, after the start
+_FORGET_EVERY = 3600.0
+_CERTIFICATE_EVERY = 60.0
+_NOTICES_EVERY = 600.0
+_CERTIFICATE_ALARM = 14 * 86400.0  # before it ends
+
+
+# What only a restart takes over.
+_AT_START = (
+    "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
+    "sip.handshake_timeout", "sip.first_message_timeout", "sip.max_connections_per_address", "sip.advertised",
+    "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
+    "media.directory", "api.trusted_proxies", "api.metrics_from",
+)  # fmt: skip
+
+
+def _setting(config: Config, name: str) -> object:
+    return attrgetter(name)(config)
+
+
+class Bound(NamedTuple):
+    """A socket that has its address and is not served yet."""
+
+    scheme: str
+    host: str
+    port: int
+    sock: socket.socket
+
+
+class Node:
+    """One running server."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self.config = config
+        self._path = path
+        self._clock = steady_clock()
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._ended: list[Binding] = []  # bindings that are over and may have a successor
+        self._forget_at = self._clock() + 60
+        self._certificate_at = self._clock()
+        self._alarm_at = 0.0
+        self._notices_at = 0.0
+        self._refreshing = asyncio.Lock()
+        self._wanted = self._served = 0  # looks at the directory that were asked for, and those that have been had
+        self._gone: set[str] = set()  # accounts that were removed
+        self._locked_out: set[str] = set()  # accounts with another password, or disabled
+        self.directory = Directory()
+        self.http: HttpServer | None = None
+        self.certificate: ServerCertificate | None = None
+
+    # --- start ---
+
+    async def start(self) -> None:
+        """Bind, recover, load, then listen. Raises StartError, ConfigError, StoreError or OSError.
+
+        Nobody may meet a server that is half loaded: an empty directory refuses right passwords, an empty queue lets
+        messages pass each other. So nothing is read from any socket before all is loaded (see `listener`).
+        """
+        plan = load_dialplan(self.config)
+        self._certify()
+        async with AsyncExitStack() as undo:
+            self._lock = lock(open_engine(self.config.store_url))
+            if self._lock is not None:
+                undo.callback(self._lock.close)
+            sockets = self._bind()
+            for bound in sockets:
+                undo.callback(bound.sock.close)
+            self.store = open_store(self.config, socket.gethostname(), self._changed.set)
+            undo.push_async_callback(self.store.close)
+            await self._build(plan)
+            undo.push_async_callback(self.endpoint.close, 0)
+            await self._load()
+            await self._listen(sockets)
+            undo.pop_all()
+        self._run()
+
+    async def _build(self, plan: Dialplan) -> None:
+        config, node = self.config, socket.gethostname()
+        self.location = Location(self.store)
+        pace = Pace(config.queue.retry_min, config.queue.retry_max)
+        self.queue = Queue(
+            self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane),
+            on_change=self._delivery_changed,
+        )  # fmt: skip
+        consent = Consent(self.store, self.directory, self._clock, lambda: terms_of(self.config))
+        self.gateway = Gateway(
+            self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep, consent
+        )
+        self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
+        self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.spawn)
+        self.couriers = Couriers(
+            config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
+            self.smscs.make, self._changed.set,
+        )  # fmt: skip
+        self.couriers.configure(config)
+        self.doors = Doors(
+            lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over,
+            self.location,
+        )  # fmt: skip
+        self.smpp = SmppDoor(
+            lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock,
+            self.couriers.files.url, node, self.smscs, connection_limit() // 8,
+        )  # fmt: skip
+        self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
+
+    def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
+        self.gateway.changed(delivery, state, detail)
+        notify = delivery.message.notify
+        if not notify or state is State.QUEUED or is_copy(delivery):
+            return
+        if state is not State.ACCEPTED:
+            self.spawn(self.gateway.ended(delivery))
+        elif is_wanted(notify):
+            self.spawn(self.gateway.report(delivery.message, Stage.SENT))
+
+    def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:
+        config = self.config
+        sip = config.sip
+        limits = Limits(
+            sip.max_connections_per_address,
+            sip.first_message_timeout,
+            sip.handshake_timeout,
+            sip.idle_timeout,
+            sip.advertised or "",
+        )
+        self.endpoint = Endpoint(limits, self._tls, self._origin_allowed, connection_limit(), tag_key)
+        self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.spawn)
+        nonces = Nonces(nonce_key(config), sip.nonce_lifetime)
+        authenticator = Authenticator(config.realm, list(config.digest), nonces)
+        presence = Presence(config.domain, presence_limits(config))
+        self.notifier = Notifier(presence, self.endpoint, self.directory, self.location, self._clock, self.spawn)
+        self.location.on_change = self.notifier.changed
+        rules, key = rules_of(config), os.urandom(32)
+        messages = Messages(
+            rules,
+            self.directory,
+            self.location,
+            self.gateway,
+            Relay(self.endpoint, config.realm, key),
+            self._clock,
+            key,
+        )
+        self.server = Server(
+            rules, authenticator, self.directory, self.location, self.gateway, messages, self.notifier, self._clock,
+            self.spawn, key,
+        )  # fmt: skip
+        self.courier = SipCourier(
+            self.endpoint, self.location, lambda: self.server.rules, self._clock, sip.max_datagram,
+            lambda media: self.couriers.files.url(media),
+        )  # fmt: skip
+        self.queue.set_courier(SIP, self.courier, Line(config.queue.sip_concurrency))
+        around = Surroundings(
+            self.endpoint, limits, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock,
+            self._is_known, trunk_key,
+        )  # fmt: skip
+        self.trunks = Trunks(around, self.spawn)
+        self.server.trunks = self.trunks.doors
+        self.endpoint.serve(self.server)
+        self.endpoint.on_connect = self._connected
+        self.endpoint.on_disconnect = self._disconnected
+
+    async def _is_known(self, key: bytes) -> bool:
+        return await self.gateway.known(key) is not None
+
+    def _origin_allowed(self, origin: str) -> bool:
+        """A page of our own domain, or one that the configuration names (RFC 7118 section 7)."""
+        listed = self.config.sip.websocket_origins
+        if "*" in listed or origin.lower() in listed:
+            return True
+        try:
+            return (urlsplit(origin).hostname or "") in self.server.rules.domains
+        except ValueError:
+            return False
+
+    def _is_of(self, account: str, flow: Flow) -> bool:
+        """Is a phone of this account registered on this flow?"""
+        here = (flow.local, flow.number) if flow.number else (f"udp:{hostport(*flow.remote)}", 0)
+        found = self.location.bindings(account, self._clock())
+        return any((one.local if flow.number else one.received, one.flow) == here for one in found)
+
+    def _connected(self, connection: StreamConnection) -> None:
+        connection.in_use = lambda: self.location.holds_flow(connection.local, connection.number)
+
+    def _disconnected(self, connection: StreamConnection) -> None:
+        self.spawn(self.location.disconnected(connection.local, connection.number))
+
+    # --- sockets ---
+
+    def _certify(self) -> None:
+        self.certificate = check_certificate(self.config)
+        self._tls = self.certificate.context if self.certificate is not None else None
+
+    def _bind(self) -> list[Bound]:
+        """Take all ports, before the store is touched. Raises ListenError with none of them taken."""
+        listen, bound = self.config.listen, list[Bound]()
+        wanted: list[tuple[str, str, int]] = [(one.transport, one.host, one.port) for one in listen.sip]
+        wanted += [("ssmpp" if one.tls else "smpp", one.host, one.port) for one in listen.smpp]
+        wanted += [("http", listen.http.host, listen.http.port)] if listen.http is not None else []
+        try:
+            for scheme, host, port in wanted:
+                sock = bind_url(scheme, host, port)
+                bound.append(Bound(scheme, host, sock.getsockname()[1], sock))
+        except ListenError:
+            for one in bound:
+                one.sock.close()
+            raise
+        return bound
+
+    async def _listen(self, sockets: Sequence[Bound]) -> None:
+        """Let everybody in: all is loaded. Raises ListenError: somebody else was quicker on a port we have bound."""
+        for bound in sockets:
+            try:
+                await self._listen_on(bound)
+            except OSError as error:
+                raise ListenError(describe(error, f"{bound.scheme}://{bound.host}:{bound.port}")) from None
+        await self.tracer.listen(path_of(self.config))
+        log.note(
+            "started", domain=self.config.domain, bindings=len(self.location), accounts=len(self.directory),
+            listening=[f"{one.scheme}://{one.host}:{one.port}" for one in sockets],
+        )  # fmt: skip
+
+    async def _listen_on(self, bound: Bound) -> None:
+        match bound.scheme:
+            case "http":
+                application = build(
+                    self.hooks, self._readiness, Provision(self._settings), MediaDoor(self.couriers.files),
+                    self.doors.routes(), self.config.api.metrics_from,
+                )  # fmt: skip
+                self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
+                self.http.listen()
+            case "smpp" | "ssmpp":
+                self.smpp.listen(bound.sock, self._tls if bound.scheme == "ssmpp" else None)
+            case _:
+                await self.endpoint.listen_on(bound.scheme, bound.sock)
+
+    async def _load(self) -> None:
+        """Read back all that a request is answered from. Raises Unavailable."""
+        if other := await self.store.read(lambda db: accounts.other_realms(db, self.config.realm)):
+            log.warning(
+                "other_realm", accounts=other,
+                why=f"their passwords were made for another realm than {self.config.realm}: "
+                "set `realm` back, or set their passwords again",
+            )  # fmt: skip
+        await self._refresh_directory()
+        await self.location.load(self._clock())
+        for host in self.location.hosts():
+            self.server.trust(host)
+        await self.queue.start([SIP, *self.couriers.idempotent()], hold=True)
+        await self.gateway.start(await self.store.open_accounts())
+        await self.smpp.start()
+
+    def _run(self) -> None:
+        self.tracer.send_to(hep_target(self.config))
+        self.spawn(self.queue.run())
+        self.spawn(self._watch_store())
+        self.spawn(self._housekeeping())
+        self.spawn(self._follow())
+        self.trunks.start()
+        self.smscs.start()
+        if self.http is not None:
+            self.spawn(self.http.run())
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run beside everything else; a failure is logged, not lost."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Unavailable):
+            log.warning("store_unavailable", why=str(error))
+        elif error is not None:
+            log.crash("task_failed", error)
+
+    # --- while it runs ---
+
+    async def _refresh_directory(self) -> None:
+        """One at a time: an older look must not put back what a newer one has brought. Who waits shares the next."""
+        self._wanted += 1
+        wanted = self._wanted
+        async with self._refreshing:
+            if self._served >= wanted:
+                return
+            serves = self._wanted  # a look that begins now sees all that was committed before it was asked for
+            await self._refresh()
+            self._served = serves
+
+    async def _refresh(self) -> None:
+        changes = await self.store.directory(self.directory.version)
+        self._locked_out.update(self._lose_access(changes.accounts))
+        self._gone.update(self.directory.update(*changes))
+        self.notifier.review(None if changes.whole else [account.name for account in changes.accounts])
+        self.queue.set_paused(courier_name(name) for name in changes.paused)
+        self.smpp.review(changes.dids)
+        await self._see_out()
+        log.note("directory", version=changes.version, accounts=len(self.directory))
+
+    def _lose_access(self, changed: Sequence[Account]) -> Iterator[str]:
+        """Another password, or disabled, itself or its customer: who registered before must not go on getting its
+        messages."""
+        for account in changed:
+            before = self.directory.account(account.name)
+            if before is None:
+                continue
+            off = before.enabled and not account.enabled
+            if off or before.ha1_md5 != account.ha1_md5:
+                yield account.name
+            if off and not account.parent:
+                yield from (one.name for one in self.directory.subaccounts(account.name))
+
+    async def _see_out(self) -> None:
+        """End the registrations of those who are gone or locked out. Whom the store fails for stays to be done."""
+        for name in list(self._gone):
+            await self.location.forget_account(name)
+            self._gone.discard(name)
+        for name in list(self._locked_out):
+            for binding in await self.location.log_out(name):
+                flow = self.endpoint.flow(binding.received, binding.local, binding.flow) if binding.flow else None
+                if isinstance(flow, StreamConnection):
+                    flow.close()
+            self._locked_out.discard(name)
+
+    async def _watch_store(self) -> None:
+        """A command beside us has written: take over what it changed."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if not await self._survives(self._take_over):
+                await asyncio.sleep(1)
+                self._changed.set()
+
+    async def _take_over(self) -> None:
+        await self._refresh_directory()
+        await self.gateway.take_new()
+
+    async def _survives(self, step: Callable[[], Awaitable[None]]) -> bool:
+        """A failing step must not end what runs for ever."""
+        try:
+            await step()
+            return True
+        except Unavailable as error:
+            log.warning("store_unavailable", why=str(error))
+        except Exception as error:
+            log.crash("background_failed", error)
+        return False
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await self._survives(self._sweep)
+
+    async def _follow(self) -> None:
+        """Ask the carriers what nobody told us; write down how they are; deliver what other parts do not come for."""
+        while True:
+            await asyncio.sleep(1)
+            await self._survives(self.couriers.follow)
+
+    async def _sweep(self) -> None:
+        self.endpoint.sweep()
+        self.notifier.sweep()
+        await self.smpp.sweep()
+        await self.doors.usage.save()
+        self._ended.extend(await self.location.sweep(self._clock()))
+        self._ended = [binding for binding in self._ended if not await self._settled(binding)]
+        if self._clock() >= self._certificate_at:
+            self._certificate_at = self._clock() + _CERTIFICATE_EVERY
+            self._look_at_certificate()
+        if self._clock() >= self._notices_at:
+            self._notices_at = self._clock() + _NOTICES_EVERY
+            await self.gateway.tell_ended()
+        if self._clock() >= self._forget_at:
+            self._forget_at = self._clock() + _FORGET_EVERY
+            await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
+            await self.store.write(lambda db: provisioning_links.forget(db, time.time()))
+            await self.store.forget_notices(self._clock() - self.config.queue.keep)
+            await self.store.forget_receipts(self._clock())
+        log.BINDINGS.set(len(self.location))
+
+    def _look_at_certificate(self) -> None:
+        """Take over a renewed certificate; connections that are there keep the old one. Say early that one will end."""
+        if self.certificate is None or self.config.tls is None:
+            return
+        try:
+            if self.certificate.renew():
+                log.note("certificate_renewed")
+            ends_in = expires_at(self.config.tls.certificate) - time.time()
+        except TlsError as error:
+            log.warning("certificate_refused", why=str(error), kept="the old one")
+            return
+        if ends_in < _CERTIFICATE_ALARM and self._clock() >= self._alarm_at:
+            self._alarm_at = self._clock() + 86400.0
+            log.warning("certificate_ends", days=round(ends_in / 86400, 1))
+
+    async def _settled(self, ended: Binding) -> bool:
+        """See to what waits for a phone whose binding is over: it may be here under another contact."""
+        pair = self.location.successor(ended)
+        if pair is None:
+            return True
+        if not await self.gateway.came_back_as(*pair):
+            return False
+        await self.location.forget(pair[0])
+        return True
+
+    async def _settings(self, token: str) -> Settings | None:
+        """What a phone with this link may have; uses up one fetch."""
+        now = time.time()
+        if not await self.store.read(lambda db: provisioning_links.is_there(db, token, now)):
+            return None
+        fetched = await self.store.write(lambda db: provisioning_links.take(db, token, now))
+        if fetched is None:
+            return None
+        settings, account = Settings(fetched.account, **fetched.secret), self.directory.account(fetched.account)
+        if account is None or not account.enabled or account.ha1_md5 != ha1(*settings.credentials):
+            return None  # it has another password now
+        return settings._replace(services=f"{base_url(self.config)}/acrobits" if account.app_messages else "")
+
+    async def _readiness(self) -> dict[str, str]:
+        try:
+            await self.store.ping()
+        except Unavailable as error:
+            return {"store": str(error).splitlines()[0]}
+        return {"store": "ok"}
+
+    def reload(self) -> None:
+        """SIGHUP: take the new configuration if it is good, else keep the old one.
+
+        All in one turn of the event loop: no request sees some parts of the new one and some of the old.
+        """
+        try:
+            fresh = configuration.load(self._path)
+            plan = load_dialplan(fresh)
+            rules = rules_of(fresh.model_copy(update={"domain": self.config.domain}))
+        except ConfigError as error:
+            log.warning("reload_refused", why=str(error), kept="the old configuration")
+            return
+        try:
+            if self.certificate is not None and fresh.tls is not None:
+                self.certificate.move(fresh.tls.certificate, fresh.tls.key)
+        except TlsError as error:
+            log.warning("reload_refused", why=str(error), kept="the old configuration")
+            return
+        self._certificate_at = self._alarm_at = 0.0
+        needs_restart = [name for name in _AT_START if _setting(fresh, name) != _setting(self.config, name)]
+        self.server.rules = rules
+        self.gateway.dialplan = plan
+        self.gateway.keep = fresh.queue.keep
+        self.couriers.configure(fresh)
+        self.trunks.keep(name for name, one in fresh.carriers.items() if isinstance(one, SipConfig))
+        self.smscs.keep(name for name, one in fresh.carriers.items() if isinstance(one, SmppConfig))
+        self.tracer.send_to(hep_target(fresh))
+        self.queue.set_paused(courier_name(name) for name in self.directory.paused)
+        self.config = fresh
+        self.gateway.consent.reload()
+        log.setup(fresh.log.level, fresh.log.format)
+        log.note("reloaded", needs_restart=needs_restart)
+
+    # --- end ---
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        await self._stop.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """In reverse: doors first, then what is out, then the store."""
+        log.note("stopping")
+        if self.http is not None:
+            self.http.stop()
+        self.doors.close()
+        await self._survives(self.smpp.close)
+        await self.trunks.leave()
+        await self.endpoint.refuse_new(DRAIN / 2)
+        drained = self._loop.create_task(self.queue.drain(DRAIN))
+        await asyncio.wait((drained,), timeout=DRAIN_PHONES)
+        self.endpoint.give_up()
+        await drained
+        await self.smscs.close()
+        await self._survives(self.smpp.finish)
+        await self.endpoint.close(1.0)
+        if self.http is not None:
+            await self.http.finished(DRAIN / 2)  # a request must not find the store closed
+        self.trunks.close()
+        self.tracer.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._survives(self.doors.usage.save)
+        await self.couriers.close()
+        await self.store.close()
+        if self._lock is not None:
+            self._lock.close()
+        log.note("stopped")
+
+
+async def _serve(config: Config, path: Path) -> None:
+    node = Node(config, path)
+    await node.start()
+    _tune_collector()
+    await node.run()
+
+
+def _tune_collector() -> None:
+    """What was loaded stays; what a request makes is freed by its reference count. Looking for cycles as often as
+    Python does by default costs a fifth of all time here."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+
+
+def run_loop(main: Coroutine[Any, Any, Any]) -> Any:
+    """asyncio.run on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def serve(config: Config, path: Path) -> None:
+    """Run a server until it is told to stop. Raises what `Node.start` does."""
+    log.setup(config.log.level, config.log.format)
+    for line in [*literal_secrets(Document.read(path)), *short_secrets(config.carriers)]:
+        log.warning("secret", where=line)
+    run_loop(_serve(config, path))

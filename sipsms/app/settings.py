@@ -1,0 +1,344 @@
+"""Configuration: YAML -> frozen, checked models.
+
+Nothing inside sipsms sees a dict of strings: what leaves here has defaults filled in, durations in seconds, addresses
+taken apart and secrets resolved. The models below are sipsms.yaml; `carrier_config` has those of the carriers, `values`
+the kinds of values, and `document` says what is wrong with a file, by line. This module reads files; it logs nothing
+and builds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, model_validator
+
+from sipsms.accounts.provisioning_link import Server
+from sipsms.accounts.service import ServiceSettings
+from sipsms.carriers.settings import (
+    BandwidthConfig,
+    HttpCarrierConfig,
+    LoopbackConfig,
+    TelnyxConfig,
+    TwilioConfig,
+    VoipmsConfig,
+)
+from sipsms.core.validators import (
+    DOMAIN,
+    ROOTS,
+    AbsolutePath,
+    CarrierName,
+    Charsets,
+    Count,
+    Domain,
+    HttpAddress,
+    HttpListen,
+    Network,
+    Origin,
+    Positive,
+    Realm,
+    Secret,
+    SipAddress,
+    SipListen,
+    SmppAddress,
+    TimeZone,
+    http_url,
+    literals,
+    some_once,
+    store_url_of,
+)
+from sipsms.core.yaml_file import ConfigError, Document, Model
+from sipsms.mail.settings import Smtp
+from sipsms.sip.trace import socket_path
+from sipsms.sip.trunk_settings import SipConfig
+from sipsms.smpp.settings import SmppConfig
+
+# --- sipsms.yaml -----------------------------------------------------------------------------------------------------
+
+
+class Listen(Model):
+    sip: tuple[SipAddress, ...] = (SipListen("udp", "0.0.0.0", 5060), SipListen("tcp", "0.0.0.0", 5060))
+    http: HttpAddress = HttpListen("127.0.0.1", 8080)
+    smpp: tuple[SmppAddress, ...] = ()
+
+
+class Sip(Model):
+    min_expires: Count = 60
+    max_expires: Count = 7200
+    default_expires: Count = 3600
+    max_contacts: Count = 10
+    nonce_lifetime: Positive = 300.0
+    nonce_secret: Secret | None = None
+    max_connections_per_address: Count = 100
+    first_message_timeout: Positive = 5.0
+    handshake_timeout: Positive = 10.0
+    idle_timeout: Positive = 180.0
+    max_datagram: Annotated[int, Field(ge=200, le=65535)] = 1300
+    advertised: Domain | None = None
+    websocket_origins: tuple[Origin, ...] = ()
+    flood_limit: Annotated[int, Field(ge=0)] = 100
+    scanners: Literal["drop", "answer"] = "drop"
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Sip:
+        if not self.min_expires <= self.default_expires <= self.max_expires:
+            raise ValueError("expected min_expires <= default_expires <= max_expires")
+        return self
+
+
+class Tls(Model):
+    certificate: AbsolutePath
+    key: AbsolutePath
+
+
+class Hep(Model):
+    """A capture server (Homer, sngrep -L, heplify) that gets a copy of every SIP message."""
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 9060
+    id: Annotated[int, Field(ge=1, le=2**32 - 1)] = 2001
+    password: Secret | None = None
+
+
+class Trace(Model):
+    hep: Hep | None = None
+
+
+class Web(Model):
+    url: Annotated[str, AfterValidator(http_url)] | None = None
+
+
+class Callbacks(Model):
+    """Customers' servers that we call: URL callbacks and webhooks."""
+
+    allow_private: bool = False
+    timeout: Positive = 15.0
+    retry_every: Positive = 1800.0
+    give_up_after: Positive = 3 * 86400.0
+
+
+class Media(Model):
+    """Parts of MMS."""
+
+    directory: AbsolutePath | None = None
+    keep: Positive = 90 * 86400.0
+
+
+class Api(Model):
+    """The HTTP APIs."""
+
+    daily_sends: Annotated[int, Field(ge=0)] = 100
+    per_minute: Annotated[int, Field(ge=0)] = 600
+    originate_length: Annotated[int, Field(ge=1, le=2048)] = 300
+    timezone: TimeZone = "America/New_York"
+    trusted_proxies: tuple[Network, ...] = ("127.0.0.1", "::1")
+    metrics_from: tuple[Network, ...] = (
+        "127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
+    )  # fmt: skip
+    acrobits_push: Annotated[str, AfterValidator(http_url)] | None = "https://pnm.cloudsoftphone.com/pnm2/send"
+
+
+class Smpp(Model):
+    """Customers' programs that speak SMPP, with us as their SMSC, and customers' servers that we bind to."""
+
+    system_id: Annotated[str, Field(pattern="^[!-~]{1,15}$")] = "sipsms"
+    window: Annotated[int, Field(ge=1, le=10_000)] = 100
+    deliver_window: Annotated[int, Field(ge=1, le=10_000)] = 10
+    rate: Annotated[float, Field(ge=0)] = 0.0
+    max_binds: Count = 10
+    max_binds_per_address: Count = 50
+    bind_timeout: Positive = 10.0
+    enquire_link: Positive = 30.0
+    response_timeout: Positive = 30.0
+    charsets: Charsets = Field(default_factory=dict)
+    verify: bool = True
+
+
+class Policy(Model):
+    """What may be sent, and what is answered to STOP, START and HELP."""
+
+    keywords: bool = True
+    stop_reply: Annotated[str, Field(max_length=160)] = ""
+    start_reply: Annotated[str, Field(max_length=160)] = ""
+    help_reply: Annotated[str, Field(max_length=160)] = ""
+    shorteners: tuple[Domain, ...] | None = None
+    same_text: Annotated[int, Field(ge=0)] = 20
+    destinations: Annotated[int, Field(ge=0)] = 100
+    window: Positive = 3600.0
+
+
+class Messages(Model):
+    max_length: Count = 160
+    length_unit: Literal["characters", "septets", "bytes"] = "characters"
+    copy_prefix: Annotated[str, Field(max_length=40)] = "Me: "
+
+
+class Queue(Model):
+    keep: Positive = 14 * 86400.0
+    device_memory: Positive = 30 * 86400.0
+    sip_concurrency: Count = 1000
+    carrier_concurrency: Count = 32
+    retry_min: Positive = 5.0
+    retry_max: Positive = 300.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Queue:
+        if self.retry_min > self.retry_max:
+            raise ValueError("expected retry_min <= retry_max")
+        return self
+
+
+class Log(Model):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Config(Model):
+    domain: Domain
+    aliases: tuple[Domain, ...] = ()
+    realm: Realm = ""
+    store: Annotated[str, AfterValidator(store_url_of)] = Field("sqlite:///var/lib/sipsms/sipsms.db", repr=False)
+    listen: Listen = Listen()
+    digest: Annotated[tuple[Literal["md5", "sha-256"], ...], AfterValidator(some_once)] = ("md5",)
+    tls: Tls | None = None
+    sip: Sip = Sip()
+    messages: Messages = Messages()
+    queue: Queue = Queue()
+    dialplan: str | None = None
+    log: Log = Log()
+    trace: Trace = Trace()
+    web: Web = Web()
+    smtp: Smtp | None = None
+    callbacks: Callbacks = Callbacks()
+    media: Media = Media()
+    policy: Policy = Policy()
+    api: Api = Api()
+    smpp: Smpp = Smpp()
+    carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
+
+    _directory: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _realm_is_the_domain(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("realm") is not None:
+            return data
+        domain = data.get("domain")  # a bad one is told about once, as the domain
+        realm = domain.lower() if isinstance(domain, str) and DOMAIN.fullmatch(domain) else "-"
+        return {**data, "realm": realm}
+
+    @model_validator(mode="after")
+    def _certificate_for_tls(self) -> Config:
+        if self.tls is None and any(one.transport in ("tls", "wss") for one in self.listen.sip):
+            raise ValueError("tls:// and wss:// need `tls: {certificate: FILE, key: FILE}`")
+        if self.tls is None and any(one.tls for one in self.listen.smpp):
+            raise ValueError("ssmpp:// needs `tls: {certificate: FILE, key: FILE}`")
+        return self
+
+    def model_post_init(self, context: Any, /) -> None:
+        self._directory = Path((context or {}).get("directory", "."))
+
+    @property
+    def store_url(self) -> str:
+        """The store as SQLAlchemy is to be told.
+
+        `sqlite:///var/lib/...` is relative in SQLAlchemy's eyes and absolute in everybody else's; see etc/sipsms.yaml.
+        """
+        path = PurePosixPath(self.store.removeprefix("sqlite:///"))
+        if not self.store.startswith("sqlite:///") or path.is_absolute() or str(path) == ":memory:":
+            return self.store
+        base = Path("/") if path.parts[0] in ROOTS else self._directory.absolute()
+        return f"sqlite:///{base / path}"
+
+    @property
+    def dialplan_directory(self) -> Path | None:
+        """Where the dialplan's files are; None: the built-in rules."""
+        if self.dialplan is not None:
+            return self._directory / self.dialplan
+        places = (self._directory / "../dialplan", self._directory / "dialplan")
+        return next((place for place in places if place.is_dir()), None)
+
+    @property
+    def service(self) -> ServiceSettings:
+        """The part that changes to accounts depend on."""
+        return ServiceSettings(self.realm, self.callbacks.allow_private, self.queue.keep)
+
+    @property
+    def for_phones(self) -> Server:
+        """The part that a phone needs to set itself up."""
+        ports: dict[str, int] = {}
+        for one in self.listen.sip:
+            ports.setdefault(one.transport, one.port)
+        http = self.listen.http
+        url = self.web.url or (f"http://{self.domain}:{http.port}" if http is not None else None)
+        return Server(self.domain, self.realm, ports, self.sip.default_expires, url)
+
+
+def load(path: Path) -> Config:
+    """Raises ConfigError with all that is wrong."""
+    document = Document.read(path)
+    config = document.validate(Config)
+    directory = config.dialplan_directory
+    if directory is not None and not directory.is_dir():
+        raise ConfigError([document.error(("dialplan",), f"{directory} is no directory")])
+    return config
+
+
+CarrierConfig = Annotated[
+    LoopbackConfig
+    | SipConfig
+    | SmppConfig
+    | HttpCarrierConfig
+    | VoipmsConfig
+    | TelnyxConfig
+    | TwilioConfig
+    | BandwidthConfig,
+    Field(discriminator="type"),
+]
+
+
+MIN_SECRET: Final = 16
+
+
+_SIGNING: Final = ("public_key", "auth_token", "signing_key")  # of the carrier; of its hook: auth, signature
+
+
+def literal_secrets(document: Document) -> list[str]:
+    """One line for each secret of a carrier that stands in the file itself, where a backup or a colleague reads it.
+
+    It works all the same. Headers and `fields` are left out: not everything in them is secret.
+    """
+    carriers = document.data.get("carriers") if isinstance(document.data, dict) else None
+    found = [where for name, one in _items(carriers) for where in literals(_model_of(one), one, ("carriers", name))]
+    return [
+        document.error(where, "the secret stands in the file: env:NAME or file:PATH keeps it out") for where in found
+    ]
+
+
+def short_secrets(carriers: Mapping[str, Any]) -> list[str]:
+    """One line for each carrier that signs nothing and whose hook's secret could be guessed: it is the only key."""
+    found = []
+    for name, one in carriers.items():
+        inbound = getattr(one, "inbound", None)
+        secret = inbound.secret.get_secret_value() if inbound is not None else "-" * MIN_SECRET
+        signs = any(getattr(where, key, None) for where in (one, inbound) for key in _SIGNING)
+        if len(secret) < MIN_SECRET and not signs:
+            found.append(
+                f"carriers.{name}.inbound.secret: shorter than {MIN_SECRET} characters, and it is the only key"
+            )
+    return found
+
+
+def _items(value: object) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _model_of(carrier: object) -> type[BaseModel] | None:
+    kind = carrier.get("type") if isinstance(carrier, dict) else None
+    models: tuple[type[BaseModel], ...] = get_args(get_args(CarrierConfig)[0])
+    return next((one for one in models if kind in get_args(one.model_fields["type"].annotation)), None)
+
+
+def path_of(config: Config) -> Path:
+    return socket_path(config.store_url, repr(config.listen.sip))

@@ -1,0 +1,205 @@
+"""SMPP in a node: the SMSC's listeners, its courier, what it needs of the store, and what `sipsms binds` shows."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol
+
+from sipsms.accounts.auth import Access
+from sipsms.accounts.directory import Directory
+from sipsms.app.settings import Config
+from sipsms.core import log
+from sipsms.core.account import Did
+from sipsms.core.clock import Clock
+from sipsms.core.message import Media
+from sipsms.core.ssrf import check_address
+from sipsms.messaging.gateway import RECEIPT_LANES, SMPP, Gateway
+from sipsms.messaging.queue.courier_state import Line
+from sipsms.messaging.queue.queue import Queue
+from sipsms.smpp.bind import Resolve
+from sipsms.smpp.carrier import Around, Smscs
+from sipsms.smpp.courier import LateAnswers, SmppCourier
+from sipsms.smpp.customer_smsc import Pushes, PushOptions
+from sipsms.smpp.data_coding import CHARSETS
+from sipsms.smpp.esme import Looked, Options, Recalled
+from sipsms.smpp.resend_detection import HEARD
+from sipsms.smpp.server import Smsc
+from sipsms.smpp.session import Limits
+from sipsms.smpp.submit import ORIGIN
+from sipsms.store import delivery_receipts, recent, replace, smpp_binds, smpp_marks
+from sipsms.store.accounts import AdminError
+from sipsms.store.store import Store
+from sipsms.web.client import GuardedResolver
+
+_WRITE_EVERY = 5.0  # seconds between looks at how many messages went, where nothing else changed
+_LINE = Line(concurrency=2000)  # a DID has one message and a few receipts out at a time
+
+
+class HasBinds(Protocol):
+    """Carriers that we have bound to."""
+
+    def binds(self) -> Iterable[dict[str, Any]]: ...
+
+    def heard_by(self, now: float, span: float) -> dict[str, float]: ...
+
+
+def options_of(config: Config) -> Options:
+    smpp = config.smpp
+    limits = Limits(smpp.window, smpp.bind_timeout, smpp.enquire_link, smpp.response_timeout)
+    return Options(
+        smpp.system_id, limits, smpp.rate, smpp.max_binds, smpp.max_binds_per_address, {**CHARSETS, **smpp.charsets},
+        smpp.deliver_window,
+    )  # fmt: skip
+
+
+def push_options(config: Config) -> PushOptions:
+    return PushOptions(options_of(config).limits, config.smpp.verify, config.smpp.deliver_window)
+
+
+def resolver(guard: Callable[[str], str]) -> Resolve:
+    """The system's, in threads of its own; `guard`: why there is to be no connection to an IP address."""
+    found = GuardedResolver(guard)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        results = await found.resolve(host, port, socket.AF_UNSPEC)
+        return list(dict.fromkeys(one["host"] for one in results))
+
+    return resolve
+
+
+class Records:
+    """What an SMSC asks of the store."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def look(self, message: int) -> Looked | None:
+        found = await self._store.message(message)
+        if found is None:
+            return None
+        state = await self._store.outcome(message)
+        return Looked(found, state, await self._store.read(lambda db: replace.settled_at(db, message)))
+
+    async def cancel(self, message: int) -> bool:
+        try:
+            return await self._store.write(lambda db: replace.cancel_whole(db, message, self._clock()))
+        except AdminError:
+            return False
+
+    async def replace_text(self, message: int, text: str) -> bool:
+        return await self._store.write(lambda db: replace.replace_text(db, message, text, self._clock()))
+
+    async def recall(self) -> Recalled:
+        return await self._store.read(lambda db: Recalled(*recent.recall(db, ORIGIN, self._clock())))
+
+    async def errors(self, message: int) -> Sequence[str]:
+        return await self._store.read(lambda db: replace.errors(db, message))
+
+
+def smscs_of(
+    store: Store, directory: Directory, gateway: Gateway, clock: Clock,
+    spawn: Callable[[Coroutine[Any, Any, Any]], None],
+) -> Smscs:  # fmt: skip
+    """Carriers of type smpp."""
+    return Smscs(Around(
+        gateway.receive, gateway.receipt, lambda number: directory.did(number) is not None,
+        lambda courier, sender, recipient, since: store.read(
+            lambda db: delivery_receipts.unmatched(db, courier, sender, recipient, since)
+        ),
+        lambda origin: store.read(lambda db: Recalled(*recent.recall(db, origin, clock()))), clock, spawn,
+        resolver(lambda address: ""),
+    ))  # fmt: skip
+
+
+class SmppDoor:
+    def __init__(
+        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, queue: Queue,
+        clock: Clock, media_url: Callable[[Media], str], node: str, carriers: HasBinds, most: int,
+    ) -> None:  # fmt: skip
+        """`carriers`: sessions with them, for the list. `most`: connections of ESMEs at once."""
+        self._config = config
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+        self._node = node
+        self._carriers = carriers
+        guarded = resolver(lambda address: check_address(address, config().callbacks.allow_private))
+        late = LateAnswers()
+        self._pushes = Pushes(lambda: push_options(config()), clock, guarded, late.came)
+        access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
+        self.smsc = Smsc(
+            lambda: options_of(config()), access, directory, gateway, Records(store, clock), clock, self._wake, most
+        )
+        courier = SmppCourier(
+            self.smsc, directory, self._pushes, media_url, late, lambda: options_of(config()).charsets
+        )
+        queue.set_courier(SMPP, courier, _LINE)
+        self._shown: list[dict[str, Any]] | None = None
+        self._write_at = self._mark_at = 0.0
+        self._is_over = False
+
+    def _wake(self, did: str) -> None:
+        lane = f"{SMPP}/{did}"
+        for key in (lane, *(f"{lane}~{n}" for n in range(RECEIPT_LANES))):
+            self._queue.wake(key)
+
+    async def start(self) -> None:
+        """Read back what may come again. Call it before anybody can bind. Raises Unavailable."""
+        await self.smsc.start()
+
+    def listen(self, sock: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
+        """Accept ESMEs on a bound socket. Raises OSError."""
+        self.smsc.listen(sock, tls)
+
+    def review(self, changed: Iterable[Did]) -> None:
+        """The directory has changed: what waits for one way may go by another now, or by none."""
+        self.smsc.review()
+        for did in changed:
+            if did.smpp is not None:
+                self._wake(did.number)
+
+    async def sweep(self) -> None:
+        """Once a second. Raises Unavailable."""
+        if self._is_over:
+            return
+        self.smsc.sweep()
+        self._pushes.sweep()
+        shown = [*self.smsc.binds(), *self._pushes.binds(), *self._carriers.binds()]
+        for direction in ("in", "out"):
+            bound = sum(one["direction"] == direction and one["state"] == "bound" for one in shown)
+            log.SMPP_BINDS.labels(direction).set(bound)
+        now = self._clock()
+        if now >= self._mark_at:
+            self._mark_at = now + _WRITE_EVERY
+            await self._mark(now)
+        if shown == self._shown or (self._alike(shown) and now < self._write_at):
+            return
+        rows = [{**one, "number": number} for number, one in enumerate(shown)]
+        await self._store.write(lambda db: smpp_binds.replace(db, self._node, rows))
+        self._shown, self._write_at = shown, now + _WRITE_EVERY
+
+    def _alike(self, shown: list[dict[str, Any]]) -> bool:
+        """But for how many messages went."""
+        counts = {"sent": 0, "received": 0}
+        return self._shown is not None and [one | counts for one in shown] == [one | counts for one in self._shown]
+
+    async def _mark(self, now: float, span: float = HEARD) -> None:
+        """What was taken in by now, less a while, need not be recalled after a restart: its peers have the answer."""
+        marks = {ORIGIN: self.smsc.heard_by(now, span), **self._carriers.heard_by(now, span)}
+        fresh = {name: at for name, at in marks.items() if at}
+        if fresh:
+            await self._store.write(lambda db: smpp_marks.set_all(db, fresh))
+
+    async def close(self) -> None:
+        """ESMEs and pushes; the carriers' binds stay."""
+        await self.smsc.close()
+        await self._pushes.close()
+
+    async def finish(self) -> None:
+        """The carriers' binds are closed, too. Who has said good-bye has heard all answers. Raises Unavailable."""
+        self._is_over = True
+        await self._mark(self._clock(), 0.0)
+        await self._store.write(lambda db: smpp_binds.replace(db, self._node, ()))

@@ -1,0 +1,95 @@
+"""A request to a carrier and what its answer means: what every carrier's `send` is made of.
+
+The rule is the same for all. Nothing left: deferred. Something left and no complete answer came: unknown. An answer
+with a status: the table in `by_status`, unless the carrier's own word says more (`by_meaning`). The carrier's sentences
+go into no reason, since some carriers repeat the request in them, key and text included.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sipsms.carriers.settings import Meaning
+from sipsms.core.http_client import MAX_ANSWER, HttpClient, HttpReply, NoAnswer, NotSent
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
+
+MAX_RETRY_AFTER: Final = 3600.0
+NOBODY_KNOWS: Final = frozenset({504, 520, 522, 524})  # of proxies: the carrier behind them may have it all the same
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+async def ask(
+    client: HttpClient, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0
+) -> HttpReply | Outcome:
+    """The carrier's answer, or what it means that there is none. Once: a message must not be sent twice."""
+    try:
+        return await client.request(method, url, headers=headers, body=body, timeout=timeout)
+    except NotSent as error:
+        return Deferred(f"not sent: {error}", whole_courier=True)
+    except NoAnswer as error:
+        return Unknown(f"no answer: {error}")
+
+
+def by_status(answer: HttpReply) -> Outcome:
+    """What an answer that is no acceptance means by its status alone."""
+    status = answer.status
+    if 200 <= status < 300:
+        return Unknown(f"answered {status} with a body that is not understood")
+    if status in (401, 402, 403, 407):
+        return Deferred(f"answered {status}: the carrier refuses our credentials", whole_courier=True)
+    if status in NOBODY_KNOWS:
+        return Unknown(f"answered {status}: something between us and the carrier had no answer from it")
+    if 300 <= status < 400:
+        return Deferred(f"answered {status}: the carrier is elsewhere", whole_courier=True)
+    if status in (408, 429) or status >= 500:
+        return Deferred(f"answered {status}", retry_after=retry_after(answer))
+    return Rejected(f"answered {status}", code=str(status))
+
+
+def by_meaning(meaning: Meaning, reason: str, code: str = "", retry_after: float | None = None) -> Outcome:
+    """What the carrier's own word comes to, once a table has said what it means."""
+    match meaning:
+        case "taken":
+            return Accepted()
+        case "later":
+            return Deferred(reason, retry_after)
+        case "down":
+            return Deferred(reason, retry_after, whole_courier=True)
+        case "unknown":
+            return Unknown(reason)
+        case _:
+            return Rejected(reason, code, opt_out=meaning == "opt_out")
+
+
+def plain(word: str) -> str:
+    """A carrier's word as it may stand in a reason: short and of letters, or nothing of it."""
+    return word if _WORD.fullmatch(word) else "no plain word"
+
+
+def json_of(answer: HttpReply) -> Any:
+    """The body's JSON; None for what is none, or only half."""
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_cut(answer: HttpReply, limit: int = MAX_ANSWER) -> bool:
+    return len(answer.body) >= limit
+
+
+def retry_after(answer: HttpReply) -> float | None:
+    """Seconds only: the other form, a date, would need a clock that agrees with the carrier's."""
+    value = answer.headers.get("retry-after", "")
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        return None
+    return min(float(value), MAX_RETRY_AFTER)
+
+
+def basic(user: str, password: str) -> str:
+    """RFC 7617."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()

@@ -1,0 +1,1 @@
+"""The demo: `make run` plays the main job live."""

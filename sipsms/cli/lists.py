@@ -1,0 +1,154 @@
+"""Lists: registrations, devices, messages, the queue, carriers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import rich_click as click
+
+from sipsms.cli.base import Context, cli, contact, json_option, moment, pass_context, phone_number, show
+from sipsms.core import log
+from sipsms.store import message_list, operator_lists
+from sipsms.store import smpp_binds as binds
+from sipsms.store.engine import is_served
+
+_STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "expired")
+
+
+@cli.command()
+@json_option
+@pass_context
+def registrations(context: Context, as_json: bool) -> None:
+    """Phones that are registered now."""
+    rows = context.store(lambda db: list(operator_lists.list_bindings(db, time.time())))
+    show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
+
+
+@cli.command()
+@json_option
+@pass_context
+def devices(context: Context, as_json: bool) -> None:
+    """Phones that have registered before, and what waits for them."""
+    rows = context.store(lambda db: list(operator_lists.list_devices(db, time.time())))
+    show(rows, as_json, "device account registered waiting user_agent last_seen key", "no devices yet")
+
+
+@cli.command()
+@click.option("--did", "number", callback=phone_number, help="Only of this DID.")
+@click.option("--contact", callback=contact, metavar="NUMBER", help="With this other side.")
+@click.option("--direction", type=click.Choice(["in", "out"]))
+@click.option("--state", type=click.Choice(_STATES))
+@click.option("--since", callback=moment, metavar="TIME", help="2026-11-22, or 2026-11-22T08:00:00Z.")
+@click.option("--until", callback=moment, metavar="TIME", help="Before then.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The newest N.")
+@json_option
+@pass_context
+def messages(context: Context, /, number: str | None, limit: int, as_json: bool, **given: Any) -> None:
+    """Messages, oldest first."""
+    wanted = message_list.Wanted(
+        [number] if number else None, **{name: value for name, value in given.items() if value}
+    )
+    rows = context.store(lambda db: message_list.newest(db, wanted, limit))[::-1]
+    show(rows, as_json, "id created_at direction from to state carrier text", "no messages")
+
+
+@cli.command()
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@click.option("--unknown", is_flag=True, help="Instead: sent, and nobody knows whether it arrived.")
+@json_option
+@pass_context
+def queue(context: Context, limit: int, unknown: bool, as_json: bool) -> None:
+    """Deliveries that are not over, oldest first."""
+    rows = context.store(lambda db: list(operator_lists.list_queue(db, limit, unknown=unknown)))
+    show(rows, as_json, "delivery message courier destination device state attempts due_at last_error", "empty")
+
+
+@cli.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def carriers(click_context: click.Context, as_json: bool) -> None:
+    """Carriers and what waits for them."""
+    if click_context.invoked_subcommand is not None:
+        return
+    context: Context = click_context.obj
+    paused, waiting, seen = context.store(operator_lists.carrier_states)
+    configured = [(name, one.type, one.rate) for name, one in context.config().carriers.items()]
+    rows = operator_lists.show_carriers(configured, paused, waiting, seen)
+    show(rows, as_json, "name type state waiting rate why", "no carriers are configured")
+
+
+@cli.command("binds")
+@json_option
+@pass_context
+def smpp_binds(context: Context, as_json: bool) -> None:
+    """SMPP sessions: programs that are bound to us, and servers that we are bound to, or should be."""
+    rows = context.store(lambda db: list(binds.list_binds(db)) if is_served(db.engine) else [])
+    show(rows, as_json, "direction name account peer mode tls state since sent received why", "no SMPP sessions")
+
+
+def _set_paused(context: Context, name: str, paused: bool) -> None:
+    if name not in context.config().carriers:
+        raise click.ClickException(f"no carrier {name} in {context.path}")
+    context.store(lambda db: operator_lists.pause_carrier(db, name, paused=paused))
+    click.echo(f"carrier {name} {'paused' if paused else 'resumed'}")
+
+
+@carriers.command("pause")
+@click.argument("name")
+@pass_context
+def carriers_pause(context: Context, name: str) -> None:
+    """Send nothing by this carrier; messages wait."""
+    _set_paused(context, name, True)
+
+
+@carriers.command("resume")
+@click.argument("name")
+@pass_context
+def carriers_resume(context: Context, name: str) -> None:
+    """Send by this carrier again."""
+    _set_paused(context, name, False)
+
+
+# --- what did not get through ----------------------------------------------------------------------------------------
+
+
+@cli.group("dead-letters", invoke_without_command=True)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@json_option
+@click.pass_context
+def dead_letters(click_context: click.Context, limit: int, as_json: bool) -> None:
+    """What callbacks, webhooks and mail servers did not take in the end."""
+    if click_context.invoked_subcommand is not None:
+        return
+    context: Context = click_context.obj
+    rows = context.store(lambda db: list(operator_lists.list_dead(db, limit)))
+    show(rows, as_json, "delivery created_at did from courier destination state attempts last_error", "none")
+
+
+@dead_letters.command("retry")
+@click.argument("delivery", type=int, required=False)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@pass_context
+def dead_letters_retry(context: Context, delivery: int | None, everything: bool) -> None:
+    """Try one again, from its first try."""
+    if (delivery is None) != everything:
+        raise click.UsageError("Give either a delivery or --all.")
+    keep = context.config().queue.keep
+    count = context.store(lambda db: operator_lists.retry_dead(db, delivery, time.time(), keep))
+    click.echo(f"{count} tried again")
+
+
+@cli.command()
+@click.argument("delivery", type=int)
+@click.option("--may-be-sent-twice", is_flag=True, help="You know that it may arrive a second time, and be paid for.")
+@pass_context
+def resend(context: Context, delivery: int, may_be_sent_twice: bool) -> None:
+    """Send a message of `queue --unknown` once more."""
+    if not may_be_sent_twice:
+        raise click.ClickException("it may have arrived: with --may-be-sent-twice it is sent again all the same")
+    keep = context.config().queue.keep
+    context.store(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), keep))
+    log.setup("info", "console")
+    log.audit("cli", "operator", str(delivery), "an unknown delivery is sent again by hand")
+    click.echo(f"delivery {delivery} is sent again")

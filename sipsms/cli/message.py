@@ -1,0 +1,98 @@
+"""What else there is to do with messages: look at one, cancel it; with whom a number writes, what the APIs sent."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
+from sipsms.core.media_types import safe_name
+from sipsms.core.message import Media
+from sipsms.store import accounts, message_list, operator_lists
+from sipsms.store import api_usage as sends
+from sipsms.store.store import Connection
+
+
+@cli.command()
+@click.argument("message", type=click.IntRange(min=1))
+@pass_context
+def cancel(context: Context, message: int) -> None:
+    """What of a message has not left yet never does."""
+    count = context.store(lambda db: operator_lists.cancel(db, message, time.time()))
+    if not count:
+        raise click.ClickException(f"nothing of message {message} is waiting")
+    click.echo(f"message {message} is cancelled: {count} {'delivery' if count == 1 else 'deliveries'}")
+
+
+@cli.command()
+@click.argument("message", type=click.IntRange(min=1))
+@click.option(
+    "--media", "folder", type=click.Path(path_type=Path, file_okay=False), help="Save its files there instead."
+)
+@json_option
+@pass_context
+def message(context: Context, message: int, folder: Path | None, as_json: bool) -> None:
+    """One message, with its deliveries and every try."""
+    found = context.store(lambda db: message_list.message(db, message, lambda *_: True))
+    if found is None:
+        raise click.ClickException(f"no message {message}")
+    if folder is not None:
+        _save_media(context, found, folder)
+        return
+    show([found], as_json, "id created_at direction from to state account carrier text", "")
+    if as_json:
+        return
+    for index, one in enumerate(found["media"]):
+        click.echo(f"file {index}: {one['content_type']}, {one['size']} bytes")
+    parts = found["deliveries"]
+    show(parts, False, "id courier destination device state attempts due_at last_error", "no deliveries")
+    tries = [{"delivery": part["id"], **one} for part in parts for one in part["tries"]]
+    show(tries, False, "delivery number started_at ended_at outcome detail", "no tries yet")
+
+
+def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
+    """As MESSAGE-INDEX-NAME; what is there already is not written over."""
+    from sipsms.app.couriers import media_files
+
+    files = media_files(context.config())
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, one in enumerate(found["media"]):
+        media = Media(**one)
+        source = files.path(media.token)
+        if source is None or not source.exists():
+            raise click.ClickException(f"file {index} of message {found['id']} is not here")
+        target = folder / f"{found['id']}-{index}-{safe_name(media.name, media.content_type)}"
+        with target.open("xb") as file:
+            file.write(source.read_bytes())
+        click.echo(target)
+
+
+@cli.command()
+@click.option("--did", "number", callback=phone_number, required=True)
+@click.option("--limit", type=click.IntRange(1, message_list.SPOKEN), default=50, show_default=True)
+@json_option
+@pass_context
+def conversations(context: Context, number: str, limit: int, as_json: bool) -> None:
+    """With whom a DID has written, the latest first, among its newest 2,000 messages."""
+    rows = context.store(lambda db: message_list.conversations(db, number, lambda account, did, _at: True))
+    show(rows[:limit], as_json, "contact last_at last_direction received sent last_text", "none")
+
+
+@cli.command()
+@click.option("--account", "name", required=True, help="A customer.")
+@click.option("--days", type=click.IntRange(1, 3650), default=31, show_default=True)
+@json_option
+@pass_context
+def usage(context: Context, name: str, days: int, as_json: bool) -> None:
+    """What a customer has sent by the APIs, by day (UTC)."""
+    since = (datetime.now(UTC) - timedelta(days=days - 1)).strftime("%Y-%m-%d")
+
+    def look(db: Connection) -> list[dict[str, object]]:
+        accounts.customer(db, name)
+        return sends.show(db, name, since)
+
+    show(context.store(look), as_json, "day sends", "nothing")

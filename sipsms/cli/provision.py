@@ -1,0 +1,58 @@
+"""`sipsms subaccount provision`: shows a provisioning link as text, QR code and fields to type."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import segno
+
+from sipsms.accounts.provisioning_link import ProvisioningLink, facts
+
+
+def show(made: ProvisioningLink, as_json: bool, echo: Callable[[str], None], app: str, picture: Path | None) -> None:
+    """On the terminal; and the QR code of `app` as a picture, if a file for it is named. Raises OSError."""
+    if made.base.startswith("http:"):
+        print(f"sipsms: {made.base} is not encrypted: who listens gets the password; see `web.url`", file=sys.stderr)
+    if picture is not None:
+        _save(made, app, picture)
+    if as_json:
+        echo(json.dumps(facts(made), ensure_ascii=False))
+        return
+    until = datetime.fromtimestamp(made.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    for app, title in (("linphone", "Linphone"), ("acrobits", "Groundwire, Acrobits Softphone")):
+        echo(f"{title}: {made.links[app]}\n\n{_in_terminal(made.codes[app])}")
+    echo(f"Good until {until}, {made.fetches} times in all. By hand:\n")
+    for name, value in {**made.settings.fields, "password": _password(made)}.items():
+        echo(f"  {name:<24} {value}")
+
+
+def _password(made: ProvisioningLink) -> str:
+    return made.settings.password if made.is_new else "(as it was)"
+
+
+def _in_terminal(text: str) -> str:
+    """Two modules a character. On a terminal black on white, whatever its colours are."""
+    out = io.StringIO()
+    segno.make(text, error="m", micro=False).terminal(out=out, compact=True, border=2)
+    lines = out.getvalue().splitlines()
+    if sys.stdout.isatty():
+        lines = [f"\x1b[97;40m{line}\x1b[0m" for line in lines]
+    return "\n".join(lines) + "\n"
+
+
+def _save(made: ProvisioningLink, app: str, path: Path) -> None:
+    """As PNG or SVG, for our own eyes: who has it has the password."""
+    out = io.BytesIO()
+    kind = "svg" if path.suffix.lower() == ".svg" else "png"
+    segno.make(made.codes[app], error="m", micro=False).save(out, kind=kind, scale=8)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with contextlib.suppress(OSError):
+            os.fchmod(file.fileno(), 0o600)  # of a file that was there
+        file.write(out.getvalue())

@@ -1,0 +1,1 @@
+"""Nouns and pure tools that every other room uses; imports nothing of ours."""

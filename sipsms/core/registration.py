@@ -1,0 +1,47 @@
+"""Bindings and devices of accounts (RFC 3261 section 10; usrloc elsewhere)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Binding:
+    """One row of the location service (RFC 3261 section 10; the words are those of usrloc)."""
+
+    aor: str  # account name
+    contact: str  # the URI exactly as registered, without <>
+    expires_at: float
+    call_id: str
+    cseq: int
+    received: str  # "udp:192.0.2.1:5060": where the REGISTER came from
+    path: tuple[str, ...] = ()
+    q: float = 1.0
+    instance: str = ""
+    reg_id: int = 0
+    user_agent: str = ""
+    accept: str = ""
+    flow: int = 0  # number of the connection in this process, 0 for UDP
+    node: str = ""
+    device: int = 0
+    local: str = ""  # the listener that received it: "udp:0.0.0.0:5060"
+    to_uri: str = ""  # the AOR as the phone wrote it in To; what it expects to see again
+    params: tuple[tuple[str, str | None], ...] = field(default=())
+
+
+def identity(binding: Binding) -> tuple[str, str, int]:
+    """What makes it another binding of its AOR: contact, device, flow."""
+    return binding.contact, binding.instance, binding.reg_id
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A phone that has registered before; remembered so that it gets what came while it was away."""
+
+    id: int
+    aor: str
+    key: str  # its +sip.instance, else its contact
+    user_agent: str
+    first_seen: float
+    last_seen: float
+    stable: bool  # has an instance id, so the key survives a restart of the phone

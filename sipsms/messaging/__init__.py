@@ -1,0 +1,1 @@
+"""What happens to a message: gateway, queue, outbound checks, reports, opt-out, media."""

@@ -1,0 +1,596 @@
+"""The middle: every door in ends in `submit`; a device that registers ends in `reachable`.
+
+`submit` asks the dialplan, commits message, deliveries and duplicate key together, and only then returns: whoever
+called may answer its client. It knows couriers by name only and never waits for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import NamedTuple
+from zlib import crc32
+
+from sipsms.accounts.directory import Directory
+from sipsms.core import log
+from sipsms.core.account import Account, Did
+from sipsms.core.clock import Clock
+from sipsms.core.directory_rows import Block
+from sipsms.core.e164 import normalise
+from sipsms.core.errors import Unavailable  # fmt: skip
+from sipsms.core.message import Delivery, Direction, Media, Message, Route, State
+from sipsms.core.queue_rows import CarrierReceipt, StoredPart
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.registration import Device
+from sipsms.core.segmentation import encoding_of, pieces, segments
+from sipsms.messaging import delivery_reports
+from sipsms.messaging.carrier import CarrierLimits, GatewayStore, InboundSms, Part
+from sipsms.messaging.concatenation import Assembly
+from sipsms.messaging.delivery_reports import DLR, STATUS, Stage, is_wanted, report_of
+from sipsms.messaging.event_stream import Feed
+from sipsms.messaging.imdn import IMDN, delivery_notice
+from sipsms.messaging.location import Location
+from sipsms.messaging.opt_out import Consent
+from sipsms.messaging.queue.queue import Queue, carrier_lane
+from sipsms.routing.dialplan import Decision, Dialplan, Facts
+
+SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
+APP = "app"  # fetched by an app of the account
+SMPP = "smpp"  # a customer's ESME, or its SMPP server
+ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
+
+# Seconds that a delivery is tried, where that is not as long as a message is kept.
+PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
+_REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK, delivery_reports.SMPP: SMPP}
+RECEIPT_LANES = 32  # of a DID: receipts need no order, and none waits for a lost answer to another
+_USUAL = CarrierLimits(mms=True)
+
+
+class Receipt(NamedTuple):
+    message_id: int
+    duplicate: bool = False
+
+
+def carrier_key(carrier: str, remote_id: str) -> bytes | None:
+    """What makes two reports of one text by a carrier the same; None if it gives no id."""
+    if not remote_id:
+        return None
+    return blake2b(f"{carrier}\n{remote_id}".encode("utf-8", "surrogateescape"), digest_size=20).digest()
+
+
+def sms_key(carrier: str, sms: InboundSms) -> bytes | None:
+    """The same for a message as it came: one to two of our numbers is two messages, whatever its id."""
+    name = sms.dedupe or sms.remote_id
+    return carrier_key(carrier, f"{name}\n{normalise(sms.destination) or sms.destination}" if name else "")
+
+
+def _notice_key(message: Message) -> bytes:
+    return blake2b(f"notice\n{message.id}".encode(), digest_size=20).digest()
+
+
+def _held(delivery: Delivery, due_at: float) -> Delivery:
+    """Not before its time, and in a lane of its own: what is written meanwhile does not wait for it."""
+    later = delivery.expires_at + due_at - delivery.created_at
+    expires_at = min(later, delivery.message.expires_at or later)  # the sender's own limit is no span
+    return delivery._replace(lane=f"{delivery.lane}@{due_at:.0f}", due_at=due_at, expires_at=expires_at)
+
+
+def device_lane(device: int) -> str:
+    return f"sip:{device}"
+
+
+class Gateway:
+    def __init__(
+        self,
+        store: GatewayStore,
+        directory: Directory,
+        location: Location,
+        queue: Queue,
+        dialplan: Dialplan,
+        clock: Clock,
+        keep: float,
+        consent: Consent,
+        feed: Feed | None = None,
+    ) -> None:
+        """`keep`: seconds a message waits for its destination before it expires."""
+        self.feed = feed or Feed(clock)
+        self._store = store
+        self._directory = directory
+        self._location = location
+        self._queue = queue
+        self._clock = clock
+        self.keep = keep
+        self._open: set[str] = set()  # accounts with messages that wait for their first device
+        self._adopted: set[int] = set()  # devices that have been given those
+        self.dialplan = dialplan
+        self.consent = consent
+        self.limits: dict[str, CarrierLimits] = {}  # by courier
+        self.patience = dict(PATIENCE)
+        self.operator = ""  # e-mail address of who hears of trouble
+        self._assembly = Assembly(store, clock, self._whole)
+
+    async def start(self, accounts: Sequence[str]) -> None:
+        """After a restart. `accounts` still have messages from before their first device."""
+        self._open.update(accounts)
+        for account in accounts:
+            await self._adopt_all(account)
+        await self.take_new()
+
+    def is_reachable(self, lane: str) -> bool:
+        """Does a device's lane wait although the device is registered?"""
+        device = lane.removeprefix("sip:")
+        return device.isdigit() and self._location.binding_of(int(device), self._clock()) is not None
+
+    # --- doors ---
+
+    async def send(
+        self, account: Account, source: str, destination: str, text: str, origin: str, *,
+        dedupe_key: bytes | None = None, expires_at: float | None = None, to_account: str = "", instance: str = "",
+        device: int = 0, notify: str = "", media: Sequence[Media] = (), due_at: float | None = None,
+    ) -> Receipt | Refusal:  # fmt: skip
+        """An account's SMS goes out, or its message to another account; not before `due_at`. Raises Unavailable.
+
+        `source` and `destination` have been checked. `to_account`: instead of a number; `instance`: only that device of
+        it. `device`: of the account, where this was written. `notify`: what it calls the message, if it wants a notice.
+        """
+        if not to_account and (refusal := self._may_send(account, source, destination, text, bool(media))):
+            return refusal
+        message = Message(
+            Direction.OUT, source, to_account or destination, text, origin, self._clock(), account.name,
+            "" if to_account else source, expires_at, dedupe_key, notify=notify, device=device if notify else 0,
+            media=tuple(media),
+        )  # fmt: skip
+        copies = self._copies(account, device, message) if account.copies and device and not to_account else []
+        result = await self.submit(message, copies, instance, due_at)
+        if isinstance(result, Receipt) and not to_account:
+            try:
+                await self.consent.said(source, destination, text)
+            except Unavailable as error:  # the message is committed: its answer must not say otherwise
+                log.warning("store_unavailable", why=str(error), lost="a STOP of our user")
+        return result
+
+    def _may_send(self, account: Account, source: str, destination: str, text: str, mms: bool) -> Refusal | None:
+        did = self._directory.did(source)
+        if mms and did is not None and not did.mms:
+            return Refusal(RefusalCode.NO_MMS, f"{source} is not enabled for MMS")
+        return self.consent.may_send(account, source, destination, text)
+
+    def _copies(self, account: Account, device: int, message: Message) -> list[Delivery]:
+        """What one device has sent, for the account's others: in the conversation with the number it went to."""
+        route = Route(SIP, account.name, message.destination, "copy")
+        now = self._clock()
+        others = [one for one in self._location.devices(account.name) if one.id != device]
+        return [self._to_device(message, route, one, now + self.keep, now) for one in others]
+
+    async def receive(
+        self, sms: InboundSms, origin: str, dedupe_key: bytes | None = None, stored: tuple[Media, ...] = ()
+    ) -> Receipt | Refusal | None:
+        """An SMS or MMS arrives from the telephone network. None: the destination is no DID of ours.
+
+        `stored`: parts of it that are in our store already. A part of a long text waits for the others; its receipt
+        names no message. Raises Unavailable.
+        """
+        number = normalise(sms.destination)
+        did = self._directory.did(number) if number else None
+        if did is None:
+            return None
+        source = normalise(sms.source) or sms.source[:64]
+        if sms.part is not None and sms.part.total > 1:
+            return await self._receive_part(sms, source, did, origin)
+        media = tuple(Media(one.content_type, one.name, url=one.url) for one in sms.media)
+        message = Message(
+            Direction.IN, source, did.number, sms.text, origin, self._clock(), did.account, did.number, None,
+            dedupe_key, sms.remote_id[:128], media=(*stored, *media),
+        )  # fmt: skip
+        return await self._incoming(message, did)
+
+    async def send_part(
+        self, account: Account, source: str, destination: str, text: str, part: Part, *, origin: str, notify: str = "",
+        expires_at: float | None = None,
+    ) -> Receipt | Refusal:  # fmt: skip
+        """One part of a long text that a program of the account sends; the text goes out when all are here.
+
+        `part.reference`: no other text of any account has it, nor ever had it in the last 10 minutes. Durable when it
+        returns; the receipt names a message with the last part only. A text whose other parts do not come goes out
+        with the gap marked. Raises Unavailable.
+        """
+        stored = StoredPart(
+            origin, source, destination, part.reference[:64], part.number, part.total, text, notify, self._clock(),
+            account=account.name, expires_at=expires_at,
+        )  # fmt: skip
+        return await self._assembly.add(stored) or Receipt(0)
+
+    async def _incoming(self, message: Message, did: Did) -> Receipt | Refusal:
+        answer = ""
+        if self.consent.concerns(message) and not await self._is_there(message):
+            answer = await self.consent.heard(message, did)
+        result = await self.submit(message)
+        if answer and isinstance(result, Receipt) and not result.duplicate:
+            now = self._clock()
+            reply = Message(Direction.OUT, did.number, message.source, answer, "auto", now, did.account, did.number)
+            await self.submit(reply)
+        return result
+
+    async def _is_there(self, message: Message) -> bool:
+        """A carrier that tells of a STOP again must not block anew who has written START since."""
+        return message.dedupe_key is not None and await self._store.find_duplicate(message.dedupe_key) is not None
+
+    async def _receive_part(self, sms: InboundSms, source: str, did: Did, origin: str) -> Receipt | Refusal:
+        assert sms.part is not None
+        part = StoredPart(
+            origin, source, did.number, sms.part.reference[:64], sms.part.number, sms.part.total, sms.text,
+            sms.remote_id[:128], self._clock(),
+        )  # fmt: skip
+        return await self._assembly.add(part) or Receipt(0)
+
+    async def deliver_late_parts(self) -> None:
+        """Texts whose other parts do not come (P-13)."""
+        await self._assembly.give_up_waiting()
+
+    async def _whole(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal | None:
+        """A long text, as far as it has come. None: its number is no DID of ours any more."""
+        return await (self._whole_out if parts[0].account else self._whole_in)(parts, text)
+
+    async def _whole_in(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal | None:
+        first = parts[0]
+        did = self._directory.did(first.destination)
+        if did is None:
+            return None
+        name = " ".join(one.remote_id or f"{one.received_at!r}" for one in parts)
+        message = Message(
+            Direction.IN, first.source, did.number, text, first.carrier, self._clock(), did.account, did.number, None,
+            carrier_key(f"parts of {first.carrier}", f"{first.reference} {name}"), first.remote_id,
+        )  # fmt: skip
+        return await self._incoming(message, did)
+
+    async def _whole_out(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal:
+        """Parts were answered as accepted: if the whole is refused, the sender is told as of a message that failed."""
+        first = parts[0]
+        notify = delivery_reports.of_parts(one.remote_id for one in parts)
+        expires_at = min((one.expires_at for one in parts if one.expires_at is not None), default=None)
+        key = blake2b(b"smpp parts\n" + first.reference.encode(), digest_size=20).digest()
+        account = self._directory.account(first.account)
+        if account is None or not account.enabled or not self._directory.may_send_from(account, first.source):
+            return Refusal(RefusalCode.POLICY, f"{first.source} is not a number of an account that may send")
+        answer = await self.send(
+            replace(account, bulk=True), first.source, first.destination, text, first.carrier, dedupe_key=key,
+            expires_at=expires_at, notify=notify,
+        )  # fmt: skip
+        if isinstance(answer, Refusal):
+            log.warning("parts_refused", account=account.name, source=first.source, why=answer.reason)
+            lost = Message(
+                Direction.OUT, first.source, first.destination, text, first.carrier, first.received_at, account.name,
+                first.source, dedupe_key=key, notify=notify,
+            )  # fmt: skip
+            await self.report(lost, Stage.REJECTED)
+        return answer
+
+    async def complete(self, message: Message, media: Sequence[Media]) -> None:
+        """The parts of an incoming MMS have been fetched, as far as they could be: now it is delivered."""
+        message = message._replace(media=tuple(media))
+        routes = self.plan(message).routes
+        now = self._clock()
+        added = await self._store.add(message, self._planned(message, routes, now), MEDIA, now)
+        self._queue.offer(added)
+        await self._catch_up([one for one in added if one.courier == SIP])
+
+    async def submit(
+        self, message: Message, copies: Sequence[Delivery] = (), instance: str = "", due_at: float | None = None
+    ) -> Receipt | Refusal:
+        """Commit a message with all its deliveries, then let them go. Raises Unavailable: nothing was stored."""
+        decision = self.plan(message)
+        if decision.refusal is not None:
+            return decision.refusal
+        now = self._clock()
+        if message.direction is Direction.IN and any(not one.token for one in message.media):
+            planned = [self._by(MEDIA, message, message.did, message.source, now)]
+        else:
+            planned = [*self._planned(message, decision.routes, now), *copies]
+        if instance:
+            chosen = self._location.device_of_instance(message.destination, instance)
+            planned = [one for one in planned if one.device == chosen]
+            if not planned:
+                return Refusal(RefusalCode.NO_ROUTE, "this device is not known any more")
+        if due_at is not None and due_at > now:
+            planned = [_held(delivery, due_at) for delivery in planned]
+        deliveries = [self._queue.reserve(delivery) for delivery in planned]
+        try:
+            stored = await self._store.accept(message, deliveries, now)
+        except BaseException:
+            self._queue.release(deliveries)
+            raise
+        if stored.duplicate:
+            self._queue.release(deliveries)
+            log.duplicate(stored.message_id, message.origin)
+            return Receipt(stored.message_id, duplicate=True)
+        log.accepted(
+            stored.message_id, message.direction.value, message.origin, message.source, message.destination,
+            len(stored.deliveries),
+        )  # fmt: skip
+        if not message.content_type:
+            self.feed.note(message._replace(id=stored.message_id), "accepted")
+        self._queue.offer(stored.deliveries, deliveries)
+        if any(one.courier == SIP for one in stored.deliveries):
+            await self._catch_up(stored.deliveries)
+        return Receipt(stored.message_id)
+
+    # --- how it went ---
+
+    async def receipt(self, courier: str, receipt: CarrierReceipt) -> None:
+        """What a carrier says later of a message it took. Raises Unavailable."""
+        changed = await self._store.receipt(courier, receipt, self._clock())
+        if changed is None:
+            return
+        log.receipt(changed.message.id, changed.id, courier, str(changed.state), receipt.detail)
+        self.changed(changed, changed.state, receipt.detail)
+        if receipt.opt_out:
+            await self.opted_out(changed)
+        if changed.message.notify and changed.state is not State.ACCEPTED:
+            await self.ended(changed)
+
+    def changed(self, delivery: Delivery, state: State, detail: str = "") -> None:
+        """A delivery is in another state, or has been tried in vain: tell who listens."""
+        if not delivery.message.content_type:
+            self.feed.note(delivery.message, str(state), delivery.courier, detail)
+
+    def objection(self, delivery: Delivery) -> str:
+        """Why an SMS must not leave any more, though it was accepted: it may have waited for a year. Empty: it may."""
+        message = delivery.message
+        did, sender = self._directory.did(message.did), self._directory.account(message.account)
+        if did is None:
+            return f"{message.did} is no number of this server any more" if message.did else ""
+        if message.origin == "auto":
+            return ""  # what answers a STOP still goes
+        if sender is None or not sender.enabled:
+            return "its account is off or removed"
+        if sender.customer != did.account:
+            return f"{did.number} is another customer's now"
+        if not did.sms:
+            return f"{did.number} is switched off for SMS"
+        if self._directory.is_blocked(did, delivery.destination, "out"):
+            return "the recipient has answered STOP meanwhile, or is blocked"
+        return ""
+
+    async def opted_out(self, delivery: Delivery) -> None:
+        """The carrier knows that the recipient wants nothing of this sender."""
+        if did := delivery.message.did:
+            await self.consent.set_block(
+                Block(did, delivery.destination, "out"), "the carrier says that they opted out"
+            )
+
+    async def ended(self, delivery: Delivery) -> None:
+        """A delivery is over, for better or worse, and its sender wants to hear of it."""
+        state = await self._store.outcome(delivery.message.id)
+        if state is State.DELIVERED:
+            await self.delivered(delivery.message, delivery.destination)
+        elif state in (State.FAILED, State.EXPIRED):
+            await self._lost(delivery.message, delivery.destination, state, bool(delivery.remote_id))
+
+    async def tell_ended(self) -> None:
+        """Those who have not been told yet: after a restart, or where the store could not write then."""
+        for message, recipient in await self._store.unnoticed():
+            await self.delivered(message, recipient)
+        for message, recipient, was_taken in await self._store.unnoticed_losses():
+            await self._lost(message, recipient, await self._store.outcome(message.id), was_taken)
+
+    async def _lost(self, message: Message, recipient: str, state: State, was_taken: bool) -> None:
+        stage = delivery_reports.loss(message, expired=state is State.EXPIRED, was_taken=was_taken)
+        await self._notify(message, recipient, stage)
+
+    async def delivered(self, message: Message, recipient: str) -> None:
+        """Tell the sender, who wanted to know. Once, also when this is asked again after a restart."""
+        await self._notify(message, recipient, Stage.DELIVERED)
+
+    async def report(self, message: Message, stage: Stage) -> None:
+        """To the program that sent it, if it wants to hear this."""
+        did, sender = self._directory.did(message.did), self._directory.account(message.account)
+        if did is None or sender is None or sender.customer != did.account:
+            return  # the number is another's now
+        event = report_of(message, stage, did, self._clock())
+        if event is not None:
+            await self.submit(event)
+
+    async def _notify(self, message: Message, recipient: str, stage: Stage) -> None:
+        """A notice of delivery, or that there will be none (RFC 5438), or a report to a program."""
+        if is_wanted(message.notify):
+            await self.report(message, stage)
+            await self._store.noticed(message.id)
+            return
+        delivered = stage is Stage.DELIVERED
+        text = delivery_notice(message.notify, recipient, self._clock(), delivered=delivered)
+        notice = Message(
+            Direction.IN, recipient, message.account, text, "notice", self._clock(), message.account, "", None,
+            _notice_key(message), content_type=IMDN, device=message.device,
+        )  # fmt: skip
+        if message.device:
+            await self.submit(notice)
+        await self._store.noticed(message.id)
+
+    async def disable_target(self, did: str, kind: str, why: str) -> None:
+        """A DID's callback or webhook has said that it is gone, or fails for days."""
+        changed = await self._store.disable_target(did, kind, why)
+        self._directory.disable_target(did, kind, why)
+        if changed:
+            log.warning("target_disabled", did=did, kind=kind, why=why)
+            await self.alarm(f"The {kind} of {did} is switched off: {why}")
+
+    async def alarm(self, text: str) -> None:
+        """Tell the operator by e-mail, if there is an address."""
+        if self.operator:
+            now = self._clock()
+            message = Message(Direction.IN, "sipsms", "operator", text, "alarm", now, content_type=ALARM)
+            await self.submit(message)
+
+    async def known(self, dedupe_key: bytes) -> Receipt | None:
+        """The receipt given before for this key, also before a restart."""
+        message_id = await self._store.find_duplicate(dedupe_key)
+        return Receipt(message_id, duplicate=True) if message_id is not None else None
+
+    async def is_cancelled(self, message: int) -> bool:
+        """Was it called back before any of it left?"""
+        return await self._store.is_cancelled(message)
+
+    # --- routes ---
+
+    def plan(self, message: Message) -> Decision:
+        """What the dialplan says to a message; one that concerns no number is for the account it names."""
+        if not message.did:
+            if message.content_type == ALARM:
+                return Decision((Route(MAIL, self.operator, message.source, "to the operator"),))
+            return Decision((Route(SIP, message.destination, message.source, "to an account"),))
+        if message.content_type in _REPORTS:
+            return Decision((Route(_REPORTS[message.content_type], message.did, message.source, "of one it sent"),))
+        facts = Facts(
+            direction=message.direction, account=message.account, did=message.did, source=message.source,
+            destination=message.destination, kind=message.kind,
+        )  # fmt: skip
+        if message.direction is Direction.IN:
+            return self._plan_incoming(facts)
+        decision = self.dialplan.outgoing(facts)
+        return decision if message.kind == "sms" or decision.refusal else self._with_mms(decision)
+
+    def explain(self, message: Message) -> Decision:
+        """What `plan` says, with what becomes of the text on the way."""
+        decision = self.plan(message)
+        if message.direction is Direction.IN or decision.refusal or not decision.routes:
+            return decision
+        encoding = encoding_of(message.text)
+        parts = len(self._spans(message, decision.routes))
+        how = f"{segments(message.text)} segments at a carrier that takes it whole"
+        if parts:
+            unit = self.limits.get(decision.routes[0].courier, _USUAL).unit
+            how = f"in {parts} segments of one SMS" if unit == "segments" else f"in {parts} messages"
+        trace = [f"text: {len(message.text)} characters, {encoding}, {how}"] if message.text else []
+        return decision._replace(trace=(*decision.trace, *trace))
+
+    def _plan_incoming(self, facts: Facts) -> Decision:
+        did = self._directory.did(facts.did)
+        if did is not None:
+            sender = self._directory.did(facts.source) if did.forward else None
+            forwards = sender is not None and bool(sender.forward)
+            facts = facts._replace(kept=self.consent.is_kept(did, facts.source), forwards=forwards)
+        return self.dialplan.incoming(facts, did)
+
+    def _with_mms(self, decision: Decision) -> Decision:
+        """Only the carriers that take media."""
+        able = tuple(route for route in decision.routes if self.limits.get(route.courier, _USUAL).mms)
+        trace = [f"{route.courier}: takes no MMS" for route in decision.routes if route not in able]
+        if able:
+            return Decision(able, (*decision.trace, *trace))
+        refusal = Refusal(RefusalCode.NO_MMS, "no carrier for this number takes MMS")
+        return Decision((), (*decision.trace, *trace), refusal)
+
+    def _planned(self, message: Message, routes: Sequence[Route], now: float) -> list[Delivery]:
+        """Outgoing: by the first carrier, the others being tried after it. Incoming: to all destinations."""
+        if message.direction is Direction.IN or not routes or not message.did:
+            return [delivery for route in routes for delivery in self._deliveries(message, route, now)]
+        if len(routes) > 1:
+            routes = sorted(routes, key=lambda route: self._queue.is_away(route.courier))
+        first, others = routes[0], ",".join([route.courier for route in routes[1:]])
+        delivery = self._by(first.courier, message, first.destination, first.source, now, others)
+        spans = self._spans(message, routes)
+        return [delivery._replace(start=start, end=end) for start, end in spans] if spans else [delivery]
+
+    def _spans(self, message: Message, routes: Sequence[Route]) -> list[tuple[int, int]]:
+        """The pieces in which a long text goes, so that each carrier on its way takes them; none: as it is."""
+        found: list[tuple[int, int]] = []
+        for route in routes:
+            limits = self.limits.get(route.courier, _USUAL)
+            cuts = limits.max_text or limits.unit == "segments"
+            if cuts and not (limits.long_as_mms and limits.mms) and not message.media:
+                found = max(found, pieces(message.text, limits.max_text, limits.unit), key=len)
+        return found if len(found) > 1 else []
+
+    def _by(
+        self, courier: str, message: Message, destination: str, source: str, now: float, others: str = ""
+    ) -> Delivery:
+        """By anything but SIP, as soon as may be."""
+        keep = self.patience.get(courier, self.keep)
+        expires_at = min(message.expires_at or now + keep, now + keep)
+        if message.direction is Direction.OUT:
+            lane = carrier_lane(courier, source, destination)
+        else:
+            lane = f"{courier}/{destination}"[:128]
+        if message.content_type == delivery_reports.SMPP:
+            lane = f"{lane}~{crc32(message.dedupe_key or b'') % RECEIPT_LANES}"
+        return Delivery(message, courier, destination, source, lane, expires_at, now, due_at=now, others=others)
+
+    def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
+        """To all phones of an account, or by one of the other ways."""
+        owner = self._directory.account(route.destination) if route.courier == SIP else None
+        if owner is not None and owner.app_messages and not message.content_type:
+            return [self._by(APP, message, route.destination, route.source, now)]
+        if route.courier != SIP:
+            return [self._by(route.courier, message, route.destination, route.source, now)]
+        expires_at = min(message.expires_at or now + self.keep, now + self.keep)
+        known = self._location.devices(route.destination)
+        if message.content_type and message.device:  # a notice is for the phone that wanted it
+            known = [one for one in known if one.id == message.device]
+        elif not known:
+            self._open.add(route.destination)
+            lane = f"sip:{route.destination}"
+            return [Delivery(message, SIP, route.destination, route.source, lane, expires_at, now, open=True)]
+        return [self._to_device(message, route, device, expires_at, now) for device in known]
+
+    def _to_device(self, message: Message, route: Route, device: Device, expires_at: float, now: float) -> Delivery:
+        reachable = self._location.binding_of(device.id, now) is not None and not self._owes(device)
+        return Delivery(
+            message, SIP, route.destination, route.source, device_lane(device.id), expires_at, now, device.id,
+            State.QUEUED, due_at=now if reachable else None,
+        )  # fmt: skip
+
+    # --- devices ---
+
+    async def reachable(self, device: Device) -> None:
+        """A device registered: what waits for it goes out now."""
+        lane = device_lane(device.id)
+        if self._owes(device):
+            self._queue.expect(lane)
+            count = await self._store.adopt_open(device.aor, device.id, lane, self._clock())
+            self._adopted.add(device.id)
+            if count:
+                log.handed_over(device.aor, count, "first registration")
+        self._queue.wake(lane)
+
+    def _owes(self, device: Device) -> bool:
+        """It has not been given yet what came before any device of its account was known."""
+        return device.aor in self._open and device.id not in self._adopted
+
+    async def came_back_as(self, gone: Device, heir: Device) -> bool:
+        """The phone behind `gone` registers as `heir` now; what waits for the one is the other's.
+
+        False: an attempt to reach the old one is still out; ask again when it is over.
+        """
+        lane = device_lane(heir.id)
+        if self._queue.is_working_on(device_lane(gone.id)):
+            return False
+        self._queue.expect(lane)
+        count = await self._store.move_lane(gone.id, device_lane(gone.id), heir.id, lane, self._clock())
+        if count:
+            log.handed_over(gone.aor, count, "the phone came back under another contact")
+            self._queue.wake(lane)
+        return True
+
+    async def take_new(self) -> None:
+        """Somebody else wrote to the store: see what is for us."""
+        found = await self._queue.take_new()
+        self._open.update(delivery.destination for delivery in found if delivery.open)
+        await self._catch_up(found)
+
+    async def _catch_up(self, deliveries: Sequence[Delivery]) -> None:
+        """A device may have registered between the plan and the commit."""
+        now = self._clock()
+        for delivery in deliveries:
+            if delivery.courier != SIP or delivery.due_at is not None:
+                continue
+            if not delivery.device:
+                await self._adopt_all(delivery.destination)
+            elif self._location.binding_of(delivery.device, now) is not None:
+                self._queue.wake(delivery.lane)
+
+    async def _adopt_all(self, account: str) -> None:
+        """Every device of the account that is known by now gets what came before the first."""
+        for device in list(self._location.devices(account)):
+            self._adopted.discard(device.id)
+            await self.reachable(device)

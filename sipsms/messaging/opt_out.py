@@ -1,0 +1,133 @@
+"""Who wants to hear from whom: STOP and START, block lists, and what an account may send at all (S-016, S-018, S-131).
+
+A number that writes STOP to a DID gets nothing from it any more until it writes START. A user who answers STOP to a
+number gets nothing from it any more. Both hold per DID and number; operators and customers add their own blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from sipsms.accounts.directory import Directory
+from sipsms.core import log
+from sipsms.core.account import Account, Did
+from sipsms.core.clock import Clock
+from sipsms.core.directory_rows import Block
+from sipsms.core.message import Message
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.messaging.carrier import GatewayStore
+from sipsms.messaging.content_policy import PatternLimits, Patterns, shortener_in
+from sipsms.messaging.opt_out_keywords import Keyword, classify
+
+_REMEMBERED = 10_000  # numbers that were told something by themselves
+_ONCE_IN = 3600.0  # seconds between two answers to HELP
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is answered to a keyword; empty: nothing (carriers may answer by themselves)."""
+
+    stop: str = ""
+    start: str = ""
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the configuration says."""
+
+    answers: Answers = Answers()
+    keywords: bool = True
+    shorteners: frozenset[str] | None = None  # domains; None: the usual ones
+    patterns: PatternLimits = field(default_factory=PatternLimits)
+
+
+class Consent:
+    def __init__(self, store: GatewayStore, directory: Directory, clock: Clock, terms: Callable[[], Terms]) -> None:
+        self._store = store
+        self._directory = directory
+        self._clock = clock
+        self._terms = terms
+        self._now = terms()
+        self._patterns = Patterns(self._now.patterns)
+        self._told: dict[tuple[str, str], float] = {}
+
+    def reload(self) -> None:
+        self._now = self._terms()
+        self._patterns = Patterns(self._now.patterns)
+
+    # --- out ---
+
+    def may_send(self, account: Account, did: str, destination: str, text: str) -> Refusal | None:
+        """Why an account's SMS must not go out. Counts it, if it may."""
+        refusal = self.objection(account, did, destination, text)
+        customer = self._directory.account(account.customer) or account
+        if refusal is not None or account.bulk or customer.bulk:
+            return refusal
+        why = self._patterns.check(account.customer, destination, text, self._clock())
+        return Refusal(RefusalCode.BULK, f"bulk sending is off for {account.customer}: {why}") if why else None
+
+    def objection(self, account: Account, did: str, destination: str, text: str) -> Refusal | None:
+        """The same for a message alone, whatever else the account has sent."""
+        owner = self._directory.did(did)
+        if owner is not None and self._directory.is_blocked(owner, destination, "out"):
+            return Refusal(
+                RefusalCode.BLOCKED, f"{destination} wants no messages from {did}: it answered STOP or is blocked"
+            )
+        customer = self._directory.account(account.customer) or account
+        if not (account.shorteners or customer.shorteners) and (found := shortener_in(text, self._now.shorteners)):
+            return Refusal(
+                RefusalCode.POLICY, f"links of {found} are not sent: mobile carriers drop them; use the full one"
+            )
+        return None
+
+    async def said(self, did: str, destination: str, text: str) -> None:
+        """Our user wrote to a number: STOP ends what comes from it, START lets it in again."""
+        keyword = classify(text)
+        if keyword in (Keyword.STOP, Keyword.START):
+            await self.set_block(Block(did, destination, "in", keyword is Keyword.STOP), f"the user answered {keyword}")
+
+    # --- in ---
+
+    def concerns(self, message: Message) -> bool:
+        """Is an incoming message one of the words?"""
+        return self._now.keywords and not message.media and classify(message.text) is not None
+
+    async def heard(self, message: Message, did: Did) -> str:
+        """A number wrote STOP, START or HELP to a DID: it does what it says. What is to be answered, or nothing."""
+        keyword = classify(message.text)
+        answers = self._now.answers
+        if keyword in (Keyword.STOP, Keyword.START):
+            stopped = keyword is Keyword.STOP
+            block = Block(did.number, message.source, "out", stopped)
+            new = await self.set_block(block, "they answered STOP" if stopped else "they answered START")
+            return (answers.stop if stopped else answers.start) if new else ""
+        return answers.help if keyword is Keyword.HELP and self._first(did.number, message.source) else ""
+
+    def is_kept(self, did: Did, source: str) -> str:
+        """Why an incoming message is not delivered."""
+        return f"{source} is blocked" if self._directory.is_blocked(did, source, "in") else ""
+
+    async def set_block(self, block: Block, reason: str) -> bool:
+        """Durable when it returns. False: it was so already."""
+        changed = await self._store.set_block(block, reason, self._clock())
+        if changed or block.active:
+            self._directory.block(block)
+        if changed:
+            log.note("block_set" if block.active else "block_lifted", **block._asdict(), why=reason)
+        return changed
+
+    def _first(self, did: str, number: str) -> bool:
+        """Two robots must not ask each other for help for ever."""
+        now, key = self._clock(), (did, number)
+        if now - self._told.get(key, -_ONCE_IN) < _ONCE_IN:
+            return False
+        if len(self._told) >= _REMEMBERED:
+            self._told = dict(_newest(self._told.items()))
+        self._told[key] = now
+        return True
+
+
+def _newest(items: Iterable[tuple[tuple[str, str], float]]) -> list[tuple[tuple[str, str], float]]:
+    return sorted(items, key=lambda item: item[1])[_REMEMBERED // 2 :]

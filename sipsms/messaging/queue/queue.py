@@ -1,0 +1,673 @@
+"""The queue: takes deliveries from the store to their couriers, in order within a lane, and writes down how it went.
+
+A lane (one device, or one DID and peer at a carrier) has one delivery out at a time. Only lanes that are being worked
+on are in memory, so a million waiting messages cost nothing; what waits in the store is known by its lane's hash.
+The attempt is committed before the courier is called and closed after; an attempt that is never closed is `unknown`.
+
+The store is the truth, memory only makes it quick: a lane may go when the oldest delivery in it is due, whatever stands
+behind; every courier's due lanes are looked for at least every half minute; and a wake is written down as a due time.
+So what memory misses is late, and never lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
+from sipsms.core.queue_rows import Closing
+from sipsms.messaging.carrier import Courier, QueueStore
+from sipsms.messaging.queue.courier_state import Desk, Health, Lane, Line
+
+_LANE_CHUNK = 50  # deliveries of one lane in memory
+_READY_LANES = 5000  # lanes of one courier that wait in memory for their turn
+_POLL = 500  # deliveries fetched in one look
+_LOOK_AT_LEAST = 30.0  # seconds
+_RECOVER_EVERY = 60.0
+_USUAL = Line()
+_SWEEP = 1.0  # seconds between looks for what has expired or fallen due
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a delivery is tried again. Seconds."""
+
+    retry_min: float = 5.0
+    retry_max: float = 300.0
+
+
+def carrier_lane(courier: str, source: str, destination: str) -> str:
+    """Messages of one pair of numbers stay in order at a carrier."""
+    return f"{courier}/{source}/{destination}"
+
+
+class Queue:
+    def __init__(
+        self,
+        store: QueueStore,
+        clock: Clock,
+        pace: Pace,
+        jitter: Callable[[], float] = random.random,
+        is_reachable: Callable[[str], bool] = lambda lane: False,
+        on_change: Callable[[Delivery, State, str], None] = lambda delivery, state, detail: None,
+    ) -> None:
+        """`is_reachable`: has the event come that this lane may wait for? Asked at the start for each that waits.
+        `on_change`: a delivery, its state after an attempt or when it expired, and why.
+        """
+        self._store = store
+        self._clock = clock
+        self._pace = pace
+        self._jitter = jitter
+        self._is_reachable = is_reachable
+        self._on_change = on_change
+        self._wakes: set[str] = set()  # lanes whose event has come, but is not written down yet
+        self._waking: set[str] = set()  # and those for which it is being written down
+        self._desks: dict[str, Desk] = {}
+        self._lanes: dict[str, Lane] = {}  # lanes that are ready or at work
+        self._waiting: set[int] = set()  # hashes of lanes with deliveries in the store only
+        self._scanned = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._poke = asyncio.Event()
+        self._coming: Counter[str] = Counter()  # deliveries by lane that are being stored and have not begun
+        self._stopping = False
+        self._held = False
+        self._stop = asyncio.Event()
+        self._idempotent: list[str] = []
+        self._recover_at = 0.0
+
+    # --- life ---
+
+    def set_courier(self, name: str, courier: Courier, line: Line = _USUAL) -> None:
+        """Add a courier, or replace one in place."""
+        desk = self._desks.get(name)
+        if desk is None:
+            self._desks[name] = Desk(name, courier, line)
+        else:
+            desk.replace(courier, line)
+            self.poll()
+
+    def remove_courier(self, name: str) -> None:
+        """What is out comes back; what waits stays in the store until a courier of that name is set."""
+        desk = self._desks.get(name)
+        if desk is None:
+            return
+        desk.courier = None
+        desk.poll_at = 0.0  # what has another way need not wait
+        while desk.ready:
+            lane = desk.ready.popleft()
+            del self._lanes[lane.key]
+            self._waiting.add(hash(lane.key))
+
+    def set_paused(self, couriers: Iterable[str]) -> None:
+        stopped = set(couriers)
+        for desk in self._desks.values():
+            desk.paused = desk.name in stopped
+        self.poll()
+
+    def is_open(self, name: str) -> bool:
+        """Would a delivery by this courier be tried now?"""
+        desk = self._desks.get(name)
+        return desk is not None and desk.open(self._clock())
+
+    def is_away(self, name: str) -> bool:
+        """Is its far side not there, or is it not configured? (One that is paused holds messages: it is not away.)"""
+        desk = self._desks.get(name)
+        return desk is None or (not desk.paused and not desk.open(self._clock()))
+
+    def health(self) -> dict[str, Health]:
+        """How each courier is, by name."""
+        now = self._clock()
+        return {name: desk.health(now) for name, desk in self._desks.items()}
+
+    async def start(self, idempotent: Iterable[str], *, hold: bool = False) -> None:
+        """Recover what a crash left half done, and learn which lanes wait. Raises Unavailable.
+
+        `idempotent`: couriers whose far side drops what it has already. `hold`: nothing leaves before `run`, since the
+        sockets it would leave by are not open yet.
+        """
+        self._held = hold
+        self._idempotent = list(idempotent)
+        await self._recover(own=True)
+        self._recover_at = self._clock() + _RECOVER_EVERY
+        await self._learn_lanes()
+
+    async def _recover(self, *, own: bool) -> None:
+        again, unknown = await self._store.recover(self._idempotent, self._clock(), own=own)
+        if again or unknown:
+            log.warning("recovered", sent_again=again, unknown=unknown)
+            log.UNKNOWN.inc(unknown)
+        if again and not own:
+            self._scanned = False
+            scan = asyncio.create_task(self._scan())
+            self._tasks.add(scan)
+            scan.add_done_callback(self._tasks.discard)
+
+    async def run(self) -> None:
+        """Until cancelled: find lanes that fall due, expire what waited too long."""
+        self._held = False
+        scan = asyncio.create_task(self._scan())
+        try:
+            while True:
+                self._poke.clear()  # what comes during the turn counts for the next
+                await self._guarded(self._turn)
+                try:
+                    async with asyncio.timeout(_SWEEP):
+                        await self._poke.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            scan.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing new; wait for what is out."""
+        self._stopping = True
+        self._stop.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def _scan(self) -> None:
+        """Learn which lanes wait in the store. Until that is known, every lane is asked for."""
+        while not self._scanned:
+            try:
+                await self._learn_lanes()
+            except Unavailable:
+                await asyncio.sleep(_SWEEP)
+
+    async def _learn_lanes(self) -> None:
+        lanes = await self._store.waiting_lanes()
+        self._waiting.update(map(hash, lanes))
+        self._scanned = True
+        for key in filter(self._is_reachable, lanes):
+            self.wake(key)
+        self.poll()
+
+    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await step()
+            return True
+        except Unavailable as error:
+            log.warning("store_unavailable", why=str(error))
+        except Exception as error:
+            log.crash("queue_turn_failed", error)
+        return False
+
+    # --- what comes in ---
+
+    def reserve(self, delivery: Delivery) -> Delivery:
+        """Before the commit: if its lane is free, the delivery may start with it, and needs no commit of its own.
+
+        It comes back as `sending` then. Either way it must be offered when committed, or released: until then none of
+        its lane may start before it.
+        """
+        desk, now = self._desks.get(delivery.courier), self._clock()
+        is_due = delivery.due_at is not None and delivery.due_at <= now < delivery.expires_at
+        if desk is None or self._is_still or not is_due or not self._is_idle(delivery.lane) or not desk.is_free(now):
+            self._coming[delivery.lane] += 1
+            return delivery
+        desk.active += 1
+        desk.take_slot(now)
+        self._lanes[delivery.lane] = Lane(delivery.lane)
+        if desk.touched is not None:
+            desk.touched.add(delivery.lane)
+        return delivery._replace(state=State.SENDING, attempts=1)
+
+    def release(self, planned: Iterable[Delivery]) -> None:
+        """What `reserve` gave back has not been committed."""
+        for delivery in planned:
+            if delivery.state is State.SENDING:
+                desk = self._desks[delivery.courier]
+                self._leave(desk, self._lanes[delivery.lane])
+            else:
+                self._arrived(delivery.lane)
+
+    @property
+    def _is_still(self) -> bool:
+        """Nothing new may leave: not yet, or no more."""
+        return self._stopping or self._held
+
+    def _arrived(self, key: str) -> None:
+        self._coming[key] -= 1
+        if self._coming[key] <= 0:
+            del self._coming[key]
+
+    def _is_idle(self, key: str) -> bool:
+        """Nothing of this lane is at work, waits, or is being stored."""
+        return self._scanned and key not in self._lanes and key not in self._coming and hash(key) not in self._waiting
+
+    def offer(self, deliveries: Iterable[Delivery], planned: Iterable[Delivery] = ()) -> None:
+        """Deliveries just committed. They start at once if their lane is free. `planned`: what `reserve` gave back."""
+        for delivery in planned:
+            if delivery.state is not State.SENDING:
+                self._arrived(delivery.lane)
+        for delivery in deliveries:
+            if delivery.state is State.SENDING:
+                self._lanes[delivery.lane].pending.appendleft(delivery)
+                self._begin_work(self._desks[delivery.courier], self._lanes[delivery.lane])
+            elif delivery.due_at is None:
+                self._waiting.add(hash(delivery.lane))
+            elif delivery.due_at > self._clock():
+                self._wait_until(delivery)
+            else:
+                self._offer(delivery)
+
+    def _wait_until(self, delivery: Delivery) -> None:
+        """Its time is yet to come; the poll finds it then."""
+        self._waiting.add(hash(delivery.lane))
+        desk = self._desks.get(delivery.courier)
+        if desk is not None and delivery.due_at is not None:
+            desk.poll_at = min(desk.poll_at, delivery.due_at)
+
+    def _offer(self, delivery: Delivery) -> None:
+        key = delivery.lane
+        lane = self._lanes.get(key)
+        if lane is not None:
+            if lane.more or len(lane.pending) >= _LANE_CHUNK:
+                lane.more = True
+            else:
+                lane.pending.append(delivery)
+            return
+        desk = self._desks.get(delivery.courier)
+        if desk is None or len(desk.ready) >= _READY_LANES:
+            self._leave_in_store(desk, key)
+            return
+        behind = not self._scanned or hash(key) in self._waiting
+        lane = Lane(key, more=True) if behind else Lane(key, deque((delivery,)))
+        self._enter(desk, lane)
+
+    def _leave_in_store(self, desk: Desk | None, key: str) -> None:
+        self._waiting.add(hash(key))
+        if desk is not None:
+            desk.overflow = True
+
+    def wake(self, key: str) -> None:
+        """The event a lane waits for has come: its device registered."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            lane.woken = lane.more = True
+        elif not self._scanned or hash(key) in self._waiting:
+            self._wakes.add(key)
+            self._poke.set()
+
+    def expect(self, key: str) -> None:
+        """The store is about to hold deliveries of this lane that were not offered: none may pass them."""
+        self._waiting.add(hash(key))
+
+    def forget(self, key: str) -> None:
+        """What waited in this lane is over, by no doing of the queue's."""
+        if key not in self._lanes:
+            self._waiting.discard(hash(key))
+
+    def is_working_on(self, key: str) -> bool:
+        return key in self._lanes
+
+    async def take_new(self) -> list[Delivery]:
+        """Learn what a command beside the server has committed, and let it go."""
+        found = await self._store.claim_new()
+        self.offer(found)
+        return found
+
+    def poll(self) -> None:
+        """Look into the store now: somebody else may have written."""
+        for desk in self._desks.values():
+            desk.poll_at = 0.0
+        self._poke.set()
+
+    # --- lanes ---
+
+    def _enter(self, desk: Desk, lane: Lane) -> None:
+        self._lanes[lane.key] = lane
+        if desk.touched is not None:
+            desk.touched.add(lane.key)
+        if desk.has_room and desk.open(self._clock()) and not self._is_still:
+            self._launch(desk, lane)
+        else:
+            desk.ready.append(lane)
+
+    def _launch(self, desk: Desk, lane: Lane) -> None:
+        desk.active += 1
+        self._begin_work(desk, lane)
+
+    def _begin_work(self, desk: Desk, lane: Lane) -> None:
+        task = asyncio.create_task(self._work(desk, lane))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, desk: Desk, lane: Lane) -> None:
+        try:
+            if not await self._guarded(lambda: self._work_lane(desk, lane)):
+                lane.more = True  # what was being sent is still in the store
+        finally:
+            self._leave(desk, lane)
+
+    def _leave(self, desk: Desk, lane: Lane) -> None:
+        """The lane is done with for now; what it still holds is found again in the store."""
+        desk.active -= 1
+        if self._lanes.get(lane.key) is lane:
+            del self._lanes[lane.key]
+        if desk.touched is not None:
+            desk.touched.add(lane.key)
+        if lane.pending or lane.more:
+            self._waiting.add(hash(lane.key))
+            desk.overflow = True
+            if lane.woken or lane.going:  # its next one may have no due time of its own
+                self._wakes.add(lane.key)
+        self._fill(desk)
+
+    def _fill(self, desk: Desk) -> None:
+        if self._is_still:
+            return
+        now = self._clock()
+        while desk.ready and desk.has_room and desk.open(now):
+            self._launch(desk, desk.ready.popleft())
+        if desk.overflow and len(desk.ready) < _POLL // 2:
+            desk.poll_at = 0.0
+            self._poke.set()
+
+    async def _work_lane(self, desk: Desk, lane: Lane) -> None:
+        """Deliver what the lane holds, one by one, until it is empty or something has to wait."""
+        while lane.pending or not self._stopping:
+            begun = bool(lane.pending) and lane.pending[0].state is State.SENDING
+            if not begun and (self._stopping or not desk.open(self._clock())):
+                return
+            if not lane.pending:
+                if not lane.more:
+                    return
+                if not await self._load(desk, lane):
+                    return
+                if not lane.pending:  # its event came while we looked: once more
+                    continue
+            if not begun and not await self._slot(desk):
+                return
+            delivery = lane.pending.popleft()
+            now = self._clock()
+            if delivery.expires_at <= now and delivery.state is State.QUEUED:
+                continue  # the sweep writes it down
+            if not await self._deliver(desk, lane, delivery, now):
+                return
+
+    async def _slot(self, desk: Desk) -> bool:
+        """Wait until the courier's rate lets one go. False: it does not go any more."""
+        wait = desk.take_slot(self._clock())
+        if wait > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._stop.wait()
+        return not self._stopping and desk.open(self._clock())
+
+    async def _load(self, desk: Desk, lane: Lane) -> bool:
+        """Fetch the lane's next deliveries; False if none is to be sent now."""
+        lane.more = False
+        now, woken = self._clock(), lane.key in self._wakes or lane.key in self._waking
+        rows = await self._store.load_lane(lane.key, _LANE_CHUNK, now)
+        if rows is None:  # another node is at it
+            self._waiting.add(hash(lane.key))
+            desk.poll_at = min(desk.poll_at, now + self._pace.retry_min)
+            return False
+        if not rows:
+            self._waiting.discard(hash(lane.key))
+            return lane.more
+        if not lane.going and not self._is_due(rows[0]):
+            if woken:  # its event was not written down yet when this was read
+                self._wakes.discard(lane.key)
+                lane.woken = True
+            return await self._not_yet(lane, rows)
+        known = {row.id for row in rows}
+        late = [delivery for delivery in lane.pending if delivery.id not in known]  # committed after we looked
+        lane.pending = deque(rows)
+        if len(rows) < _LANE_CHUNK:
+            self._waiting.discard(hash(lane.key))
+            lane.pending.extend(late)
+        else:
+            lane.more = True
+        return True
+
+    def _is_due(self, head: Delivery) -> bool:
+        return head.due_at is not None and head.due_at <= self._clock()
+
+    async def _not_yet(self, lane: Lane, rows: list[Delivery]) -> bool:
+        """The head has to wait: so does what stands behind it."""
+        self._waiting.add(hash(lane.key))
+        if any(self._is_due(row) for row in rows):
+            await self._store.hold_back(lane.key, rows[0].due_at)
+        return await self._woken(lane)
+
+    async def _woken(self, lane: Lane) -> bool:
+        """Its event has come meanwhile: the head is due after all. Once for each event."""
+        if not lane.woken:
+            return False
+        lane.woken = lane.going = False
+        await self._store.make_due([lane.key], self._clock())
+        lane.pending.clear()  # what was committed meanwhile stands behind what the store holds
+        lane.more = True
+        return True
+
+    # --- one delivery ---
+
+    async def _deliver(self, desk: Desk, lane: Lane, delivery: Delivery, now: float) -> bool:
+        """One attempt. False: the lane has to wait."""
+        if delivery.state is State.QUEUED:
+            if not await self._store.begin(delivery, now):
+                return True  # expired, or somebody else has it
+            delivery = delivery._replace(attempts=delivery.attempts + 1, state=State.SENDING)
+        number = delivery.attempts
+        log.attempt(delivery.message.id, delivery.id, desk.name, number)
+        started = time.monotonic()
+        outcome = await self._attempt(desk, delivery)
+        closing = self._elsewhere(self._closing(desk, delivery, number, outcome), delivery, outcome)
+        state = await self._close(closing)
+        log.outcome(
+            delivery.message.id, delivery.id, desk.name, closing.outcome, closing.detail, time.monotonic() - started
+        )
+        desk.counts[closing.outcome] += 1
+        self._on_change(delivery, state, closing.detail)
+        if desk.note(outcome):
+            desk.close_for(self._delay(desk, number, outcome), closing.now)
+        leaves = closing.moved is not None and closing.moved[1] != lane.key
+        if leaves:
+            self._go_on(delivery, closing)
+        if not isinstance(outcome, Deferred) or leaves:
+            lane.going = True
+            return True
+        self._put_off(desk, lane, closing)
+        return await self._woken(lane)
+
+    def _go_on(self, delivery: Delivery, closing: Closing) -> None:
+        """In another lane, now or later."""
+        assert closing.moved is not None
+        courier, key, others = closing.moved
+        moved = delivery._replace(
+            courier=courier, lane=key, others=others, state=State.QUEUED, due_at=closing.due_at,
+            attempts=closing.number - closing.untried,
+        )  # fmt: skip
+        if closing.due_at is not None and closing.due_at <= self._clock():
+            self._offer(moved)
+            return
+        self._waiting.add(hash(key))
+        desk = self._desks.get(courier)
+        if desk is not None and closing.due_at is not None:
+            desk.poll_at = min(desk.poll_at, closing.due_at)
+
+    def _put_off(self, desk: Desk, lane: Lane, closing: Closing) -> None:
+        lane.pending.clear()  # order: nothing of this lane passes its head
+        lane.going = False
+        self._waiting.add(hash(lane.key))
+        if closing.due_at is not None:
+            desk.poll_at = min(desk.poll_at, closing.due_at)
+
+    def _elsewhere(self, closing: Closing, delivery: Delivery, outcome: Outcome) -> Closing:
+        """Certainly not sent, and there is another carrier: it goes on there. Or it steps aside in its lane."""
+        if isinstance(outcome, Deferred) and outcome.maybe:
+            return closing._replace(moved=(delivery.courier, delivery.lane, ""))
+        if isinstance(outcome, Rejected) and not outcome.opt_out:
+            return self._to_next(closing, delivery, refused=True) or closing
+        if isinstance(outcome, Deferred) and outcome.whole_courier and (moved := self._to_next(closing, delivery)):
+            return moved
+        if isinstance(outcome, Deferred) and outcome.aside and not delivery.lane.endswith(f"#{delivery.id}"):
+            return closing._replace(moved=(delivery.courier, f"{delivery.lane}#{delivery.id}", delivery.others))
+        return closing
+
+    def _to_next(self, closing: Closing, delivery: Delivery, *, refused: bool = False) -> Closing | None:
+        """To the next courier that is there. One that is only away now stays behind the others; where none of them is
+        up, waiting here is as good. One that has refused the message is done with it.
+        """
+        others, now = list(filter(None, delivery.others.split(","))), self._clock()
+        here = [name for name in others if name in self._desks and self._desks[name].serves()]
+        chosen = next((name for name in here if self._desks[name].open(now)), here[0] if refused and here else None)
+        if chosen is None:
+            return None
+        others.remove(chosen)
+        if not refused and delivery.courier not in others:
+            others.append(delivery.courier)
+        lane = carrier_lane(chosen, delivery.source, delivery.destination)
+        return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(chosen, lane, ",".join(others)))
+
+    async def _attempt(self, desk: Desk, delivery: Delivery) -> Outcome:
+        if desk.courier is None:
+            return Deferred("this carrier is not configured any more")
+        try:
+            return await desk.courier.deliver(delivery)
+        except Exception as error:  # a bug in a courier: the bytes may have left
+            log.crash("courier_failed", error, message=delivery.message.id, delivery=delivery.id)
+            return Unknown(f"internal error: {type(error).__name__}")
+
+    async def _close(self, closing: Closing) -> State:
+        """Write the result down, however long that takes: until then the attempt counts as unknown."""
+        while True:
+            try:
+                return await self._store.finish(closing)
+            except Unavailable as error:
+                log.warning("store_unavailable", why=str(error), delivery=closing.delivery_id)
+                await asyncio.sleep(_SWEEP)
+
+    def _closing(self, desk: Desk, delivery: Delivery, number: int, outcome: Outcome) -> Closing:
+        now = self._clock()
+        match outcome:
+            case Delivered(detail):
+                return Closing(delivery.id, number, State.DELIVERED, "delivered", detail, now)
+            case Accepted(remote_id):
+                return Closing(delivery.id, number, State.ACCEPTED, "accepted", "", now, remote_id=remote_id)
+            case Rejected(reason, code):
+                return Closing(delivery.id, number, State.FAILED, "failed", f"{code} {reason}".strip(), now)
+            case Unknown(reason):
+                return Closing(delivery.id, number, State.UNKNOWN, "unknown", reason, now)
+            case Deferred():
+                due = None if outcome.parked else now + self._delay(desk, number, outcome)
+                closing = Closing(delivery.id, number, State.QUEUED, "deferred", outcome.reason, now, due)
+                return closing._replace(untried=outcome.untried)
+
+    def _delay(self, desk: Desk, number: int, outcome: Outcome) -> float:
+        """Exponential from retry_min to retry_max, with up to a fifth of jitter."""
+        if isinstance(outcome, Deferred) and outcome.retry_after is not None:
+            return max(outcome.retry_after, 1.0)
+        own = isinstance(outcome, Deferred) and not outcome.whole_courier and not desk.why
+        tries = number if own else desk.failures + 1
+        delay: float = min(self._pace.retry_max, self._pace.retry_min * 2 ** min(tries - 1, 20))
+        return delay * (0.9 + 0.2 * self._jitter())
+
+    # --- the clock's part ---
+
+    async def _turn(self) -> None:
+        now = self._clock()
+        log.LANES.labels("active").set(len(self._lanes))
+        log.LANES.labels("waiting").set(len(self._waiting))
+        if self._wakes:
+            await self._wake_all(now)
+        for delivery in await self._store.expire(now, 500):
+            log.expired(delivery.message.id, delivery.id)
+            self._on_change(delivery, State.EXPIRED, delivery.last_error)
+        if now >= self._recover_at:
+            self._recover_at = now + _RECOVER_EVERY
+            await self._recover(own=False)
+        for desk in list(self._desks.values()):
+            if self._stopping or desk.paused:
+                continue
+            if not desk.open(now):
+                await self._divert(desk, now)
+                continue
+            self._fill(desk)
+            if now >= desk.poll_at and len(desk.ready) < _POLL:
+                await self._poll_desk(desk, now)
+
+    async def _divert(self, desk: Desk, now: float) -> None:
+        """Nothing goes by this carrier now: what may go by another one does, and need not wait for the first to fail
+        for it, too. What is only in the store follows bit by bit."""
+        if not desk.line.breaker:
+            return
+        if now >= desk.poll_at and len(desk.ready) < _READY_LANES:
+            await self._poll_desk(desk, now, movable=True)
+        lanes = [lane for lane in desk.ready if lane.pending and self._elsewhere_of(desk, lane, now) is not None]
+        for lane in lanes:
+            desk.ready.remove(lane)
+        await asyncio.gather(*(self._divert_lane(desk, lane, now) for lane in lanes))
+
+    def _elsewhere_of(self, desk: Desk, lane: Lane, now: float) -> Closing | None:
+        """Where the lane's first one can go instead."""
+        head = lane.pending[0]
+        return self._to_next(Closing(head.id, 0, State.QUEUED, "diverted", desk.why, now), head)
+
+    async def _divert_lane(self, desk: Desk, lane: Lane, now: float) -> None:
+        try:
+            while lane.pending and (closing := self._elsewhere_of(desk, lane, now)) is not None:
+                delivery = lane.pending[0]
+                moved = await self._store.divert(delivery, closing)
+                lane.pending.popleft()
+                if moved:
+                    self._go_on(delivery, closing._replace(number=delivery.attempts))
+        finally:
+            if lane.pending:  # it has no other way: it waits here
+                desk.ready.append(lane)
+            else:
+                desk.active += 1  # as if it had been at work
+                self._leave(desk, lane)
+
+    async def _wake_all(self, now: float) -> None:
+        """Write down that events have come; the poll finds what is due then."""
+        keys = list(self._wakes)[:_POLL]
+        self._wakes.difference_update(keys)  # before the store is asked: an event that comes meanwhile is another one
+        self._waking = set(keys)
+        try:
+            await self._store.make_due(keys, now)
+        except BaseException:
+            self._wakes.update(keys)
+            raise
+        finally:
+            self._waking = set()
+        self.poll()
+
+    async def _poll_desk(self, desk: Desk, now: float, *, movable: bool = False) -> None:
+        """Look for lanes with something due: page by page, so that lanes which are at work already, and have many
+        waiting, hide nobody."""
+        limit = _POLL + 2 * (len(desk.ready) + desk.active)
+        desk.overflow, desk.poll_at, desk.touched = False, now + _LOOK_AT_LEAST, set()
+        try:
+            found = await self._store.due(desk.name, now, limit, desk.cursor, movable=movable)
+        except BaseException:
+            desk.poll_at = now + _SWEEP
+            raise
+        finally:
+            touched, desk.touched = desk.touched, None
+        for due in found.lanes:
+            lane = self._lanes.get(due.lane)
+            if lane is not None:
+                lane.more = True
+            elif due.lane in touched:  # what was read of it is old
+                desk.overflow = True
+            elif movable and not due.deliveries:  # its head has no other way
+                continue
+            else:
+                if not due.more:
+                    self._waiting.discard(hash(due.lane))
+                self._enter(desk, Lane(due.lane, deque(due.deliveries), more=due.more))
+        desk.cursor = found.last
+        desk.overflow = desk.overflow or found.last is not None
+        if found.later is not None:
+            desk.poll_at = min(desk.poll_at, found.later)
+        self._fill(desk)

@@ -1,0 +1,1 @@
+"""Routing: dialplan and numbering policy, pure decisions about a message."""

@@ -1,0 +1,95 @@
+"""Numbering policy: which numbers may be sent to, and in which form they must be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Final, Literal
+
+from sipsms.core.e164 import REGIONS, is_digits, is_ten_digits, region_of_area
+from sipsms.core.refusal import Refusal, RefusalCode
+
+HOME: Final = frozenset({"US", "CA", "PR"})  # decision C-9; an area code of no region (555) passes
+
+
+SERVICE_CODES: Final = ("N11", "911", "988")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    mode: Literal["nanpa", "e164"] = "nanpa"
+    service: frozenset[str] = frozenset()
+    premium_areas: frozenset[str] = frozenset({"900"})
+    premium_exchanges: frozenset[str] = frozenset({"976"})
+    regions: frozenset[str] = HOME
+
+    def check(self, raw: str) -> str | Refusal:
+        """The ten digits of a destination as a phone dialled it, or why not (C-100, C-103)."""
+        digits = raw.removeprefix("+1") if self.mode == "e164" else raw
+        if refusal := self._shape(raw, digits):
+            return refusal
+        return self.policy(digits) or digits
+
+    def _shape(self, raw: str, digits: str) -> Refusal | None:
+        if not is_digits(digits):
+            return Refusal(RefusalCode.NOT_DIGITS, self._must(_not_digits(raw)))
+        if digits in self.service:
+            return Refusal(RefusalCode.SERVICE, f"{digits} is an emergency or service number: call it, a text cannot")
+        if self.mode == "e164" and digits is raw:
+            return Refusal(RefusalCode.INVALID, self._must(f"{_shown(raw)} has no +1 in front"))
+        if len(digits) > 10 and digits[0] == "1":
+            return Refusal(RefusalCode.LEADING_ONE, self._must(f"{_shown(raw)} starts with 1: leave it out"))
+        if len(digits) == 10:
+            return None
+        code = RefusalCode.TOO_SHORT if len(digits) < 10 else RefusalCode.TOO_LONG
+        return Refusal(code, self._must(f"{_shown(raw)} has {len(digits)}"))
+
+    def _must(self, why: str) -> str:
+        return f"destination must be {_WANTED[self.mode]}; {why}"
+
+    def policy(self, number: str) -> Refusal | None:
+        """Whether ten digits may be written to."""
+        if not is_ten_digits(number):
+            return Refusal(RefusalCode.INVALID, f"{_shown(number)} is not a number of the United States or Canada")
+        area = number[:3]
+        if area[0] < "2":
+            return Refusal(RefusalCode.INVALID, f"{number} is not a number: no area code starts with {area[0]}")
+        if area in self.service:
+            return Refusal(RefusalCode.SERVICE, f"{number} starts with the service number {area}, which takes no texts")
+        if area in self.premium_areas or number[3:6] in self.premium_exchanges:
+            return Refusal(RefusalCode.PREMIUM, f"{number} is a premium-rate number, which takes no texts from here")
+        return self._region(area)
+
+    def _region(self, area: str) -> Refusal | None:
+        region = region_of_area(area)
+        if region is None or region in self.regions:
+            return None
+        return Refusal(
+            RefusalCode.REGION,
+            f"area code {area} is in {REGIONS.get(region, region)}; texts go to the United States and Canada"
+            f" unless the operator allows {region}",
+        )
+
+
+_WANTED: Final = {"nanpa": "exactly 10 digits", "e164": "+1 and 10 digits"}
+
+
+def _shown(raw: str) -> str:
+    """What a stranger wrote, fit to be repeated in a header: short, ASCII, no quotes, no control characters."""
+    safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in raw[:24])
+    return safe + "..." if len(raw) > 24 else safe
+
+
+def _not_digits(raw: str) -> str:
+    if not raw:
+        return "it is empty"
+    return f"{_shown(raw)} has other characters than the digits 0-9"
+
+
+def expand(pattern: str) -> Iterator[str]:
+    """`N11` -> 211 ... 911, in the numbering plan's own notation: N is 2-9, X is 0-9."""
+    return map("".join, product(*({"N": "23456789", "X": "0123456789"}.get(c, c) for c in pattern)))
+
+
+DEFAULT_NUMBERING: Final = Numbering(service=frozenset(code for p in SERVICE_CODES for code in expand(p)))

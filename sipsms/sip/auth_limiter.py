@@ -1,0 +1,79 @@
+"""Slows down password guessing. Pure and bounded: a fixed number of (address, user) pairs is remembered.
+
+After `free` failures in `window` seconds a pair gets one evaluated guess a second at most; the others are answered as
+wrong without a look at the password. The account itself is never locked: its owner, elsewhere, is another pair. Its
+owner at the same address (behind one NAT with the guesser) sends from another port: ports that guessed wrong and ports
+that did not yet have half the guesses each, and a port with the right password is not slowed at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sipsms.sip.flood_limiter import network_of
+
+_INTERVAL = 2.0  # seconds a guess in each half
+_AHEAD = 2  # guesses that a port without failures may make at once: a used nonce costs one
+_PORTS = 64
+
+
+@dataclass(slots=True)
+class _Pair:
+    since: float
+    failures: int = 0
+    next_known: float = 0.0
+    next_fresh: float = 0.0
+    wrong: dict[int, None] = field(default_factory=dict)  # ports, oldest first
+    right: dict[int, None] = field(default_factory=dict)
+
+
+class Guard:
+    def __init__(self, free: int = 10, window: float = 300.0, capacity: int = 10_000) -> None:
+        self._free = free
+        self._window = window
+        self._capacity = capacity
+        self._pairs: dict[tuple[str, str], _Pair] = {}
+
+    def allows(self, address: str, user: str, now: float, port: int = 0) -> bool:
+        """May a guess of this pair be looked at now?"""
+        if not self._pairs:
+            return True
+        pair = self._pairs.get((network_of(address), user))
+        if pair is None or pair.failures < self._free or now - pair.since > self._window or port in pair.right:
+            return True
+        if port not in pair.wrong:
+            if now < pair.next_fresh - _AHEAD * _INTERVAL:
+                return False
+            pair.next_fresh = max(now, pair.next_fresh) + _INTERVAL
+            return True
+        if now < pair.next_known:
+            return False
+        pair.next_known = now + _INTERVAL
+        return True
+
+    def failed(self, address: str, user: str, now: float, port: int = 0) -> None:
+        key = (network_of(address), user)
+        pair = self._pairs.pop(key, None)
+        if pair is None or now - pair.since > self._window:
+            pair = _Pair(now)
+        pair.failures += 1
+        pair.right.pop(port, None)
+        _note(pair.wrong, port)
+        self._pairs[key] = pair
+        if len(self._pairs) > self._capacity:
+            del self._pairs[next(iter(self._pairs))]
+
+    def succeeded(self, address: str, user: str, port: int = 0) -> None:
+        if not self._pairs:
+            return
+        pair = self._pairs.get((network_of(address), user))
+        if pair is not None:
+            pair.wrong.pop(port, None)
+            _note(pair.right, port)
+
+
+def _note(ports: dict[int, None], port: int) -> None:
+    ports.pop(port, None)
+    ports[port] = None
+    if len(ports) > _PORTS:
+        del ports[next(iter(ports))]

@@ -1,0 +1,103 @@
+"""What a message looks like on its way to one kind of phone: its types in order of preference, and its pieces. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import quote
+
+from sipsms.core.message import Message
+from sipsms.core.registration import Binding
+from sipsms.messaging.imdn import IMDN
+
+CPIM = "message/cpim"
+PLAIN = "text/plain;charset=UTF-8"
+
+_ASTERISK = re.compile(r"asterisk|fpbx|freepbx|issabel|elastix|vitalpbx|xorcom", re.I)
+ASTERISK_BODY = 1023  # it takes more with a 202 and hands an empty text to its dialplan
+_HEAD = 200  # bytes left for Via and what else may still grow in a datagram
+_STEP = 50  # limits are rounded down to this, so that a retry cuts where the first attempt did
+_LEAST = 100
+_USER_SAFE = "-_.!~*'()&=+$,;?/"
+
+
+class Form(NamedTuple):
+    content_type: str
+    body: bytes
+
+
+def forms(message: Message, text: str, accept: str, aor: str) -> list[Form]:
+    """Ways to say it; the next is for a phone that answers 415 to the one before. `text`: one piece of the message."""
+    body = text.encode("utf-8", "replace")
+    if message.content_type == IMDN:
+        return [Form(CPIM, cpim(message.source, aor, message.received_at, IMDN, body)), Form(IMDN, body)]
+    plain = [Form(PLAIN, body), Form("text/plain", body)]
+    if _admits(accept, CPIM) and not _admits(accept, "text/plain"):
+        return [Form(CPIM, cpim(message.source, aor, message.received_at, PLAIN, body)), *plain]
+    return plain
+
+
+def _admits(accept: str, kind: str) -> bool:
+    """Does an Accept header take a type (RFC 3261 section 20.1)? None is text/plain."""
+    kinds = {part.partition(";")[0].strip().lower() for part in (accept or "text/plain").split(",")}
+    return bool(kinds & {kind, kind.partition("/")[0] + "/*", "*/*"})
+
+
+def cpim(source: str, aor: str, sent_at: float, content_type: str, body: bytes) -> bytes:
+    """RFC 3862, with the namespace of RFC 5438 (a notice of delivery is sent so)."""
+    host = aor.rpartition("@")[2]
+    stamp = datetime.fromtimestamp(sent_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    head = (
+        f"From: <sip:{quote(source, safe=_USER_SAFE)}@{host}>\r\nTo: <{aor}>\r\nDateTime: {stamp}\r\n"
+        f"NS: imdn <urn:ietf:params:imdn>\r\n\r\nContent-Type: {content_type}\r\n"
+    )
+    if content_type == IMDN:
+        head += "Content-Disposition: notification\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def is_asterisk(binding: Binding) -> bool:
+    """By its User-Agent, which may be set to anything; where it is empty, by the `line` of its registrations. (snom's
+    phones have that too, but say who they are.)"""
+    if binding.user_agent:
+        return bool(_ASTERISK.search(binding.user_agent))
+    return ";line=" in binding.contact and not binding.instance
+
+
+def limit_of(binding: Binding, head: int, max_datagram: int, *, reliable: bool) -> int:
+    """Bytes of body that one request to this phone may have; 0 is any number. `head`: bytes of the request without."""
+    limits = [ASTERISK_BODY] if is_asterisk(binding) else []
+    if not reliable:
+        limits.append(max(_LEAST, (max_datagram - head - _HEAD) // _STEP * _STEP))
+    return min(limits, default=0)
+
+
+def pieces(text: str, limit: int) -> list[str]:
+    """Cut into pieces of at most `limit` bytes, after a blank where there is one; joined they are the text again."""
+    if not limit or len(text.encode("utf-8", "replace")) <= limit:
+        return [text]
+    found: list[str] = []
+    while text:
+        size = end = 0
+        while end < len(text) and (size := size + len(text[end].encode("utf-8", "replace"))) <= limit:
+            end += 1
+        if end < len(text):
+            blank = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end)) + 1
+            end = blank if blank > end // 2 else _whole_character(text, end)
+        found.append(text[:end])
+        text = text[end:]
+    return found
+
+
+def _whole_character(text: str, end: int) -> int:
+    """Not before what joins the character in front of it: accents, joiners, skin tones, the second half of a flag."""
+    start = end
+    while start > 1 and end - start < 16 and (_joins(text[start]) or text[start - 1] == "\u200d"):
+        start -= 1
+    return start
+
+
+def _joins(character: str) -> bool:
+    code = ord(character)
+    return 0x300 <= code < 0x370 or code in (0x200D, 0xFE0E, 0xFE0F) or 0x1F3FB <= code <= 0x1F3FF

@@ -1,0 +1,213 @@
+"""The SIP door out: one message to one device (RFC 3428; what phones need is in docs/phones.md).
+
+Request-URI is the registered contact, To the AOR as the phone wrote it, From the sender's number at the host the phone
+registered with (so that its reply comes back here). Call-ID and From tag belong to the delivery, so that a phone which
+has the message already drops the copy; CSeq counts the attempts. What a phone cannot take in one piece is sent in
+several, one after the other; which of them have arrived is remembered, so that a retry goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from email.utils import formatdate
+from hashlib import blake2b
+from urllib.parse import quote
+
+from sipsms.core.clock import Clock
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected, is_copy
+from sipsms.core.registration import Binding
+from sipsms.messaging.location import Location
+from sipsms.sip.body_writer import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
+from sipsms.sip.endpoint import Endpoint, NoResponse
+from sipsms.sip.message import Request, Response
+from sipsms.sip.settings import Rules
+from sipsms.sip.transport import Flow, hostport
+from sipsms.sip.uri import ParseError, Uri, parse_uri
+
+_USER_SAFE = "-_.!~*'()&=+$,;?/"
+_LATER = frozenset((480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
+# What is wrong is this message: what stands behind it must not wait for that to change.
+_NEVER = frozenset((400, 406, 413, 414, 415, 416, 420, 421, 488, 493))
+_USUAL_HEAD = 600  # bytes of a request besides what the phone has named itself: more than it ever is
+_NEXT_FORM = 1_000_000  # added to CSeq; attempts never get so far
+_REMEMBERED = 10_000  # deliveries of which some pieces have arrived
+
+
+class _NextWay(Exception):
+    """Not by this flow; the phone may have another (RFC 5626 section 4.3). `outcome`: what it is if it has none."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class SipCourier:
+    def __init__(
+        self, endpoint: Endpoint, location: Location, rules: Callable[[], Rules], clock: Clock,
+        max_datagram: int = 1300, media_url: Callable[[Media], str] = lambda media: media.url,
+    ) -> None:  # fmt: skip
+        """`max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1). `media_url`: where anybody can
+        fetch a part of an MMS.
+        """
+        self._media_url = media_url
+        self._endpoint = endpoint
+        self._location = location
+        self._rules = rules
+        self._clock = clock
+        self._max_datagram = max_datagram
+        self._cseq = int(clock()) & 0x7FFFFFFF  # above that of before a restart
+        self._arrived: OrderedDict[int, tuple[int, int]] = OrderedDict()  # delivery -> pieces, bytes of each
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        bindings = self._location.ways(delivery.device, self._clock())
+        if not bindings:
+            return Deferred("not registered", parked=True)
+        why: Outcome = Deferred("not registered", parked=True)
+        unanswered = False
+        for binding in bindings:
+            try:
+                return await self._deliver_to(delivery, binding, unanswered)
+            except _NextWay as failed:
+                why = failed.outcome
+            except NoResponse as error:
+                why, unanswered = Deferred(str(error)), True
+        return why
+
+    async def _deliver_to(self, delivery: Delivery, binding: Binding, unanswered: bool) -> Outcome:
+        """`unanswered`: it has gone out by another flow of the same phone already. Raises NoResponse and _NextWay."""
+        flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
+        if flow is None:
+            raise _NextWay(Deferred("its connection is closed", parked=True))
+        text = self._text(delivery)
+        count, limit = self._arrived.get(delivery.id, (0, -1))
+        if limit < 0:
+            flow, limit = self._limit(delivery, binding, flow, len(text.encode("utf-8", "replace")))
+        parts = pieces(text, 0 if delivery.message.content_type else limit)
+        outcome: Outcome = Delivered()
+        for number, part in enumerate(parts[count:], count + 1):
+            response = await self._send(delivery, binding, flow, part, number, len(parts))
+            if response.status == 482 and unanswered:  # it has the very same request, by the other flow
+                outcome = Delivered("482: it came by another flow")
+            else:
+                outcome = await self._outcome(response, binding, delivery)
+            if not isinstance(outcome, Delivered):
+                return outcome
+            if len(parts) > 1:
+                self._note(delivery.id, number, limit)
+        self._arrived.pop(delivery.id, None)
+        return outcome
+
+    def _limit(self, delivery: Delivery, binding: Binding, flow: Flow, size: int) -> tuple[Flow, int]:
+        """How many bytes of text one request may carry (0: any number), and by which way it goes then."""
+        rough = _USUAL_HEAD + len(binding.contact) + len(binding.to_uri) + sum(map(len, binding.path))
+        if size + rough <= min(self._max_datagram, ASTERISK_BODY):
+            return flow, 0
+        bare = forms(delivery.message, "", binding.accept, self._aor(binding)[0])[0]
+        head = len(self._request(delivery, binding, bare, 1, 1).to_bytes())
+        limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
+        if not flow.reliable and size > limit:
+            flow = self._stream_of(binding) or flow
+            limit = limit_of(binding, head, self._max_datagram, reliable=flow.reliable)
+        return flow, limit
+
+    def _note(self, delivery: int, count: int, limit: int) -> None:
+        self._arrived[delivery] = (count, limit)
+        if len(self._arrived) > _REMEMBERED:
+            self._arrived.popitem(last=False)
+
+    async def _send(
+        self, delivery: Delivery, binding: Binding, flow: Flow, text: str, number: int, total: int
+    ) -> Response:
+        """One piece, in the first form that the phone takes."""
+        aor, _ = self._aor(binding)
+        response = None
+        for index, form in enumerate(forms(delivery.message, text, binding.accept, aor)):
+            request = self._request(delivery, binding, form, number, total)
+            if index:  # a request of its own (RFC 3261 section 8.1.3.5), else a phone takes it for a merged copy
+                cseq = int(request.headers["cseq"][0].split()[0])
+                request.headers["cseq"] = [f"{cseq + index * _NEXT_FORM} MESSAGE"]
+            response = await self._endpoint.request(request, flow)
+            if response.status != 415:
+                break
+        assert response is not None
+        return response
+
+    def _stream_of(self, binding: Binding) -> Flow | None:
+        """Another way to the same phone, that takes any size."""
+        for other in self._location.ways(binding.device, self._clock()):
+            if other.flow and (flow := self._endpoint.flow(other.received, other.local, other.flow)) is not None:
+                return flow
+        return None
+
+    def _text(self, delivery: Delivery) -> str:
+        prefix = self._rules().copy_prefix if is_copy(delivery) else ""
+        links = [self._media_url(one) for one in delivery.message.media]
+        return prefix + "\n".join(filter(None, (delivery.message.text, *links)))
+
+    def _request(self, delivery: Delivery, binding: Binding, form: Form, number: int, total: int) -> Request:
+        message = delivery.message
+        aor, at = self._aor(binding)
+        call_id, tag, cseq = self._names(delivery, binding, f".{number}" if total > 1 else "")
+        headers = {
+            "route": list(binding.path),
+            "max-forwards": ["70"],
+            "from": [f"<sip:{quote(delivery.source, safe=_USER_SAFE)}@{at}>;tag={tag}"],
+            "to": [f"<{aor}>"],
+            "call-id": [call_id],
+            "cseq": [f"{cseq} MESSAGE"],
+            "date": [formatdate(message.received_at, usegmt=True)],
+            "x-sms-to": [message.did] if message.did else [],
+            "x-sms-copy": ["sent"] if is_copy(delivery) else [],
+            "x-sms-part": [f"{number}/{total}"] if total > 1 else [],
+            "content-type": [form.content_type],
+            "user-agent": ["sipsms"],
+        }
+        return Request("MESSAGE", request_uri(binding.contact), headers, form.body)
+
+    def _names(self, delivery: Delivery, binding: Binding, piece: str) -> tuple[str, str, int]:
+        """(Call-ID, From tag, CSeq). Asterisk looks at no Call-ID to drop a copy, but it hands requests with different
+        ones to its dialplan in any order: there, all messages of a device share one and count on."""
+        domain = self._rules().domain
+        if is_asterisk(binding):
+            self._cseq = (self._cseq + 1) & 0x7FFFFFFF
+            return f"device-{binding.device:x}@{domain}", f"device-{binding.device:x}", self._cseq
+        # Tells nobody the running number, and is the same after a restart.
+        facts = f"{delivery.id} {delivery.created_at!r} {delivery.source} {delivery.message.text}"
+        name = blake2b(facts.encode("utf-8", "replace"), digest_size=12).hexdigest()
+        return f"{name}{piece}@{domain}", f"{name[:12]}{piece}", delivery.attempts
+
+    def _aor(self, binding: Binding) -> tuple[str, str]:
+        """(To, host for From): as the phone wrote them when it registered."""
+        domain = self._rules().domain
+        try:
+            uri = parse_uri(binding.to_uri)
+        except ParseError:
+            return f"sip:{binding.aor}@{domain}", domain
+        host = hostport(uri.host, uri.port) if uri.port else uri.host
+        return str(Uri(uri.scheme, uri.user, uri.host, uri.port)), host
+
+    async def _outcome(self, response: Response, binding: Binding, delivery: Delivery) -> Outcome:
+        status, reason = response.status, f"{response.status} {response.reason}"[:120]
+        if status < 300:
+            return Delivered(reason)
+        if status in (404, 410):
+            await self._location.drop(binding)
+            raise _NextWay(Deferred(reason, parked=True))
+        if status in (408, 430, 503):
+            raise _NextWay(Deferred(reason))
+        if status in _LATER:
+            return Deferred(reason)
+        if status in _NEVER or status >= 600 or delivery.message.content_type:
+            return Rejected(response.reason[:120], str(status))
+        # 3xx and 5xx may pass; what else there is will not get better before the phone registers anew.
+        return Deferred(reason, parked=status // 100 == 4)
+
+
+def request_uri(contact: str) -> str:
+    """A contact as Request-URI: without header fields and method parameter (RFC 3261 section 16.6, item 2)."""
+    if "?" not in contact and "method" not in contact.lower():
+        return contact
+    uri = parse_uri(contact)
+    params = tuple((name, value) for name, value in uri.params if name.lower() != "method")
+    return str(Uri(uri.scheme, uri.user, uri.host, uri.port, params, "", uri.password))

@@ -1,0 +1,324 @@
+"""The door for MESSAGE (RFC 3428): to a telephone number as an SMS, to another account of ours as it stands.
+
+Identity is always the credentials', never a header's and never a CPIM wrapper's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from email.utils import parsedate_to_datetime
+from hashlib import blake2b
+from typing import NamedTuple
+
+from sipsms.accounts.directory import Directory
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.e164 import is_ten_digits
+from sipsms.core.errors import Unavailable
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.registration import Binding
+from sipsms.core.segmentation import length
+from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.location import Location
+from sipsms.routing.dialplan import Internal
+from sipsms.sip import body_reader, proxy
+from sipsms.sip.digest import Credentials, issued_at
+from sipsms.sip.endpoint import Answer
+from sipsms.sip.flow_token import unseal
+from sipsms.sip.headers import NameAddr
+from sipsms.sip.message import Request
+from sipsms.sip.proxy_server import Relay
+from sipsms.sip.registrar import gruu_of
+from sipsms.sip.settings import RETRY_AFTER, Rules
+from sipsms.sip.transport import Flow
+from sipsms.sip.uri import ParseError, Uri
+
+MAX_UNDER_WAY = 20  # messages of one account passed on at once: each is held until its phone has answered
+MAX_INTERNAL = 10_000  # characters of a message between accounts, which is no SMS
+
+# Decision D8. A code that is not here is 403.
+_STATUS = {
+    RefusalCode.TOO_SHORT: 484,
+    RefusalCode.TOO_LONG: 404,
+    RefusalCode.NOT_DIGITS: 404,
+    RefusalCode.LEADING_ONE: 404,
+    RefusalCode.INVALID: 404,
+    RefusalCode.NO_ROUTE: 480,
+    RefusalCode.BULK: 480,
+}
+_AUDITED = frozenset((RefusalCode.SERVICE, RefusalCode.PREMIUM, RefusalCode.REGION))
+
+
+class _Refused(Exception):
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class _Target(NamedTuple):
+    """Where a request goes: a number, or an account with the device that its GRUU names or the flow of its Route."""
+
+    number: str = ""
+    account: str = ""
+    instance: str = ""
+    bindings: tuple[Binding, ...] | None = None
+
+
+class Messages:
+    def __init__(
+        self, rules: Rules, directory: Directory, location: Location, gateway: Gateway, relay: Relay, clock: Clock,
+        flow_key: bytes,
+    ) -> None:  # fmt: skip
+        self.rules = rules
+        self._directory = directory
+        self._location = location
+        self._gateway = gateway
+        self._relay = relay
+        self._clock = clock
+        self._flow_key = flow_key
+        self._under_way: Counter[str] = Counter()  # messages of an account that are being passed on
+
+    async def handle(self, request: Request, flow: Flow, account: Account, credentials: Credentials) -> Answer | None:
+        """For somebody whose password was right."""
+        try:
+            target = self._target(request, account)
+            if target.bindings is not None or (target.account and self._internal is Internal.RELAY):
+                return await self._pass_on(request, flow, account, target)
+            return await self._take(request, flow, account, credentials, target)
+        except _Refused as refused:
+            if refused.answer.status >= 300:
+                log.refused("sip", refused.answer.status, account.name, _warning(refused.answer))
+            return refused.answer
+
+    @property
+    def _internal(self) -> Internal:
+        return self._gateway.dialplan.internal
+
+    def _refuse(self, status: int, why: str, *headers: tuple[str, str]) -> _Refused:
+        return _Refused(self.rules.refusal(status, why, *headers))
+
+    # --- where to ---
+
+    def _target(self, request: Request, account: Account) -> _Target:
+        """Ownership, then destination (D2). Raises _Refused."""
+        assert request.to is not None
+        assert request.target is not None
+        if request.to.tag:
+            raise self._refuse(481, "there are no dialogs here: send without To tag")
+        by_route = self._by_route(request)
+        if not self.rules.is_ours(request.target) and by_route is None:
+            raise self._refuse(403, f"{request.target.host[:80]} is not a domain of this server")
+        self._check_from(request, account)
+        if by_route is not None:
+            return by_route
+        user = request.target.username
+        number = self._gateway.dialplan.numbering.check(user)
+        if not isinstance(number, Refusal):
+            return _Target(number=number)
+        known = self._directory.account(user)
+        if known is None or not known.enabled or self._internal is Internal.OFF or is_ten_digits(user):
+            raise self._refuse_destination(number, account, user)
+        if request.target.param("gr") is not None:
+            return self._device_of(known.name, request.target.param("gr") or "")
+        return _Target(account=known.name)
+
+    def _by_route(self, request: Request) -> _Target | None:
+        """A Route that names us is taken off; with a flow token it says which phone is meant (RFC 5626 section 5.3)."""
+        if "route" not in request.headers:
+            return None
+        try:
+            token, others = proxy.own_routes(request, self.rules.is_ours)
+        except ParseError as error:
+            raise self._refuse(400, str(error)) from None
+        if others:
+            raise self._refuse(403, "this server passes nothing on to other servers")
+        if not token:
+            return None
+        if self._internal is Internal.OFF:
+            raise self._refuse(403, "messages between accounts are off here")
+        name = unseal(token, self._flow_key)
+        if name is None:
+            raise self._refuse(403, "this flow token is not ours")
+        if self._relay.flow_of(name) is None:
+            raise self._refuse(430, "the flow is gone")
+        found = tuple(
+            one for one in self._location.on_flow(name.received, name.local, name.number, self._clock())
+            if request.target is not None and _is_for(request.target, one) and self._is_enabled(one.aor)
+        )  # fmt: skip
+        if not found:
+            raise self._refuse(430, "no phone is registered by this flow")
+        return _Target(account=found[0].aor, bindings=found)
+
+    def _is_enabled(self, name: str) -> bool:
+        account = self._directory.account(name)
+        return account is not None and account.enabled
+
+    def _device_of(self, account: str, gr: str) -> _Target:
+        """One device of an account (RFC 5627 section 5.5)."""
+        bindings = self._location.bindings(account, self._clock())
+        if not any(gruu_of(one.instance) == gr for one in bindings if one.instance):
+            raise self._refuse(480, "this device is not registered now")
+        return _Target(account=account, instance=gr)
+
+    def _check_from(self, request: Request, account: Account) -> None:
+        assert request.from_ is not None
+        try:
+            user = request.from_.parsed().username
+        except ParseError as error:
+            raise self._refuse(400, str(error)) from None
+        if not is_ten_digits(user) and user != account.name:
+            raise self._refuse(403, "From must be the account or one of its numbers")
+
+    def _refuse_destination(self, refusal: Refusal, account: Account, destination: str) -> _Refused:
+        if refusal.code in _AUDITED:
+            log.audit("sip", account.name, destination[:32], refusal.reason)
+        return self._refuse(_STATUS.get(refusal.code, 403), refusal.reason)
+
+    # --- stored and delivered ---
+
+    async def _take(
+        self, request: Request, flow: Flow, account: Account, credentials: Credentials, target: _Target
+    ) -> Answer:
+        source = self._caller_id(request, account) if target.number else account.name
+        found = self._content(request, account, source)
+        text = self._text(found, sms=bool(target.number))
+        device = self._device(flow, account)
+        try:
+            result = await self._gateway.send(
+                account, source, target.number, text, "sip",
+                dedupe_key=retransmission_key(request, account, credentials), expires_at=self._expires_at(request),
+                to_account=target.account, device=device, instance=target.instance, notify=found.notify,
+            )  # fmt: skip
+        except Unavailable:
+            return self.rules.unavailable()
+        if isinstance(result, Refusal):
+            raise self._refuse_destination(result, account, target.number)
+        return Answer(202)
+
+    def _caller_id(self, request: Request, account: Account) -> str:
+        """D8: display name of ten digits, else From user of ten digits, else the account's own."""
+        assert request.from_ is not None
+        source = _stated(request.from_, request.from_.parsed().username) or account.caller_id
+        if not source:
+            raise self._refuse(403, "no caller ID: send From a number of the account, or set the account's caller ID")
+        if not self._directory.may_send_from(account, source):
+            raise self._refuse(403, f"caller ID {source} is not an SMS-enabled number of this account")
+        return source
+
+    def _content(self, request: Request, account: Account, source: str) -> body_reader.Text:
+        found = body_reader.read(request)
+        match found:
+            case body_reader.Notice():
+                raise _Refused(Answer(200))
+            case body_reader.Refused(status, why, header):
+                raise self._refuse(status, why, *([header] if header else []))
+        if found.author and found.author not in (account.name, source):
+            raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
+        return found
+
+    def _text(self, found: body_reader.Text, *, sms: bool) -> str:
+        text = found.text.replace("\r\n", "\n")
+        if not text.strip():
+            raise self._refuse(400, "the text is empty")
+        if "\0" in text:
+            raise self._refuse(400, "the text contains a NUL character")
+        if not sms:
+            if len(text) > MAX_INTERNAL:
+                raise self._refuse(413, f"the text has {len(text)} characters, at most {MAX_INTERNAL}")
+            return text
+        count = length(text, self.rules.length_unit)  # type: ignore[arg-type]
+        if count > self.rules.max_length:
+            raise self._refuse(413, f"the text has {count} {self.rules.length_unit}, at most {self.rules.max_length}")
+        return text
+
+    def _device(self, flow: Flow, account: Account) -> int:
+        """The account's device that speaks on this flow; 0 if that cannot be told."""
+        received = f"{flow.name}:{flow.remote[0]}:{flow.remote[1]}"
+        for binding in self._location.bindings(account.name, self._clock()):
+            if binding.received == received and binding.flow == flow.number:
+                return binding.device
+        return 0
+
+    def _expires_at(self, request: Request) -> float | None:
+        """RFC 3428 section 4: counted from Date if that is sane, else from now. 0 is no limit we could keep."""
+        text = request.get("expires")
+        if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) == 0:
+            return None
+        now = start = self._clock()
+        try:
+            sent = parsedate_to_datetime(request.get("date")).timestamp() if request.get("date") else now
+        except (ValueError, TypeError, OverflowError):
+            sent = now
+        if abs(sent - now) <= 300:
+            start = sent
+        return start + int(text)
+
+    # --- passed on ---
+
+    async def _pass_on(self, request: Request, flow: Flow, account: Account, target: _Target) -> Answer | None:
+        """To whom is there now, never back to the phone it came from."""
+        assert request.from_ is not None
+        who = request.from_.parsed()
+        if who.username != account.name or not self.rules.is_ours(who):
+            raise self._refuse(403, "From must be the account, at this domain: the other side sees it")
+        inside = body_reader.read(request)
+        if isinstance(inside, body_reader.Text) and inside.author not in ("", account.name):
+            raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
+        if self._relay.has_looped(request):
+            raise self._refuse(482, "this request has been here before")
+        found = target.bindings
+        if found is None:
+            found = tuple(self._location.bindings(target.account, self._clock()))
+        if target.instance:
+            found = tuple(one for one in found if gruu_of(one.instance) == target.instance)
+        here = f"{flow.name}:{flow.remote[0]}:{flow.remote[1]}"
+        found = tuple(one for one in found if (one.received, one.flow) != (here, flow.number))
+        if not found:
+            raise self._refuse(480, f"{target.account} is not registered now")
+        if self._under_way[account.name] >= MAX_UNDER_WAY:
+            raise self._refuse(480, "too many of your messages are under way", ("Retry-After", RETRY_AFTER))
+        self._under_way[account.name] += 1
+        try:
+            answer = await self._relay.pass_on(request, flow, found)
+        finally:
+            self._under_way[account.name] -= 1
+            if not self._under_way[account.name]:
+                del self._under_way[account.name]
+        if answer is not None:
+            log.relayed(account.name, target.account, answer.status, len(found))
+        return answer
+
+
+def _is_for(target: Uri, binding: Binding) -> bool:
+    """The Request-URI behind a flow token: the contact itself, or the account."""
+    return str(target) == binding.contact or target.username == binding.aor
+
+
+def _stated(from_: NameAddr, user: str) -> str:
+    """The caller ID that a request states itself."""
+    if is_ten_digits(from_.display):
+        return from_.display
+    return user if is_ten_digits(user) else ""
+
+
+def _warning(answer: Answer) -> str:
+    return next((value for name, value in answer.headers if name == "Warning"), "")
+
+
+def retransmission_key(request: Request, account: Account, credentials: Credentials) -> bytes:
+    """16 bytes that are the same for each copy of one request (decision D7).
+
+    They begin with the time the nonce was issued, so that keys of one moment stand together in the store's index. A
+    sipsms that sends to us as its carrier names the message itself, the same for each attempt: X-SMS-ID begins with a
+    time as well.
+    """
+    named = request.get("x-sms-id")
+    if issued_at(named):
+        what = f"{account.name}\n{named}\n".encode() + request.body
+        return issued_at(named).to_bytes(6, "big") + blake2b(what, digest_size=10).digest()
+    tag = request.from_.tag if request.from_ else ""
+    branch = request.via.branch if request.via else ""
+    text = "\n".join((account.name, request.call_id, str(request.cseq), tag, branch))
+    digest = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=10).digest()
+    return issued_at(credentials.nonce).to_bytes(6, "big") + digest

@@ -1,0 +1,168 @@
+"""Texts as SMPP's octets: data_coding, the GSM alphabet, user data headers (3GPP TS 23.038, TS 23.040 9.2.3.24). Pure.
+
+What a data_coding of 0 means is a matter between two systems, and for 1 some libraries send GSM octets where the
+specification says IA5: so each bind may have its own table. `ia5` reads both: see there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+from sipsms.core.segmentation import BASIC, EXTENSION, encoding_of
+
+Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
+CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}
+
+UDHI: Final = 0x40  # of esm_class: short_message begins with a user data header
+RECEIPT: Final = 0x04  # of esm_class: the message is a delivery receipt
+NOTIFICATION: Final = 0x20  # of esm_class: it is under way (an intermediate notification)
+_TYPE: Final = 0x3C
+
+_ALPHABET: Final = BASIC[:27] + "\x1b" + BASIC[27:]
+_EXTENDED: Final = dict(zip(EXTENSION, (0x0A, 0x14, 0x28, 0x29, 0x2F, 0x3C, 0x3D, 0x3E, 0x40, 0x65), strict=True))
+_TO_GSM: Final = {
+    **{ord(char): chr(code) for code, char in enumerate(_ALPHABET)},
+    **{ord(char): "\x1b" + chr(code) for char, code in _EXTENDED.items()},
+}
+_FROM_GSM: Final = dict(enumerate(_ALPHABET))
+_FROM_EXTENSION: Final = {chr(code): char for char, code in _EXTENDED.items()}
+_SAME: Final = re.compile(rb"[\n\r !\"#%&'()*+,\-./0-9:;<=>?A-Za-z]*").fullmatch  # the same in GSM and ASCII
+_same_text: Final = re.compile(r"[\n\r !\"#%&'()*+,\-./0-9:;<=>?A-Za-z]*").fullmatch
+_ESCAPE: Final = re.compile("\x1b(.?)", re.DOTALL)
+_CONTROL: Final = re.compile(rb"[\x00-\x09\x0b\x0c\x0e-\x1f]").search
+_IA5: Final = {0x40: "@", 0x24: "$", 0x5F: "_"}
+
+
+class CodingError(ValueError):
+    """These octets are no text of that alphabet, or the header before them is broken."""
+
+
+def decode(octets: bytes, charset: Charset) -> str:
+    """Raises CodingError (an odd number of octets in UCS-2; half a surrogate pair is kept, its other half may be in the
+    next part)."""
+    match charset:
+        case "gsm" | "ia5":
+            return _from_gsm(octets, ia5=charset == "ia5")
+        case "latin1":
+            return octets.decode("latin-1")
+        case "utf8":
+            return octets.decode("utf-8", "replace")
+        case "ucs2":
+            if len(octets) % 2:
+                raise CodingError("an odd number of octets in UCS-2")
+            return octets.decode("utf-16-be", "surrogatepass")
+
+
+def _from_gsm(octets: bytes, *, ia5: bool) -> str:
+    """One septet an octet. `ia5`: what the specification names so may be either: node-smpp sends the GSM alphabet. An
+    octet below the space says that it is GSM; else `@`, `$` and `_` are read as ASCII has them, for what GSM has in
+    their places nobody writes.
+
+    Octets above 0x7F are in neither: then all is Latin-1.
+    """
+    if _SAME(octets):
+        return octets.decode("ascii")
+    if not octets.isascii():
+        return octets.decode("latin-1")
+    table = {**_FROM_GSM, **_IA5} if ia5 and not _CONTROL(octets) else _FROM_GSM
+    text = octets.decode("ascii")
+    if "\x1b" not in text:
+        return text.translate(table)
+    # An escape that is not known shows the letter that stands behind it (TS 23.038 section 6.2.1.1).
+    parts = _ESCAPE.split(text)
+    found = [parts[0].translate(table)]
+    for escaped, rest in zip(parts[1::2], parts[2::2], strict=True):
+        found += [_FROM_EXTENSION.get(escaped) or escaped.translate(table), rest.translate(table)]
+    return "".join(found)
+
+
+def encode(text: str, charset: Charset) -> bytes | None:
+    """None: the alphabet has not all of its letters."""
+    if charset in ("gsm", "ia5"):
+        if _same_text(text):
+            return text.encode("ascii")
+        if charset == "ia5":
+            return text.encode("ascii") if text.isascii() else None
+        return text.translate(_TO_GSM).encode("latin-1") if encoding_of(text) == "gsm7" else None
+    try:
+        return text.encode({"latin1": "latin-1", "utf8": "utf-8", "ucs2": "utf-16-be"}[charset])
+    except UnicodeEncodeError:
+        return None
+
+
+def choose(text: str, charsets: Mapping[int, Charset] = CHARSETS) -> tuple[int, bytes]:
+    """(data_coding, octets): the first of GSM (or what stands for data_coding 0) and UCS-2 that has all letters."""
+    octets = encode(text, charsets.get(0, "gsm"))
+    if octets is not None:
+        return 0, octets
+    coding = next((coding for coding, charset in charsets.items() if charset == "ucs2"), 8)
+    return coding, text.encode("utf-16-be", "replace")
+
+
+def charset_of(data_coding: int, charsets: Mapping[int, Charset] = CHARSETS) -> Charset | None:
+    """None: binary, or none that is known. Codings from 0xC0 are those of 3GPP TS 23.038 section 4."""
+    found = charsets.get(data_coding)
+    if found is not None or data_coding < 0xC0:
+        return found
+    if data_coding & 0xF0 in (0xC0, 0xD0):
+        return charsets.get(0, "gsm")
+    if data_coding & 0xF0 == 0xE0:
+        return "ucs2"
+    return None if data_coding & 0x04 else charsets.get(0, "gsm")  # 0xF0: with a message class
+
+
+# --- user data headers -----------------------------------------------------------------------------------------------
+
+
+class Concat(NamedTuple):
+    """Which part of a long text this is (section 9.2.3.24.1 and .8)."""
+
+    reference: int
+    total: int
+    number: int  # from 1
+    wide: bool = False  # the reference has 16 bits
+
+
+class UserData(NamedTuple):
+    octets: bytes  # without the header
+    concat: Concat | None = None
+    others: bool = False  # there are elements that say that this is no plain text: ports, WAP push
+
+
+_HARMLESS: Final = frozenset({0x00, 0x08, 0x24, 0x25})  # concatenation; tables of national languages
+
+
+def read_user_data(octets: bytes) -> UserData:
+    """What stands behind the header, and what the header says. Raises CodingError."""
+    if not octets or octets[0] + 1 > len(octets):
+        raise CodingError("the user data header is longer than the message")
+    end, at = octets[0] + 1, 1
+    concat, others = None, False
+    while at < end:
+        if at + 2 > end or at + 2 + octets[at + 1] > end:
+            raise CodingError("an element of the user data header has no end")
+        kind, value = octets[at], octets[at + 2 : at + 2 + octets[at + 1]]
+        at += 2 + len(value)
+        if kind == 0x00 and len(value) == 3:
+            concat = Concat(value[0], value[1], value[2])
+        elif kind == 0x08 and len(value) == 4:
+            concat = Concat(value[0] << 8 | value[1], value[2], value[3], wide=True)
+        others = others or kind not in _HARMLESS
+    return UserData(octets[end:], _possible(concat), others)
+
+
+def _possible(concat: Concat | None) -> Concat | None:
+    """Numbers that make no sense are as if they were not there (section 9.2.3.24.1)."""
+    return concat if concat is not None and 1 <= concat.number <= concat.total else None
+
+
+def concat_header(reference: int, total: int, number: int) -> bytes:
+    """With a reference of 8 bits: some phones know no other."""
+    return bytes((5, 0, 3, reference & 0xFF, total, number))
+
+
+def is_receipt(esm_class: int) -> bool:
+    """Or an intermediate notification."""
+    return esm_class & _TYPE in (RECEIPT, NOTIFICATION)

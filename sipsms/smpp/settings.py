@@ -1,0 +1,71 @@
+"""Settings of a carrier that we bind to by SMPP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from sipsms.core.segmentation import PieceUnit
+from sipsms.core.validators import AbsolutePath, Charsets, Positive, Secret, SmppServer
+from sipsms.messaging.carrier_options import CarrierOptions
+
+Ton = Annotated[int, Field(ge=0, le=6)] | None  # SMPP 3.4 section 5.2.5; None: by the number
+
+
+Npi = Annotated[int, Field(ge=0, le=18)] | None  # section 5.2.6
+
+
+class SmppConfig(CarrierOptions):
+    """A carrier's SMSC, which we bind to. A long text goes in real segments, unless `long: payload` sends it whole."""
+
+    _joins_segments = True
+
+    type: Literal["smpp"]
+    mms: Literal[False] = False
+    url: SmppServer = Field(repr=False)
+    username: Annotated[str, Field(max_length=64)] = ""  # both instead of those in the URL
+    password: Secret | None = None
+    bind: Literal["transceiver", "separate", "transmitter"] = "transceiver"  # separate: transmitters and receivers
+    binds: Annotated[int, Field(ge=1, le=64)] = 1
+    window: Annotated[int, Field(ge=1, le=1000)] = 10  # submits under way at once, on each bind
+    system_type: Annotated[str, Field(pattern="^[ -~]{0,12}$")] = ""
+    service_type: Annotated[str, Field(pattern="^[ -~]{0,5}$")] = ""
+    source_ton: Ton = None
+    source_npi: Npi = None
+    dest_ton: Ton = None
+    dest_npi: Npi = None
+    numbers: Literal["nanpa", "e164", "e164-bare"] = "e164-bare"
+    charsets: Charsets = Field(default_factory=dict)
+    long: Literal["udh", "sar", "payload"] = "udh"
+    receipts: bool = True
+    validity: bool = True  # the SMSC hears how long a message is worth something, where its sender has said so
+    message_ids: Literal["auto", "same", "hex-decimal"] = "auto"
+    enquire_link: Positive = 30.0
+    response_timeout: Positive = 30.0
+    verify: bool = True
+    ca: AbsolutePath | None = None
+    text_unit: PieceUnit = "segments"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_in_a_payload(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("long") == "payload":
+            return {"text_unit": "septets", **data}
+        return data
+
+    @model_validator(mode="after")
+    def _fits(self) -> SmppConfig:
+        if self.long_texts == "mms":
+            raise ValueError("`long_texts: mms`: no media go by SMPP")
+        if self.long != "payload" and self.charsets.get(0) == "utf8":
+            raise ValueError("`charsets: {0: utf8}` needs `long: payload`: segments have a fixed number of octets")
+        if self.long == "payload" and self.text_unit == "segments":
+            raise ValueError("`long: payload` sends a text whole: `text_unit: segments` would cut it")
+        return self
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """The user and password to bind with."""
+        password = self.password.get_secret_value() if self.password is not None else self.url.password
+        return self.username or self.url.username, password

@@ -1,0 +1,324 @@
+"""What bound ESMEs send: checked, made a message, and answered when that is stored (S-069, S-070).
+
+A submit that came again because its ESME had not heard the answer gets the first one's id (see `doubts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from math import inf
+from secrets import token_hex
+from typing import Any, Final
+
+from sipsms.accounts.directory import Directory
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.messaging.carrier import Part
+from sipsms.messaging.delivery_reports import by_smpp
+from sipsms.messaging.gateway import Gateway, Receipt
+from sipsms.smpp.concat_refs import Full, Name, Texts, reference_of
+from sipsms.smpp.data_coding import Concat
+from sipsms.smpp.esme import Bound, Options, Records, Taken, known
+from sipsms.smpp.pdu import Address, Pdu, Status, Tag
+from sipsms.smpp.resend_detection import HEARD, LONGEST, Doubts, Key, Mark, Started
+from sipsms.smpp.submit_sm import Refused, Submission, read
+
+ORIGIN: Final = "smpp"
+_OF_REFUSAL: Final = {
+    RefusalCode.NO_ROUTE: Status.INVALID_DESTINATION,
+}  # every other one: it cannot be sent, whatever is tried
+
+
+class Bucket:
+    """A customer's rate: as many a second, and as many at once after a rest."""
+
+    def __init__(self, now: float) -> None:
+        self._left = 1.0
+        self._at = now - 1.0
+
+    def take(self, rate: float, now: float, count: int = 1) -> bool:
+        self._left = min(max(rate, 1.0), self._left + (now - self._at) * rate)
+        self._at = now
+        if self._left < count and not (count > rate and self._left >= rate):
+            return False
+        self._left -= count
+        return True
+
+
+class Intake:
+    def __init__(
+        self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records, clock: Clock,
+        refuse: Callable[[Bound, Pdu, BaseException], None],
+    ) -> None:  # fmt: skip
+        """`refuse`: answer one with what is wrong."""
+        self._options = options
+        self._directory = directory
+        self._gateway = gateway
+        self._records = records
+        self._clock = clock
+        self._refuse = refuse
+        self._loop = asyncio.get_running_loop()
+        self._doubts: Doubts[Taken] = Doubts()
+        self._texts = Texts(partial(token_hex, 6))
+        self._buckets: dict[str, Bucket] = {}
+        self._mark = Mark()
+        self._senders: dict[str, tuple[Account, Account]] = {}
+        self.tasks: set[asyncio.Future[Any]] = set()
+
+    async def start(self) -> None:
+        """What was taken just before the server ended may come again. Raises Unavailable."""
+        now = self._clock()
+        left: list[tuple[Key, Taken]] = []
+        recalled = await self._records.recall()
+        for one in recalled.messages:
+            left.append(((one.account, one.source, one.destination, one.text, None), known(str(one.id))))
+        for part in recalled.parts:
+            reference = reference_of(part.reference)
+            name = Name(part.account, part.source, part.destination, reference, part.total)
+            concat = (reference, part.total, part.number)
+            key = (part.account, part.source, part.destination, part.text, concat)
+            left.append((key, known(f"{part.reference}-{part.number}")))
+            if not part.joined:
+                self._texts.recall(name, part.reference, part.number, part.text, now)
+        self._doubts.add(left, now)
+
+    def broken(self, bound: Bound, span: float = HEARD) -> None:
+        """Its session is over, or may be: what it has not heard the answer to may come again, and so may what was
+        answered within the last `span` seconds."""
+        now = self._clock()
+        if not bound.is_doubted:
+            bound.is_doubted = True
+            self._doubts.add(bound.unsure(now, span), now, bound)
+
+    def look_at_others(self, bound: Bound, others: Iterable[Bound]) -> None:
+        """A session is new: its program may have lost another one, of which nobody has told us yet."""
+        now = self._clock()
+        for other in others:
+            if other is not bound and not other.is_doubted and other.is_mute(now):
+                self.broken(other)
+
+    def heard_by(self, now: float, span: float, bounds: Iterable[Bound]) -> float:
+        """What came before this time need not be recalled after a restart: its peers have heard the answer, since
+        that was `span` seconds ago, and they have received it. `bounds`: all. 0: there is nothing new to say."""
+        if len(self._doubts):
+            return 0.0
+        return self._mark.move(now, span, min((one.oldest(now) for one in bounds), default=inf))
+
+    def sweep(self, now: float) -> None:
+        self._texts.sweep(now)
+        self._doubts.sweep(now)
+
+    # --- one message ---
+
+    def submit(self, bound: Bound, pdu: Pdu) -> None:
+        """One message, or a part of one; answered when it is stored."""
+        now = self._clock()
+        try:
+            self._check_rate(bound, 1, now)
+            submission = read(pdu, self._options().charsets, now)
+            destination = self._destination(submission.destinations[0])
+            self._check_source(bound, submission.source)
+        except Refused as refused:
+            self._refuse(bound, pdu, refused)
+            return
+        concat = submission.body.concat
+        part = (concat.reference, concat.total, concat.number) if concat is not None and concat.total > 1 else None
+        key = (bound.customer, submission.source, destination, submission.body.text, part)
+        taken, since = self._again(bound, key, now), now - LONGEST
+        if taken is None:
+            since = now
+            taken = asyncio.ensure_future(self._take(bound, pdu, submission, destination))
+            self.tasks.add(taken)
+            taken.add_done_callback(self.tasks.discard)
+        else:
+            log.note("smpp_again", user=bound.username, source=submission.source, destination=destination)
+        bound.under_way[taken] = Started(key, since)
+        taken.add_done_callback(partial(self._answer, bound, pdu))
+
+    def _again(self, bound: Bound, key: Key, now: float) -> Taken | None:
+        """What this was the first time, in another session, if its peer may not know that it has come."""
+        taken = self._doubts.take(key, now, bound) if len(self._doubts) else None
+        if taken is not None and taken.done() and (taken.cancelled() or taken.exception() is not None):
+            return None
+        return taken
+
+    def _answer(self, bound: Bound, pdu: Pdu, taken: Taken) -> None:
+        if taken.cancelled():
+            bound.failed(taken)
+        elif (error := taken.exception()) is not None:
+            bound.failed(taken)
+            self._refuse(bound, pdu, error)
+        else:
+            bound.connection.received += 1
+            bound.connection.answer(pdu, 0, taken.result())
+            self._answered(bound, taken)
+
+    def _answered(self, bound: Bound, taken: Taken) -> None:
+        self._mark.took_at = self._clock()
+        bound.answered(taken, self._mark.took_at)
+
+    async def _take(self, bound: Bound, pdu: Pdu, submission: Submission, destination: str) -> str:
+        """The id, when it is stored. Raises Refused or Unavailable."""
+        concat = submission.body.concat
+        if concat is not None and concat.total > 1:
+            return await self._take_part(bound, pdu, submission, destination, concat)
+        wish = _wish(pdu, submission)
+        return str(await self._send(bound, submission, destination, wish))
+
+    async def _send(self, bound: Bound, submission: Submission, destination: str, wish: str) -> int:
+        result = await self._gateway.send(
+            self._sender(bound), submission.source, destination, submission.body.text, ORIGIN, notify=wish,
+            due_at=submission.due_at, expires_at=submission.expires_at,
+        )  # fmt: skip
+        return _stored(result).message_id
+
+    async def _take_part(
+        self, bound: Bound, pdu: Pdu, submission: Submission, destination: str, concat: Concat
+    ) -> str:  # fmt: skip
+        if submission.due_at is not None:
+            raise Refused(Status.INVALID_SCHEDULE, "a part of a long text cannot be held")
+        account, source = self._sender(bound), submission.source
+        objection = self._gateway.consent.objection(account, source, destination, submission.body.text)
+        if objection is not None:
+            raise _refused(objection)
+        name, now = Name(bound.customer, source, destination, concat.reference, concat.total), self._clock()
+        try:
+            token = self._texts.place(name, concat.number, submission.body.text, now)
+        except Full as full:
+            raise Refused(Status.QUEUE_FULL, str(full)) from None
+        part = Part(token, concat.number, concat.total)
+        try:
+            result = await self._gateway.send_part(
+                account, source, destination, submission.body.text, part, origin=ORIGIN,
+                notify=_wish(pdu, submission, concat.number, token), expires_at=submission.expires_at,
+            )  # fmt: skip
+        except Unavailable:
+            self._texts.failed(name, token, concat.number, now)
+            raise
+        _stored(result)
+        return f"{token}-{concat.number}"
+
+    def _check_rate(self, bound: Bound, count: int, now: float) -> None:
+        account = self._directory.account(bound.customer)
+        own = account.smpp_rate if account is not None else None
+        rate = self._options().rate if own is None else float(own)
+        if rate and not self._buckets.setdefault(bound.customer, Bucket(now)).take(rate, now, count):
+            raise Refused(Status.THROTTLED, f"more than {rate:g} messages a second")
+
+    def _check_source(self, bound: Bound, source: str) -> None:
+        did = self._directory.did(source)
+        if (
+            did is None or did.account != bound.customer or not did.sms or did.smpp is None or not did.smpp.enabled
+            or did.smpp_username != bound.username or did.smpp.password != bound.password
+        ):  # fmt: skip
+            raise Refused(Status.INVALID_SOURCE, f"{source} is not a number that this user sends from")
+
+    def _destination(self, destination: str) -> str:
+        if not destination:
+            raise Refused(Status.INVALID_DESTINATION, "not a telephone number")
+        if (refusal := self._gateway.dialplan.numbering.policy(destination)) is not None:
+            raise Refused(Status.INVALID_DESTINATION, refusal.reason)
+        return destination
+
+    def _sender(self, bound: Bound) -> Account:
+        """The customer's account; who has SMPP may write alike to many (C-6). Raises Refused."""
+        account = self._directory.account(bound.customer)
+        if account is None or not account.enabled:
+            raise Refused(Status.SUBMIT_FAILED, "the account is off")
+        known = self._senders.get(bound.customer)
+        if known is None or known[0] is not account:
+            known = self._senders[bound.customer] = (account, replace(account, bulk=True))
+        return known[1]
+
+    # --- several at once ---
+
+    async def submit_multi(self, bound: Bound, pdu: Pdu) -> None:
+        """To each destination a message of its own; the first one's id stands for all."""
+        now = self._clock()
+        asked: tuple[Address, ...] = pdu.fields["dest_address"]
+        self._check_rate(bound, len(asked), now)
+        submission = read(pdu, self._options().charsets, now)
+        self._check_source(bound, submission.source)
+        if submission.body.concat is not None and submission.body.concat.total > 1:
+            raise Refused(Status.INVALID_ESM_CLASS, "submit_multi of a part of a long text")
+        first, failures = "", []
+        for address, destination in zip(asked, submission.destinations, strict=True):
+            if address.list_name:
+                failures.append(address._replace(address=address.list_name, status=Status.CANNOT_SUBMIT_TO_LIST))
+                continue
+            try:
+                taken = self._one_of_many(bound, pdu, submission, address, self._destination(destination), first)
+                message_id = await asyncio.shield(taken)
+            except Refused as refused:
+                failures.append(address._replace(status=refused.status))
+            except Unavailable:
+                failures.append(address._replace(status=Status.QUEUE_FULL))
+            else:
+                first = first or message_id
+        bound.connection.received += len(asked) - len(failures)
+        if not first:
+            status = failures[0].status if len({one.status for one in failures}) == 1 else Status.SUBMIT_FAILED
+            bound.connection.answer(pdu, status)
+            return
+        bound.connection.answer(pdu, fields={"message_id": first, "unsuccess_sme": tuple(failures)})
+
+    def _one_of_many(
+        self, bound: Bound, pdu: Pdu, submission: Submission, address: Address, destination: str, first: str
+    ) -> Taken:  # fmt: skip
+        now = self._clock()
+        key = (bound.customer, submission.source, destination, submission.body.text, None)
+        taken, since = self._again(bound, key, now), now - LONGEST
+        if taken is None:
+            since = now
+            wish = _wish(pdu, submission, token=first, to=address)
+            taken = asyncio.ensure_future(self._one_id(bound, submission, destination, wish))
+        bound.under_way[taken] = Started(key, since)
+        taken.add_done_callback(partial(self._one_done, bound))
+        return taken
+
+    async def _one_id(self, bound: Bound, submission: Submission, destination: str, wish: str) -> str:
+        return str(await self._send(bound, submission, destination, wish))
+
+    def _one_done(self, bound: Bound, taken: Taken) -> None:
+        if taken.cancelled() or taken.exception() is not None:
+            bound.failed(taken)
+        else:
+            self._answered(bound, taken)
+
+
+def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: Address | None = None) -> str:
+    """What the ESME wants to hear of it."""
+    mask = submission.registered_delivery & 0x1F
+    if not mask:
+        return ""
+    fields = pdu.fields
+    ton, npi, address = (
+        (to.ton, to.npi, to.address) if to is not None
+        else (fields["dest_addr_ton"], fields["dest_addr_npi"], fields["destination_addr"])
+    )  # fmt: skip
+    return by_smpp(
+        mask, fields["source_addr"], address, fields["source_addr_ton"], fields["source_addr_npi"], ton, npi, part,
+        token, _reference(pdu),
+    )  # fmt: skip
+
+
+def _reference(pdu: Pdu) -> int | None:
+    """By which the ESME knows it (section 5.3.2.17)."""
+    octets = pdu.tlvs.get(Tag.USER_MESSAGE_REFERENCE, b"")
+    return int.from_bytes(octets, "big") if len(octets) == 2 else None
+
+
+def _stored(result: Receipt | Refusal) -> Receipt:
+    if isinstance(result, Refusal):
+        raise _refused(result)
+    return result
+
+
+def _refused(refusal: Refusal) -> Refused:
+    return Refused(_OF_REFUSAL.get(refusal.code, Status.SUBMIT_FAILED), refusal.reason)

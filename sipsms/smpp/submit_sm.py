@@ -1,0 +1,193 @@
+"""What an ESME's submit_sm, deliver_sm, data_sm or submit_multi says, checked and in our words (S-069, S-070). Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Any, Final, NamedTuple
+
+from sipsms.core.e164 import is_ten_digits, normalise, region_of_area
+from sipsms.core.segmentation import keep_halves, whole_letters
+from sipsms.smpp.data_coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
+from sipsms.smpp.pdu import Pdu, Status, Tag
+
+MAX_TEXT: Final = 1600  # characters of a whole text: some ten segments, as the other doors for programs take
+FARTHEST: Final = 366 * 86400.0  # seconds that a message is held or kept at most
+MAX_PARTS: Final = 24  # 1600 characters in segments of 67
+_UDHI: Final = 0x40
+_TYPES: Final = 0x3C  # of esm_class: anything here is no message from a person
+_TIME: Final = re.compile(r"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d)(\d\d)([-+R])")
+
+
+class Refused(Exception):
+    """The ESME is told `status`; the text is for the log."""
+
+    def __init__(self, status: Status, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class Body(NamedTuple):
+    """The text of a PDU. `binary`: it is none; then `text` shows the octets."""
+
+    text: str
+    concat: Concat | None = None
+    binary: bool = False
+
+
+class Submission(NamedTuple):
+    source: str  # as our store writes numbers
+    destinations: tuple[str, ...]  # "" for one that is no number
+    body: Body
+    due_at: float | None  # seconds since the epoch
+    expires_at: float | None
+    registered_delivery: int
+
+
+def read(pdu: Pdu, charsets: Mapping[int, Charset], now: float) -> Submission:
+    """Raises Refused."""
+    fields = pdu.fields
+    if fields["esm_class"] & _TYPES:
+        raise Refused(Status.INVALID_ESM_CLASS, f"esm_class {fields['esm_class']:#04x}")
+    source = number(fields["source_addr_ton"], fields["source_addr"])
+    if not source:
+        raise Refused(Status.INVALID_SOURCE, f"{fields['source_addr'][:32]!r} is not a telephone number")
+    body = read_body(pdu, charsets)
+    _check(body)
+    return Submission(
+        source, _destinations(fields), body, moment(fields, "schedule_delivery_time", now, Status.INVALID_SCHEDULE),
+        moment(fields, "validity_period", now, Status.INVALID_EXPIRY), fields["registered_delivery"],
+    )  # fmt: skip
+
+
+def _destinations(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    if "dest_address" in fields:
+        return tuple(number(one.ton, one.address) for one in fields["dest_address"])
+    return (number(fields["dest_addr_ton"], fields["destination_addr"]),)
+
+
+def number(ton: int, address: str, *, tens_are_national: bool = True) -> str:
+    """As our store writes it; empty: it is none.
+
+    A number of type "international" (1) may go without its +. But many programs give that type to ten digits, too:
+    those are a number of North America if their area code is one, and `tens_are_national`.
+    """
+    address = address.strip()
+    if ton == 1 and address[:1].isdigit() and not (tens_are_national and _is_national(address)):
+        address = f"+{address}"
+    return normalise(address) or ""
+
+
+def _is_national(address: str) -> bool:
+    return is_ten_digits(address) and (region_of_area(address[:3]) is not None or address[:3] == "555")
+
+
+def span(seconds: float) -> str:
+    """A relative time (section 7.1.1.2), rounded up; a month is 30 days."""
+    left, found = ceil(seconds), []
+    for unit in (360 * 86400, 30 * 86400, 86400, 3600, 60, 1):
+        found.append(f"{min(99, left // unit):02d}")
+        left %= unit
+    return "".join(found) + "000R"
+
+
+def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
+    """short_message or message_payload, of any coding, with what it says about its part. Raises Refused."""
+    octets = pdu.fields.get("short_message", b"")
+    payload = pdu.tlvs.get(Tag.MESSAGE_PAYLOAD)
+    if payload is not None:
+        if octets:
+            raise Refused(Status.INVALID_MESSAGE_LENGTH, "both short_message and message_payload")
+        octets = payload
+    concat, binary = _sar(pdu.tlvs), False
+    if pdu.fields["esm_class"] & _UDHI:
+        try:
+            octets, from_header, binary = read_user_data(octets)
+        except CodingError as error:
+            raise Refused(Status.INVALID_MESSAGE_LENGTH, str(error)) from None
+        concat = from_header or concat
+    charset = charset_of(pdu.fields["data_coding"], charsets)
+    if charset is None or binary:
+        return Body(_shown(pdu, octets), concat, True)
+    try:
+        text = decode(octets, charset)
+        return Body(whole_letters(text) if concat is None else keep_halves(text), concat)
+    except CodingError as error:
+        raise Refused(Status.INVALID_MESSAGE_LENGTH, str(error)) from None
+
+
+def read_anything(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
+    """As `read_body`, but what cannot be read is kept as its octets: who sent it has nobody to correct it."""
+    try:
+        return read_body(pdu, charsets)
+    except Refused:
+        octets = pdu.fields.get("short_message", b"") or pdu.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
+        return Body(_shown(pdu, octets), None, True)
+
+
+def _shown(pdu: Pdu, octets: bytes) -> str:
+    return f"(binary message, coding {pdu.fields['data_coding']}, {len(octets)} octets: {octets.hex()})"
+
+
+def read_text(pdu: Pdu, charsets: Mapping[int, Charset]) -> str:
+    """Of a PDU that has a whole text and nothing else. Raises Refused."""
+    body = read_body(pdu, charsets)
+    _check(body)
+    return body.text
+
+
+def _sar(tlvs: Mapping[int, bytes]) -> Concat | None:
+    """Section 5.3.2.22 to 24: all three, or it is one message."""
+    found = [tlvs.get(tag) for tag in (Tag.SAR_REFERENCE, Tag.SAR_TOTAL, Tag.SAR_NUMBER)]
+    if not all(found):
+        return None
+    reference, total, part = (int.from_bytes(one or b"", "big") for one in found)
+    return Concat(reference & 0xFFFF, total, part, True) if 1 <= part <= total <= 255 else None
+
+
+def _check(body: Body) -> None:
+    if body.binary:
+        raise Refused(Status.INVALID_DATA_CODING, "binary, or a data_coding that is not known")
+    if "\0" in body.text:
+        raise Refused(Status.SUBMIT_FAILED, "the text has a NUL")
+    if len(body.text) > MAX_TEXT or (body.concat is not None and body.concat.total > MAX_PARTS):
+        raise Refused(Status.INVALID_MESSAGE_LENGTH, f"longer than {MAX_TEXT} characters")
+    if body.concat is None and not body.text.strip():
+        raise Refused(Status.INVALID_MESSAGE_LENGTH, "the text is empty")
+
+
+def moment(fields: Mapping[str, Any], name: str, now: float, status: Status) -> float | None:
+    """An absolute or relative time (section 7.1.1) as seconds since the epoch; None: not given. Raises Refused.
+
+    A validity that is longer than a year is a year; nobody means a message that goes out so late.
+    """
+    text = fields.get(name, "")
+    if not text:
+        return None
+    at = _seconds(text, name, now, status)
+    if name == "schedule_delivery_time" and at > now + FARTHEST:
+        raise Refused(status, f"{name} {text!r} is more than a year away")
+    return min(at, now + FARTHEST)
+
+
+def _seconds(text: str, name: str, now: float, status: Status) -> float:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise Refused(status, f"{name} {text!r}")
+    year, month, day, hour, minute, second, tenth, quarters = map(int, match.groups()[:8])
+    if match[9] == "R":
+        days = year * 365 + month * 30 + day
+        return now + timedelta(days=days, hours=hour, minutes=minute, seconds=second).total_seconds()
+    try:
+        local = datetime(2000 + year, month, day, hour, minute, second, tenth * 100_000, UTC).timestamp()
+    except ValueError:
+        raise Refused(status, f"{name} {text!r}") from None
+    offset = quarters * 900
+    return local - offset if match[9] == "+" else local + offset
+
+
+def smpp_time(at: float) -> str:
+    """Absolute, in UTC, as in `final_date`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%y%m%d%H%M%S") + "000+"

@@ -1,0 +1,68 @@
+"""What customers have sent by the APIs, by day; and what was sent just before a start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from sipsms.core.queue_rows import Past
+from sipsms.store.rows import message_of
+from sipsms.store.schema import api_usage, deliveries, messages
+
+_RECENT = 100_000  # rows: half a minute at 3,000 a second
+Likeness = tuple[str, str, str, str, str]
+
+_NO_APIS = ("sip", "cli", "auto", "forward")
+
+
+def sent(connection: Connection, day: str, account: str) -> int:
+    query = select(api_usage.c.sends).where(api_usage.c.account == account, api_usage.c.day == day)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def add(connection: Connection, day: str, counts: Mapping[str, int]) -> None:
+    for account, count in counts.items():
+        here = (api_usage.c.account == account, api_usage.c.day == day)
+        if not connection.execute(update(api_usage).where(*here).values(sends=api_usage.c.sends + count)).rowcount:
+            connection.execute(insert(api_usage), {"account": account, "day": day, "sends": count})
+
+
+def show(connection: Connection, account: str, since: str) -> list[dict[str, Any]]:
+    """By day, the oldest first; `since` is a day."""
+    query = select(api_usage).where(api_usage.c.account == account, api_usage.c.day >= since)
+    return [{"day": row.day, "sends": row.sends} for row in connection.execute(query.order_by(api_usage.c.day))]
+
+
+def recent(connection: Connection, since: float, until: float) -> dict[Likeness, list[Past]]:
+    """What the APIs have sent between these times, by (door, account, source, destination, text); the newest first.
+
+    Rows that say a later time are of a clock that was set back since: nothing can be said of them."""
+    query = select(messages).order_by(messages.c.id.desc()).limit(_RECENT).execution_options(yield_per=1000)
+    rows = []
+    for row in connection.execute(query):
+        if row.received_at < since:
+            break
+        if row.received_at <= until and row.direction == "out" and row.origin not in _NO_APIS:
+            rows.append(row)
+    held = _held(connection, [row.id for row in rows])
+    found: dict[Likeness, list[Past]] = {}
+    for row in rows:
+        sizes = tuple(sorted(one.size for one in message_of(row).media)) if row.media else ()
+        like = (row.origin, row.account, row.source, row.destination, row.text)
+        found.setdefault(like, []).append(Past(row.id, held.get(row.id, 0.0), sizes))
+    return found
+
+
+def _held(connection: Connection, ids: Sequence[int]) -> dict[int, float]:
+    """When those of them go out that are held, or went out that were: their lane says so for ever."""
+    found: dict[int, float] = {}
+    for start in range(0, len(ids), 500):
+        here = deliveries.c.message_id.in_(ids[start : start + 500])
+        query = select(deliveries.c.message_id, deliveries.c.lane).where(here, deliveries.c.lane.contains("@"))
+        for row in connection.execute(query):
+            with suppress(ValueError):
+                found[row.message_id] = float(row.lane.rpartition("@")[2])
+    return found

@@ -1,0 +1,133 @@
+"""Messages that apps fetch, and where those apps want to be woken up. Synchronous."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, case, delete, func, insert, literal_column, select, update
+
+from sipsms.core.message import Message
+from sipsms.core.queue_rows import PushToken
+from sipsms.store.rows import OPEN, in_lane, message_of
+from sipsms.store.schema import deliveries, messages, push_tokens
+
+SCAN: Final = 2000  # messages that one look passes by
+_MOST = 10  # apps of one account
+_NEVER = 2**62
+_OF_APPS = deliveries.c.courier == literal_column("'app'")
+
+
+def received(
+    connection: Connection, account: str, made: float, after: int, since: float, limit: int
+) -> list[tuple[int, Message]]:
+    """What came for an account's apps behind delivery `after` (0: the newest since then), oldest first, with the
+    delivery's id: an MMS is delivered later than it came, when its files are here. Nothing is left out that no app has
+    fetched yet; and nothing of before the account was `made` is told: that was for another of its name."""
+    mine = (
+        select(messages, deliveries.c.id.label("delivery"), deliveries.c.created_at)
+        .join(deliveries, deliveries.c.message_id == messages.c.id)
+        .where(_OF_APPS, deliveries.c.destination == account, deliveries.c.state != "failed")
+        .where(deliveries.c.created_at >= made)
+    )
+    if not after:
+        newest = connection.execute(mine.order_by(deliveries.c.id.desc()).limit(limit)).all()
+        rows = [row for row in reversed(newest) if row.created_at >= since]  # here: the query must not look for more
+        waiting = _oldest_waiting(connection, account, made)
+        if waiting is None or (rows and rows[0].delivery <= waiting):
+            return [(row.delivery, message_of(row)) for row in rows]
+        after = waiting - 1
+    rows = list(connection.execute(mine.where(deliveries.c.id > after).order_by(deliveries.c.id).limit(limit)))
+    return [(row.delivery, message_of(row)) for row in rows]
+
+
+def _oldest_waiting(connection: Connection, account: str, made: float) -> int | None:
+    waiting = and_(OPEN, in_lane(connection, f"app/{account}"), _OF_APPS, deliveries.c.created_at >= made)
+    return connection.execute(select(func.min(deliveries.c.id)).where(waiting)).scalar()
+
+
+def sent(
+    connection: Connection, account: str, dids: Sequence[str], after: int, since: float, limit: int
+) -> tuple[list[Message], int]:
+    """What an account has sent from these DIDs behind message `after` (0: the newest since then), oldest first; and how
+    far that look came: what is not told up to there is not the account's."""
+    walk = _Walk(connection, account, dids, after, since)
+    ids = list(islice(walk, limit))
+    found = connection.execute(select(messages).where(messages.c.id.in_(ids)).order_by(messages.c.id))
+    return [message_of(row) for row in found], ids[-1] if len(ids) == limit else walk.passed
+
+
+class _Walk(Iterator[int]):
+    """Ids of an account's own messages among all of its DIDs: in order behind `after`, or the newest first.
+
+    It passes by about `SCAN` messages; where there are more, `passed` is the last id before which none is missing."""
+
+    def __init__(self, connection: Connection, account: str, dids: Sequence[str], after: int, since: float) -> None:
+        self._connection = connection
+        self._after = after
+        own = and_(messages.c.direction == "out", messages.c.account == account, messages.c.content_type == "")
+        self._hit = case((and_(own, messages.c.received_at >= since), 1), else_=0).label("hit")
+        self._newest = int(
+            connection.execute(select(func.max(messages.c.id))).scalar() or 0
+        )  # the same for all numbers
+        self._left = SCAN
+        self._ended = False
+        self.passed = after
+        chunk = max(1, SCAN // (2 * max(len(dids), 1)))
+        up = 1 if after else -1
+        self._rows = merge(*(self._of(did, chunk) for did in dids), key=lambda row: up * row.id)
+
+    def _of(self, did: str, chunk: int) -> Iterator[Any]:
+        query = select(messages.c.id, self._hit).where(messages.c.did == did, messages.c.id <= self._newest)
+        order = messages.c.id if self._after else messages.c.id.desc()
+        at = self._after
+        while not self._ended:
+            here = query.where(messages.c.id > at if self._after else messages.c.id < (at or _NEVER))
+            rows = self._connection.execute(here.order_by(order).limit(chunk)).all()
+            self._left -= len(rows)
+            yield from rows
+            if len(rows) < chunk:
+                return
+            at = rows[-1].id
+            self._ended = self._left <= 0
+
+    def __next__(self) -> int:
+        for row in self._rows:
+            if self._ended:  # a number's next messages are not looked at, and this one may be behind them
+                break
+            self.passed = row.id
+            if row.hit:
+                return int(row.id)
+        raise StopIteration
+
+
+def fetched(connection: Connection, ids: Sequence[int], now: float) -> list[int]:
+    """An app has these deliveries now: those that were not over."""
+    waiting = deliveries.c.state.in_(("queued", "sending", "unknown"))
+    open_ones = list(
+        connection.execute(select(deliveries.c.id).where(deliveries.c.id.in_(list(ids)), _OF_APPS, waiting)).scalars()
+    )
+    if open_ones:
+        values = {"state": "delivered", "due_at": None, "updated_at": now, "last_error": ""}
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(open_ones)).values(values))
+    return open_ones
+
+
+def report_token(connection: Connection, account: str, one: PushToken, now: float) -> None:
+    """An empty token: it wants to hear nothing more."""
+    here = (push_tokens.c.account == account, push_tokens.c.selector == one.selector)
+    connection.execute(delete(push_tokens).where(*here))
+    if not one.token:
+        return
+    connection.execute(insert(push_tokens), {"account": account, **one._asdict(), "updated_at": now})
+    mine = select(push_tokens.c.selector).where(push_tokens.c.account == account)
+    old = list(connection.execute(mine.order_by(push_tokens.c.updated_at.desc()).offset(_MOST)).scalars())
+    if old:
+        connection.execute(delete(push_tokens).where(push_tokens.c.account == account, push_tokens.c.selector.in_(old)))
+
+
+def tokens_of(connection: Connection, account: str) -> list[PushToken]:
+    rows = connection.execute(select(push_tokens).where(push_tokens.c.account == account))
+    return [PushToken(row.selector, row.app, row.token) for row in rows]

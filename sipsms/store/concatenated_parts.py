@@ -1,0 +1,89 @@
+"""Parts of long texts that came in several SMS, until all are here or the others are given up."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
+
+from sipsms.core.queue_rows import StoredPart
+from sipsms.store.schema import parts
+
+AGAIN = 60.0  # seconds in which an SMSC that has heard no answer says a part again
+
+
+def _of(part: StoredPart) -> list[Any]:
+    """The text that a part belongs to."""
+    return [
+        parts.c.carrier == part.carrier, parts.c.source == part.source, parts.c.destination == part.destination,
+        parts.c.reference == part.reference,
+    ]  # fmt: skip
+
+
+def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
+    """See `ports.GatewayStore.add_part`."""
+    known = [StoredPart(*row) for row in connection.execute(select(parts).where(*_of(part)).order_by(parts.c.number))]
+    twin = next((one for one in known if one.number == part.number), None)
+    if twin is not None and _same(twin, part):
+        return _complete(known) if not twin.joined else []
+    waiting = [one for one in known if not one.joined]
+    if waiting and (twin is not None or waiting[0].total != part.total):
+        return waiting
+    if known and not waiting:  # of a message that was delivered long ago: references are used again
+        connection.execute(delete(parts).where(*_of(part)))
+        known = []
+    connection.execute(insert(parts), part._asdict())
+    return _complete([*known, part])
+
+
+def _same(old: StoredPart, new: StoredPart) -> bool:
+    """Told again; some carriers give it another id then. Of a text that is delivered only the id says so: people do
+    repeat themselves, and references come round. Where an SMSC gives none, the time says it."""
+    if (old.total, old.text) != (new.total, new.text):
+        return False
+    if not old.joined:
+        return True
+    has_name = bool(old.remote_id or new.account)  # of what accounts send, the reference is unique
+    return old.remote_id == new.remote_id and (has_name or new.received_at - old.received_at < AGAIN)
+
+
+def _complete(known: list[StoredPart]) -> list[StoredPart]:
+    return sorted(known, key=lambda one: one.number) if len(known) == known[0].total else []
+
+
+def late(connection: Connection, before: float, whole: float = 0.0) -> list[list[StoredPart]]:
+    """500 texts at most, whose newest part is older; `whole`: than that, for those that have all their parts."""
+    groups: dict[tuple[str, ...], list[StoredPart]] = defaultdict(list)
+    for row in connection.execute(late_query(before, whole)):
+        part = StoredPart(*row)
+        groups[part[:4]].append(part)
+    return list(groups.values())
+
+
+def late_query(before: float, whole: float = 0.0) -> Select[Any]:
+    """Asked all the time, so it must not look at what is joined."""
+    keys = (parts.c.carrier, parts.c.source, parts.c.destination, parts.c.reference)
+    newest, complete = func.max(parts.c.received_at), func.count() == func.max(parts.c.total)
+    over = or_(newest < before, and_(newest < whole, complete))
+    found = select(*keys).where(~parts.c.joined).group_by(*keys).having(over).limit(500).subquery()
+    same = and_(*(found.c[column.name] == column for column in keys))
+    return select(parts).join(found, same).order_by(parts.c.number)
+
+
+def joined(connection: Connection, done: Sequence[StoredPart]) -> None:
+    for one in done:
+        connection.execute(update(parts).where(*_of(one), parts.c.number == one.number).values(joined=True))
+
+
+def open_parts(connection: Connection, origin: str, since: float) -> list[StoredPart]:
+    """Parts of an origin, whether they go out or came in: those that wait for others, and those joined that have come
+    since then."""
+    mine = select(parts).where(parts.c.carrier == origin)
+    waiting = mine.where(~parts.c.joined | (parts.c.received_at >= since))
+    return [StoredPart(*row) for row in connection.execute(waiting.order_by(parts.c.received_at))]
+
+
+def forget(connection: Connection, before: float) -> None:
+    connection.execute(delete(parts).where(parts.c.joined, parts.c.received_at < before))

@@ -1,0 +1,236 @@
+"""Carriers' receipts, and deliveries whose answer was lost.
+
+States only rise: a receipt that says "delivered" is the last word, whatever was thought before; "failed" and "expired"
+end only what is under way. So receipts may come in any order, twice, or before the answer that names the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy.sql import ColumnElement
+
+from sipsms.core.directory_rows import Block
+from sipsms.core.message import Delivery, State
+from sipsms.core.queue_rows import LOOK_BACK, CarrierReceipt, Closing, Doubt
+from sipsms.store import blocks
+from sipsms.store.rows import WITH_MESSAGE, delivery_of, execute_scalar
+from sipsms.store.schema import attempts, deliveries, receipts
+
+Given = tuple[str, CarrierReceipt, float]  # courier, receipt, now
+
+# Which states a receipt of each kind may end.
+_RISES = {
+    State.DELIVERED: {"accepted", "unknown", "sending", "failed", "expired", "queued"},
+    State.FAILED: {"accepted", "unknown"},
+    State.EXPIRED: {"accepted", "unknown"},
+    State.ACCEPTED: {"unknown"},
+}
+
+_NAMED = and_(
+    deliveries.c.remote_id == bindparam("key"),
+    deliveries.c.remote_id != literal_column("''"),
+    deliveries.c.state != literal_column("'delivered'"),
+)
+_FIND = WITH_MESSAGE.where(_NAMED, deliveries.c.courier == bindparam("carrier"))
+_IS_DELIVERED = select(deliveries.c.id).where(
+    deliveries.c.remote_id == bindparam("key"), deliveries.c.remote_id != literal_column("''"),
+    deliveries.c.courier == bindparam("carrier"), deliveries.c.state == literal_column("'delivered'"),
+)  # fmt: skip
+
+
+def _meant(recipient: str, sender: str) -> list[ColumnElement[bool]]:
+    """The messages that a receipt for one to that number, from this one, can mean; empty: any."""
+    given = ((deliveries.c.destination, recipient), (deliveries.c.source, sender))
+    return [column == value for column, value in given if value]
+
+
+_SET = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("key"))
+    .values(state=bindparam("new"), last_error=bindparam("why"), updated_at=bindparam("now"), due_at=None)
+)
+
+
+def apply_all(connection: Connection, batch: Sequence[Given]) -> list[Delivery | None]:
+    """Each receipt's delivery in its new state; None where nothing has changed."""
+    return [_apply(connection, *given) for given in batch]
+
+
+def _apply(connection: Connection, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
+    for name in (receipt.remote_id, *receipt.alternatives):
+        meant = _meant(receipt.recipient, receipt.sender)
+        row = _find(connection, courier, name, meant)
+        if row is not None:
+            return _raise(connection, row, receipt, now)
+        if meant and _is_delivered(connection, courier, name, meant):
+            return None  # told again: what is kept could be taken for another message's
+    _keep(connection, courier, receipt, now)
+    return None
+
+
+def _find(connection: Connection, courier: str, name: str, meant: list[ColumnElement[bool]]) -> Row[Any] | None:
+    return connection.execute(_FIND.where(*meant), {"key": name, "carrier": courier}).first()
+
+
+def _is_delivered(connection: Connection, courier: str, name: str, meant: list[ColumnElement[bool]]) -> bool:
+    return connection.execute(_IS_DELIVERED.where(*meant), {"key": name, "carrier": courier}).first() is not None
+
+
+def _raise(connection: Connection, row: Row[Any], receipt: CarrierReceipt, now: float) -> Delivery | None:
+    if row.state not in _RISES[receipt.state]:
+        return None
+    why = "" if receipt.state is State.DELIVERED else receipt.detail[:255]
+    connection.execute(_SET, {"key": row.id, "new": str(receipt.state), "why": why, "now": now})
+    delivery = delivery_of(row)._replace(state=receipt.state, last_error=why)
+    if receipt.opt_out and delivery.message.did:  # the server sees the new block by the directory's version
+        block = Block(delivery.message.did, delivery.destination, "out")
+        blocks.put(connection, block, "the carrier says that they opted out", now)
+    return delivery
+
+
+def _keep(connection: Connection, courier: str, receipt: CarrierReceipt, now: float) -> None:
+    for name in dict.fromkeys((receipt.remote_id[:128], *receipt.alternatives)):
+        key = {
+            "remote_id": name, "courier": courier, "state": str(receipt.state),
+            "recipient": receipt.recipient[:64], "sender": receipt.sender[:64],
+        }  # fmt: skip
+        there = select(receipts.c.state).where(*(receipts.c[column] == value for column, value in key.items()))
+        if connection.execute(there).first() is None:
+            rest = {
+                "detail": receipt.detail[:255], "received_at": now, "opt_out": receipt.opt_out,
+                "other": name != receipt.remote_id[:128],
+            }  # fmt: skip
+            connection.execute(insert(receipts), {**key, **rest})
+
+
+_KEPT = select(receipts.c.state).limit(1)
+
+
+def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
+    """Receipts that were quicker than the answer: what they make of the deliveries that have a name now."""
+    if execute_scalar(connection, _KEPT, (), ()) is None:  # the usual case, and the next query is dear
+        return {}
+    keys = [one.remote_id[:128] for one in named]
+    early: list[Row[Any]] = []
+    for start in range(0, len(keys), 500):
+        chunk = keys[start : start + 500]
+        early += connection.execute(select(receipts).where(receipts.c.remote_id.in_(chunk))).all()
+    changed: dict[int, State] = {}
+    for row in early:
+        found = _find(connection, row.courier, row.remote_id, _meant(row.recipient, row.sender))
+        if found is None:
+            continue
+        receipt = CarrierReceipt(row.remote_id, State(row.state), row.detail, row.opt_out)
+        delivery = _raise(connection, found, receipt, row.received_at)
+        if delivery is not None:
+            changed[delivery.id] = delivery.state
+        if row.recipient or row.sender:
+            _forget_forms(connection, row)
+    return changed
+
+
+def _forget_forms(connection: Connection, row: Row[Any]) -> None:
+    """A receipt has found its message: under another form of its id it must not find one more."""
+    names = ("recipient", "sender", "courier", "state", "received_at")
+    same = [receipts.c[name] == getattr(row, name) for name in names]
+    connection.execute(delete(receipts).where(*same))
+
+
+class Unmatched(NamedTuple):
+    remote_id: str
+    state: State
+    detail: str
+    received_at: float
+
+
+def unmatched(connection: Connection, courier: str, sender: str, recipient: str, since: float) -> list[Unmatched]:
+    """Receipts for a message from our number to this one that no delivery has the name of, by the carrier's own form
+    of its id; an empty `sender` asks for those that name none.
+
+    In order of time, 100 at most: for deliveries whose answer, with that name in it, was lost. None at all where more
+    deliveries are in doubt, of those days, than there are names: nobody can say then which is whose.
+    """
+    columns = (receipts.c.remote_id, receipts.c.state, receipts.c.detail, receipts.c.received_at)
+    named = select(deliveries.c.id).where(
+        deliveries.c.remote_id == receipts.c.remote_id, deliveries.c.remote_id != literal_column("''"),
+        deliveries.c.courier == courier,
+    )  # fmt: skip
+    query = select(*columns).where(
+        receipts.c.recipient == recipient, receipts.c.recipient != literal_column("''"), receipts.c.sender == sender,
+        receipts.c.courier == courier, receipts.c.received_at >= since, ~receipts.c.other, ~named.exists(),
+    )  # fmt: skip
+    rows = connection.execute(query.order_by(receipts.c.received_at).limit(100))
+    found = [Unmatched(row.remote_id, State(row.state), row.detail, row.received_at) for row in rows]
+    names = len({one.remote_id for one in found})
+    doubted = (*_meant(recipient, sender), deliveries.c.created_at >= since - LOOK_BACK)
+    return found if names and _count_doubts(connection, courier, *doubted) <= names else []
+
+
+def _count_doubts(connection: Connection, courier: str, *doubted: ColumnElement[bool]) -> int:
+    query = select(func.count()).select_from(deliveries)
+    unknown = query.where(deliveries.c.state == literal_column("'unknown'"), deliveries.c.courier == courier, *doubted)
+    return connection.execute(unknown).scalar_one()
+
+
+def forget(connection: Connection, before: float) -> None:
+    connection.execute(delete(receipts).where(receipts.c.received_at < before))
+
+
+# --- answers that were lost ------------------------------------------------------------------------------------------
+
+_DOUBTS = (
+    WITH_MESSAGE.add_columns(attempts.c.started_at.label("began"))
+    .join(attempts, and_(attempts.c.delivery_id == deliveries.c.id, attempts.c.number == deliveries.c.attempts))
+    .where(
+        deliveries.c.state == literal_column("'unknown'"),
+        deliveries.c.courier == bindparam("carrier"),
+        deliveries.c.created_at >= bindparam("since"),
+        deliveries.c.id > bindparam("after"),
+    )
+    .order_by(deliveries.c.id)
+    .limit(bindparam("most"))
+)
+
+
+def doubts(connection: Connection, courier: str, since: float, after: int, limit: int) -> list[Doubt]:
+    rows = connection.execute(_DOUBTS, {"carrier": courier, "since": since, "after": after, "most": limit})
+    return [Doubt(delivery_of(row), row.began) for row in rows]
+
+
+def _is_taken(connection: Connection, closing: Closing) -> bool:
+    mine = select(deliveries.c.courier).where(deliveries.c.id == closing.delivery_id).scalar_subquery()
+    other = select(deliveries.c.id).where(
+        deliveries.c.remote_id == closing.remote_id[:128], deliveries.c.remote_id != literal_column("''"),
+        deliveries.c.courier == mine, deliveries.c.id != closing.delivery_id,
+    )  # fmt: skip
+    return connection.execute(other.limit(1)).first() is not None
+
+
+def settle(connection: Connection, closing: Closing) -> bool:
+    """The delivery's new state, if it is still unknown; and a line in the attempt's row.
+
+    A name that another delivery of that courier has already is not this one's: then nothing changes.
+    """
+    if closing.remote_id and _is_taken(connection, closing):
+        return False
+    changed = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == closing.delivery_id, deliveries.c.state == literal_column("'unknown'"))
+        .values(
+            state=str(closing.state), due_at=closing.due_at, last_error=closing.detail[:255],
+            remote_id=closing.remote_id[:128], updated_at=closing.now,
+        )
+    ).rowcount  # fmt: skip
+    if not changed:
+        return False
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.delivery_id == closing.delivery_id, attempts.c.number == closing.number)
+        .values(ended_at=closing.now, outcome=closing.outcome, detail=closing.detail[:255])
+    )
+    if closing.remote_id:
+        match(connection, [closing])
+    return True

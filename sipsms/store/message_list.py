@@ -1,0 +1,423 @@
+"""The lists of the API: page by page, by keys that have an index, and only what the caller may see.
+
+No page costs more with a million stored messages than with a thousand: whatever the filters, a look walks over at most
+`SCAN` rows of an index, newest first, and says where the next look goes on. So a page may be short, even empty, while
+there is more behind it. Synchronous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import merge
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, case, func, literal, literal_column, select, true, tuple_
+
+from sipsms.store.operator_lists import DEAD, message_row
+from sipsms.store.rows import OPEN
+from sipsms.store.schema import (
+    accounts,
+    attempts,
+    bindings,
+    blocks,
+    deliveries,
+    devices,
+    did_targets,
+    dids,
+    group_members,
+    groups,
+    messages,
+    tokens,
+)  # fmt: skip
+
+SCAN: Final = 2000  # messages that one look passes by
+SPOKEN: Final = 2000  # the newest messages of a number, among which its conversations are looked for
+MOST_DIDS: Final = 200  # of a caller with more, all messages are walked instead of each number's
+_AT_ONCE: Final = 200  # messages whose state is asked for
+_SLACK: Final = 300.0  # seconds by which ids and times may disagree
+
+Sees = Callable[[str, str, float], bool]  # (account, DID, when it came) of a message
+Found = tuple[list[dict[str, Any]], Any]  # a page, and where the next one begins: None if there is none
+_NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number}
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`numbers`: the DIDs to look at, None: all there are. `before`: only ids below it."""
+
+    numbers: Sequence[str] | None = None
+    contact: str = ""
+    direction: str = ""
+    state: str = ""
+    since: float | None = None
+    until: float | None = None
+    before: int | None = None
+    limit: int = 50
+
+
+def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
+    """The newest first, with their deliveries."""
+    walk = _Walk(connection, wanted, sees)
+    found: list[dict[str, Any]] = []
+    least = _AT_ONCE if wanted.state else 1  # what is filtered here is not asked for one by one
+    while len(found) <= wanted.limit and (ids := list(islice(walk, max(least, wanted.limit + 1 - len(found))))):
+        rows = [message_row(row, parts) for row, parts in _with_deliveries(connection, ids)]
+        found += [row for row in rows if not wanted.state or row["state"] == wanted.state]
+    if len(found) > wanted.limit:
+        return found[: wanted.limit], found[wanted.limit - 1]["id"]
+    return found, walk.horizon or None
+
+
+def newest(connection: Connection, wanted: Wanted, count: int) -> list[dict[str, Any]]:
+    """So many, however far back they are; `before` and `limit` of `wanted` are not looked at."""
+    found: list[dict[str, Any]] = []
+    before: int | None = None
+    while len(found) < count:
+        most = min(count - len(found), SCAN)
+        rows, before = list_messages(connection, replace(wanted, before=before, limit=most), lambda *_: True)
+        found += rows
+        if before is None:
+            break
+    return found
+
+
+class _Walk(Iterator[int]):
+    """Ids that match, newest first; behind the last, `horizon` is where the look ended, 0 at the end of all.
+
+    All numbers together have `SCAN` messages looked at: each is read a little way, further where it has more."""
+
+    def __init__(self, connection: Connection, wanted: Wanted, sees: Sees) -> None:
+        self._connection = connection
+        self._wanted = wanted
+        self._sees = sees
+        self._left = SCAN
+        self.horizon = 0
+        sources: Sequence[str | None] = [None] if wanted.numbers is None else wanted.numbers
+        chunk = max(1, min(max(wanted.limit + 1, 50), SCAN // (2 * max(len(sources), 1))))
+        low, high = _ids_between(connection, wanted)
+        self._rows = merge(*(self._of(number, low, high, chunk) for number in sources), key=lambda row: -row.id)
+
+    def _of(self, number: str | None, low: int, high: int, chunk: int) -> Iterator[Any]:
+        while not self.horizon:
+            rows = _look(self._connection, self._wanted, number, low, high, chunk)
+            self._left -= len(rows)
+            yield from rows
+            if len(rows) < chunk:
+                return
+            high = rows[-1].id
+            chunk = min(2 * chunk, max(1, self._left))
+            if self._left <= 0:
+                self.horizon = high
+
+    def __next__(self) -> int:
+        for row in self._rows:
+            if self.horizon:  # a number's next messages are not looked at, and this one may be behind them
+                break
+            if row.hit and self._sees(row.account, row.did, row.received_at):
+                return int(row.id)
+        raise StopIteration
+
+
+def _look(connection: Connection, wanted: Wanted, number: str | None, low: int, high: int, most: int) -> Sequence[Any]:
+    query = select(messages.c.id, messages.c.account, messages.c.did, messages.c.received_at, _hit(wanted).label("hit"))
+    if number is not None:
+        query = query.where(messages.c.did == number)
+    query = query.where(messages.c.id < high, messages.c.id > low)
+    return connection.execute(query.order_by(messages.c.id.desc()).limit(most)).all()
+
+
+def _hit(wanted: Wanted) -> Any:
+    tests = [messages.c.content_type == ""]  # no notices of delivery
+    if wanted.direction:
+        tests.append(messages.c.direction == wanted.direction)
+    if wanted.contact:
+        tests.append(_contact() == wanted.contact)
+    if wanted.since is not None:
+        tests.append(messages.c.received_at >= wanted.since)
+    if wanted.until is not None:
+        tests.append(messages.c.received_at < wanted.until)
+    return case((and_(*tests), literal(1)), else_=literal(0))
+
+
+def _contact() -> Any:
+    """The other side's number."""
+    return case((messages.c.direction == "in", messages.c.source), else_=messages.c.destination)
+
+
+_NEVER: Final = 2**62
+_UNKNOWN: Final = deliveries.c.state == literal_column("'unknown'")  # a literal: only so its index is used
+
+
+def _ids_between(connection: Connection, wanted: Wanted) -> tuple[int, int]:
+    """Both exclusive. Ids grow with time, so a time is found by halving."""
+    low = _id_at(connection, wanted.since - _SLACK) if wanted.since is not None else 0
+    high = _id_at(connection, wanted.until + _SLACK) + 1 if wanted.until is not None else _NEVER
+    return low, min(high, wanted.before or _NEVER)
+
+
+def _id_at(connection: Connection, when: float) -> int:
+    """The last id of before that time, or one near it."""
+    low, high = 0, int(connection.execute(select(func.max(messages.c.id))).scalar() or 0)
+    while low < high:
+        middle = (low + high + 1) // 2
+        query = select(messages.c.received_at).where(messages.c.id <= middle).order_by(messages.c.id.desc()).limit(1)
+        at = connection.execute(query).scalar()
+        if at is None or at < when:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _with_deliveries(connection: Connection, ids: Sequence[int]) -> Iterator[tuple[Any, list[Any]]]:
+    parts: dict[int, list[Any]] = {one: [] for one in ids}
+    query = select(deliveries).where(deliveries.c.message_id.in_(ids)).order_by(deliveries.c.id)
+    for part in connection.execute(query):
+        parts[part.message_id].append(part)
+    rows = {row.id: row for row in connection.execute(select(messages).where(messages.c.id.in_(ids)))}
+    return ((rows[one], parts[one]) for one in ids if one in rows)
+
+
+def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, Any] | None:
+    """With deliveries and their attempts; None if it is not there, or not to be seen."""
+    row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
+    if row is None or row.content_type or not sees(row.account, row.did, row.received_at):
+        return None
+    parts = connection.execute(
+        select(deliveries).where(deliveries.c.message_id == message_id).order_by(deliveries.c.id)
+    ).all()
+    tries: dict[int, list[dict[str, Any]]] = {part.id: [] for part in parts}
+    query = (
+        select(attempts).where(attempts.c.delivery_id.in_(tries)).order_by(attempts.c.delivery_id, attempts.c.number)
+    )
+    for one in connection.execute(query):
+        tries[one.delivery_id].append(
+            {"number": one.number, "started_at": one.started_at, "ended_at": one.ended_at, "outcome": one.outcome,
+             "detail": one.detail}
+        )  # fmt: skip
+    found = message_row(row, list(parts))
+    for shown, part in zip(found["deliveries"], parts, strict=True):
+        shown |= {"id": part.id, "due_at": part.due_at, "expires_at": part.expires_at, "tries": tries[part.id]}
+    return {**found, "origin": row.origin}
+
+
+def conversations(connection: Connection, number: str, sees: Sees) -> list[dict[str, Any]]:
+    """With whom a number has written, the latest first, among its newest messages."""
+    query = (
+        select(messages.c.id, messages.c.direction, messages.c.account, messages.c.did, messages.c.received_at,
+               messages.c.text, _contact().label("contact"), messages.c.content_type)
+        .where(messages.c.did == number).order_by(messages.c.id.desc()).limit(SPOKEN)
+    )  # fmt: skip
+    found: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(query):
+        if row.content_type or not sees(row.account, row.did, row.received_at):
+            continue
+        one = found.setdefault(
+            row.contact, {"did": number, "contact": row.contact, "last_id": row.id, "last_at": row.received_at,
+                          "last_direction": row.direction, "last_text": row.text, "received": 0, "sent": 0}
+        )  # fmt: skip
+        one["received" if row.direction == "in" else "sent"] += 1
+    return list(found.values())
+
+
+# --- by key ----------------------------------------------------------------------------------------------------------
+
+
+def names(connection: Connection, kind: str, after: str, limit: int) -> list[str]:
+    """Of accounts or DIDs, in order, from behind `after`."""
+    column = _NAMES[kind]
+    return list(connection.execute(select(column).where(column > after).order_by(column).limit(limit)).scalars())
+
+
+def with_endpoints(connection: Connection, after: str, limit: int) -> list[str]:
+    """DIDs with a callback or webhook."""
+    query = select(did_targets.c.did).distinct().where(did_targets.c.kind.in_(("callback", "webhook")))
+    query = query.where(did_targets.c.did > after).order_by(did_targets.c.did).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def _of(connection: Connection, query: Any, column: Any, owners: Sequence[str] | None, limit: int) -> Iterable[Any]:
+    """The rows of these owners, None: of all; `limit` of each group of owners at most, unsorted between groups."""
+    if owners is None:
+        yield from connection.execute(query.limit(limit))
+        return
+    for start in range(0, len(owners), 500):
+        yield from connection.execute(query.where(column.in_(owners[start : start + 500])).limit(limit))
+
+
+def list_groups(connection: Connection, owners: Sequence[str] | None, after: str, limit: int) -> list[dict[str, Any]]:
+    query = select(groups).where(groups.c.name > after).order_by(groups.c.name)
+    rows = sorted(_of(connection, query, groups.c.account, owners, limit), key=lambda row: str(row.name))[:limit]
+    members: dict[str, list[str]] = {row.name: [] for row in rows}
+    for one in connection.execute(select(group_members).where(group_members.c.group_name.in_(members))):
+        members[one.group_name].append(one.member)
+    return [{"name": row.name, "account": row.account, "members": sorted(members[row.name])} for row in rows]
+
+
+def count_groups(connection: Connection, owner: str) -> int:
+    return int(connection.execute(select(func.count()).where(groups.c.account == owner)).scalar() or 0)
+
+
+def group(connection: Connection, name: str) -> dict[str, Any] | None:
+    row = connection.execute(select(groups).where(groups.c.name == name)).first()
+    if row is None:
+        return None
+    query = select(group_members.c.member).where(group_members.c.group_name == name)
+    return {"name": name, "account": row.account, "members": sorted(connection.execute(query).scalars())}
+
+
+def list_tokens(connection: Connection, owners: Sequence[str] | None, after: str, limit: int) -> list[dict[str, Any]]:
+    """Never the token itself."""
+    query = select(tokens).where(tokens.c.name > after).order_by(tokens.c.name)
+    rows = sorted(_of(connection, query, tokens.c.account, owners, limit), key=lambda row: str(row.name))[:limit]
+    return [_token(row) for row in rows]
+
+
+def token(connection: Connection, name: str) -> dict[str, Any] | None:
+    row = connection.execute(select(tokens).where(tokens.c.name == name)).first()
+    return None if row is None else _token(row)
+
+
+def _token(row: Any) -> dict[str, Any]:
+    scope, _, number = row.scope.partition(":")
+    return {
+        "name": row.name, "account": row.account, "scope": scope, "did": number, "created_at": row.created_at,
+        "expires_at": row.expires_at,
+    }  # fmt: skip
+
+
+def list_devices(
+    connection: Connection, owners: Sequence[str] | None, after: int, limit: int, now: float
+) -> list[dict[str, Any]]:
+    query = select(devices).where(devices.c.id > after).order_by(devices.c.id)
+    rows = sorted(_of(connection, query, devices.c.aor, owners, limit), key=lambda row: int(row.id))[:limit]
+    aors = list({row.aor for row in rows})
+    here = select(bindings.c.device).where(bindings.c.aor.in_(aors), bindings.c.expires_at > now)
+    bound = set(connection.execute(here).scalars())
+    lanes = {f"sip:{row.id}": row.id for row in rows}
+    queued = (
+        select(deliveries.c.lane, func.count()).where(OPEN, deliveries.c.lane.in_(lanes)).group_by(deliveries.c.lane)
+    )
+    waiting = {lanes[row.lane]: row[1] for row in connection.execute(queued)}
+    return [
+        {"device": row.id, "account": row.aor, "key": row.key, "user_agent": row.user_agent,
+         "registered": row.id in bound, "waiting": waiting.get(row.id, 0), "last_seen": row.last_seen}
+        for row in rows
+    ]  # fmt: skip
+
+
+def list_bindings(
+    connection: Connection, owners: Sequence[str] | None, after: Sequence[Any], limit: int, now: float
+) -> Found:
+    """`after`: account, contact, instance and number of the flow; or nothing."""
+    key = (bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
+    behind = tuple_(*key) > tuple_(*map(literal, after)) if after else true()
+    query = select(bindings).where(behind, bindings.c.expires_at > now).order_by(*key)
+    found = sorted(
+        _of(connection, query, bindings.c.aor, owners, limit + 1),
+        key=lambda row: (row.aor, row.contact, row.instance, row.reg_id),
+    )
+    rows = [
+        {"account": row.aor, "contact": row.contact, "received": row.received, "device": row.device,
+         "user_agent": row.user_agent, "expires_in": max(0, round(row.expires_at - now))}
+        for row in found[:limit]
+    ]  # fmt: skip
+    last = found[limit - 1] if len(found) > limit else None
+    return rows, None if last is None else [last.aor, last.contact, last.instance, last.reg_id]
+
+
+def list_blocks(connection: Connection, owners: Sequence[str] | None, after: Sequence[str], limit: int) -> Found:
+    """Those that are on. `after`: owner, number and direction; or nothing."""
+    key = (blocks.c.owner, blocks.c.number, blocks.c.direction)
+    behind = tuple_(*key) > tuple_(*map(literal, after)) if after else true()
+    query = select(blocks).where(behind, blocks.c.active).order_by(*key)
+    found = sorted(
+        _of(connection, query, blocks.c.owner, owners, limit + 1),
+        key=lambda row: (row.owner, row.number, row.direction),
+    )
+    rows = [
+        {"owner": row.owner, "number": row.number, "direction": row.direction, "reason": row.reason,
+         "created_at": row.created_at}
+        for row in found[:limit]
+    ]  # fmt: skip
+    last = found[limit - 1] if len(found) > limit else None
+    return rows, None if last is None else [last.owner, last.number, last.direction]
+
+
+# --- deliveries ------------------------------------------------------------------------------------------------------
+
+
+def list_queue(connection: Connection, after: Sequence[Any], limit: int, *, unknown: bool) -> Found:
+    """What is not over, lane by lane, in each the oldest first; `unknown`: instead what was sent without hearing
+    whether it arrived, the oldest first. `after`: lane and id; or nothing."""
+    if unknown:
+        behind = _UNKNOWN & (deliveries.c.id > (after[1] if after else 0))
+        query = select(deliveries).where(behind).order_by(deliveries.c.id)
+    else:  # by id alone, all that was ever stored would be passed by
+        key = (deliveries.c.lane, deliveries.c.id)
+        query = select(deliveries).where(OPEN).order_by(*key)
+        query = query.where(tuple_(*key) > tuple_(*map(literal, after))) if after else query
+    found = connection.execute(query.limit(limit + 1)).all()
+    rows = [
+        {"delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,
+         "device": row.device, "state": row.state, "attempts": row.attempts, "due_at": row.due_at,
+         "expires_at": row.expires_at, "last_error": row.last_error}
+        for row in found[:limit]
+    ]  # fmt: skip
+    last = found[limit - 1] if len(found) > limit else None
+    return rows, None if last is None else [last.lane, last.id]
+
+
+def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees) -> Found:
+    """What customers' servers and mail servers did not take in the end, newest first."""
+    query = (
+        select(
+            deliveries,
+            messages.c.account.label("whose"),
+            messages.c.did,
+            messages.c.received_at,
+            messages.c.source.label("sender"),
+        )
+        .join(messages, messages.c.id == deliveries.c.message_id)
+        .where(DEAD, deliveries.c.id < (before or _NEVER))
+        .order_by(deliveries.c.id.desc())
+        .limit(SCAN)
+    )
+    found: list[dict[str, Any]] = []
+    last, count = 0, 0
+    for row in connection.execute(query):
+        if len(found) == limit:
+            return found, last
+        last, count = row.id, count + 1
+        if sees(row.whose, row.did, row.received_at):
+            found.append(_dead(row))
+    return found, last if count == SCAN else None
+
+
+def dead_letter(connection: Connection, delivery: int, sees: Sees) -> bool:
+    """Is there one of this id that may be seen?"""
+    query = (
+        select(messages.c.account, messages.c.did, messages.c.received_at)
+        .join(deliveries, messages.c.id == deliveries.c.message_id)
+        .where(DEAD, deliveries.c.id == delivery)
+    )
+    row = connection.execute(query).first()
+    return row is not None and sees(row.account, row.did, row.received_at)
+
+
+def _dead(row: Any) -> dict[str, Any]:
+    return {
+        "delivery": row.id, "message": row.message_id, "did": row.did, "from": row.sender, "courier": row.courier,
+        "destination": row.destination, "state": row.state, "attempts": row.attempts, "last_error": row.last_error,
+        "created_at": row.created_at,
+    }  # fmt: skip
+
+
+def state_of(connection: Connection, delivery: int) -> str:
+    """Empty: there is no such delivery."""
+    return str(connection.execute(select(deliveries.c.state).where(deliveries.c.id == delivery)).scalar() or "")

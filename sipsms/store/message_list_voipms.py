@@ -1,0 +1,139 @@
+"""Messages of some DIDs, the newest first: what clients of the VoIP.ms API read back, and what they have deleted there.
+
+What is deleted is hidden from these lists only; the operator's record of it stays. Ids grow with time, so the days
+asked for are found among them by bisection, and each DID's messages by its index: none of it takes longer because more
+messages are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from time import sleep
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from sipsms.core.message import Direction, Message
+from sipsms.store.rows import media_of
+from sipsms.store.schema import messages
+
+LOOKED_AT: Final = 50_000  # messages for one request at most
+_SLACK: Final = 600.0  # seconds by which ids and times may disagree: what waits for a commit, clocks of two machines
+_PAGE: Final = (50, 1000)  # rows that are fetched at first, and later
+_NEVER: Final = float("inf")
+_BREATH: Final = 32  # rows between two chances for others to run
+
+_COLUMNS = (
+    messages.c.id, messages.c.direction, messages.c.source, messages.c.destination, messages.c.text,
+    messages.c.received_at, messages.c.did, messages.c.media, messages.c.content_type, messages.c.hidden,
+)  # fmt: skip
+_OF_DID = (
+    select(*_COLUMNS)
+    .where(
+        messages.c.did == bindparam("number"), messages.c.id < bindparam("below"), messages.c.id >= bindparam("least")
+    )
+    .order_by(messages.c.id.desc())
+    .limit(bindparam("size"))
+)  # fmt: skip
+_AT = (
+    select(messages.c.received_at)
+    .where(messages.c.id <= bindparam("most"))
+    .order_by(messages.c.id.desc())
+    .limit(1)
+)  # fmt: skip
+
+T = TypeVar("T")
+
+
+def past(
+    connection: Connection, dids: Mapping[str, float], since: float, until: float,
+    render: Callable[[Message], T | None], *, limit: int, direction: Direction | None = None, contact: str = "",
+    mms: bool | None = None,
+) -> list[T]:  # fmt: skip
+    """What `render` makes of messages from about `since` to about `until`; it makes None of those not wanted.
+
+    `dids`: since when each is this customer's. What a number carried for another before is not its to read.
+    """
+    least = _first_at(connection, since - _SLACK)
+    below = _first_at(connection, until + _SLACK)
+    found = merge(*(_of(connection, one, least, below) for one in dids), key=attrgetter("id"), reverse=True)
+    wanted = (
+        rendered
+        for row in _yielding(islice(found, LOOKED_AT))
+        if _is(row, dids, direction, contact, mms) and (rendered := render(_message(row))) is not None
+    )
+    return list(islice(wanted, limit))
+
+
+def _yielding(rows: Iterator[Any]) -> Iterator[Any]:
+    """This runs beside the event loop, which would wait 5 ms for the interpreter each time it has something to do."""
+    for number, row in enumerate(rows):
+        if number % _BREATH == 0:
+            sleep(0)
+        yield row
+
+
+def _is(
+    row: Any, dids: Mapping[str, float], direction: Direction | None = None, contact: str = "", mms: bool | None = None
+) -> bool:
+    if row.hidden or row.content_type:  # a notice of delivery is no message
+        return False
+    if row.received_at < dids.get(row.did, _NEVER):
+        return False
+    other = row.source if row.direction == Direction.IN else row.destination
+    return (
+        (direction is None or row.direction == direction)
+        and (not contact or other == contact)
+        and (mms is None or bool(row.media) == mms)
+    )
+
+
+def _first_at(connection: Connection, moment: float) -> int:
+    """The least id of what came at this moment or later; behind the last one, if nothing did."""
+    low, high = 0, int(connection.execute(select(func.max(messages.c.id))).scalar() or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        at = connection.execute(_AT, {"most": middle}).scalar()
+        if at is None or at < moment:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _of(connection: Connection, did: str, least: int, below: int) -> Iterator[Any]:
+    """Page by page, so that what nobody asks for is not read."""
+    size, largest = _PAGE
+    while True:
+        values = {"number": did, "least": least, "below": below, "size": size}
+        rows = connection.execute(_OF_DID, values).all()
+        yield from rows
+        if len(rows) < size:
+            return
+        below, size = rows[-1].id, min(2 * size, largest)
+
+
+def one(connection: Connection, message: int, dids: Mapping[str, float]) -> Message | None:
+    """The message with this id, if it is of one of these DIDs, and came since that is the customer's."""
+    row = connection.execute(select(*_COLUMNS).where(messages.c.id == message)).first()
+    if row is None or not _is(row, dids):
+        return None
+    return _message(row)
+
+
+def hide(connection: Connection, message: int, dids: Mapping[str, float]) -> bool:
+    """False: there is no such message of theirs."""
+    if one(connection, message, dids) is None:
+        return False
+    connection.execute(update(messages).where(messages.c.id == message).values(hidden=True))
+    return True
+
+
+def _message(row: Any) -> Message:
+    return Message(
+        Direction(row.direction), row.source, row.destination, row.text, "", row.received_at, did=row.did,
+        media=media_of(row.media), id=row.id,
+    )  # fmt: skip

@@ -1,0 +1,208 @@
+"""The lists that an operator looks at, and carriers paused or resumed. Synchronous, beside a live server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, literal_column, select, update
+
+from sipsms.store.accounts import AdminError, changed
+from sipsms.store.rows import OPEN, QUEUED, media_of
+from sipsms.store.schema import attempts, bindings, carriers, deliveries, devices, messages
+
+# The state of a message with several deliveries is the best of theirs, for what is over, else that it is not over.
+_WORST = ("failed", "expired", "unknown", "sending", "queued", "accepted", "delivered")
+_BEST = ("delivered", "accepted", "sending", "queued", "unknown", "expired", "failed")
+
+
+# --- carriers --------------------------------------------------------------------------------------------------------
+
+
+def pause_carrier(connection: Connection, name: str, *, paused: bool) -> None:
+    if connection.execute(update(carriers).where(carriers.c.name == name).values(paused=paused)).rowcount == 0:
+        connection.execute(insert(carriers), {"name": name, "paused": paused})
+    changed(connection)
+
+
+def carrier_states(connection: Connection) -> tuple[set[str], dict[str, int], dict[str, dict[str, Any]]]:
+    """(names of paused carriers, deliveries waiting by courier, how each was when the server last wrote it down)."""
+    rows = connection.execute(select(carriers)).all()
+    waiting = connection.execute(
+        select(deliveries.c.courier, func.count()).where(QUEUED).group_by(deliveries.c.courier)
+    )
+    return (
+        {row.name for row in rows if row.paused},
+        {row.courier: row[1] for row in waiting},
+        {row.name: json.loads(row.status) for row in rows if row.status},
+    )
+
+
+def show_carriers(
+    configured: Iterable[tuple[str, str, float | None]], paused: set[str], waiting: dict[str, int],
+    seen: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """`configured`: name, type and rate of each; the rest as of `carrier_states`."""
+    rows = []
+    for name, kind, rate in configured:
+        status = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}, **seen.get(name, {})}
+        rows.append(
+            {
+                "name": name, "type": kind, "state": "paused" if name in paused else status["state"],
+                "why": status["why"], "paused": name in paused, "waiting": waiting.get(f"carrier:{name}", 0),
+                "rate": status["rate"], "limit": rate, "counts": status["counts"],
+            }
+        )  # fmt: skip
+    return rows
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def list_bindings(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
+    for row in connection.execute(select(bindings).where(bindings.c.expires_at > now).order_by(bindings.c.aor)):
+        yield {
+            "account": row.aor, "contact": row.contact, "received": row.received, "device": row.device,
+            "user_agent": row.user_agent, "expires_in": round(row.expires_at - now),
+        }  # fmt: skip
+
+
+def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
+    bound = set(connection.execute(select(bindings.c.device).where(bindings.c.expires_at > now)).scalars())
+    waiting = {
+        row.device: row[1]
+        for row in connection.execute(
+            select(deliveries.c.device, func.count())
+            .where(QUEUED, deliveries.c.courier == "sip")
+            .group_by(deliveries.c.device)
+        )
+    }
+    for row in connection.execute(select(devices).order_by(devices.c.aor, devices.c.id)):
+        yield {
+            "device": row.id, "account": row.aor, "key": row.key, "user_agent": row.user_agent,
+            "registered": row.id in bound, "waiting": waiting.get(row.id, 0), "last_seen": row.last_seen,
+        }  # fmt: skip
+
+
+def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> Iterator[dict[str, Any]]:
+    """What is not over, oldest first; `unknown`: instead what was sent without hearing whether it arrived."""
+    chosen = deliveries.c.state == literal_column("'unknown'") if unknown else OPEN
+    query = select(deliveries).where(chosen).order_by(deliveries.c.id).limit(limit)
+    for row in connection.execute(query):
+        yield {
+            "delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,
+            "device": row.device, "state": row.state, "attempts": row.attempts, "due_at": row.due_at,
+            "expires_at": row.expires_at, "last_error": row.last_error,
+        }  # fmt: skip
+
+
+def _is_copy(row: Any, part: Any) -> bool:
+    """Shown on another device of the sender: says nothing about where the message stands."""
+    return bool(row.direction == "out" and row.did and part.courier == "sip" and part.destination == row.account)
+
+
+def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
+    pieces = {part.state for part in parts if part.text_end}  # of a long text: it has arrived when all have
+    states = pieces or {part.state for part in parts if not _is_copy(row, part)}
+    order = _WORST if pieces else _BEST
+    state = next((name for name in order if name in states), "delivered")
+    carrier = next((part for part in parts if part.courier.startswith("carrier:")), None)
+    inbound = row.origin.partition(":")[2] if row.direction == "in" else ""
+    return {
+        "id": row.id,
+        "direction": row.direction,
+        "from": row.source,
+        "to": row.destination,
+        "text": row.text,
+        "media": [one._asdict() for one in media_of(row.media)],
+        "state": state,
+        "created_at": datetime.fromtimestamp(row.received_at, UTC).isoformat(timespec="milliseconds"),
+        "account": row.account,
+        "carrier": carrier.courier.removeprefix("carrier:") if carrier else inbound,
+        "carrier_id": carrier.remote_id if carrier else row.remote_id,
+        "deliveries": [
+            {
+                "courier": part.courier, "destination": part.destination, "device": part.device, "state": part.state,
+                "attempts": part.attempts, "last_error": part.last_error,
+            }
+            for part in parts
+        ],
+    }  # fmt: skip
+
+
+# --- dead letters and doubts ------------------------------------------------------------------------------------------
+
+DEAD = and_(
+    deliveries.c.courier.in_(tuple(literal_column(f"'{name}'") for name in ("callback", "webhook", "mail"))),
+    deliveries.c.state.in_((literal_column("'failed'"), literal_column("'expired'"))),
+)
+
+
+def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
+    """What customers' servers and mail servers did not take in the end, oldest first."""
+    query = (
+        select(deliveries, messages.c.did, messages.c.source.label("sender"))
+        .join(messages, messages.c.id == deliveries.c.message_id)
+        .where(DEAD)
+        .order_by(deliveries.c.id)
+        .limit(limit)
+    )
+    for row in connection.execute(query):
+        yield {
+            "delivery": row.id, "message": row.message_id, "did": row.did, "from": row.sender, "courier": row.courier,
+            "destination": row.destination, "state": row.state, "attempts": row.attempts, "last_error": row.last_error,
+            "created_at": datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="seconds"),
+        }  # fmt: skip
+
+
+def retry_dead(connection: Connection, delivery: int | None, now: float, keep: float) -> int:
+    """Try dead letters again from the start, one or all: how many. Raises AdminError if there is none of that id."""
+    chosen = DEAD if delivery is None else and_(DEAD, deliveries.c.id == delivery)
+    ids = list(connection.execute(select(deliveries.c.id).where(chosen)).scalars())
+    if delivery is not None and not ids:
+        raise AdminError(f"no dead letter {delivery}")
+    for one in ids:
+        connection.execute(delete(attempts).where(attempts.c.delivery_id == one))
+        _again(connection, one, now, now + keep, attempts=0)
+    return len(ids)
+
+
+def resend_unknown(connection: Connection, delivery: int, now: float, keep: float) -> None:
+    """Send once more what may have arrived: the operator's own decision. Raises AdminError if it is not in doubt."""
+    row = connection.execute(select(deliveries).where(deliveries.c.id == delivery)).first()
+    if row is None or row.state != "unknown":
+        raise AdminError(f"delivery {delivery} is not in doubt" if row is not None else f"no delivery {delivery}")
+    _again(connection, delivery, now, now + keep, attempts=row.attempts)
+
+
+def _again(connection: Connection, delivery: int, now: float, until: float, *, attempts: int) -> None:
+    """Nobody's lease: the server takes it over as it does what a command has written."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery)
+        .values(
+            state="queued", due_at=now, expires_at=until, attempts=attempts, updated_at=now, lease_owner="",
+            last_error="sent again by hand",
+        )
+    )  # fmt: skip
+
+
+_CANCELLED = "cancelled"
+
+
+def cancel(connection: Connection, message: int, now: float) -> int:
+    """What of a message has not left yet never does: how many deliveries. Raises AdminError if there is no message."""
+    if connection.execute(select(messages.c.id).where(messages.c.id == message)).first() is None:
+        raise AdminError(f"no message {message}")
+    whole = deliveries.c.message_id == message
+    connection.execute(update(deliveries).where(whole, deliveries.c.open).values(open=False))  # no later phone gets it
+    values = {"state": "failed", "due_at": None, "updated_at": now, "last_error": _CANCELLED}
+    return int(connection.execute(update(deliveries).where(whole, QUEUED).values(values)).rowcount)
+
+
+def is_cancelled(connection: Connection, message: int) -> bool:
+    """Was all of it called back before it left?"""
+    query = select(deliveries.c.state, deliveries.c.last_error).where(deliveries.c.message_id == message)
+    return {tuple(row) for row in connection.execute(query)} == {("failed", _CANCELLED)}

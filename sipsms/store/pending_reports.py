@@ -1,0 +1,100 @@
+"""Messages whose sender wants to know when they are delivered (RFC 5438): who has still to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, or_, select, update
+
+from sipsms.core.message import State
+from sipsms.store.schema import deliveries, messages
+
+_WAITED_FOR = messages.c.notify != literal_column("''")
+_DONE = update(messages).where(messages.c.id == bindparam("key")).values(notify="")
+_FORGET = update(messages).where(_WAITED_FOR, messages.c.received_at < bindparam("before")).values(notify="")
+_OTHER = deliveries.alias()
+_MISSING = (  # a long text has arrived when all its pieces have
+    select(_OTHER.c.id)
+    .where(
+        _OTHER.c.message_id == deliveries.c.message_id,
+        _OTHER.c.text_end > 0,
+        _OTHER.c.state != literal_column("'delivered'"),
+    )
+    .exists()
+)
+_REACHED = (
+    select(func.min(deliveries.c.destination))
+    .where(
+        deliveries.c.message_id == messages.c.id,
+        deliveries.c.state == literal_column("'delivered'"),
+        ~_MISSING,
+        deliveries.c.destination != messages.c.account,  # a copy for the sender's other device says nothing
+    )
+    .correlate(messages)
+    .scalar_subquery()
+)
+_DUE = select(messages, _REACHED.label("to")).where(_WAITED_FOR)
+_MINE = and_(deliveries.c.message_id == messages.c.id, deliveries.c.destination != messages.c.account)  # no copies
+_LOST = deliveries.c.state.in_((literal_column("'failed'"), literal_column("'expired'")))
+_PIECE = deliveries.c.text_end > 0
+
+
+def _of(*tests: Any) -> Any:
+    return select(deliveries.c.id).where(_MINE, *tests).correlate(messages).exists()
+
+
+_CAME_BY_PIECES = _of(_PIECE)
+_ENDED = select(
+    messages,
+    select(func.min(deliveries.c.destination)).where(_MINE, _LOST).correlate(messages).scalar_subquery().label("to"),
+    select(func.max(deliveries.c.remote_id))
+    .where(_MINE, _LOST)
+    .correlate(messages)
+    .scalar_subquery()
+    .label("carrier_id"),
+    _of(_LOST, deliveries.c.state == literal_column("'failed'")).label("failed"),
+).where(
+    _WAITED_FOR,
+    _of(_LOST),
+    # Of several ways one that is not lost is enough; of several pieces each is needed.
+    or_(and_(_CAME_BY_PIECES, _of(_LOST, _PIECE)), and_(~_CAME_BY_PIECES, ~_of(~_LOST))),
+)
+
+
+def done(connection: Connection, message: int) -> None:
+    """Its sender has been told."""
+    connection.execute(_DONE, {"key": message})
+
+
+def forget(connection: Connection, before: float) -> None:
+    """Nobody waits any more to hear that a message of before then was delivered."""
+    connection.execute(_FORGET, {"before": before})
+
+
+def due(connection: Connection) -> Sequence[Row[Any]]:
+    """Messages that were delivered and whose sender has not been told, with `to`, where they went."""
+    return [row for row in connection.execute(_DUE) if row.to]
+
+
+def ended(connection: Connection) -> Sequence[Row[Any]]:
+    """Messages that failed or expired in the end and whose sender has not been told: with `to`, where they should have
+    gone, `failed` (else they expired), and `carrier_id`, empty if no carrier ever took it."""
+    return connection.execute(_ENDED).all()
+
+
+def outcome(connection: Connection, message: int) -> State:
+    """Of all ways a message went, pieces of its text included: the worst that is final, else that it is under way."""
+    own = and_(messages.c.did != "", messages.c.account == deliveries.c.destination)  # a copy says nothing
+    rows = connection.execute(
+        select(deliveries.c.state, deliveries.c.text_end)
+        .join(messages, messages.c.id == deliveries.c.message_id)
+        .where(deliveries.c.message_id == message, ~own)
+    ).all()
+    states = {State(row.state) for row in rows}
+    pieces = {State(row.state) for row in rows if row.text_end}
+    if pieces:
+        order = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.SENDING, State.QUEUED, State.ACCEPTED)
+        return next((one for one in order if one in pieces), State.DELIVERED)
+    best = (State.DELIVERED, State.ACCEPTED, State.SENDING, State.QUEUED, State.UNKNOWN, State.EXPIRED, State.FAILED)
+    return next((one for one in best if one in states), State.QUEUED)

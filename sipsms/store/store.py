@@ -1,0 +1,222 @@
+"""The store's verbs: what the gateway, the queue and the location service commit and ask (SQLAlchemy Core).
+
+Every write goes through the writer thread, in bulk; every read runs in a worker thread on a connection of its own.
+The statements are in the modules that it names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from sipsms.core.directory_rows import Block, DirectoryChanges
+from sipsms.core.errors import Unavailable
+from sipsms.core.message import Delivery, Message, State
+from sipsms.core.queue_rows import CarrierReceipt, Closing, Doubt, Due, Stored, StoredPart
+from sipsms.store import (
+    blocks,
+    concatenated_parts,
+    delivery_receipts,
+    destinations,
+    directory,
+    messages,
+    operator_lists,
+    pending_reports,
+    queue,
+    reassign,
+)
+from sipsms.store.rows import QUEUED, counter, message_of
+from sipsms.store.schema import deliveries
+from sipsms.store.writer import Writer
+
+__all__ = ["Connection", "Store"]  # other rooms name the connection, and hand it to the functions of this one
+
+T = TypeVar("T")
+
+
+class Store:
+    """One per process. `node` names this process in leases."""
+
+    def __init__(self, writing: Engine, reading: Engine, node: str, on_foreign_change: Callable[[], None]) -> None:
+        self._reading = reading
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
+        self.node = node
+        self.writer = Writer(writing, on_foreign_change)
+
+    async def close(self) -> None:
+        await self.writer.close()
+        self._threads.shutdown()
+        self._reading.dispose()
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Run a query in a worker thread. Raises Unavailable."""
+
+        def run() -> T:
+            try:
+                with self._reading.connect() as connection:
+                    return query(connection)
+            except SQLAlchemyError as error:
+                raise Unavailable(str(error)) from None
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def write(self, change: Callable[[Connection], T]) -> T:
+        """Run a change in the writer, in one transaction with whatever else waits."""
+        result: T = await self.writer.put(_call_each, change)
+        return result
+
+    async def ping(self) -> None:
+        """Raises Unavailable if the writer cannot begin a transaction."""
+        await self.write(lambda connection: counter(connection, "directory"))
+
+    # --- gateway ---
+
+    async def accept(self, message: Message, new: Sequence[Delivery], now: float) -> Stored:
+        stored: Stored = await self.writer.put(messages.accept_all, (message, new, self.node, now))
+        return stored
+
+    async def find_duplicate(self, dedupe_key: bytes) -> int | None:
+        return await self.read(lambda connection: messages.message_with_key(connection, dedupe_key))
+
+    async def named(self, start: bytes) -> tuple[int, bytes] | None:
+        return await self.read(lambda connection: messages.message_named(connection, start))
+
+    async def noticed(self, message: int) -> None:
+        await self.write(lambda connection: pending_reports.done(connection, message))
+
+    async def add(self, message: Message, new: Sequence[Delivery], fetcher: str, now: float) -> tuple[Delivery, ...]:
+        return await self.write(lambda db: messages.add(db, (message, new, fetcher, self.node, now)))
+
+    async def message(self, message: int) -> Message | None:
+        return await self.read(lambda db: messages.message_with_id(db, message))
+
+    async def outcome(self, message: int) -> State:
+        return await self.read(lambda db: pending_reports.outcome(db, message))
+
+    async def is_cancelled(self, message: int) -> bool:
+        return await self.read(lambda db: operator_lists.is_cancelled(db, message))
+
+    async def set_block(self, block: Block, reason: str, now: float) -> bool:
+        return await self.write(lambda db: blocks.put(db, block, reason, now))
+
+    async def disable_target(self, did: str, kind: str, why: str) -> bool:
+        return await self.write(lambda db: destinations.disable(db, did, kind, why))
+
+    # --- receipts, doubts, parts ---
+
+    async def receipt(self, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
+        changed: Delivery | None = await self.writer.put(delivery_receipts.apply_all, (courier, receipt, now))
+        return changed
+
+    async def doubts(self, courier: str, since: float, after: int, limit: int) -> list[Doubt]:
+        return await self.read(lambda db: delivery_receipts.doubts(db, courier, since, after, limit))
+
+    async def settle(self, closing: Closing) -> bool:
+        return await self.write(lambda db: delivery_receipts.settle(db, closing))
+
+    async def add_part(self, part: StoredPart) -> list[StoredPart]:
+        return await self.write(lambda db: concatenated_parts.add(db, part))
+
+    async def late_parts(self, before: float, whole: float = 0.0) -> list[list[StoredPart]]:
+        return await self.read(lambda db: concatenated_parts.late(db, before, whole))
+
+    async def joined(self, done: Sequence[StoredPart]) -> None:
+        await self.write(lambda db: concatenated_parts.joined(db, done))
+
+    # --- notices ---
+
+    async def forget_notices(self, before: float) -> None:
+        await self.write(lambda connection: pending_reports.forget(connection, before))
+
+    async def forget_receipts(self, now: float) -> None:
+        """Receipts that never matched, after 72 hours (P-11), and parts of texts that were delivered, after a day."""
+
+        def forget(connection: Connection) -> None:
+            delivery_receipts.forget(connection, now - 72 * 3600.0)
+            concatenated_parts.forget(connection, now - 86400.0)
+
+        await self.write(forget)
+
+    async def unnoticed(self) -> list[tuple[Message, str]]:
+        rows = await self.read(pending_reports.due)
+        return [(message_of(row), row.to) for row in rows]
+
+    async def unnoticed_losses(self) -> list[tuple[Message, str, bool]]:
+        rows = await self.read(pending_reports.ended)
+        return [(message_of(row), row.to or "", bool(row.carrier_id)) for row in rows]
+
+    async def adopt_open(self, account: str, device: int, lane: str, now: float) -> int:
+        return await self.write(lambda connection: reassign.adopt_open(connection, account, device, lane, now))
+
+    async def move_lane(self, old_device: int, old_lane: str, device: int, lane: str, now: float) -> int:
+        return await self.write(
+            lambda connection: reassign.move_lane(connection, old_device, old_lane, device, lane, now)
+        )
+
+    async def open_accounts(self) -> list[str]:
+        """Accounts with messages that came before any device of theirs was known."""
+        query = select(deliveries.c.destination).where(deliveries.c.open).distinct()
+        return await self.read(lambda connection: list(connection.execute(query).scalars()))
+
+    # --- queue ---
+
+    async def begin(self, delivery: Delivery, now: float) -> bool:
+        begun: bool = await self.writer.put(queue.begin_all, (delivery.id, delivery.attempts + 1, self.node, now))
+        return begun
+
+    async def finish(self, closing: Closing) -> State:
+        state: State = await self.writer.put(queue.finish_all, closing)
+        return state
+
+    async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
+        return await self.read(lambda connection: queue.load_lane(connection, lane, limit, self.node, now))
+
+    async def divert(self, delivery: Delivery, closing: Closing) -> bool:
+        return await self.write(lambda connection: queue.divert(connection, delivery, closing))
+
+    async def due(
+        self, courier: str, now: float, limit: int, after: tuple[float, int] | None = None, *, movable: bool = False
+    ) -> Due:
+        return await self.read(lambda connection: queue.due(connection, courier, now, limit, after, movable))
+
+    async def make_due(self, keys: Sequence[str], now: float) -> None:
+        await self.write(lambda connection: queue.make_due(connection, keys, now))
+
+    async def hold_back(self, lane: str, until: float | None) -> None:
+        await self.write(lambda connection: queue.hold_back(connection, lane, until))
+
+    async def expire(self, now: float, limit: int) -> list[Delivery]:
+        waiting = await self.read(lambda connection: connection.execute(queue.EXPIRING, {"now": now}).first())
+        if waiting is None:
+            return []
+        return await self.write(lambda connection: queue.expire(connection, now, limit))
+
+    async def recover(self, idempotent: Sequence[str], now: float, *, own: bool) -> tuple[int, int]:
+        return await self.write(lambda connection: queue.recover(connection, self.node if own else "", idempotent, now))
+
+    async def waiting_lanes(self) -> list[str]:
+        query = select(deliveries.c.lane).where(QUEUED).distinct()
+        return await self.read(lambda connection: list(connection.execute(query).scalars()))
+
+    async def claim_new(self) -> list[Delivery]:
+        if await self.read(lambda connection: connection.execute(queue.UNCLAIMED.limit(1)).first()) is None:
+            return []
+        return await self.write(lambda connection: queue.claim_new(connection, self.node))
+
+    # --- what the server keeps in memory ---
+
+    async def directory_version(self) -> int:
+        return await self.read(lambda db: counter(db, "directory"))
+
+    async def directory(self, since: int) -> DirectoryChanges:
+        """What has changed after version `since`."""
+        return await self.read(lambda connection: directory.changes(connection, since))
+
+
+def _call_each(connection: Connection, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:
+    return [change(connection) for change in changes]

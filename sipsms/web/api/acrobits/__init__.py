@@ -1,0 +1,1 @@
+"""Acrobits' web services."""

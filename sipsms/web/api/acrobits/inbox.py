@@ -1,0 +1,70 @@
+"""What an account's apps fetch, and where they want to be woken: the store's part of /acrobits/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.message import Message, State
+from sipsms.core.queue_rows import PushToken
+from sipsms.messaging.gateway import APP, Gateway
+from sipsms.store import app_messages
+from sipsms.store.store import Store
+
+_REMEMBERED: Final = 10_000  # accounts
+
+
+class _Passed(NamedTuple):
+    """From these DIDs the account has sent nothing between two messages."""
+
+    dids: tuple[str, ...]
+    since: float  # of the account
+    after: int
+    until: int
+
+
+class Inbox:
+    def __init__(
+        self, store: Store, gateway: Gateway, taken: Callable[[str, Sequence[int]], None], clock: Clock
+    ) -> None:
+        """`taken`: an account's app has fetched these deliveries."""
+        self._store = store
+        self._gateway = gateway
+        self._taken = taken
+        self._clock = clock
+        self._passed: dict[str, _Passed] = {}  # by account
+
+    async def received(self, account: Account, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
+        return await self._store.read(
+            lambda db: app_messages.received(db, account.name, account.since, after, since, limit)
+        )
+
+    async def sent(
+        self, account: Account, dids: Sequence[str], after: int, since: float, limit: int
+    ) -> Sequence[Message]:
+        """Behind `after`, the next look goes on where this one ended, if it found nothing."""
+        since = account.since if after else max(since, account.since)
+        dids, start = tuple(dids), after
+        known = self._passed.pop(account.name, None)
+        same = known is not None and (known.dids, known.since) == (dids, account.since)
+        if known is not None and same and known.after <= after <= known.until:
+            start, after = known.until, known.after
+        found, until = await self._store.read(lambda db: app_messages.sent(db, account.name, dids, start, since, limit))
+        if start:
+            self._passed[account.name] = _Passed(dids, account.since, after, start if found else until)
+        while len(self._passed) > _REMEMBERED:
+            del self._passed[next(iter(self._passed))]
+        return found
+
+    async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
+        ids = [delivery for delivery, _ in received]
+        self._taken(account, ids)  # before it is written down: a push of these may be under way
+        fresh = set(await self._store.write(lambda db: app_messages.fetched(db, ids, self._clock())))
+        for delivery, message in received:
+            if delivery in fresh:
+                self._gateway.feed.note(message, str(State.DELIVERED), APP, "fetched")
+
+    async def report_token(self, account: str, token: PushToken) -> None:
+        await self._store.write(lambda db: app_messages.report_token(db, account, token, self._clock()))

@@ -1,0 +1,1 @@
+"""sendsms, the API of Kannel."""

@@ -1,0 +1,110 @@
+"""`/cgi-bin/sendsms`, as Kannel's smsbox has it: many tools can send by it.
+
+    GET /cgi-bin/sendsms?username=desk&password=...&from=5550001111&to=5551234567&text=hello
+    202 0: Accepted for delivery
+
+`username` is an account or subaccount, `password` that of its phone or its API password. Reports (dlr-mask, dlr-url)
+follow as Kannel sends them. Several receivers by spaces: taken, if one of them is; the answer then names the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from python_multipart.multipart import parse_options_header
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from sipsms.accounts.auth import Access, DenialCode, Denied
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.core.ssrf import check_url
+from sipsms.messaging.delivery_reports import MAX_URL, by_url
+from sipsms.messaging.outbound import MAX_LONG, Order, SendCode, Sender
+from sipsms.web.api.kannel import format as kannel
+from sipsms.web.api.multi_recipient import Result, send_all
+from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of, route
+from sipsms.web.response_ack import when_heard
+
+PATHS: Final = ("/cgi-bin/sendsms", "/sendsms")
+_ANSWERS: Final = {
+    SendCode.NO_SOURCE: "Sender missing and no global set, rejected",
+    SendCode.SOURCE: "Sender is not a number of this account, rejected",
+    SendCode.DESTINATION: "Number(s) has/have been denied by white- and/or black-lists.",
+    SendCode.BLOCKED: "Number(s) has/have been denied by white- and/or black-lists.",
+    SendCode.EMPTY: "Empty text not allowed, rejected",
+}
+
+
+class KannelDoor:
+    def __init__(self, access: Access, sender: Sender, clock: Clock, allow_private: Callable[[], bool]) -> None:
+        """`allow_private`: whether a dlr-url may lead to a private address."""
+        self._access = access
+        self._sender = sender
+        self._clock = clock
+        self._allow_private = allow_private
+
+    def routes(self) -> list[Route]:
+        return [route(path, self.handle) for path in PATHS]
+
+    async def handle(self, request: Request) -> Response:
+        try:
+            found = await _parameters(request)
+            account, _ = self._access.user(*kannel.credentials(found), address_of(request), "sendsms")
+            orders = self._orders(account, kannel.read(found))
+            result = await send_all(self._sender, orders)
+        except Denied as denied:
+            if denied.code is DenialCode.TOO_MANY:
+                return PlainTextResponse("Temporal failure, try again later.", 429, {"Retry-After": "60"})
+            return PlainTextResponse("Authorization failed for sendsms", 403)
+        except (BadRequest, ValueError) as bad:
+            return PlainTextResponse("The request cannot be read, rejected", getattr(bad, "status", 400))
+        except kannel.Rejected as rejected:
+            return PlainTextResponse(str(rejected), 400)
+        except Unavailable:
+            return PlainTextResponse("Temporal failure, try again later.", 503, {"Retry-After": "5"})
+        when_heard(request, lambda: self._sender.answered(*result.sent))
+        return _answer(result, later=bool(orders[0].due_at))
+
+    def _orders(self, account: Account, asked: kannel.Request) -> list[Order]:
+        """Raises Rejected."""
+        if asked.url and (why := check_url(asked.url, self._allow_private(), MAX_URL)):
+            raise kannel.Rejected(f"Invalid dlr-url ({why}), rejected")
+        now = self._clock()
+        due_at = now + asked.deferred * 60 if asked.deferred else None
+        expires_at = (due_at or now) + asked.validity * 60 if asked.validity else None
+        notify = by_url(asked.mask, asked.url) if asked.mask else ""
+        return [
+            Order(
+                account, asked.source, number, asked.text, "sendsms", max_text=MAX_LONG, due_at=due_at,
+                when=f"{asked.deferred} {asked.validity}" if asked.deferred else "", notify=notify,
+                expires_at=expires_at,
+            )
+            for number in asked.numbers
+        ]  # fmt: skip
+
+
+async def _parameters(request: Request) -> dict[str, str]:
+    """Raises BadRequest or ValueError."""
+    query = request.scope["query_string"].decode("latin-1")
+    if request.method != "POST":
+        return kannel.parameters(query)
+    body = (await body_of(request, SMALL_BODY)).decode("latin-1")
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind == b"text/plain":
+        return kannel.with_text(query, body, options.get(b"charset", b"").decode("latin-1"))
+    return kannel.parameters(query, body)
+
+
+def _answer(result: Result, *, later: bool) -> Response:
+    if not result.sent:
+        refused = result.refused[0][1]
+        status = 429 if refused.code is SendCode.LIMIT else 400
+        return PlainTextResponse(_ANSWERS.get(refused.code, f"{refused.reason}, rejected"), status)
+    text = kannel.QUEUED if later else kannel.ACCEPTED
+    if result.others:
+        text += "\nDenied receivers are: " + " ".join(number[:32] for number in result.others)
+    return PlainTextResponse(text, 202)

@@ -1,0 +1,168 @@
+"""`POST /v2/messages`: sending as programs do that know Telnyx, and 3CX with a generic SMS provider (S-099..S-101).
+
+    Authorization: Bearer TOKEN
+    {"from": "+18005550199", "to": "+18005550100", "text": "...", "media_urls": ["https://..."]}
+
+    200 {"data": {"id": "12", "record_type": "message", "to": [{"phone_number": ..., "status": "queued"}], ...,
+                  "payload": {"id": "12"}}}
+
+What becomes of the message is told to the DID's webhook: message.sent, then message.finalized (events.py). Errors are
+Telnyx's too: {"errors": [{"code", "title", "detail", "source": {"pointer": "/to"}}]}.
+https://developers.telnyx.com/api/messaging/send-message
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sipsms.accounts.auth import Access, Caller, DenialCode, Denied
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Account
+from sipsms.core.e164 import as_format, normalise
+from sipsms.core.errors import Unavailable
+from sipsms.core.segmentation import encoding_of, segments
+from sipsms.messaging.delivery_reports import BY_WEBHOOK
+from sipsms.messaging.outbound import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.web.json_response import Json
+from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object
+from sipsms.web.response_ack import when_heard
+
+# code -> HTTP status, Telnyx's code, title, the field that is wrong
+_REFUSED: Final[dict[SendCode, tuple[int, str, str, str]]] = {
+    SendCode.NO_SOURCE: (422, "40305", "Invalid 'from' address", "from"),
+    SendCode.SOURCE: (422, "40305", "Invalid 'from' address", "from"),
+    SendCode.NO_DESTINATION: (422, "40310", "Invalid 'to' address", "to"),
+    SendCode.DESTINATION: (422, "40310", "Invalid 'to' address", "to"),
+    SendCode.EMPTY: (422, "40316", "No content provided", "text"),
+    SendCode.TEXT: (422, "40304", "Invalid text", "text"),
+    SendCode.TOO_LONG: (422, "40302", "Message too large", "text"),
+    SendCode.LIMIT: (429, "40318", "Limit reached", ""),
+    SendCode.BLOCKED: (422, "40300", "Blocked as per recipient's request", "to"),
+    SendCode.POLICY: (422, "40002", "Blocked as spam", "text"),
+    SendCode.BULK: (429, "40333", "Too many recipients", "to"),
+    SendCode.NO_ROUTE: (422, "40309", "No route to this number", "to"),
+    SendCode.NO_MMS: (422, "40319", "Not MMS-capable", "from"),
+    SendCode.MEDIA: (422, "40321", "Invalid media", "media_urls"),
+    SendCode.MEDIA_SIZE: (422, "40302", "Media too large", "media_urls"),
+    SendCode.MEDIA_COUNT: (422, "40320", "Too many media", "media_urls"),
+    SendCode.CONFLICT: (409, "10007", "Idempotency key in use", ""),
+}
+_DENIED: Final[dict[DenialCode, tuple[int, str]]] = {
+    DenialCode.MISSING: (401, "Authentication failed"),
+    DenialCode.WRONG: (401, "Authentication failed"),
+    DenialCode.OFF: (403, "Not allowed"),
+    DenialCode.ADDRESS: (403, "Not allowed from this address"),
+    DenialCode.TOO_MANY: (429, "Too many requests"),
+}
+
+
+class TelnyxDoor:
+    def __init__(self, access: Access, directory: Directory, sender: Sender) -> None:
+        self._access = access
+        self._directory = directory
+        self._sender = sender
+
+    def routes(self) -> list[Route]:
+        return [Route("/v2/messages", self.send, methods=["POST"])]
+
+    async def send(self, request: Request) -> Response:
+        try:
+            caller = self._access.bearer(bearer_of(request), address_of(request), "v2")
+            order = self._order(caller, json_object(await body_of(request, SMALL_BODY)))
+            sent = await self._sender.send(order)
+        except Denied as denied:
+            status, title = _DENIED[denied.code]
+            return _error(status, "10009" if status == 401 else "10010", title, denied.reason)
+        except BadRequest as error:
+            return _error(error.status, "10015", "Bad request", error.reason)
+        except SendRefused as refused:
+            status, code, title, field = _REFUSED[refused.code]
+            return _error(status, code, title, refused.reason, field)
+        except Unavailable:
+            return _error(503, "10011", "Try again later", "nothing was stored")
+        when_heard(request, partial(self._sender.answered, sent))
+        return Json({"data": _data(sent, order)})
+
+    def _order(self, caller: Caller, body: Mapping[str, Any]) -> Order:
+        """Raises BadRequest or SendRefused."""
+        source, text = _string(body, "from"), _string(body, "text")
+        urls = body.get("media_urls") or []
+        if not isinstance(urls, list) or not all(isinstance(one, str) for one in urls):
+            raise SendRefused(SendCode.MEDIA, "media_urls is not a list of URLs")
+        if not source and body.get("messaging_profile_id") and caller.account is not None:
+            account, source = caller.account, caller.did
+        else:
+            account = self._owner(caller, source)
+        return Order(
+            account, source, _one_number(body.get("to")), text, "v2", [File(url=one) for one in urls],
+            max_text=MAX_LONG, counted=caller.account is not None, notify=BY_WEBHOOK,
+        )  # fmt: skip
+
+    def _owner(self, caller: Caller, source: str) -> Account:
+        """Whose number it is, if the token opens it. What another owns answers as what nobody does."""
+        did = self._directory.did(normalise(source) or "")
+        owner = self._directory.account(did.account) if did is not None else None
+        if did is None or owner is None or not self._access.opens(caller, did):
+            raise SendRefused(
+                SendCode.SOURCE if source else SendCode.NO_SOURCE,
+                f"{source[:32]} is not an SMS-enabled number of this account" if source else "no sender",
+            )
+        return owner
+
+
+def _string(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise BadRequest(f"{name} is not a text")
+    return value
+
+
+def _one_number(value: Any) -> str:
+    """`to` is a number, or a list of one."""
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise SendRefused(SendCode.DESTINATION, "one recipient a message")
+        value = value[0] if value else ""
+    if isinstance(value, dict):
+        value = value.get("phone_number", "")
+    return _string({"to": value}, "to")
+
+
+def _data(sent: Sent, order: Order) -> dict[str, Any]:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+00:00")
+    return {
+        "record_type": "message",
+        "direction": "outbound",
+        "id": str(sent.message),
+        "type": "MMS" if order.files else "SMS",
+        "from": {"phone_number": as_format(sent.source, "e164")},
+        "to": [{"phone_number": as_format(sent.destination, "e164"), "status": "queued"}],
+        "text": order.text,
+        "media": [{"url": one.url, "content_type": None} for one in order.files],
+        "encoding": "GSM-7" if encoding_of(order.text) == "gsm7" else "UCS-2",
+        "parts": max(segments(order.text), 1),
+        "received_at": now,
+        "sent_at": None,
+        "completed_at": None,
+        "errors": [],
+        "payload": {"id": str(sent.message)},
+    }
+
+
+def _error(status: int, code: str, title: str, detail: str, field: str = "") -> Response:
+    error: dict[str, Any] = {"code": code, "title": title, "detail": detail}
+    if field:
+        error["source"] = {"pointer": f"/{field}"}
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}, 503: {"Retry-After": "5"}}
+    return Json({"errors": [error]}, status, headers.get(status))

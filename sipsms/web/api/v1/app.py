@@ -1,0 +1,243 @@
+"""The native API as one ASGI application: its routes, its OpenAPI document, its errors; and the page at /docs.
+
+FastAPI validates and documents; credentials and sizes are `guard`'s, before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Match, Mount, Route
+
+from sipsms import __version__
+from sipsms.core.account import Token
+from sipsms.core.errors import Unavailable
+from sipsms.web.api.v1 import accounts, dids, events, messages, operator
+from sipsms.web.api.v1.middleware import Guard, problem_of
+from sipsms.web.api.v1.permissions import ALL, reach_of, token_of
+from sipsms.web.api.v1.problems import JSON, Problem, conflict, missing, wrong
+from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven, ProblemBody
+from sipsms.web.api.v1.send import unreadable
+from sipsms.web.api.v1.services import Parts
+
+PREFIX: Final = "/v1"
+_PROBLEM: Final = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
+_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"description": "Not like this", **_PROBLEM},
+    "5XX": {"description": "Not now", **_PROBLEM},
+}
+_ABOUT: Final = (
+    "Messages, numbers and accounts of a sipsms server. `Authorization: Bearer TOKEN`; what is outside the token's "
+    "scope answers as what does not exist. Errors are problem+json (RFC 9457)."
+)
+
+
+class Door:
+    """The routes of /v1 and /docs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.streams = events.Streams(parts.gateway.feed)
+        self.application = self._build()
+
+    def routes(self) -> list[BaseRoute]:
+        guarded = Guard(self.application, self._parts.access, self._parts.directory, self._parts.clock)
+        mount = Mount(PREFIX, app=guarded)
+        mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)  # a line feed in a path is ours to refuse
+        return [mount, *docs()]
+
+    def close(self) -> None:
+        """The server stops."""
+        self.streams.close()
+
+    def _build(self) -> FastAPI:
+        parts = self._parts
+        app = FastAPI(
+            title="sipsms", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None,
+            openapi_url=None, redirect_slashes=False, responses=_ERRORS,
+        )  # fmt: skip
+        routers = (
+            messages.router(parts), self._events(), accounts.router(parts), dids.router(parts),
+            operator.router(parts),
+        )  # fmt: skip
+        for router in routers:
+            app.include_router(router)
+        app.state.routes = [route for router in routers for route in router.routes]
+        app.add_exception_handler(Problem, _told)
+        app.add_exception_handler(RequestValidationError, _invalid)
+        app.add_exception_handler(HTTPException, _http)
+        app.add_exception_handler(parts.refused, _refused)
+        app.add_exception_handler(Unavailable, _failed)
+        app.add_exception_handler(Exception, _failed)
+        app.add_route("/openapi.json", _shown(app), include_in_schema=False)
+        return app
+
+    def _events(self) -> APIRouter:
+        routes = APIRouter(tags=["messages"])
+        streams, directory = self.streams, self._parts.directory
+        stream = {"text/event-stream": {"schema": {"type": "string"}}}
+
+        @routes.get("/events", response_class=Response, responses={200: {"content": stream}})
+        async def follow_events(request: Request, last_event_id: str = "") -> Response:
+            """What happens to messages, as it happens (Server-Sent Events). `Last-Event-ID` goes on from there."""
+            reach = reach_of(request).need(ALL)
+            token, account = token_of(request, directory), reach.caller.account
+            parts = self._parts
+
+            def still() -> bool:
+                same = token is not None and directory.token(token.hash) == token
+                return same and not _is_over(token, parts.clock()) and (account is None or _is_on(parts, account.name))
+
+            return events.EventStream(streams, reach, request.headers.get("last-event-id", last_event_id), still)
+
+        return routes
+
+
+def _is_over(token: Token | None, now: float) -> bool:
+    return token is None or (token.expires_at is not None and token.expires_at <= now)
+
+
+def _is_on(parts: Parts, name: str) -> bool:
+    account = parts.directory.account(name)
+    return account is not None and account.enabled
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+async def _failed(request: Request, error: Any) -> Response:
+    return problem_of(error, request.scope).response()
+
+
+async def _told(_: Request, error: Any) -> Response:
+    response: Response = error.response()
+    return response
+
+
+async def _invalid(_: Request, error: Any) -> Response:
+    found = [{"loc": one["loc"][1:] or one["loc"], "msg": one["msg"]} for one in error.errors()]
+    return unreadable(found).response()
+
+
+def _allowed(request: Request) -> list[str]:
+    """All methods of a path: each is a route of its own."""
+    routes = [one for one in request.app.state.routes if isinstance(one, Route)]
+    found = [one for one in routes if one.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in found for method in route.methods or ()})
+
+
+_WORDS: Final = {
+    400: ("malformed", "The request cannot be read."),
+    405: ("method", "This resource has no such method."),
+    415: ("media-type", "The body has to be application/json."),
+}
+
+
+async def _http(request: Request, error: Any) -> Response:
+    if error.status_code == 404:
+        return missing().response()
+    if error.status_code == 405:
+        error.headers = {"Allow": ", ".join(_allowed(request))}
+    code, detail = _WORDS.get(error.status_code, ("refused", "This cannot be done."))
+    return Problem(error.status_code, code, detail, headers=error.headers).response()
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    """A change that cannot be made: which setting is wrong, or what stands in its way."""
+    field = getattr(error, "field", "")
+    if field == "email" and not reach_of(request).is_operator and "belongs" in error.why:
+        return wrong(field, "somebody has this address").response()
+    return (wrong(field, error.why) if field else conflict(str(error))).response()
+
+
+# --- the document ----------------------------------------------------------------------------------------------------
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas = found["components"]["schemas"]
+    for model in (MessageGiven, MediaGiven, ProblemBody):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    found["security"] = [{"token": []}]
+    found["servers"] = [{"url": PREFIX}]
+    return found
+
+
+def _shown(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
+    """Made once: everybody may read it."""
+
+    @cache
+    def document() -> bytes:
+        return json.dumps(_document(app), ensure_ascii=False).encode()
+
+    async def show(request: Request) -> Response:
+        return Response(document(), media_type="application/json")
+
+    return show
+
+
+# --- the page for people ---------------------------------------------------------------------------------------------
+
+_FILES: Final = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+_PAGE: Final = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>sipsms API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css"><link rel="icon" href="/docs/favicon-32x32.png">
+</head><body><div id="ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
+"""
+_START: Final = """SwaggerUIBundle({
+  url: "/v1/openapi.json", dom_id: "#ui", deepLinking: true, validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset].filter(Boolean)
+})
+"""
+# Swagger UI sets style attributes, and has its pictures in data: URLs.
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "connect-src 'self'; font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@cache
+def _file(name: str) -> bytes:
+    return (files("fastapi_swagger") / "resources" / name).read_bytes()
+
+
+def docs() -> list[BaseRoute]:
+    """Swagger UI from our own disk: it works without the Internet, and tells nobody who reads it."""
+
+    async def show(request: Request) -> Response:
+        name = request.path_params.get("name", "")
+        if name == "start.js":
+            return Response(_START, headers=_HEADERS, media_type="text/javascript")
+        if name in _FILES:
+            headers = {**_HEADERS, "Cache-Control": "max-age=86400"}
+            return Response(_file(name), headers=headers, media_type=_FILES[name])
+        return missing().response() if name else Response(_PAGE, headers=_HEADERS, media_type="text/html")
+
+    async def slash(request: Request) -> Response:
+        return RedirectResponse("/docs")
+
+    return [Route("/docs", show), Route("/docs/", slash), Route("/docs/{name}", show)]

@@ -1,0 +1,254 @@
+"""DIDs and where they deliver, groups, block lists, customers' servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sipsms.accounts.directory import EVERYBODY
+from sipsms.core.account import Did
+from sipsms.core.e164 import normalise
+from sipsms.core.smpp_url import without_password
+from sipsms.web.api.v1 import schemas as m
+from sipsms.web.api.v1.accounts import telephone_number
+from sipsms.web.api.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack
+from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Reach, page, reach_of
+from sipsms.web.api.v1.problems import Problem, conflict, missing, wrong
+from sipsms.web.api.v1.services import BY_CUSTOMER, BY_HAND, Parts
+
+GROUPS: Final = 1000  # of a customer
+_WAYS: Final = {"in": ("in",), "out": ("out",), "both": ("in", "out")}
+Whose = Annotated[str, Query(max_length=64)]
+Direction = Literal["in", "out", "both"]
+
+
+def router(parts: Parts) -> APIRouter:
+    routes = APIRouter(tags=["numbers"])
+    records, service, directory = parts.records, parts.service, parts.directory
+
+    @routes.get("/dids", response_model=m.Page[m.DidShown])
+    async def list_dids(request: Request, account: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
+        """In order of number; `account`: of one customer."""
+        reach = reach_of(request).need(CUSTOMERS)
+        after, numbers = name_after(cursor), reach.dids()
+        if account:
+            numbers = [did.number for did in directory.dids_of(reach.customer(account, "account").name)]
+        chosen = await records.names("dids", after, limit + 1) if numbers is None else page(numbers, after, limit + 1)
+        found = [did for number in chosen if (did := directory.did(number)) is not None]
+        return cut([_shown(one) for one in found], limit, lambda row: row["number"])
+
+    @routes.post("/dids", response_model=m.DidShown, status_code=201)
+    async def add_did(request: Request, given: m.DidGiven) -> Any:
+        """Operator."""
+        reach = reach_of(request).need(OPERATOR)
+        number = telephone_number(given.number, "number")
+        owner = reach.customer(given.account, "account").name
+        target = owner if given.sip_account is None else given.sip_account
+        _check_account(parts, owner, target)
+        await service.add_did(number, owner, sip_account=target, sms=given.sms)
+        return _shown(reach.did(number))
+
+    @routes.get("/dids/{number}", response_model=m.DidShown)
+    async def get_did(request: Request, number: str) -> Any:
+        """And where it delivers. The number in any spelling."""
+        return _shown(reach_of(request).need(CUSTOMERS).did(number))
+
+    @routes.patch("/dids/{number}", response_model=m.DidShown)
+    async def change_did(request: Request, number: str, given: m.DidChange) -> Any:
+        """Where it delivers, and to whom it belongs (operator; reseller between its own customers). `sms` and `mms` are
+        the operator's."""
+        reach = reach_of(request).need(CUSTOMERS)
+        did = reach.did(number)
+        values = {key: value for key, value in given.model_dump().items() if value is not None}
+        _check_rights(reach, did, values)
+        if not reach.is_operator:
+            values.pop("sms", None)  # as it is: written back, it does not become the operator's word
+        if values.get("smpp_password"):
+            reach.need_lasting()
+        owner = did.account
+        if "account" in values:
+            owner = reach.customer(values["account"], "account").name
+        _check_account(parts, owner, values.get("sip_account", ""))
+        await _check_group(parts, owner, values.get("group", ""))
+        if "forward" in values:
+            values["forward"] = telephone_number(values["forward"], "forward")
+        for name in ("callback", "webhook"):
+            _check_text(name, values.get(name, ""))
+        await service.change_did(did.number, values)
+        return _shown(reach.did(did.number))
+
+    @routes.delete("/dids/{number}", status_code=204, response_class=Response)
+    async def remove_did(request: Request, number: str) -> None:
+        """Its messages stay. Operator."""
+        reach = reach_of(request).need(OPERATOR)
+        await service.remove_did(reach.did(number).number)
+
+    @routes.get("/webhooks", response_model=m.Page[m.WebhookShown])
+    async def list_webhooks(request: Request, limit: Limit = 50, cursor: Cursor = "") -> Any:
+        """Callbacks and webhooks of DIDs, and which are switched off. A page has those of `limit` DIDs."""
+        reach = reach_of(request).need(CUSTOMERS)
+        after, numbers = name_after(cursor), reach.dids()
+        if numbers is None:
+            chosen = await records.with_endpoints(after, limit + 1)
+        else:
+            chosen = page([one for one in numbers if _has_endpoint(directory.did(one))], after, limit + 1)
+        found = cut(chosen, limit, lambda number: number)
+        dids = [did for number in found["items"] if (did := directory.did(number)) is not None]
+        return {**found, "items": [row for did in dids for row in _endpoints(did)]}
+
+    # --- groups ---
+
+    @routes.get("/groups", response_model=m.Page[m.GroupShown], tags=["groups"])
+    async def list_groups(request: Request, limit: Limit = 50, cursor: Cursor = "") -> Any:
+        """Groups of accounts that a DID can deliver to, in order of name."""
+        reach = reach_of(request).need(CUSTOMERS)
+        rows = await records.groups(reach.customers(), name_after(cursor), limit + 1)
+        return cut(rows, limit, lambda row: row["name"])
+
+    @routes.get("/groups/{name}", response_model=m.GroupShown, tags=["groups"])
+    async def get_group(request: Request, name: str) -> Any:
+        """With its members."""
+        return await _group(parts, reach_of(request).need(CUSTOMERS), name)
+
+    @routes.put("/groups/{name}", response_model=m.GroupShown, tags=["groups"])
+    async def put_group(request: Request, name: m.Name, given: m.GroupGiven) -> Any:
+        """Make a group, or give it other members: accounts of one customer."""
+        reach = reach_of(request).need(CUSTOMERS)
+        found = await records.group(name)
+        if found is not None and not reach.has_customer(found["account"]):
+            raise missing()
+        owners = {_member(parts, reach, one, index) for index, one in enumerate(given.members)}
+        if len(owners) > 1 or (found is not None and owners != {found["account"]}):
+            raise wrong("members", "they are not all of one customer, the group's")
+        if found is None and await records.count_groups(*owners) >= GROUPS:
+            raise conflict(f"This customer has {GROUPS} groups already.")
+        await service.put_group(name, given.members)
+        return await _group(parts, reach, name)
+
+    @routes.delete("/groups/{name}", status_code=204, response_class=Response, tags=["groups"])
+    async def remove_group(request: Request, name: str) -> None:
+        """Not one that a DID delivers to."""
+        found = await _group(parts, reach_of(request).need(CUSTOMERS), name)
+        await service.remove_group(found["name"])
+
+    # --- blocks ---
+
+    @routes.get("/blocks", response_model=m.Page[m.BlockShown], tags=["blocks"])
+    async def list_blocks(request: Request, owner: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
+        """STOP answers and block lists. `owner`: a DID, a customer, or * (operator)."""
+        reach = reach_of(request).need(CUSTOMERS)
+        owners: Sequence[str] | None = [reach.owner(owner)] if owner else _owners(reach)
+        rows, last = await records.blocks(owners, unpack(cursor, str, str, str), limit)
+        return found_page(rows, last)
+
+    @routes.post("/blocks", response_model=m.Count, status_code=201, tags=["blocks"])
+    async def add_block(request: Request, given: m.BlockGiven) -> Any:
+        """Block a number. `count`: how many directions were not blocked before."""
+        reach = reach_of(request).need(CUSTOMERS)
+        owner, number = _block(reach, given.owner, given.number)
+        by = BY_HAND if reach.is_operator else BY_CUSTOMER
+        return {"count": await records.put_blocks(owner, number, _WAYS[given.direction], active=True, by=by)}
+
+    @routes.delete("/blocks", response_model=m.Count, tags=["blocks"])
+    async def remove_block(
+        request: Request,
+        owner: Annotated[str, Query(min_length=1, max_length=64)],
+        number: Annotated[str, Query(min_length=1, max_length=64)],
+        direction: Direction = "both",
+    ) -> Any:
+        """Lift a block, also one that a STOP has made; not one that the operator has made."""
+        reach = reach_of(request).need(CUSTOMERS)
+        whose, blocked = _block(reach, owner, number)
+        by = BY_HAND if reach.is_operator else BY_CUSTOMER
+        count = await records.put_blocks(whose, blocked, _WAYS[direction], active=False, by=by)
+        if not count:
+            raise missing()
+        return {"count": count}
+
+    return routes
+
+
+# --- checks ---
+
+
+def _check_rights(reach: Reach, did: Did, values: dict[str, Any]) -> None:
+    """Raises Problem with the first setting that this caller would change and may not."""
+    for name, now in (("sms", did.sms), ("mms", did.mms)):
+        if not reach.is_operator and values.get(name, now) != now:
+            raise Problem(403, "scope", f"{name} is not for a token of this scope.", [(name, "not for this token")])
+
+
+def _check_account(parts: Parts, owner: str, name: str) -> None:
+    """Another customer's account and one that is not there look alike. Raises Problem."""
+    account = parts.directory.account(name) if name else None
+    if name and (account is None or account.customer != owner):
+        raise wrong("sip_account", f"there is no such account of {owner}")
+
+
+async def _check_group(parts: Parts, owner: str, name: str) -> None:
+    found = await parts.records.group(name) if name else None
+    if name and (found is None or found["account"] != owner):
+        raise wrong("group", f"there is no such group of {owner}")
+
+
+def _check_text(field: str, text: str) -> None:
+    if not text.isprintable():
+        raise wrong(field, "it has a control character")
+
+
+def _member(parts: Parts, reach: Reach, name: str, index: int) -> str:
+    """Its customer. Raises Problem."""
+    account = parts.directory.account(name)
+    if account is None or not reach.has_account(account):
+        raise wrong(f"members.{index}", "there is no such account")
+    return account.customer
+
+
+async def _group(parts: Parts, reach: Reach, name: str) -> dict[str, Any]:
+    found = await parts.records.group(name)
+    if found is None or not reach.has_customer(found["account"]):
+        raise missing()
+    return found
+
+
+def _owners(reach: Reach) -> list[str] | None:
+    customers, dids = reach.customers(), reach.dids()
+    return None if customers is None or dids is None else sorted({*customers, *dids})
+
+
+def _block(reach: Reach, owner: str, number: str) -> tuple[str, str]:
+    if owner == EVERYBODY and not reach.is_operator:
+        raise Problem(403, "scope", "Blocks for everybody are the operator's.")
+    if (found := normalise(number)) is None:
+        raise wrong("number", "not a number, short code or sender name")
+    return reach.owner(owner), found
+
+
+# --- how they are shown ---
+
+
+def _shown(did: Did) -> dict[str, Any]:
+    callback, webhook, smpp = did.callback, did.webhook, did.smpp
+    return {
+        "number": did.number, "account": did.account, "sip_account": did.sip_account, "sms": did.sms, "mms": did.mms,
+        "dialing_mode": did.dialing_mode, "group": did.group, "emails": list(did.emails), "forward": did.forward,
+        "callback": callback.url if callback else "", "callback_retry": callback.retry if callback else False,
+        "webhook": webhook.url if webhook else "", "webhook_bearer": bool(webhook and webhook.bearer),
+        "webhook_signed": bool(webhook and webhook.secret), "smpp": smpp is not None and smpp.enabled,
+        "smpp_username": did.smpp_username, "smpp_has_password": bool(smpp and smpp.password),
+        "smpp_url": without_password(smpp.url) if smpp else "",
+    }  # fmt: skip
+
+
+def _has_endpoint(did: Did | None) -> bool:
+    return did is not None and (did.callback is not None or did.webhook is not None)
+
+
+def _endpoints(did: Did) -> Iterator[dict[str, Any]]:
+    for kind, one in (("callback", did.callback), ("webhook", did.webhook)):
+        if one is not None:
+            yield {"did": did.number, "kind": kind, "url": one.url, "on": not one.disabled, "why": one.disabled}

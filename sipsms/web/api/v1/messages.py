@@ -1,0 +1,211 @@
+"""Messages, conversations, media, and what would become of a message."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sipsms.core.e164 import normalise
+from sipsms.core.media_types import EXTENSIONS, safe_name
+from sipsms.core.message import Direction, Media, Message
+from sipsms.core.refusal import Refusal
+from sipsms.core.segmentation import encoding_of, segments
+from sipsms.messaging.carrier import InboundSms
+from sipsms.web.api.v1 import schemas as m
+from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.paging import Cursor, Limit, found_page, number_after, pack
+from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, OPERATOR, Reach, reach_of
+from sipsms.web.api.v1.problems import Problem, missing, wrong
+from sipsms.web.api.v1.send import seconds, send
+from sipsms.web.api.v1.services import Parts
+
+Id = Annotated[int, Path(ge=1, lt=2**62)]
+Given = Annotated[str, Query(max_length=64)]
+When = Annotated[str | None, Query(pattern=m.TIME, max_length=40, description="RFC 3339, as 2026-11-22T08:00:00Z")]
+State = Literal["queued", "sending", "accepted", "delivered", "unknown", "failed", "expired"]
+
+_MEDIA_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "private, no-store",
+}
+_FILE: Final = {"schema": {"type": "string", "format": "binary"}}
+_KINDS: Final = dict.fromkeys((*EXTENSIONS, "application/octet-stream"), _FILE)
+_MEDIA: Final[dict[int | str, dict[str, Any]]] = {200: {"content": _KINDS}}
+_SENT: Final[dict[int | str, dict[str, Any]]] = {
+    202: {"model": m.MessageAccepted, "description": "Stored; it is on its way"}
+}
+
+
+def router(parts: Parts) -> APIRouter:
+    routes = APIRouter(tags=["messages"])
+    records = parts.records
+
+    @routes.post(
+        "/messages", response_model=None, status_code=202, responses=_SENT,
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/MessageGiven"}}},
+            },
+            "parameters": [
+                {
+                    "name": "Idempotency-Key", "in": "header", "required": False,
+                    "description": "The same key again is the same message: one is sent, and the answer is the same",
+                    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"},
+                }
+            ],
+        },
+    )  # fmt: skip
+    async def send_message(request: Request) -> Response:
+        """Send an SMS, with `media` an MMS. Every scope, from its own numbers."""
+        return await send(parts, request)
+
+    @routes.get("/messages", response_model=m.Page[m.MessageShown])
+    async def list_messages(
+        request: Request,
+        did: Given = "",
+        contact: Annotated[str, Query(max_length=64, description="The other side's number")] = "",
+        direction: Literal["in", "out"] | None = None,
+        state: State | None = None,
+        since: When = None,
+        until: When = None,
+        limit: Limit = 50,
+        cursor: Cursor = "",
+    ) -> Any:
+        """Newest first. A page may be short, even empty, while `next` is there: a look passes by 2,000 messages."""
+        reach = reach_of(request).need(ALL)
+        rows, last = await records.messages(
+            reach.sees,
+            numbers=[reach.named_did(did, "did").number] if did else _numbers(reach),
+            contact=_contact(contact), direction=direction or "", state=state or "",
+            since=seconds(since, "since") if since else None, until=seconds(until, "until") if until else None,
+            before=number_after(cursor) or None, limit=limit,
+        )  # fmt: skip
+        return found_page([_shown(row, reach) for row in rows], last)
+
+    @routes.get("/messages/{message}", response_model=m.MessageWhole)
+    async def get_message(request: Request, message: Id) -> Any:
+        """With its deliveries and every attempt."""
+        return _shown(await _seen(parts, request, message), reach_of(request))
+
+    @routes.post("/messages/{message}/cancel", response_model=m.Count)
+    async def cancel_message(request: Request, message: Id) -> Any:
+        """What has not left yet never does; `count` deliveries were still waiting. Scope did: only what it sends."""
+        found = await _seen(parts, request, message)
+        if found["direction"] == "in":  # it waits for phones, which are its account's
+            reach_of(request).need(CUSTOMERS)
+        count = await parts.service.cancel(message)
+        if count:
+            parts.gateway.feed.note(_event_of(found), "failed", "", "cancelled")
+        return {"count": count}
+
+    @routes.get("/messages/{message}/media/{index}", response_class=Response, responses=_MEDIA)
+    async def get_media(request: Request, message: Id, index: Annotated[int, Path(ge=0, lt=100)]) -> Response:
+        """A part of an MMS, as an attachment."""
+        found = await _seen(parts, request, message)
+        if index >= len(found["media"]):
+            raise missing()
+        media = Media(**found["media"][index])
+        try:
+            data = await parts.files.read(media)
+        except OSError:
+            raise missing() from None
+        kind = media.content_type if media.content_type in EXTENSIONS else "application/octet-stream"
+        name = safe_name(media.name, kind) if kind in EXTENSIONS else "file"
+        return Response(
+            data, headers={**_MEDIA_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}, media_type=kind
+        )
+
+    @routes.get("/conversations", response_model=m.Page[m.Conversation])
+    async def list_conversations(
+        request: Request,
+        did: Annotated[str, Query(min_length=1, max_length=64)],
+        limit: Limit = 50,
+        cursor: Cursor = "",
+    ) -> Any:
+        """With whom a DID has written, the latest first, among its newest 2,000 messages; so are the counts."""
+        reach = reach_of(request).need(ALL)
+        rows = await records.conversations(reach.named_did(did, "did").number, reach.sees)
+        before = number_after(cursor)
+        rest = [row for row in rows if not before or row["last_id"] < before]
+        more = pack([rest[limit - 1]["last_id"]]) if len(rest) > limit else None
+        return {"items": rest[:limit], "next": more}
+
+    @routes.get("/route", response_model=m.Explained, tags=["operator"])
+    async def explain_route(
+        request: Request,
+        source: Annotated[str, Query(alias="from", min_length=1, max_length=64)],
+        target: Annotated[str, Query(alias="to", min_length=1, max_length=64)],
+        text: Annotated[str, Query(max_length=4096)] = "",
+    ) -> Any:
+        """Which rules hit, and where a message would go. Nothing is sent. Operator."""
+        reach_of(request).need(OPERATOR)
+        return records.explain(source, target, text)
+
+    @routes.post("/incoming", response_model=m.Stored, status_code=202, tags=["operator"])
+    async def receive_message(request: Request, given: m.Incoming) -> Any:
+        """An SMS arrives at a DID, as if from a carrier. Operator."""
+        reach = reach_of(request).need(OPERATOR)
+        did = reach.named_did(given.to, "to")
+        if (source := normalise(given.from_)) is None:
+            raise wrong("from", "not a number, short code or sender name")
+        if "\0" in given.text:
+            raise wrong("text", "it has a NUL")
+        result = await parts.gateway.receive(InboundSms(source, did.number, given.text), DOOR)
+        if result is None:
+            raise wrong("to", "there is no such DID")
+        if isinstance(result, Refusal):
+            raise Problem(422, "refused", result.reason)
+        return {"id": result.message_id}
+
+    return routes
+
+
+def _numbers(reach: Reach) -> list[str] | None:
+    """Whose messages are walked one DID at a time; None: all there are, each looked at."""
+    found = reach.dids()
+    return found if found is None or len(found) <= 200 else None
+
+
+def _contact(given: str) -> str:
+    return (normalise(given) or given) if given else ""
+
+
+async def _seen(parts: Parts, request: Request, message: int) -> dict[str, Any]:
+    """Raises Problem."""
+    found = await parts.records.message(message, reach_of(request).need(ALL).sees)
+    if found is None:
+        raise missing()
+    return found
+
+
+def _shown(row: dict[str, Any], reach: Reach) -> dict[str, Any]:
+    """For everybody but the operator, a carrier is a carrier."""
+    media = [
+        {**{name: one[name] for name in ("content_type", "name", "size")},
+         "path": f"/v1/messages/{row['id']}/media/{index}" if one["token"] else ""}
+        for index, one in enumerate(row["media"])
+    ]  # fmt: skip
+    shown = {**row, "media": media, "encoding": encoding_of(row["text"]), "segments": segments(row["text"])}
+    if reach.is_operator:
+        return shown
+    deliveries = [{**one, "courier": courier_shown(one["courier"], reach)} for one in row["deliveries"]]
+    return {**shown, "carrier": "", "carrier_id": "", "origin": "", "deliveries": deliveries}
+
+
+def courier_shown(courier: str, reach: Reach) -> str:
+    return courier if reach.is_operator else courier.partition(":")[0]
+
+
+def _event_of(found: dict[str, Any]) -> Message:
+    did = found["from"] if found["direction"] == "out" else found["to"]
+    return Message(
+        Direction(found["direction"]), found["from"], found["to"], found["text"], "",
+        datetime.fromisoformat(found["created_at"]).timestamp(), found["account"], did,
+        id=found["id"],
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Phones, the queue, what did not get through, carriers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sipsms.core import log
+from sipsms.web.api.v1 import schemas as m
+from sipsms.web.api.v1.messages import Id, courier_shown
+from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.paging import Cursor, Limit, cut, found_page, number_after, unpack
+from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Reach, reach_of
+from sipsms.web.api.v1.problems import conflict, missing
+from sipsms.web.api.v1.services import Parts
+
+Whose = Annotated[str, Query(max_length=64)]
+
+
+def router(parts: Parts) -> APIRouter:
+    routes = APIRouter()
+    records, service = parts.records, parts.service
+
+    @routes.get("/devices", response_model=m.Page[m.DeviceShown], tags=["phones"])
+    async def list_devices(request: Request, account: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
+        """Phones that have registered before, and what waits for them; oldest first."""
+        owners = _phones(reach_of(request).need(CUSTOMERS), account)
+        rows = await records.devices(owners, number_after(cursor), limit + 1)
+        return cut(rows, limit, lambda row: row["device"])
+
+    @routes.get("/registrations", response_model=m.Page[m.RegistrationShown], tags=["phones"])
+    async def list_registrations(request: Request, account: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
+        """Phones that are registered now, in order of account."""
+        owners = _phones(reach_of(request).need(CUSTOMERS), account)
+        rows, last = await records.registrations(owners, unpack(cursor, str, str, str, int), limit)
+        return found_page(rows, last)
+
+    # --- the queue ---
+
+    @routes.get("/queue", response_model=m.Page[m.QueueShown], tags=["operator"])
+    async def list_queue(request: Request, unknown: bool = False, limit: Limit = 50, cursor: Cursor = "") -> Any:
+        """Deliveries that are not over, lane by lane; `unknown`: instead sent, and nobody knows whether it arrived.
+        Operator."""
+        reach_of(request).need(OPERATOR)
+        rows, last = await records.queue(unpack(cursor, str, int), limit, unknown=unknown)
+        return found_page(rows, last)
+
+    @routes.post("/deliveries/{delivery}/resend", response_model=m.Count, tags=["operator"])
+    async def resend(request: Request, delivery: Id, may_be_sent_twice: Annotated[bool, Query()] = False) -> Any:
+        """Send what is unknown once more. It may arrive a second time, and be paid for: say `may_be_sent_twice=true`.
+        Operator."""
+        reach = reach_of(request).need(OPERATOR)
+        if not (state := await records.state_of(delivery)):
+            raise missing()
+        if state != "unknown":
+            raise conflict(f"This delivery is {state}, not unknown.")
+        if not may_be_sent_twice:
+            raise conflict("It may have arrived: with may_be_sent_twice=true it is sent again all the same.")
+        await service.resend_unknown(delivery)
+        log.audit(DOOR, reach.caller.name, str(delivery), "an unknown delivery is sent again by hand")
+        return {"count": 1}
+
+    @routes.get("/dead-letters", response_model=m.Page[m.DeadShown], tags=["numbers"])
+    async def list_dead_letters(request: Request, limit: Limit = 50, cursor: Cursor = "") -> Any:
+        """What callbacks, webhooks and mail servers did not take in the end, newest first."""
+        reach = reach_of(request).need(CUSTOMERS)
+        rows, last = await records.dead_letters(number_after(cursor) or None, limit, reach.sees)
+        return found_page([{**row, "courier": courier_shown(row["courier"], reach)} for row in rows], last)
+
+    @routes.post("/dead-letters/retry", response_model=m.Count, tags=["operator"])
+    async def retry_dead_letters(request: Request) -> Any:
+        """All of them, from the first try. Operator."""
+        reach_of(request).need(OPERATOR)
+        return {"count": await service.retry_dead(None)}
+
+    @routes.post("/dead-letters/{delivery}/retry", response_model=m.Count, tags=["numbers"])
+    async def retry_dead_letter(request: Request, delivery: Id) -> Any:
+        """One, from its first try."""
+        reach = reach_of(request).need(CUSTOMERS)
+        if not await records.is_dead_letter(delivery, reach.sees):
+            raise missing()
+        return {"count": await service.retry_dead(delivery)}
+
+    # --- carriers ---
+
+    @routes.get("/carriers", response_model=m.Page[m.CarrierShown], tags=["operator"])
+    async def list_carriers(request: Request) -> Any:
+        """All that are configured, and what waits for them. Operator."""
+        reach_of(request).need(OPERATOR)
+        return {"items": await records.carriers(), "next": None}
+
+    @routes.get("/binds", response_model=m.Page[m.BindShown], tags=["operator"])
+    async def list_binds(request: Request) -> Any:
+        """SMPP sessions: programs that are bound to us, and servers that we are bound to. Operator."""
+        reach_of(request).need(OPERATOR)
+        return {"items": await records.binds(), "next": None}
+
+    @routes.post("/carriers/{name}/pause", status_code=204, response_class=Response, tags=["operator"])
+    async def pause_carrier(request: Request, name: Annotated[str, Path(max_length=64)]) -> None:
+        """Send nothing by this carrier; messages wait. Operator."""
+        await _pause(parts, reach_of(request), name, paused=True)
+
+    @routes.post("/carriers/{name}/resume", status_code=204, response_class=Response, tags=["operator"])
+    async def resume_carrier(request: Request, name: Annotated[str, Path(max_length=64)]) -> None:
+        """Send by this carrier again. Operator."""
+        await _pause(parts, reach_of(request), name, paused=False)
+
+    return routes
+
+
+async def _pause(parts: Parts, reach: Reach, name: str, *, paused: bool) -> None:
+    reach.need(OPERATOR)
+    if name not in {one["name"] for one in await parts.records.carriers()}:
+        raise missing()
+    await parts.service.pause_carrier(name, paused=paused)
+
+
+def _phones(reach: Reach, account: str) -> list[str] | None:
+    """Accounts whose phones are listed; None: all."""
+    return [reach.account(account).name] if account else reach.accounts()

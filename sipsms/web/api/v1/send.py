@@ -1,0 +1,167 @@
+"""POST /v1/messages: the hot path. One look at the body, one call of the Sender, no framework between."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sipsms.core.account import Account
+from sipsms.core.e164 import normalise
+from sipsms.core.segmentation import encoding_of, segments
+from sipsms.messaging.delivery_reports import BY_WEBHOOK
+from sipsms.messaging.outbound import File, Order, SendCode, SendRefused
+from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.permissions import ALL, Reach, reach_of
+from sipsms.web.api.v1.problems import Problem, wrong
+from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven
+from sipsms.web.api.v1.services import Parts
+from sipsms.web.response_ack import when_heard
+
+_BODY: Final = TypeAdapter(MessageGiven)
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_YEAR: Final = 366 * 86400.0
+_DAY: Final = 86400
+
+# What the Sender refuses: status, and which field is at fault.
+_REFUSALS: Final = {
+    SendCode.NO_SOURCE: (422, "from"),
+    SendCode.SOURCE: (422, "from"),
+    SendCode.NO_DESTINATION: (422, "to"),
+    SendCode.DESTINATION: (422, "to"),
+    SendCode.EMPTY: (422, "text"),
+    SendCode.TEXT: (422, "text"),
+    SendCode.TOO_LONG: (422, "text"),
+    SendCode.LIMIT: (429, ""),
+    SendCode.BLOCKED: (422, "to"),
+    SendCode.POLICY: (422, "text"),
+    SendCode.BULK: (422, "text"),
+    SendCode.NO_ROUTE: (422, "to"),
+    SendCode.NO_MMS: (422, "media"),
+    SendCode.MEDIA: (422, "media"),
+    SendCode.MEDIA_SIZE: (422, "media"),
+    SendCode.MEDIA_COUNT: (422, "media"),
+    SendCode.CONFLICT: (409, "Idempotency-Key"),
+}
+
+
+async def send(parts: Parts, request: Request) -> Response:
+    """Durable when it is answered. Raises Problem or Unavailable."""
+    reach = reach_of(request).need(ALL)
+    given = _read(request.scope["sipsms.body"])
+    account = _sender(parts, reach, given)
+    order = Order(
+        account, given.from_ or reach.caller.did, given.to, given.text, DOOR,
+        files=[_file(one, index) for index, one in enumerate(given.media)],
+        max_text=parts.max_text(), due_at=_due(given.send_at, parts.clock()), when=str(given.send_at or ""),
+        idempotency=_key(request),
+        counted=not reach.is_operator, notify=_notify(parts, account, given),
+    )  # fmt: skip
+    try:
+        sent = await parts.sender.send(order)
+    except SendRefused as error:
+        raise refused(error, parts.clock()) from None
+    when_heard(request, lambda: parts.sender.answered(sent))
+    body = {
+        "id": sent.message, "state": "accepted", "from": sent.source, "to": sent.destination,
+        "encoding": encoding_of(given.text), "segments": segments(given.text),
+    }  # fmt: skip
+    location = f"{request.scope.get('root_path', '')}/messages/{sent.message}"
+    return Response(json.dumps(body), 202, {"Location": location}, "application/json")
+
+
+def _read(body: bytes) -> MessageGiven:
+    try:
+        return _BODY.validate_json(body)
+    except ValidationError as error:
+        raise unreadable(error.errors(include_url=False, include_context=False, include_input=False)) from None
+
+
+def unreadable(errors: list[Any]) -> Problem:
+    """What pydantic says of a body; never what stood there."""
+    found = [(".".join(map(str, one["loc"])) or "body", one["msg"]) for one in errors[:20]]
+    return Problem(422, "invalid", f"{found[0][0]}: {found[0][1]}", found)
+
+
+def refused(error: SendRefused, now: float) -> Problem:
+    status, field = _REFUSALS[error.code]
+    headers = {"Retry-After": str(_DAY - int(now % _DAY))} if status == 429 else {}
+    return Problem(
+        status, error.code.replace("_", "-"), error.reason, [(field, error.reason)] if field else (), headers
+    )
+
+
+def _sender(parts: Parts, reach: Reach, given: MessageGiven) -> Account:
+    """Whose message it is. A number that is another's, and one that is nobody's, look alike."""
+    if given.account:
+        account = parts.directory.account(given.account)
+        if account is None or not reach.has_account(account):
+            raise wrong("account", "there is no such account")
+        return account
+    if reach.caller.did and normalise(given.from_ or reach.caller.did) != reach.caller.did:
+        raise _not_yours(given.from_)
+    if reach.caller.account is not None and not given.from_:
+        return reach.caller.account
+    did = parts.directory.did(normalise(given.from_) or "")
+    if did is None or not reach.has_did(did):
+        raise _not_yours(given.from_)
+    owner = parts.directory.account(did.account)
+    if owner is None:
+        raise _not_yours(given.from_)
+    return owner
+
+
+def _notify(parts: Parts, account: Account, given: MessageGiven) -> str:
+    """Reports cost something: none are made where nobody would hear of them."""
+    did = parts.directory.did(normalise(given.from_ or account.caller_id) or "")
+    return BY_WEBHOOK if did is None or did.webhook is not None else ""
+
+
+def _not_yours(number: str) -> Problem:
+    why = f"{number[:32]} is not an SMS-enabled number of this account" if number else "name one of the numbers"
+    return wrong("from", why, "source" if number else "no-source")
+
+
+def _key(request: Request) -> str:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return ""
+    if not _KEY.fullmatch(key):
+        raise wrong("Idempotency-Key", "1 to 255 visible ASCII characters")
+    return key
+
+
+def _file(given: MediaGiven, index: int) -> File:
+    field = f"media.{index}"
+    if bool(given.url) == bool(given.data):
+        raise wrong(field, "either url or data", "media")
+    if given.url:
+        return File(url=given.url, name=given.name)
+    try:
+        return File(base64.b64decode(given.data, validate=True), name=given.name)
+    except (binascii.Error, ValueError):
+        raise wrong(f"{field}.data", "this is not base64", "media") from None
+
+
+def seconds(text: str, field: str) -> float:
+    """A time as RFC 3339 writes it, since the epoch. Raises Problem."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise wrong(field, "there is no such time") from None
+
+
+def _due(text: str | None, now: float) -> float | None:
+    if text is None:
+        return None
+    due = seconds(text, "send_at")
+    if due > now + _YEAR:
+        raise wrong("send_at", "at most a year from now")
+    return due if due > now else None

@@ -1,0 +1,1 @@
+"""rest.php, the API of VoIP.ms."""

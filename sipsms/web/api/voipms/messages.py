@@ -1,0 +1,317 @@
+"""VoIP.ms' methods for messages: sendSMS, sendMMS, getSMS, getMMS, getMediaMMS, deleteSMS, deleteMMS.
+
+SMS and MMS have one sequence of ids, since clients know a message again by its id alone. In lists all values are texts;
+what a send returns is a number. A sender's name in letters never appears there: one such row, and the Android
+application refuses the whole list.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Protocol
+
+from sipsms.accounts.directory import Directory
+from sipsms.core.clock import Clock
+from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
+from sipsms.core.message import Direction, Media, Message
+from sipsms.messaging.outbound import File, Order, SendCode, Sender, SendRefused
+from sipsms.web.api.voipms.params import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
+
+DOOR: Final = "rest"
+MAX_SMS: Final = 160  # characters
+LIMIT: Final = 50  # rows, unless the client asks for more ...
+MAX_ROWS: Final = 20_000  # ... which are at most these, ...
+MAX_LIST: Final = 16 * 2**20  # ... and about these bytes
+MAX_LISTS: Final = 2  # of one customer at once
+_MAX_URL: Final = 2048
+_MAX_ID: Final = 2**63 - 1
+_SLOTS: Final = 3  # of media in a row, empty ones included
+
+_WORDS: Final[Mapping[SendCode, str]] = {
+    SendCode.NO_SOURCE: "missing_did",
+    SendCode.SOURCE: "invalid_did",
+    SendCode.NO_DESTINATION: "invalid_dst",
+    SendCode.DESTINATION: "invalid_dst",
+    SendCode.EMPTY: "message_empty",
+    SendCode.TEXT: "invalid_sms",
+    SendCode.TOO_LONG: "sms_toolong",
+    SendCode.LIMIT: "limit_reached",
+    SendCode.MEDIA: "invalid_file",
+    SendCode.MEDIA_SIZE: "exceeds_file_size",
+    SendCode.MEDIA_COUNT: "invalid_file",
+}  # all else is `sms_failed`
+
+_TYPES: Final = {"": None, "1": Direction.IN, "0": Direction.OUT}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Messages to list. `since` and `until` are rough; `mms`: None for both kinds."""
+
+    dids: Mapping[str, float]  # since when each is the customer's
+    since: float
+    until: float
+    direction: Direction | None
+    contact: str
+    mms: bool | None
+    limit: int
+
+
+class Records(Protocol):
+    """All raise Unavailable."""
+
+    async def past(self, wanted: Wanted, render: Callable[[Message], bytes | None]) -> list[bytes]:
+        """The newest first; `render` runs elsewhere, and makes None of what is not to be listed."""
+
+    async def one(self, message: int, dids: Mapping[str, float]) -> Message | None: ...
+
+    async def hide(self, message: int, dids: Mapping[str, float]) -> bool:
+        """It is listed no more. False: there is no such message of these DIDs."""
+
+
+class Messages:
+    def __init__(
+        self, sender: Sender, directory: Directory, records: Records, url: Callable[[Media], str], clock: Clock
+    ) -> None:
+        self._sender = sender
+        self._directory = directory
+        self._records = records
+        self._url = url
+        self._clock = clock
+        self._listing: Counter[str] = Counter()  # customer -> lists under way, or waiting
+
+    def methods(self) -> dict[str, Method]:
+        return {
+            "sendSMS": self._send_sms, "sendMMS": self._send_mms, "getSMS": self._get_sms, "getMMS": self._get_mms,
+            "getMediaMMS": self._get_media, "deleteSMS": self._delete, "deleteMMS": self._delete,
+        }  # fmt: skip
+
+    # --- sending ---
+
+    async def _send_sms(self, call: Call) -> Answer:
+        return {"sms": await self._send(call, (), MAX_SMS)}
+
+    async def _send_mms(self, call: Call) -> Answer:
+        """Without a file it is a long text, and how that travels is the carrier's affair."""
+        return {"mms": await self._send(call, tuple(_files(call.params)), MAX_TEXT)}
+
+    async def _send(self, call: Call, files: Sequence[File], longest: int) -> int:
+        params = call.params
+        did, destination = params.whole("invalid_did", "did"), params.whole("invalid_dst", "dst")
+        if not did:
+            raise Refused("missing_did")
+        if not destination:
+            raise Refused("invalid_dst", "dst is not there")
+        text = _text(params)
+        if not files and not text.strip():
+            raise Refused("message_empty" if params.given("message") else "missing_sms", "the text is empty")
+        order = Order(call.account, did, destination, text, DOOR, files, longest)
+        try:
+            sent = await self._sender.send(order)
+        except SendRefused as error:
+            raise Refused(_WORDS.get(error.code, "sms_failed"), error.reason) from None
+        call.answered = lambda: self._sender.answered(sent)
+        return sent.message
+
+    # --- what there was ---
+
+    async def _get_sms(self, call: Call) -> Answer:
+        return await self._list(call, mms=False)
+
+    async def _get_mms(self, call: Call) -> Answer:
+        """Under the key `sms`, too."""
+        return await self._list(call, mms=True)
+
+    async def _list(self, call: Call, *, mms: bool) -> Answer:
+        params, shift = call.params, shift_of(call.params)
+        kind = None if params.flag("missing_params", "all_messages") else mms
+        named = params.text("mms" if mms else "sms", "id").lstrip("0")  # 0: any
+        if named:
+            rows = await self._one(call, named, kind, shift)
+        else:
+            with self._place(call.account.name):
+                rows = await self._days(call, kind)
+        if not rows:
+            raise Refused("no_sms")
+        return b'{"status":"success","sms":[' + b",".join(rows) + b"]}"
+
+    @contextmanager
+    def _place(self, customer: str) -> Iterator[None]:
+        """For a list: lists come one after the other, and others' must not wait behind a hundred of one customer."""
+        if self._listing[customer] >= MAX_LISTS:
+            raise Refused("api_limit_exceeded", f"{MAX_LISTS} lists are under way already")
+        self._listing[customer] += 1
+        try:
+            yield
+        finally:
+            self._listing[customer] -= 1
+            self._listing += Counter()  # forgets who has none
+
+    async def _one(self, call: Call, named: str, mms: bool | None, shift: timedelta) -> list[bytes]:
+        message = await self._records.one(_id(named), self._numbers(call))
+        if message is None or (mms is not None and bool(message.media) != mms):
+            return []
+        rendered = _encoded(message, wall(message.received_at, shift), self._url)
+        return [rendered] if rendered is not None else []
+
+    async def _days(self, call: Call, mms: bool | None) -> list[bytes]:
+        params = call.params
+        days = days_of(params, self._clock())
+        kind = params.text("type")
+        if kind not in _TYPES:
+            raise Refused("invalid_type", "type is 1 (received) or 0 (sent)")
+        did, contact = params.number("invalid_did", "did"), params.number("invalid_contact", "contact")
+        numbers = self._numbers(call)
+        if did and did not in numbers:
+            raise Refused("invalid_did", f"{did} is none of the account's numbers")
+        since, until = days.bounds()
+        limit = _limit(params.text("limit"))
+        asked = {did: numbers[did]} if did else numbers
+        wanted = Wanted(asked, since, until, _TYPES[kind], contact, mms, limit)
+        return await self._records.past(wanted, Pen(days, self._url))
+
+    async def _get_media(self, call: Call) -> Answer:
+        message = await self._records.one(self._asked(call), self._numbers(call))
+        if message is None:
+            raise Refused("invalid_id", "no such message")
+        links = [self._url(one) for one in message.media]
+        as_list = call.params.flag("missing_params", "media_as_array")
+        media = links if as_list else {str(number): link for number, link in enumerate(links, 1)}
+        return {"id": str(message.id), "date": wall(message.received_at, shift_of(call.params)), "media": media}
+
+    async def _delete(self, call: Call) -> Answer:
+        if not await self._records.hide(self._asked(call), self._numbers(call)):
+            raise Refused("invalid_id", "no such message")
+        return {}
+
+    def _asked(self, call: Call) -> int:
+        named = call.params.text("id", "sms", "mms")
+        if not named:
+            raise Refused("missing_id")
+        return _id(named)
+
+    def _numbers(self, call: Call) -> dict[str, float]:
+        """The caller's DIDs, and since when: what a number carried for its customer before is not the new one's."""
+        return {did.number: did.since for did in self._directory.dids_of(call.account.name)}
+
+
+def _text(params: Params) -> str:
+    value = params.raw("message")
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return text.replace("\r\n", "\n")
+
+
+def _id(named: str) -> int:
+    """Raises Refused."""
+    if not (named.isascii() and named.isdigit()) or len(named) > 19 or int(named) > _MAX_ID:
+        raise Refused("invalid_id", f"{named[:32]} is no id")
+    return int(named)
+
+
+def _limit(text: str) -> int:
+    asked = int(text[:9]) if text.isascii() and text.isdigit() else 0
+    return min(asked, MAX_ROWS) or LIMIT
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+class Pen:
+    """Writes the rows of one list, until that is long enough."""
+
+    def __init__(self, days: Days, url: Callable[[Media], str]) -> None:
+        self._days = days
+        self._url = url
+        self._left = MAX_LIST
+
+    def __call__(self, message: Message) -> bytes | None:
+        shown = wall(message.received_at, self._days.shift)
+        if self._left <= 0 or not self._days.has(shown):
+            return None
+        row = _encoded(message, shown, self._url)
+        self._left -= len(row or b"")
+        return row
+
+
+def _encoded(message: Message, shown: str, url: Callable[[Media], str]) -> bytes | None:
+    """As a row of JSON; None for what cannot be listed."""
+    contact = message.source if message.direction is Direction.IN else message.destination
+    digits = contact.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    media = [url(one) for one in message.media]
+    row: Row = {
+        "id": str(message.id),
+        "date": shown,
+        "type": "1" if message.direction is Direction.IN else "0",
+        "did": message.did,
+        "contact": contact,
+        "carrier_status": "Information not available",
+        "message": message.text,
+    }
+    for index in range(max(_SLOTS, len(media))):
+        row[f"col_media{index + 1}"] = media[index] if index < len(media) else ""
+    row["media"] = media
+    return _write(row).encode()
+
+
+_write: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _files(params: Params) -> Iterator[File]:
+    """Raises Refused."""
+    for number in range(1, MAX_FILES + 1):
+        given = params.raw(f"media{number}")
+        if given:
+            yield _file(given)
+    if params.given(f"media{MAX_FILES + 1}"):
+        raise Refused("invalid_file", f"an MMS has at most {MAX_FILES} files")
+
+
+def _file(given: str | bytes) -> File:
+    """A URL, a `data:` URI (RFC 2397), bare base64, or the bytes themselves."""
+    if isinstance(given, bytes):
+        return File(_checked(given))
+    given = given.strip()
+    if given[:8].lower().startswith(("http://", "https://")):
+        if len(given) > _MAX_URL or not given.isprintable():
+            raise Refused("invalid_file", "this is no URL")
+        return File(url=given)
+    if given[:5].lower() == "data:":
+        kind, comma, given = given.partition(",")
+        if not comma or not kind.lower().endswith(";base64"):
+            raise Refused("no_base64file", "a data: URI has its data in base64")
+    return File(_checked(_decoded(given)))
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 of either alphabet, in lines or not, padded or not; a form that was not encoded makes spaces of plus."""
+    if len(text) > MAX_FILE * 3 // 2:
+        raise Refused("exceeds_file_size", f"a file is larger than {MAX_FILE // 1024} KB")
+    lines = text.replace("\r", "").replace("\n", "").replace(" ", "+").translate(_URL_SAFE)
+    padded = lines.rstrip("=") + "=" * (-len(lines.rstrip("=")) % 4)
+    try:
+        return base64.b64decode(padded, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused("no_base64file", "a file is a URL, a data: URI or base64") from None
+
+
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+def _checked(data: bytes) -> bytes:
+    if not data:
+        raise Refused("invalid_file", "a file is empty")
+    if len(data) > MAX_FILE:
+        raise Refused("exceeds_file_size", f"a file is larger than {MAX_FILE // 1024} KB")
+    return data

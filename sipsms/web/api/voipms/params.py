@@ -1,0 +1,183 @@
+"""VoIP.ms' REST API in values: what its parameters may be, what its status words say, how it writes times. Pure.
+
+Whatever a client sends becomes a bounded text without NUL and half surrogates here, so nothing behind this has to fear
+it. Only `Params.raw` is as it came: what becomes of a text message is the sender's own affair to judge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from sipsms.core.account import Account
+from sipsms.core.e164 import normalise
+from sipsms.web.request import Fields
+
+EASTERN: Final = -5.0  # `timezone` that means New York, daylight saving included
+MAX_DAYS: Final = 92
+MAX_VALUE: Final = 4096  # characters of a parameter that is no message and no file
+_DATE: Final = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(?:[ T][0-9:.]{0,15})?")
+_HOURS: Final = re.compile(r"[+-]?[0-9]{1,2}(?:\.[0-9]{1,2})?")
+_ON: Final = frozenset({"1", "true", "yes", "on", "y"})
+_OFF: Final = frozenset({"0", "false", "no", "off", "n"})
+
+Row = dict[str, Any]
+Answer = Row | bytes  # what stands beside `status`; or all of the answer, written already
+
+
+class Refused(Exception):
+    """`word` is the answer's status; `reason` is for the person who wrote the client."""
+
+    def __init__(self, word: str, reason: str = "") -> None:
+        super().__init__(word)
+        self.word = word
+        self.reason = reason
+
+
+class Params:
+    """The parameters of one request, each the first of its values."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+
+    def given(self, *names: str) -> bool:
+        """Is one of them there, even if it is empty? A null of JSON is not."""
+        return any(value is not None for name in names for value in self._fields.get(name, ()))
+
+    def raw(self, *names: str) -> str | bytes:
+        """The first of these that is not empty: a text as it came, or the bytes of a file; else an empty text."""
+        for name in names:
+            for value in self._fields.get(name, ()):
+                if found := _plain(value):
+                    return found
+        return ""
+
+    def text(self, *names: str) -> str:
+        value = self.raw(*names)
+        if isinstance(value, bytes):
+            value = value[: 4 * MAX_VALUE].decode("utf-8", "replace")
+        return value[:MAX_VALUE].encode("utf-8", "replace").decode().replace("\0", "\ufffd").strip()
+
+    def whole(self, word: str, *names: str) -> str:
+        """For what is kept: a text that would have to be cut is refused with the word."""
+        if len(self.raw(*names)) > MAX_VALUE:
+            raise Refused(word, f"{names[0]} is longer than {MAX_VALUE} characters")
+        return self.text(*names)
+
+    def flag(self, word: str, *names: str) -> bool | None:
+        """None: it is not said. Raises Refused with the word."""
+        text = self.text(*names).lower()
+        if not text:
+            return None
+        if text not in _ON | _OFF:
+            raise Refused(word, f"{names[0]} is 1 or 0")
+        return text in _ON
+
+    def number(self, word: str, *names: str) -> str:
+        """A telephone number as it is stored; empty if it is not said. Raises Refused with the word."""
+        text = self.whole(word, *names)
+        number = normalise(text) if text else ""
+        if number is None:
+            raise Refused(word, f"{text[:32]} is not a telephone number")
+        return number
+
+
+def _plain(value: Any) -> str | bytes:
+    """Numbers and booleans of JSON are written out; lists and objects are nothing."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, (int, float)):
+        return str(value)
+    return value if isinstance(value, (str, bytes)) else ""
+
+
+@dataclass(slots=True)
+class Call:
+    """A request of a customer. `answered`: to be called when its client has the answer, as far as one can tell."""
+
+    account: Account
+    params: Params
+    address: str
+    answered: Callable[[], None] | None = None
+
+
+Method = Callable[[Call], Awaitable[Answer]]
+
+
+# --- times -----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def new_york() -> ZoneInfo:
+    """Asked for when it is needed: a host without time zones can still have other doors."""
+    return ZoneInfo("America/New_York")
+
+
+def shift_of(params: Params) -> timedelta:
+    """`timezone=N` shows times N + 5 hours later than New York's clock. Raises Refused."""
+    text = params.text("timezone")
+    if not text:
+        return timedelta()
+    if not _HOURS.fullmatch(text) or not -12 <= float(text) <= 14:
+        raise Refused("invalid_timezone", "timezone is a number of hours from -12 to 13")
+    return timedelta(hours=float(text) - EASTERN)
+
+
+def wall(moment: float, shift: timedelta = timedelta()) -> str:
+    """What New York's clock shows, as this API writes it."""
+    return f"{datetime.fromtimestamp(moment, new_york()).replace(tzinfo=None) + shift:%Y-%m-%d %H:%M:%S}"
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Whole days, by a clock that differs from New York's by `shift`. ISO dates compare as texts."""
+
+    first: str
+    last: str
+    shift: timedelta
+
+    def has(self, shown: str) -> bool:
+        """A time as `wall` writes it."""
+        return self.first <= shown[:10] <= self.last
+
+    def bounds(self) -> tuple[float, float]:
+        """Moments a little before and behind these days: a clock that is set forward or back is no matter."""
+        begin = datetime.fromisoformat(self.first) - self.shift - timedelta(hours=2)
+        end = datetime.fromisoformat(self.last) - self.shift + timedelta(hours=26)
+        return begin.replace(tzinfo=new_york()).timestamp(), end.replace(tzinfo=new_york()).timestamp()
+
+
+def days_of(params: Params, now: float) -> Days:
+    """`from` and `to`; today, where they are not said, or the day that is later. Raises Refused."""
+    shift = shift_of(params)
+    today = date.fromisoformat(wall(now, shift)[:10])
+    begin = _date(params.text("from", "date_from"), "invalid_date_from")
+    end = _date(params.text("to", "date_to"), "invalid_date")
+    last = end or max(begin or today, today)
+    first = begin or min(last, today)
+    if not 0 <= (last - first).days <= MAX_DAYS:
+        raise Refused("invalid_daterange", f"from {first} to {last}: at most {MAX_DAYS} days, the earlier date first")
+    return Days(first.isoformat(), last.isoformat(), shift)
+
+
+def _date(text: str, word: str) -> date | None:
+    """None: it is not said. Raises Refused with the word."""
+    if not text:
+        return None
+    match = _DATE.fullmatch(text)
+    try:
+        found = date(*map(int, match.groups())) if match else None
+    except ValueError:
+        found = None
+    if found is None or not 1990 <= found.year <= 2200:
+        raise Refused(word, f"{text[:32]} is not a date: YYYY-MM-DD")
+    return found
+
+
+def on(value: object) -> str:
+    return "1" if value else "0"

@@ -1,0 +1,120 @@
+"""VoIP.ms' REST API at /api/v1/rest.php: programs written for that carrier work here by changing a host name.
+
+The answer is always HTTP 200 with an object of JSON, whatever went wrong: clients send again what was answered
+otherwise, and a message would go out twice. Who has no right password learns nothing, not even which methods there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sipsms.accounts.auth import Access, DenialCode, Denied
+from sipsms.core import log
+from sipsms.core.account import Account
+from sipsms.core.errors import Unavailable
+from sipsms.web.api.voipms.messages import DOOR
+from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused
+from sipsms.web.request import BadRequest, Fields, Held, Room, address_of, fields_of, query_of
+from sipsms.web.response_ack import when_heard
+
+PATH: Final = "/api/v1/rest.php"
+MEMORY: Final = 64 * 2**20  # bytes of requests' bodies, all together
+PATIENCE: Final = 60.0  # seconds for a body to arrive
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_SUCCESS: Final = b'{"status":"success"}'
+_DENIED: Final = {
+    DenialCode.MISSING: "missing_credentials",
+    DenialCode.WRONG: "invalid_credentials",
+    DenialCode.OFF: "api_not_enabled",
+    DenialCode.ADDRESS: "ip_not_enabled",
+    DenialCode.TOO_MANY: "api_limit_exceeded",
+}
+LATER: Final = "method_maintenance"  # what we cannot do now
+
+
+class RestPhp:
+    def __init__(self, access: Access, *tables: Mapping[str, Method], memory: int = MEMORY) -> None:
+        """`tables`: method by its name."""
+        self._access = access
+        self._methods = {name: method for table in tables for name, method in table.items()}
+        self._room = Room(memory)
+
+    def routes(self) -> list[Route]:
+        """HEAD is not among them, though Starlette adds it to GET: it would send a message."""
+        routes = [Route(path, self.handle) for path in (PATH, f"{PATH}/")]
+        for route in routes:
+            route.methods = set(_METHODS)
+        return routes
+
+    async def handle(self, request: Request) -> Response:
+        with self._room.held(address_of(request)) as held:
+            call, body = await self._answer(request, held)
+        if call is not None and call.answered is not None:
+            when_heard(request, call.answered)
+        return Response(body, media_type="application/json")
+
+    async def _answer(self, request: Request, held: Held) -> tuple[Call | None, bytes]:
+        try:
+            fields, problem = await _read(request, held)
+            params = Params(fields)
+            call = Call(self._account(params, address_of(request), problem), params, address_of(request))
+            if problem:
+                raise problem
+            return call, _written(await self._method(params)(call))
+        except Refused as error:
+            return None, _refusal(error)
+        except (Unavailable, OSError) as error:
+            log.warning("store_unavailable", why=str(error))
+        except Exception as error:
+            log.crash("rest_failed", error)
+        return None, _refusal(Refused(LATER, "this cannot be done now; nothing was changed"))
+
+    def _account(self, params: Params, address: str, problem: Refused | None) -> Account:
+        """Credentials that are not there may stand in the body that could not be read: then that is said."""
+        try:
+            return self._access.api(params.text("api_username"), params.text("api_password"), address, DOOR)
+        except Denied as error:
+            if problem is not None and error.code is DenialCode.MISSING:
+                raise problem from None
+            raise Refused(_DENIED[error.code]) from None
+
+    def _method(self, params: Params) -> Method:
+        name = params.text("method")
+        method = self._methods.get(name)
+        if method is None:
+            raise Refused("invalid_method" if name else "missing_method")
+        return method
+
+
+async def _read(request: Request, held: Held) -> tuple[Fields, Refused | None]:
+    """What can be read, and what is wrong with the rest: to be told to who has a right password, or none at all."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await fields_of(request, held=held), None
+    except BadRequest as error:
+        word = {413: "exceeds_file_size", 503: LATER}.get(error.status, "missing_params")
+        return query_of(request), Refused(word, error.reason)
+    except TimeoutError:
+        return query_of(request), Refused("missing_params", "the body did not arrive")
+
+
+def _written(answer: Answer) -> bytes:
+    if isinstance(answer, bytes):
+        return answer
+    return _json({"status": "success", **answer}) if answer else _SUCCESS
+
+
+def _refusal(error: Refused) -> bytes:
+    """`message` is ours: a sentence for people, which programs overlook."""
+    return _json({"status": error.word, "message": error.reason} if error.reason else {"status": error.word})
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

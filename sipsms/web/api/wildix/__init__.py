@@ -1,0 +1,1 @@
+"""originate/sms, the API of Wildix."""

@@ -1,0 +1,133 @@
+"""`/api/v1/originate/sms`, and as older pages of Wildix spell it `/api/v1/orginate/sms` (S-159..S-165).
+
+GET or POST; query, form or JSON; HTTP Basic of the account that sends, with the password of its phone or its API
+password. Its caller ID is the sender. Always 200 but for 401 (a dial plan reads only the body), 413 and 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sipsms.accounts.auth import Access, DenialCode, Denied
+from sipsms.core.account import Account
+from sipsms.core.clock import Clock
+from sipsms.core.errors import Unavailable
+from sipsms.messaging.outbound import File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.web.api.wildix.format import MAX_NUMBERS, SUCCESS, as_curl_sends_it, error, moment, numbers_in, warning
+from sipsms.web.json_response import Json
+from sipsms.web.request import SMALL_BODY, BadRequest, Fields, address_of, basic_of, fields_of, route, text
+from sipsms.web.response_ack import when_heard
+
+PATHS: Final = ("/api/v1/originate/sms", "/api/v1/orginate/sms", "/api/v1/originate/sms/", "/api/v1/orginate/sms/")
+_AT_ONCE: Final = 50
+_OF_ALL: Final = {  # what is wrong with the message and not with a number
+    SendCode.EMPTY: "Message should not be empty",
+    SendCode.TEXT: "Message has characters that cannot be sent",
+    SendCode.NO_SOURCE: "No number to send from: set the caller ID of the user",
+    SendCode.SOURCE: "The caller ID of the user is not an SMS-enabled number",
+    SendCode.MEDIA: "Unable to get a file of media",
+    SendCode.MEDIA_SIZE: "A file of media is too large",
+    SendCode.MEDIA_COUNT: "Too many files in media",
+}
+
+
+class OriginateDoor:
+    def __init__(
+        self, access: Access, sender: Sender, clock: Clock, longest: Callable[[], int], zone: Callable[[], str]
+    ) -> None:
+        """`longest`: characters of a message; `zone`: in which `postpone` is read."""
+        self._access = access
+        self._sender = sender
+        self._clock = clock
+        self._longest = longest
+        self._zone = zone
+
+    def routes(self) -> list[Route]:
+        return [route(path, self.handle) for path in PATHS]
+
+    async def handle(self, request: Request) -> Response:
+        try:
+            account, _ = self._access.user(*basic_of(request), address_of(request), "originate")
+            # Dial plans write a blank behind the comma of CURL(): it comes as part of the first name (S-164).
+            fields = {name.strip(): values for name, values in (await fields_of(request, limit=SMALL_BODY)).items()}
+            reply, sent = await self._send(account, fields, request.headers.get("user-agent", ""))
+        except Denied as denied:
+            return _denied(denied)
+        except BadRequest as bad:
+            return Json(error(bad.reason), bad.status if bad.status == 413 else 200)
+        except Unavailable:
+            return Json(error("Try again later"), 503, {"Retry-After": "5"})
+        when_heard(request, lambda: self._sender.answered(*sent))
+        return Json(reply)
+
+    async def _send(self, account: Account, fields: Fields, agent: str) -> tuple[dict[str, Any], list[Sent]]:
+        """Raises Unavailable if nothing was taken for that reason."""
+        numbers = numbers_in(text({"number": [one]}, "number") for one in fields.get("number", ()))
+        message = as_curl_sends_it(text(fields, "message"), agent)
+        if not numbers:
+            return error("Number should not be empty"), []
+        if len(numbers) > MAX_NUMBERS:
+            return error(f"At most {MAX_NUMBERS} numbers at once"), []
+        if len(message) > self._longest():
+            return error(f"Message should have at most {self._longest()} characters"), []
+        when = text(fields, "postpone")
+        try:
+            due_at = moment(when, ZoneInfo(self._zone()), self._clock())
+        except ValueError as wrong:
+            return error(str(wrong)), []
+        media = [one for one in fields.get("media", ()) if one not in (None, "")]
+        if not all(isinstance(one, str) for one in media):  # sent without its file, nobody would know
+            return error("Media should be a list of URLs"), []
+        files = [File(url=one) for one in media]
+        if files and len(numbers) > 1:
+            try:
+                files = await self._sender.fetched(files, account.customer)  # once for all of them
+            except SendRefused as refused:
+                return error(_OF_ALL[refused.code]), []
+        orders = [
+            Order(
+                account, "", number, message, "originate", files, max_text=self._longest(), due_at=due_at, when=when
+            )
+            for number in numbers
+        ]  # fmt: skip
+        return await self._send_all(orders)
+
+    async def _send_all(self, orders: list[Order]) -> tuple[dict[str, Any], list[Sent]]:
+        """An error only if nothing was taken: else a client would send again what is on its way."""
+        sent: list[Sent] = []
+        failures: list[tuple[str, Exception]] = []
+        for start in range(0, len(orders), _AT_ONCE):
+            chunk = orders[start : start + _AT_ONCE]
+            results = await asyncio.gather(*(self._sender.send(one) for one in chunk), return_exceptions=True)
+            for order, result in zip(chunk, results, strict=True):
+                if isinstance(result, Sent):
+                    sent.append(result)
+                elif isinstance(result, (SendRefused, Unavailable)):
+                    failures.append((order.destination, result))
+                else:
+                    raise result
+            if not sent and not isinstance(failures[0][1], SendRefused):
+                break  # the store cannot write now
+        if sent:
+            return (warning([number for number, _ in failures]) if failures else SUCCESS), sent
+        first = failures[0][1]
+        if isinstance(first, Unavailable):
+            raise first
+        if isinstance(first, SendRefused) and first.code in _OF_ALL:
+            return error(_OF_ALL[first.code]), []
+        return warning([order.destination for order in orders]), []
+
+
+def _denied(denied: Denied) -> Response:
+    if denied.code in (DenialCode.MISSING, DenialCode.WRONG):
+        return Json(error("Authentication failed"), 401, {"WWW-Authenticate": 'Basic realm="sipsms"'})
+    if denied.code is DenialCode.TOO_MANY:
+        return Json(error("Too many requests"), 429, {"Retry-After": "60"})
+    return Json(error("Not allowed from this address"), 403)

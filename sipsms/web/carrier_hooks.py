@@ -1,0 +1,93 @@
+"""The carriers' door in: /hooks/<carrier>/<secret>.
+
+The secret is the only key a carrier that signs nothing can have; it is compared in constant time, and a wrong one looks
+like a carrier that does not exist. The answer leaves after the commit; the same id from a carrier twice is one message.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from sipsms.core import log
+from sipsms.core.clock import Clock
+from sipsms.core.courier_name import courier_name
+from sipsms.core.errors import Unavailable
+from sipsms.core.refusal import Refusal
+from sipsms.messaging.carrier import Carrier, HookError, HookRequest, InboundSms, Parsed
+from sipsms.messaging.gateway import Gateway, sms_key
+from sipsms.web.request import BadRequest, body_of
+
+MAX_BODY = 256 * 1024
+
+
+class Hooks:
+    def __init__(
+        self, gateway: Gateway, carriers: Mapping[str, Carrier], base_url: Callable[[], str], wall_clock: Clock
+    ) -> None:
+        """`base_url`: how carriers reach us, since some sign the URL; `wall_clock`: the true time, for signed times."""
+        self._gateway = gateway
+        self.carriers = carriers
+        self._base_url = base_url
+        self._wall_clock = wall_clock
+
+    async def handle(self, request: Request) -> Response:
+        carrier = self._carrier(request.path_params["carrier"], request.path_params["secret"])
+        if carrier is None:
+            return _problem(404, "no such hook")
+        try:
+            body = await body_of(request, MAX_BODY)
+        except BadRequest as bad:
+            return _problem(bad.status, bad.reason)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        hook = HookRequest(
+            request.method, dict(request.query_params), headers, body, self._url(request), self._wall_clock()
+        )
+        try:
+            parsed = carrier.parse(hook)
+            await self._take_all(carrier, parsed)
+        except HookError as error:
+            log.warning("hook_refused", carrier=carrier.name, status=error.status, why=error.reason)
+            return _problem(error.status, error.reason)
+        except Unavailable:
+            return Response("the store cannot write now\n", 503, {"Retry-After": "5"}, "text/plain")
+        return Response(parsed.reply.body, parsed.reply.status, media_type=parsed.reply.content_type)
+
+    def _url(self, request: Request) -> str:
+        """As the carrier called it: a proxy stands between."""
+        query = f"?{request.url.query}" if request.url.query else ""
+        return f"{self._base_url()}{request.scope.get('raw_path', b'').decode('ascii', 'replace')}{query}"
+
+    def _carrier(self, name: str, secret: str) -> Carrier | None:
+        carrier = self.carriers.get(name)
+        expected = carrier.secret if carrier is not None else ""
+        matches = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "replace"))
+        return carrier if matches and expected else None
+
+    async def _take_all(self, carrier: Carrier, parsed: Parsed) -> None:
+        """All that can be taken, whatever stands beside it. Raises HookError if that is nothing, and Unavailable."""
+        wrong: HookError | None = None
+        for sms in parsed.messages:
+            try:
+                await self._take(carrier, sms)
+            except HookError as error:
+                wrong = error
+                log.warning("hook_refused", carrier=carrier.name, status=error.status, why=error.reason)
+        for receipt in parsed.receipts:
+            await self._gateway.receipt(courier_name(carrier.name), receipt)
+        if wrong is not None and len(parsed.messages) + len(parsed.receipts) == 1:
+            raise wrong
+
+    async def _take(self, carrier: Carrier, sms: InboundSms) -> None:
+        result = await self._gateway.receive(sms, f"hook:{carrier.name}", sms_key(carrier.name, sms))
+        if result is None:
+            raise HookError(404, f"{sms.destination[:32]} is not a number of this server")
+        if isinstance(result, Refusal):
+            raise HookError(422, result.reason)
+
+
+def _problem(status: int, why: str) -> Response:
+    return PlainTextResponse(f"{why}\n", status_code=status)

@@ -1,0 +1,266 @@
+"""The HTTP client of the carriers: aiohttp, with one question answered for sure: may the request have left?
+
+`NotSent` only while no connection was in hand; from then on, everything that is not a complete answer is `NoAnswer`.
+A message must not be sent twice, so a request is never repeated here. aiohttp does repeat GET and PUT when a connection
+breaks (RFC 9110 section 9.2.2 allows it; a carrier that sends SMS by GET does not care about the RFC), so its tracing
+hooks hand out one connection a request and refuse a second. Connections are kept for a moment only: one that the
+server closes just as we reuse it would make the message `unknown`.
+
+With a guard it is the client for URLs of customers: every address is checked, and the one checked is the one connected
+to, since aiohttp connects to what its resolver answers and nobody asks again. Its answers are not unpacked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from sipsms import __version__
+from sipsms.core.http_client import MAX_ANSWER, Forbidden, HttpReply, NoAnswer, NotSent
+from sipsms.core.ssrf import check_url, literal
+
+CONNECT_TIMEOUT: Final = 10.0
+KEEP_ALIVE: Final = 1.0  # shorter than any server's usual patience (2 s and more), long enough for a burst
+
+
+MAX_CALLED_URL: Final = 64 * 1024  # a callback's with a long text in it: nine bytes for a letter that is not ASCII
+LOOKUPS: Final = 16  # names asked for at once; slow name servers hold up these threads and no others
+LOOKUPS_OF_ONE: Final = 4  # of these, for the names of one domain
+
+Guard = Callable[[str], str]  # an IP address -> empty, or why it may not be connected to
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Of one request: whether it has got its connection."""
+
+    connected: bool = False
+
+
+async def _before_connection(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    if context.trace_request_ctx.connected:
+        raise NoAnswer("connection closed before an answer came")
+
+
+async def _after_connection(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.connected = True
+
+
+async def _reused_connection(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    await _before_connection(session, context, params)
+    await _after_connection(session, context, params)
+
+
+def _one_connection_a_request() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(_before_connection)
+    trace.on_connection_create_end.append(_after_connection)
+    trace.on_connection_reuseconn.append(_reused_connection)
+    return trace
+
+
+class GuardedResolver(AbstractResolver):
+    """The system's resolver, whose answer counts only if the guard has nothing against any address in it."""
+
+    def __init__(self, guard: Guard, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
+        self._guard = guard
+        self._look_up = look_up
+        self._room = asyncio.Semaphore(LOOKUPS)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Raises Forbidden; OSError if there is no such name."""
+        found = await self._addresses(host, port, family)
+        for *_, address in found:
+            if why := self._guard(address[0]):
+                raise Forbidden(f"{host}: {why}")
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(hostname=host, host=address[0], port=port, family=family, proto=proto, flags=flags)
+            for family, _, proto, _, address in found
+        ]
+
+    async def _addresses(self, host: str, port: int, family: socket.AddressFamily) -> Any:
+        """Names of one domain get a few threads only: its name servers may be silent, and must not stop the others."""
+        domain = _domain_of(host)
+        turn = self._turns.get(domain)
+        if turn is None:
+            turn = self._turns[domain] = asyncio.Semaphore(LOOKUPS_OF_ONE)
+        with ExitStack() as held:
+            for one in (turn, self._room):
+                await one.acquire()
+                held.callback(one.release)
+            look_up = _in_thread(self._look_up, host, port, family, socket.SOCK_STREAM)
+            look_up.add_done_callback(partial(_seen, held.pop_all()))  # it goes on when nobody waits for it any more
+        return await asyncio.shield(look_up)
+
+    async def close(self) -> None:
+        """Nothing: the threads of name servers that are silent do not hold up the program's end."""
+
+
+def _in_thread(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    """As an executor's, but of a thread that the program's end does not wait for."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def settle(error: Exception | None, result: Any) -> None:
+        if not future.done():
+            future.set_result(result) if error is None else future.set_exception(error)
+
+    def run() -> None:
+        error, result = None, None
+        try:
+            result = work(*arguments)
+        except Exception as why:
+            error = why
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, error, result)
+
+    threading.Thread(target=run, name="lookup", daemon=True).start()
+    return future
+
+
+def _domain_of(host: str) -> str:
+    """Roughly whose name servers answer for it: the last two labels, of names as example.co.uk the last three."""
+    labels = host.lower().split(".")
+    short = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
+    return ".".join(labels[-3 if short else -2 :])
+
+
+def _seen(held: ExitStack, look_up: asyncio.Future[Any]) -> None:
+    held.close()
+    if not look_up.cancelled():
+        look_up.exception()  # or asyncio says that nobody has looked
+
+
+class AiohttpClient:
+    def __init__(self, guard: Guard | None = None, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
+        """`guard`: for URLs that customers wrote. `look_up`: what answers as socket.getaddrinfo; for a guard."""
+        self._guard = guard
+        self._look_up = look_up
+        self._session: aiohttp.ClientSession | None = None
+        self._resolver: GuardedResolver | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+        if self._resolver is not None:  # aiohttp closes its own only
+            await self._resolver.close()
+            self._resolver = None
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
+        limit: int = MAX_ANSWER,
+    ) -> HttpReply:  # fmt: skip
+        """With a guard also raises Forbidden, before anything is sent."""
+        if self._guard is not None:
+            _check(url, self._guard)
+        progress = _Progress()
+        try:
+            return await self._request(method, url, headers, body, _limits(timeout), limit, progress)
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
+            why = _why(error)
+            raise (NoAnswer(why) if progress.connected else NotSent(why)) from None
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        limits: aiohttp.ClientTimeout,
+        limit: int,
+        progress: _Progress,
+    ) -> HttpReply:
+        async with self._open().request(
+            method,
+            URL(url, encoded=True),  # the caller has encoded it; once is enough
+            headers=headers,
+            data=body or None,
+            allow_redirects=False,
+            timeout=limits,
+            trace_request_ctx=progress,
+        ) as answer:
+            return HttpReply(answer.status, _lower(answer.headers), await _read(answer, limit))
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Made by the first request, since aiohttp wants a running loop; without cookies and without proxies."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=self._connector(),
+                auto_decompress=self._guard is None,  # a small bomb inflates to a large one
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": f"sipsms/{__version__}", "Accept-Encoding": "identity"},
+                trace_configs=[_one_connection_a_request()],
+            )
+        return self._session
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        if self._guard is None:
+            return aiohttp.TCPConnector(limit=512, limit_per_host=64, keepalive_timeout=KEEP_ALIVE)
+        self._resolver = GuardedResolver(self._guard, self._look_up)
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, resolver=self._resolver, use_dns_cache=False)
+
+
+def _check(url: str, guard: Guard) -> None:
+    """The URL's form, and its host where that is an address and no resolver is asked. Raises Forbidden."""
+    why = check_url(url, allow_private=True, limit=MAX_CALLED_URL)  # which addresses are private is the guard's to say
+    if why:
+        raise Forbidden(why)
+    address = literal(URL(url, encoded=True).raw_host or "")
+    if address and (why := guard(address)):
+        raise Forbidden(why)
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+async def _read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Up to the cap. Past it the rest is not wanted, and the connection goes with it."""
+    body = bytearray()
+    while len(body) < limit and (chunk := await answer.content.read(limit - len(body))):
+        body += chunk
+    if not answer.content.at_eof():
+        answer.close()
+    return bytes(body)
+
+
+def _limits(timeout: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=timeout, connect=min(timeout, CONNECT_TIMEOUT))
+
+
+def _why(error: BaseException) -> str:
+    """In words that are ours: aiohttp's may have the URL, and the URL may have a password of the carrier's."""
+    words = next((words for kind, words in _REASONS if isinstance(error, kind)), type(error).__name__)
+    cause = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
+    return f"{words}: {cause}" if cause else words
+
+
+_REASONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ServerTimeoutError, "no connection in time"),
+    (TimeoutError, "no answer in time"),
+    (aiohttp.ClientConnectorCertificateError, "certificate refused"),
+    (aiohttp.ClientSSLError, "TLS failed"),
+    (aiohttp.ClientConnectorError, "cannot connect"),
+    (aiohttp.ServerDisconnectedError, "connection closed before an answer came"),
+    (aiohttp.ClientPayloadError, "connection closed within the answer"),
+    (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    (aiohttp.InvalidURL, "not a URL"),
+    (aiohttp.ClientOSError, "connection broken"),
+)

@@ -1,0 +1,1 @@
+"""HTTP requests to customers' servers: callbacks, webhooks, push."""

@@ -1,0 +1,74 @@
+"""Messages for accounts whose app fetches them: they wait, and Acrobits' gateway is asked to wake the app.
+
+What the gateway is told is that there is something to fetch, never what (https://doc.acrobits.net/api/server/http_push.html).
+A push that fails is tried a few times more; the app finds its messages without it, when it is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from sipsms.core.errors import Unavailable
+from sipsms.core.http_client import HttpClient, NoAnswer, NotSent
+from sipsms.core.message import Deferred, Delivered, Delivery, Outcome
+from sipsms.core.queue_rows import PushToken
+from sipsms.web.outbound.concurrency import told
+
+TRIES: Final = 5
+PAUSE: Final = 60.0  # seconds
+TIMEOUT: Final = 10.0
+_REMEMBERED: Final = 10_000
+WAITS: Final = Deferred("waits for the app to fetch it", parked=True, aside=True)
+
+TokensOf = Callable[[str], Awaitable[Sequence[PushToken]]]
+
+
+class AppCourier:
+    def __init__(self, client: HttpClient, tokens_of: TokensOf, url: Callable[[], str | None]) -> None:
+        """`url`: of the gateway; None: nobody is woken."""
+        self._client = client
+        self._tokens_of = tokens_of
+        self._url = url
+        self._taken: dict[int, None] = {}  # deliveries that were fetched, perhaps while we pushed
+
+    def taken(self, deliveries: Sequence[int]) -> None:
+        """An app has fetched these."""
+        self._taken.update(dict.fromkeys(deliveries))
+        while len(self._taken) > _REMEMBERED:
+            del self._taken[next(iter(self._taken))]
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        why = await self._push(delivery.destination)
+        if delivery.id in self._taken:
+            del self._taken[delivery.id]
+            return Delivered("fetched")
+        if why and delivery.attempts < TRIES:
+            return Deferred(why, retry_after=PAUSE, aside=True)
+        return WAITS
+
+    async def _push(self, account: str) -> str:
+        """What went wrong; empty if nothing did, or there is nobody to wake."""
+        url = self._url()
+        if url is None:
+            return ""
+        try:
+            tokens = await self._tokens_of(account)
+        except Unavailable as error:
+            return f"store: {error}"
+        failures = [why for one in tokens if (why := await self._wake(url, one))]
+        return failures[0] if failures and len(failures) == len(tokens) else ""
+
+    async def _wake(self, url: str, one: PushToken) -> str:
+        body = {
+            "verb": "NotifyTextMessage", "AppId": one.app, "DeviceToken": one.token, "Selector": one.selector,
+        }  # fmt: skip
+        headers = {"Content-Type": "application/json"}
+        try:
+            reply = await self._client.request(
+                "POST", url, headers=headers, body=json.dumps(body).encode(), timeout=TIMEOUT
+            )
+        except (NotSent, NoAnswer) as error:
+            return f"push: {error}"
+        return "" if 200 <= reply.status < 300 or 400 <= reply.status < 500 else f"push: {told(reply)}"

@@ -1,0 +1,106 @@
+"""Servers of customers that we call: how many calls at once, and what their answers ask of us.
+
+An endpoint is a scheme, a host and a port. A slow one has its own few calls under way and its own short line of waiting
+ones; who finds the line full, or stands in it too long, comes back later. So it never holds up another (A-40).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from sipsms.core.e164 import is_digits
+from sipsms.core.http_client import HttpReply
+from sipsms.core.message import Deferred
+
+COME_BACK: Final = 15.0  # seconds
+LONGEST_WAIT: Final = 86400.0  # that a Retry-After can ask for
+
+Endpoint = tuple[str, str, int]
+
+
+class Busy(Exception):
+    """The endpoint has enough to do with us already. Nothing was sent."""
+
+    def outcome(self) -> Deferred:
+        return Deferred("the server is busy with others of our calls", retry_after=COME_BACK, aside=True, untried=True)
+
+
+@dataclass(slots=True)
+class _Line:
+    slots: asyncio.Semaphore
+    inside: int = 0  # those who call and those who wait
+
+
+class Endpoints:
+    def __init__(self, at_once: int = 5, waiting: int = 20, patience: float = 10.0) -> None:
+        """Calls under way at one endpoint, those that may wait for them, and for how many seconds."""
+        self._at_once = at_once
+        self._most = at_once + waiting
+        self._patience = patience
+        self._lines: dict[Endpoint, _Line] = {}
+
+    @asynccontextmanager
+    async def turn(self, url: str) -> AsyncIterator[None]:
+        """Within: the call may be made. Raises Busy."""
+        key = endpoint_of(url)
+        line = self._lines.setdefault(key, _Line(asyncio.Semaphore(self._at_once)))
+        if line.inside >= self._most:
+            raise Busy
+        line.inside += 1
+        try:
+            await self._wait(line)
+            try:
+                yield
+            finally:
+                line.slots.release()
+        finally:
+            line.inside -= 1
+            if not line.inside:
+                del self._lines[key]
+
+    async def _wait(self, line: _Line) -> None:
+        if not line.slots.locked():
+            await line.slots.acquire()  # at once
+            return
+        try:
+            await asyncio.wait_for(line.slots.acquire(), self._patience)
+        except TimeoutError:
+            raise Busy from None
+
+    def __len__(self) -> int:
+        """Endpoints with a call under way."""
+        return len(self._lines)
+
+
+def endpoint_of(url: str) -> Endpoint:
+    """Never raises: a URL that is none shares its line with the others of that sort."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return parts.scheme, (parts.hostname or "").removesuffix("."), port
+    except ValueError:
+        return "", "", 0
+
+
+def retry_after(reply: HttpReply, now: float) -> float:
+    """Seconds that Retry-After asks for (RFC 9110 section 10.2.3), a day at most; 0 if it says nothing sensible."""
+    value = reply.headers.get("retry-after", "").strip()[:64]
+    if is_digits(value):
+        return min(float(value), LONGEST_WAIT)
+    try:
+        return min(max(parsedate_to_datetime(value).timestamp() - now, 0.0), LONGEST_WAIT)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def told(reply: HttpReply) -> str:
+    """A failed call in words, without anything that the server wrote."""
+    if 300 <= reply.status < 400:
+        return f"the server answered {reply.status}: redirects are not followed"
+    return f"the server answered {reply.status}"

@@ -1,0 +1,58 @@
+"""Phones fetch their settings here: /provision/<token>/<app>.xml.
+
+Whatever is wrong with a token, the answer is the same, byte by byte. Nothing is kept by caches, and the log gets the
+account's name only. Each address may ask a few times a minute: the tokens need no such guard, the store does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from sipsms.accounts.provisioning import APPS, Settings, document
+from sipsms.core import log
+from sipsms.core.errors import Unavailable
+
+PER_MINUTE = 30
+_MAX_ADDRESSES = 10_000
+_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+
+Fetch = Callable[[str], Awaitable[Settings | None]]  # uses up one fetch of a token
+
+
+class Provision:
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._minute = 0
+        self._asked: Counter[str] = Counter()
+
+    async def handle(self, request: Request) -> Response:
+        if not self._may_ask(request.client.host if request.client else ""):
+            return PlainTextResponse("too many requests\n", 429, {**_HEADERS, "Retry-After": "60"})
+        app = request.path_params["app"]
+        if app not in APPS or request.method != "GET":  # HEAD is what previews of links send: it must use nothing up
+            return _not_found()
+        try:
+            settings = await self._fetch(request.path_params["token"])
+        except Unavailable:
+            return PlainTextResponse("the store cannot write now\n", 503, {**_HEADERS, "Retry-After": "5"})
+        if settings is None:
+            return _not_found()
+        log.note("provisioned", account=settings.name)
+        return Response(document(app, settings), 200, _HEADERS, "application/xml")
+
+    def _may_ask(self, address: str) -> bool:
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute or len(self._asked) > _MAX_ADDRESSES:
+            self._minute = minute
+            self._asked.clear()
+        self._asked[address] += 1
+        return self._asked[address] <= PER_MINUTE
+
+
+def _not_found() -> Response:
+    return PlainTextResponse("not found\n", 404, _HEADERS)
