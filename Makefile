@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit interop bench clean packages asterisk
+.PHONY: help run test check unit interop bench ledger clean packages asterisk
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,6 +35,9 @@ bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio and Kannel 
 	$(BIN)/python -m tools.bench.http --stored 0 1000000
 	$(BIN)/python -m tools.bench.transports
 	$(BIN)/python -m tools.bench.smpp
+
+ledger: .venv/dev ## kill the server again and again under all kinds of clients, and compare the books (KILLS=60 SEED=1)
+	$(BIN)/python -m tools.ledger --kills $(or $(KILLS),60) --seed $(or $(SEED),1) $(LEDGER)
 
 packages:         ## Debian packages the tests use (sip-tester, baresip ...), if apt and root are at hand
 	@tools/packages
