@@ -8,9 +8,10 @@ nothing here reads a clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Direction(StrEnum):
@@ -99,10 +100,38 @@ class Delivery(NamedTuple):
         return self.message.text[self.start : self.end] if self.end else self.message.text
 
 
+def is_copy_of(direction: str, did: str, courier: str, destination: str, account: str) -> bool:
+    """Return whether a delivery only shows what an account sent on another of its own devices.
+
+    A copy says nothing about the state of its message. `store.rows.IS_COPY` is the same as SQL.
+    """
+    return direction == "out" and bool(did) and courier == "sip" and destination == account
+
+
 def is_copy(delivery: Delivery) -> bool:
-    """What an account sent, shown on another of its own devices: says nothing about where the message stands."""
+    """Return whether a delivery is a copy (see `is_copy_of`)."""
     message = delivery.message
-    return message.direction is Direction.OUT and bool(message.did) and delivery.destination == message.account
+    return is_copy_of(message.direction, message.did, delivery.courier, delivery.destination, message.account)
+
+
+_BEST: Final = (
+    State.DELIVERED, State.ACCEPTED, State.SENDING, State.QUEUED, State.UNKNOWN, State.EXPIRED, State.FAILED,
+)  # fmt: skip
+_WORST: Final = (
+    State.FAILED, State.EXPIRED, State.UNKNOWN, State.SENDING, State.QUEUED, State.ACCEPTED, State.DELIVERED,
+)  # fmt: skip
+
+
+def state_of(deliveries: Iterable[tuple[State, bool]]) -> State:
+    """Return a message's state from its deliveries, copies left out: (state, is it a segment of a long text?).
+
+    A long text has arrived when all its segments have, so their worst state counts. Else the best state counts: of
+    several ways one is enough. A message without deliveries is stored, and nothing is left to do.
+    """
+    found = list(deliveries)
+    segments = {state for state, is_segment in found if is_segment}
+    states = segments or {state for state, _ in found}
+    return next((state for state in (_WORST if segments else _BEST) if state in states), State.DELIVERED)
 
 
 # --- what an attempt came to: values, not exceptions ------------------------------------------------------------------

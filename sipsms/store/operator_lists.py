@@ -9,13 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, literal_column, select, update
 
+from sipsms.core.message import State, is_copy_of, state_of
 from sipsms.store.accounts import AdminError, changed
 from sipsms.store.rows import OPEN, QUEUED, media_of
 from sipsms.store.schema import attempts, bindings, carriers, deliveries, devices, messages
 
 # The state of a message with several deliveries is the best of theirs, for what is over, else that it is not over.
-_WORST = ("failed", "expired", "unknown", "sending", "queued", "accepted", "delivered")
-_BEST = ("delivered", "accepted", "sending", "queued", "unknown", "expired", "failed")
 
 
 # --- carriers --------------------------------------------------------------------------------------------------------
@@ -98,16 +97,12 @@ def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> 
         }  # fmt: skip
 
 
-def _is_copy(row: Any, part: Any) -> bool:
-    """Shown on another device of the sender: says nothing about where the message stands."""
-    return bool(row.direction == "out" and row.did and part.courier == "sip" and part.destination == row.account)
-
-
 def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
-    pieces = {part.state for part in parts if part.text_end}  # of a long text: it has arrived when all have
-    states = pieces or {part.state for part in parts if not _is_copy(row, part)}
-    order = _WORST if pieces else _BEST
-    state = next((name for name in order if name in states), "delivered")
+    state = state_of(
+        (State(part.state), part.text_end > 0)
+        for part in parts
+        if not is_copy_of(row.direction, row.did, part.courier, part.destination, row.account)
+    )
     carrier = next((part for part in parts if part.courier.startswith("carrier:")), None)
     inbound = row.origin.partition(":")[2] if row.direction == "in" else ""
     return {
@@ -117,7 +112,7 @@ def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
         "to": row.destination,
         "text": row.text,
         "media": [one._asdict() for one in media_of(row.media)],
-        "state": state,
+        "state": str(state),
         "created_at": datetime.fromtimestamp(row.received_at, UTC).isoformat(timespec="milliseconds"),
         "account": row.account,
         "carrier": carrier.courier.removeprefix("carrier:") if carrier else inbound,

@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, or_, select, update
 
-from sipsms.core.message import State
+from sipsms.core.message import State, state_of
+from sipsms.store.rows import IS_COPY
 from sipsms.store.schema import deliveries, messages
 
 _WAITED_FOR = messages.c.notify != literal_column("''")
@@ -29,13 +30,13 @@ _REACHED = (
         deliveries.c.message_id == messages.c.id,
         deliveries.c.state == literal_column("'delivered'"),
         ~_MISSING,
-        deliveries.c.destination != messages.c.account,  # a copy for the sender's other device says nothing
+        ~IS_COPY,
     )
     .correlate(messages)
     .scalar_subquery()
 )
 _DUE = select(messages, _REACHED.label("to")).where(_WAITED_FOR)
-_MINE = and_(deliveries.c.message_id == messages.c.id, deliveries.c.destination != messages.c.account)  # no copies
+_MINE = and_(deliveries.c.message_id == messages.c.id, ~IS_COPY)
 _LOST = deliveries.c.state.in_((literal_column("'failed'"), literal_column("'expired'")))
 _PIECE = deliveries.c.text_end > 0
 
@@ -84,17 +85,10 @@ def ended(connection: Connection) -> Sequence[Row[Any]]:
 
 
 def outcome(connection: Connection, message: int) -> State:
-    """Of all ways a message went, pieces of its text included: the worst that is final, else that it is under way."""
-    own = and_(messages.c.did != "", messages.c.account == deliveries.c.destination)  # a copy says nothing
+    """Return the state of a message (see `core.message.state_of`)."""
     rows = connection.execute(
         select(deliveries.c.state, deliveries.c.text_end)
         .join(messages, messages.c.id == deliveries.c.message_id)
-        .where(deliveries.c.message_id == message, ~own)
-    ).all()
-    states = {State(row.state) for row in rows}
-    pieces = {State(row.state) for row in rows if row.text_end}
-    if pieces:
-        order = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.SENDING, State.QUEUED, State.ACCEPTED)
-        return next((one for one in order if one in pieces), State.DELIVERED)
-    best = (State.DELIVERED, State.ACCEPTED, State.SENDING, State.QUEUED, State.UNKNOWN, State.EXPIRED, State.FAILED)
-    return next((one for one in best if one in states), State.QUEUED)
+        .where(deliveries.c.message_id == message, ~IS_COPY)
+    )
+    return state_of((State(row.state), row.text_end > 0) for row in rows)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Row, bindparam, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, Insert, Row, and_, bindparam, insert, literal_column, or_, select, update
 
 from sipsms.core.message import Delivery, Direction, Media, Message, State
 from sipsms.store.schema import counters, deliveries, messages
@@ -104,6 +104,13 @@ _COUNT = (
 def counter(connection: Connection, name: str) -> int:
     return int(connection.execute(select(counters.c.value).where(counters.c.name == name)).scalar() or 0)
 
+
+IS_COPY = and_(  # the same as `core.message.is_copy_of`
+    messages.c.direction == literal_column("'out'"),
+    messages.c.did != literal_column("''"),
+    deliveries.c.courier == literal_column("'sip'"),
+    deliveries.c.destination == messages.c.account,
+)
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 

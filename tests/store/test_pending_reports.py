@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from sipsms.core.message import Delivery, Direction, Message, State
-from sipsms.store import messages, pending_reports
+from sipsms.store import message_list, messages, pending_reports
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries
 
@@ -31,7 +31,8 @@ def put(db: Connection, *ways: str, pieces: bool = False, notify: str = "wanted"
     for index, way in enumerate(ways):
         to = "acme" if way.startswith("(") else "4445556666"
         span = (index * 10, index * 10 + 10) if pieces else (0, 0)
-        made.append(Delivery(message, "carrier:x", to, "5550001111", "lane", 9e9, 1.0,
+        courier = "sip" if way.startswith("(") else "carrier:x"
+        made.append(Delivery(message, courier, to, "5550001111", "lane", 9e9, 1.0,
                              state=State(way.strip("()+")), start=span[0], end=span[1]))  # fmt: skip
     (stored,) = messages.accept_all(db, [(message, made, "node", 1.0)])
     for one, way in zip(stored.deliveries, ways, strict=True):
@@ -60,3 +61,35 @@ def test_ended(db: Connection) -> None:
         pending_reports.done(db, message)
     assert pending_reports.ended(db) == []
     assert not {row.id for row in pending_reports.due(db)} & set(expected)
+
+
+def _put(db: Connection, direction: Direction, did: str, *parts: tuple[str, str, str], notify: str = "wanted") -> int:
+    """A message of acme with deliveries of (courier, destination, state)."""
+    message = Message(direction, "5550001111", "4445556666", "x", "v1", 1.0, "acme", did, notify=notify)
+    made = [Delivery(message, courier, to, "", f"lane{n}", 9e9, 1.0, state=State(state))
+            for n, (courier, to, state) in enumerate(parts)]  # fmt: skip
+    return messages.accept_all(db, [(message, made, "node", 1.0)])[0].message_id
+
+
+def test_a_message_to_oneself_is_reported_after_a_restart(db: Connection) -> None:
+    """From acme to acme: its own delivery is no copy. The notice is still owed when the server was killed before it."""
+    message = _put(db, Direction.OUT, "", ("sip", "acme", "delivered"))
+    assert [(row.id, row.to) for row in pending_reports.due(db)] == [(message, "acme")]
+    lost = _put(db, Direction.OUT, "", ("sip", "acme", "expired"))
+    assert [(row.id, row.to) for row in pending_reports.ended(db)] == [(lost, "acme")]
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize("did", ["", "5550001111"])
+@pytest.mark.parametrize("courier", ["sip", "carrier:x"])
+@pytest.mark.parametrize("destination", ["acme", "4445556666"])
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("copy", [(), (("sip", "acme", "delivered"),)])
+def test_a_message_has_one_state(
+    db: Connection, direction: Direction, did: str, courier: str, destination: str, state: State,
+    copy: tuple[tuple[str, str, str], ...],
+) -> None:  # fmt: skip
+    """`sipsms messages` and whoever asks by SMPP or the APIs see the same one."""
+    message = _put(db, direction, did, (courier, destination, str(state)), *copy)
+    (row,) = message_list.newest(db, message_list.Wanted(None), 10)
+    assert row["state"] == pending_reports.outcome(db, message)
