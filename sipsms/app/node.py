@@ -44,7 +44,7 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.ha1 import ha1
 from sipsms.core.listener import ListenError, bind_url, describe
 from sipsms.core.message import Delivery, State, is_copy
-from sipsms.core.registration import Binding
+from sipsms.core.registration import Binding, received_of
 from sipsms.core.yaml_file import ConfigError, Document
 from sipsms.messaging.delivery_reports import Stage, is_wanted
 from sipsms.messaging.gateway import SIP, Gateway
@@ -63,7 +63,7 @@ from sipsms.sip.proxy_server import ProxyServer
 from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import Tracer
-from sipsms.sip.transport import Flow, Limits, StreamConnection, hostport
+from sipsms.sip.transport import Flow, Limits, StreamConnection
 from sipsms.sip.trunk import Trunks, TrunkServices
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig
@@ -254,7 +254,7 @@ class Node:
 
     def _is_of(self, account: str, flow: Flow) -> bool:
         """Is a phone of this account registered on this flow?"""
-        here = (flow.local, flow.number) if flow.number else (f"udp:{hostport(*flow.remote)}", 0)
+        here = (flow.local, flow.number) if flow.number else (received_of("udp", flow.remote), 0)
         found = self.location.bindings(account, self._clock())
         return any((one.local if flow.number else one.received, one.flow) == here for one in found)
 

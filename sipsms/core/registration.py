@@ -29,6 +29,16 @@ class Binding:
     params: tuple[tuple[str, str | None], ...] = field(default=())
 
 
+def received_of(transport: str, address: tuple[str, int]) -> str:
+    """Return where a request came from as a binding keeps it: "udp:HOST:PORT", an IPv6 host without brackets."""
+    return f"{transport}:{address[0]}:{address[1]}"
+
+
+def host_of(received: str) -> str:
+    """Return the host of `Binding.received`, an IPv6 host without brackets."""
+    return received.partition(":")[2].rpartition(":")[0].strip("[]")
+
+
 def identity(binding: Binding) -> tuple[str, str, int]:
     """What makes it another binding of its AOR: contact, device, flow."""
     return binding.contact, binding.instance, binding.reg_id

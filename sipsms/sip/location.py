@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from sipsms.core.registration import Binding, Device, identity
+from sipsms.core.registration import Binding, Device, host_of, identity
 from sipsms.sip import device_identity as phones
 from sipsms.store import bindings as stored
 from sipsms.store.bindings import Change, key_of
@@ -57,7 +57,7 @@ class Location:
     def hosts(self) -> set[str]:
         """The addresses that phones are registered from."""
         received = (binding.received for bindings in self._bindings.values() for binding in bindings)
-        return {one.partition(":")[2].rpartition(":")[0].strip("[]") for one in received}
+        return set(map(host_of, received))
 
     def bindings(self, aor: str, now: float) -> list[Binding]:
         return [binding for binding in self._bindings.get(aor, ()) if binding.expires_at > now]

@@ -17,7 +17,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.e164 import is_ten_digits
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.core.registration import Binding
+from sipsms.core.registration import Binding, received_of
 from sipsms.core.segmentation import length
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
@@ -234,7 +234,7 @@ class MessageServer:
 
     def _device(self, flow: Flow, account: Account) -> int:
         """The account's device that speaks on this flow; 0 if that cannot be told."""
-        received = f"{flow.name}:{flow.remote[0]}:{flow.remote[1]}"
+        received = received_of(flow.name, flow.remote)
         for binding in self._location.bindings(account.name, self._clock()):
             if binding.received == received and binding.flow == flow.number:
                 return binding.device
@@ -272,7 +272,7 @@ class MessageServer:
             found = tuple(self._location.bindings(target.account, self._clock()))
         if target.instance:
             found = tuple(one for one in found if gruu_of(one.instance) == target.instance)
-        here = f"{flow.name}:{flow.remote[0]}:{flow.remote[1]}"
+        here = received_of(flow.name, flow.remote)
         found = tuple(one for one in found if (one.received, one.flow) != (here, flow.number))
         if not found:
             raise self._refuse(480, f"{target.account} is not registered now")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sys import intern
 from urllib.parse import quote
 
-from sipsms.core.registration import Binding, identity
+from sipsms.core.registration import Binding, host_of, identity
 from sipsms.sip.headers import NameAddr, parse_name_addr, quote_string
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError, Uri, equal, parse_uri
@@ -197,7 +197,7 @@ def _may_be_one(binding: Binding, instance: str, reg_id: int, arrival: Arrival) 
     if binding.instance and instance:
         return binding.instance == instance and 0 in (binding.reg_id, reg_id)
     if binding.instance or instance:
-        return _host(binding.received) == _host(arrival.received)
+        return host_of(binding.received) == host_of(arrival.received)
     return True
 
 
@@ -215,16 +215,12 @@ def _restarted(
             binding.path
             or binding.instance
             or binding.call_id == request.call_id
-            or _host(binding.received) != _host(arrival.received)
+            or host_of(binding.received) != host_of(arrival.received)
         ):
             continue
         if _socket(parse_uri(binding.contact)) == _socket(uri):
             return binding
     return None
-
-
-def _host(received: str) -> str:
-    return received.partition(":")[2].rpartition(":")[0]
 
 
 def _socket(uri: Uri) -> tuple[str, str, str, int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import ssl
@@ -18,6 +19,7 @@ from support.websocket import BINARY, CONTINUATION, PING, PONG, TEXT, Refused, W
 
 from .conftest import MakePhone
 from .lab import Account, Lab
+from .test_trace import ended, watching
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
 
@@ -485,3 +487,18 @@ def test_a20_a_byte_at_a_time_and_fifty_at_once(lab: Lab, transport: str) -> Non
     with pytest.raises(Silence):
         wire.receive(0.2)
     wire.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_trace_by_account_sees_what_an_ipv6_phone_sends(ipv6_lab: Lab, transport: str) -> None:
+    """Also requests that do not name the account: the phone is known by the address that it registered from."""
+    lab, account = ipv6_lab, ipv6_lab.account()
+    wire = open_wire(transport, ("::1", lab.ports[transport]))
+    phone = Phone(("::1", lab.ports[transport]), account.name, account.password, wire=wire)
+    phone.register()
+    with watching(lab, "--account", account.name, "--json", "--count", "2") as process:
+        anonymous = phone.options().set("From", "<sip:anonymous@anonymous.invalid>;tag=1")
+        assert phone.ask(anonymous).status == 200
+        events = [json.loads(line) for line in ended(process)]
+    assert [(one["incoming"], one["method"]) for one in events] == [(True, "OPTIONS"), (False, "OPTIONS")]
+    phone.close()
