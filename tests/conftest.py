@@ -1,4 +1,4 @@
-"""Which requirement ids did this run show? Writes `.pytest_cache/requirements.json` for tools/requirements.py.
+"""Servers end with the run; and which requirement ids did it show? Writes `.pytest_cache/requirements.json` for tools/requirements.py.
 
 The ids of `@pytest.mark.req(...)` travel with the tests' reports, so it works under pytest-xdist as well.
 """
@@ -9,10 +9,16 @@ import json
 from typing import Any
 
 import pytest
+from support.guardian import Guardian
 
 _PROPERTY = "req"
 _SEEN: dict[str, dict[str, Any]] = {}
 _WORST = {"passed": 0, "skipped": 1, "failed": 2}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Servers that tests start end with the run, also if it is killed."""
+    Guardian().watch_all()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

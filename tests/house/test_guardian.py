@@ -1,0 +1,29 @@
+"""A test run that is killed leaves no server running."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+RUN = """
+import subprocess, sys, time
+from support.guardian import Guardian
+Guardian().watch_all()
+print(subprocess.Popen(["sleep", "300"]).pid, flush=True)
+time.sleep(300)
+"""
+
+
+def test_what_a_killed_test_run_has_started_ends() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", RUN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:
+        assert run.stdout is not None
+        descriptor = os.pidfd_open(int(run.stdout.readline()))
+        run.kill()
+        ended, _, _ = select.select([descriptor], [], [], 20)  # readable when the process has ended
+        os.close(descriptor)
+    assert ended, "it still runs"
