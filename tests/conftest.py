@@ -1,4 +1,4 @@
-"""Servers end with the run; and which requirement ids did it show? Writes `.pytest_cache/requirements.json` for tools/requirements.py.
+"""Servers end with the run; and the requirement ids that it showed go to `.pytest_cache/requirements.json`.
 
 The ids of `@pytest.mark.req(...)` travel with the tests' reports, so it works under pytest-xdist as well.
 """

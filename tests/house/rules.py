@@ -1,8 +1,17 @@
-"""The rooms of the house and who may import whom: the one list that docs/architecture.md shows and the tests check."""
+"""The rooms and who may import whom: the one list that docs/architecture.md shows and the tests check.
+
+`python -m tests.house.rules` writes the block of docs/architecture.md anew.
+"""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "architecture.md"
+BLOCK: Final = re.compile(r"(?<=<!-- rooms: written by python -m tests.house.rules -->\n).*?(?=<!-- end -->)", re.S)
 
 # From left to right: a room imports only rooms of earlier rows, never one of its own row.
 ROOMS: Final = (
@@ -62,3 +71,22 @@ def left_of(room: str) -> frozenset[str]:
 def in_one_line() -> str:
     """The order, as docs/architecture.md writes it."""
     return " < ".join((" | " if len(row) > 2 else ", ").join(row) for row in ROOMS)
+
+
+def block() -> str:
+    """The block of docs/architecture.md: the order, and a row a room."""
+    lines = ["```", in_one_line(), "```", "", "| room | for | modules |", "|---|---|---|"]
+    for row in ROOMS:
+        lines += [f"| `{room}` | {PURPOSE[room]} | {_modules(room)} |" for room in row]
+    pure = ", ".join(f"`{name}`" for name in sorted(PURE))
+    return "\n".join([*lines, "", f"Pure modules: {pure}.", ""])
+
+
+def _modules(room: str) -> str:
+    folder = ROOT / "sipsms" / room
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.rglob("*.py")))
+    return " ".join(name for name in names if not name.endswith("__init__") and "migrations" not in name)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(BLOCK.sub(lambda _: block(), PAGE.read_text()))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .rules import HOMES, NOT_PURE, PURE, PURPOSE, ROOMS, in_one_line, left_of
+from .rules import BLOCK, HOMES, NOT_PURE, PAGE, PURE, PURPOSE, ROOMS, block, in_one_line, left_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "sipsms"
@@ -119,3 +119,9 @@ def test_the_checker_sees_offences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "ALL", [*ALL, bad])
     with pytest.raises(pytest.fail.Exception, match=r"sipsms/core/log.py:7: imports sipsms.store.writer.Writer"):
         test_rooms_import_only_rooms_to_their_left()
+
+
+def test_the_architecture_page_shows_these_rooms() -> None:
+    found = BLOCK.search(PAGE.read_text())
+    assert found is not None
+    assert found[0] == block(), "run: python -m tests.house.rules"
