@@ -1,7 +1,7 @@
 """Who was promised what, and what really left: the clients' and the carrier's own books, to hold against the store.
 
 `Ledger` is an append-only file in memory's company: every 202 a client saw, every request the stub carrier got.
-`check` compares them with the rows of `sipsms messages` (the invariants of docs/reliability.md section 4.1).
+`check` compares them with the rows of `sipsms messages` (the invariants of docs/dev/reliability.md section 4.1).
 `Sender` is a phone on a bare UDP socket that behaves as real ones do: challenged for each message, retransmitting the
 same bytes at T1, 2*T1 ... T2 until an answer comes, signing again when the nonce is stale. Nothing here imports sipsms.
 """
