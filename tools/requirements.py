@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Which requirements are shown by passing tests? Prints a table by group; run pytest first.
 
-The ids come from docs/dev/requirements.md and docs/dev/reliability.md, what is shown from `.pytest_cache/requirements.json`,
+The ids come from docs/dev/requirements.md and docs/dev/reliability.md, what is shown from
+`.pytest_cache/requirements.json`,
 which tests/conftest.py writes at the end of a run: an id counts if at least one test that bears it passed, and none
 failed. The document's own ids are the first cell of a table row or the bold start of a list item.
 

@@ -101,7 +101,7 @@ def line_of(options: CarrierOptions, config: Config) -> CourierLimits:
 
 
 def base_url(config: Config) -> str:
-    """How our HTTP door is reached from outside."""
+    """Return the URL by which this server is reached from outside."""
     if config.web.url is not None:
         return config.web.url.rstrip("/")
     port = config.listen.http.port if config.listen.http is not None else 80
@@ -109,7 +109,7 @@ def base_url(config: Config) -> str:
 
 
 def media_folder(config: Config) -> Path:
-    """Where parts of MMS are kept: beside an SQLite store, unless the configuration names a place."""
+    """Return the folder for parts of MMS: beside an SQLite store, unless the configuration names one."""
     if config.media.directory is not None:
         return config.media.directory
     if config.store_url.startswith("sqlite:///"):
@@ -165,7 +165,7 @@ class Couriers:
         await self._guarded.close()
 
     async def follow(self) -> None:
-        """Once a second or so. Raises Unavailable."""
+        """Poll carriers and report; called once a second. Raises Unavailable."""
         await self.follower.step()
         now = self._clock()
         if now >= self._report_at:
@@ -212,7 +212,7 @@ class Couriers:
             self._queue.forget(f"{APP}/{account}#{one}")
 
     def idempotent(self) -> list[str]:
-        """Those to which what was under way when we were killed may be sent again."""
+        """Return couriers to which an attempt that a kill cut off may be sent again."""
         same = [
             name for name, one in self.carriers.items()
             if isinstance(one, LoopbackCarrier) or getattr(one, "drops_duplicates", False)
@@ -222,7 +222,7 @@ class Couriers:
     # --- building ---
 
     def _add_customers_doors(self) -> None:
-        """Once: they remember how each customer's server fares."""
+        """Build the couriers to customers' servers, once: they remember how each server fares."""
         did, disable, url = self._directory.did, self._gateway.disable_target, self.files.url
         callback = CallbackCourier(
             self._guarded, did, url, self._callback_options, disable, self._endpoints, self._clock
@@ -278,6 +278,6 @@ class Couriers:
         return await self._gateway.receive(sms, f"carrier:{name}", sms_key(name, sms), media) is not None
 
     def _media_headers(self, origin: str, url: str) -> Any:
-        """What a request for a part of an MMS needs, if it came by a carrier that keeps it under lock."""
+        """Return the headers for a part of an MMS whose carrier asks for credentials."""
         carrier = self.carriers.get(origin.partition(":")[2])
         return carrier.media_headers(url) if carrier is not None else {}

@@ -73,7 +73,7 @@ class HttpApis:
         self._v1.close()
 
     def routes(self) -> list[Any]:
-        """Of all doors; Starlette's."""
+        """Return Starlette's routes of all APIs."""
         config = self._config
         doors = (  # those with few routes first: a request is compared with one route after the other
             self._rest,

@@ -105,7 +105,7 @@ class BoundSocket(NamedTuple):
 
 
 class Node:
-    """One running server."""
+    """A running server: builds all parts, runs, reloads and stops them."""
 
     def __init__(self, config: Config, path: Path) -> None:
         self.config = config
@@ -357,7 +357,7 @@ class Node:
     # --- while it runs ---
 
     async def _refresh_directory(self) -> None:
-        """One at a time: an older look must not put back what a newer one has brought. Who waits shares the next."""
+        """Read the directory again, one read at a time: an older one must not replace a newer. Waiters share the next."""
         self._wanted += 1
         wanted = self._wanted
         async with self._refreshing:
@@ -378,8 +378,9 @@ class Node:
         log.note("directory", version=changes.version, accounts=len(self.directory))
 
     def _lose_access(self, changed: Sequence[Account]) -> Iterator[str]:
-        """Another password, or disabled, itself or its customer: who registered before must not go on getting its
-        messages."""
+        """Yield accounts with another password, or disabled with or without their customer.
+
+        Whoever registered before must not go on getting their messages."""
         for account in changed:
             before = self.directory.account(account.name)
             if before is None:
@@ -484,7 +485,7 @@ class Node:
         return True
 
     async def _settings(self, token: str) -> Settings | None:
-        """What a phone with this link may have; uses up one fetch."""
+        """Return the settings that a phone with this link may have; uses up one fetch."""
         now = time.time()
         if not await self.store.read(lambda db: provisioning_links.is_there(db, token, now)):
             return None
@@ -586,8 +587,7 @@ async def _serve(config: Config, path: Path) -> None:
 
 
 def _tune_collector() -> None:
-    """What was loaded stays; what a request makes is freed by its reference count. Looking for cycles as often as
-    Python does by default costs a fifth of all time here."""
+    """Make the garbage collector look rarely: requests leave no cycles, and its default costs a fifth of all time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)

@@ -21,7 +21,7 @@ from sipsms.sip.location import Location
 
 @dataclass(frozen=True, slots=True)
 class Offline:
-    """What such a command works with."""
+    """Parts that a command works with, without a server."""
 
     gateway: Gateway
     directory: Directory

@@ -156,7 +156,7 @@ class Smpp(Model):
 
 
 class Policy(Model):
-    """What may be sent, and what is answered to STOP, START and HELP."""
+    """Content policy, and the answers to STOP, START and HELP."""
 
     keywords: bool = True
     stop_reply: Annotated[str, Field(max_length=160)] = ""
@@ -253,7 +253,7 @@ class Config(Model):
 
     @property
     def dialplan_directory(self) -> Path | None:
-        """Where the dialplan's files are; None: the built-in rules."""
+        """Return the folder of the dialplan's files; None: the built-in rules."""
         if self.dialplan is not None:
             return self._directory / self.dialplan
         places = (self._directory / "../dialplan", self._directory / "dialplan")
@@ -305,7 +305,7 @@ _SIGNING: Final = ("public_key", "auth_token", "signing_key")  # of the carrier;
 
 
 def literal_secrets(document: Document) -> list[str]:
-    """One line for each secret of a carrier that stands in the file itself, where a backup or a colleague reads it.
+    """Return a line for each carrier secret that stands in the file itself, where a backup or a colleague reads it.
 
     It works all the same. Headers and `fields` are left out: not everything in them is secret.
     """
@@ -317,7 +317,7 @@ def literal_secrets(document: Document) -> list[str]:
 
 
 def short_secrets(carriers: Mapping[str, Any]) -> list[str]:
-    """One line for each carrier that signs nothing and whose hook's secret could be guessed: it is the only key."""
+    """Return a line for each carrier without signatures whose hook secret, its only key, could be guessed."""
     found = []
     for name, one in carriers.items():
         inbound = getattr(one, "inbound", None)

@@ -70,7 +70,7 @@ def resolver(guard: Callable[[str], str]) -> Resolve:
 
 
 class SmscQueries:
-    """What an SMSC asks of the store."""
+    """Queries of the SMSC to the store."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -162,7 +162,7 @@ class SmppNode:
                 self._wake(did.number)
 
     async def sweep(self) -> None:
-        """Once a second. Raises Unavailable."""
+        """Sweep sessions and write down the binds; called once a second. Raises Unavailable."""
         if self._is_over:
             return
         self.smsc.sweep()
@@ -182,12 +182,12 @@ class SmppNode:
         self._shown, self._write_at = shown, now + _WRITE_EVERY
 
     def _alike(self, shown: list[dict[str, Any]]) -> bool:
-        """But for how many messages went."""
+        """Return whether only the counts of messages have changed."""
         counts = {"sent": 0, "received": 0}
         return self._shown is not None and [one | counts for one in shown] == [one | counts for one in self._shown]
 
     async def _mark(self, now: float, span: float = HEARD) -> None:
-        """What was taken in by now, less a while, need not be recalled after a restart: its peers have the answer."""
+        """Mark the time before which peers have our answers: older messages need not be recalled after a restart."""
         marks = {ORIGIN: self.smsc.heard_by(now, span), **self._carriers.heard_by(now, span)}
         fresh = {name: at for name, at in marks.items() if at}
         if fresh:

@@ -1,4 +1,4 @@
-"""What the configuration says to each part of a node."""
+"""Settings of each part of a node, taken from the configuration."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def connection_limit() -> int:
 
 
 def nonce_key(config: Config) -> bytes:
-    """What challenges are sealed with: made up at each start, unless several servers must know each other's (C-082)."""
+    """Return the key of nonces: new at each start, unless several servers must know each other's (C-082)."""
     secret = config.sip.nonce_secret
     return os.urandom(32) if secret is None else blake2b(secret.get_secret_value().encode(), digest_size=32).digest()
 
@@ -76,7 +76,7 @@ def load_dialplan(config: Config) -> Dialplan:
 
 
 def terms_of(config: Config) -> Terms:
-    """What may be sent, and what STOP does."""
+    """Return the terms of the sending policy."""
     policy = config.policy
     return Terms(
         Answers(policy.stop_reply, policy.start_reply, policy.help_reply), policy.keywords,
@@ -86,7 +86,7 @@ def terms_of(config: Config) -> Terms:
 
 
 def check_certificate(config: Config) -> ServerCertificate | None:
-    """What TLS listeners would use. Raises StartError."""
+    """Load the certificate of TLS listeners. Raises StartError."""
     if config.tls is None:
         return None
     try:

@@ -1,1 +1,1 @@
-"""What happens to a message: gateway, queue, outbound checks, reports, opt-out, media."""
+"""Messaging: gateway, queue, outbound checks, delivery reports, opt-out, media."""

@@ -1,4 +1,4 @@
-"""What a carrier does that cannot do more: the answers that most give to what only some can."""
+"""The carrier with no more than `send`: default answers for what only some carriers can do."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class HookRequest:
 
 @dataclass(frozen=True, slots=True)
 class InboundMedia:
-    """Where the carrier keeps a part of an MMS; it is fetched after the message is stored."""
+    """A part of an MMS at the carrier; it is fetched after the message is stored."""
 
     url: str
     content_type: str = ""
@@ -47,7 +47,7 @@ class InboundMedia:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of a text that came in several SMS (3GPP TS 23.040 section 9.2.3.24.1)."""
+    """One segment of a text that came in several SMS (3GPP TS 23.040 section 9.2.3.24.1)."""
 
     reference: str  # the same for all parts of one text
     number: int  # from 1
@@ -91,7 +91,7 @@ class HookError(Exception):
 
 
 class CarrierLimits(NamedTuple):
-    """What a carrier takes."""
+    """Limits of a carrier: length of a text, MMS."""
 
     max_text: int = 0  # a longer text goes in pieces of this size; 0: as it is
     unit: PieceUnit = "septets"  # what max_text counts; segments: it takes real ones, max_text says nothing
@@ -128,16 +128,16 @@ class Carrier(Protocol):
         """`delivery.text` (a piece of the text, or all of it) with `delivery.message.media`, once."""
 
     async def poll(self, since: float) -> Sequence[InboundSms]:
-        """What came in since then (seconds since the epoch), oldest first. Raises NotSent or NoAnswer: ask later."""
+        """Return messages that came in since then (epoch seconds), oldest first. Raises NotSent or NoAnswer: ask later."""
 
     async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
-        """What became of an attempt that began then and has no known end; None: cannot say (yet).
+        """Look up the outcome of an attempt that began then; None: the carrier cannot say (yet).
 
         Raises NotThere where the carrier's own records say that it never had it; NotSent or NoAnswer: ask later.
         """
 
     def media_headers(self, url: str) -> Mapping[str, str]:
-        """What has to go with a request for a part of an MMS, if this URL is the carrier's own."""
+        """Return the headers for a request of an MMS part, if this URL is the carrier's own."""
 
 
 # --- HTTP out ---------------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Carrier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CarrierTools:
-    """What a carrier is given to work with."""
+    """Tools that a carrier works with: HTTP client, media store, clock."""
 
     client: HttpClient
     media: MediaStore
@@ -163,7 +163,7 @@ class CarrierTools:
 
 
 class QueueStore(Protocol):
-    """What the queue needs to know of the store."""
+    """Statements of the store that the queue uses."""
 
     async def begin(self, delivery: Delivery, now: float) -> bool:
         """Commit an attempt row and take the delivery to `sending`. False: it is not ours to send any more."""
@@ -222,7 +222,7 @@ class GatewayStore(Protocol):
         """Deliveries created since then whose answer was lost, oldest first, from behind the delivery `after`."""
 
     async def settle(self, closing: Closing) -> bool:
-        """What became of one of those. False: something else has settled it."""
+        """Write the outcome of an unknown delivery. False: something else has settled it."""
 
     async def set_block(self, block: Block, reason: str, now: float) -> bool:
         """False: it was so already."""
@@ -231,7 +231,7 @@ class GatewayStore(Protocol):
         """A DID's callback or webhook gets nothing any more, until its owner sets it again. False: it was off."""
 
     async def outcome(self, message: int) -> State:
-        """What became of a message on all its ways together: delivered only if every piece is."""
+        """Return the state of a message (see `core.message.state_of`)."""
 
     async def is_cancelled(self, message: int) -> bool:
         """Was all of it called back before it left?"""
@@ -247,7 +247,7 @@ class GatewayStore(Protocol):
         """Texts of which no part has come since then; `whole`: since when, of those that lack none."""
 
     async def joined(self, parts: Sequence[StoredPart]) -> None:
-        """These parts are stored as one message."""
+        """Mark these parts as stored in one message."""
 
     async def noticed(self, message: int) -> None:
         """Its sender has been told that it was delivered."""
@@ -267,4 +267,4 @@ class GatewayStore(Protocol):
         """Give a new device what came while no device of its account was known; how many deliveries."""
 
     async def move_lane(self, old_device: int, old_lane: str, device: int, lane: str, now: float) -> int:
-        """What waits for one device goes to another, but for what that one already has or had."""
+        """Move what waits for one device to another, but for messages that the other already has or had."""

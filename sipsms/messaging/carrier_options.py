@@ -12,7 +12,7 @@ from sipsms.core.yaml_file import Model
 
 
 class CarrierOptions(Model):
-    """What every carrier may say."""
+    """Settings that every carrier has."""
 
     rate: Rate | None = None  # messages a second, at most
     concurrency: Count | None = None  # requests under way at once

@@ -32,7 +32,7 @@ class Concatenation(Generic[Answer]):
         self._started = clock()
 
     async def add(self, part: StoredPart) -> Answer | None:
-        """What becomes of the text with this part; None: others are still missing. Raises Unavailable."""
+        """Add a part; return the result of the whole text, or None while parts are missing. Raises Unavailable."""
         found = await self._store.add_part(part)
         if found and part.number not in {one.number for one in found if one.text == part.text}:
             await self._join(found)  # of another text, which used the same reference before

@@ -1,4 +1,4 @@
-"""What an account may not send although it could: links that mobile carriers drop, and advertising (S-016, S-018).
+"""Content policy: refuses links that mobile carriers drop, and bulk patterns (S-016, S-018).
 
 Texts and times in, a sentence out. What `Patterns` remembers is bounded: so many accounts, and of each no more
 destinations than it takes to say no. Pure.
@@ -59,7 +59,7 @@ class PatternLimits:
 
 @dataclass(slots=True)
 class _Account:
-    """When each number was last written to, and with each text; the oldest first."""
+    """Times of an account's last message to each number and with each text, oldest first."""
 
     reached: OrderedDict[str, float] = field(default_factory=OrderedDict)
     texts: OrderedDict[int, OrderedDict[str, float]] = field(default_factory=OrderedDict)
@@ -80,7 +80,7 @@ class Patterns:
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
     def check(self, account: str, destination: str, text: str, now: float) -> str:
-        """Why this must not go out, or empty: then it counts. `now`: seconds, of any clock that does not go back."""
+        """Return why this message must not go out; empty: it may, and counts. `now`: seconds, of a steady clock."""
         if not self._limits.same_text and not self._limits.destinations:
             return ""
         limits, seen = self._limits, self._account(account)

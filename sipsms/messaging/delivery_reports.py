@@ -1,7 +1,7 @@
-"""What a program hears of a message that it sent, where it has asked for that: the DID's webhook, a URL of its own, or
-the ESME that sent it by SMPP.
+"""Delivery reports to the program that sent a message: the DID's webhook, a URL, or the ESME that sent it by SMPP.
 
-The wish stands in the message's `notify`; each report is a message of its own, so it is durable and leaves once. Pure.
+The request for reports is the message's `notify`. Each report is a message of its own, so it is durable and leaves
+once. Pure.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class UrlReport(NamedTuple):
 
 
 class SmppReport(NamedTuple):
-    """What an ESME wants to hear, and the addresses as it wrote them: it gets them back like that."""
+    """Receipts that an ESME asked for, and the addresses as it wrote them: its receipts must have the same."""
 
     mask: int  # registered_delivery
     source_ton: int
@@ -80,7 +80,7 @@ class SmppReport(NamedTuple):
 
 
 def by_url(mask: int, url: str) -> str:
-    """What to give as `notify` for Kannel's dlr-mask and dlr-url."""
+    """Return the `notify` of Kannel's dlr-mask and dlr-url."""
     return f"{_BY_URL}{mask} {url}"
 
 
@@ -88,7 +88,7 @@ def by_smpp(
     mask: int, source: str, destination: str, source_ton: int, source_npi: int, dest_ton: int, dest_npi: int,
     part: int = 0, token: str = "", reference: int | None = None,
 ) -> str:  # fmt: skip
-    """What to give as `notify` for registered_delivery `mask`: at most 127 characters, with a token of up to 24."""
+    """Return the `notify` of registered_delivery `mask`: at most 127 characters, with a token of up to 24."""
     source, destination = _plain(source), _plain(destination)
     numbers = (part,) if part else ()
     return _written(
@@ -105,7 +105,7 @@ def _written(wish: SmppReport) -> str:
 
 
 def of_parts(wishes: Iterable[str]) -> str:
-    """What is wanted of a long text, by what is wanted of each of its parts; empty: nothing."""
+    """Return the `notify` of a long text from those of its parts; empty: no report."""
     found = [wish for wish in map(smpp_wish, wishes) if wish is not None]
     if not found:
         return ""
@@ -139,7 +139,7 @@ def is_wanted(notify: str) -> bool:
 
 
 def loss(message: Message, *, expired: bool, was_taken: bool) -> Stage:
-    """What its sender hears of a message that will not arrive."""
+    """Return the stage that the sender is told of a message that will not arrive."""
     if expired and smpp_wish(message.notify) is not None:
         return Stage.EXPIRED
     return Stage.FAILED if was_taken else Stage.REJECTED
@@ -203,7 +203,7 @@ def fill(url: str, message: Message, stage: Stage, now: float, mask: int = 0) ->
 
 
 def report(message: Message, kind: Kind, status: Status, at: float) -> str:
-    """What has become of a message that was sent, to be kept until the DID's webhook has it."""
+    """Return the text of a status event, to be kept until the DID's webhook has it."""
     return json.dumps(
         {
             "kind": kind, "status": status, "at": at, "id": message.id, "source": message.source,

@@ -1,7 +1,7 @@
-"""What happens to messages, told to whoever listens: state changes in order, the last ones kept for who was away.
+"""State changes of messages as a stream of events, in order; the last ones are kept for listeners that were away.
 
-In memory only: the messages themselves are in the store. Who asks for what came after a change that is not kept any
-more, or that another run of the server numbered, is told that there is a gap, and looks at the messages instead.
+In memory only: the messages themselves are in the store. A listener that asks for events after a change that is no
+longer kept, or that another run of the server numbered, gets `Gap` and must read the messages instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Change(NamedTuple):
 
 
 class Gap(Exception):
-    """What came after that change is not known any more."""
+    """Events after that change are no longer kept."""
 
 
 class EventStream:
@@ -62,7 +62,7 @@ class EventStream:
         return list(islice(self._changes, len(self._changes) - behind, None))
 
     async def follow(self, number: int, patience: float) -> AsyncIterator[Sequence[Change]]:
-        """What comes after that change, as it comes; nothing for `patience` seconds is an empty list. Raises Gap."""
+        """Yield changes after that one as they come; an empty list after `patience` seconds without any. Raises Gap."""
         while True:
             found = self.after(number)
             if not found:

@@ -53,7 +53,7 @@ class Receipt(NamedTuple):
 
 
 def carrier_key(carrier: str, remote_id: str) -> bytes | None:
-    """What makes two reports of one text by a carrier the same; None if it gives no id."""
+    """Return the duplicate key of a carrier's message; None if the carrier gives no id."""
     if not remote_id:
         return None
     return blake2b(f"{carrier}\n{remote_id}".encode("utf-8", "surrogateescape"), digest_size=20).digest()
@@ -157,7 +157,7 @@ class Gateway:
         return self.consent.may_send(account, source, destination, text)
 
     def _copies(self, account: Account, device: int, message: Message) -> list[Delivery]:
-        """What one device has sent, for the account's others: in the conversation with the number it went to."""
+        """Return copies of what one device has sent for the account's other devices."""
         route = Route(SIP, account.name, message.destination, "copy")
         now = self._clock()
         others = [one for one in self._location.devices(account.name) if one.id != device]
@@ -189,7 +189,7 @@ class Gateway:
         self, account: Account, source: str, destination: str, text: str, part: Part, *, origin: str, notify: str = "",
         expires_at: float | None = None,
     ) -> Receipt | Refusal:  # fmt: skip
-        """One part of a long text that a program of the account sends; the text goes out when all are here.
+        """Take one part of a long text that a program of the account sends; the text leaves when all parts are here.
 
         `part.reference`: no other text of any account has it, nor ever had it in the last 10 minutes. Durable when it
         returns; the receipt names a message with the last part only. A text whose other parts do not come goes out
@@ -318,7 +318,7 @@ class Gateway:
     # --- how it went ---
 
     async def receipt(self, courier: str, receipt: CarrierReceipt) -> None:
-        """What a carrier says later of a message it took. Raises Unavailable."""
+        """Take a delivery report of a carrier. Raises Unavailable."""
         changed = await self._store.receipt(courier, receipt, self._clock())
         if changed is None:
             return
@@ -335,7 +335,7 @@ class Gateway:
             self.feed.note(delivery.message, str(state), delivery.courier, detail)
 
     def objection(self, delivery: Delivery) -> str:
-        """Why an SMS must not leave any more, though it was accepted: it may have waited for a year. Empty: it may."""
+        """Return why an accepted SMS must not leave any more (it may have waited for days); empty: it may."""
         message = delivery.message
         did, sender = self._directory.did(message.did), self._directory.account(message.account)
         if did is None:
@@ -368,7 +368,7 @@ class Gateway:
             await self._lost(delivery.message, delivery.destination, state, bool(delivery.remote_id))
 
     async def tell_ended(self) -> None:
-        """Those who have not been told yet: after a restart, or where the store could not write then."""
+        """Send delivery reports that are still owed: after a restart, or when the store could not write them."""
         for message, recipient in await self._store.unnoticed():
             await self.delivered(message, recipient)
         for message, recipient, was_taken in await self._store.unnoticed_losses():
@@ -434,7 +434,7 @@ class Gateway:
     # --- routes ---
 
     def plan(self, message: Message) -> Decision:
-        """What the dialplan says to a message; one that concerns no number is for the account it names."""
+        """Return the routes of a message; a message that concerns no number is for the account it names."""
         if not message.did:
             if message.content_type == ALARM:
                 return Decision((Route(MAIL, self.operator, message.source, "to the operator"),))
@@ -451,7 +451,7 @@ class Gateway:
         return decision if message.kind == "sms" or decision.refusal else self._with_mms(decision)
 
     def explain(self, message: Message) -> Decision:
-        """What `plan` says, with what becomes of the text on the way."""
+        """Return the decision of `plan`, with the changes to the text on the way."""
         decision = self.plan(message)
         if message.direction is Direction.IN or decision.refusal or not decision.routes:
             return decision
@@ -554,7 +554,7 @@ class Gateway:
         self._queue.wake(lane)
 
     def _owes(self, device: Device) -> bool:
-        """It has not been given yet what came before any device of its account was known."""
+        """Return whether a device must still get what came before any device of its account was known."""
         return device.aor in self._open and device.id not in self._adopted
 
     async def came_back_as(self, gone: Device, heir: Device) -> bool:

@@ -20,7 +20,7 @@ class Location(Protocol):
         """The device with this instance id, without <>; 0 if there is none."""
 
     def on_flow(self, received: str, local: str, number: int, now: float) -> list[Binding]:
-        """What is registered by one flow."""
+        """Return the bindings that were registered by one flow."""
 
     def binding_of(self, device: int, now: float) -> Binding | None: ...
 

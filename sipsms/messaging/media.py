@@ -18,7 +18,7 @@ class MediaStore(Protocol):
         """Durable when it returns. The type is that of the content. Raises MediaRefused, OSError."""
 
     async def discard(self, media: Media) -> None:
-        """Of what was saved for a message that is not stored: delete it."""
+        """Delete a file that was saved for a message which is not stored."""
 
     async def read(self, media: Media) -> bytes:
         """Raises OSError if it is gone."""

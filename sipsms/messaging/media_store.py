@@ -68,7 +68,7 @@ class MediaFiles:
         return f"{self._base_url()}/media/{media.token}/{quote(media.name or 'file')}"
 
     def path(self, token: str) -> Path | None:
-        """Where the part with this token is, if there is one; None for what cannot be a token."""
+        """Return the file of the part with this token; None for what cannot be a token."""
         return self._place(token) if _TOKEN.fullmatch(token) else None
 
     def _place(self, token: str) -> Path:
@@ -210,7 +210,7 @@ class MediaCourier:
         return tuple(saved.get(index, media) for index, media in enumerate(wanted)), why
 
     async def _fetch(self, message: Message, media: Media) -> Media | None:
-        """None: this part will never be more than a link. Raises _Later."""
+        """Fetch a part; None: it will never be more than a link. Raises _Later."""
         try:
             headers_of = partial(self._headers_of, message.origin)
             reply = await _get(self._client, _called(media.url), headers_of, self._max_size)
@@ -255,7 +255,7 @@ class Fetcher:
         self._patience = patience
 
     async def __call__(self, url: str, customer: str = "") -> tuple[bytes, str]:
-        """What is there, at most one byte more than may be, and its name. Raises MediaRefused; or Unavailable, where
+        """Return the bytes, at most one more than allowed, and the name. Raises MediaRefused; or Unavailable, where
         this customer has so many under way already: the slow servers of one must not hold up the others."""
         if self._of[customer] >= self._share:
             raise Unavailable("too many files are being fetched for this customer")
@@ -282,7 +282,7 @@ class Fetcher:
 
 
 def _called(url: str) -> str:
-    """As it can be sent: without a fragment, what is not ASCII encoded."""
+    """Return a URL as it can be requested: no fragment, characters outside ASCII encoded."""
     return quote(urldefrag(url).url.strip(), safe=_URL_SAFE)
 
 

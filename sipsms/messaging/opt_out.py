@@ -1,4 +1,4 @@
-"""Who wants to hear from whom: STOP and START, block lists, and what an account may send at all (S-016, S-018, S-131).
+"""Opt-out: STOP and START, block lists, and whether an account may send a text at all (S-016, S-018, S-131).
 
 A number that writes STOP to a DID gets nothing from it any more until it writes START. A user who answers STOP to a
 number gets nothing from it any more. Both hold per DID and number; operators and customers add their own blocks.
@@ -26,7 +26,7 @@ _ONCE_IN = 3600.0  # seconds between two answers to HELP
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is answered to a keyword; empty: nothing (carriers may answer by themselves)."""
+    """Answers to keywords; empty: none (carriers may answer by themselves)."""
 
     stop: str = ""
     start: str = ""
@@ -35,7 +35,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the configuration says."""
+    """Settings: answers, keywords, refused links, limits of patterns."""
 
     answers: Answers = Answers()
     keywords: bool = True
@@ -60,7 +60,7 @@ class SendingPolicy:
     # --- out ---
 
     def may_send(self, account: Account, did: str, destination: str, text: str) -> Refusal | None:
-        """Why an account's SMS must not go out. Counts it, if it may."""
+        """Return why an account's SMS must not go out; an SMS that may go out is counted."""
         refusal = self.objection(account, did, destination, text)
         customer = self._directory.account(account.customer) or account
         if refusal is not None or account.bulk or customer.bulk:
@@ -106,7 +106,7 @@ class SendingPolicy:
         return answers.help if keyword is Keyword.HELP and self._first(did.number, message.source) else ""
 
     def is_kept(self, did: Did, source: str) -> str:
-        """Why an incoming message is not delivered."""
+        """Return why an incoming message is stored and not delivered."""
         return f"{source} is blocked" if self._directory.is_blocked(did, source, "in") else ""
 
     async def set_block(self, block: Block, reason: str) -> bool:

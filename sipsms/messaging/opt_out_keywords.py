@@ -45,7 +45,7 @@ _TEXTING: Final = re.compile(r"stop (?:texting|messaging|texts|messages)(?: me)?
 
 
 def classify(text: str) -> Keyword | None:
-    """None: a text like any other."""
+    """Return the keyword that a text is; None: it is a text like any other."""
     if not text or len(text) > MAX_LENGTH:
         return None
     if text.isascii() and ((first := _FIRST.search(text)) is None or first[0].lower() not in _FIRST_WORDS):

@@ -1,6 +1,6 @@
-"""What every HTTP API does when it sends: whose number, which destination, which files, how often, and not twice.
+"""Sending for all HTTP APIs: sender, destination, files, quota, and protection against blind retries.
 
-The doors differ in words only: each turns `SendRefused.code` into its own.
+The APIs differ in words only: each turns `SendRefused.code` into its own.
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ class Sent:
 
 class Fetch(Protocol):
     async def __call__(self, url: str, customer: str = "") -> tuple[bytes, str]:
-        """What is there, at most MAX_FILE + 1 bytes, and its name. Raises MediaRefused with what is wrong, or
+        """Return the bytes, at most MAX_FILE + 1, and the name. Raises MediaRefused with what is wrong, or
         Unavailable: this customer has too many under way."""
 
 
 class _Repeat:
-    """One message that may come again."""
+    """A message whose retry may come."""
 
     __slots__ = ("at", "message", "result")
 
@@ -204,7 +204,7 @@ class Sender:
         return sent
 
     async def _take_once(self, order: Order, source: str, destination: str) -> Sent:
-        """One at a time for an idempotency key: those behind the first find it in the store."""
+        """Take one request at a time for an idempotency key: later ones find the first in the store."""
         key = self._idempotency_key(order)
         while (ahead := self._under_way.get(key)) is not None:
             await asyncio.wait((ahead,))
@@ -380,7 +380,7 @@ class Sender:
 
 
 def _fail(future: asyncio.Future[Sent], error: BaseException) -> None:
-    """Who waits with us gets the same error; if nobody does, nobody need hear of it."""
+    """Give the same error to all that wait for this message; without any, drop it."""
     if isinstance(error, asyncio.CancelledError):
         future.cancel()
     else:
@@ -415,5 +415,5 @@ def _repeat_key(order: Order, source: str, destination: str) -> bytes:
 
 
 def _request_digest(order: Order, source: str, destination: str) -> bytes:
-    """What makes a request another one under the same idempotency key."""
+    """Return a digest by which a request differs from another one under the same idempotency key."""
     return _digest(12, source, destination, _plain(order.text), order.when, order.notify, files=order.files)

@@ -1,4 +1,4 @@
-"""What carriers have to be asked for: what came in while nobody told us, and what became of lost answers.
+"""Reconciliation: polls carriers for incoming messages and looks up unknown outcomes.
 
 A message whose answer was lost is `unknown` and is never sent again by itself. Where a carrier can be asked, its own
 records decide: it is there (then that is its state), or the carrier never had it (then it goes out after all).
@@ -63,7 +63,7 @@ class Reconciler:
     # --- what came in ---
 
     async def _poll(self, name: str, carrier: Carrier) -> bool:
-        """What is new since the last look; the first look only marks the time: the past is not delivered again.
+        """Take what is new since the last poll. The first poll only marks the time: the past is not delivered again.
 
         False: the carrier does not answer now. Raises Unavailable.
         """
@@ -88,7 +88,7 @@ class Reconciler:
     # --- what became of it ---
 
     async def look_up(self) -> None:
-        """One round: some of those in doubt, each less often the longer nobody could say."""
+        """Look up some unknown deliveries, each less often the longer its outcome stays unknown."""
         now = self._clock()
         for name, carrier in list(self._carriers.items()):
             if not carrier.can_look_up:

@@ -1,4 +1,4 @@
-"""One courier as the queue sees it: how many deliveries at once, how fast, and whether the far side is there.
+"""State of one courier in the queue: concurrency, rate limiter, circuit breaker.
 
 The breaker (circuit breaker) of a carrier opens when the far side as such cannot be reached, or when one attempt after
 the other brings no clear answer. While it is open nothing is tried there; then one delivery goes first, and the others
@@ -21,7 +21,7 @@ _SOFT = 5  # attempts in a row that were put off
 
 
 class CourierLimits(NamedTuple):
-    """What a courier may be given: deliveries at once, and a second; and whether it has a breaker."""
+    """A courier's limits: concurrency, messages a second, circuit breaker."""
 
     concurrency: int = 32
     rate: float = 0.0  # messages a second; 0: as fast as it takes them
@@ -31,7 +31,7 @@ class CourierLimits(NamedTuple):
 
 
 class Health(NamedTuple):
-    """How a courier is."""
+    """Health of a courier, as operators see it."""
 
     state: str  # up, down (the breaker is open), trying (one goes first), paused, gone
     why: str
@@ -48,7 +48,7 @@ class Lane:
 
 
 class CourierState:
-    """One courier's lanes."""
+    """State of a courier: its lanes that are ready, what is out, its breaker."""
 
     def __init__(self, name: str, courier: Courier, line: CourierLimits) -> None:
         self.name = name
@@ -70,7 +70,7 @@ class CourierState:
         self._next_at = 0.0  # when the rate lets the next one go
 
     def replace(self, courier: Courier, line: CourierLimits) -> None:
-        """Another configuration: whatever held it up before may be mended."""
+        """Take another configuration; the breaker closes, since the cause may be mended."""
         self.courier, self.line = courier, line
         self.closed_until = self._next_at = 0.0
 

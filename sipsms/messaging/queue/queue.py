@@ -38,7 +38,7 @@ _SWEEP = 1.0  # seconds between looks for what has expired or fallen due
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a delivery is tried again. Seconds."""
+    """Back-off between attempts, in seconds."""
 
     retry_min: float = 5.0
     retry_max: float = 300.0
@@ -95,7 +95,7 @@ class Queue:
             self.poll()
 
     def remove_courier(self, name: str) -> None:
-        """What is out comes back; what waits stays in the store until a courier of that name is set."""
+        """Remove a courier. Its attempts end; what waits stays in the store until a courier of that name is set."""
         desk = self._desks.get(name)
         if desk is None:
             return
@@ -123,7 +123,7 @@ class Queue:
         return desk is None or (not desk.paused and not desk.open(self._clock()))
 
     def health(self) -> dict[str, Health]:
-        """How each courier is, by name."""
+        """Return the health of each courier, by name."""
         now = self._clock()
         return {name: desk.health(now) for name, desk in self._desks.items()}
 
@@ -151,7 +151,7 @@ class Queue:
             scan.add_done_callback(self._tasks.discard)
 
     async def run(self) -> None:
-        """Until cancelled: find lanes that fall due, expire what waited too long."""
+        """Find lanes that fall due and expire old deliveries, until cancelled."""
         self._held = False
         scan = asyncio.create_task(self._scan())
         try:
@@ -202,10 +202,10 @@ class Queue:
     # --- what comes in ---
 
     def reserve(self, delivery: Delivery) -> Delivery:
-        """Before the commit: if its lane is free, the delivery may start with it, and needs no commit of its own.
+        """Reserve a delivery's place before the commit; if its lane is free, it comes back as `sending`.
 
-        It comes back as `sending` then. Either way it must be offered when committed, or released: until then none of
-        its lane may start before it.
+        Then the commit that stores it begins its attempt, too. The caller must later call `offer` (committed) or
+        `release` (not committed): until then no other delivery of this lane may start.
         """
         desk, now = self._desks.get(delivery.courier), self._clock()
         is_due = delivery.due_at is not None and delivery.due_at <= now < delivery.expires_at
@@ -220,7 +220,7 @@ class Queue:
         return delivery._replace(state=State.SENDING, attempts=1)
 
     def release(self, planned: Iterable[Delivery]) -> None:
-        """What `reserve` gave back has not been committed."""
+        """Undo `reserve` for deliveries that were not committed."""
         for delivery in planned:
             if delivery.state is State.SENDING:
                 desk = self._desks[delivery.courier]
@@ -297,11 +297,11 @@ class Queue:
             self._poke.set()
 
     def expect(self, key: str) -> None:
-        """The store is about to hold deliveries of this lane that were not offered: none may pass them."""
+        """Mark a lane as non-empty before another component inserts deliveries: later ones queue behind."""
         self._waiting.add(hash(key))
 
     def forget(self, key: str) -> None:
-        """What waited in this lane is over, by no doing of the queue's."""
+        """Forget a lane whose deliveries were closed by another component."""
         if key not in self._lanes:
             self._waiting.discard(hash(key))
 
@@ -452,7 +452,7 @@ class Queue:
     # --- one delivery ---
 
     async def _deliver(self, desk: CourierState, lane: Lane, delivery: Delivery, now: float) -> bool:
-        """One attempt. False: the lane has to wait."""
+        """Make one attempt. False: the lane has to wait."""
         if delivery.state is State.QUEUED:
             if not await self._store.begin(delivery, now):
                 return True  # expired, or somebody else has it
@@ -609,7 +609,7 @@ class Queue:
         await asyncio.gather(*(self._divert_lane(desk, lane, now) for lane in lanes))
 
     def _elsewhere_of(self, desk: CourierState, lane: Lane, now: float) -> Closing | None:
-        """Where the lane's first one can go instead."""
+        """Return where the lane's first delivery can go instead."""
         head = lane.pending[0]
         return self._to_next(Closing(head.id, 0, State.QUEUED, "diverted", desk.why, now), head)
 
