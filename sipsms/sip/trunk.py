@@ -2,8 +2,8 @@
 
 Examples are VoIP.ms, another sipsms and a GSM gateway. The trunk registers as an account of that server, with a Contact
 that nobody else can guess. A request to that Contact is the trunk's if it comes from the server's address (UDP) or on
-the connection that we opened (TCP, TLS), because an upstream server cannot be asked for a password. A request from
-elsewhere to that Contact is refused.
+the connection that we opened (TCP, TLS), because an upstream server cannot be asked for a password. A MESSAGE from
+elsewhere to that Contact is refused with 503.
 
 The outcome of a request that was sent and not answered is unknown, as with every carrier: the server may have the
 message. Therefore no message is sent while the registrar does not answer, and the first missing response makes the
