@@ -357,7 +357,7 @@ class Node:
     # --- while it runs ---
 
     async def _refresh_directory(self) -> None:
-        """Read the directory again, one read at a time: an older one must not replace a newer. Waiters share the next."""
+        """Read the directory again, one read at a time: an older must not replace a newer. Waiters share the next."""
         self._wanted += 1
         wanted = self._wanted
         async with self._refreshing:

@@ -1,1 +1,4 @@
-"""Ways to the telephone network: one file a kind of carrier, each with `parse` (in) and `send` (out)."""
+"""Carriers by HTTP: one file for each kind of carrier, each with `parse` (in) and `send` (out).
+
+A carrier must not read the clock or open sockets itself: `CarrierTools` provides the client, the clock and the media.
+"""

@@ -1,8 +1,8 @@
-"""Bandwidth, messaging API v2.
+"""Carrier for Bandwidth, messaging API v2.
 
-Out: JSON with Basic, answered 202 once it is queued; `tag` is our delivery's id and comes back in its receipts. In: an
-array of events, with the user and password that the portal was told to send. Media are fetched with our credentials,
-which go to Bandwidth's own host and nowhere else. Sources: dev.bandwidth.com "Messaging", "Callbacks", "Errors".
+Out: JSON with Basic authentication, answered 202 when queued; `tag` is our delivery's id and returns in the receipts.
+In: an array of events, with the user and password configured in the portal. Media are fetched with our credentials,
+which must go to Bandwidth's own host only. Sources: dev.bandwidth.com "Messaging", "Callbacks", "Errors".
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ def _kind(event: Mapping[str, Any]) -> str:
 
 
 def _inbound(event: Mapping[str, Any]) -> InboundSms:
-    """`to` of the event is the number it came to; `message.to` all recipients of a message to a group."""
+    """Return the message of an event.
+
+    `to` of the event is the DID; `message.to` lists all recipients of a group message.
+    """
     message = payload.mapping(event.get("message"))
     media = payload.media_of((url, None, None) for url in payload.sequence(message.get("media")))
     to = event.get("to") or message.get("owner") or payload.at_path(message, "to.0")

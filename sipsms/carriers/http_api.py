@@ -1,9 +1,9 @@
-"""A carrier with an HTTP API, described by configuration instead of code.
+"""Carrier with an HTTP API that the configuration describes.
 
-Out: templates are compiled once into closures; a user's text is only ever a value in them, so braces in it mean
-nothing. The answer's status decides, or the word or text in its body that the configuration knows; the carrier's
-sentences go into no reason. What comes in is `declared`'s. Nothing here reads a clock or opens a socket: the client is
-passed in.
+Out: templates are compiled once into closures. A user's text is only a value in them, so its braces have no meaning.
+The response's status decides the outcome, or a configured word or text in its body. A reason must not contain the
+carrier's sentences, because they may repeat secrets of the request. In: see `http_inbound`. This module must not read a
+clock or open a socket: the client is passed in.
 """
 
 from __future__ import annotations
@@ -114,7 +114,10 @@ class HttpCarrier(BaseCarrier):
         return self._accepted(data) if meaning == "taken" else self._meant(meaning, word, answer)
 
     def _said(self, answer: HttpReply) -> Outcome:
-        """What an answer that is text means. Into the reason goes the configured beginning, not the carrier's text."""
+        """Return the outcome of a text response.
+
+        The reason contains the configured beginning, not the carrier's text.
+        """
         ok = self._config.ok
         text = answer.body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
         beginning = next((one for one in ok.text if text.lower().startswith(one.lower())), None)
@@ -134,7 +137,10 @@ class HttpCarrier(BaseCarrier):
 
 
 def _id_in(text: str, where: TextId) -> str:
-    """Empty where `after` is not there: the carrier has the message all the same."""
+    """Return the id in a text response.
+
+    Returns "" if `after` is missing: the carrier has the message nevertheless.
+    """
     rest = text.partition(where.after)[2].strip()
     if where.before is not None:
         return word_of(rest.partition(where.before)[0])
@@ -149,7 +155,10 @@ def _compile(fields: Mapping[str, object]) -> dict[str, Template]:
 
 
 def compile_template(value: object) -> Template:
-    """A function from the message's values to what is sent: the configured text is parsed here, and never again."""
+    """Compile a configured value to a function of the message's values.
+
+    The configured text is parsed only here, so no text of a user is ever parsed as a template.
+    """
     if isinstance(value, str):
         return _compile_text(value)
     if isinstance(value, dict):
@@ -180,7 +189,7 @@ def _values(delivery: Delivery, numbers: str) -> Values:
 
 
 def _flat(fields: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Forms know texts only: true as JSON writes it, a list as a field that comes again, null as one that does not."""
+    """Return form fields: true as in JSON, a list as a repeated field, null as no field."""
     pairs = [(key, one) for key, value in fields.items() for one in (value if isinstance(value, list) else [value])]
     return [(key, one if isinstance(one, str) else json.dumps(one)) for key, one in pairs if one is not None]
 
@@ -192,7 +201,7 @@ def _with_query(url: str, query: str) -> str:
     return parts._replace(query="&".join(filter(None, (parts.query, query))), fragment="").geturl()
 
 
-# --- who we are ------------------------------------------------------------------------------------------------------
+# --- credentials -----------------------------------------------------------------------------------------------------
 
 _CONTENT_TYPES: Final = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 

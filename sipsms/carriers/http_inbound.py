@@ -1,7 +1,8 @@
-"""What comes in from a carrier that the configuration describes: which fields are the message, which the receipt.
+"""Incoming requests of a carrier that the configuration describes. Pure.
 
-Three kinds of body (JSON, form, none: the query), one look-up by path. First the carrier shows that it is the carrier,
-then the request is a receipt, a message or neither; neither is answered as usual and forgotten. Pure.
+The configuration says which fields are the message and which the receipt. A body is JSON, a form, or absent (query);
+all are read by path. The carrier's authentication is checked first. Then the request is a receipt, a message or
+neither; other requests are acknowledged and ignored.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed, Part
 
-LookUp = Callable[[str], object]  # a path -> what is there, None for nothing
+LookUp = Callable[[str], object]  # path -> value, None if absent
 
 MAX_PARTS: Final = 255  # 3GPP TS 23.040 section 9.2.3.24.1: one octet
 
 
 def parse(inbound: Inbound, request: HookRequest) -> Parsed:
+    """Authenticate and parse a request. Raises HookError."""
     payload.check_size(request)
     _check_caller(inbound, request)
     reply = HookReply(inbound.reply.status, inbound.reply.body, inbound.reply.content_type)
@@ -35,7 +37,7 @@ def parse(inbound: Inbound, request: HookRequest) -> Parsed:
     return Parsed((_inbound_sms(inbound, look_up),), reply=reply)
 
 
-# --- who calls -------------------------------------------------------------------------------------------------------
+# --- authentication --------------------------------------------------------------------------------------------------
 
 
 def _check_caller(inbound: Inbound, request: HookRequest) -> None:
@@ -64,7 +66,7 @@ def _form(request: HookRequest) -> payload.Pairs:
 
 
 def _signed_fields(request: HookRequest) -> payload.Pairs:
-    """All fields as Vonage signs them, in whichever of the three ways they come."""
+    """Return all fields as Vonage signs them, from JSON, a form or the query."""
     if payload.is_json(request):
         data = payload.mapping(payload.parsed_json(request.body))
         return [(str(name), payload.word_of(value) if not isinstance(value, str) else value)
@@ -143,7 +145,7 @@ def _inside(item: Any, path: str | None) -> object:
 
 
 def _part(where: PartIn, look_up: LookUp) -> Part | None:
-    """None for a text that is whole: then the fields are not there."""
+    """Return the segment's position in a long text; None for a whole text, which lacks these fields."""
     reference, number, total = (payload.word_of(look_up(path)) for path in (where.reference, where.number, where.total))
     if not reference or not total:
         return None

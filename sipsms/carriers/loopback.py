@@ -1,7 +1,7 @@
-"""The carrier that ends in this process: for trying out, for demonstrations and for tests.
+"""Loopback carrier, which ends in this process: for trials, demonstrations and tests.
 
-What goes to one of our own DIDs comes back in by the same door as any carrier's message; any other number is a
-simulated handset, which takes everything. `receive` (the gateway's) knows which is which. It has no hook.
+A message to one of our own DIDs is received like any carrier's message. Any other number is a simulated handset, which
+accepts everything. `receive` (the gateway's) decides which number is ours. The carrier has no hook.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sipsms.core.message import Accepted, Delivered, Delivery, Media, Outcome
 from sipsms.messaging.base_carrier import BaseCarrier
 from sipsms.messaging.carrier import InboundSms
 
-# True: it was for a DID of this node, and is stored.
+# Returns True if the message was for a DID of this node and is stored.
 Receive = Callable[[InboundSms, tuple[Media, ...]], Awaitable[bool]]
 
 
@@ -22,7 +22,7 @@ class LoopbackCarrier(BaseCarrier):
         self._receive = receive
 
     async def send(self, delivery: Delivery) -> Outcome:
-        # Named after the delivery: one that is sent again after a crash is then a duplicate, and not a second message.
+        # Named after the delivery, so that a delivery sent again after a crash is a duplicate and not a second message.
         remote_id = f"{self.name}-{delivery.id}"
         sms = InboundSms(delivery.source, delivery.destination, delivery.text, remote_id)
         is_ours = await self._receive(sms, delivery.message.media)

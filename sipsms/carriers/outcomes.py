@@ -1,8 +1,9 @@
-"""A request to a carrier and what its answer means: what every carrier's `send` is made of.
+"""Requests to carriers and the outcomes of their responses, common to every carrier's `send`.
 
-The rule is the same for all. Nothing left: deferred. Something left and no complete answer came: unknown. An answer
-with a status: the table in `by_status`, unless the carrier's own word says more (`by_meaning`). The carrier's sentences
-go into no reason, since some carriers repeat the request in them, key and text included.
+If nothing was sent, the outcome is deferred. If something was sent and no complete response came, the outcome is
+unknown. Otherwise the status decides by the table in `by_status`, unless the carrier's own word says more
+(`by_meaning`). A reason must not contain the carrier's sentences, because some carriers repeat the request in them,
+including key and text.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from sipsms.core.http_client import MAX_ANSWER, HttpClient, HttpReply, NoAnswer,
 from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
 
 MAX_RETRY_AFTER: Final = 3600.0
-NOBODY_KNOWS: Final = frozenset({504, 520, 522, 524})  # of proxies: the carrier behind them may have it all the same
+NOBODY_KNOWS: Final = frozenset({504, 520, 522, 524})  # sent by proxies: the carrier behind them may have the message
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 async def ask(
     client: HttpClient, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0
 ) -> HttpReply | Outcome:
-    """The carrier's answer, or what it means that there is none. Once: a message must not be sent twice."""
+    """Send a request once; return the response, or the outcome if there is none.
+
+    The request must not be repeated here, because a message must not be sent twice.
+    """
     try:
         return await client.request(method, url, headers=headers, body=body, timeout=timeout)
     except NotSent as error:
@@ -35,7 +39,7 @@ async def ask(
 
 
 def by_status(answer: HttpReply) -> Outcome:
-    """What an answer that is no acceptance means by its status alone."""
+    """Return the outcome of a response that does not accept the message, by its status alone."""
     status = answer.status
     if 200 <= status < 300:
         return Unknown(f"answered {status} with a body that is not understood")
@@ -51,7 +55,7 @@ def by_status(answer: HttpReply) -> Outcome:
 
 
 def by_meaning(meaning: Meaning, reason: str, code: str = "", retry_after: float | None = None) -> Outcome:
-    """What the carrier's own word comes to, once a table has said what it means."""
+    """Return the outcome of a carrier's word by its meaning."""
     match meaning:
         case "taken":
             return Accepted()
@@ -66,12 +70,12 @@ def by_meaning(meaning: Meaning, reason: str, code: str = "", retry_after: float
 
 
 def plain(word: str) -> str:
-    """A carrier's word as it may stand in a reason: short and of letters, or nothing of it."""
+    """Return a carrier's word if it is short and plain enough for a reason, else a placeholder."""
     return word if _WORD.fullmatch(word) else "no plain word"
 
 
 def json_of(answer: HttpReply) -> Any:
-    """The body's JSON; None for what is none, or only half."""
+    """Return the body's JSON; None if it is invalid or incomplete."""
     try:
         return json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -79,11 +83,15 @@ def json_of(answer: HttpReply) -> Any:
 
 
 def is_cut(answer: HttpReply, limit: int = MAX_ANSWER) -> bool:
+    """Return True if the body reached the limit and may be incomplete."""
     return len(answer.body) >= limit
 
 
 def retry_after(answer: HttpReply) -> float | None:
-    """Seconds only: the other form, a date, would need a clock that agrees with the carrier's."""
+    """Return the seconds of Retry-After, or None.
+
+    The date form is ignored, because it would need a clock that agrees with the carrier's.
+    """
     value = answer.headers.get("retry-after", "")
     if not (value.isascii() and value.isdigit() and len(value) <= 9):
         return None
@@ -91,5 +99,5 @@ def retry_after(answer: HttpReply) -> float | None:
 
 
 def basic(user: str, password: str) -> str:
-    """RFC 7617."""
+    """Return the value of an Authorization header for Basic (RFC 7617)."""
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()

@@ -1,7 +1,7 @@
-"""What a carrier sends us -> plain values: forms, JSON, texts, numbers, media. Used by every carrier's `parse`.
+"""Readers of carriers' requests: forms, JSON, texts, numbers and media as plain values.
 
-Whatever comes, the only exception that leaves is `HookError`. Half a surrogate pair and NUL are replaced, since no
-store takes them and the carrier would repeat the message for ever.
+For any input `HookError` must be the only exception. Half a surrogate pair and NUL are replaced, because the store
+refuses them and the carrier would repeat the message for ever.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ Pairs = list[tuple[str, str]]
 
 
 def media_type(request: HookRequest) -> str:
+    """Return the media type in lower case, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def is_json(request: HookRequest) -> bool:
+    """Return True for JSON, also if the content type is missing."""
     kind = media_type(request)
     bare = not kind and request.body[:1] in (b"{", b"[")
     return kind == "application/json" or kind.endswith("+json") or bare
 
 
 def check_size(request: HookRequest) -> None:
+    """Raise HookError(413) for a large body."""
     if len(request.body) > MAX_BODY:
         raise HookError(413, f"body is larger than {MAX_BODY} bytes")
 
 
 def form(body: bytes) -> Pairs:
-    """Every field of a form, in its order; a name may stand in it more than once."""
+    """Return the fields of a form in order; a name may occur more than once. Raises HookError."""
     try:
         text = body.decode("ascii")
         return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_FORM_FIELDS)
@@ -48,7 +51,10 @@ def form(body: bytes) -> Pairs:
 
 
 def fields(request: HookRequest) -> dict[str, str]:
-    """Of a form in the body; of the query where there is no body."""
+    """Return the fields of a form in the body, or of the query if there is no body.
+
+    Raises HookError.
+    """
     if not request.body:
         return dict(request.query)
     if media_type(request) != FORM:
@@ -57,6 +63,7 @@ def fields(request: HookRequest) -> dict[str, str]:
 
 
 def parsed_json(body: bytes) -> Any:
+    """Parse JSON. Raises HookError."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -64,7 +71,7 @@ def parsed_json(body: bytes) -> Any:
 
 
 def at_path(data: object, path: str) -> object:
-    """`messages.0.id` in parsed JSON; None where there is nothing."""
+    """Return the value at a path like `messages.0.id` in parsed JSON; None if absent."""
     for part in path.split("."):
         if isinstance(data, dict):
             data = data.get(part)
@@ -76,13 +83,14 @@ def at_path(data: object, path: str) -> object:
 
 
 def clean(text: str) -> str:
-    r"""Half a surrogate pair (JSON's \ud83d) and NUL would be refused by the store at every try of the carrier."""
+    r"""Replace half a surrogate pair (JSON's \ud83d) and NUL, because the store refuses both."""
     if text.isascii():
         return text.replace("\0", "\ufffd")
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
 def text_of(value: object, field: str, path: str = "") -> str:
+    """Return a cleaned text. Raises HookError if the value is missing or no text."""
     if value is None:
         raise HookError(400, f"{_named(field, path)} is missing")
     if not isinstance(value, str):
@@ -91,7 +99,10 @@ def text_of(value: object, field: str, path: str = "") -> str:
 
 
 def number_of(value: object, field: str, path: str = "") -> str:
-    """A number or an id: some carriers write it as JSON's number. Never empty."""
+    """Return a number or an id, never empty. Raises HookError.
+
+    Some carriers write numbers and ids as JSON numbers.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     text = text_of(value, field, path).strip()
@@ -101,19 +112,25 @@ def number_of(value: object, field: str, path: str = "") -> str:
 
 
 def _named(field: str, path: str) -> str:
-    """`field` is what we call it, `path` where it was looked for."""
+    """Return the field's name for an error text.
+
+    `field` is our name; `path` is the place in the request.
+    """
     return f"field '{field}' (path {path})" if path else f"field '{field}'"
 
 
 def word_of(value: object) -> str:
-    """What a state or a code says, as text; empty for what is none."""
+    """Return a state or code as text; empty for other values."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return clean(str(value)).strip()[:MAX_ID] if isinstance(value, str | int) else ""
 
 
 def media_of(found: Iterable[tuple[object, object, object]]) -> tuple[InboundMedia, ...]:
-    """(URL, type, name) of each part -> those that can be fetched. SMIL is layout, not content."""
+    """Return the media that can be fetched from (URL, type, name) of each part.
+
+    SMIL is layout, not content, and is left out.
+    """
     parts = (_one_media(*one) for one in found)
     return tuple(part for part in parts if part is not None)[:MAX_MEDIA]
 
@@ -138,7 +155,10 @@ def _is_web_address(url: str) -> bool:
 
 
 def same_server(url: str, own: str) -> bool:
-    """Does this URL lead to the carrier itself? Only then may our credentials go along."""
+    """Return True if a URL leads to the carrier's own server.
+
+    Our credentials must go only there.
+    """
     try:
         there, here = urlsplit(url), urlsplit(own)
         return (there.scheme, there.hostname, there.port) == (here.scheme, here.hostname, here.port)
@@ -147,9 +167,10 @@ def same_server(url: str, own: str) -> bool:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """A JSON object, or an empty one in place of anything else."""
+    """Return a JSON object, or an empty one for any other value."""
     return value if isinstance(value, dict) else {}
 
 
 def sequence(value: object) -> list[Any]:
+    """Return a JSON array, or an empty one for any other value."""
     return value if isinstance(value, list) else []

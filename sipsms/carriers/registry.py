@@ -1,4 +1,4 @@
-"""Configuration -> carrier, for every type that needs nothing but `CarrierTools`."""
+"""Registry: builds a carrier from its settings, for every type that needs only `CarrierTools`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sipsms.messaging.carrier import Carrier, CarrierTools
 
 
 def build(name: str, config: Model, tools: CarrierTools) -> Carrier:
+    """Return the carrier for these settings. Raises TypeError for an unknown type."""
     match config:
         case HttpCarrierConfig():
             return HttpCarrier(name, config, tools)

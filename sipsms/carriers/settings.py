@@ -1,4 +1,4 @@
-"""Configuration of the carriers: one model for each type; what all of them may say is `CarrierOptions`."""
+"""Settings of the carriers: one model for each type; `CarrierOptions` has the common settings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from sipsms.core.yaml_file import Model
 from sipsms.messaging.carrier_options import CarrierOptions
 
 Url = Annotated[str, AfterValidator(http_url)]
-Path = Annotated[str, Field(min_length=1)]  # `data.0.id` in JSON; the name of a field in a form or a query
+Path = Annotated[str, Field(min_length=1)]  # `data.0.id` in JSON; a field's name in a form or query
 
-# What an answer's word or status means for the message: it is the carrier's now; certainly not, try again; certainly
-# not, and no other message fares better until somebody mends it; never; never, since the recipient wants none; no idea.
+# Meaning of a response's word or status. taken: the carrier has the message. later: certainly not, try again. down:
+# certainly not, and every other message would fail until the cause is corrected. refused: never. opt_out: never, as the
+# recipient has opted out. unknown: the outcome is unknown.
 Meaning = Literal["taken", "later", "down", "refused", "opt_out", "unknown"]
 
 
@@ -33,7 +34,7 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_several), Field(min_length=1)]  # the first that is there
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_several), Field(min_length=1)]  # the first with a value counts
 
 
 def _no_colon(user: str) -> str:
@@ -43,13 +44,16 @@ def _no_colon(user: str) -> str:
 
 
 class Basic(Model):
-    """User and password by RFC 7617."""
+    """User and password of Basic authentication (RFC 7617)."""
 
     basic: tuple[Annotated[str, AfterValidator(_no_colon)], Secret]
 
 
 class Auth(Model):
-    """How we show the carrier who we are: one of the three. `query` goes into the URL of every request."""
+    """Our credentials at the carrier: one of the three.
+
+    `query` goes into the URL of every request.
+    """
 
     bearer: Secret | None = None
     basic: tuple[Annotated[str, AfterValidator(_no_colon)], Secret] | None = None
@@ -63,12 +67,14 @@ class Auth(Model):
 
 
 class LoopbackConfig(CarrierOptions):
+    """Settings of the loopback carrier."""
+
     type: Literal["loopback"]
     mms: bool = True
 
 
 class Hook(Model):
-    """Messages and receipts come in at /hooks/NAME/SECRET."""
+    """Settings of a hook: messages and receipts come in at /hooks/NAME/SECRET."""
 
     secret: PathSecret
 
@@ -83,17 +89,17 @@ def _beginning(text: str) -> str:
 
 
 class TextId(Model):
-    """In an answer that is text: the id stands behind the first `after`, up to `before` or the next space."""
+    """Place of the id in a text response: after the first `after`, up to `before` or the next space."""
 
     after: Path
     before: Path | None = None
 
 
 class Ok(Model):
-    """Which answers mean that the carrier has the message, and where in them its id is.
+    """Responses that mean that the carrier has the message, and the place of the id in them.
 
-    Some carriers answer 200 to everything and say in a `word` of the body what became of it, or in a `text` that is no
-    JSON: how it begins, in any case of letters; the first that fits counts.
+    Some carriers answer 200 to every request and give the result in a `word` of the body, or in a `text` that is no
+    JSON. A `text` is compared with the beginning of the response, ignoring case; the first match counts.
     """
 
     status: tuple[Annotated[int, Field(ge=200, le=299)], ...] = (200, 201, 202)
@@ -102,7 +108,7 @@ class Ok(Model):
     words: dict[str, Meaning] = Field(default_factory=dict)
     text: dict[Annotated[str, AfterValidator(_beginning)], Meaning] = Field(default_factory=dict)
     text_id: TextId | None = None
-    other: Meaning = "unknown"  # a word that is not in `words`, a text that is not in `text`
+    other: Meaning = "unknown"  # meaning of a word not in `words` or a text not in `text`
     statuses: dict[Annotated[str, Field(pattern="^[1-5][0-9][0-9]$")], Meaning] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -125,13 +131,15 @@ class Ok(Model):
 
 
 class MediaOut(Model):
-    """How the media of an MMS travel: the list of their addresses in `field`, and `fields` that only an MMS has."""
+    """Media of an MMS in a request: the list of URLs in `field`, and `fields` that only an MMS has."""
 
     field: Path
     fields_: dict[str, FieldValue] = Field(alias="fields", default_factory=dict)
 
 
 class InboundFields(Model):
+    """Paths of a message's fields."""
+
     from_: Paths = Field(alias="from", default=("from",))
     to: Paths = ("to",)
     text: Paths = ("text",)
@@ -139,10 +147,10 @@ class InboundFields(Model):
 
 
 class MediaIn(Model):
-    """Where the parts of an MMS are: in a list (`items`), or in numbered fields (`url: "Media{n}"`, from 0 or 1)."""
+    """Place of an MMS's parts: a list (`items`), or fields from 0 or 1 (`url: "Media{n}"`)."""
 
     items: Path | None = None
-    url: str = ""  # within an item; empty: the item is the address
+    url: str = ""  # path within an item; empty: the item is the URL
     type: Path | None = None
     name: Path | None = None
 
@@ -154,7 +162,7 @@ class MediaIn(Model):
 
 
 class PartIn(Model):
-    """A text that comes in several messages: what they have in common, which one this is, and of how many."""
+    """Paths of a segment's reference, number and total in a text of several messages."""
 
     reference: Path
     number: Path
@@ -162,18 +170,18 @@ class PartIn(Model):
 
 
 class ReceiptsIn(Model):
-    """Which requests are receipts (all of `when`, else those with a state), and what they say."""
+    """Requests that are receipts (all of `when`, else those with a state), and their fields."""
 
     when: dict[Path, tuple[str, ...]] = Field(default_factory=dict)
     id: Paths = ("id",)
     state: Paths = ("status",)
-    states: dict[str, Literal["accepted", "delivered", "failed", "expired"]]  # others: still under way
+    states: dict[str, Literal["accepted", "delivered", "failed", "expired"]]  # others: accepted
     detail: Path | None = None
-    opt_out: tuple[str, ...] = ()  # of `detail`: failed because the recipient wants none
+    opt_out: tuple[str, ...] = ()  # values of `detail` that mean that the recipient has opted out
 
 
 class Signature(Model):
-    """How the carrier signs what it sends. The last four are for kind hmac-sha256."""
+    """Signature of the carrier's requests; the last four settings are for kind hmac-sha256."""
 
     kind: Literal["hmac-sha256", "plivo", "vonage"]
     key: Secret
@@ -184,13 +192,15 @@ class Signature(Model):
 
 
 class Reply(Model):
+    """Response to the carrier's requests."""
+
     status: Annotated[int, Field(ge=200, le=299)] = 200
     body: str = "ok"
     content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$")] = "text/plain"
 
 
 def _own_number(value: object) -> str:
-    """As the store holds it; without quotes YAML reads digits as a number."""
+    """Return a normalised number; YAML reads digits without quotes as a number."""
     raw = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     number = normalise(raw)
     if number is None or not is_digits(number.removeprefix("+")):
@@ -199,15 +209,17 @@ def _own_number(value: object) -> str:
 
 
 class Inbound(Hook):
-    to: Annotated[str, BeforeValidator(_own_number)] | None = None  # every message is for this number: no `fields.to`
+    """Settings of incoming requests."""
+
+    to: Annotated[str, BeforeValidator(_own_number)] | None = None  # the DID of every message, instead of `fields.to`
     fields_: InboundFields = Field(alias="fields", default_factory=InboundFields)
-    when: dict[Path, tuple[str, ...]] = Field(default_factory=dict)  # which requests are messages; others: ignored
+    when: dict[Path, tuple[str, ...]] = Field(default_factory=dict)  # requests that are messages; others are ignored
     media: MediaIn | None = None
     part: PartIn | None = None
     receipts: ReceiptsIn | None = None
     auth: Basic | None = None
     signature: Signature | None = None
-    ping: bool = False  # an empty request is the carrier's try of the address, and is answered as usual
+    ping: bool = False  # acknowledge an empty request, with which the carrier tests the URL
     reply: Reply = Reply()
 
     @model_validator(mode="after")
@@ -221,6 +233,8 @@ _FIELDS: Final[Mapping[str, object]] = {"from": "{from}", "to": "{to}", "text": 
 
 
 class HttpCarrierConfig(CarrierOptions):
+    """Settings of a carrier with an HTTP API."""
+
     type: Literal["http"]
     url: Url
     method: Literal["POST", "PUT", "GET"] = "POST"
@@ -229,7 +243,7 @@ class HttpCarrierConfig(CarrierOptions):
     headers: dict[HeaderName, Secret] = Field(default_factory=dict)
     fields_: dict[str, FieldValue] = Field(alias="fields", default_factory=lambda: dict(_FIELDS))
     media: MediaOut | None = None
-    hook_field: Path | None = None  # of `fields`: our hook's address, where the carrier wants it with every message
+    hook_field: Path | None = None  # field for our hook's URL, if the carrier needs it in every message
     numbers: Literal["nanpa", "e164", "e164-bare"] = "nanpa"
     ok: Ok = Ok()
     timeout: Positive = 30.0
@@ -248,7 +262,7 @@ class HttpCarrierConfig(CarrierOptions):
         return self
 
     def all_fields(self) -> dict[str, object]:
-        """Of an MMS, with nothing yet in those that are filled in for each message."""
+        """Return all fields of an MMS; fields that are filled for each message are None."""
         filled = {self.media.field: None} if self.media else {}
         more = self.media.fields_ if self.media else {}
         hook = {self.hook_field: None} if self.hook_field else {}
@@ -256,7 +270,7 @@ class HttpCarrierConfig(CarrierOptions):
 
 
 def nest(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"a.b": 1, "a.c": 2}` -> `{"a": {"b": 1, "c": 2}}`."""
+    """Return nested fields: `{"a.b": 1, "a.c": 2}` -> `{"a": {"b": 1, "c": 2}}`. Raises ValueError."""
     tree: dict[str, Any] = {}
     for key, value in fields.items():
         *above, last = key.split(".")
@@ -271,11 +285,11 @@ def nest(fields: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-# --- carriers with a file of their own --------------------------------------------------------------------------------
+# --- carriers with their own module -----------------------------------------------------------------------------------
 
 
 class VoipmsFields(Model):
-    """Names of the URL callback's parameters, as they stand in the URL that the portal was given."""
+    """Names of the URL callback's parameters, as written in the URL in the portal."""
 
     from_: Path = Field(alias="from", default="from")
     to: Path = "to"
@@ -290,7 +304,7 @@ class VoipmsInbound(Hook):
 
 
 class VoipmsConfig(CarrierOptions):
-    """VoIP.ms; `long_texts` is mms unless `mms` is off."""
+    """Settings for VoIP.ms; `long_texts` is mms unless `mms` is off."""
 
     type: Literal["voipms"]
     username: Path
@@ -330,7 +344,10 @@ def _ed25519(value: str) -> str:
 
 
 class TelnyxConfig(CarrierOptions):
-    """Telnyx, and providers that speak its shape for 3CX and PortSIP: those have no `public_key`."""
+    """Settings for Telnyx and for providers with its API for 3CX and PortSIP.
+
+    These providers have no `public_key`.
+    """
 
     type: Literal["telnyx"]
     api_key: Secret
@@ -347,7 +364,10 @@ _SID: Final = Field(pattern="^[A-Za-z0-9-]{8,64}$")
 
 
 class TwilioConfig(CarrierOptions):
-    """Twilio, and SignalWire by `url`. `signing_key` is for those whose hooks are not signed with the token."""
+    """Settings for Twilio, and for SignalWire by `url`.
+
+    `signing_key` is for carriers that do not sign with the token.
+    """
 
     type: Literal["twilio"]
     account_sid: Annotated[str, _SID]
@@ -375,19 +395,21 @@ class TwilioConfig(CarrierOptions):
 
 
 class BandwidthInbound(Hook):
-    auth: Basic | None = None  # user and password that the portal was told to send
+    auth: Basic | None = None  # user and password configured in the portal
 
 
 class BandwidthConfig(CarrierOptions):
+    """Settings for Bandwidth."""
+
     type: Literal["bandwidth"]
     account_id: Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,64}$")]
     auth: Basic
     application_id: Path
     url: Url = "https://messaging.bandwidth.com"
-    opt_out_codes: tuple[int, ...] = ()  # of message-failed: the recipient wants none
+    opt_out_codes: tuple[int, ...] = ()  # error codes that mean that the recipient has opted out
     timeout: Positive = 30.0
     inbound: BandwidthInbound | None = None
     mms: bool = True
 
 
-# --- secrets that stand in the file -----------------------------------------------------------------------------------
+# --- secrets in the file ----------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""Is it the carrier that calls? Every way in which one of them shows that, each as a check that raises HookError(401).
+"""Authentication of carriers' requests: one check for each method, which raises HookError(401).
 
-Comparisons take the same time wherever the difference is. An empty key never matches: a key that somebody forgot to
-fill in must not open the door. Where a time is signed, it may be five minutes off (`request.received_at` is ours).
+A comparison must take the same time wherever the difference is. An empty key never matches, because a key missing in
+the settings must not admit everybody. A signed time may differ by five minutes from `request.received_at`, which is our
+clock.
 
 Sources: Telnyx "Webhook signing", Twilio "Webhooks security", SignalWire "Webhook security", Plivo "Signature
 validation" (V2 and V3), Vonage "Signing messages", RFC 7617 for Basic.
@@ -29,6 +30,7 @@ Pairs = Sequence[tuple[str, str]]
 
 
 def same(expected: str, given: str) -> bool:
+    """Compare two texts in constant time; an empty `expected` never matches."""
     return bool(expected) and hmac.compare_digest(expected.encode("utf-8", "replace"), given.encode("utf-8", "replace"))
 
 
@@ -45,13 +47,13 @@ def _demand_fresh(timestamp: str, now: float) -> None:
 
 
 def check_basic(request: HookRequest, user: str, password: str) -> None:
-    """The callback bears the user and password that the carrier was told."""
+    """Check the user and password configured at the carrier."""
     if not password or not same(basic(user, password), request.headers.get("authorization", "")):
         raise HookError(401, "user or password missing or wrong")
 
 
 def check_ed25519(request: HookRequest, public_key: str) -> None:
-    """Telnyx: `telnyx-signature-ed25519` over `timestamp|body`; the key is base64 of 32 bytes."""
+    """Check Telnyx: `telnyx-signature-ed25519` over `timestamp|body`; the key is base64 of 32 bytes."""
     timestamp = request.headers.get("telnyx-timestamp", "")
     _demand_fresh(timestamp, request.received_at)
     signed = timestamp.encode("utf-8", "replace") + b"|" + request.body
@@ -63,7 +65,7 @@ def check_ed25519(request: HookRequest, public_key: str) -> None:
 
 
 def check_twilio(request: HookRequest, form: Pairs, key: str) -> None:
-    """Twilio and SignalWire: base64 HMAC-SHA1 of the URL and every field of the form, sorted by name."""
+    """Check Twilio and SignalWire: base64 HMAC-SHA1 of the URL and all form fields, sorted by name."""
     given = request.headers.get("x-twilio-signature") or request.headers.get("x-signalwire-signature", "")
     fields = "".join(name + value for name, value in sorted(set(form)))
     expected = [_base64(key, url + fields, "sha1") for url in _with_and_without_port(request.url)]
@@ -72,10 +74,10 @@ def check_twilio(request: HookRequest, form: Pairs, key: str) -> None:
 
 
 def check_plivo(request: HookRequest, form: Pairs, key: str) -> None:
-    """Plivo: V3 over URL, fields and nonce where it is there, else V2 over URL and nonce. Base64 HMAC-SHA256.
+    """Check Plivo: base64 HMAC-SHA256, V3 if present, else V2.
 
-    `ma` is the signature with the main account's token, and the one that messages have. V2 says nothing of the body:
-    it shows who calls, and TLS keeps what is said.
+    V3 signs URL, fields and nonce; V2 signs URL and nonce. `ma` is the signature with the main account's token, which
+    messages have. V2 does not sign the body: it authenticates the caller only, and TLS protects the content.
     """
     v3 = _plivo_headers(request, "v3")
     given = v3 or _plivo_headers(request, "v2")
@@ -86,7 +88,7 @@ def check_plivo(request: HookRequest, form: Pairs, key: str) -> None:
 
 
 def _plivo_headers(request: HookRequest, version: str) -> list[str]:
-    """Several by commas while a token is being changed."""
+    """Return the signatures; there are several while a token is being changed."""
     names = (f"x-plivo-signature-{version}", f"x-plivo-signature-ma-{version}")
     return [one.strip() for name in names if name in request.headers for one in request.headers[name].split(",")]
 
@@ -113,7 +115,10 @@ def _sorted_query(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def check_vonage(request: HookRequest, fields: Pairs, key: str) -> None:
-    """Vonage: `sig` over `&name=value` of all other fields, sorted; `&` and `=` in a value are `_`. HMAC-SHA256."""
+    """Check Vonage: `sig` is HMAC-SHA256 over `&name=value` of all other fields, sorted.
+
+    `&` and `=` in a value are replaced by `_`.
+    """
     values = dict(fields)
     given = values.pop("sig", "")
     _demand_fresh(values.get("timestamp", ""), request.received_at)
@@ -128,7 +133,7 @@ _VONAGE: Final = str.maketrans("&=", "__")
 def check_hmac(
     request: HookRequest, key: str, header: str, encoding: Literal["hex", "base64"], prefix: str, timestamp: str | None
 ) -> None:
-    """HMAC-SHA256 of the body, or of `timestamp.body` where a header with the time is named."""
+    """Check HMAC-SHA256 of the body, or of `timestamp.body` if a timestamp header is configured."""
     body = request.body
     if timestamp is not None:
         at = request.headers.get(timestamp.lower(), "")
@@ -149,7 +154,7 @@ def _without_query(url: str) -> str:
 
 
 def _with_and_without_port(url: str) -> tuple[str, ...]:
-    """Carriers sign the URL with or without the port that goes without saying."""
+    """Return the URL with and without the default port, because carriers sign either form."""
     parts = urlsplit(url)
     usual = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
     host = parts.netloc.removesuffix(usual) if usual else parts.netloc

@@ -1,9 +1,9 @@
-"""Telnyx, and the providers that speak its shape because 3CX and PortSIP do.
+"""Carrier for Telnyx, and for the providers that use its API for 3CX and PortSIP.
 
-Out: POST /v2/messages with a bearer token; the answer's `data.id` (Telnyx) or `data.payload.id` (3CX) names the
-message. In: the events of `events`, signed with Ed25519 where a public key is configured; without one the secret in
-the hook's path is the only key. Sources: developers.telnyx.com "Send a message", "Webhook signing", "Error codes";
-3CX "Generic SMS provider".
+Out: POST /v2/messages with a bearer token; `data.id` (Telnyx) or `data.payload.id` (3CX) of the response is the
+message's id. In: the events of `telnyx_events`, signed with Ed25519 if a public key is configured. Without a public key
+the secret in the hook's path is the only authentication. Sources: developers.telnyx.com "Send a message", "Webhook
+signing", "Error codes"; 3CX "Generic SMS provider".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sipsms.core.message import Accepted, Delivery, Outcome
 from sipsms.messaging.base_carrier import BaseCarrier
 from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, Parsed
 
-# Codes of `errors[].code` that say more than the status does.
+# Codes of `errors[].code` that are more precise than the status.
 _CODES: Final[Mapping[str, Meaning]] = {
     "10009": "down",  # authentication failed
     "10010": "down",  # authorization failed
@@ -79,6 +79,7 @@ class TelnyxCarrier(BaseCarrier):
 
 
 def outcome(answer: HttpReply) -> Outcome:
+    """Return the outcome of a response."""
     data = json_of(answer)
     if 200 <= answer.status < 300:
         named = (payload.word_of(payload.at_path(data, path)) for path in ("data.id", "data.payload.id"))
@@ -93,5 +94,8 @@ def outcome(answer: HttpReply) -> Outcome:
 
 
 def _is_final(status: int, code: str) -> bool:
-    """A message that Telnyx itself refuses (400, 422, and 403 for a number that is not ours to send from)."""
+    """Return True if Telnyx itself refuses the message.
+
+    Examples: 400, 422, and 403 for a number that we may not send from.
+    """
     return bool(code) and 400 <= status < 500 and status not in (401, 408, 429)

@@ -1,10 +1,10 @@
-"""The JSON events that Telnyx invented and 3CX, PortSIP, VoIP.ms and others took over.
+"""Parser of the JSON events of Telnyx, which 3CX, PortSIP, VoIP.ms and others use. Pure.
 
     {"data": {"event_type": "message.received", "payload": {"id": ..., "from": {"phone_number": ...},
      "to": [{"phone_number": ..., "status": ...}], "text": ..., "media": [{"url": ..., "content_type": ...}]}}}
 
-The envelope has an id too, another one at each try; the message's is the payload's. `message.sent` and
-`message.finalized` are receipts. An event of any other kind says nothing to us, and is acknowledged. Pure.
+The message's id is the payload's; the envelope's id is different in each attempt. `message.sent` and
+`message.finalized` are receipts. Events of other kinds are acknowledged and ignored.
 Sources: developers.telnyx.com "Receiving webhooks for messaging", 3CX "generic SMS provider".
 """
 
@@ -24,7 +24,7 @@ _STATES: Final[Mapping[str, State]] = {
     "queued": State.ACCEPTED,
     "sending": State.ACCEPTED,
     "sent": State.ACCEPTED,
-    "delivery_unconfirmed": State.ACCEPTED,  # sent, and the network beyond tells nothing
+    "delivery_unconfirmed": State.ACCEPTED,  # sent, but the network reports nothing
     "delivered": State.DELIVERED,
     "webhook_delivered": State.DELIVERED,
     "sending_failed": State.FAILED,
@@ -35,7 +35,7 @@ _STATES: Final[Mapping[str, State]] = {
 
 
 def read(request: HookRequest) -> tuple[tuple[InboundSms, ...], tuple[CarrierReceipt, ...]]:
-    """Messages and receipts of an event. Raises HookError."""
+    """Return the messages and receipts of an event. Raises HookError."""
     data = reading.mapping(reading.parsed_json(request.body)).get("data")
     if not isinstance(data, dict):
         raise HookError(400, "field 'data' is missing")
@@ -49,7 +49,7 @@ def read(request: HookRequest) -> tuple[tuple[InboundSms, ...], tuple[CarrierRec
 
 
 def messages(payload: Mapping[str, Any]) -> tuple[InboundSms, ...]:
-    """One for each of our numbers it came to; usually one."""
+    """Return a message for each of our DIDs in the event; usually there is one. Raises HookError."""
     remote_id = reading.number_of(payload.get("id"), "payload.id")
     source = _phone(payload.get("from"), "payload.from")
     media = reading.media_of(_part(item) for item in reading.sequence(payload.get("media")))
@@ -68,6 +68,7 @@ def messages(payload: Mapping[str, Any]) -> tuple[InboundSms, ...]:
 
 
 def receipt(payload: Mapping[str, Any]) -> CarrierReceipt:
+    """Return the receipt of an event. Raises HookError."""
     remote_id = reading.number_of(payload.get("id"), "payload.id")
     to = reading.sequence(payload.get("to"))
     word = reading.word_of(reading.mapping(to[0] if to else None).get("status"))
@@ -78,14 +79,14 @@ def receipt(payload: Mapping[str, Any]) -> CarrierReceipt:
 
 
 def _ours(value: object) -> list[object]:
-    """Of a message to a group, the recipients that the carrier calls this hook for."""
+    """Return the recipients of a group message that the carrier calls this hook for."""
     recipients = value if isinstance(value, list) else [value]
     called = [one for one in recipients if reading.mapping(one).get("status") == "webhook_delivered"]
     return (called or recipients[:1] or [None])[: reading.MAX_MEDIA]
 
 
 def _phone(value: object, field: str) -> str:
-    """`{"phone_number": "+1..."}`; some write the number itself."""
+    """Return the number of `{"phone_number": "+1..."}`, or a bare number, which some carriers send."""
     return reading.number_of(value.get("phone_number") if isinstance(value, dict) else value, field)
 
 

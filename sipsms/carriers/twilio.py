@@ -1,8 +1,8 @@
-"""Twilio, and SignalWire, whose compatibility API is the same under another address.
+"""Carrier for Twilio, and for SignalWire, whose compatibility API has another URL.
 
-Out: a form to Messages.json; in: a form, signed with HMAC-SHA1 over the hook's public URL, so `web.url` of the
-configuration must be what the carrier calls. A receipt is a request with `MessageStatus`. Their media are fetched with
-our credentials, which go to the carrier's own host and nowhere else. Sources: twilio.com/docs "Message resource",
+Out: a form to Messages.json. In: a form, signed with HMAC-SHA1 over the hook's public URL, so `web.url` of the
+configuration must be the URL that the carrier calls. A receipt is a request with `MessageStatus`. Media are fetched
+with our credentials, which must go to the carrier's own host only. Sources: twilio.com/docs "Message resource",
 "Webhooks security", "Error and warning dictionary"; developer.signalwire.com "Webhook security".
 """
 
@@ -25,7 +25,7 @@ from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookReq
 OPTED_OUT: Final = "21610"  # "Attempt to send to unsubscribed recipient"
 
 _CODES: Final[Mapping[str, Meaning]] = {
-    "20003": "down",  # authentication error: token wrong, or the account has no money
+    "20003": "down",  # authentication error: wrong token, or no balance
     "20005": "down",  # account not active
     "20429": "later",  # too many requests
     "14107": "later",  # message rate limit exceeded
@@ -48,7 +48,7 @@ _STATES: Final[Mapping[str, State]] = {
     "canceled": State.FAILED,
 }
 
-_REPLY: Final = HookReply(200, "<Response/>", "text/xml")  # TwiML that answers nothing
+_REPLY: Final = HookReply(200, "<Response/>", "text/xml")  # TwiML without a reply message
 
 
 class TwilioCarrier(BaseCarrier):
@@ -107,6 +107,7 @@ def _authorization(config: TwilioConfig) -> str:
 
 
 def outcome(answer: HttpReply) -> Outcome:
+    """Return the outcome of a response."""
     data = json_of(answer)
     if 200 <= answer.status < 300:
         return _taken(data) or by_status(answer)
@@ -119,7 +120,10 @@ def outcome(answer: HttpReply) -> Outcome:
 
 
 def _taken(data: Any) -> Outcome | None:
-    """None for an answer without the message's id. One that says `failed` at once is a refusal with an id."""
+    """Return the outcome of a 2xx response; None if it lacks the message's id.
+
+    A response with status `failed` is a refusal although it has an id.
+    """
     fields = payload.mapping(data)
     sid = payload.word_of(fields.get("sid"))
     if not sid:
@@ -131,7 +135,7 @@ def _taken(data: Any) -> Outcome | None:
 
 
 def _form(request: HookRequest) -> payload.Pairs:
-    """What is signed beside the URL: the fields of a POST; those of a GET are in the URL."""
+    """Return the signed fields of a POST; a GET has its fields in the URL. Raises HookError."""
     if not request.body:
         return []
     if payload.media_type(request) != payload.FORM:

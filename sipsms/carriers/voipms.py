@@ -1,11 +1,11 @@
-"""VoIP.ms: the REST API out, and in by three ways that know each other.
+"""Carrier for VoIP.ms: the REST API out, and three ways in with common deduplication.
 
-A message may come by URL callback, by JSON webhook and by our own asking (`poll`): all three make the same
-deduplication key. Nothing is signed; the secret in the hook's path is the only key. The API answers 200 to everything
-and says in `status` what became of it: the table below. Every request is a POST with multipart/form-data, as the
-carrier's own application sends it: user and password stand in no URL, where proxies log them.
+A message may come in by URL callback, by JSON webhook and by our own `poll`; all three must make the same deduplication
+key. The carrier signs nothing: the secret in the hook's path is the only authentication. The API answers 200 to every
+request and gives the result in `status`, see the table below. Every request is a POST with multipart/form-data, as the
+carrier's own application sends it, so that user and password are in no URL, where proxies would log them.
 
-An attempt whose answer was lost is looked up in the carrier's records (`look_up`), so `unknown` becomes known here.
+An attempt without a response is looked up in the carrier's records (`look_up`), which settles an unknown outcome.
 Sources: voip.ms "SOAP and REST/JSON API", wiki "SMS-MMS".
 """
 
@@ -34,39 +34,41 @@ from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookReq
 
 MAX_SMS: Final = 160  # characters (S-001)
 MAX_MMS: Final = 2048  # characters (S-024)
-MAX_FILES: Final = 3  # of an MMS (S-023)
-MAX_RECORDS: Final = 8 * 1024 * 1024  # bytes of one answer of getSMS; a larger one is asked for in halves
-ROWS: Final = "1000000"  # `limit`; without it the carrier stops at 50
+MAX_FILES: Final = 3  # files of an MMS (S-023)
+MAX_RECORDS: Final = 8 * 1024 * 1024  # bytes of one response of getSMS; a larger range is halved
+ROWS: Final = "1000000"  # `limit`; without a limit the carrier returns 50 rows
 
-MAX_BACK: Final = 90 * 86400.0  # seconds that `poll` looks back at most
-OVERLAP: Final = 300.0  # seconds before `since` that are read again: the carrier's clock is not ours
-YOUNG: Final = 300.0  # seconds within which a message may not be in the records yet
+MAX_BACK: Final = 90 * 86400.0  # seconds; the oldest record that `poll` reads
+OVERLAP: Final = 300.0  # seconds before `since` that are read again, because the carrier's clock may differ
+YOUNG: Final = 300.0  # seconds until a message must be in the records
 DAY: Final = 86400.0
-SKEW: Final = 60.0  # seconds that its record may be older than our attempt
+SKEW: Final = 60.0  # seconds that a record may be older than our attempt
 MAX_CLAIMED: Final = 10_000
 
 
 class Said(NamedTuple):
+    """Meaning of a status word, with the seconds to wait."""
+
     meaning: Meaning
     retry_after: float | None = None
 
 
-# Status words (docs: "API status and error messages"). A word that is not here refuses the message.
+# Status words (docs: "API status and error messages"). Any other word is a refusal of the message.
 _WORDS: Final[Mapping[str, Said]] = {
     "missing_credentials": Said("down"),
     "invalid_credentials": Said("down"),
     "api_not_enabled": Said("down"),
     "ip_not_enabled": Said("down"),
     "non_sufficient_funds": Said("down"),
-    "missing_method": Said("down"),  # something between us and the carrier drops the form
+    "missing_method": Said("down"),  # something between us and the carrier removes the form
     "invalid_method": Said("down"),
     "method_maintenance": Said("down", 300.0),
-    "limit_reached": Said("down", 900.0),  # messages a day (S-006): hold, do not drop
+    "limit_reached": Said("down", 900.0),  # daily limit of messages (S-006): the carrier is down, messages are kept
     "api_limit_exceeded": Said("down", 60.0),  # requests a minute
     "sms_wait_message": Said("later", 60.0),
 }
 
-_OK: Final = HookReply(200, "ok")  # exactly this, or it comes again every 30 minutes (S-044)
+_OK: Final = HookReply(200, "ok")  # exactly this text, else the carrier repeats the request every 30 minutes (S-044)
 
 
 class VoipmsCarrier(BaseCarrier):
@@ -76,9 +78,9 @@ class VoipmsCarrier(BaseCarrier):
         super().__init__(name)
         self._config = config
         self._tools = tools
-        self._claimed: OrderedDict[str, int] = OrderedDict()  # the carrier's id -> our delivery
-        self._clocks_differ = math.inf  # seconds, by the Date of its last answer
-        records.new_york()  # missing: said at the start, and not in the night
+        self._claimed: OrderedDict[str, int] = OrderedDict()  # the carrier's id -> our delivery's id
+        self._clocks_differ = math.inf  # seconds, from Date of the last response
+        records.new_york()  # fail at the start if the time zone is missing
         self.poll_every = config.poll or 0.0
         self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
 
@@ -137,7 +139,10 @@ class VoipmsCarrier(BaseCarrier):
         return self._request(method, fields)
 
     async def _address(self, media: Media) -> str:
-        """Inline only what we have: a part that was never fetched, or is too old, is still a link."""
+        """Return the URL of an attachment, or its content as a data URL if media are inline.
+
+        An attachment that was never fetched, or that is no longer stored, is always a URL.
+        """
         if self._config.media == "link" or not media.token:
             return self._tools.media.url(media)
         try:
@@ -158,6 +163,7 @@ class VoipmsCarrier(BaseCarrier):
     # --- the carrier's records ---
 
     async def poll(self, since: float) -> Sequence[InboundSms]:
+        """Return the messages in the carrier's records since then. Raises NotSent and NoAnswer."""
         now = self._tools.clock()
         begin = max(since - OVERLAP, now - MAX_BACK)
         found = {}
@@ -169,14 +175,19 @@ class VoipmsCarrier(BaseCarrier):
         return [records.inbound(row) for row in sorted(found.values(), key=lambda row: (row.at, row.id))]
 
     async def _with_media(self, row: Row) -> Row:
-        """getMMS often has no media where getMediaMMS has them."""
+        """Add the media of an MMS; getMMS often lacks media that getMediaMMS has."""
         reply = await self._reply("getMediaMMS", {"id": row.id, "media_as_array": "1"})
         word = payload.word_of(payload.mapping(json_of(reply)).get("status"))
         if word and word != "success" and word not in _WORDS:
-            return row  # it knows of none: a long text goes as an MMS too
+            return row  # no media: a long text is an MMS, too
         return replace(row, media=records.media_in(_body("getMediaMMS", reply)))
 
     async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
+        """Look up an attempt without a response in the carrier's records; None if still unknown.
+
+        Raises NotThere if the carrier certainly has no record of the message, or NotSent or NoAnswer if the records
+        cannot be read.
+        """
         method = _method(delivery)
         asked = {"sendSMS": "getSMS", "sendMMS": "getMMS"}[method]
         numbers = {"did": as_format(delivery.source, "nanpa"), "contact": as_format(delivery.destination, "nanpa")}
@@ -189,18 +200,21 @@ class VoipmsCarrier(BaseCarrier):
             remote_id = _remote_id(method, match.id)
             self._claim(remote_id, delivery)
             return Accepted(remote_id)
-        end = began + self._config.timeout + SKEW  # what stands there in these minutes may be ours in another dress
+        end = began + self._config.timeout + SKEW  # until then a record with a changed text may be ours
         if now - began < YOUNG or any(not row.is_after(end) for row in candidates):
             return None
         if any(records.letters(row.text) == records.letters(delivery.text) for row in free):
-            return None  # our clock may have been wrong when the attempt began
-        if abs(self._clocks_differ) > SKEW:  # then "not within these minutes" says nothing
+            return None  # our clock may have been wrong at the start of the attempt
+        if abs(self._clocks_differ) > SKEW:  # with differing clocks a missing record proves nothing
             log.warning("carrier_clock", carrier=self.name, seconds=round(self._clocks_differ))
             return None
         raise NotThere
 
     def _is_free(self, method: str, row: Row, delivery: Delivery) -> bool:
-        """Between these two numbers, and not known to be another delivery's: of two with one text, each has its own."""
+        """Return True for a record between these two numbers that is not another delivery's.
+
+        Of two deliveries with the same text, each has its own record.
+        """
         wanted = (normalise(delivery.source), normalise(delivery.destination))
         owner = self._claimed.get(_remote_id(method, row.id), delivery.id)
         return (normalise(row.did), normalise(row.contact)) == wanted and owner == delivery.id
@@ -237,7 +251,7 @@ class VoipmsCarrier(BaseCarrier):
 
 
 def _webhook(request: HookRequest) -> Parsed:
-    """Messages only: VoIP.ms has no receipts."""
+    """Parse a webhook; it has messages only, because VoIP.ms has no receipts."""
     messages, _ = telnyx_events.read(request)
     return Parsed(tuple(_keyed(one) for one in messages), reply=_OK)
 
@@ -254,7 +268,7 @@ def _method(delivery: Delivery) -> str:
 
 
 def _problem(method: str, delivery: Delivery) -> Rejected | None:
-    """What the carrier would refuse anyway, said without a request of the day's hundred."""
+    """Return the refusal of a message that the carrier would refuse, without using its daily limit."""
     if method == "sendMMS" and len(delivery.text) > MAX_MMS:
         return Rejected(f"the text is longer than {MAX_MMS} characters", "sms_toolong")
     if len(delivery.message.media) > MAX_FILES:
@@ -277,12 +291,15 @@ def _outcome(method: str, answer: HttpReply) -> Outcome:
 
 
 def _remote_id(method: str, number: str) -> str:
-    """SMS and MMS may be counted in two sequences."""
+    """Return the id with its kind, because SMS and MMS may be counted in two sequences."""
     return f"{'mms' if method == 'sendMMS' else 'sms'}:{number}"
 
 
 def _multipart(fields: Mapping[str, str]) -> tuple[str, bytes]:
-    """RFC 7578, without file names: the carrier takes parts that have one for uploads."""
+    """Encode a form (RFC 7578) without file names.
+
+    The carrier treats a part with a file name as an upload.
+    """
     boundary = f"sipsms-{secrets.token_hex(16)}"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -296,7 +313,7 @@ def _headers(boundary: str) -> dict[str, str]:
 
 
 def _seconds_between(date: str, now: float) -> float:
-    """An answer's Date (RFC 9110 section 6.6.1) and our clock; infinity where it has none."""
+    """Return Date of a response (RFC 9110 section 6.6.1) minus our clock; infinity without Date."""
     try:
         return parsedate_to_datetime(date).timestamp() - now
     except (ValueError, TypeError, OverflowError):
@@ -307,7 +324,10 @@ def _seconds_between(date: str, now: float) -> float:
 
 
 def _body(method: str, reply: HttpReply) -> Mapping[str, Any]:
-    """The answer to a question. `no_sms` and its like mean an empty list. Raises NotSent and NoAnswer: ask later."""
+    """Return the data of a response; `no_sms` and similar words mean no rows.
+
+    Raises NotSent and NoAnswer: ask again later.
+    """
     data = payload.mapping(json_of(reply)) if reply.status == 200 else {}
     word = payload.word_of(data.get("status"))
     if word == "success":

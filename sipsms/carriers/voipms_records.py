@@ -1,11 +1,11 @@
-"""VoIP.ms' own records of messages: rows of getSMS and getMMS, and their times. Pure.
+"""Records of messages at VoIP.ms: rows of getSMS and getMMS, and their times. Pure.
 
     {"id": "10456720", "date": "2026-10-02 14:24:31", "type": "1", "did": "4505550194", "contact": "4385550107",
      "message": "text or null", "col_media1": "https://...", "col_media2": "", "media": ["https://..."]}
 
-Times are those of a clock on a wall in New York, asked for with `timezone=-5`, daylight saving included. So one hour of
-the year comes twice: a row of that hour may be meant at either of two moments, and counts as inside a window if one
-of them is.
+Times are local times of New York, requested with `timezone=-5`, and include daylight saving time. One hour of the year
+therefore occurs twice. A row of that hour can mean either of two moments, and counts as inside a window if one of the
+two moments is inside.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from sipsms.carriers import payload
 from sipsms.core.e164 import normalise
 from sipsms.messaging.carrier import HookError, InboundMedia, InboundSms
 
-TIMEZONE: Final = "-5"  # Eastern, as the carrier's own application asks
-MAX_DAYS: Final = 92  # of one request; more is `invalid_daterange`
+TIMEZONE: Final = "-5"  # Eastern time, as in the carrier's own application
+MAX_DAYS: Final = 92  # days of one request; more is refused with `invalid_daterange`
 _COLUMN: Final = re.compile(r"col_media[0-9]{1,2}")
 
 
 @cache
 def new_york() -> ZoneInfo:
-    """Asked for when it is needed: a host without time zones can still have other carriers."""
+    """Return the time zone, loaded on first use: a host without time zones can use other carriers."""
     return ZoneInfo("America/New_York")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """Record of one message."""
+
     id: str
-    at: tuple[float, float]  # seconds since the epoch; the two differ in the hour that comes twice
+    at: tuple[float, float]  # seconds since the epoch; two moments in the hour that occurs twice
     did: str
     contact: str
     text: str
@@ -50,7 +52,7 @@ class Row:
 
 
 def days(first: float, last: float) -> list[tuple[str, str]]:
-    """A range of dates; none is longer than the carrier allows."""
+    """Split a time range into date ranges of the length that the carrier allows."""
     begin, end = (datetime.fromtimestamp(one, new_york()).date() for one in (first, last))
     ranges = []
     while begin <= end:
@@ -61,7 +63,7 @@ def days(first: float, last: float) -> list[tuple[str, str]]:
 
 
 def halves(begin: str, end: str) -> list[tuple[str, str]]:
-    """The range in two, for an answer that was too large; empty for a single day."""
+    """Return the two halves of a range whose response was too large; empty for a single day."""
     first, last = datetime.fromisoformat(begin).date(), datetime.fromisoformat(end).date()
     if first >= last:
         return []
@@ -70,7 +72,7 @@ def halves(begin: str, end: str) -> list[tuple[str, str]]:
 
 
 def rows(answer: Mapping[str, Any]) -> list[Row]:
-    """Those that can be read, oldest first. getMMS has them under `sms` too."""
+    """Return the readable rows, oldest first; getMMS may also use the key `sms`."""
     found = answer.get("sms")
     if not isinstance(found, list):
         found = payload.sequence(answer.get("mms"))
@@ -100,7 +102,7 @@ def _row(row: Mapping[str, Any]) -> Row | None:
 
 
 def moments(date: str) -> tuple[float, float]:
-    """`2026-10-02 14:24:31` -> the moment, or the two it may be. Raises HookError."""
+    """Return the moment of `2026-10-02 14:24:31`, or its two possible moments. Raises HookError."""
     try:
         wall = datetime.strptime(date, "%Y-%m-%d %H:%M:%S").replace(tzinfo=new_york())
         return wall.timestamp(), wall.replace(fold=1).timestamp()
@@ -109,7 +111,7 @@ def moments(date: str) -> tuple[float, float]:
 
 
 def media_in(row: Mapping[str, Any]) -> tuple[InboundMedia, ...]:
-    """`media` as a list or as an object by number, else the columns; empty slots are left out."""
+    """Return the media: `media` as a list or object, else the columns, without empty slots."""
     found = row.get("media")
     if isinstance(found, dict):
         found = list(found.values())
@@ -124,13 +126,14 @@ def inbound(row: Row) -> InboundSms:
 
 
 def dedupe(remote_id: str, source: str, destination: str) -> str:
-    """The same for the URL callback, the webhook and the records, however each of them writes numbers.
+    """Return a key that is the same for the URL callback, the webhook and the records.
 
-    With both numbers in it, since nobody says that SMS and MMS are counted in one sequence.
+    Their different spellings of numbers are normalised. The key contains both numbers, because SMS and MMS may have
+    separate id sequences.
     """
     return f"{remote_id}/{normalise(source) or source}/{normalise(destination) or destination}"
 
 
 def letters(text: str) -> str:
-    """What no carrier changes about a text: its ASCII letters and digits."""
+    """Return the ASCII letters and digits of a text, which no carrier changes."""
     return "".join(c for c in text if c.isascii() and c.isalnum()).lower()

@@ -1,1 +1,1 @@
-"""E-mail: what a message looks like as one, and the way to the mail server."""
+"""E-mail: messages as e-mails, and the courier to the mail server."""

@@ -1,9 +1,9 @@
-"""The way to the mail server (RFC 5321): one connection, one message to one recipient, one outcome.
+"""Courier to the mail server (RFC 5321): a connection and an outcome for each message.
 
-What goes wrong before MAIL is the server's or the configuration's trouble, and every other message would meet it too.
-What goes wrong after is this message's alone. A connection that breaks after the text has left may mean a second copy:
-it is sent again all the same, since an SMS that is lost is worse than one twice, and both have one Message-ID, by which
-mail servers and programs know the second.
+A failure before MAIL is caused by the server or the configuration, so it defers the whole courier. A failure after MAIL
+concerns this message only. If the connection breaks after the text was sent, the message is sent again although the
+server may have it, because a lost SMS is worse than a duplicate. Both copies have the same Message-ID, by which mail
+servers and programs recognize the duplicate.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from sipsms.mail.mime import Part, compose
 from sipsms.mail.settings import Smtp
 from sipsms.messaging.media import MediaStore
 
-RETRY_MIN: Final = 300.0  # seconds; a greylist lets in who comes back after about that
+RETRY_MIN: Final = 300.0  # seconds; a greylist accepts a retry after about this time
 RETRY_MAX: Final = 4000.0
-MAX_ATTACHED: Final = 8 * 1024 * 1024  # bytes in one e-mail; servers take 10 MB and more, base64 adds a third
+MAX_ATTACHED: Final = 8 * 1024 * 1024  # bytes in one e-mail; servers accept 10 MB and more, base64 adds a third
 _SHUTTING_DOWN: Final = 421
 _TOO_LARGE: Final = 552
 
@@ -40,13 +40,17 @@ class MailCourier:
         reply_to: Callable[[Message], str] = lambda message: "",
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`hostname`: ours, in EHLO and Message-ID. `reply_to`: where an answer goes; empty: to the sender address."""
+        """Create the courier.
+
+        `hostname`: our name in EHLO and Message-ID. `reply_to`: address for replies to a message; empty means the
+        sender address.
+        """
         self._smtp = smtp
         self._hostname = hostname
         self._media = media
         self._reply_to = reply_to
         self._jitter = jitter
-        self._tls: ssl.SSLContext | None = None  # reading the system's certificates takes a while: once
+        self._tls: ssl.SSLContext | None = None  # kept, because loading the system's certificates is slow
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         parts = await self._parts(delivery.message)
@@ -65,7 +69,7 @@ class MailCourier:
             client.close()
 
     async def _written(self, delivery: Delivery, parts: list[Part]) -> bytes:
-        """Encoding files takes a tenth of a second and more: not in the loop."""
+        """Return the e-mail's bytes; files are encoded in a thread, because that takes 0.1 s and more."""
         write = partial(compose, delivery, self._smtp.from_, self._hostname, parts, self._reply_to(delivery.message))
         if any(part.data for part in parts):
             return await asyncio.to_thread(lambda: write().as_bytes())
@@ -77,7 +81,7 @@ class MailCourier:
         except SMTPRecipientsRefused as error:
             return self._refused(error.recipients[0], delivery.attempts)
         except SMTPSenderRefused as error:
-            # Our own address, the same for every message: whatever is wrong is not this message's fault.
+            # The sender is our own address, the same for every message, so the cause is not this message.
             if error.code == _TOO_LARGE:
                 return self._refused(error, delivery.attempts)
             return Deferred(f"mail server: {_told(error)}", whole_courier=True)
@@ -127,14 +131,17 @@ class MailCourier:
 
 
 def _start_tls(smtp: Smtp) -> bool | None:
-    """None: if the server offers it."""
+    """Return whether to use STARTTLS; None means if the server offers it."""
     if smtp.tls == "auto":
         return True if smtp.password else None
     return smtp.tls == "required"
 
 
 def _tls_context(smtp: Smtp) -> ssl.SSLContext:
-    """Certificates are checked wherever TLS is demanded; taken as they come, it still keeps out who only listens."""
+    """Return the TLS context; certificates are checked wherever the settings demand TLS.
+
+    With `auto`, without password and `ca`, any certificate is accepted: TLS still keeps out passive listeners.
+    """
     context = ssl.create_default_context(cafile=str(smtp.ca) if smtp.ca else None)
     if smtp.tls == "auto" and smtp.password is None and smtp.ca is None:
         context.check_hostname = False
@@ -143,7 +150,7 @@ def _tls_context(smtp: Smtp) -> ssl.SSLContext:
 
 
 def _told(error: BaseException) -> str:
-    """In words; what the server wrote comes without control characters."""
+    """Describe an error; the server's text has no control characters."""
     if isinstance(error, SMTPResponseException):
         return f"{error.code} {_printable(error.message)}".strip()
     if isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""Settings of the mail server that takes our e-mails."""
+"""Settings of the mail server that sends our e-mails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 class Smtp(Model):
-    """The mail server that takes our e-mails."""
+    """Settings of the mail server that accepts our e-mails."""
 
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = 25

@@ -128,7 +128,7 @@ class Carrier(Protocol):
         """`delivery.text` (a piece of the text, or all of it) with `delivery.message.media`, once."""
 
     async def poll(self, since: float) -> Sequence[InboundSms]:
-        """Return messages that came in since then (epoch seconds), oldest first. Raises NotSent or NoAnswer: ask later."""
+        """Return messages since then (epoch seconds), oldest first. Raises NotSent or NoAnswer: ask later."""
 
     async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
         """Look up the outcome of an attempt that began then; None: the carrier cannot say (yet).

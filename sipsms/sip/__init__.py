@@ -1,4 +1,6 @@
-"""SIP: codec (uri, headers, message), machines (digest, transaction, registrar), transport, endpoint, server, client.
+"""SIP: codec, state machines, transports, endpoint, servers and trunks.
 
-Everything left of `transport` is pure: bytes and time come in, values go out.
+The codec (uri, headers, message) and the machines (digest, transaction, registrar, presence) are pure: bytes and time
+come in as arguments, values go out. Only the transports, the endpoint, the servers, the courier and the trunks perform
+I/O.
 """

@@ -1,9 +1,10 @@
-"""Slows down password guessing. Pure and bounded: a fixed number of (address, user) pairs is remembered.
+"""Limiter of password guesses for each (network, user) pair.
 
-After `free` failures in `window` seconds a pair gets one evaluated guess a second at most; the others are answered as
-wrong without a look at the password. The account itself is never locked: its owner, elsewhere, is another pair. Its
-owner at the same address (behind one NAT with the guesser) sends from another port: ports that guessed wrong and ports
-that did not yet have half the guesses each, and a port with the right password is not slowed at all.
+Pure; the number of remembered pairs is bounded. After `free` failures in `window` seconds a pair gets at most one
+evaluated guess a second. The other guesses are answered as wrong and the password is not checked. An account must never
+be locked: its owner on another network is another pair. Its owner behind the guesser's NAT sends from another port.
+Ports with a wrong guess and ports without a wrong guess therefore get half of the guesses each, and a port that has
+sent the right password is never slowed.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass, field
 
 from sipsms.sip.flood_limiter import network_of
 
-_INTERVAL = 2.0  # seconds a guess in each half
-_AHEAD = 2  # guesses that a port without failures may make at once: a used nonce costs one
+_INTERVAL = 2.0  # seconds between two guesses, in each half
+_AHEAD = 2  # burst for ports without failures: a request with a used nonce counts as a guess
 _PORTS = 64
 
 
@@ -35,7 +36,7 @@ class AuthLimiter:
         self._pairs: dict[tuple[str, str], _Pair] = {}
 
     def allows(self, address: str, user: str, now: float, port: int = 0) -> bool:
-        """May a guess of this pair be looked at now?"""
+        """Return True if a guess of this pair may be checked now."""
         if not self._pairs:
             return True
         pair = self._pairs.get((network_of(address), user))
@@ -52,6 +53,7 @@ class AuthLimiter:
         return True
 
     def failed(self, address: str, user: str, now: float, port: int = 0) -> None:
+        """Count a wrong password."""
         key = (network_of(address), user)
         pair = self._pairs.pop(key, None)
         if pair is None or now - pair.since > self._window:
@@ -64,6 +66,7 @@ class AuthLimiter:
             del self._pairs[next(iter(self._pairs))]
 
     def succeeded(self, address: str, user: str, port: int = 0) -> None:
+        """Exempt a port that has sent the right password."""
         if not self._pairs:
             return
         pair = self._pairs.get((network_of(address), user))

@@ -1,7 +1,7 @@
-"""What a MESSAGE's body says: text to pass on, a notice to swallow, or something we cannot carry. Pure.
+"""Reader of a MESSAGE's body: text to deliver, a notification to drop, or a refusal. Pure.
 
-Clients send more than text (RFC 3994 typing notices, RFC 5438 delivery notices, RFC 3862 CPIM wrappers, deflated
-bodies); a typing notice must never become an SMS that somebody pays for.
+Clients send more than text: RFC 3994 typing notifications, RFC 5438 delivery notifications (IMDN), RFC 3862 CPIM
+wrappers, deflated bodies. A typing notification must never become an SMS, because somebody pays for the SMS.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NOTICES = frozenset(("application/im-iscomposing+xml", "message/imdn+xml"))
 _CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii", "iso-8859-1": "latin-1"}
 MAX_INFLATED = 64 * 1024
 _DEPTH = 3
-_MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")  # RFC 5438 section 11.1.7: a token; what is no such thing is not answered
+_MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")  # RFC 5438 section 11.1.7: a token; any other value gets no IMDN
 _CPIM_KNOWN = frozenset(
     "from to cc datetime subject ns require imdn.message-id imdn.disposition-notification imdn.original-to".split()
 )
@@ -27,7 +27,11 @@ _CPIM_KNOWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """`author`: who wrote it, as a CPIM wrapper says (user part); `notify`: the imdn.Message-ID of what to report."""
+    """Text of a message.
+
+    `author`: user part of the CPIM From header. `notify`: imdn.Message-ID of the requested delivery notification. Both
+    are empty if absent.
+    """
 
     text: str
     author: str = ""
@@ -36,13 +40,15 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Taken and dropped: answered with 200."""
+    """Notification (typing or IMDN) that is answered with 200 and dropped."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
+    """Refusal of the body: SIP status, reason, and a header field for the response."""
+
     status: int
     why: str
     header: tuple[str, str] | None = None
@@ -52,7 +58,7 @@ Content = Text | Notice | Refused
 
 
 def read(request: Request) -> Content:
-    """The content of a MESSAGE request."""
+    """Return the content of a MESSAGE request."""
     body = request.body
     encoding = request.get("content-encoding").strip().lower()
     if encoding == "deflate":
@@ -68,7 +74,7 @@ def read(request: Request) -> Content:
 
 
 def _inflate(body: bytes) -> bytes | None:
-    for wbits in (zlib.MAX_WBITS, -zlib.MAX_WBITS):  # with and without the zlib header: both are in use
+    for wbits in (zlib.MAX_WBITS, -zlib.MAX_WBITS):  # with and without the zlib header: clients send both
         inflater = zlib.decompressobj(wbits)
         try:
             data = inflater.decompress(body, MAX_INFLATED + 1)
@@ -109,7 +115,7 @@ def _text(body: bytes, charset: str) -> Content:
 
 
 def _split(entity: bytes) -> tuple[dict[str, str], bytes]:
-    """MIME header fields and content."""
+    """Return the MIME header fields and the content."""
     head, _, body = entity.partition(b"\r\n\r\n")
     headers: dict[str, str] = {}
     for line in head.decode("utf-8", "replace").split("\r\n"):
@@ -119,7 +125,10 @@ def _split(entity: bytes) -> tuple[dict[str, str], bytes]:
 
 
 def _cpim(body: bytes, depth: int) -> Content:
-    """RFC 3862: message headers, empty line, MIME headers, empty line, content; RFC 5438 section 6 in its headers."""
+    """Read a CPIM wrapper (RFC 3862) with the IMDN header fields of RFC 5438 section 6.
+
+    A wrapper has message header fields, an empty line, MIME header fields, an empty line and the content.
+    """
     outer, inner = _split(body)
     if not inner:
         return Refused(400, "a CPIM wrapper without content")
@@ -144,7 +153,10 @@ def _cpim(body: bytes, depth: int) -> Content:
 
 
 def _author(value: str) -> str:
-    """`Alice <im:alice@example.net>` -> alice (RFC 3862 section 4.1); "" where it is missing."""
+    """Return the user part: `Alice <im:alice@example.net>` -> alice (RFC 3862 section 4.1).
+
+    Returns "" if From is missing.
+    """
     if not value:
         return ""
     uri = parse_name_addr(value).uri
@@ -155,7 +167,7 @@ def _author(value: str) -> str:
 
 
 def _multipart(body: bytes, boundary: str, depth: int) -> Content:
-    """The first part that is text."""
+    """Return the first text part, or a refusal if there is no text part."""
     if not boundary:
         return Refused(400, "multipart without a boundary")
     result: Content = _unsupported("multipart/mixed without text/plain")

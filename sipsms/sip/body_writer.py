@@ -1,4 +1,7 @@
-"""What a message looks like on its way to one kind of phone: its types in order of preference, and its pieces. Pure."""
+"""Writer of MESSAGE bodies for one phone: content types in order of preference, and segments.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,25 @@ CPIM = "message/cpim"
 PLAIN = "text/plain;charset=UTF-8"
 
 _ASTERISK = re.compile(r"asterisk|fpbx|freepbx|issabel|elastix|vitalpbx|xorcom", re.I)
-ASTERISK_BODY = 1023  # it takes more with a 202 and hands an empty text to its dialplan
-_HEAD = 200  # bytes left for Via and what else may still grow in a datagram
-_STEP = 50  # limits are rounded down to this, so that a retry cuts where the first attempt did
+ASTERISK_BODY = 1023  # bytes; Asterisk answers 202 to more and passes an empty text to its dialplan
+_HEAD = 200  # bytes reserved for Via and other header fields that may grow in a datagram
+_STEP = 50  # limits are rounded down to a multiple, so that a retry cuts at the same positions
 _LEAST = 100
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 
 
 class Form(NamedTuple):
+    """Body of a MESSAGE in one content type."""
+
     content_type: str
     body: bytes
 
 
 def forms(message: Message, text: str, accept: str, aor: str) -> list[Form]:
-    """Ways to say it; the next is for a phone that answers 415 to the one before. `text`: one piece of the message."""
+    """Return the forms of a text, in order of preference.
+
+    A phone that answers 415 gets the next form. `text`: one segment of the message.
+    """
     body = text.encode("utf-8", "replace")
     if message.content_type == IMDN:
         return [Form(CPIM, cpim(message.source, aor, message.received_at, IMDN, body)), Form(IMDN, body)]
@@ -39,13 +47,16 @@ def forms(message: Message, text: str, accept: str, aor: str) -> list[Form]:
 
 
 def _admits(accept: str, kind: str) -> bool:
-    """Does an Accept header take a type (RFC 3261 section 20.1)? None is text/plain."""
+    """Return True if an Accept header takes a type (RFC 3261 section 20.1).
+
+    A missing Accept means text/plain.
+    """
     kinds = {part.partition(";")[0].strip().lower() for part in (accept or "text/plain").split(",")}
     return bool(kinds & {kind, kind.partition("/")[0] + "/*", "*/*"})
 
 
 def cpim(source: str, aor: str, sent_at: float, content_type: str, body: bytes) -> bytes:
-    """RFC 3862, with the namespace of RFC 5438 (a notice of delivery is sent so)."""
+    """Wrap a body in CPIM (RFC 3862) with the IMDN namespace of RFC 5438."""
     host = aor.rpartition("@")[2]
     stamp = datetime.fromtimestamp(sent_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     head = (
@@ -58,15 +69,21 @@ def cpim(source: str, aor: str, sent_at: float, content_type: str, body: bytes) 
 
 
 def is_asterisk(binding: Binding) -> bool:
-    """By its User-Agent, which may be set to anything; where it is empty, by the `line` of its registrations. (snom's
-    phones have that too, but say who they are.)"""
+    """Return True if the phone is an Asterisk, by its User-Agent.
+
+    User-Agent can be configured to any text. Without User-Agent, the `line` parameter in the Contact decides (snom
+    phones use the parameter too, but send their own User-Agent).
+    """
     if binding.user_agent:
         return bool(_ASTERISK.search(binding.user_agent))
     return ";line=" in binding.contact and not binding.instance
 
 
 def limit_of(binding: Binding, head: int, max_datagram: int, *, reliable: bool) -> int:
-    """Bytes of body that one request to this phone may have; 0 is any number. `head`: bytes of the request without."""
+    """Return the most bytes of body that one request to this phone may have; 0 means no limit.
+
+    `head`: bytes of the request without its body.
+    """
     limits = [ASTERISK_BODY] if is_asterisk(binding) else []
     if not reliable:
         limits.append(max(_LEAST, (max_datagram - head - _HEAD) // _STEP * _STEP))
@@ -74,7 +91,10 @@ def limit_of(binding: Binding, head: int, max_datagram: int, *, reliable: bool) 
 
 
 def pieces(text: str, limit: int) -> list[str]:
-    """Cut into pieces of at most `limit` bytes, after a blank where there is one; joined they are the text again."""
+    """Cut a text into segments of at most `limit` bytes, after a blank if possible.
+
+    The segments joined are the text again. `limit` 0 means no limit.
+    """
     if not limit or len(text.encode("utf-8", "replace")) <= limit:
         return [text]
     found: list[str] = []
@@ -91,7 +111,10 @@ def pieces(text: str, limit: int) -> list[str]:
 
 
 def _whole_character(text: str, end: int) -> int:
-    """Not before what joins the character in front of it: accents, joiners, skin tones, the second half of a flag."""
+    """Move a cut left so that no character is divided.
+
+    Accents, joiners, variation selectors and skin tones belong to the character before.
+    """
     start = end
     while start > 1 and end - start < 16 and (_joins(text[start]) or text[start - 1] == "\u200d"):
         start -= 1

@@ -1,7 +1,8 @@
-"""Connections that we open to a SIP server of another domain: whose they are is checked before a byte is sent.
+"""Pool of connections that we open to SIP servers of other domains.
 
-One connection is kept for each (transport, domain, address): two domains behind one address are two connections, for a
-certificate speaks for the domain it names and for no other (RFC 5923 section 7.1; CVE-2020-15260).
+The peer's certificate is checked before the first byte of SIP is sent. The pool keeps one connection for each
+(transport, domain, address). Two domains at one address get two connections, because a certificate authenticates only
+the domain in it (RFC 5923 section 7.1; CVE-2020-15260).
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from sipsms.sip.transport import Limits, Receiver, StreamConnection, Streams
 
 
 class NotConnected(Exception):
-    """No connection, or not to whom it was meant for; nothing was sent."""
+    """Failure to connect, or a peer with the wrong certificate; nothing was sent."""
 
 
 class ConnectionPool(Streams):
-    """Asked for a connection by name, gives one that is open and whose other side is who it should be."""
+    """Outgoing connections by domain and address, whose peers are authenticated (TLS)."""
 
     def __init__(self, receiver: Receiver, transport: str, limits: Limits, tls: ssl.SSLContext | None) -> None:
-        """`tls`: for transport "tls", what is trusted: see `tls.client_context`."""
+        """Create an empty pool.
+
+        `tls`: trust settings for transport "tls", see `tls.client_context`.
+        """
         super().__init__(receiver, transport, limits, accepts=False)
         self.local = f"{transport}:out"
         self._context = tls
@@ -31,11 +35,14 @@ class ConnectionPool(Streams):
         self._kept: dict[tuple[str, str, int], asyncio.Task[StreamConnection]] = {}
 
     def vouches_for(self, connection: StreamConnection) -> bool:
-        """Is it one of ours, whose other side has shown who it is?"""
+        """Return True if the pool opened this connection and has checked the peer's certificate."""
         return connection in self._checked
 
     async def connect(self, domain: str, host: str, port: int) -> StreamConnection:
-        """Raises NotConnected."""
+        """Return an open connection to the domain's server; open a new connection if necessary.
+
+        Raises NotConnected.
+        """
         key = (domain.lower(), host, port)
         kept = self._kept.get(key)
         if kept is None or (kept.done() and (kept.cancelled() or kept.exception() or not kept.result().open)):

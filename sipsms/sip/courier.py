@@ -1,9 +1,12 @@
-"""The SIP door out: one message to one device (RFC 3428; what phones need is in docs/phones.md).
+"""Courier of one message to one device by SIP MESSAGE (RFC 3428).
 
-Request-URI is the registered contact, To the AOR as the phone wrote it, From the sender's number at the host the phone
-registered with (so that its reply comes back here). Call-ID and From tag belong to the delivery, so that a phone which
-has the message already drops the copy; CSeq counts the attempts. What a phone cannot take in one piece is sent in
-several, one after the other; which of them have arrived is remembered, so that a retry goes on where it stopped.
+docs/phones.md lists what phones need. Request-URI is the registered contact and To is the AOR as the phone wrote it.
+From is the sender's number at the host that the phone registered with, so that its reply comes to this server. Call-ID
+and From tag belong to the delivery, so that a phone which has the message already drops the copy. CSeq counts the
+attempts.
+
+A text too large for one request is sent in several segments, one after the other. The courier remembers the accepted
+segments, so that a retry continues after the last accepted segment.
 """
 
 from __future__ import annotations
@@ -26,16 +29,19 @@ from sipsms.sip.transport import Flow, hostport
 from sipsms.sip.uri import ParseError, Uri, parse_uri
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
-_LATER = frozenset((480, 481, 482, 486, 487, 491))  # the phone is there, and may take it another time
-# What is wrong is this message: what stands behind it must not wait for that to change.
+_LATER = frozenset((480, 481, 482, 486, 487, 491))  # the phone is reachable and may accept the message later
+# The message itself is refused for good: deliveries behind it in the lane must not wait.
 _NEVER = frozenset((400, 406, 413, 414, 415, 416, 420, 421, 488, 493))
-_USUAL_HEAD = 600  # bytes of a request besides what the phone has named itself: more than it ever is
-_NEXT_FORM = 1_000_000  # added to CSeq; attempts never get so far
-_REMEMBERED = 10_000  # deliveries of which some pieces have arrived
+_USUAL_HEAD = 600  # bytes of a request without the phone's own URIs; an upper bound
+_NEXT_FORM = 1_000_000  # added to CSeq for each further form; attempts never reach it
+_REMEMBERED = 10_000  # partly accepted deliveries remembered
 
 
 class _NextWay(Exception):
-    """Not by this flow; the phone may have another (RFC 5626 section 4.3). `outcome`: what it is if it has none."""
+    """Failure on this flow; the phone may have another flow (RFC 5626 section 4.3).
+
+    `outcome`: outcome of the delivery if the phone has no other flow.
+    """
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)
@@ -47,8 +53,10 @@ class SipCourier:
         self, endpoint: Endpoint, location: Location, rules: Callable[[], SipRules], clock: Clock,
         max_datagram: int = 1300, media_url: Callable[[Media], str] = lambda media: media.url,
     ) -> None:  # fmt: skip
-        """`max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1). `media_url`: where anybody can
-        fetch a part of an MMS.
+        """Create the courier.
+
+        `max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1). `media_url`: returns the public
+        URL of an MMS attachment.
         """
         self._media_url = media_url
         self._endpoint = endpoint
@@ -56,10 +64,11 @@ class SipCourier:
         self._rules = rules
         self._clock = clock
         self._max_datagram = max_datagram
-        self._cseq = int(clock()) & 0x7FFFFFFF  # above that of before a restart
-        self._arrived: OrderedDict[int, tuple[int, int]] = OrderedDict()  # delivery -> pieces, bytes of each
+        self._cseq = int(clock()) & 0x7FFFFFFF  # higher than before a restart
+        self._arrived: OrderedDict[int, tuple[int, int]] = OrderedDict()  # delivery -> accepted segments, bytes of each
 
     async def deliver(self, delivery: Delivery) -> Outcome:
+        """Try the device's flows, newest first, until one of the flows gives an outcome."""
         bindings = self._location.ways(delivery.device, self._clock())
         if not bindings:
             return Deferred("not registered", parked=True)
@@ -75,7 +84,10 @@ class SipCourier:
         return why
 
     async def _deliver_to(self, delivery: Delivery, binding: Binding, unanswered: bool) -> Outcome:
-        """`unanswered`: it has gone out by another flow of the same phone already. Raises NoResponse and _NextWay."""
+        """Send the remaining segments by one flow. Raises NoResponse and _NextWay.
+
+        `unanswered`: the request went out by another flow of the same phone and was not answered.
+        """
         flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
         if flow is None:
             raise _NextWay(Deferred("its connection is closed", parked=True))
@@ -87,7 +99,7 @@ class SipCourier:
         outcome: Outcome = Delivered()
         for number, part in enumerate(parts[count:], count + 1):
             response = await self._send(delivery, binding, flow, part, number, len(parts))
-            if response.status == 482 and unanswered:  # it has the very same request, by the other flow
+            if response.status == 482 and unanswered:  # the phone has received the same request by the other flow
                 outcome = Delivered("482: it came by another flow")
             else:
                 outcome = await self._outcome(response, binding, delivery)
@@ -99,7 +111,7 @@ class SipCourier:
         return outcome
 
     def _limit(self, delivery: Delivery, binding: Binding, flow: Flow, size: int) -> tuple[Flow, int]:
-        """How many bytes of text one request may carry (0: any number), and by which way it goes then."""
+        """Return the flow to use and the most bytes of text in one request (0: no limit)."""
         rough = _USUAL_HEAD + len(binding.contact) + len(binding.to_uri) + sum(map(len, binding.path))
         if size + rough <= min(self._max_datagram, ASTERISK_BODY):
             return flow, 0
@@ -119,12 +131,12 @@ class SipCourier:
     async def _send(
         self, delivery: Delivery, binding: Binding, flow: Flow, text: str, number: int, total: int
     ) -> Response:
-        """One piece, in the first form that the phone takes."""
+        """Send one segment in the first form that the phone accepts."""
         aor, _ = self._aor(binding)
         response = None
         for index, form in enumerate(forms(delivery.message, text, binding.accept, aor)):
             request = self._request(delivery, binding, form, number, total)
-            if index:  # a request of its own (RFC 3261 section 8.1.3.5), else a phone takes it for a merged copy
+            if index:  # a new CSeq (RFC 3261 section 8.1.3.5), else a phone sees a merged request
                 cseq = int(request.headers["cseq"][0].split()[0])
                 request.headers["cseq"] = [f"{cseq + index * _NEXT_FORM} MESSAGE"]
             response = await self._endpoint.request(request, flow)
@@ -134,7 +146,10 @@ class SipCourier:
         return response
 
     def _stream_of(self, binding: Binding) -> Flow | None:
-        """Another way to the same phone, that takes any size."""
+        """Return a stream flow of the same phone, which has no size limit.
+
+        Returns None if there is no such flow.
+        """
         for other in self._location.ways(binding.device, self._clock()):
             if other.flow and (flow := self._endpoint.flow(other.received, other.local, other.flow)) is not None:
                 return flow
@@ -166,19 +181,22 @@ class SipCourier:
         return Request("MESSAGE", request_uri(binding.contact), headers, form.body)
 
     def _names(self, delivery: Delivery, binding: Binding, piece: str) -> tuple[str, str, int]:
-        """(Call-ID, From tag, CSeq). Asterisk looks at no Call-ID to drop a copy, but it hands requests with different
-        ones to its dialplan in any order: there, all messages of a device share one and count on."""
+        """Return (Call-ID, From tag, CSeq).
+
+        Asterisk does not drop copies by Call-ID, and runs requests with different Call-IDs through its dialplan in any
+        order. All messages to one Asterisk device therefore share a Call-ID and count CSeq up.
+        """
         domain = self._rules().domain
         if is_asterisk(binding):
             self._cseq = (self._cseq + 1) & 0x7FFFFFFF
             return f"device-{binding.device:x}@{domain}", f"device-{binding.device:x}", self._cseq
-        # Tells nobody the running number, and is the same after a restart.
+        # A hash hides the delivery's id and is the same after a restart.
         facts = f"{delivery.id} {delivery.created_at!r} {delivery.source} {delivery.message.text}"
         name = blake2b(facts.encode("utf-8", "replace"), digest_size=12).hexdigest()
         return f"{name}{piece}@{domain}", f"{name[:12]}{piece}", delivery.attempts
 
     def _aor(self, binding: Binding) -> tuple[str, str]:
-        """(To, host for From): as the phone wrote them when it registered."""
+        """Return (To, host for From) as the phone wrote them when it registered."""
         domain = self._rules().domain
         try:
             uri = parse_uri(binding.to_uri)
@@ -200,12 +218,15 @@ class SipCourier:
             return Deferred(reason)
         if status in _NEVER or status >= 600 or delivery.message.content_type:
             return Rejected(response.reason[:120], str(status))
-        # 3xx and 5xx may pass; what else there is will not get better before the phone registers anew.
+        # 3xx and 5xx may be temporary; any other 4xx lasts until the phone registers again.
         return Deferred(reason, parked=status // 100 == 4)
 
 
 def request_uri(contact: str) -> str:
-    """A contact as Request-URI: without header fields and method parameter (RFC 3261 section 16.6, item 2)."""
+    """Return a contact as Request-URI (RFC 3261 section 16.6, item 2).
+
+    Header fields and the method parameter are removed.
+    """
     if "?" not in contact and "method" not in contact.lower():
         return contact
     uri = parse_uri(contact)

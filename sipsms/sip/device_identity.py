@@ -1,9 +1,9 @@
-"""Which phone is this? Pure.
+"""Identity of a phone across registrations. Pure.
 
-A phone with a `+sip.instance` (RFC 5626) is known by it for ever. One without is known by its contact only, and comes
-back under another after a restart (a new port, a random user part). What waits for it must not be lost, so a contact
-never seen before inherits from a device that has no binding left: one heir for one device, the same kind of phone
-first, then the one seen last.
+A phone with a `+sip.instance` (RFC 5626) keeps that identity for ever. A phone without `+sip.instance` is known by its
+contact only, and returns with another contact after a restart (a new port, a random user part). Deliveries that wait
+for the phone must not be lost. A contact never seen before therefore inherits a device that has no binding: one heir
+for each device, a phone of the same product first, then the device seen last.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from sipsms.core.registration import Binding, Device
 
 
 def key_of(binding: Binding) -> tuple[str, bool]:
-    """The device's key and whether it survives a restart of the phone."""
+    """Return the device's key, and True if the key survives a restart of the phone."""
     if binding.instance:
         return binding.instance, True
     return binding.contact, False
 
 
 def find(binding: Binding, devices: Iterable[Device]) -> Device | None:
-    """The device that registered this binding, if it was here before."""
+    """Return the device that registered this binding before, or None."""
     key, _ = key_of(binding)
     return next((device for device in devices if device.key == key), None)
 
 
 def inherit(binding: Binding, devices: Sequence[Device], bound: set[int]) -> Device | None:
-    """The device whose place a new contact takes. `bound`: ids of devices that have a binding now."""
+    """Return the device that a new contact takes over, or None.
+
+    `bound`: ids of devices that have a binding now.
+    """
     if binding.instance:
         return None
     heirs = [device for device in devices if not device.stable and device.id not in bound]
@@ -39,7 +42,10 @@ def inherit(binding: Binding, devices: Sequence[Device], bound: set[int]) -> Dev
 
 
 def successor(gone: Device, devices: Iterable[Device], bound: set[int]) -> Device | None:
-    """The phone that `gone` came back as before its old binding was over: newer, of the same kind, and registered."""
+    """Return the device under which a phone registered anew before its old binding expired.
+
+    `gone`: the phone's old device. The result is a newer, registered device of the same product, or None.
+    """
     if gone.stable:
         return None
     later = [

@@ -1,14 +1,15 @@
-"""Digest authentication, server side (RFC 3261 section 22, RFC 7616, RFC 8760). Pure: the time comes in.
+"""Digest authentication, server side (RFC 3261 section 22, RFC 7616, RFC 8760).
 
-A nonce is a ticket, not a row: issue time, a count and a flag, sealed with a keyed hash, so that challenging a
-stranger costs no memory. Memory is spent only on nonces that a right password has used (their highest nonce count), in
-two generations; when the older one is dropped, every nonce issued before it was closed is stale, so nothing can be
-replayed.
+Pure: the time comes in. A nonce holds its own state: issue time, a counter and a flag, sealed with a keyed hash.
+Challenging a stranger therefore costs no memory. Memory is spent only on nonces that were used with the right password
+(their highest nonce count), in two generations. When the older generation is dropped, every nonce issued before it was
+closed becomes stale, so no request can be replayed.
 
-A client that answers in a way not offered (another algorithm, RFC 2069 style) is challenged once more with a flagged
-nonce; doing it again is a wrong answer. Some clients answer an endless run of challenges without end.
+A client that answers with an algorithm or style not offered is challenged once more with a flagged nonce. A second such
+answer counts as wrong, because some clients answer challenges without end.
 
-One answer for all who do not know a password: unknown user, disabled account and wrong password are computed alike.
+Unknown user, disabled account and wrong password must be computed and answered alike, so that a stranger cannot tell
+them apart.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ ALGORITHMS = {"md5": "MD5", "sha-256": "SHA-256"}
 class Verdict(Enum):
     OK = auto()
     NONE = auto()  # no credentials for our realm: challenge
-    STALE = auto()  # right answer to a nonce that is too old, used up or not ours any more: challenge with stale=true
+    STALE = auto()  # right password, but the nonce is expired, used or unknown: challenge with stale=true
     WRONG = auto()  # a valid nonce, a wrong answer
-    AGAIN = auto()  # an answer of a kind we do not take: challenge once more, flagged
+    AGAIN = auto()  # an algorithm or style not offered: challenge once more with a flagged nonce
     MALFORMED = auto()
 
 
@@ -65,7 +66,10 @@ class Checked(NamedTuple):
 
 
 def parse_credentials(value: str) -> Credentials | None:
-    """The value of an Authorization header; None if its scheme is not Digest. Raises ParseError."""
+    """Parse the value of an Authorization header; None if its scheme is not Digest.
+
+    Raises ParseError.
+    """
     scheme, _, rest = value.partition(" ")
     if scheme.lower() != "digest":
         return None
@@ -82,7 +86,7 @@ def parse_credentials(value: str) -> Credentials | None:
 
 
 def _plain_params(text: str) -> dict[str, str] | None:
-    """The usual kind: no comma, backslash or stray quote inside a value. None: look closer."""
+    """Parse the usual kind of parameters; None if a value has a comma, a backslash or a stray quote."""
     params: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
@@ -96,6 +100,7 @@ def _plain_params(text: str) -> dict[str, str] | None:
 
 
 def _any_params(text: str) -> dict[str, str]:
+    """Parse all legal parameters. Raises ParseError."""
     if not _PARAMS.match(text):
         raise ParseError("malformed digest credentials")
     found = _PARAM.findall(text)
@@ -106,7 +111,7 @@ def _any_params(text: str) -> dict[str, str]:
 
 
 def expected_response(credentials: Credentials, secret_hash: str, method: str) -> str:
-    """The request-digest of RFC 7616 section 3.4.1; without nc and cnonce, that of RFC 2069."""
+    """Return the request-digest of RFC 7616 section 3.4.1; without nc and cnonce, of RFC 2069."""
     hash_ = _HASH[credentials.algorithm]
     a2 = hash_(f"{method}:{credentials.uri}".encode("utf-8", "surrogateescape")).hexdigest()
     if credentials.qop and credentials.nc:
@@ -117,7 +122,7 @@ def expected_response(credentials: Credentials, secret_hash: str, method: str) -
 
 
 class Nonces:
-    """Issues sealed nonces and remembers the highest nonce count of those in use."""
+    """Issuer of sealed nonces; remembers the highest nonce count of the nonces in use."""
 
     def __init__(self, secret: bytes, lifetime: float) -> None:
         self._secret = secret
@@ -126,10 +131,13 @@ class Nonces:
         self._older: dict[str, int] = {}
         self._fresh_since = 0.0
         self._floor = 0.0
-        self._issued = 0  # makes each nonce another one; what makes it unguessable is the seal
+        self._issued = 0  # makes each nonce unique; the seal makes it unguessable
 
     def issue(self, now: float, *, last: bool = False) -> str:
-        """`last`: the client was challenged before and answered in a way not offered."""
+        """Return a new nonce.
+
+        `last`: the client was challenged before and answered with an algorithm or style not offered.
+        """
         self._issued = (self._issued + 1) & 0xFFFFFFFFFF
         body = int(now * 1000).to_bytes(6, "big") + self._issued.to_bytes(5, "big") + (b"\1" if last else b"\0")
         return (body + self._seal(body)).hex()
@@ -138,7 +146,7 @@ class Nonces:
         return hashlib.blake2b(body, digest_size=12, key=self._secret).digest()
 
     def valid(self, nonce: str, now: float) -> bool:
-        """Ours, and neither too old nor from before what we remember."""
+        """Return True if the nonce is ours, not expired, and not older than the remembered generations."""
         if len(nonce) != 48:
             return False
         try:
@@ -153,6 +161,7 @@ class Nonces:
         return issued > self._floor and -5 <= now - issued <= self._lifetime
 
     def is_last(self, nonce: str, now: float) -> bool:
+        """Return True if the nonce is valid and flagged as the client's last challenge."""
         return self.valid(nonce, now) and bytes.fromhex(nonce)[11] == 1
 
     def use(self, nonce: str, count: int, now: float) -> bool:
@@ -166,6 +175,7 @@ class Nonces:
         return True
 
     def _turn(self, now: float) -> None:
+        """Drop the older generation of nonces and start a new one."""
         if self._older and now - self._fresh_since <= self._lifetime:
             self._floor = self._fresh_since
         self._older, self._fresh = self._fresh, {}
@@ -173,7 +183,10 @@ class Nonces:
 
 
 def issued_at(nonce: str) -> int:
-    """Milliseconds from the nonce's first bytes, whoever sealed it; 0 if it is not of our form."""
+    """Return the issue time in milliseconds from a nonce's first bytes, without checking its seal.
+
+    Returns 0 if malformed.
+    """
     try:
         return int(nonce[:12], 16) if len(nonce) == 48 and nonce.isalnum() and nonce.isascii() else 0
     except ValueError:
@@ -181,7 +194,7 @@ def issued_at(nonce: str) -> int:
 
 
 class Authenticator:
-    """Checks the credentials of a request against an account; makes the challenges."""
+    """Checker of a request's credentials against an account, and maker of the challenges."""
 
     def __init__(self, realm: str, algorithms: list[str], nonces: Nonces) -> None:
         self.realm = realm
@@ -191,7 +204,7 @@ class Authenticator:
         self._dummy = {name: ha1("nobody", realm, "x", name) for name in _HASH}
 
     def challenges(self, now: float, *, stale: bool = False, last: bool = False) -> list[str]:
-        """One value for each algorithm offered (RFC 8760 section 2.3), all with the same nonce."""
+        """Return a challenge for each algorithm (RFC 8760 section 2.3), all with the same nonce."""
         nonce = self._nonces.issue(now, last=last)
         end = ", stale=true" if stale else ""
         return [
@@ -200,7 +213,7 @@ class Authenticator:
         ]
 
     def find(self, values: list[str]) -> Credentials | None:
-        """The credentials for our realm among several headers. Raises ParseError."""
+        """Return the credentials for our realm from several header values, or None. Raises ParseError."""
         for value in values:
             credentials = parse_credentials(value)
             if credentials is not None and credentials.realm == self.realm:
@@ -208,7 +221,10 @@ class Authenticator:
         return None
 
     def check(self, credentials: Credentials, account: Account | None, method: str, uri: str, now: float) -> Checked:
-        """`account`: the one named in the credentials, or None. The work done does not depend on which it is."""
+        """Check credentials against the account that they name (None: no such account).
+
+        The work done must not depend on whether the account exists, so that timing reveals no user names.
+        """
         verdict, why = self._usable(credentials, now)
         if verdict is not Verdict.OK:
             return Checked(verdict, None, credentials, why)
@@ -233,7 +249,7 @@ class Authenticator:
         return Checked(Verdict.OK, account, credentials)
 
     def _usable(self, credentials: Credentials, now: float) -> tuple[Verdict, str]:
-        """What is wrong before any hash is computed; does not depend on the account."""
+        """Return the verdict that needs no hash; it must not depend on the account."""
         if not credentials.response or not credentials.nonce or len(credentials.username) > 255:
             return Verdict.MALFORMED, "incomplete digest credentials"
         if credentials.nc and not _NC.match(credentials.nc):
@@ -247,9 +263,9 @@ class Authenticator:
 
 
 def same_target(digest_uri: str, request_uri: str) -> bool:
-    """The digest's uri names the Request-URI (RFC 7616 section 3.4.6); brackets, ports and parameters may differ.
+    """Return True if the digest's uri names the Request-URI (RFC 7616 section 3.4.6).
 
-    linphone leaves the port out, aiosip puts the URI into brackets; what must agree is user and host.
+    User and host must agree; brackets, ports and parameters may differ: linphone omits the port, aiosip adds brackets.
     """
     return digest_uri == request_uri or _bare(digest_uri) == _bare(request_uri)
 

@@ -1,8 +1,8 @@
-"""The client's side: answers to digest challenges (RFC 7616, RFC 8760, RFC 2069), and when to register again. Pure.
+"""Digest and registration, client side (RFC 7616, RFC 8760, RFC 2069, RFC 3261 section 10).
 
-The one invariant of `Exchange`: no nonce is answered twice after a refusal. A challenge to an answer that was made with
-a nonce of this very exchange says that the password is wrong, unless it says `stale`; going on would only get us locked
-out. Chance and time come in as arguments.
+Pure. Invariant of `Exchange`: no nonce is answered twice after a refusal. If the server challenges a request that was
+signed with a nonce of the same exchange, the password is wrong, unless the challenge says `stale`. Further answers
+would only get us locked out. Chance and time come in as arguments.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ MAX_CHALLENGE = 4096
 _LEADING_NUMBER = re.compile(r"[ \t]*([0-9]{1,9})")
 
 BACK_OFF_MIN, BACK_OFF_MAX = 5.0, 300.0  # seconds between registrations that fail
-REFUSED_MIN = 60.0  # after a refused password: asking more often gets an address locked out
-HELD = 10.0  # seconds that a registration must last to count as good
+REFUSED_MIN = 60.0  # seconds after a refused password: more frequent requests get an address locked out
+HELD = 10.0  # seconds that a registration must last to count as stable
 MAX_EXPIRES = 86400
-LONGEST_WAIT = 3600.0  # that a Retry-After can ask for
+LONGEST_WAIT = 3600.0  # seconds; upper bound for Retry-After
 
 
 # --- digest -----------------------------------------------------------------------------------------------------------
 
 
 class Challenge(NamedTuple):
-    """`algorithm` and `opaque` as they were written, None where they were not; `qop`: "auth" is offered."""
+    """Digest challenge.
+
+    `algorithm` and `opaque` as received, None if absent; `qop`: "auth" is offered.
+    """
 
     realm: str
     nonce: str
@@ -43,7 +46,10 @@ class Challenge(NamedTuple):
 
 
 def parse_challenge(value: str) -> Challenge | None:
-    """The value of a WWW-Authenticate or Proxy-Authenticate header; None if it is not of a kind we can answer."""
+    """Parse a WWW-Authenticate or Proxy-Authenticate value.
+
+    Returns None if we cannot answer this kind of challenge.
+    """
     scheme, _, rest = value.partition(" ")
     if scheme.lower() != "digest" or len(value) > MAX_CHALLENGE:
         return None
@@ -67,14 +73,17 @@ def _family(algorithm: str | None) -> str:
 
 
 def choose(values: list[str]) -> Challenge | None:
-    """The first that we can answer: the server has put them in its order (RFC 8760 section 2.4)."""
+    """Return the first challenge that we can answer, or None.
+
+    The server lists the challenges in its order of preference (RFC 8760 section 2.4).
+    """
     return next((found for value in values if (found := parse_challenge(value)) is not None), None)
 
 
 def answer(
     challenge: Challenge, username: str, password: str, method: str, uri: str, count: int, cnonce: str
 ) -> str:  # fmt: skip
-    """The value of an Authorization header (RFC 7616 section 3.4); without qop, that of RFC 2069."""
+    """Return the value of an Authorization header (RFC 7616 section 3.4; without qop, RFC 2069)."""
     hash_ = _HASH[_family(challenge.algorithm)]
 
     def hashed(text: str) -> str:
@@ -101,18 +110,21 @@ def answer(
 
 
 class _Kept(NamedTuple):
-    header: str  # that the answer goes into
+    header: str  # name of the header field for the answer
     challenge: Challenge
 
 
 class Digest:
-    """A user at one server, and the last good challenge for each method, so that most requests need not be asked."""
+    """Credentials for one server, with the last accepted challenge of each method.
+
+    With a kept challenge most requests are signed at once and need not be challenged.
+    """
 
     def __init__(self, username: str, password: str) -> None:
         self._username = username
         self._password = password
         self._kept: dict[str, _Kept] = {}
-        self._counts: dict[str, int] = {}  # nonce -> how often it was answered
+        self._counts: dict[str, int] = {}  # nonce -> number of answers
 
     def keep(self, method: str, header: str, challenge: Challenge) -> None:
         self._kept[method] = _Kept(header, challenge)
@@ -123,12 +135,12 @@ class Digest:
         self._kept.pop(method, None)
 
     def known(self, method: str) -> str:
-        """The nonce that the next request would answer; empty if there is none."""
+        """Return the nonce that the next request would answer; empty if there is none."""
         kept = self._kept.get(method)
         return kept.challenge.nonce if kept is not None else ""
 
     def sign(self, method: str, uri: str, cnonce: str) -> tuple[str, str] | None:
-        """(header name, value) for a request; None before the first challenge."""
+        """Return (header name, value) for a request; None before the first challenge."""
         kept = self._kept.get(method)
         if kept is None:
             return None
@@ -138,7 +150,7 @@ class Digest:
         return kept.header, value
 
     def next_nonce(self, method: str, response: Response) -> None:
-        """Authentication-Info (RFC 7616 section 3.5): with which nonce to go on."""
+        """Switch to the nonce of Authentication-Info (RFC 7616 section 3.5), if the response has one."""
         kept, value = self._kept.get(method), response.get("authentication-info")
         if kept is None or not value:
             return
@@ -147,24 +159,24 @@ class Digest:
 
 
 class Exchange:
-    """One request, sent as often as it takes to answer its challenges."""
+    """Request that is sent again for each challenge to be answered."""
 
     def __init__(self, digest: Digest, method: str, uri: str) -> None:
         self._digest = digest
         self._method = method
         self._uri = uri
         self._answered: set[str] = set()
-        self._fresh = ""  # the nonce that came in this exchange last
+        self._fresh = ""  # last nonce received in this exchange
 
     def credentials(self, cnonce: str) -> tuple[str, str] | None:
-        """For the next copy of the request; (header name, value)."""
+        """Return (header name, value) for the next copy of the request; None before the first challenge."""
         signed = self._digest.sign(self._method, self._uri, cnonce)
         if signed is not None:
             self._answered.add(self._digest.known(self._method))
         return signed
 
     def goes_on(self, response: Response) -> bool:
-        """Was it challenged, and is it worth another answer?"""
+        """Return True if the response is a challenge that is worth an answer."""
         if response.status not in _ANSWERED_BY:
             self._digest.next_nonce(self._method, response)
             return False
@@ -183,19 +195,19 @@ class Exchange:
 
 
 def number_in(response: Response, header: str) -> int:
-    """The number that a header begins with, as Retry-After, Min-Expires and Expires do; 0 if there is none."""
+    """Return the leading number of Retry-After, Min-Expires or Expires; 0 if there is none."""
     match = _LEADING_NUMBER.match(response.get(header))
     return int(match[1]) if match else 0
 
 
 def reason_of(response: Response) -> str:
-    """Status, and the rule in words where a Warning says it (RFC 3261 section 20.43)."""
+    """Return the status with Warning's text, or with the reason phrase (RFC 3261 section 20.43)."""
     quoted = response.get("warning").partition('"')[2].rpartition('"')[0]
     return f"{response.status} {quoted or response.reason}"[:160]
 
 
 def granted(response: Response, contact_user: str, asked: int) -> int:
-    """Seconds that the registrar gave us: of our Contact, else of Expires, else what was asked for."""
+    """Return the seconds granted: from our Contact, else from Expires, else the seconds asked for."""
     try:
         contacts = [parse_name_addr(value) for value in response.listed("contact")]
     except ParseError:
@@ -208,22 +220,22 @@ def granted(response: Response, contact_user: str, asked: int) -> int:
 
 
 def refresh_after(seconds: float, chance: float) -> float:
-    """0.5 to 0.9 of a registration's time, so that many clients do not come at once."""
+    """Return 0.5 to 0.9 of a registration's time, so that many clients do not refresh at once."""
     return max(1.0, seconds * (0.5 + 0.4 * chance))
 
 
 def back_off(failures: int, chance: float) -> float:
-    """5 s, doubled with each failure up to 5 min, with a quarter of chance."""
+    """Return 5 s, doubled with each failure up to 5 min, of which a quarter is random."""
     seconds = BACK_OFF_MIN * (1 << min(max(failures - 1, 0), 10))
     return max(BACK_OFF_MIN, min(seconds, BACK_OFF_MAX) * (0.75 + 0.25 * chance))
 
 
 class Registration:
-    """When to ask the registrar again, and what for."""
+    """State of a registration: when to send the next REGISTER, and with which expiry."""
 
     def __init__(self, wanted: int) -> None:
         self.expires = wanted
-        self.until = 0.0  # registered up to then
+        self.until = 0.0  # end of the registration; 0 if not registered
         self.why = "not tried yet"
         self._since = 0.0
         self._failures = 0
@@ -233,7 +245,7 @@ class Registration:
         return now < self.until
 
     def answered(self, response: Response, contact_user: str, now: float, chance: float) -> float:
-        """Seconds until the next REGISTER."""
+        """Return the seconds until the next REGISTER after a response."""
         if response.status == 423:
             return self._too_brief(response, now, chance)
         self._brief = False
@@ -252,7 +264,7 @@ class Registration:
         return refresh_after(seconds, chance)
 
     def _too_brief(self, response: Response, now: float, chance: float) -> float:
-        """RFC 3261 section 10.2.8."""
+        """Return the seconds until the next REGISTER after a 423 (RFC 3261 section 10.2.8)."""
         least = number_in(response, "min-expires")
         if self._brief or not self.expires < least <= MAX_EXPIRES:
             return self.failed("423 without a sensible Min-Expires", now, chance)
@@ -264,7 +276,7 @@ class Registration:
         self.why = reason_of(response)
 
     def failed(self, why: str, now: float, chance: float) -> float:
-        """No answer, or none of use. Seconds until the next REGISTER."""
+        """Record a REGISTER without a usable response; return the seconds until the next REGISTER."""
         self._count(now)
         self.why = why
         return back_off(self._failures, chance)
@@ -276,7 +288,10 @@ class Registration:
         self.until = 0.0
 
     def lost(self, why: str, now: float, chance: float) -> float:
-        """The connection it came by has been closed: at once a new one, unless that happens again and again."""
+        """Return the seconds until the next REGISTER after the registration's connection was closed.
+
+        A new REGISTER follows within a second, unless the registration did not last `HELD` seconds.
+        """
         if now - self._since < HELD:
             return self.failed(why, now, chance)
         self.until, self.why = 0.0, why

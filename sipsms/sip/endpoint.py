@@ -1,8 +1,8 @@
-"""The endpoint: performs what the pure machines decide. Bytes to messages, transactions, timers, answers.
+"""SIP endpoint: parsing, transactions, timers and responses, as the pure machines decide.
 
-Order for a request: parse, retransmission of a known transaction, then the server's `admit`. What can be answered at
-once (bad syntax, challenges, refusals, OPTIONS) is answered without keeping anything: strangers cost nothing. Only
-work for somebody whose password was right gets a transaction.
+A request is parsed, then matched against known transactions (retransmission), then given to the server's `admit`. A
+request that can be answered at once (bad syntax, challenges, refusals, OPTIONS) is answered without state, so that
+strangers cost no memory. Only requests with the right password get a transaction.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from sipsms.sip.transport import (
 )
 from sipsms.sip.websocket import IsAllowed, WebSocketConnection
 
-MAX_REMEMBERED = 50_000  # finished server transactions; older ones are known to the store by their key
+MAX_REMEMBERED = 50_000  # finished server transactions; the store knows older requests by their key
 
 _RPORT = re.compile(r";[ \t]*rport[ \t]*(?:=[^;,]*)?(?=;|\Z)", re.I)
 _RECEIVED = re.compile(r";[ \t]*received[ \t]*=[^;,]*", re.I)
@@ -56,7 +56,10 @@ _ECHOED = (("from", "From: "), ("call-id", "Call-ID: "), ("cseq", "CSeq: "))
 
 @dataclass(slots=True)
 class Answer:
-    """A final response to build. `after` runs once it has been sent; `tag` is To's, empty for any."""
+    """Final response to build.
+
+    `after` runs when the response has been sent. `tag` is To's tag; empty means a generated tag.
+    """
 
     status: int
     headers: Sequence[tuple[str, str]] = ()
@@ -66,37 +69,40 @@ class Answer:
     body: bytes = b""
 
 
-# Ends in the answer, or in None: say nothing and forget the request; its next copy is looked at afresh.
+# Returns the answer, or None: send nothing and forget the request, so that its next copy is handled as new.
 MergeKey = tuple[str, str, str, int]
 Work = Coroutine[Any, Any, Answer | None]
 
 
 class Handler(Protocol):
-    """The transaction user."""
+    """Interface of the transaction user."""
 
     def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
-        """An answer that needs no state, the work to do in a transaction, or nothing."""
+        """Return a stateless answer, the work to do in a transaction, or None to drop the request."""
 
     def malformed(self, request: Request, flow: Flow, status: int, why: str) -> Answer | None:
-        """How what could not be read is refused, if at all."""
+        """Return the refusal of an unreadable request, or None to drop the request."""
 
     def ignores(self, data: bytes, flow: Flow) -> bool:
-        """Is this datagram of somebody who floods us?"""
+        """Return True if this datagram comes from a flooding address."""
 
     def refusal(self, status: int, why: str) -> Answer:
-        """How a request is refused with a reason in words."""
+        """Return a refusal with a reason in words."""
 
 
 class NoResponse(Exception):
-    """The peer did not answer: timed out, unreachable, or the flow closed."""
+    """Missing response: the peer timed out, is unreachable, or its flow was closed."""
 
 
 class NotSent(NoResponse):
-    """The flow was closed already: no byte has left."""
+    """Failure to send: the flow was closed before, and no byte has left."""
 
 
 class Unreachable(NoResponse):
-    """Nobody listens at that address (ICMP). `certain`: it is this request's own datagram that came back."""
+    """ICMP error: no process listens at the address.
+
+    `certain`: the ICMP error quotes this request's own datagram, so that the peer certainly does not have it.
+    """
 
     def __init__(self, why: str, *, certain: bool = False) -> None:
         super().__init__(why)
@@ -104,7 +110,7 @@ class Unreachable(NoResponse):
 
 
 class _Pending:
-    """A client transaction and who waits for it."""
+    """Client transaction with the future of its response."""
 
     __slots__ = ("data", "flow", "future", "handle", "machine", "method", "vias")
 
@@ -126,10 +132,11 @@ class Endpoint:
         self, limits: Limits, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False,
         most_connections: int = 1_000_000, tag_key: bytes = b"",
     ) -> None:  # fmt: skip
-        """`tls`: what TLS and WSS listeners take for each new connection; `origin_allowed`: which browsers' pages.
+        """Create an endpoint without listeners.
 
-        `tag_key`: what To tags are made with; kept in the store, so that a copy of a request hears the same answer
-        from the server that was started again.
+        `tls`: context source for new TLS and WSS connections. `origin_allowed`: allowed Origins of browsers' pages.
+        `tag_key`: key of the generated To tags; kept in the store, so that a copy of a request gets the same response
+        after a restart.
         """
         self._handler: Handler | None = None
         self._limits = limits
@@ -148,7 +155,7 @@ class Endpoint:
         self._closing = False
         self.on_connect: Callable[[StreamConnection], None] = lambda connection: None
         self.on_disconnect: Callable[[StreamConnection], None] = lambda connection: None
-        self.tap: Callable[[bool, Flow, bytes], None] | None = None  # sees each SIP message: coming in?, flow, bytes
+        self.tap: Callable[[bool, Flow, bytes], None] | None = None  # gets each SIP message: incoming?, flow, bytes
 
     # --- life ---
 
@@ -156,11 +163,11 @@ class Endpoint:
         self._handler = handler
 
     async def listen(self, transport: str, host: str, port: int) -> int:
-        """Open a listener; its port. Raises OSError."""
+        """Open a listener and return its port. Raises OSError."""
         return await self.listen_on(transport, bind(host, port, datagrams=transport == "udp"))
 
     async def listen_on(self, transport: str, sock: socket.socket) -> int:
-        """Take requests from a bound socket from now on; its port. Raises OSError."""
+        """Accept requests on a bound socket and return its port. Raises OSError."""
         if transport == "udp":
             udp = await UdpListener.on(self, sock, self._limits.advertised)
             self._udp.append(udp)
@@ -176,13 +183,13 @@ class Endpoint:
         return WebSocketConnection(pool, tls, self._origin_allowed)
 
     async def refuse_new(self, seconds: float) -> None:
-        """Take no new requests; answer those that are being worked on."""
+        """Accept no new requests and wait for the answers to those in progress, at most `seconds`."""
         self._closing = True
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=seconds)
 
     async def close(self, seconds: float) -> None:
-        """Answer what is being worked on, then close the sockets."""
+        """Finish the requests in progress, at most for `seconds`, then close the sockets."""
         await self.refuse_new(seconds)
         for udp in self._udp:
             udp.close()
@@ -191,7 +198,7 @@ class Endpoint:
         self.give_up()
 
     def give_up(self) -> None:
-        """Wait for no answers any more."""
+        """Fail all requests that wait for a response."""
         for pending in list(self._client.values()):
             self._fail(pending, NoResponse("shutting down"))
 
@@ -200,7 +207,10 @@ class Endpoint:
         return self._udp
 
     def flow(self, received: str, local: str, number: int) -> Flow | None:
-        """The way to a peer known by "udp:HOST:PORT" or by its connection's number; None if it is gone."""
+        """Return the flow to a peer by "udp:HOST:PORT" or by its connection's number.
+
+        Returns None if it is closed.
+        """
         name, _, address = received.partition(":")
         if name != "udp":
             listener = self._streams.get(local)
@@ -254,7 +264,10 @@ class Endpoint:
             self.tap(True, connection, message.to_bytes())
 
     def message(self, data: bytes, connection: StreamConnection) -> None:
-        """RFC 7118 section 5: one SIP message in one WebSocket message, with a Content-Length that agrees or none."""
+        """Handle one SIP message from a WebSocket (RFC 7118 section 5).
+
+        Content-Length must be exact or absent.
+        """
         if not data.strip(b"\r\n"):
             connection.send(b"\r\n")
             return
@@ -275,7 +288,10 @@ class Endpoint:
         self.on_disconnect(connection)
 
     def unreachable(self, remote: Address | None, sent: bytes = b"") -> None:
-        """Nobody is there for any request, but only of the one that is named it is certain that nobody has it."""
+        """Fail all requests to an address after an ICMP error.
+
+        Only for the request quoted in the ICMP error is it certain that the peer does not have it.
+        """
         for branch, pending in [(key, one) for key, one in self._client.items() if one.flow.remote == remote]:
             self._error(pending, Unreachable("unreachable (ICMP)", certain=str(branch).encode() in sent))
 
@@ -285,7 +301,7 @@ class Endpoint:
                 self._request(message, flow)
             else:
                 self._response(message)
-        except Exception as error:  # a bug must not take the listener down
+        except Exception as error:  # a bug must not stop the listener
             log.crash("sip_failed", error, source=flow.remote[0])
 
     # --- requests in ---
@@ -327,7 +343,7 @@ class Endpoint:
         self._start(request, flow, key, work)
 
     def _cancel(self, request: Request, flow: Flow, key: tuple[str, ...]) -> None:
-        """RFC 3261 section 9.2: what is not an INVITE cannot be cancelled, but the CANCEL is answered."""
+        """Answer a CANCEL (RFC 3261 section 9.2); only INVITE could be cancelled."""
         found = any((*key[:3], method) in self._server for method in ("MESSAGE", "REGISTER", "SUBSCRIBE", "PUBLISH"))
         self._answer(request, flow, Answer(200 if found else 481))
 
@@ -364,7 +380,7 @@ class Endpoint:
         transaction.response = self._build(request, flow, answer)
         if transaction.receive(Event.FINAL) is Action.SEND:
             self._send(flow, transaction.response)
-        if answer.status in (401, 407):  # a challenge is not remembered: the next request is another one
+        if answer.status in (401, 407):  # a challenge is not remembered: the next request has another transaction
             self._forget(key, merge)
         else:
             self._remember(key, merge)
@@ -372,7 +388,10 @@ class Endpoint:
             answer.after()
 
     def _remember(self, key: tuple[str, ...], merge: MergeKey) -> None:
-        """Keep a finished transaction for timer J: all take equally long, so they end in the order they came."""
+        """Keep a finished transaction for timer J.
+
+        All last equally long, so they expire in order of arrival.
+        """
         now = self._loop.time()
         finished = self._finished
         finished.append((now + TIMEOUT, key, merge))
@@ -384,7 +403,10 @@ class Endpoint:
         self._merged.pop(merge, None)
 
     def sweep(self) -> None:
-        """Call now and then: forget finished transactions also when no new ones come."""
+        """Forget expired transactions.
+
+        Call it regularly: without new requests no other call forgets them.
+        """
         now = self._loop.time()
         while self._finished and self._finished[0][0] <= now:
             self._forget(*self._finished.popleft()[1:])
@@ -402,7 +424,10 @@ class Endpoint:
             answer.after()
 
     def _build(self, request: Request, flow: Flow, answer: Answer) -> bytes:
-        """RFC 3261 section 8.2.6: Via, From, Call-ID and CSeq as they came, To with our tag."""
+        """Build a response (RFC 3261 section 8.2.6).
+
+        Via, From, Call-ID and CSeq are as received; To gets our tag.
+        """
         log.sip_answered(request.method, answer.status)
         headers = request.headers
         start = f"SIP/2.0 {answer.status} {answer.reason or REASONS.get(answer.status, 'Unknown')}"
@@ -421,7 +446,10 @@ class Endpoint:
         return "\r\n".join(lines).encode("utf-8", "surrogateescape") + answer.body
 
     def _tag(self, request: Request) -> str:
-        """64 bits, the same for each copy of a request, so that a stateless answer is the same again."""
+        """Return a 64-bit To tag that is the same for each copy of a request.
+
+        Stateless answers to copies must be equal.
+        """
         text = f"{request.call_id}\n{request.cseq}\n{request.vias[0]}"
         return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8, key=self._tag_key).hexdigest()
 
@@ -430,7 +458,7 @@ class Endpoint:
     async def request(self, request: Request, flow: Flow, mark: str = "") -> Response:
         """Send a request on a flow and wait for its final response. Raises NoResponse.
 
-        `mark` ends the branch: by it a proxy knows its own Via again.
+        `mark` ends the branch: a proxy recognizes its own Via by the mark.
         """
         branch = MAGIC + os.urandom(9).hex() + ("-" + mark if mark else "")
         via = f"SIP/2.0/{flow.name.upper()} {flow.sent_by()};branch={branch};rport"
@@ -446,7 +474,7 @@ class Endpoint:
         self._arm(branch, pending)
         try:
             return await future
-        except asyncio.CancelledError:  # nobody waits any more: no further copy leaves
+        except asyncio.CancelledError:  # the caller no longer waits: send no further copy
             self._client.pop(branch, None)
             if pending.handle is not None:
                 pending.handle.cancel()
@@ -494,7 +522,10 @@ class Endpoint:
 
 
 def top_via(request: Request, flow: Flow) -> str:
-    """The topmost Via with `received` and `rport` filled in (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
+    """Return the topmost Via with `received` and `rport` filled in.
+
+    RFC 3261 section 18.2.1, RFC 3581 section 4.
+    """
     value = request.vias[0]
     host, port = flow.remote
     params = request.via.params if request.via is not None else {}

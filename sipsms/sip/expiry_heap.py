@@ -1,6 +1,7 @@
-"""When many things are over: a heap in which a thing can be given another time. Pure; no cost grows with the number.
+"""Heap of expiry times in which a key can get another time.
 
-An old entry of a thing stays in the heap until its time or until half of the heap is such: then it is made anew.
+Pure; a call costs O(log n), amortised. A key's old entry stays in the heap until its time comes or until half of the
+entries are old; then the heap is rebuilt.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class ExpiryHeap:
         return len(self._at)
 
     def set(self, key: int, at: float) -> None:
+        """Set or change the expiry time of a key."""
         self._at[key] = at
         heapq.heappush(self._heap, (at, key))
         if len(self._heap) > 2 * len(self._at) + _SLACK:
@@ -29,7 +31,7 @@ class ExpiryHeap:
         self._at.pop(key, None)
 
     def due(self, now: float) -> list[int]:
-        """What is over, earliest first; it is not kept any longer."""
+        """Remove and return the expired keys, earliest first."""
         found: list[int] = []
         while self._heap and self._heap[0][0] <= now:
             at, key = heapq.heappop(self._heap)

@@ -1,11 +1,12 @@
-"""Who asks too much without a password is no longer answered. Pure and bounded: the time comes in, counts stay small.
+"""Limiter of unauthenticated requests: a flooding address is no longer answered.
 
-Only requests by UDP that were answered without right credentials are counted: challenges, refusals, OPTIONS. Above
-`limit` of them in `window` seconds an address is muted. A right password from an address, then or at any time within
-`trust` seconds before, exempts it: many phones behind one NAT are never hurt, and neither are those whose address
-somebody else put on forged packets. A muted address still gets a few answers a second, for ports that had none yet: a
-phone that comes new to the flooder's NAT gets its challenge, and what it says with credentials is always looked at.
-Known scanners are told by what they call themselves.
+Pure and bounded. Only UDP requests that were answered without right credentials are counted: challenges, refusals,
+OPTIONS. Above `limit` of these requests in `window` seconds an address is muted.
+
+A right password from an address, then or within the last `trust` seconds, exempts the address. Many phones behind one
+NAT are therefore never hurt, and neither are phones whose address somebody puts on forged packets. A muted address
+still gets a few answers a second, for ports that have had few answers: a new phone behind the flooder's NAT gets its
+challenge, and requests with credentials are always read. Known scanners are recognized by their User-Agent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Any
 
-# The beginnings of User-Agent: svmap and its children, sipp-like dialers of old botnets, sippts.
+# Prefixes of User-Agent: svmap and its variants, sipp-like dialers of old botnets, sippts.
 SCANNERS = (
     "friendly-scanner", "friendly-request", "sipvicious", "sipcli", "sip-scan", "sipscan", "sundayddr",
     "vaxsipuseragent", "pplsip", "sivus", "iwar", "smap",
@@ -23,7 +24,7 @@ _MOST = 10_000  # addresses counted at once
 _MOST_TRUSTED = 100_000
 _SPARED_PORTS = 64
 _SPARED = 3  # answers a port of a muted address gets
-_SPARE_EVERY = 0.2  # seconds between them, for the whole address; a second's worth may come at once
+_SPARE_EVERY = 0.2  # seconds between these answers, for the whole address; a burst of one second's answers is allowed
 
 
 def is_scanner(user_agent: str) -> bool:
@@ -32,9 +33,14 @@ def is_scanner(user_agent: str) -> bool:
 
 @dataclass(slots=True)
 class _Mute:
+    """State of a muted address.
+
+    `next`: time up to which the spared answers are used.
+    """
+
     until: float
     next: float = 0.0
-    answered: dict[int, int] = field(default_factory=dict)  # by port
+    answered: dict[int, int] = field(default_factory=dict)  # port -> answers
 
     def spares(self, port: int, now: float) -> bool:
         return self.next - now <= 1.0 and self.answered.get(port, 0) < _SPARED
@@ -47,17 +53,20 @@ class _Mute:
 
 class FloodLimiter:
     def __init__(self, limit: int, window: float = 2.0, mute: float = 300.0, trust: float = 7200.0) -> None:
-        """`limit` 0: nobody is ever muted."""
+        """Create the limiter.
+
+        `limit` 0: no address is ever muted. `window`, `mute` and `trust` are seconds.
+        """
         self.limit = limit
         self._window = window
         self._mute = mute
         self._trust = trust
-        self._counted: dict[str, tuple[int, float]] = {}  # network -> requests, since when
+        self._counted: dict[str, tuple[int, float]] = {}  # network -> (requests, start of the window)
         self._muted: dict[str, _Mute] = {}
-        self._trusted: dict[str, float] = {}  # address -> until when
+        self._trusted: dict[str, float] = {}  # address -> end of the trust
 
     def is_muted(self, address: str, port: int, now: float) -> bool:
-        """Would a request without credentials be answered with nothing?"""
+        """Return True if a request without credentials would get no answer."""
         mute = self._mute_of(address, now) if self._muted else None
         return mute is not None and not mute.spares(port, now)
 
@@ -68,7 +77,7 @@ class FloodLimiter:
         return mute
 
     def allows(self, address: str, port: int, now: float) -> bool:
-        """Count a request without right credentials: may it be answered?"""
+        """Count a request without right credentials; return True if it may be answered."""
         if self.limit == 0 or self._trusted.get(address, 0.0) > now:
             return True
         mute = self._mute_of(address, now) if self._muted else None
@@ -91,7 +100,7 @@ class FloodLimiter:
         return False
 
     def knows_password(self, address: str, now: float) -> None:
-        """The right password came from here."""
+        """Trust an address that has sent a right password."""
         self._trusted.pop(address, None)
         self._trusted[address] = now + self._trust
         _bound(self._trusted, _MOST_TRUSTED)
@@ -100,7 +109,10 @@ class FloodLimiter:
 
 
 def network_of(address: str) -> str:
-    """An IPv6 host has a /64 to itself and can take a new address for each packet."""
+    """Return an IPv4 address, or the /64 of an IPv6 address.
+
+    An IPv6 host has a /64 to itself and can use a new address for each packet.
+    """
     if ":" not in address:
         return address
     return str(int(IPv6Address(address.partition("%")[0])) >> 64)

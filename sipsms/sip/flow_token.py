@@ -1,4 +1,7 @@
-"""Flow tokens (RFC 5626 section 5.3): a way back to one phone, sealed so that nobody can make one up. Pure."""
+"""Flow tokens (RFC 5626 section 5.3): the name of a flow to one phone, sealed against forgery.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _SEAL = 12
 
 
 class FlowName(NamedTuple):
-    """What `Endpoint.flow` finds a flow by."""
+    """Key of a flow, as `Endpoint.flow` takes it."""
 
     received: str
     local: str
@@ -20,12 +23,13 @@ class FlowName(NamedTuple):
 
 
 def seal(flow: FlowName, key: bytes) -> str:
+    """Return the token of a flow."""
     body = f"{flow.number} {flow.local} {flow.received}".encode()
     return urlsafe_b64encode(_sealed(body, key) + body).decode().rstrip("=")
 
 
 def unseal(token: str, key: bytes) -> FlowName | None:
-    """None if we have not sealed it."""
+    """Return the flow of a token; None if the token was not sealed with this key."""
     try:
         raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (Error, ValueError):

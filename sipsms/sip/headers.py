@@ -1,7 +1,7 @@
-"""Header fields: names (long, compact, pretty), lists, parameters, and the few structured values we read.
+"""Header fields: names (long, compact, pretty), lists, parameters and structured values.
 
-Values are `str` decoded as UTF-8 with surrogateescape, so that any byte a phone sends survives a round trip. Every
-regular expression here is linear in its input: no two neighbouring repeats can match the same character.
+Pure. Values are `str` decoded as UTF-8 with surrogateescape, so that any byte a phone sends survives a round trip.
+Every regular expression must be linear in its input: no two neighbouring repeats may match the same character.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ _CSEQ = re.compile(r"([0-9]{1,10})[ \t]+(" + TOKEN + r")\Z")
 
 
 def canonical(name: str) -> str:
-    """The name in lower case, compact forms spelled out. Raises ParseError if it is not a token."""
+    """Return a header name in lower case and in its long form.
+
+    Raises ParseError if it is not a token.
+    """
     known = KNOWN_NAMES.get(name)
     if known is not None:
         return known
@@ -67,12 +70,15 @@ def canonical(name: str) -> str:
 
 
 def pretty(name: str) -> str:
-    """The usual spelling of a canonical name."""
+    """Return the usual spelling of a canonical name."""
     return _PRETTY.get(name) or name.title()
 
 
 def split_list(value: str) -> list[str]:
-    """The parts of a comma-separated header; commas in quotes and angle brackets do not separate."""
+    """Split a comma-separated value; commas in quotes and angle brackets do not separate.
+
+    Raises ParseError.
+    """
     if "," not in value:
         return [value.strip(" \t")]
     if value.count(",") > MAX_LIST:
@@ -92,7 +98,10 @@ def split_list(value: str) -> list[str]:
 
 
 def parse_params(text: str) -> dict[str, str | None]:
-    """`;name=value;flag` -> {"name": "value", "flag": None}; names in lower case, quotes removed."""
+    """Parse `;name=value;flag` to {"name": "value", "flag": None}. Raises ParseError.
+
+    Names are in lower case, quotes are removed.
+    """
     params: dict[str, str | None] = {}
     if _PLAIN_PARAMS.match(text):  # the usual kind: no spaces, no quotes
         for part in text[1:].split(";"):
@@ -113,7 +122,7 @@ def parse_params(text: str) -> dict[str, str | None]:
 
 
 def unquote_string(text: str) -> str:
-    """The content of a quoted-string (RFC 3261 section 25.1); other text is returned as it is."""
+    """Return the content of a quoted-string (RFC 3261 section 25.1), or other text unchanged."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text
     inner = text[1:-1]
@@ -121,7 +130,7 @@ def unquote_string(text: str) -> str:
         return inner
     return "\\".join(
         part.replace("\\", "") for part in inner.split("\\\\")
-    )  # no call for each pair: they can be thousands
+    )  # no call for each pair: a value can have thousands of pairs
 
 
 def quote_string(text: str) -> str:
@@ -129,7 +138,10 @@ def quote_string(text: str) -> str:
 
 
 class NameAddr(NamedTuple):
-    """A To, From, Contact, Route or Path value. `uri` is the text between the brackets, exactly as written."""
+    """To, From, Contact, Route or Path value.
+
+    `uri` is the text between the brackets, exactly as written.
+    """
 
     display: str
     uri: str
@@ -144,6 +156,7 @@ class NameAddr(NamedTuple):
 
 
 def parse_name_addr(value: str) -> NameAddr:
+    """Parse a name-addr or addr-spec with its parameters. Raises ParseError."""
     value = value.strip(" \t")
     match = _NAME_ADDR.match(value)
     if match:
@@ -170,6 +183,7 @@ class Via(NamedTuple):
 
 
 def parse_via(value: str) -> Via:
+    """Parse one Via value. Raises ParseError."""
     match = _VIA.match(value.strip(" \t"))
     if not match:
         raise ParseError(f"malformed Via: {value[:60]!r}")
@@ -181,7 +195,7 @@ def parse_via(value: str) -> Via:
 
 
 def parse_cseq(value: str) -> tuple[int, str]:
-    """RFC 3261 section 8.1.1.5: below 2**31, and a method."""
+    """Parse CSeq to (number below 2**31, method) (RFC 3261 section 8.1.1.5). Raises ParseError."""
     match = _CSEQ.match(value)
     if not match:
         raise ParseError(f"malformed CSeq: {value[:40]!r}")
@@ -192,7 +206,7 @@ def parse_cseq(value: str) -> tuple[int, str]:
 
 
 def parse_media_type(value: str) -> tuple[str, dict[str, str | None]]:
-    """Content-Type -> ("text/plain", {"charset": "utf-8"})."""
+    """Parse Content-Type to ("text/plain", {"charset": "utf-8"}). Raises ParseError."""
     kind, _, rest = value.partition(";")
     kind = "".join(kind.split()).lower()
     if kind.count("/") != 1:

@@ -1,8 +1,8 @@
-"""HEP3, the packets in which a capture server (Homer, sngrep, heplify) takes copies of SIP messages. Pure.
+"""HEP3 packets: copies of SIP messages for a capture server (Homer, sngrep, heplify). Pure.
 
 A packet is `HEP3`, its length, and chunks: vendor (0), type, length with these six bytes, value; all in network order
-(the HEP3 document, https://github.com/sipcapture/HEP, section 3). A chunk that is missing makes Homer drop the packet,
-so all of the document's mandatory ones are always there.
+(the HEP3 document, https://github.com/sipcapture/HEP, section 3). Homer drops a packet that lacks a mandatory chunk, so
+`encode` must always write all of the document's mandatory chunks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SECONDS, _MICROSECONDS = 0x09, 0x0A
 _KIND, _CAPTURE_ID, _KEY, _PAYLOAD, _CORRELATION = 0x0B, 0x0C, 0x0E, 0x0F, 0x11
 
 _SIP = 1
-_AF_INET, _AF_INET6 = 2, 10  # Linux's numbers, which the document means
-_IP_PROTOCOL = {"udp": 17}  # everything else runs on TCP: Homer reads what is inside from the message's own Via
+_AF_INET, _AF_INET6 = 2, 10  # Linux's numbers, as in the document
+_IP_PROTOCOL = {"udp": 17}  # all others run on TCP; Homer reads the transport from the message's Via
 
-MAX_PAYLOAD = 65_000  # a packet's length has 16 bits, and it has to fit into one UDP datagram
+MAX_PAYLOAD = 65_000  # bytes; a packet's length has 16 bits and must fit into one UDP datagram
 
 _CREDENTIALS = re.compile(rb"\n(?:proxy-)?authorization[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.I)
 _TRUNK = re.compile(rb"trunk-[0-9a-f]{32}")
@@ -33,7 +33,7 @@ _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]{1,255})", re.I)
 
 
 class Seen(NamedTuple):
-    """One SIP message on its way from one address to another."""
+    """SIP message with its transport, addresses and time."""
 
     transport: str  # udp, tcp, tls, ws, wss
     source: tuple[str, int]
@@ -43,8 +43,10 @@ class Seen(NamedTuple):
 
 
 def without_hashes(data: bytes) -> bytes:
-    """The message with empty digest responses: whoever has one can try passwords on it at leisure. And without the
-    names of our trunks at their servers: whoever has one could pass for the server."""
+    """Return the message with empty digest responses and without the tokens of our trunks.
+
+    A digest response lets its reader try passwords offline. A trunk token lets its reader pass for the trunk's server.
+    """
     data = _TRUNK.sub(b"trunk-", data) if b"trunk-" in data else data
     if b"authorization" not in data.lower():
         return data
@@ -53,13 +55,13 @@ def without_hashes(data: bytes) -> bytes:
 
 
 def call_id(data: bytes) -> bytes:
-    """The Call-ID's value as it stands in the message; empty if there is none."""
+    """Return the Call-ID as written in the message; empty if there is none."""
     match = _CALL_ID.search(data.partition(b"\r\n\r\n")[0])
     return match[1] if match else b""
 
 
 def encode(seen: Seen, capture_id: int, password: str = "") -> bytes:
-    """One packet; the digest responses stay here."""
+    """Encode one packet; digest responses are removed."""
     source, destination = _address(seen.source[0]), _address(seen.destination[0])
     six = 6 in (source.version, destination.version)
     seconds, micro = divmod(round(seen.at * 1_000_000), 1_000_000)
@@ -89,7 +91,10 @@ _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @lru_cache(maxsize=4096)
 def _address(host: str) -> _Ip:
-    """0.0.0.0 for what is no address: a packet without one is worth nothing, one with a wrong one a little."""
+    """Parse an IP address; 0.0.0.0 for anything else.
+
+    Homer drops a packet without an address, but keeps a packet with a wrong address.
+    """
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:

@@ -1,8 +1,8 @@
-"""The location service in process, written through to the store (RFC 3261 section 10; "usrloc" elsewhere).
+"""Location service (RFC 3261 section 10): bindings in memory, written through to the store.
 
-Lookups never leave memory. A change is applied in memory at once, in the order REGISTERs come, and answered only after
-it is committed; if the commit fails, the AOR's bindings are put back. Devices outlive their bindings: a phone that was
-away for days is still owed its messages.
+Lookups never leave memory. A change is applied in memory at once, in the order of the REGISTERs, and acknowledged only
+after it is committed. If the commit fails, the AOR's bindings are restored. Devices outlive their bindings: a phone
+that was away for days must still get its messages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_DEVICES = 40  # of one account, registered or remembered
 
 
 def _usable(binding: Binding) -> bool:
-    """A stream binding lives as long as its connection."""
+    """Return True if the binding has a flow: always for UDP, else while the connection is open."""
     return bool(binding.flow) or binding.received.startswith("udp:")
 
 
@@ -34,50 +34,55 @@ class Location:
         self._devices: dict[str, list[Device]] = {}
         self._by_device: dict[int, Binding] = {}
         self._flows: dict[tuple[str, int], list[Binding]] = {}  # of streams
-        self._expiry: list[tuple[float, str]] = []  # a heap with one entry that counts for each AOR
+        self._expiry: list[tuple[float, str]] = []  # heap; only the AOR's entry named in _scheduled is valid
         self._scheduled: dict[str, float] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
-        self.on_change: Callable[[str], None] = lambda aor: None  # an AOR's bindings came or went; must only note it
+        self.on_change: Callable[[str], None] = lambda aor: None  # called when an AOR's bindings change
 
     def __len__(self) -> int:
         return sum(map(len, self._bindings.values()))
 
     async def load(self, now: float, aor: str = "") -> int:
-        """Read back what was registered before (of one AOR, or all); how many bindings are still alive."""
+        """Load the registrations of one AOR, or of all; return the number of live bindings."""
         found, known = await self._store.read(lambda connection: stored.load(connection, now, aor))
         for device in known:
             self._devices.setdefault(device.aor, []).append(device)
         for binding in found:
-            binding.flow = 0  # connections do not survive a restart; the phone comes back by a new one
+            binding.flow = 0  # connections do not survive a restart; the phone opens a new one
             self._keep(binding)
         return len(found)
 
     # --- lookups ---
 
     def hosts(self) -> set[str]:
-        """The addresses that phones are registered from."""
+        """Return the addresses that phones are registered from."""
         received = (binding.received for bindings in self._bindings.values() for binding in bindings)
         return set(map(host_of, received))
 
     def bindings(self, aor: str, now: float) -> list[Binding]:
+        """Return the live bindings of an AOR."""
         return [binding for binding in self._bindings.get(aor, ()) if binding.expires_at > now]
 
     def devices(self, aor: str) -> list[Device]:
         return self._devices.get(aor, [])
 
     def binding_of(self, device: int, now: float) -> Binding | None:
+        """Return the newest live binding of a device, or None."""
         binding = self._by_device.get(device)
         return binding if binding is not None and binding.expires_at > now else None
 
     def device_of_instance(self, aor: str, instance: str) -> int:
+        """Return the id of the AOR's device with this instance; 0 if there is none."""
         return next((one.id for one in self.devices(aor) if one.stable and one.key.strip("<>") == instance), 0)
 
     def on_flow(self, received: str, local: str, number: int, now: float) -> list[Binding]:
+        """Return the live bindings of a stream flow."""
         if number:
             return [one for one in self._flows.get((local, number), ()) if one.expires_at > now]
         return []
 
     def ways(self, device: int, now: float) -> list[Binding]:
+        """Return the live bindings of a device, newest first."""
         newest = self.binding_of(device, now)
         if newest is None:
             return []
@@ -87,7 +92,7 @@ class Location:
     # --- changes ---
 
     async def apply(self, aor: str, updated: Sequence[Binding], removed: Sequence[Binding], now: float) -> list[Device]:
-        """Take over what the registrar decided; the devices that can be reached now.
+        """Apply the registrar's changes and return the updated devices.
 
         Raises Unavailable, with nothing changed. Call it in the AOR's `turn`.
         """
@@ -113,7 +118,7 @@ class Location:
 
     @asynccontextmanager
     async def turn(self, aor: str) -> AsyncIterator[None]:
-        """Changes to one AOR come one after the other: each sees what the one before has made of it."""
+        """Serialize changes to one AOR: each change sees the result of the change before."""
         lock, users = self._turns.get(aor, (None, 0))
         lock = lock or asyncio.Lock()
         self._turns[aor] = (lock, users + 1)
@@ -128,19 +133,22 @@ class Location:
                 del self._turns[aor]
 
     async def drop(self, binding: Binding) -> None:
-        """A phone said that it is not there (404, 410)."""
+        """Remove the binding of a phone that answered 404 or 410."""
         if binding not in self._bindings.get(binding.aor, ()):
             return
         self._drop(binding)
         await self._store.writer.put(stored.save_all, Change(removed=[key_of(binding)]))
 
     async def disconnected(self, local: str, flow: int) -> None:
-        """A connection is closed: its phone can be reached only when it has registered by another (RFC 5626)."""
+        """Remove the bindings of a closed connection (RFC 5626).
+
+        Their phones are reachable again when they register by another connection.
+        """
         for binding in self._flows.get((local, flow), [])[:]:
             await self.drop(binding)
 
     async def sweep(self, now: float) -> list[Binding]:
-        """Remove bindings that are over."""
+        """Remove and return the expired bindings."""
         over: list[Binding] = []
         while self._expiry and self._expiry[0][0] <= now:
             at, aor = heapq.heappop(self._expiry)
@@ -158,7 +166,7 @@ class Location:
         return list(unique.values())
 
     async def forget_devices(self, before: float) -> int:
-        """Forget phones that have not registered since `before`."""
+        """Forget devices without a binding that have not registered since `before`; return their number."""
         old = [
             device
             for known in self._devices.values()
@@ -172,11 +180,11 @@ class Location:
         return len(old)
 
     def holds_flow(self, local: str, flow: int) -> bool:
-        """A registered phone needs this connection."""
+        """Return True if a registered phone needs this connection."""
         return (local, flow) in self._flows
 
     def successor(self, binding: Binding) -> tuple[Device, Device] | None:
-        """(gone, heir) if the phone behind this binding came back as another device meanwhile."""
+        """Return (gone, heir) if the phone of this binding has registered as another device; else None."""
         known = self.devices(binding.aor)
         gone = next((device for device in known if device.id == binding.device), None)
         if gone is None:
@@ -189,7 +197,10 @@ class Location:
         await self._store.writer.put(stored.save_all, Change(forgotten=[device.id]))
 
     async def log_out(self, aor: str) -> list[Binding]:
-        """All its phones have to register anew; what was registered. They are remembered, and so is what waits."""
+        """Remove and return all bindings of an AOR.
+
+        Its phones must register anew. Devices and waiting deliveries are kept.
+        """
         ended = self._bindings.get(aor, [])[:]
         for binding in ended:
             self._drop(binding)
@@ -197,7 +208,10 @@ class Location:
         return ended
 
     async def forget_account(self, aor: str) -> None:
-        """The account is gone: so is everything that was kept for it, and what a last REGISTER has just written."""
+        """Remove all bindings and devices of a deleted account.
+
+        The rows of a last REGISTER in progress are removed, too.
+        """
         for binding in self._bindings.get(aor, [])[:]:
             self._drop(binding)
         self._devices.pop(aor, None)
@@ -206,10 +220,10 @@ class Location:
     # --- inside ---
 
     async def _new_ids(self, updated: Sequence[Binding]) -> list[int]:
-        """Take ids for the phones among these that were never here. Raises Unavailable.
+        """Reserve ids for the new devices among these bindings. Raises Unavailable.
 
-        They must come from the store and are never given out twice: a device's id names the lane of its messages, so a
-        second device with the same id would get the first one's.
+        Ids must come from the store and must never be reused. A device's id names the lane of its deliveries, so a
+        second device with the same id would get the deliveries of the first device.
         """
         ids: list[int] = []
         while (missing := self._most_new(updated) - len(ids)) > 0:
@@ -217,7 +231,7 @@ class Location:
         return ids
 
     def _most_new(self, updated: Sequence[Binding]) -> int:
-        """How many of these may turn out to be new devices."""
+        """Return how many of these bindings may belong to new devices."""
         unknown = [binding for binding in updated if self._find(binding) is None]
         if len(updated) == 1 and unknown and self._inherit(updated[0]) is not None:
             return 0
@@ -233,7 +247,10 @@ class Location:
         return phones.inherit(binding, known, {device.id for device in known if device.id in self._by_device})
 
     def _identify(self, binding: Binding, now: float, ids: list[int], forgotten: list[int]) -> Device:
-        """The device behind a binding: known, come back under another contact, or new with the next of `ids`."""
+        """Return the device of a binding: known, inherited, or new with the next of `ids`.
+
+        Ids of surplus devices are added to `forgotten`.
+        """
         known = self._devices.setdefault(binding.aor, [])
         key, stable = phones.key_of(binding)
         device = self._find(binding) or self._inherit(binding)
@@ -247,7 +264,10 @@ class Location:
         return seen
 
     def _too_many(self, known: list[Device]) -> list[int]:
-        """Phones that make up a new instance at each start must not multiply an account's messages without end."""
+        """Forget surplus devices without a binding, and return their ids.
+
+        Phones that send a new instance at each start must not multiply an account's deliveries without limit.
+        """
         away = sorted((one for one in known if one.id not in self._by_device), key=lambda one: one.last_seen)
         surplus = away[: max(0, len(known) - _MAX_DEVICES)]
         for device in surplus:
@@ -269,7 +289,7 @@ class Location:
         self.on_change(binding.aor)
 
     def _schedule(self, aor: str) -> None:
-        """See to it that the sweep looks at this AOR when its first binding is over."""
+        """Schedule a sweep of this AOR for the time when its first binding expires."""
         first = min((binding.expires_at for binding in self._bindings.get(aor, ())), default=None)
         if first is not None and first < self._scheduled.get(aor, float("inf")):
             self._scheduled[aor] = first
@@ -299,6 +319,7 @@ class Location:
                 del self._flows[binding.local, binding.flow]
 
     def _put_back(self, aor: str, rows: list[Binding], known: list[Device]) -> None:
+        """Restore the bindings and devices of an AOR after a failed commit."""
         for binding in self._bindings.get(aor, [])[:]:
             self._drop(binding)
         self._devices[aor] = known

@@ -1,8 +1,8 @@
-"""SIP messages: bytes -> Request/Response -> bytes, and framing on streams (RFC 3261 sections 7, 18.3, 20.14).
+"""SIP messages: parsing, serialising, and framing on streams (RFC 3261 sections 7, 18.3, 20.14).
 
-Parsing is strict where a lenient reading would let two programs read two different messages (line ends, lengths,
-doubled headers), and lenient where phones are sloppy (spaces round colons, missing Content-Length on UDP). A request
-that must be refused still comes out, inside `BadMessage`, with all that could be read, so that the endpoint can answer.
+Pure. Parsing is strict where a lenient parser could let two programs read two different messages (line ends, lengths,
+doubled headers), and lenient where phones are sloppy (spaces around colons, missing Content-Length on UDP). A request
+that must be refused is returned inside `BadMessage` with all readable fields, so that the endpoint can answer it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ _QUOTED_PAIR = re.compile(r"\\[\x00-\x7f]")
 
 
 class BadMessage(Exception):
-    """Not acceptable as it stands. `message` holds what could be read; for a request, `status` is the answer."""
+    """Message that must not be accepted.
+
+    `message` holds the readable fields. For a request, `status` is the response's status.
+    """
 
     def __init__(self, status: int, why: str, message: Message | None = None) -> None:
         super().__init__(why)
@@ -62,7 +65,7 @@ class BadMessage(Exception):
 
 
 class Message:
-    """What requests and responses share: headers by canonical name, each with its values in order, and a body."""
+    """Common part of requests and responses: header values in order by canonical name, and a body."""
 
     __slots__ = ("body", "headers")
 
@@ -71,18 +74,21 @@ class Message:
         self.body = body
 
     def get(self, name: str, default: str = "") -> str:
-        """The first value of a header (canonical name), or the default."""
+        """Return the first value of a header (canonical name), or the default."""
         values = self.headers.get(name)
         return values[0] if values else default
 
     def listed(self, name: str) -> list[str]:
-        """All values of a list header, commas resolved. Raises ParseError."""
+        """Return all values of a list header, split at commas. Raises ParseError."""
         values = self.headers.get(name)
         return [part for value in values for part in split_list(value) if part] if values else []
 
 
 class Request(Message):
-    """A request. The parsed header fields stand beside the raw ones; `vias` has one value an element, top first."""
+    """Request with its parsed header fields beside the raw fields.
+
+    `vias` has one value for each Via, top first.
+    """
 
     __slots__ = ("call_id", "cseq", "from_", "method", "target", "to", "uri", "user", "via", "vias")
 
@@ -90,14 +96,14 @@ class Request(Message):
         super().__init__(headers, body)
         self.method = method
         self.uri = uri
-        self.target: Uri | None = None  # the Request-URI parsed; None if it is of another scheme than SIP
+        self.target: Uri | None = None  # the parsed Request-URI; None if its scheme is not SIP or SIPS
         self.vias: list[str] = []
         self.via: Via | None = None
         self.to: NameAddr | None = None
         self.from_: NameAddr | None = None
         self.call_id = ""
         self.cseq = 0
-        self.user = ""  # whose password it was signed with, once that is checked
+        self.user = ""  # the authenticated user; empty before the credentials are checked
 
     @property
     def to_is_sip(self) -> bool:
@@ -137,9 +143,9 @@ def _serialise(start: str, headers: dict[str, list[str]], body: bytes) -> bytes:
 
 
 def parse_datagram(data: bytes, *, exact: bool = False) -> Request | Response | None:
-    """One UDP datagram (RFC 3261 section 18.3). None for keep-alives. Raises BadMessage.
+    """Parse one UDP datagram (RFC 3261 section 18.3); None for keep-alives. Raises BadMessage.
 
-    `exact`: nothing may stand behind the body (RFC 7118 section 5).
+    `exact`: no bytes may follow the body (RFC 7118 section 5).
     """
     if data[:2] == b"\r\n":
         data = data.lstrip(b"\r\n")
@@ -159,7 +165,7 @@ def parse_datagram(data: bytes, *, exact: bool = False) -> Request | Response | 
 
 
 def parse_head(head: bytes, *, terminated: bool = True) -> Request | Response:
-    """Start line and header fields, without the empty line. The body is left to the caller. Raises BadMessage."""
+    """Parse the start line and header fields, without the empty line and body. Raises BadMessage."""
     if len(head) > MAX_HEAD:
         raise BadMessage(513, f"header fields larger than {MAX_HEAD} bytes", _rescue(head[:MAX_HEAD]))
     text = head.decode("utf-8", "surrogateescape")
@@ -199,7 +205,7 @@ def _start(line: str) -> Request | Response:
         raise ParseError("malformed request line: METHOD SP Request-URI SP SIP/2.0")
     request = Request(match[1], match[2], {})
     if match[3].upper() != "SIP/2.0":
-        request.headers[":version"] = [match[3]]  # answered with 505 once Via and the rest are read
+        request.headers[":version"] = [match[3]]  # answered with 505 when all header fields are read
     return request
 
 
@@ -271,7 +277,7 @@ def _check_values(request: Request) -> None:
     request.call_id = request.headers["call-id"][0]
     request.cseq, method = parse_cseq(request.headers["cseq"][0])
     if method != request.method:
-        # RFC 4475 3.1.2.18: an unknown method is told that it is unknown.
+        # RFC 4475 3.1.2.18: a request with an unknown method gets 501.
         raise BadMessage(400 if request.method in KNOWN_METHODS else 501, "the method in CSeq differs")
     hops = request.headers.get("max-forwards")
     if hops and not (hops[0].isascii() and hops[0].isdigit() and len(hops[0]) <= 10 and int(hops[0]) <= 255):
@@ -289,7 +295,10 @@ def _check_values(request: Request) -> None:
 
 
 def _check_target(request: Request) -> None:
-    """RFC 3261 section 19.1.1: a Request-URI has no headers part. Other schemes than SIP: the server refuses them."""
+    """Parse a SIP Request-URI, which must have no headers part (RFC 3261 section 19.1.1).
+
+    The server refuses other schemes than SIP.
+    """
     if request.uri[0] == "<":
         raise ParseError("Request-URI in angle brackets")
     if scheme_of(request.uri) in ("sip", "sips"):
@@ -323,7 +332,10 @@ def _check_response(response: Response) -> None:
 
 
 def _rescue(head: bytes) -> Request | None:
-    """Read what can be read of a message whose start line or line ends are wrong, so that it can be answered."""
+    """Read the readable fields of a message with a bad start line or line ends.
+
+    The result lets the endpoint answer the request.
+    """
     lines = head.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", " ").split("\n")
     while lines and not lines[0].strip():
         lines.pop(0)
@@ -338,7 +350,7 @@ def _rescue(head: bytes) -> Request | None:
 
 
 def _complete(message: Request | Response, lines: list[str]) -> Request | Response:
-    """Fill in the headers an answer needs, skipping lines that cannot be read."""
+    """Fill in the headers that an answer needs; skip unreadable lines."""
     headers: dict[str, list[str]] = {}
     for line in _unfold(lines[: MAX_HEADERS * 2])[1:]:
         name, colon, value = line.partition(":")
@@ -379,18 +391,21 @@ def _content_length(message: Message) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """CRLFCRLF between messages: answer with one CRLF (RFC 5626 section 4.4.1)."""
+    """CRLFCRLF between messages; must be answered with one CRLF (RFC 5626 section 4.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The stream can no longer be read: answer (if there is a request to answer) and close."""
+    """Stream that can no longer be parsed: answer the request, if there is one, and close."""
 
     error: BadMessage
 
 
 class Framer:
-    """Cuts a byte stream into messages by Content-Length. After `Broken` it swallows everything."""
+    """Splitter of a byte stream into messages by Content-Length.
+
+    After `Broken` all input is ignored.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -403,11 +418,14 @@ class Framer:
 
     @property
     def idle(self) -> bool:
-        """Nothing half read is waiting."""
+        """True if no partly read message is waiting."""
         return not self._buffer and self._message is None
 
     def feed(self, data: bytes) -> list[Request | Response | BadMessage | Ping | Broken]:
-        """Messages in order. A `BadMessage` among them is answered and the stream goes on."""
+        """Return the complete messages in order.
+
+        A `BadMessage` among them must be answered; the stream continues.
+        """
         if self._broken:
             return []
         self._buffer += data

@@ -1,6 +1,6 @@
-"""The door for MESSAGE (RFC 3428): to a telephone number as an SMS, to another account of ours as it stands.
+"""Server of MESSAGE (RFC 3428): to a number as an SMS, to another account unchanged.
 
-Identity is always the credentials', never a header's and never a CPIM wrapper's.
+The sender's identity must be the authenticated account, never a header's and never a CPIM wrapper's.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from sipsms.sip.settings import RETRY_AFTER, SipRules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError, Uri
 
-MAX_UNDER_WAY = 20  # messages of one account passed on at once: each is held until its phone has answered
-MAX_INTERNAL = 10_000  # characters of a message between accounts, which is no SMS
+MAX_UNDER_WAY = 20  # relayed messages of one account at once: each waits for its phone's response
+MAX_INTERNAL = 10_000  # characters of a message between accounts, which has no SMS length limit
 
 # Decision D8. A code that is not here is 403.
 _STATUS = {
@@ -57,7 +57,10 @@ class _Refused(Exception):
 
 
 class _Target(NamedTuple):
-    """Where a request goes: a number, or an account with the device that its GRUU names or the flow of its Route."""
+    """Destination of a request.
+
+    A number; or an account, with the device that its GRUU names or the bindings on the flow that its Route names.
+    """
 
     number: str = ""
     account: str = ""
@@ -77,10 +80,10 @@ class MessageServer:
         self._relay = relay
         self._clock = clock
         self._flow_key = flow_key
-        self._under_way: Counter[str] = Counter()  # messages of an account that are being passed on
+        self._under_way: Counter[str] = Counter()  # account -> messages being relayed
 
     async def handle(self, request: Request, flow: Flow, account: Account, credentials: Credentials) -> Answer | None:
-        """For somebody whose password was right."""
+        """Handle a MESSAGE of an authenticated account; None if a relayed MESSAGE got no response."""
         try:
             target = self._target(request, account)
             if target.bindings is not None or (target.account and self._internal is Internal.RELAY):
@@ -101,7 +104,10 @@ class MessageServer:
     # --- where to ---
 
     def _target(self, request: Request, account: Account) -> _Target:
-        """Ownership, then destination (D2). Raises _Refused."""
+        """Return the destination, checked in the order of decision D2: ownership, then destination.
+
+        Raises _Refused.
+        """
         assert request.to is not None
         assert request.target is not None
         if request.to.tag:
@@ -124,7 +130,10 @@ class MessageServer:
         return _Target(account=known.name)
 
     def _by_route(self, request: Request) -> _Target | None:
-        """A Route that names us is taken off; with a flow token it says which phone is meant (RFC 5626 section 5.3)."""
+        """Remove our Route; return the phone of its flow token (RFC 5626 section 5.3), or None.
+
+        Raises _Refused.
+        """
         if "route" not in request.headers:
             return None
         try:
@@ -155,7 +164,7 @@ class MessageServer:
         return account is not None and account.enabled
 
     def _device_of(self, account: str, gr: str) -> _Target:
-        """One device of an account (RFC 5627 section 5.5)."""
+        """Return one device of an account by its GRUU (RFC 5627 section 5.5). Raises _Refused."""
         bindings = self._location.bindings(account, self._clock())
         if not any(gruu_of(one.instance) == gr for one in bindings if one.instance):
             raise self._refuse(480, "this device is not registered now")
@@ -197,7 +206,10 @@ class MessageServer:
         return Answer(202)
 
     def _caller_id(self, request: Request, account: Account) -> str:
-        """D8: display name of ten digits, else From user of ten digits, else the account's own."""
+        """Return the caller ID (D8): a ten-digit display name or From user, else the account's.
+
+        Raises _Refused if there is no caller ID or if the account may not use it.
+        """
         assert request.from_ is not None
         source = _stated(request.from_, request.from_.parsed().username) or account.caller_id
         if not source:
@@ -233,7 +245,7 @@ class MessageServer:
         return text
 
     def _device(self, flow: Flow, account: Account) -> int:
-        """The account's device that speaks on this flow; 0 if that cannot be told."""
+        """Return the account's device that is registered on this flow; 0 if unknown."""
         received = received_of(flow.name, flow.remote)
         for binding in self._location.bindings(account.name, self._clock()):
             if binding.received == received and binding.flow == flow.number:
@@ -241,7 +253,10 @@ class MessageServer:
         return 0
 
     def _expires_at(self, request: Request) -> float | None:
-        """RFC 3428 section 4: counted from Date if that is sane, else from now. 0 is no limit we could keep."""
+        """Return the expiry time (RFC 3428 section 4), or None.
+
+        Expires counts from Date if Date is within 5 minutes of now, else from now. Expires 0 means no limit.
+        """
         text = request.get("expires")
         if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) == 0:
             return None
@@ -257,7 +272,10 @@ class MessageServer:
     # --- passed on ---
 
     async def _pass_on(self, request: Request, flow: Flow, account: Account, target: _Target) -> Answer | None:
-        """To whom is there now, never back to the phone it came from."""
+        """Relay to the phones registered now, but never back to the sending phone.
+
+        Returns None if no phone answered. Raises _Refused.
+        """
         assert request.from_ is not None
         who = request.from_.parsed()
         if who.username != account.name or not self.rules.is_ours(who):
@@ -291,12 +309,12 @@ class MessageServer:
 
 
 def _is_for(target: Uri, binding: Binding) -> bool:
-    """The Request-URI behind a flow token: the contact itself, or the account."""
+    """Return True if the Request-URI with a flow token names the binding's contact or its account."""
     return str(target) == binding.contact or target.username == binding.aor
 
 
 def _stated(from_: NameAddr, user: str) -> str:
-    """The caller ID that a request states itself."""
+    """Return the caller ID that the request itself states; empty if there is none."""
     if is_ten_digits(from_.display):
         return from_.display
     return user if is_ten_digits(user) else ""
@@ -307,11 +325,11 @@ def _warning(answer: Answer) -> str:
 
 
 def retransmission_key(request: Request, account: Account, credentials: Credentials) -> bytes:
-    """16 bytes that are the same for each copy of one request (decision D7).
+    """Return 16 bytes that are the same for each copy of one request (decision D7).
 
-    They begin with the time the nonce was issued, so that keys of one moment stand together in the store's index. A
-    sipsms that sends to us as its carrier names the message itself, the same for each attempt: X-SMS-ID begins with a
-    time as well.
+    The key begins with the time the nonce was issued, so that keys of one moment are neighbours in the store's index. A
+    sipsms that uses us as its carrier names the message itself, with the same X-SMS-ID in each attempt; X-SMS-ID begins
+    with a time as well.
     """
     named = request.get("x-sms-id")
     if issued_at(named):

@@ -1,7 +1,7 @@
-"""Presence documents, application/pidf+xml (RFC 3863): made, and read as far as "is it open?". Pure.
+"""Presence documents, application/pidf+xml (RFC 3863): writer, and reader of the open status.
 
-A published document comes from a phone with the right password and goes to others of its customer. It is read by expat
-with every document type declaration refused, so there is no entity that could expand or fetch anything.
+Pure. A published document comes from an authenticated phone and goes to other phones of its customer. The reader must
+refuse every document type declaration, so that no entity can expand or fetch anything.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _DOCUMENT = (
 
 
 class Published(NamedTuple):
-    """What a document says: of whom, and whether one of its tuples is open (RFC 3863 section 4.1.4)."""
+    """Content of a document: its entity, and whether a tuple is open (RFC 3863 section 4.1.4)."""
 
     entity: str
     is_open: bool
 
 
 def compose(entity: str, *, is_open: bool) -> bytes:
-    """The document of one presentity with one tuple."""
+    """Return the document of one presentity with one tuple."""
     basic = "open" if is_open else "closed"
     text = _DOCUMENT.format(entity=quoteattr(entity), basic=basic, contact=escape(entity))
     return text.encode("utf-8", "replace")
 
 
 def read(body: bytes) -> Published:
-    """Raises ParseError for what is no well-formed presence document."""
+    """Parse a document. Raises ParseError if it is not a well-formed presence document."""
     reader = _Reader()
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -57,7 +57,7 @@ def _no_doctype(*_: object) -> None:
 
 
 class _Reader:
-    """Element names count without their prefix."""
+    """Handler of the XML events; element names are compared without their prefix."""
 
     def __init__(self) -> None:
         self.entity = ""

@@ -1,11 +1,11 @@
-"""Who is there, who says so, and who may know: publications and subscriptions. Pure: `now`, tags and etags come in.
+"""Presence agent (RFC 3856) and event state compositor (RFC 3903) for accounts of this server.
 
-A presence agent (RFC 3856) with an event state compositor (RFC 3903) for accounts of this server. Publications and
-subscriptions are soft state and live in memory only: after a restart a phone's refresh gets 412 or 481, and it begins
-anew, as these RFCs have it. Everything is bounded; what is over a bound is refused, nobody else's state makes room.
+Pure. `now`, tags and etags come in as arguments. Publications and subscriptions are soft state in memory only: after a
+restart a phone's refresh gets 412 or 481 and the phone starts anew, as these RFCs specify. All state is bounded. A
+request above a bound is refused, and no other state is removed to make space.
 
-The invariant: an account's state is told to accounts of the same customer, while the switches of both are on. Whoever
-may not know cannot tell another customer's account from a missing one or from one that is switched off.
+Invariant: an account's state is sent only to accounts of the same customer, while presence is switched on for both. A
+watcher without permission must not be able to tell another customer's account from a missing or switched-off account.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EVENT = "presence"
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _TAG = re.compile(f"(?:{TOKEN})?\\Z")
 _ADMITTING = frozenset((pidf.TYPE, "application/*", "*/*"))
-_MAX_DIALOG = 4096  # bytes of URIs and routes that a subscription keeps
+_MAX_DIALOG = 4096  # most bytes of URIs and routes in a subscription
 _RETRY_AFTER = ("Retry-After", "60")
 _ALLOW_EVENTS = ("Allow-Events", EVENT)
 
@@ -37,7 +37,7 @@ Find = Callable[[str], Account | None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Numbers of things, bytes, seconds."""
+    """Bounds and intervals: counts, bytes and seconds."""
 
     min_expires: int = 60
     max_expires: int = 3600
@@ -47,13 +47,16 @@ class Limits:
     publications: int = 20_000
     max_body: int = 8 * 1024
     published_bytes: int = 32 * 1024 * 1024
-    interval: float = 5.0  # between notifications of changes (RFC 3856 section 6.10) ...
-    burst: int = 5  # ... of which so many may come at once
+    interval: float = 5.0  # seconds between notifications of changes (RFC 3856 section 6.10)
+    burst: int = 5  # notifications of changes at once
 
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """RFC 6665: one subscription, one dialog. `watched` is empty for a telephone number, which is always open."""
+    """Subscription with its dialog (RFC 6665).
+
+    `watched` is empty for a telephone number, which is always open.
+    """
 
     id: int
     watcher: str
@@ -66,13 +69,13 @@ class Subscription:
     remote_uri: str
     contact: str
     routes: list[str]
-    event: str  # as it goes into NOTIFY: with the id parameter, if the subscriber gave one
+    event: str  # Event value of NOTIFY, with the subscriber's id parameter
     remote_cseq: int
     expires_at: float
     cseq: int = 0
-    ended: str = ""  # the reason, once it is over (RFC 6665 section 4.1.3)
+    ended: str = ""  # reason of the end (RFC 6665 section 4.1.3); empty while active
     shown: bytes | None = None  # the last document sent
-    paced: float = 0.0  # when all notifications so far are paid for
+    paced: float = 0.0  # time at which the rate limit has recovered
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -87,12 +90,15 @@ class Publication:
     expires_at: float
     body: bytes
     is_open: bool
-    is_own: bool  # its entity is the account
+    is_own: bool  # the document's entity is the account
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What to answer. `subscription`: to be notified at once. `changed`: the account's state may be another now."""
+    """Response to build and its effect.
+
+    `subscription`: must be notified at once. `changed`: the account's state may have changed.
+    """
 
     status: int
     why: str = ""
@@ -108,6 +114,7 @@ class _Refused(Exception):
 
 
 def may_watch(watcher: Account | None, watched: Account | None) -> bool:
+    """Return True if the watcher may see the presence of the watched account."""
     return (
         watcher is not None and watched is not None
         and watcher.enabled and watched.enabled
@@ -117,7 +124,10 @@ def may_watch(watcher: Account | None, watched: Account | None) -> bool:
 
 
 def is_number(user: str) -> bool:
-    """A telephone number is reachable by SMS at any time: whoever asks before sending finds it open."""
+    """Return True for a telephone number, which is always open.
+
+    A number is reachable by SMS at any time.
+    """
     number = normalise(user)
     return number is not None and (is_ten_digits(number) or number[0] == "+")
 
@@ -129,7 +139,7 @@ class Presence:
         self._last = 0
         self._subscriptions: dict[int, Subscription] = {}
         self._dialogs: dict[tuple[str, str, str, str], Subscription] = {}
-        self._by_watcher: dict[str, dict[int, Subscription]] = {}  # also those whose last NOTIFY is under way
+        self._by_watcher: dict[str, dict[int, Subscription]] = {}  # includes those whose last NOTIFY is in progress
         self._by_watched: dict[str, dict[int, Subscription]] = {}
         self._subscription_ends = ExpiryHeap()
         self._publications: dict[int, Publication] = {}
@@ -143,7 +153,10 @@ class Presence:
     # --- SUBSCRIBE (RFC 6665 section 4.2.1) ---
 
     def subscribe(self, request: Request, watcher: Account, find: Find, now: float, tag: str) -> Result:
-        """`tag` is fresh: our side of the dialog, if this begins one."""
+        """Handle SUBSCRIBE.
+
+        `tag`: a fresh local tag, used if the request starts a dialog.
+        """
         try:
             _check_switch(watcher)
             event = _event(request)
@@ -178,7 +191,10 @@ class Presence:
         return self._granted(subscription, seconds)
 
     def _watched(self, request: Request, watcher: Account, find: Find) -> str:
-        """The account's name, or empty for a number. An account that may not be watched is as if it were not there."""
+        """Return the watched account's name, or "" for a number. Raises _Refused.
+
+        An account that must not be watched is refused like a missing account.
+        """
         assert request.target is not None
         user = request.target.username
         account = find(user)
@@ -220,24 +236,31 @@ class Presence:
         return self._granted(found, seconds)
 
     def _granted(self, subscription: Subscription, seconds: int) -> Result:
-        """Expires 0 ends a subscription, or is a single look: one NOTIFY in both cases (section 4.4.3)."""
+        """Grant a subscription of `seconds`.
+
+        Expires 0 ends a subscription or fetches the state once: one NOTIFY in both cases (section 4.4.3).
+        """
         if seconds == 0:
             self._end(subscription, "timeout")
         return Result(200, headers=(("Expires", str(seconds)),), subscription=subscription)
 
-    # --- what subscriptions there are ---
+    # --- subscriptions ---
 
     def watchers(self, account: str) -> list[Subscription]:
+        """Return the active subscriptions to an account."""
         return list(self._by_watched.get(account, {}).values())
 
     def forget(self, subscription: Subscription) -> None:
-        """Its last NOTIFY is done, or its subscriber is gone."""
+        """Remove a subscription whose last NOTIFY is done or whose subscriber is unreachable."""
         self._end(subscription, subscription.ended or "noresource")
         self._subscriptions.pop(subscription.id, None)
         _remove(self._by_watcher, subscription.watcher, subscription.id)
 
     def review(self, names: Iterable[str] | None, find: Find) -> list[Subscription]:
-        """These accounts (None: any) have changed: what they may no longer watch or show ends; what has ended."""
+        """End and return the subscriptions that are no longer permitted after a change of accounts.
+
+        `names`: the changed accounts; None: any account.
+        """
         if names is None:
             names = [*self._by_watcher, *self._published]
         ended = [one for name in dict.fromkeys(names) for one in self._review(name, find)]
@@ -260,7 +283,7 @@ class Presence:
         return may_watch(watcher, watched)
 
     def expire(self, now: float) -> tuple[list[Subscription], list[str]]:
-        """Subscriptions that are over, and accounts of which a publication is."""
+        """Return the expired subscriptions, and the accounts with an expired publication."""
         over = [self._subscriptions[key] for key in self._subscription_ends.due(now)]
         for subscription in over:
             self._end(subscription, "timeout")
@@ -279,7 +302,10 @@ class Presence:
         self._subscription_ends.set(key, subscription.expires_at)
 
     def _end(self, subscription: Subscription, reason: str) -> None:
-        """It cannot be refreshed and sees no changes any more; it counts until its last NOTIFY is done."""
+        """End a subscription: no refreshes, no changes.
+
+        It counts against the limits until its last NOTIFY is done.
+        """
         subscription.ended = reason
         self._dialogs.pop(subscription.key, None)
         _remove(self._by_watched, subscription.watched, subscription.id)
@@ -292,7 +318,10 @@ class Presence:
     # --- PUBLISH (RFC 3903 section 6) ---
 
     def publish(self, request: Request, account: Account, now: float, etag: str) -> Result:
-        """`etag` is fresh: the name of the state as this request leaves it."""
+        """Handle PUBLISH.
+
+        `etag`: a fresh entity-tag for the state after this request.
+        """
         try:
             return self._publish(request, account, now, etag)
         except ParseError as error:
@@ -321,7 +350,10 @@ class Presence:
         return Result(200, headers=headers, changed=changed)
 
     def _matching(self, request: Request, account: Account) -> Publication | None:
-        """Steps 3 and 4: the publication that SIP-If-Match names."""
+        """Return the publication that SIP-If-Match names (steps 3 and 4); None without SIP-If-Match.
+
+        Raises _Refused.
+        """
         values = request.headers.get("sip-if-match", [])
         if not values:
             return None
@@ -335,7 +367,10 @@ class Presence:
     def _read(
         self, request: Request, account: Account, expires_at: float, etag: str, old: Publication | None
     ) -> Publication:
-        """Steps 5 and 6. Without a body it is a refresh."""
+        """Return the new publication (steps 5 and 6); a request without a body refreshes `old`.
+
+        Raises _Refused and ParseError.
+        """
         if not request.body:
             if old is None:
                 raise _Refused(400, "an initial PUBLISH needs a body")
@@ -379,7 +414,10 @@ class Presence:
         self._publication_ends.drop(publication.id)
 
     def _seconds(self, request: Request) -> int:
-        """Expires; malformed counts as absent. Raises 423 below the minimum (RFC 6665 section 4.2.1.1)."""
+        """Return the granted Expires; a malformed value counts as absent.
+
+        Raises _Refused with 423 below the minimum (RFC 6665 section 4.2.1.1).
+        """
         text, limits = request.get("expires"), self._limits
         if not (text.isascii() and text.isdigit()) or len(text) > 10:
             return limits.max_expires
@@ -388,10 +426,13 @@ class Presence:
             raise _Refused(423, f"Expires below {least}", ("Min-Expires", least))
         return min(int(text), limits.max_expires)
 
-    # --- what a subscriber is told ---
+    # --- NOTIFY ---
 
     def document(self, subscription: Subscription, now: float, room: int, *, bound: bool) -> bytes:
-        """`bound`: the watched account has a live binding. `room`: the largest published document to pass on."""
+        """Return the document for a subscriber.
+
+        `bound`: the watched account has a live binding. `room`: most bytes of a published document to send unchanged.
+        """
         if not subscription.watched:
             return pidf.compose(subscription.entity, is_open=True)
         published = self._published.get(subscription.watched, {}).values()
@@ -401,11 +442,14 @@ class Presence:
         return pidf.compose(subscription.entity, is_open=bound or any(one.is_open for one in alive))
 
     def may_notify(self, subscription: Subscription, now: float) -> bool:
-        """Is a change to be told now, or later? (RFC 3856 section 6.10)"""
+        """Return True if the rate limit allows a notification of a change now (RFC 3856 section 6.10)."""
         return subscription.paced - now <= self._limits.interval * (self._limits.burst - 1)
 
     def notify(self, subscription: Subscription, now: float, contact: str, body: bytes) -> Request:
-        """The next NOTIFY of the dialog (RFC 6665 section 4.2.2). A rejected subscriber is told no state."""
+        """Return the next NOTIFY of the dialog (RFC 6665 section 4.2.2).
+
+        A rejected subscriber must get no state.
+        """
         subscription.cseq += 1
         subscription.shown = body
         subscription.paced = max(subscription.paced, now) + self._limits.interval
@@ -433,7 +477,10 @@ def _check_switch(account: Account) -> None:
 
 
 def _event(request: Request) -> str:
-    """The Event value to repeat in NOTIFY. Raises 489 for other packages and for none (RFC 6665 section 7.3)."""
+    """Return the Event value to repeat in NOTIFY.
+
+    Raises _Refused with 489 for other event packages and for a missing Event (RFC 6665 section 7.3).
+    """
     package, _, rest = request.get("event").partition(";")
     if package.strip().lower() != EVENT:
         raise _Refused(489, "presence is the only event package here", _ALLOW_EVENTS)
@@ -450,7 +497,7 @@ def _check_accept(request: Request) -> None:
 
 
 def _contact(request: Request) -> str:
-    """The one Contact as Request-URI; empty if there is none. Raises ParseError."""
+    """Return the only Contact as Request-URI; empty if there is none. Raises ParseError."""
     contacts = request.listed("contact")
     if not contacts:
         return ""
@@ -462,7 +509,7 @@ def _contact(request: Request) -> str:
 
 
 def _routes(request: Request) -> list[str]:
-    """Raises ParseError."""
+    """Return the Record-Route values. Raises ParseError."""
     routes = request.listed("record-route")
     for route in routes:
         parse_name_addr(route).parsed()
@@ -479,7 +526,7 @@ def _tagged(uri: str, tag: str) -> str:
 
 
 def _user_of(entity: str) -> str:
-    """The user part of `sip:user@host` or `pres:user@host`."""
+    """Return the user part of `sip:user@host` or `pres:user@host`."""
     return entity.partition(":")[2].partition("@")[0]
 
 

@@ -1,9 +1,9 @@
-"""Presence on the wire: answers SUBSCRIBE and PUBLISH, and sends the NOTIFYs that `presence` decides on.
+"""Presence server: answers to SUBSCRIBE and PUBLISH, and the NOTIFYs of `presence`.
 
-A NOTIFY goes by the flow its SUBSCRIBE came by, whatever the Contact says: nobody can have us send to a third party.
-For each subscription one NOTIFY is out at a time; what changes meanwhile is told by the next one. A NOTIFY that is not
-accepted ends the subscription (RFC 6665 section 4.2.2), and so does a flow that is gone. Subscriptions live in memory:
-a restart ends them, a phone's next refresh gets 481 and it subscribes anew.
+A NOTIFY must go by the flow of its SUBSCRIBE, whatever the Contact says, so that nobody can make us send to a third
+party. Each subscription has at most one NOTIFY in progress; changes meanwhile go into the next NOTIFY. A NOTIFY that is
+not accepted ends the subscription (RFC 6665 section 4.2.2), and so does a closed flow. Subscriptions live in memory:
+after a restart a phone's refresh gets 481 and the phone subscribes anew.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from sipsms.sip.message import Request
 from sipsms.sip.presence import Presence, Result, Subscription
 from sipsms.sip.transport import Flow
 
-_ROOM_DATAGRAM, _ROOM_STREAM = 600, 8 * 1024  # a NOTIFY over UDP should stay below 1,300 bytes
+_ROOM_DATAGRAM, _ROOM_STREAM = 600, 8 * 1024  # bytes; a NOTIFY over UDP should stay below 1,300 bytes
 
 
 @dataclass(slots=True, eq=False)
 class _Dialog:
-    """What the adapter knows of a subscription. `at_once`: to be told even if nothing is new."""
+    """Subscription with its flow and the state of its NOTIFY.
+
+    `wanted`: a NOTIFY is due. `at_once`: notify even if the state has not changed. `busy`: a NOTIFY is in progress.
+    """
 
     subscription: Subscription
     flow: Flow
@@ -40,7 +43,10 @@ class _Dialog:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to build; `tag` is our side of a dialog, empty for any."""
+    """Response to build.
+
+    `tag`: our tag of a dialog; empty means any tag.
+    """
 
     status: int
     why: str
@@ -66,12 +72,15 @@ class PresenceServer:
         self._clock = clock
         self._spawn = spawn
         self._dialogs: dict[int, _Dialog] = {}
-        self._held: set[int] = set()  # changed too often just now: told by a later sweep
+        self._held: set[int] = set()  # subscriptions over the rate limit, notified by a later sweep
 
     # --- requests ---
 
     def subscribe(self, request: Request, flow: Flow, account: Account) -> Reply:
-        """Before the 200 is out nothing is sent (RFC 6665 section 4.2.1.1): see `Reply.after`."""
+        """Handle SUBSCRIBE.
+
+        No NOTIFY may leave before the 200 (RFC 6665 section 4.2.1.1): see `Reply.after`.
+        """
         tag = os.urandom(8).hex()
         result = self._presence.subscribe(request, account, self._directory.account, self._clock(), tag)
         subscription = result.subscription
@@ -84,19 +93,20 @@ class PresenceServer:
         return Reply(200, "", headers, subscription.local_tag, partial(self._tell, subscription, at_once=True))
 
     def publish(self, request: Request, account: Account) -> Reply:
+        """Handle PUBLISH."""
         result: Result = self._presence.publish(request, account, self._clock(), os.urandom(8).hex())
         after = partial(self.changed, account.name) if result.changed else None
         return Reply(result.status, result.why, result.headers, after=after)
 
-    # --- what happens elsewhere ---
+    # --- changes ---
 
     def changed(self, account: str) -> None:
-        """A binding or a publication of this account came or went."""
+        """Notify the watchers after a change of the account's bindings or publications."""
         for subscription in self._presence.watchers(account):
             self._tell(subscription)
 
     def review(self, accounts: Iterable[str] | None) -> None:
-        """These accounts (None: any) are not what they were: switched off, on, gone."""
+        """Apply changes of these accounts (None: any account): switched on, switched off, deleted."""
         names = None if accounts is None else list(accounts)
         for subscription in self._presence.review(names, self._directory.account):
             self._tell(subscription)
@@ -104,7 +114,7 @@ class PresenceServer:
             self.changed(name)
 
     def sweep(self) -> None:
-        """Call now and then."""
+        """End expired subscriptions and publications, and send held notifications. Call it regularly."""
         over, published = self._presence.expire(self._clock())
         held, self._held = self._held, set()
         for subscription in over:
@@ -143,7 +153,7 @@ class PresenceServer:
             dialog.busy = False
 
     def _next(self, dialog: _Dialog) -> Request | None:
-        """None: nothing new, or too much of it just now."""
+        """Return the next NOTIFY; None if the state has not changed or the rate limit is reached."""
         subscription, now = dialog.subscription, self._clock()
         bound = bool(self._location.bindings(subscription.watched, now)) if subscription.watched else True
         room = _ROOM_STREAM if dialog.flow.reliable else _ROOM_DATAGRAM
@@ -176,7 +186,7 @@ class PresenceServer:
 
 
 def _contact(flow: Flow) -> str:
-    """This server as the subscriber reaches it."""
+    """Return the Contact URI of this server for the subscriber."""
     name = "ws" if flow.name == "wss" else flow.name  # RFC 7118 section 5.2: one name for both
     suffix = "" if name == "udp" else f";transport={name}"
     return f"sip:{flow.sent_by()}{suffix}"

@@ -1,6 +1,7 @@
-"""Passing a request on (RFC 3261 section 16). Pure: what leaves, how a loop is seen, which answer is the best.
+"""Relaying (RFC 3261 section 16): the forwarded request, loop detection, the best response.
 
-Only accounts of our domains are relayed to, over the flows they registered by: this is no proxy for strangers.
+Pure. Requests are relayed only to accounts of our domains, over the flows they registered by. The proxy must never
+relay for strangers.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from sipsms.sip.headers import parse_name_addr, parse_via, pretty
 from sipsms.sip.message import REASONS, Request, Response
 from sipsms.sip.uri import ParseError, Uri
 
-# Who somebody is, only his credentials say: such claims of his go no further (A-05).
+# Only credentials prove an identity, so claims of identity are not forwarded (A-05).
 _CLAIMS = ("p-asserted-identity", "p-preferred-identity", "remote-party-id", "x-sms-to", "x-sms-copy", "x-sms-part")
 _CREDENTIALS = ("authorization", "proxy-authorization")
 _HOP = ("via", "max-forwards", "route", "content-length", "record-route")
 _MAX_RETURNED = 2048  # bytes of header fields
-# 503 is ours to say, never a phone's (C-115); and no phone is asked for its password by another phone (D11).
+# Only this server may answer 503 (C-115), and a phone must not challenge another phone (D11).
 _SAID_OTHERWISE = {503: 500, 401: 403, 407: 403}
-# Made anew for the way back, ours to say, or fit to make the sender's phone do what another phone wants: pay for an SMS
-# to where a Contact points, or answer a challenge.
+# Set anew for the response, reserved to this server, or able to make the sender's phone act for another phone: send a
+# paid SMS to a Contact, or answer a challenge.
 _NOT_RETURNED = frozenset(
     "via from to call-id cseq content-length record-route contact www-authenticate proxy-authenticate "
     "authentication-info proxy-authentication-info content-type content-encoding content-disposition".split()
@@ -29,7 +30,10 @@ _NOT_RETURNED = frozenset(
 
 
 def forwarded(request: Request, target: str, path: Iterable[str], top_via: str, realm: str) -> Request:
-    """The request as it goes on (section 16.6): new target, one hop less, our credentials and claims left out."""
+    """Return the request to forward (section 16.6).
+
+    It has a new target, one hop less, and neither credentials for our realm nor claims of identity.
+    """
     hops = int(request.get("max-forwards")) - 1 if request.get("max-forwards") else 70
     headers: dict[str, list[str]] = {
         "via": [top_via, *request.vias[1:]],
@@ -46,6 +50,7 @@ def forwarded(request: Request, target: str, path: Iterable[str], top_via: str, 
 
 
 def _is_for(credentials: str, realm: str) -> bool:
+    """Return True if credentials are for our realm or cannot be parsed."""
     try:
         found = parse_credentials(credentials)
     except ParseError:
@@ -54,7 +59,7 @@ def _is_for(credentials: str, realm: str) -> bool:
 
 
 def loop_mark(request: Request, key: bytes) -> str:
-    """What a branch of ours ends with; the same when the same request comes back (section 16.6, item 8)."""
+    """Return the end of our branch; the same if the same request returns (section 16.6, item 8)."""
     fields = (
         request.uri, request.call_id, str(request.cseq), request.from_.tag if request.from_ else "",
         request.to.tag if request.to else "", *request.headers.get("route", ()),
@@ -64,7 +69,7 @@ def loop_mark(request: Request, key: bytes) -> str:
 
 
 def has_looped(request: Request, mark: str) -> bool:
-    """It has been here unchanged (section 16.3, item 4)."""
+    """Return True if the request has passed this server unchanged (section 16.3, item 4)."""
     for value in request.vias:
         try:
             if parse_via(value).branch.endswith("-" + mark):
@@ -75,9 +80,9 @@ def has_looped(request: Request, mark: str) -> bool:
 
 
 def own_routes(request: Request, is_ours: Callable[[Uri], bool]) -> tuple[str, bool]:
-    """(user part of the topmost Route, whether others follow) where it names us (section 16.4).
+    """Return (user part of our topmost Route, True if other Routes follow) (section 16.4).
 
-    A Route elsewhere is given as ("", True). Raises ParseError.
+    Without a Route the result is ("", False); if the topmost Route names another server, ("", True). Raises ParseError.
     """
     routes = request.listed("route")
     if not routes:
@@ -89,7 +94,7 @@ def own_routes(request: Request, is_ours: Callable[[Uri], bool]) -> tuple[str, b
 
 
 def best(responses: Iterable[Response]) -> Response | None:
-    """The final response to send back (section 16.7, item 6): 6xx before all, else the lowest class."""
+    """Return the response to send back (section 16.7, item 6): 6xx first, else the lowest class."""
     found = [one for one in responses if one.status >= 200]
     if not found:
         return None
@@ -98,7 +103,7 @@ def best(responses: Iterable[Response]) -> Response | None:
         return sixes[0]
     lowest = min(one.status // 100 for one in found)
     candidates = [one for one in found if one.status // 100 == lowest]
-    if lowest == 4:  # those that say what the sender can do about it
+    if lowest == 4:  # prefer statuses that tell the sender what to change
         for status in (401, 407, 415, 420, 484):
             for one in candidates:
                 if one.status == status:
@@ -107,9 +112,9 @@ def best(responses: Iterable[Response]) -> Response | None:
 
 
 def returned(response: Response) -> tuple[int, str, list[tuple[str, str]], str]:
-    """(status, reason, headers, To tag) of the answer upstream.
+    """Return (status, reason, headers, To tag) of the answer upstream.
 
-    No body: an answer to MESSAGE has none (RFC 3428 section 7), and answers are remembered for a while.
+    The answer has no body: a response to MESSAGE has none (RFC 3428 section 7), and answers are kept for a while.
     """
     status = _SAID_OTHERWISE.get(response.status, response.status)
     reason = _one_line(response.reason) if status == response.status else REASONS[status]

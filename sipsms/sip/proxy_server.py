@@ -1,7 +1,8 @@
-"""A MESSAGE passed on to an account's phones with their own answer (RFC 3261 section 16), where the dialplan says so.
+"""Proxy for MESSAGE to an account's phones, with the phones' own response (RFC 3261 section 16).
 
-Nothing is kept: who is not there gets nothing. All phones are asked at once; the first 2xx is the answer, else the
-best of all when the last has answered. When none answers there is no answer (RFC 4320 section 4.2).
+The dialplan switches relaying on. Nothing is stored: a phone that is not registered gets nothing. All phones are asked
+at once. The first 2xx is the answer, else the best response after the last phone has answered. If no phone answers
+there is no answer (RFC 4320 section 4.2).
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from sipsms.sip.message import Request, Response
 from sipsms.sip.transaction import TIMEOUT
 from sipsms.sip.transport import Flow
 
-_QUICK = 5.0  # seconds: a flow that fails later than that is not followed by another
+_QUICK = 5.0  # seconds; after a flow that failed later than this no other flow is tried
 
 
 class ProxyServer:
     def __init__(self, endpoint: Endpoint, realm: str, key: bytes) -> None:
-        """`key`: makes the loop marks in our branches unguessable."""
+        """Create the proxy.
+
+        `key`: makes the loop marks in our branches unguessable.
+        """
         self._endpoint = endpoint
         self._clock = asyncio.get_running_loop().time
         self._realm = realm
@@ -36,10 +40,13 @@ class ProxyServer:
         return self._endpoint.flow(name.received, name.local, name.number)
 
     async def pass_on(self, request: Request, source: Flow, bindings: Sequence[Binding]) -> Answer | None:
-        """The phones' answer; 430 if the flow of each is gone (RFC 5626 section 5.3), None if nobody answered."""
+        """Relay a request and return the phones' answer; None if no phone answered.
+
+        The answer is 430 if every flow is closed (RFC 5626 section 5.3).
+        """
         via = top_via(request, source)
         phones: dict[int, list[tuple[Binding, Flow]]] = {}
-        for binding in reversed(bindings):  # the newest first
+        for binding in reversed(bindings):  # newest first
             flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
             if flow is not None:
                 phones.setdefault(binding.device, []).append((binding, flow))
@@ -48,7 +55,10 @@ class ProxyServer:
         return await self._answer([asyncio.create_task(self._ask(request, via, ways)) for ways in phones.values()])
 
     async def _ask(self, request: Request, via: str, ways: Sequence[tuple[Binding, Flow]]) -> Response:
-        """One phone by one of its flows; by the next only if that fails (RFC 5626 section 7). Raises NoResponse."""
+        """Ask one phone by its flows, the next flow only if one fails (RFC 5626 section 7).
+
+        Raises NoResponse.
+        """
         mark = proxy.loop_mark(request, self._key)
         response, failed, began = None, NoResponse("no flow"), self._clock()
         for binding, flow in ways:
@@ -57,7 +67,7 @@ class ProxyServer:
                 response = await self._endpoint.request(onward, flow, mark)
             except NoResponse as error:
                 failed = error
-                if self._clock() - began > _QUICK:  # the sender has given up, or will soon
+                if self._clock() - began > _QUICK:  # the sender has given up or will soon
                     break
                 continue
             if response.status != 430:
@@ -79,10 +89,10 @@ class ProxyServer:
                     continue
             if any(one.status < 300 for one in got):
                 break
-        for task in waiting:  # their transactions go on by themselves; nobody waits for them
+        for task in waiting:  # their transactions continue, but their responses are not used
             task.add_done_callback(_forget)
         chosen = proxy.best(got)
-        if chosen is None:  # failed at once: say so, else the sender's next copy would be passed on anew
+        if chosen is None:  # failed at once: answer, else the sender's next copy would be relayed again
             return Answer(480) if self._clock() - began < TIMEOUT - 1 else None
         status, reason, headers, tag = proxy.returned(chosen)
         return Answer(status, headers, tag=tag, reason=reason)

@@ -1,7 +1,7 @@
-"""The registrar (RFC 3261 section 10.3, RFC 3327, RFC 5626, RFC 5627). Pure: a request and bindings in, changes out.
+"""Registrar (RFC 3261 section 10.3, RFC 3327, RFC 5626, RFC 5627).
 
-Steps 1 to 5 (domain, Require, credentials, authorisation, AOR) are the server's; this is steps 6 to 8. All or nothing:
-a request with one bad contact changes no binding.
+Pure: request and bindings in, changes out. The server does steps 1 to 5 (domain, Require, credentials, authorisation,
+AOR); this module does steps 6 to 8. A request with one bad contact must change no binding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GR_SAFE = "-_.!~*'()[]/:&+$"  # RFC 3261 section 25.1, paramchar
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Seconds, but for the number of contacts an AOR may have."""
+    """Limits of a registration: seconds, and the most contacts of an AOR."""
 
     min_expires: int = 60
     max_expires: int = 7200
@@ -33,7 +33,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How the REGISTER came; each binding made from it remembers."""
+    """Flow that the REGISTER arrived on; stored in each of its bindings."""
 
     received: str
     local: str
@@ -42,7 +42,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What to answer and what to change. `bindings`: all that stand afterwards. `outbound`: RFC 5626 was used."""
+    """Response to build and changes to apply.
+
+    `bindings`: all bindings afterwards. `outbound`: RFC 5626 was used.
+    """
 
     status: int
     why: str = ""
@@ -96,7 +99,10 @@ def _supported(request: Request) -> list[str]:
 
 
 def _is_outbound(request: Request, contacts: list[str], path: tuple[str, ...]) -> bool:
-    """RFC 5626 section 6: is this a flow of its own, and does the first hop know how to keep it?"""
+    """Return True if the REGISTER creates a flow of its own (RFC 5626 section 6).
+
+    Raises _Refused if there are several flows or if the first hop does not keep flows.
+    """
     flows = [contact for contact in map(parse_name_addr, contacts) if _instance(contact) and _reg_id(contact)]
     if not flows or "outbound" not in _supported(request):
         return False
@@ -108,7 +114,7 @@ def _is_outbound(request: Request, contacts: list[str], path: tuple[str, ...]) -
 
 
 def _remove_all(request: Request, contacts: list[str], current: list[Binding]) -> Result:
-    """Step 6: `*` stands alone and only with Expires: 0."""
+    """Remove all bindings (step 6): `*` must be the only Contact and needs Expires: 0."""
     if len(contacts) != 1 or request.get("expires") != "0":
         raise _Refused(400, "Contact: * must stand alone, with Expires: 0")
     for binding in current:
@@ -117,7 +123,7 @@ def _remove_all(request: Request, contacts: list[str], current: list[Binding]) -
 
 
 def _check_order(request: Request, binding: Binding) -> None:
-    """Step 7: within one Call-ID the CSeq must rise."""
+    """Require a rising CSeq within one Call-ID (step 7). Raises _Refused."""
     if binding.call_id == request.call_id and request.cseq <= binding.cseq:
         raise _Refused(400, f"CSeq {request.cseq} is not above the last one of this Call-ID, {binding.cseq}")
 
@@ -166,7 +172,10 @@ def _apply(
 
 
 def _expires(request: Request, contact: NameAddr, policy: Policy) -> int:
-    """The contact's own, else the header's, else the default; malformed counts as absent (RFC 4475 3.1.2.4)."""
+    """Return the seconds: the contact's expires, else the Expires header, else the default.
+
+    A malformed value counts as absent (RFC 4475 3.1.2.4). Raises _Refused with 423 below the minimum.
+    """
     text = contact.params.get("expires")
     if text is None:
         text = request.get("expires") or None
@@ -179,7 +188,10 @@ def _expires(request: Request, contact: NameAddr, policy: Policy) -> int:
 
 
 def _find(current: list[Binding], contact: NameAddr, uri: Uri, arrival: Arrival) -> Binding | None:
-    """The binding this contact refreshes: of the same device and flow (RFC 5626 section 6), else an equal URI."""
+    """Return the binding that this contact refreshes, or None.
+
+    The binding has the same device and flow (RFC 5626 section 6), else an equal URI.
+    """
     instance, reg_id = _instance(contact), _reg_id(contact)
     for binding in current:
         if instance and binding.instance == instance and binding.reg_id == reg_id:
@@ -192,8 +204,10 @@ def _find(current: list[Binding], contact: NameAddr, uri: Uri, arrival: Arrival)
 
 
 def _may_be_one(binding: Binding, instance: str, reg_id: int, arrival: Arrival) -> bool:
-    """Equal URIs are one contact, but not where instance ids say otherwise: two phones behind two NATs can have one
-    private address, and a phone may use one contact for several flows."""
+    """Return True if equal URIs are the same contact; instance ids can show that they are not.
+
+    Two phones behind two NATs can have the same private address, and a phone may use one contact for several flows.
+    """
     if binding.instance and instance:
         return binding.instance == instance and 0 in (binding.reg_id, reg_id)
     if binding.instance or instance:
@@ -204,11 +218,14 @@ def _may_be_one(binding: Binding, instance: str, reg_id: int, arrival: Arrival) 
 def _restarted(
     current: list[Binding], request: Request, contact: NameAddr, uri: Uri, arrival: Arrival
 ) -> Binding | None:
-    """One socket has one user agent: the same user, host, port and transport under another Call-ID, from the same
-    address, is the same program started anew, though other parameters differ (Asterisk's `line`). Its old contact would
-    be refused by it now. From another address it is another phone, behind another NAT with the same private addresses.
+    """Return the binding that the same program made before a restart, or None.
+
+    A socket belongs to one user agent. The same user, host, port and transport under another Call-ID, from the same
+    address, is therefore the same program after a restart, even if other parameters differ (Asterisk's `line`). That
+    program would refuse its old contact. From another address it is another phone, behind another NAT with the same
+    private addresses.
     """
-    if _instance(contact) or "path" in request.headers:  # behind a proxy all have its address
+    if _instance(contact) or "path" in request.headers:  # behind a proxy all phones have the proxy's address
         return None
     for binding in current:
         if (
@@ -232,7 +249,7 @@ def _instance(contact: NameAddr) -> str:
 
 
 def _reg_id(contact: NameAddr) -> int:
-    """RFC 5626 section 6: without an instance it means nothing."""
+    """Return the reg-id; 0 without an instance, where reg-id has no meaning (RFC 5626 section 6)."""
     text = contact.params.get("reg-id") or ""
     return int(text) if _instance(contact) and text.isascii() and text.isdigit() and len(text) < 10 else 0
 
@@ -259,7 +276,7 @@ def _binding(
         q=_quality(contact),
         instance=_instance(contact),
         reg_id=_reg_id(contact),
-        user_agent=intern(_clean(request.get("user-agent"))[:255]),  # thousands of phones say the same
+        user_agent=intern(_clean(request.get("user-agent"))[:255]),  # thousands of phones send the same text
         accept=intern(_clean(", ".join(request.headers.get("accept", [])))[:1024]),
         flow=arrival.flow,
         local=arrival.local,
@@ -269,12 +286,15 @@ def _binding(
 
 
 def _clean(text: str) -> str:
-    """Bytes that are not UTF-8 have no meaning to keep in free text."""
+    """Replace bytes that are not UTF-8; they have no meaning in free text."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _storable(request: Request, contacts: list[str]) -> bool:
-    """What identifies a binding must be kept exactly, so it must be text."""
+    """Return True if the fields that identify a binding are UTF-8 text.
+
+    These fields must be stored exactly.
+    """
     try:
         to = request.to.uri if request.to else ""
         "".join((request.call_id, to, *contacts, *request.headers.get("path", ()))).encode()
@@ -284,7 +304,10 @@ def _storable(request: Request, contacts: list[str]) -> bool:
 
 
 def contact_value(binding: Binding, now: float, gruu_domain: str = "") -> str:
-    """The Contact header value of a binding in a 200 (step 8); with its public GRUU if a domain for it is given."""
+    """Return the Contact value of a binding in a 200 (step 8).
+
+    The value has the public GRUU if `gruu_domain` is given.
+    """
     params = [f"expires={max(0, round(binding.expires_at - now))}"]
     for name, value in binding.params:
         params.append(name if value is None else f"{name}={_parameter(value)}")
@@ -296,12 +319,12 @@ def contact_value(binding: Binding, now: float, gruu_domain: str = "") -> str:
 
 
 def public_gruu(binding: Binding, domain: str) -> str:
-    """The address of one device of an AOR, for as long as it exists (RFC 5627 section 5.4)."""
+    """Return the permanent address of one device of an AOR (RFC 5627 section 5.4)."""
     return f"sip:{quote(binding.aor, safe=_USER_SAFE)}@{domain};gr={quote(gruu_of(binding.instance), safe=_GR_SAFE)}"
 
 
 def gruu_of(instance: str) -> str:
-    """+sip.instance="<urn:uuid:...>" as the `gr` parameter names it."""
+    """Return the `gr` parameter of a +sip.instance="<urn:uuid:...>"."""
     return instance.strip("<>")
 
 

@@ -1,7 +1,8 @@
-"""The SIP door in: REGISTER, MESSAGE, OPTIONS, SUBSCRIBE and PUBLISH from phones and PBXes.
+"""SIP server: REGISTER, MESSAGE, OPTIONS, SUBSCRIBE and PUBLISH from phones and PBXes.
 
-`admit` runs the checks of decision D2 in order up to the credentials, and keeps nothing; `_register` and `_message` are
-what happens for somebody whose password was right. Identity is always the credentials', never a header's.
+`admit` runs the checks of decision D2 in order up to the credentials, without state. Only authenticated requests are
+given to `_register`, `_presence` or the message server. The sender's identity must be the authenticated account, never
+a header's.
 """
 
 from __future__ import annotations
@@ -34,13 +35,18 @@ from sipsms.sip.uri import ParseError
 
 ALLOW = "REGISTER, MESSAGE, OPTIONS, SUBSCRIBE, PUBLISH"
 _HANDLED = frozenset(("REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE", "PUBLISH"))
-_ANY_DOMAIN = frozenset(("MESSAGE", "SUBSCRIBE", "PUBLISH"))  # looked at after the credentials
+_ANY_DOMAIN = frozenset(("MESSAGE", "SUBSCRIBE", "PUBLISH"))  # methods whose domain is checked after the credentials
 _SUPPORTED = ("path", "outbound", "gruu")
 
 
 class TrunkDoor(Protocol):
+    """Interface of a trunk that takes requests from its server."""
+
     def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
-        """For what comes without credentials from a server that we are registered at; None: nothing of the sort."""
+        """Handle a request without credentials from a server that we are registered at.
+
+        Returns None if it is no MESSAGE.
+        """
 
 
 class Server:
@@ -57,7 +63,10 @@ class Server:
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
         flow_key: bytes,
     ) -> None:
-        """`spawn` runs a coroutine beside the request that caused it; `flow_key` seals flow tokens."""
+        """Create the server.
+
+        `spawn` runs a coroutine beside the request that caused it. `flow_key` seals flow tokens.
+        """
         self._rules = rules
         self._authenticator = authenticator
         self._directory = directory
@@ -70,7 +79,7 @@ class Server:
         self._flood = FloodLimiter(rules.flood_limit, trust=rules.policy.max_expires)
         self._spawn = spawn
         self._flow_key = flow_key
-        self.trunks: Mapping[str, TrunkDoor] = {}  # by the user part of its Contact upstream
+        self.trunks: Mapping[str, TrunkDoor] = {}  # by the user part of the trunk's Contact
 
     @property
     def rules(self) -> SipRules:
@@ -84,30 +93,33 @@ class Server:
     # --- stateless part ---
 
     def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
-        """None: not a word."""
+        """Return an answer, the work for a transaction, or None to drop the request."""
         if self._is_scanner(request):
             return None
         work = self._admit(request, flow)
         return self._bounded(work, flow) if isinstance(work, Answer) else work
 
     def malformed(self, request: Request, flow: Flow, status: int, why: str) -> Answer | None:
-        """The answer to what could not be read."""
+        """Return the refusal of an unreadable request, or None to drop the request."""
         return None if self._is_scanner(request) else self._bounded(self.refusal(status, why), flow)
 
     def ignores(self, data: bytes, flow: Flow) -> bool:
-        """A datagram that need not even be read: without credentials, and its sender is muted."""
+        """Return True for a datagram that need not be parsed: no credentials, and its sender is muted."""
         muted = self._flood.is_muted(*flow.remote, self._clock())
         return muted and b"authorization" not in data.lower() and data[:4] != b"SIP/"
 
     def trust(self, address: str) -> None:
-        """A phone is registered from here."""
+        """Exempt the address of a registered phone from muting."""
         self._flood.knows_password(address, self._clock())
 
     def _is_scanner(self, request: Request) -> bool:
         return self.rules.drop_scanners and is_scanner(request.get("user-agent"))
 
     def _bounded(self, answer: Answer, flow: Flow) -> Answer | None:
-        """Nothing for a flood of strangers; by a connection they are bounded by its speed."""
+        """Return the answer, or None for a muted UDP sender.
+
+        The speed of a connection limits its requests without a count.
+        """
         if flow.reliable:
             return answer
         now = self._clock()
@@ -140,7 +152,7 @@ class Server:
         return self.rules.refusal(status, why, *headers)
 
     def _precheck(self, request: Request) -> Answer | None:
-        """Decision D2, from the scheme to the method; and the domain of a REGISTER."""
+        """Check a request as in decision D2, from the scheme to the method, and a REGISTER's domain."""
         if request.target is None:
             return self.refusal(416, "only sip: and sips: URIs are served here")
         if request.get("max-forwards") and int(request.get("max-forwards")) == 0 and request.method != "OPTIONS":
@@ -155,7 +167,7 @@ class Server:
                 return self.refusal(405, f"{request.method} is not served here", ("Allow", ALLOW))
             return self.refusal(501, "unknown method", ("Allow", ALLOW))
         if request.method in _ANY_DOMAIN:
-            return None  # a stranger does not learn which domains are ours: credentials first
+            return None  # credentials first: a stranger must not learn our domains
         if not self.rules.is_ours(request.target):
             status = 403 if request.method == "REGISTER" else 404
             return self.refusal(status, f"{request.target.host[:80]} is not a domain of this server")
@@ -222,7 +234,7 @@ class Server:
         return self._challenge(request, stale=verdict is Verdict.STALE, last=verdict is Verdict.AGAIN)
 
     def _wrong(self, request: Request, flow: Flow, credentials: Credentials, reason: str) -> Answer:
-        """One answer for unknown user, wrong password and disabled account (decision D4)."""
+        """Return the same answer for unknown user, wrong password and disabled account (decision D4)."""
         log.auth_failure("sip", credentials.username, flow.remote[0], flow.remote[1], reason)
         return self.refusal(403, "wrong user name or password")
 
@@ -237,13 +249,13 @@ class Server:
         return self._messages.handle(request, flow, checked.account, checked.credentials)
 
     async def _again(self, request: Request, checked: Checked) -> Answer | None:
-        """The right password with a used nonce: a retransmission gets its old answer, anything else a challenge."""
+        """Answer the right password with a used nonce: 202 for a retransmission, else a challenge."""
         assert checked.account is not None
         assert checked.credentials is not None
         try:
             known = await self._gateway.known(retransmission_key(request, checked.account, checked.credentials))
         except Unavailable:
-            return None  # it may be stored: a refusal could be a lie, and the phone will ask again
+            return None  # the message may be stored, so a refusal could be false; the phone sends again
         return Answer(202) if known is not None else self._challenge(request, stale=True)
 
     # --- REGISTER (RFC 3261 section 10.3; steps 1 to 3 are done) ---
@@ -273,7 +285,7 @@ class Server:
         return Answer(200, [*self._registered(request, result, now), *self._own_path(request, flow, result)], after)
 
     def _own_aor(self, request: Request, account: Account) -> Answer | None:
-        """Steps 4 and 5: an account registers its own AOR only."""
+        """Refuse a REGISTER for another AOR than the account's own (steps 4 and 5)."""
         assert request.to is not None
         try:
             uri = request.to.parsed()
@@ -290,14 +302,17 @@ class Server:
     def _registered(self, request: Request, result: registrar.Result, now: float) -> list[tuple[str, str]]:
         gruu = self.rules.domain if "gruu" in _tokens(request, "supported") else ""
         headers = [("Contact", registrar.contact_value(binding, now, gruu)) for binding in result.bindings]
-        if result.outbound:  # a phone keeps its flow alive only if it is told so (RFC 5626 sections 4.4 and 6)
+        if result.outbound:  # only this makes a phone keep its flow alive (RFC 5626 sections 4.4 and 6)
             headers += [("Require", "outbound"), ("Flow-Timer", str(self.rules.policy.flow_timer))]
         headers += [("Path", value) for value in request.headers.get("path", ())]
         return [*headers, ("Date", formatdate(now, usegmt=True)), ("Supported", ", ".join(_SUPPORTED))]
 
     def _own_path(self, request: Request, flow: Flow, result: registrar.Result) -> list[tuple[str, str]]:
-        """We are the edge proxy of a phone that keeps a connection: the way back by just this flow, for those who want
-        to write to it by a Route (RFC 5626 section 5.1)."""
+        """Return our Path with the flow's token, as a phone's edge proxy (RFC 5626 section 5.1).
+
+        Others can reach the phone by this flow with a Route. There is no Path for UDP or for a phone behind another
+        proxy.
+        """
         if not result.outbound or not flow.reliable or "path" in request.headers:
             return []
         token = seal(FlowName(result.updated[0].received, flow.local, flow.number), self._flow_key)

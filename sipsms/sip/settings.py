@@ -1,4 +1,4 @@
-"""What the configuration says about SIP, and how a request is refused: with the rule in words."""
+"""SIP settings of the configuration, and refusals that state the rule in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RETRY_AFTER = "5"
 
 
 class SipRules:
-    """Replaced as a whole on reload."""
+    """Settings in force; replaced as a whole on reload."""
 
     def __init__(
         self, domain: str, aliases: Iterable[str], policy: Policy, max_length: int, length_unit: str,
@@ -29,11 +29,11 @@ class SipRules:
         self.drop_scanners = drop_scanners
 
     def is_ours(self, uri: Uri) -> bool:
-        """One of our domains, or an address of this machine: phones are often given that."""
+        """Return True for one of our domains or an address of this machine, which many phones use."""
         return uri.host in self.domains or is_local_address(uri.host)
 
     def refusal(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
-        """A refusal that says the rule in words (Warning 399)."""
+        """Return a refusal with the rule in words (Warning 399)."""
         text = why.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
         return Answer(status, (*headers, ("Warning", f'399 {self.domain} "{text[:200]}"')))
 

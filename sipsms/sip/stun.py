@@ -1,6 +1,7 @@
-"""STUN Binding on the SIP port: keep-alive, and how phones learn their address (RFC 5389, RFC 5626 4.4.2). Pure.
+"""STUN Binding on the SIP port (RFC 5389, RFC 5626 4.4.2): keep-alive, and a phone's address.
 
-One answer for one well-formed request, hardly larger than it, to where it came from: nobody gains by forging a source.
+Pure. Each well-formed request gets one answer, hardly larger than the request, to its source. An attacker therefore
+gains nothing by a forged source.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ _HEADER = struct.Struct("!HHI12s")
 
 
 def answer(data: bytes, source: tuple[str, int]) -> bytes | None:
-    """The Binding success response with XOR-MAPPED-ADDRESS (section 15.2); None for anything else than a request."""
+    """Return the Binding success response with XOR-MAPPED-ADDRESS (section 15.2).
+
+    Returns None if `data` is no request.
+    """
     if len(data) < _HEADER.size:
         return None
     kind, length, cookie, transaction = _HEADER.unpack_from(data)

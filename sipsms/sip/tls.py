@@ -1,4 +1,7 @@
-"""TLS for SIP (RFC 3261 26.3, RFC 5922): our certificate, renewed without dropping anybody, and whose we trust."""
+"""TLS for SIP (RFC 3261 26.3, RFC 5922): our certificate, and the check of a peer's.
+
+A renewal must not close connections: they keep the old certificate.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from cryptography import x509
 
 
 class TlsError(Exception):
-    """A certificate cannot be used; one line for the operator."""
+    """Certificate or key that cannot be used; the text is one line for the operator."""
 
 
 def _context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -30,10 +33,13 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 class ServerCertificate:
-    """Our certificate and key. `renew` takes over new files; connections that are there keep the old."""
+    """Our certificate and key.
+
+    `renew` loads new files; existing connections keep the old certificate.
+    """
 
     def __init__(self, certificate: Path, key: Path) -> None:
-        """Raises TlsError."""
+        """Load the certificate and key. Raises TlsError."""
         self._files = (certificate, key)
         self._seen = self._stamps()
         self._current = _context(certificate, key)
@@ -42,7 +48,10 @@ class ServerCertificate:
         return self._current
 
     def renew(self, *, always: bool = False) -> bool:
-        """Read the files again if they have changed. Raises TlsError: the old certificate stays in use."""
+        """Load the files again if they have changed; True if loaded.
+
+        Raises TlsError: the old certificate stays in use.
+        """
         stamps = self._stamps()
         if stamps == self._seen and not always:
             return False
@@ -51,7 +60,7 @@ class ServerCertificate:
         return True
 
     def move(self, certificate: Path, key: Path) -> None:
-        """Take other files. Raises TlsError: nothing is changed."""
+        """Load other files. Raises TlsError, with nothing changed."""
         self._current = _context(certificate, key)
         self._files = (certificate, key)
         self._seen = self._stamps()
@@ -69,7 +78,7 @@ class ServerCertificate:
 
 
 def expires_at(certificate: Path) -> float:
-    """When the first certificate of a file ends; seconds since the epoch. Raises TlsError."""
+    """Return the end of a file's first certificate, in seconds since the epoch. Raises TlsError."""
     try:
         return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.timestamp()
     except (OSError, ValueError):
@@ -77,7 +86,10 @@ def expires_at(certificate: Path) -> float:
 
 
 def client_context(authorities: Path | None = None) -> ssl.SSLContext:
-    """For connections that we open: the chain must be good; `is_for` checks the name by the rules of SIP."""
+    """Return the context for connections that we open.
+
+    The context checks the certificate chain; `is_for` checks the name by the rules of SIP.
+    """
     context = ssl.create_default_context(cafile=str(authorities) if authorities else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
@@ -85,10 +97,10 @@ def client_context(authorities: Path | None = None) -> ssl.SSLContext:
 
 
 def is_for(certificate: dict[str, Any], domain: str) -> bool:
-    """Does this peer speak for a SIP domain (RFC 5922 section 7)?
+    """Return True if the certificate is for a SIP domain (RFC 5922 section 7).
 
-    `certificate`: as `SSLSocket.getpeercert()` gives it. SIP URIs among the alternative names count alone where there
-    are any, else DNS names; no wildcards, and never the common name.
+    `certificate`: as returned by `SSLSocket.getpeercert()`. If the alternative names contain SIP URIs, only the URIs
+    count, else DNS names. Wildcards and the common name never count.
     """
     names = certificate.get("subjectAltName", ())
     wanted = domain.lower().rstrip(".")
@@ -99,9 +111,10 @@ def is_for(certificate: dict[str, Any], domain: str) -> bool:
 
 
 class TlsLayer:
-    """TLS over bytes that somebody else moves (`ssl.MemoryBIO`): counted, timed and bounded like any other connection.
+    """TLS over bytes that the caller moves (`ssl.MemoryBIO`).
 
-    `over`: the peer has ended it, or broke the protocol; what `unsent` holds may still be sent.
+    TLS connections are therefore counted, timed and bounded like all others. `over`: the peer has ended TLS or broken
+    the protocol; the bytes of `unsent` may still be sent.
     """
 
     __slots__ = ("_in", "_out", "_tls", "agreed", "over", "server_side", "why")
@@ -112,15 +125,15 @@ class TlsLayer:
         self.server_side = server_side
         self.agreed = False
         self.over = False
-        self.why = ""  # it is over
+        self.why = ""  # reason of a failure
 
     def start(self) -> bytes:
-        """A client's first words."""
+        """Return the first bytes of a client."""
         self.decrypt(b"")
         return self.unsent()
 
     def decrypt(self, data: bytes) -> bytes:
-        """What the peer says in the bytes that came; b"" if nothing yet."""
+        """Return the plain text of received bytes; b"" if there is none yet."""
         if self.over:
             return b""
         self._in.write(data)
@@ -150,11 +163,14 @@ class TlsLayer:
         return self._out.read()
 
     def close(self) -> bytes:
-        """close_notify (RFC 8446 section 6.1), without waiting for the peer's."""
+        """Return a close_notify (RFC 8446 section 6.1); the peer's close_notify is not awaited."""
         with contextlib.suppress(ssl.SSLError, ValueError):
             self._tls.unwrap()
         return self._out.read()
 
     def certificate(self) -> dict[str, Any]:
-        """The peer's, checked against the authorities; as `SSLSocket.getpeercert`."""
+        """Return the peer's certificate, checked against the authorities.
+
+        The form is that of `SSLSocket.getpeercert`.
+        """
         return dict(self._tls.getpeercert() or {})

@@ -1,8 +1,8 @@
-"""Who may look at SIP traffic: a capture server by HEP, and `sipsms trace` by a Unix socket for the server's own user.
+"""Tracing of SIP traffic: a capture server by HEP, and `sipsms trace` by a Unix socket.
 
-The invariant: nobody who looks can slow the server down. A packet or a line that does not fit into a buffer is dropped
-and counted. While nobody looks the endpoint has no tap at all. Digest responses leave in no case, and texts leave
-only by HEP or to whoever asked for them.
+The Unix socket is open to the server's own user only. Invariant: no watcher may slow the server down. A packet or line
+that does not fit into a buffer is dropped and counted. The endpoint has no tap while nobody traces. Digest responses
+never leave. Texts leave only by HEP or to a watcher that asked for them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from sipsms.sip.hep import Seen, encode, without_hashes
 from sipsms.sip.trace_summary import Summary, summarise
 from sipsms.sip.transport import Address, Flow, hostport
 
-MAX_UNREAD = 256 * 1024  # bytes a watcher may leave unread before it misses messages
-_PATIENCE = 5.0  # seconds for a watcher to say what it wants
-_AGAIN = 60.0  # seconds until a capture server's name is looked up again
+MAX_UNREAD = 256 * 1024  # bytes that a watcher may leave unread before messages are dropped for it
+_PATIENCE = 5.0  # seconds for a watcher to send its request
+_AGAIN = 60.0  # seconds until a capture server's name is resolved again
 _LONGEST_PATH = 100  # sun_path has 108 bytes
 
 Tap = Callable[[bool, Flow, bytes], None]
-IsOf = Callable[[str, Flow], bool]  # does this flow belong to a phone of that account?
+IsOf = Callable[[str, Flow], bool]  # (account, flow) -> True if the flow is a phone's of this account
 
 
 class Tapped(Protocol):
@@ -48,9 +48,9 @@ class HepTarget:
 
 
 def socket_path(store_url: str, key: str) -> Path:
-    """Where the server of a store listens for watchers: beside a SQLite file, else in a folder of the user's own.
+    """Return the path of the trace socket: beside a SQLite file, else in a directory of the user.
 
-    `key` tells servers apart that share a store which is no file.
+    `key` distinguishes servers that share a store which is not a file.
     """
     kind, _, path = store_url.partition(":///")
     if kind == "sqlite" and path != ":memory:":
@@ -64,7 +64,7 @@ def socket_path(store_url: str, key: str) -> Path:
 
 @contextlib.contextmanager
 def address_of(path: Path) -> Iterator[str]:
-    """The path as connect() and bind() take it: a long one goes by its directory's descriptor."""
+    """Yield the path for connect() and bind(); a long path is named by its directory's descriptor."""
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         yield str(path)
         return
@@ -76,7 +76,7 @@ def address_of(path: Path) -> Iterator[str]:
 
 
 class _Watcher:
-    """One `sipsms trace`."""
+    """Connection of one `sipsms trace`."""
 
     def __init__(self, writer: asyncio.StreamWriter, account: str, full: bool) -> None:
         self._writer = writer
@@ -115,7 +115,10 @@ class Tracer:
     # --- life ---
 
     async def listen(self, path: Path) -> None:
-        """Take watchers. A server that cannot is none the worse for it."""
+        """Accept watchers.
+
+        A failure is only logged: the server works without the trace socket.
+        """
         try:
             sock = _bind(path)
             self._server = await asyncio.start_unix_server(self._serve, sock=sock)
@@ -124,7 +127,7 @@ class Tracer:
             log.warning("trace_unavailable", path=str(path), why=error.strerror or str(error))
 
     def send_to(self, target: HepTarget | None) -> None:
-        """Send copies to this capture server from now on; None: to none."""
+        """Send copies to this capture server from now on; None stops the copies."""
         if target == self._target:
             return
         self._hang_up()
@@ -152,13 +155,13 @@ class Tracer:
         self._update()
 
     def _update(self) -> None:
-        """The endpoint is tapped only while somebody looks."""
+        """Tap the endpoint only while there is a watcher or a capture server."""
         self._endpoint.tap = self.see if self._watchers or self._socket is not None else None
 
     # --- HEP ---
 
     async def _connect(self, target: HepTarget) -> None:
-        """Look the name up, again and again until it has an address."""
+        """Resolve the capture server's name, again and again until it has an address."""
         loop = asyncio.get_running_loop()
         while self._target == target:
             try:
@@ -168,7 +171,7 @@ class Tracer:
                 log.warning("hep_unavailable", host=target.host, port=target.port, why=error.strerror or str(error))
                 await asyncio.sleep(_AGAIN)
                 continue
-            if self._target != target:  # changed while we asked
+            if self._target != target:  # changed during the lookup
                 sock.close()
                 return
             self._socket = sock
@@ -180,15 +183,18 @@ class Tracer:
         assert self._target is not None
         try:
             self._socket.send(encode(seen, self._target.id, self._target.password))
-        except OSError:  # the buffer is full, or nobody listens there (ICMP)
+        except OSError:  # the buffer is full, or no process listens there (ICMP)
             log.HEP_PACKETS.labels("dropped").inc()
         else:
             log.HEP_PACKETS.labels("sent").inc()
 
-    # --- what is seen ---
+    # --- tap ---
 
     def see(self, incoming: bool, flow: Flow, data: bytes) -> None:
-        """The tap. What goes wrong here must not reach the endpoint."""
+        """Send copies of one SIP message.
+
+        It is the endpoint's tap, so no error may reach the endpoint.
+        """
         try:
             at = time.time()
             ours = _split(flow.sent_by())
@@ -256,7 +262,7 @@ def _datagrams_to(family: int, address: Any) -> socket.socket:
 
 
 def _bind(path: Path) -> socket.socket:
-    """A socket for our own user only; one that a killed server has left is taken away. Raises OSError."""
+    """Bind a socket for our own user only; remove the socket of a killed server. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner = path.parent.stat()
     if path.parent.parent == Path(tempfile.gettempdir()) and owner.st_uid != os.getuid():
@@ -266,7 +272,7 @@ def _bind(path: Path) -> socket.socket:
         with address_of(path) as address:
             _clear(path, address)
             sock.bind(address)
-            path.chmod(0o600)  # nobody can connect before listen()
+            path.chmod(0o600)  # no process can connect before listen()
         sock.listen(16)
         sock.setblocking(False)
     except BaseException:
@@ -276,7 +282,10 @@ def _bind(path: Path) -> socket.socket:
 
 
 def _clear(path: Path, address: str) -> None:
-    """Raises FileExistsError if somebody answers there, or if it is no socket."""
+    """Remove an unused socket.
+
+    Raises FileExistsError if a server answers there or if the file is not a socket.
+    """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

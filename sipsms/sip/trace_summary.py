@@ -1,9 +1,8 @@
-"""What a person wants to see of a SIP message in one line. Pure.
+"""Summary of a SIP message for one line of a trace. Pure.
 
-Read leniently: the broken messages are the interesting ones.
-
-Never the text: of a body only its type and how long it is. Values are as the peer wrote them, so whoever prints them
-on a terminal has to take the control characters out.
+Parsing is lenient, because broken messages are the interesting ones. The summary must never contain the text: of a body
+it has only type and length. Values are as the peer wrote them, so a program that prints them on a terminal must remove
+control characters.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _CHARSET = re.compile(r"charset=\"?([\w.-]+)", re.I)
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    method: str  # of a response: that of its CSeq
+    method: str  # for a response: the method in CSeq
     status: int  # 0 for a request
     reason: str
     call_id: str
@@ -38,10 +37,12 @@ class Summary:
     length: int  # of the body: characters of a text, else bytes
 
     def names(self, account: str) -> bool:
+        """Return True if the account is sender, recipient, target or digest user."""
         return account in (self.source, self.destination, self.target, self.username)
 
 
 def summarise(data: bytes) -> Summary:
+    """Summarise a message; unreadable fields are empty."""
     head, _, body = data.partition(b"\r\n\r\n")
     lines = re.sub(r"\r\n[ \t]+", " ", head.decode("utf-8", "replace")).split("\r\n")
     headers = _headers(lines[1:])
@@ -66,7 +67,7 @@ def summarise(data: bytes) -> Summary:
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
-    """The first value of each."""
+    """Return the first value of each header."""
     found: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")

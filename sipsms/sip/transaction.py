@@ -1,6 +1,7 @@
-"""The non-INVITE transactions of RFC 3261 section 17, as tables. Pure: the endpoint owns sockets, clock and timers.
+"""Non-INVITE transactions of RFC 3261 section 17, as tables.
 
-One row of a table is one arrow of the RFC's figure. A missing key means: ignore. The machines never raise.
+Pure: the endpoint owns sockets, clock and timers. One row of a table is one arrow of the RFC's figure. A missing key
+means: ignore. The machines never raise.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ class State(Enum):
 
 
 class Event(Enum):
-    REQUEST = auto()  # the same request again
+    REQUEST = auto()  # retransmission of the request
     PROVISIONAL = auto()
     FINAL = auto()
-    TIMER_E = auto()  # time to send again
+    TIMER_E = auto()  # time to retransmit
     TIMER_F = auto()  # no answer in 64*T1
-    TIMER_END = auto()  # timer J or K: nothing more will come
-    ERROR = auto()  # the transport says the peer cannot be reached
+    TIMER_END = auto()  # timer J or K: end of retransmissions
+    ERROR = auto()  # the transport reports an unreachable peer
 
 
 class Action(Enum):
     NONE = auto()
     SEND = auto()  # server: the response; client: the request
-    DELIVER = auto()  # hand the response to the user of the transaction
-    FAIL = auto()  # tell the user that no answer will come
+    DELIVER = auto()  # pass the response to the transaction user
+    FAIL = auto()  # report to the transaction user that there will be no response
 
 
 # RFC 3261 figure 8. Provisional answers are not sent (RFC 4320 section 4.1), so PROCEEDING is only passed through.
@@ -69,7 +70,10 @@ CLIENT = {
 
 
 class ServerTransaction:
-    """Absorbs retransmissions. `response` is what the last answer was on the wire."""
+    """Server transaction: absorbs retransmissions.
+
+    `response`: bytes of the final response.
+    """
 
     __slots__ = ("response", "state")
 
@@ -83,7 +87,10 @@ class ServerTransaction:
 
 
 class ClientTransaction:
-    """Decides when a request is sent again. `deadline` is when `timer` wants to be called next."""
+    """Client transaction: decides on retransmissions.
+
+    `deadline`: time of the next call of `timer`.
+    """
 
     __slots__ = ("_give_up", "_interval", "_resend_at", "reliable", "state")
 
@@ -110,7 +117,7 @@ class ClientTransaction:
         return action
 
     def timer(self, now: float) -> Action:
-        """Call at or after `deadline`."""
+        """Handle the timer; call it at or after `deadline`."""
         if self.state is State.COMPLETED:
             return self.receive(Event.TIMER_END, now)
         if now >= self._give_up:
@@ -123,7 +130,7 @@ class ClientTransaction:
 
 
 def server_key(request: Request) -> tuple[str, ...]:
-    """What makes two requests the same transaction (RFC 3261 section 17.2.3)."""
+    """Return the key that is equal for requests of the same transaction (RFC 3261 section 17.2.3)."""
     via = request.via
     if via is None:  # only requests that could be parsed get a transaction
         return ()
@@ -144,6 +151,8 @@ def server_key(request: Request) -> tuple[str, ...]:
 
 
 def merge_key(request: Request) -> tuple[str, str, str, int]:
-    """Equal for copies of one request that came by different ways (RFC 3261 section 8.2.2.2), of one user: nobody can
-    use up another's."""
+    """Return a key that copies of one request by other routes share (RFC 3261 section 8.2.2.2).
+
+    The key contains the user, so that nobody can use up another user's key.
+    """
     return (request.user, request.from_.tag if request.from_ else "", request.call_id, request.cseq)

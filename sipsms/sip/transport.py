@@ -1,7 +1,8 @@
-"""Sockets: UDP listeners, TCP and TLS connections. They move bytes and bound what a peer may take; they know no SIP.
+"""Sockets: UDP listeners, TCP and TLS connections.
 
-A `Flow` is the way back to one peer. Answers on UDP go to the address and port the packet came from, whatever its Via
-says: phones sit behind NAT, and nobody can have our answers sent to a third party.
+They move bytes and limit each peer; they know no SIP. A `Flow` is the path to one peer. Answers on UDP must go to the
+source address and port of the packet, whatever its Via says: phones sit behind NAT, and nobody may make us send answers
+to a third party.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from sipsms.sip import stun
 from sipsms.sip.flood_limiter import network_of
 from sipsms.sip.tls import TlsLayer
 
-MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is given up
-_GREEDY = 16 * 1024  # a peer that sends this much at once waits for its next turn
+MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is aborted
+_GREEDY = 16 * 1024  # bytes; a peer that sends this much at once waits for the next loop iteration
 
 Address = tuple[str, int]
 
@@ -31,7 +32,7 @@ Address = tuple[str, int]
 class Flow(Protocol):
     @property
     def name(self) -> str:
-        """ "udp", "tcp", "tls", "ws" or "wss"."""
+        """Name of the transport: "udp", "tcp", "tls", "ws" or "wss"."""
 
     @property
     def reliable(self) -> bool: ...
@@ -41,50 +42,56 @@ class Flow(Protocol):
 
     @property
     def local(self) -> str:
-        """The listener, as "udp:0.0.0.0:5060"."""
+        """Name of the listener, such as "udp:0.0.0.0:5060"."""
 
     @property
     def number(self) -> int:
-        """Of the connection; 0 for UDP."""
+        """Number of the connection; 0 for UDP."""
 
     def send(self, data: bytes) -> bool:
-        """Hand bytes to the kernel; False if the flow is gone."""
+        """Pass bytes to the kernel; False if the flow is closed."""
 
     def sent_by(self) -> str:
-        """host:port for our Via."""
+        """Return host:port for our Via."""
 
 
 class Receiver(Protocol):
-    """What a transport tells the endpoint."""
+    """Interface through which the transports call the endpoint."""
 
     def datagram(self, data: bytes, flow: Flow) -> None: ...
 
     def unreachable(self, remote: Address | None, sent: bytes) -> None:
-        """`sent`: the datagram that could not be delivered, or its beginning."""
+        """Handle an ICMP error.
+
+        `sent`: the datagram that could not be delivered, or its beginning.
+        """
 
     def connected(self, connection: StreamConnection) -> None: ...
 
     def stream_data(self, data: bytes, connection: StreamConnection) -> None: ...
 
     def message(self, data: bytes, connection: StreamConnection) -> None:
-        """One whole SIP message of a transport that keeps them apart."""
+        """Handle one whole SIP message of a message-based transport."""
 
     def disconnected(self, connection: StreamConnection) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds and counts (decision D10 of the reliability plan)."""
+    """Limits of connections: seconds and counts (decision D10 of the reliability plan)."""
 
     connections_per_address: int = 100
     first_message: float = 5.0
     handshake: float = 10.0
     idle: float = 180.0
-    advertised: str = ""  # our host as peers see it, where that is not the address we are bound to (NAT, containers)
+    advertised: str = ""  # our host as peers see it, if not the bound address (NAT, containers)
 
 
 class Tally:
-    """Connections of all listeners together; `most`: what the process may open, less what the store and HTTP need."""
+    """Count of the connections of all listeners.
+
+    `most`: files that the process may open, less the files that the store and HTTP need.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -93,7 +100,10 @@ class Tally:
 
 @lru_cache(maxsize=4096)
 def is_local_address(host: str) -> bool:
-    """Is this IP address one of this machine's? The kernel knows: it lets us bind to it."""
+    """Return True if this IP address is this machine's.
+
+    The kernel decides: it lets us bind only to such an address.
+    """
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -112,7 +122,7 @@ def is_local_address(host: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _source_address(remote: str) -> str:
-    """Our address on the way to a peer."""
+    """Return our source address for packets to a peer."""
     family = socket.AF_INET6 if ":" in remote else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -148,7 +158,7 @@ class UdpFlow:
         return self._listener.sent_by(self.remote[0])
 
 
-_PENDING_ERRORS = 3  # of other datagrams, that may stand in the way of one
+_PENDING_ERRORS = 3  # pending errors of other datagrams that may make one send fail
 
 
 class UdpListener(asyncio.DatagramProtocol):
@@ -158,13 +168,13 @@ class UdpListener(asyncio.DatagramProtocol):
         self._socket: socket.socket | None = None
         self._host = ""
         self._advertised = ""
-        self._bounced = False  # what was just sent: an earlier datagram's error stood in its way
+        self._bounced = False  # the last send failed with the error of an earlier datagram
         self.port = 0
         self.local = ""
 
     @classmethod
     async def open(cls, receiver: Receiver, host: str, port: int, advertised: str = "") -> UdpListener:
-        """Bind and read. Raises OSError if the address cannot be had."""
+        """Bind an address and read from it. Raises OSError if it is not available."""
         return await cls.on(receiver, bind(host, port, datagrams=True), advertised)
 
     @classmethod
@@ -193,7 +203,7 @@ class UdpListener(asyncio.DatagramProtocol):
                 self._transport.sendto(data, remote)
                 if not self._bounced:
                     break
-        except ValueError:  # an address of the other family: nothing left
+        except ValueError:  # an address of the other family: nothing was sent
             return False
         return True
 
@@ -204,10 +214,10 @@ class UdpListener(asyncio.DatagramProtocol):
     # --- asyncio.DatagramProtocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
+        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's class is no subclass
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        if data and data[0] < 4:  # no SIP message begins so: STUN (RFC 5389 section 8)
+        if data and data[0] < 4:  # STUN (RFC 5389 section 8): no SIP message begins with these bytes
             answer = stun.answer(data, (addr[0], addr[1]))
             if answer:
                 self.send(answer, (addr[0], addr[1]))
@@ -215,9 +225,10 @@ class UdpListener(asyncio.DatagramProtocol):
         self._receiver.datagram(data, UdpFlow(self, (addr[0], addr[1])))
 
     def error_received(self, exc: Exception) -> None:
-        """ICMP: the kernel keeps whom each error is about in the socket's error queue.
+        """Report ICMP errors from the socket's error queue, where the kernel keeps their addresses.
 
-        It says so to whoever uses the socket next: called from within `sendto`, that datagram has not left.
+        The kernel also returns the error to the next call on the socket. If this method runs within `sendto`, that
+        datagram was not sent.
         """
         self._bounced = isinstance(exc, ConnectionError)
         if self._socket is None:
@@ -234,7 +245,10 @@ class UdpListener(asyncio.DatagramProtocol):
 
 
 class StreamConnection(asyncio.Protocol):
-    """One connection, by TCP or TLS; also its own Flow. TLS stands between the socket and `_received`/`_write`."""
+    """TCP or TLS connection, which is also its own Flow.
+
+    TLS is applied between the socket and `_received`/`_write`.
+    """
 
     reliable = True
 
@@ -248,10 +262,10 @@ class StreamConnection(asyncio.Protocol):
         self.number = 0
         self.remote: Address = ("", 0)
         self.local = pool.local
-        self.spoke = False  # has sent a whole message
-        self.in_use: Callable[[], bool] = _never  # a live binding needs this connection
-        self.state: Any = None  # the endpoint's
-        self.settled: Callable[[], None] = _nothing  # told once it can be used, or is closed
+        self.spoke = False  # the peer has sent a whole message
+        self.in_use: Callable[[], bool] = _never  # returns True if a live binding needs this connection
+        self.state: Any = None  # owned by the endpoint
+        self.settled: Callable[[], None] = _nothing  # called when the connection is ready, and when it is closed
 
     @property
     def open(self) -> bool:
@@ -276,7 +290,7 @@ class StreamConnection(asyncio.Protocol):
         return hostport(self._pool.limits.advertised or host, port)
 
     def close(self) -> None:
-        """Close when what was written has gone out."""
+        """Close after the written bytes have been sent."""
         if self._transport is not None and not self._transport.is_closing():
             if self._tls is not None:
                 self._transport.write(self._tls.close())
@@ -314,12 +328,12 @@ class StreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since = self._pool.loop.time()
-        if len(data) >= _GREEDY and self._transport is not None:  # uvloop would read the next 32 pieces at once
+        if len(data) >= _GREEDY and self._transport is not None:  # uvloop would read the next 32 chunks at once
             self._transport.pause_reading()
             self._pool.loop.call_soon(self._read_on)
         try:
             self._take(data)
-        except Exception as error:  # a bug must cost this connection only, and must be in the log
+        except Exception as error:  # a bug must end this connection only, and must be logged
             log.crash("connection_failed", error, source=self.remote[0], transport=self.name)
             self.abort()
 
@@ -350,7 +364,7 @@ class StreamConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self.settled()
-        # Whoever made these held on to this connection: a circle that only the collector would find, much later.
+        # These callbacks refer to this connection: drop them, or only the garbage collector frees it, much later.
         self.settled, self.in_use = _nothing, _never
         if self._pool.release(self) and (self._tls is None or self._tls.agreed):
             self._pool.receiver.disconnected(self)
@@ -364,7 +378,7 @@ class StreamConnection(asyncio.Protocol):
         self._check_idle()
 
     def _check_idle(self) -> None:
-        """Close after a quiet time, unless a registered phone would be cut off by that."""
+        """Close an idle connection, unless a registered phone needs it."""
         limit = self._pool.limits.idle
         quiet = self._pool.loop.time() - self._quiet_since
         if quiet >= limit and not self.in_use():
@@ -382,18 +396,21 @@ def _nothing() -> None:
 
 
 def _keep_alive(stream: asyncio.Transport) -> None:
-    """A peer that is gone without a word (power off) is noticed within 90 s (F-26)."""
+    """Detect within 90 s a peer that disappeared without closing, such as a power failure (F-26)."""
     sock = stream.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 90_000)  # and so is one that takes no data
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 90_000)  # also if the peer acknowledges no data
 
 
 class Streams:
-    """The connections of one listener, or those we open (`accepts` is False), counted and bounded."""
+    """Connections of one listener, or connections that we open, counted and bounded.
+
+    `accepts` is False for connections that we open.
+    """
 
     def __init__(
         self, receiver: Receiver, transport: str, limits: Limits, tally: Tally | None = None, *, accepts: bool = True
@@ -405,12 +422,12 @@ class Streams:
         self.limits = limits
         self.loop = asyncio.get_running_loop()
         self.local = ""
-        self._last_number = int.from_bytes(os.urandom(5), "big")  # not one of before a restart
+        self._last_number = int.from_bytes(os.urandom(5), "big")  # random: no number from before a restart is reused
         self._connections: dict[int, StreamConnection] = {}
         self._per_address: Counter[str] = Counter()
 
     def admit(self, connection: StreamConnection) -> bool:
-        """Give it its number, unless its address, or the process, has too many."""
+        """Number a new connection; False if its address or the process has too many connections."""
         address = network_of(connection.remote[0])
         if self._tally.open >= self._tally.most or self._per_address[address] >= self.limits.connections_per_address:
             return False
@@ -422,6 +439,7 @@ class Streams:
         return True
 
     def release(self, connection: StreamConnection) -> bool:
+        """Remove a connection; False if it was not admitted."""
         if self._connections.pop(connection.number, None) is None:
             return False
         address = network_of(connection.remote[0])
@@ -432,6 +450,7 @@ class Streams:
         return True
 
     def connection(self, number: int) -> StreamConnection | None:
+        """Return an open connection by its number, or None."""
         found = self._connections.get(number)
         return found if found is not None and found.open else None
 
@@ -441,7 +460,7 @@ class Streams:
 
 
 class StreamListener(Streams):
-    """Accepts connections; `make` builds what speaks on them."""
+    """Listener of a stream transport; `make` builds the connection objects."""
 
     def __init__(
         self, receiver: Receiver, transport: str, limits: Limits, tally: Tally, make: Make, tls: TlsContext | None
@@ -457,7 +476,7 @@ class StreamListener(Streams):
         bound = sock.getsockname()
         self.port = bound[1]
         self.local = f"{self.transport}:{hostport(bound[0], bound[1])}"
-        sock.listen(BACKLOG)  # here an address that is taken is an OSError with its number, on every loop
+        sock.listen(BACKLOG)  # an address in use raises OSError with its errno here, on every loop
         self._server = await self.loop.create_server(self._new, sock=sock, backlog=BACKLOG)
 
     def _new(self) -> StreamConnection:
@@ -470,4 +489,4 @@ class StreamListener(Streams):
 
 
 Make = Callable[[Streams, TlsLayer | None], StreamConnection]
-TlsContext = Callable[[], ssl.SSLContext]  # asked for each connection: a renewed certificate counts at once
+TlsContext = Callable[[], ssl.SSLContext]  # called for each connection, so that a renewed certificate is used at once

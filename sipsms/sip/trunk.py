@@ -1,11 +1,13 @@
-"""A trunk: a SIP server that takes MESSAGE from us and sends MESSAGE to us (VoIP.ms, another sipsms, a GSM gateway).
+"""SIP trunk: a SIP server that takes MESSAGE from us and sends MESSAGE to us.
 
-It registers as an account of that server, with a Contact that nobody else can guess. What comes to that Contact from
-the server's address (by UDP), or on the connection that we opened (TCP, TLS), is the trunk's: no upstream can be asked
-for a password. Anything else takes the way of all strangers.
+Examples are VoIP.ms, another sipsms and a GSM gateway. The trunk registers as an account of that server, with a Contact
+that nobody else can guess. A request to that Contact is the trunk's if it comes from the server's address (UDP) or on
+the connection that we opened (TCP, TLS), because an upstream server cannot be asked for a password. A MESSAGE from
+elsewhere to that Contact is refused with 503.
 
-A request that was sent and not answered is `unknown`, as with every carrier: it may have got through. Therefore nothing
-is sent while the registrar does not answer, and the first silence makes us ask it.
+The outcome of a request that was sent and not answered is unknown, as with every carrier: the server may have the
+message. Therefore no message is sent while the registrar does not answer, and the first missing response makes the
+trunk send a REGISTER.
 """
 
 from __future__ import annotations
@@ -45,37 +47,39 @@ from sipsms.sip.trunk_settings import SipConfig
 from sipsms.sip.trunk_transport import TrunkTransport
 from sipsms.sip.uri import ParseError
 
-KEEP_ALIVE = 25.0  # seconds between the line ends that keep the way back through a NAT open (RFC 5626 section 4.4.1)
-PATIENCE = 3.0  # seconds that a message waits for a REGISTER that is under way, before it is put off
-LEAVE = 1.0  # seconds that signing off may take
-LINGER = 33.0  # seconds that a connection is kept after a reload: longer than any answer takes
+KEEP_ALIVE = 25.0  # seconds between the CRLFs that keep a NAT mapping open (RFC 5626 section 4.4.1)
+PATIENCE = 3.0  # seconds that a message waits for a REGISTER in progress, before it is deferred
+LEAVE = 1.0  # seconds for the removal of the registration
+LINGER = 33.0  # seconds that a connection is kept after a reload: longer than a transaction
 MAX_TEXT = 10_000  # characters
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
-_TRIES = 10  # CSeq counts attempts in steps of this: an attempt is several requests if it is challenged
+_TRIES = 10  # step of CSeq for each attempt: a challenged attempt is several requests
 
-# What is wrong is this message, or the kind of request: it will not get better.
+# The message or the kind of request is refused for good.
 _NEVER = frozenset((400, 403, 404, 405, 406, 410, 413, 414, 415, 416, 420, 421, 484, 488, 489, 493, 501, 505, 513))
-_NO_ANSWER = frozenset((408, 504))  # of a proxy: the server behind it may have the message all the same
-_WHOLE = frozenset((402, 503))  # no other message fares better now
+_NO_ANSWER = frozenset((408, 504))  # sent by a proxy: the server behind it may have the message
+_WHOLE = frozenset((402, 503))  # the server would refuse every other message too
 
 Receive = Callable[[InboundSms, str, bytes | None], Awaitable[Receipt | Refusal | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class TrunkServices:
-    """What all trunks of a node work with."""
+    """Collaborators shared by all trunks of a node."""
 
     endpoint: Endpoint
     limits: Limits
     receive: Receive
     rules: Callable[[], SipRules]
-    trust: Callable[[str], None]  # an address that is not to be taken for a flood of strangers
+    trust: Callable[[str], None]  # exempts an address from muting
     clock: Clock
-    is_known: Callable[[bytes], Awaitable[bool]]  # is there a message with this key already?
-    key: bytes  # of this installation, for the tokens
+    is_known: Callable[[bytes], Awaitable[bool]]  # returns True if a message with this key exists
+    key: bytes  # this installation's key for the tokens
 
 
 class Trunk:
+    """Carrier that sends and receives by one SIP server."""
+
     poll_every = 0.0
     can_look_up = False
     secret = ""
@@ -91,31 +95,31 @@ class Trunk:
         self._host = f"[{host}]" if ":" in host and host[0] != "[" else host
         self._aor = f"sip:{quote(config.username, safe=_USER_SAFE)}@{self._host}"
         self._dids = {normalise(one) or one for one in config.dids}
-        # The same after a restart, so that what the server sends to the registration of before is still ours.
-        # With a key of this installation, so that nobody can try passwords on it.
+        # The token is the same after a restart, so that a request to the previous registration is still ours.
+        # It is keyed with a secret of this installation, so that it cannot be computed from the settings.
         facts = "\n".join((name, config.server, config.username))
         self.token = f"trunk-{blake2b(facts.encode(), digest_size=16, key=around.key).hexdigest()}"
         self._instance = uuid5(NAMESPACE_URL, f"{self._aor} {name}")
         self._call_id = f"{os.urandom(12).hex()}@{around.rules().domain}"
         self._cseq = count(1)
         self._registration = Registration(config.expires)
-        self._flow: Flow | None = None  # by which we are registered
+        self._flow: Flow | None = None  # the flow of the registration
         self._woken = asyncio.Event()
-        self._tried = asyncio.Event()  # not set while a REGISTER is under way that may change how things stand
-        self._pause = 0.0  # until the next REGISTER, said by who woke the loop
-        self._quiet_until = 0.0  # without registering: when to try again after a silence
+        self._tried = asyncio.Event()  # cleared while a REGISTER in progress may restore the registration
+        self._pause = 0.0  # seconds until the next REGISTER, set by `_wake`
+        self._quiet_until = 0.0  # without registration: time of the next attempt after a missing response
         self._task: asyncio.Task[None] | None = None
 
-    # --- what a carrier is asked ---
+    # --- carrier interface ---
 
     @property
     def drops_duplicates(self) -> bool:
-        """A delivery may be sent again although it may have got through."""
+        """True if a delivery may be sent again although the server may have it."""
         return self.config.drops_duplicates
 
     @property
     def status(self) -> str:
-        """For `sipsms carriers`."""
+        """Registration state for `sipsms carriers`."""
         if not self.config.registers:
             return ""
         if self._registration.is_good(self._around.clock()):
@@ -142,12 +146,15 @@ class Trunk:
             self._task = asyncio.get_running_loop().create_task(self._stay_registered())
 
     def stop(self) -> None:
-        """Register no more; what the server still sends is still taken."""
+        """Stop registering; requests from the server are still accepted."""
         if self._task is not None:
             self._task.cancel()
 
     async def leave(self) -> None:
-        """Sign off, as well as that goes in a moment: the server need not send into nothing."""
+        """Remove the registration within `LEAVE` seconds.
+
+        The server must not send to a contact that no longer exists.
+        """
         self.stop()
         if self._flow is None or not self._registration.is_good(self._around.clock()):
             return
@@ -174,7 +181,7 @@ class Trunk:
             await self._rest(wait)
 
     async def _register(self) -> float:
-        """Seconds until the next one."""
+        """Send a REGISTER; return the seconds until the next REGISTER."""
         self._woken.clear()
         was = self._registration.why
         try:
@@ -196,7 +203,7 @@ class Trunk:
             log.note("trunk_registered", carrier=self.name, server=self.config.server)
 
     async def _ask_any(self) -> Response:
-        """The answer of the first address that gives one. Raises NoResponse or NotConnected."""
+        """Return the response of the first address that answers. Raises NoResponse or NotConnected."""
         failed: Exception = NotConnected(f"{self.config.server}: no address")
         for address in await self._uplink.addresses():
             try:
@@ -208,7 +215,7 @@ class Trunk:
                 response = await self._ask_registrar(flow, self._registration.expires)
             except NoResponse as error:
                 failed = error
-                if isinstance(flow, StreamConnection):  # open, it seems, but nobody is there
+                if isinstance(flow, StreamConnection):  # seemingly open, but the peer is not there
                     flow.abort()
                 continue
             self._reached(address, flow)
@@ -223,7 +230,7 @@ class Trunk:
             flow.settled = partial(self._lost, flow)
 
     def _lost(self, flow: Flow) -> None:
-        """The connection has been closed."""
+        """Handle the close of a connection: register again if it carried the registration."""
         now = self._around.clock()
         if flow is self._flow and self._registration.is_good(now):
             self._wake(self._registration.lost("the connection was closed", now, random()))
@@ -236,7 +243,7 @@ class Trunk:
             self._tried.clear()
 
     async def _rest(self, seconds: float) -> None:
-        """Until the next REGISTER is due; keeps the way back open meanwhile."""
+        """Wait until the next REGISTER is due, and keep the NAT mapping open meanwhile."""
         now = asyncio.get_running_loop().time
         until = now() + seconds
         while (left := until - now()) > 0:
@@ -265,7 +272,7 @@ class Trunk:
     async def _ask(
         self, method: str, uri: str, headers: dict[str, list[str]], flow: Flow, cseq: Iterable[int], body: bytes = b""
     ) -> Response:
-        """The last answer, challenges having been answered. Raises NoResponse."""
+        """Send a request, answer its challenges, and return the last response. Raises NoResponse."""
         exchange, numbers = Exchange(self._digest, method, uri), iter(cseq)
         while True:
             complete = {"max-forwards": ["70"], **headers, "cseq": [f"{next(numbers)} {method}"]}
@@ -296,7 +303,7 @@ class Trunk:
         except NotSent as error:
             return Deferred(str(error), whole_courier=True)
         except NoResponse as error:
-            first = asyncio.get_running_loop().time() - began < T1  # there was one copy
+            first = asyncio.get_running_loop().time() - began < T1  # only one copy was sent
             quick = isinstance(error, Unreachable) and error.certain and first
             return self._silent(str(error), flow, nothing_came=quick)
         if response.status in _NO_ANSWER:
@@ -304,9 +311,9 @@ class Trunk:
         return outcome_of(response, headers["call-id"][0])
 
     async def _way(self) -> Flow:
-        """Raises NotConnected."""
+        """Return the flow to send a message by. Raises NotConnected."""
         if self.config.registers:
-            with suppress(TimeoutError):  # after a start, or a moment after its connection broke
+            with suppress(TimeoutError):  # shortly after a start or a broken connection
                 async with asyncio.timeout(PATIENCE):
                     await self._tried.wait()
             if self._flow is None or not self._registration.is_good(self._around.clock()):
@@ -317,7 +324,10 @@ class Trunk:
         return await self._uplink.any_flow()
 
     def _message(self, delivery: Delivery) -> tuple[str, dict[str, list[str]]]:
-        """(Request-URI, header fields). The names are the delivery's, the same for each attempt and after a restart."""
+        """Return (Request-URI, header fields).
+
+        Call-ID and tag belong to the delivery: they are the same for each attempt and after a restart.
+        """
         number = as_format(delivery.destination, self.config.numbers)
         source = as_format(delivery.source, self.config.numbers)
         facts = f"{self.name} {delivery.id} {delivery.created_at!r} {delivery.source} {delivery.text}"
@@ -332,19 +342,22 @@ class Trunk:
             "call-id": [f"{name[:24]}@{self._around.rules().domain}"],
             "content-type": ["text/plain;charset=utf-8"],
         }
-        if self.config.drops_duplicates:  # by it another sipsms knows the message again
+        if self.config.drops_duplicates:  # another sipsms recognizes the message by this header
             headers["x-sms-id"] = [f"{int(delivery.created_at * 1000):012x}{name}"]
         return uri, headers
 
     def _silent(self, why: str, flow: Flow, *, nothing_came: bool) -> Outcome:
-        """No answer. `nothing_came`: it is certain that the server has nothing of it."""
+        """Return the outcome of a request without a response.
+
+        `nothing_came`: the server certainly does not have the message.
+        """
         self._ask_after(why, flow)
         if nothing_came:
             return Deferred(why, whole_courier=True)
         return Deferred(why, whole_courier=True, maybe=True) if self.config.drops_duplicates else Unknown(why)
 
     def _ask_after(self, why: str, flow: Flow) -> None:
-        """Is the server there? Its registrar will say; without one, it is left alone for a moment."""
+        """Check whether the server is there, by a REGISTER; without registration, pause sending for 5 s."""
         if not self.config.registers:
             self._quiet_until = self._around.clock() + 5.0
             self._uplink.avoid(flow.remote[0])
@@ -357,17 +370,17 @@ class Trunk:
     # --- MESSAGE in ---
 
     def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
-        """A request to our Contact; None if it is no message."""
+        """Handle a request to our Contact; None if it is no MESSAGE."""
         if request.method != "MESSAGE":
             return None
-        if not self._uplink.is_from(flow):  # no challenge: a carrier would take that for a last word
+        if not self._uplink.is_from(flow):  # no challenge: a carrier would treat a challenge as final
             return Answer(503, [("Retry-After", "30")])
-        # Two copies by different ways, or the next try under the same CSeq, are for the store to tell apart.
+        # The store, not the merge check, recognizes copies by different routes and retries under the same CSeq.
         request.user = f"trunk {self.name} {request.vias[0]}"
         return self._take(request)
 
     async def _take(self, request: Request) -> Answer:
-        """200 when it is stored."""
+        """Store the message, then answer 200."""
         found = body_reader.read(request)
         if isinstance(found, body_reader.Notice) or "x-sms-copy" in request.headers:
             return Answer(200)
@@ -392,8 +405,11 @@ class Trunk:
         return Answer(200)
 
     async def _key(self, request: Request, sms: InboundSms) -> bytes | None:
-        """By which a second copy is known, under another CSeq, too. A sipsms gives each message a Call-ID of its own;
-        of others some keep one for all, and people do repeat themselves: theirs holds for an hour or two."""
+        """Return the duplicate key of an incoming message, equal for a copy under another CSeq.
+
+        A sipsms gives each message its own Call-ID. Some other servers use one Call-ID for all messages, and people do
+        repeat a text, so the key of those servers' messages is valid for one to two hours only. Raises Unavailable.
+        """
         facts = "\n".join((sms.remote_id, sms.source, normalise(sms.destination) or sms.destination, sms.text))
         if request.get("user-agent").startswith("sipsms"):
             return carrier_key(self.name, facts)
@@ -403,12 +419,15 @@ class Trunk:
         return before if known else carrier_key(self.name, f"{facts}\n{hour}")
 
     def _refuse(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
-        """Not 404: that would say that our Contact is gone, and end the registration at some servers."""
+        """Return a refusal.
+
+        Callers must not use 404, because some servers would take our Contact for removed and end the registration.
+        """
         log.refused("sip", status, f"carrier {self.name}", why)
         return self._around.rules().refusal(status, why, *headers)
 
     def _destination(self, request: Request) -> str:
-        """X-SMS-To, else To if it is a number, else the only one of ours; empty if it is none of ours."""
+        """Return the number: X-SMS-To, else a number in To, else our only DID; empty if it is not ours."""
         assert request.to is not None
         stated = request.get("x-sms-to").strip()
         if not stated and request.to_is_sip:
@@ -437,7 +456,11 @@ def _source(request: Request) -> str:
 
 
 def _part(request: Request) -> Part | None:
-    """X-SMS-Part, by which a sipsms says which piece of a long text this is: "2/3", and so at the end of its name."""
+    """Parse X-SMS-Part, with which a sipsms numbers the segments of a long text.
+
+    Returns None if absent or malformed. "2/3" means segment 2 of 3; ".2" is also the end of that segment's Call-ID user
+    part.
+    """
     number, slash, total = request.get("x-sms-part").partition("/")
     if not (slash and all(one.isascii() and one.isdigit() and len(one) < 4 for one in (number, total))):
         return None
@@ -446,6 +469,7 @@ def _part(request: Request) -> Part | None:
 
 
 def outcome_of(response: Response, call_id: str) -> Outcome:
+    """Return the outcome for a final response."""
     status, why = response.status, reason_of(response)
     if status < 300:
         return Accepted(call_id)
@@ -458,7 +482,10 @@ def outcome_of(response: Response, call_id: str) -> Outcome:
 
 
 class Trunks:
-    """All trunks of a node. `doors`: by the user part of their Contacts."""
+    """Set of all trunks of a node.
+
+    `doors`: trunks by the user part of their Contacts.
+    """
 
     def __init__(self, around: TrunkServices, spawn: Callable[[Coroutine[Any, Any, Any]], None]) -> None:
         self.doors: dict[str, Trunk] = {}
@@ -469,7 +496,10 @@ class Trunks:
         self._started = False
 
     def make(self, name: str, config: SipConfig) -> Trunk:
-        """The one there is, if nothing has changed about it."""
+        """Return the trunk with these settings.
+
+        An existing trunk is kept if its settings have not changed.
+        """
         old = self._all.get(name)
         if old is not None and old.config == config:
             return old
@@ -483,11 +513,14 @@ class Trunks:
         return trunk
 
     def _replace(self, old: Trunk, config: SipConfig) -> None:
-        """Signed off only if the next one registers elsewhere: else that takes the registration over."""
+        """Replace a trunk.
+
+        Its registration is removed only if the new trunk registers another account; else the new trunk takes it over.
+        """
         self.doors.pop(old.token, None)
         if config.registers and _account(config) == _account(old.config):
             old.stop()
-            self._old.append(old)  # what it has under way still gets its answer
+            self._old.append(old)  # its requests in progress still get their responses
             asyncio.get_running_loop().call_later(LINGER, self._forget, old)
         else:
             self._spawn(_end(old))
@@ -498,7 +531,7 @@ class Trunks:
             old.close()
 
     def keep(self, names: Iterable[str]) -> None:
-        """End those that are not configured any more."""
+        """End the trunks that are no longer configured."""
         for name in self._all.keys() - set(names):
             trunk = self._all.pop(name)
             self.doors.pop(trunk.token, None)

@@ -11,24 +11,26 @@ from sipsms.messaging.carrier_options import CarrierOptions
 
 
 class SipConfig(CarrierOptions):
-    """A trunk: a SIP server that takes MESSAGE from us and sends MESSAGE to us, as VoIP.ms, another sipsms or a GSM
-    gateway does."""
+    """Settings of a SIP server that takes MESSAGE from us and sends MESSAGE to us.
+
+    Examples: VoIP.ms, another sipsms, a GSM gateway.
+    """
 
     type: Literal["sip"]
-    mms: Literal[False] = False  # media do not go by SIP MESSAGE
+    mms: Literal[False] = False  # SIP MESSAGE carries no media
     server: Domain
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None  # 5060, of tls 5061
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None  # default 5060, with tls 5061
     transport: Literal["udp", "tcp", "tls"] = "udp"
     username: Annotated[str, Field(min_length=1, max_length=64)]
     password: Secret
-    domain: Domain | None = None  # behind the @, if that is not the server
+    domain: Domain | None = None  # domain of the AOR, if not the server
     registers: bool = Field(alias="register", default=True)
     expires: Annotated[int, Field(ge=60, le=86400)] = 600  # seconds
-    dids: tuple[str, ...] = ()  # numbers that may come in by it; the only one is meant where none is named
+    dids: tuple[str, ...] = ()  # DIDs that may come in by this trunk; a single DID is the default destination
     numbers: Literal["nanpa", "e164", "e164-bare"] = "nanpa"
-    from_: Literal["did", "username"] = Field(alias="from", default="did")  # whose number stands in From
-    ca: AbsolutePath | None = None  # of tls: trusted instead of the system's
-    drops_duplicates: bool = False  # a message may be sent again when no answer came: the server knows it by its name
+    from_: Literal["did", "username"] = Field(alias="from", default="did")  # user part of From
+    ca: AbsolutePath | None = None  # with tls: authorities trusted instead of the system's
+    drops_duplicates: bool = False  # resend after a missing response: the server recognizes duplicates
     timeout: Positive = 32.0
     max_text: Annotated[int, Field(ge=0)] = 160
     text_unit: Literal["characters", "septets"] = "characters"

@@ -1,8 +1,8 @@
-"""The ways to the server of a trunk: its addresses, and a flow to one of them. It knows no SIP.
+"""Transport of a trunk: the addresses of its server, and a flow to one of them. It knows no SIP.
 
-Addresses come from the system's resolver (A and AAAA; the order is the system's), which never blocks the loop. What was
-resolved last is used for another hour when the resolver fails. UDP leaves by one of our listeners, so that answers and
-messages come to a port that is open anyway; where none reaches the server, by a socket of its own.
+Addresses come from the system's resolver (A and AAAA, in the system's order) without blocking the loop. If the resolver
+fails, its last answer is used for up to an hour. UDP leaves by one of our listeners, so that responses and messages
+come to a port that is open anyway. If no listener can reach the server, UDP leaves by a socket of its own.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sipsms.sip.transport import Flow, Limits, StreamConnection, UdpFlow, UdpLis
 from sipsms.sip.trunk_settings import SipConfig
 
 RESOLVE_TIMEOUT = 10.0
-FRESH = 60.0  # seconds that an answer of the resolver is used without asking again
-KNOWN = 86400.0  # seconds that one which has answered counts as the server's: as long as a registration may last
-AGAIN = 5.0  # seconds after a failure until it is asked again
-LAST_GOOD = 3600.0  # seconds that it is used when asking fails
+FRESH = 60.0  # seconds that a resolver's answer is used without a new query
+KNOWN = 86400.0  # seconds that an address which answered counts as the server's: the longest registration
+AGAIN = 5.0  # seconds after a resolver failure until the next query
+LAST_GOOD = 3600.0  # seconds that the last answer is used when the resolver fails
 
 
 class TrunkTransport:
@@ -38,11 +38,11 @@ class TrunkTransport:
         self._speaks_for = config.domain or self._server if _is_address(self._server) else self._server
         self._authorities = config.ca
         self._loop = asyncio.get_running_loop()
-        # The one that answered last goes first.
+        # The address that answered last comes first.
         self._addresses = [self._server] if _is_address(self._server) else []
-        self._known: dict[str, float] = {}  # addresses that have answered, and when: a message may come from each
+        self._known: dict[str, float] = {}  # address -> time of its last answer; messages may come from each
         self._resolved_at = self._failed_at = -LAST_GOOD
-        self._threads = ThreadPoolExecutor(2, "trunk-lookup")  # its own: silent name servers hold up nobody else
+        self._threads = ThreadPoolExecutor(2, "trunk-lookup")  # own pool: slow name servers delay no other lookups
         self._asking = asyncio.Lock()
         self._connector: ConnectionPool | None = None
         self._own: list[UdpListener] = []
@@ -50,7 +50,7 @@ class TrunkTransport:
     # --- addresses ---
 
     async def addresses(self) -> Sequence[str]:
-        """In the order to try them. Raises NotConnected."""
+        """Return the addresses in the order to try them. Raises NotConnected."""
         if _is_address(self._server):
             return self._addresses
         async with self._asking:
@@ -79,26 +79,26 @@ class TrunkTransport:
         self._resolved_at = self._loop.time()
 
     def prefer(self, address: str) -> None:
-        """It answers."""
+        """Record that an address answers, and put it first."""
         now = self._loop.time()
         self._known = {one: at for one, at in self._known.items() if now - at < KNOWN} | {address: now}
         self._addresses = [address, *(one for one in self._addresses if one != address)]
 
     def avoid(self, address: str) -> None:
-        """It does not: another one goes first."""
+        """Put an address that does not answer last."""
         if address in self._addresses:
             self._addresses = [*(one for one in self._addresses if one != address), address]
 
     # --- flows ---
 
     async def flow(self, address: str) -> Flow:
-        """Raises NotConnected."""
+        """Return a flow to an address. Raises NotConnected."""
         if self._transport == "udp":
             return UdpFlow(await self._listener(address), (address, self._port))
         return await self._connections().connect(self._speaks_for, address, self._port)
 
     async def any_flow(self) -> Flow:
-        """To the first address that can be had. Raises NotConnected."""
+        """Return a flow to the first address that accepts a connection. Raises NotConnected."""
         failed = NotConnected(f"{self._server}: no address")
         for address in await self.addresses():
             try:
@@ -108,7 +108,10 @@ class TrunkTransport:
         raise failed
 
     def is_from(self, flow: Flow) -> bool:
-        """Does the server speak here: from its address, by UDP, else on the connection that we opened?"""
+        """Return True if the flow is the server's.
+
+        By UDP the flow must be from the server's address, else on the connection that we opened.
+        """
         if self._transport == "udp":
             return flow.name == "udp" and flow.remote[0] in {*self._addresses, *self._known}
         return isinstance(flow, StreamConnection) and self._connector is not None and self._connector.vouches_for(flow)
@@ -145,7 +148,7 @@ class TrunkTransport:
 
 
 def _short(host: str) -> str:
-    """An IPv6 address as the system writes it."""
+    """Return an IPv6 address in the system's spelling."""
     return str(ipaddress.ip_address(host)) if _is_address(host) else host
 
 
@@ -158,7 +161,10 @@ def _is_address(host: str) -> bool:
 
 
 def reaches(local: str, remote: str) -> bool:
-    """Can a listener ("udp:0.0.0.0:5060") send to an address? One on loopback does not reach beyond this machine."""
+    """Return True if a listener ("udp:0.0.0.0:5060") can send to an address.
+
+    A listener on loopback does not reach beyond this machine.
+    """
     host = ipaddress.ip_address(local.removeprefix("udp:").rpartition(":")[0].strip("[]"))
     other = ipaddress.ip_address(remote.partition("%")[0])
     if host.version != other.version:

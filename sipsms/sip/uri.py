@@ -1,7 +1,7 @@
-"""SIP and SIPS URIs (RFC 3261 sections 19.1 and 25.1), and the other schemes as far as refusing them needs.
+"""SIP and SIPS URIs (RFC 3261 sections 19.1 and 25.1), and the schemes of other URIs. Pure.
 
-A `Uri` keeps every part as it was written, because a registered contact must go back to the phone unchanged; what is
-compared (host, scheme, escapes) is normalised at the comparison. Parsing is cached: the same AORs come again and again.
+A `Uri` keeps every part as written, because a registered contact must go back to the phone unchanged. Only the
+comparison normalises host, scheme and escapes. Parsing is cached, because the same AORs are parsed again and again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ _PARAMS_BOTH = ("user", "ttl", "method", "maddr", "transport")
 
 
 class ParseError(ValueError):
-    """What was read is not in the grammar; the text says which part and why."""
+    """Violation of the grammar; the text names the part and the reason."""
 
 
 class Uri(NamedTuple):
-    """A SIP or SIPS URI. `user` is still escaped, `host` in lower case, `headers` without its question mark."""
+    """SIP or SIPS URI.
+
+    `user` is still escaped, `host` is in lower case, `headers` has no question mark.
+    """
 
     scheme: str
     user: str
@@ -53,11 +56,11 @@ class Uri(NamedTuple):
 
     @property
     def username(self) -> str:
-        """The user part with its escapes undone."""
+        """User part with its escapes decoded."""
         return unquote(self.user, errors="surrogateescape") if "%" in self.user else self.user
 
     def param(self, name: str) -> str | None:
-        """The value of a parameter; "" where it stands without one, None where it is absent."""
+        """Return the value of a parameter; "" if it has no value, None if it is absent."""
         for key, value in self.params:
             if key.lower() == name:
                 return value or ""
@@ -73,7 +76,7 @@ def scheme_of(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def parse_uri(text: str) -> Uri:
-    """Parse a sip: or sips: URI. Raises ParseError for anything else."""
+    """Parse a sip: or sips: URI. Raises ParseError for any other text."""
     if len(text) > MAX_URI:
         raise ParseError(f"URI longer than {MAX_URI} characters")
     scheme = scheme_of(text)
@@ -107,7 +110,7 @@ def _params(text: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def equal(a: Uri, b: Uri) -> bool:
-    """URI comparison of RFC 3261 section 19.1.4."""
+    """Compare two URIs (RFC 3261 section 19.1.4)."""
     if (a.scheme, a.username, unquote(a.password), a.host, a.port) != (
         b.scheme,
         b.username,

@@ -1,6 +1,7 @@
-"""SIP over WebSocket (RFC 7118): one SIP message in one WebSocket message. The framing is the `websockets` library's.
+"""SIP over WebSocket (RFC 7118): one SIP message in one WebSocket message.
 
-No extension is negotiated, so nothing here inflates; a message, its fragments and its handshake are bounded.
+The `websockets` library does the framing. No extension is negotiated, so no input is inflated. Messages, their
+fragments and the handshake are bounded.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _QUIET.addHandler(logging.NullHandler())
 _QUIET.propagate = False
 _QUIET.setLevel(logging.CRITICAL)
 
-IsAllowed = Callable[[str], bool]  # an Origin (RFC 6454 section 7): may its pages use this server?
+IsAllowed = Callable[[str], bool]  # Origin (RFC 6454 section 7) -> True if its pages may use this server
 
 
 class WebSocketConnection(StreamConnection):
@@ -37,7 +38,10 @@ class WebSocketConnection(StreamConnection):
         self._parts: list[bytes] = []
 
     def send(self, data: bytes) -> bool:
-        """One SIP message; as text if it is UTF-8, as a browser's phone expects."""
+        """Send one SIP message: as text if it is UTF-8, else as binary.
+
+        Browser phones expect text.
+        """
         protocol = self._protocol
         if protocol.state is not State.OPEN:
             return False

@@ -1,4 +1,8 @@
-"""One bind that we open: the way to a server, the bind, requests and their answers."""
+"""Bind that we open to a server: connection, bind, requests and their responses.
+
+The bind remembers the messages that the server may send again after a broken connection; its owner passes them to
+`ResendDetection`.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,12 @@ from sipsms.smpp.pdu import Command, Pdu
 from sipsms.smpp.resend_detection import Key, Started, Trail, oldest_of
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session
 
-_CONNECT: Final = 10.0  # seconds to be connected, with TLS
-_LAST_ANSWERS: Final = 100  # hundredths of a second
+_CONNECT: Final = 10.0  # seconds for the connection, including TLS
+_LAST_ANSWERS: Final = 100  # hundredths of a second to wait for responses before an unbind
 
 
 class Target(NamedTuple):
-    """Where and as whom to bind."""
+    """Server and credentials of a bind."""
 
     url: SmppUrl
     username: str
@@ -52,16 +56,21 @@ def _client_context(target: Target) -> ssl.SSLContext:
 
 
 class Bind:
+    """Bind to a server, from its connection to its end."""
+
     def __init__(
         self, target: Target, command: Command, clock: Clock, on_request: Callable[[Bind, Pdu], None],
         resolve: Resolve, on_late: Callable[[Any, Pdu], None] = lambda about, answer: None,
     ) -> None:  # fmt: skip
-        """`on_late(about, answer)`: the answer to a request that was given up."""
+        """Create a bind without a connection.
+
+        `on_late(about, answer)`: called with the response to a request that was given up.
+        """
         self.target = target
         self.mode: Mode = MODES[command]
-        self.peer_id = ""  # as the server names itself
-        self.why = ""  # it is over
-        self.trail: Trail[Any] = Trail()  # what has been taken in from the other side, by whoever holds this link
+        self.peer_id = ""  # the server's system_id
+        self.why = ""  # reason of the end
+        self.trail: Trail[Any] = Trail()  # messages answered lately, recorded by the owner
         self.under_way: dict[asyncio.Future[Any], Started] = {}
         self._command = command
         self._clock = clock
@@ -71,13 +80,13 @@ class Bind:
         self._connection: Connection | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._is_doubted = False
-        self._left_at = inf  # we have said good-bye
-        self._told: set[asyncio.Future[Any]] = set()  # of what is under way, what has been said to be in doubt
+        self._left_at = inf  # time of our unbind; inf: none sent
+        self._told: set[asyncio.Future[Any]] = set()  # in-flight messages already returned by `unsure`
 
     # --- life ---
 
     async def open(self) -> None:
-        """Connected and bound when it returns. Raises Gone with the reason."""
+        """Connect and bind. Raises Gone with the reason."""
         try:
             async with asyncio.timeout(_CONNECT):
                 connection = await self._connect()
@@ -97,7 +106,7 @@ class Bind:
             is_bound = connection.session.can_ask
         except (Gone, NotBound) as gone:
             raise Gone(f"no bind: {gone}") from None
-        finally:  # also where nobody waits for the answer any more
+        finally:  # also if the caller was cancelled
             if not is_bound:
                 connection.drop("no bind")
                 self._ticker.cancel()
@@ -150,20 +159,21 @@ class Bind:
             case Lost(token, why):
                 if not token.answer.done():
                     token.answer.set_exception(Gone(why))
-                    token.answer.exception()  # it may be that nobody waits any more
+                    token.answer.exception()  # the caller may have been cancelled
             case Closed(why, orderly):
                 self.why = why
-                if orderly:  # the other side has heard all that was said before the good-bye
+                if orderly:  # the server has received all that we sent before the unbind
                     self.trail.forget(self._left_at)
 
     async def until_closed(self) -> None:
+        """Wait for the end of the connection."""
         if self._connection is not None:
             await asyncio.wait([self._connection.closed])
         if self._ticker is not None:
             self._ticker.cancel()
 
     async def close(self, seconds: float = 2.0) -> None:
-        """Unbind; an answer is waited for a little."""
+        """Unbind, and wait at most `seconds` for the response."""
         if self._connection is None:
             return
         try:
@@ -177,30 +187,38 @@ class Bind:
                 self._ticker.cancel()
 
     async def _finish(self, connection: Connection) -> None:
-        """What has come gets its answer first: after an unbind it may not be read any more. But not for ever: who has
-        much to say finds a moment in another session."""
+        """Wait up to one second until the received requests are answered.
+
+        After an unbind the server may not read the responses. The wait is short, because the server can send again in
+        another session.
+        """
         for _ in range(_LAST_ANSWERS):
             if not connection.session.under_way:
                 return
             await asyncio.sleep(0.01)
 
-    # --- what the other side may not have heard ---
+    # --- messages whose response may be lost ---
 
     def is_mute(self, now: float) -> bool:
-        """Its way here may be broken, and there is something that it may send again."""
+        """Return True if the connection may be broken while messages may come again."""
         connection = self._connection
         return connection is not None and bool(len(self.trail) or self.under_way) and connection.is_mute(now)
 
     def doubts(self, now: float) -> list[tuple[Key, Any]]:
-        """What the peer may send again by another link, as this one is mute; nothing, if it is not, or if that has been
-        said already."""
+        """Return the messages that the server may send again by another bind, if this bind is mute.
+
+        The result is empty if the bind is not mute or if its messages were returned before.
+        """
         if self._is_doubted or not self.is_mute(now):
             return []
         self._is_doubted = True
         return self.unsure(now)
 
     def unsure(self, now: float) -> list[tuple[Key, Any]]:
-        """What the peer may send again, now that this link is broken: each is said once, by this or by `doubts`."""
+        """Return the messages that the server may send again after this bind broke.
+
+        Each message is returned once, by this method or by `doubts`.
+        """
         left = self.trail.unsure(now)
         left += [(one.key, taken) for taken, one in self.under_way.items() if taken not in self._told]
         self.trail.forget()
@@ -208,18 +226,22 @@ class Bind:
         return left
 
     def answered(self, taken: asyncio.Future[Any], now: float) -> None:
-        """What was under way is answered: it may come again, if that is not heard."""
+        """Record the response to a message.
+
+        The server may send the message again if the response is lost.
+        """
         started = self.under_way.pop(taken, None)
         if started is not None and taken not in self._told:
             self.trail.answered(started.key, taken, now, started.since)
         self._told.discard(taken)
 
     def failed(self, taken: asyncio.Future[Any]) -> None:
+        """Forget a message that was not stored."""
         self.under_way.pop(taken, None)
         self._told.discard(taken)
 
     def oldest(self, now: float) -> float:
-        """Since when the oldest message is here of which the peer may not know that; inf: there is none."""
+        """Return the arrival time of the oldest message whose response may be lost; inf if none."""
         return oldest_of(self.under_way.values(), self.trail, now)
 
     # --- use ---
@@ -230,12 +252,16 @@ class Bind:
 
     @property
     def asked(self) -> int:
+        """Number of our requests without a response."""
         return self._connection.session.asked if self._connection is not None else 0
 
     async def ask(
         self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
     ) -> Pdu:  # fmt: skip
-        """The answer. Raises NotBound, with nothing sent, or Gone: it may have been read."""
+        """Send a request and return its response.
+
+        Raises NotBound if nothing was sent, or Gone if the server may have read the request.
+        """
         assert self._connection is not None
         answer: asyncio.Future[Pdu] = asyncio.get_running_loop().create_future()
         self._connection.ask(command, dict(fields), _Token(answer, about), dict(tlvs))
@@ -246,12 +272,13 @@ class Bind:
             self._connection.answer(request, status)
 
     def count(self, sent: int = 0, received: int = 0) -> None:
+        """Count messages for `sipsms binds`."""
         if self._connection is not None:
             self._connection.sent += sent
             self._connection.received += received
 
     def shown(self, name: str, account: str) -> dict[str, Any]:
-        """For `sipsms binds`."""
+        """Return the row of this bind for `sipsms binds`."""
         url, connection = self.target.url, self._connection
         return {
             "direction": "out", "name": name, "account": account, "peer": f"{url.host}:{url.port}",
@@ -262,7 +289,7 @@ class Bind:
 
 
 def unbound(target: Target, mode: Mode, name: str, account: str, why: str) -> dict[str, Any]:
-    """For `sipsms binds`: a server that we would be bound to."""
+    """Return the row of a missing bind for `sipsms binds`."""
     return {
         "direction": "out", "name": name, "account": account, "peer": f"{target.url.host}:{target.url.port}",
         "mode": str(mode), "tls": target.url.tls, "state": "unbound", "since": 0.0, "sent": 0, "received": 0,

@@ -1,8 +1,9 @@
-"""A carrier's SMSC that we bind to (S-078): messages go out by a pool of binds, and come in by any of them.
+"""Carrier by SMPP (S-078): a pool of binds to its SMSC sends and receives messages.
 
-One message of a pair of numbers is out at a time, so it does not matter for their order by which bind each goes. What
-was sent when a bind broke is `unknown`: SMPP gives a message no name before it is answered. Two things settle that: an
-answer that comes late, and a receipt for that recipient that no other message has the name of (D6, P-10).
+Only one message of a (source, destination) pair is in flight at a time, so the bind used does not affect the order. The
+outcome of a message that was in flight when a bind broke is unknown, because SMPP gives a message no id before the
+response. Two events settle an unknown outcome: a late response, and a receipt for that recipient with an id that
+belongs to no other message (D6, P-10).
 """
 
 from __future__ import annotations
@@ -40,23 +41,23 @@ from sipsms.smpp.settings import SmppConfig
 from sipsms.smpp.submit_sm import Body, Refused, number, read_anything, read_body, span
 from sipsms.smpp.throttle import Pace
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
-_STABLE: Final = 10.0  # seconds after which a bind was good for something, also if no message went by it
-_NOT_BOUND: Final = 2.0  # seconds until a message is tried again where no bind is up
-_NO_ROOM: Final = 0.2  # seconds until one is that is beyond the window after all
-_FIRST_BIND: Final = 5.0  # seconds after the start in which messages wait for it, and do not go by another carrier
-_LAST_ANSWERS: Final = 10.0  # seconds
-_LONGEST_VALIDITY: Final = 3 * 86400.0  # seconds; more than many SMSCs take, and than anybody asks for
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to bind
+_STABLE: Final = 10.0  # seconds after which a bind counts as stable, even without a message
+_NOT_BOUND: Final = 2.0  # seconds until the next attempt while no bind is up
+_NO_ROOM: Final = 0.2  # seconds until the next attempt of a message above the window
+_FIRST_BIND: Final = 5.0  # seconds after the start in which messages wait for a bind and use no other carrier
+_LAST_ANSWERS: Final = 10.0  # seconds for the last responses before an unbind
+_LONGEST_VALIDITY: Final = 3 * 86400.0  # seconds; many SMSCs refuse more
 _REMEMBERED: Final = 10_000
-_LONGEST_TEXT: Final = 10_000  # characters, in one PDU; no phone writes as many
-_OPEN_TEXTS: Final = 50  # long texts of one sender that wait for parts
-_WINDOW: Final = 100  # messages of the SMSC that are being stored at once
+_LONGEST_TEXT: Final = 10_000  # characters in one PDU; no phone writes so many
+_OPEN_TEXTS: Final = 50  # incomplete long texts of one sender
+_WINDOW: Final = 100  # the SMSC's messages that are being stored at once
 
 _THROTTLES: Final = frozenset({Status.THROTTLED, Status.QUEUE_FULL})
 _LATER: Final = frozenset({Status.SYSTEM_ERROR, Status.TEMPORARY_APP_ERROR})
 _MEND: Final = frozenset(
     {Status.WRONG_BIND_STATE, Status.BIND_FAILED, Status.INVALID_PASSWORD, Status.INVALID_SYSTEM_ID}
-)  # no message fares better until somebody has mended it
+)  # the SMSC refuses every message until the settings are corrected
 _BINDS: Final = {
     "transceiver": (Command.BIND_TRANSCEIVER,), "transmitter": (Command.BIND_TRANSMITTER,),
     "separate": (Command.BIND_TRANSMITTER, Command.BIND_RECEIVER),
@@ -64,7 +65,7 @@ _BINDS: Final = {
 
 
 class Unmatched(Protocol):
-    """A receipt that no message has the name of."""
+    """Receipt with an id that belongs to no message."""
 
     @property
     def remote_id(self) -> str: ...
@@ -74,29 +75,31 @@ class Unmatched(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CarrierServices:
-    """What a carrier's SMSC needs of the node."""
+    """Functions of the node that a carrier's SMSC needs."""
 
-    receive: Callable[..., Awaitable[Any]]  # gateway.receive
+    receive: Callable[..., Awaitable[Any]]  # `Gateway.receive`
     receipt: Callable[[str, CarrierReceipt], Awaitable[None]]
-    is_ours: Callable[[str], bool]  # a number
+    is_ours: Callable[[str], bool]  # True for a DID of this server
     unmatched: Callable[[str, str, str, float], Awaitable[Sequence[Unmatched]]]  # courier, sender, recipient, since
-    recall: Callable[[str], Awaitable[Recalled]]  # origin: what came just before the start
+    recall: Callable[[str], Awaitable[Recalled]]  # origin -> messages received just before the start
     clock: Clock
     spawn: Callable[[Coroutine[Any, Any, Any]], None]
     resolve: Resolve
 
 
-_Taken = asyncio.Future[None]  # a message from the SMSC is stored
+_Taken = asyncio.Future[None]  # done when a message from the SMSC is stored
 
 
 class _Sm(NamedTuple):
-    """What goes into a submit_sm for the text."""
+    """Fields and TLVs of a submit_sm that depend on the text."""
 
     fields: dict[str, Any]
     tlvs: dict[int, bytes]
 
 
 class SmppCarrier:
+    """Carrier with its pool of binds."""
+
     poll_every = 0.0
     can_look_up = True
     secret = ""
@@ -115,17 +118,17 @@ class SmppCarrier:
             config.url, username, password, limits, config.verify, config.ca, config.system_type
         )  # fmt: skip
         self._links: list[Bind] = []
-        self._worked: set[Bind] = set()  # those by which a message went
-        self._out: Counter[Bind] = Counter()  # messages under way by each
+        self._worked: set[Bind] = set()  # binds that have sent a message
+        self._out: Counter[Bind] = Counter()  # messages in flight by bind
         self._keepers: list[asyncio.Task[None]] = []
         self._room = asyncio.Semaphore(config.binds * config.window)
         self._pace = Pace()
         self._started = around.clock()
-        self._late: OrderedDict[int, Pdu] = OrderedDict()  # delivery -> the answer that came too late
+        self._late: OrderedDict[int, Pdu] = OrderedDict()  # delivery -> late response
         self._doubts: ResendDetection[_Taken] = ResendDetection()
         self._texts = ConcatReferences(partial(token_hex, 6), _OPEN_TEXTS, gives_way=True)
         self._recalled = False
-        self._recalling = asyncio.Lock()  # several binds begin at once, and each waits for it
+        self._recalling = asyncio.Lock()  # several binds start at once and wait for one recall
         self._mark = Mark()
         self._closing: asyncio.Future[None] | None = None
 
@@ -146,18 +149,18 @@ class SmppCarrier:
         return self._closing is not None
 
     async def _close(self) -> None:
-        with suppress(TimeoutError):  # what is under way gets its answer
+        with suppress(TimeoutError):  # messages in flight get their response
             async with asyncio.timeout(_LAST_ANSWERS):
                 for _ in range(self.config.binds * self.config.window):
                     await self._room.acquire()
-        await asyncio.gather(*(link.close() for link in self._links))  # each keeper hears how: in order, or not
+        await asyncio.gather(*(link.close() for link in self._links))  # each keeper handles the end of its bind
         for task in self._keepers:
             task.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._keepers.clear()
 
     async def _keep(self, command: Command) -> None:
-        """One bind, as long as we run."""
+        """Keep one bind open until the carrier is closed."""
         pause = _FIRST_PAUSE
         while not self._is_closing():
             link = Bind(self._target, command, self._clock, self._asked, self._around.resolve, self._came_late)
@@ -180,7 +183,7 @@ class SmppCarrier:
             self.status, began = "", self._clock()
             log.note("smpp_carrier_bound", carrier=self.name, smsc=link.peer_id, mode=str(link.mode))
             try:
-                if self._is_closing():  # it came too late
+                if self._is_closing():  # the bind came up during the close
                     await link.close()
                 await link.until_closed()
             finally:
@@ -200,7 +203,7 @@ class SmppCarrier:
         log.warning("smpp_carrier_unbound", carrier=self.name, why=link.why)
 
     async def _recall(self) -> None:
-        """What came just before we were started may come again. Raises Unavailable."""
+        """Recall the messages received just before the start, which may come again. Raises Unavailable."""
         if not self._recalled:
             found, now = await self._around.recall(self._courier), self._clock()
             known: _Taken = asyncio.get_running_loop().create_future()
@@ -215,24 +218,26 @@ class SmppCarrier:
             self._recalled = True
 
     def inherit(self, old: SmppCarrier) -> None:
-        """Another configuration of the same carrier."""
+        """Take over the state of the same carrier with its previous settings."""
         self._doubts, self._texts, self._late, self._recalled = old._doubts, old._texts, old._late, old._recalled
         self._mark = old._mark
 
     def oldest(self, now: float) -> float:
-        """Since when the oldest message is here of which the SMSC may not know that; inf: there is none."""
+        """Return the arrival time of the oldest message whose response may be lost; inf if none."""
         return min((link.oldest(now) for link in self._links), default=inf)
 
     def heard_by(self, now: float, span: float, oldest: float) -> float:
-        """What came before this time need not be recalled after a restart: the SMSC has heard the answer, since that
-        was `span` seconds ago, and it has received it. `oldest`: also of what this carrier was before a reload.
-        0: there is nothing new to say."""
+        """Return the time before which received messages need not be recalled after a restart.
+
+        Returns 0 if unchanged. The SMSC has received the responses to these messages and has had `span` seconds to
+        process them. `oldest`: arrival time of the oldest message without that, also of this carrier before a reload.
+        """
         self._texts.sweep(now)
         self._doubts.sweep(now)
         return 0.0 if len(self._doubts) else self._mark.move(now, span, oldest)
 
     def binds(self) -> Iterator[dict[str, Any]]:
-        """Those that are up, and one row for each kind of those that are not."""
+        """Yield the rows of the open binds, and one row for each kind of missing binds."""
         for link in self._links:
             yield link.shown(self._courier, "")
         url = self.config.url
@@ -248,9 +253,13 @@ class SmppCarrier:
     # --- out ---
 
     def room(self) -> int:
-        """How many may be under way: the windows of the binds that are up, but no more than go within two seconds at
-        the rate that the SMSC takes: it may take more then. Without any bind, one finds that out; but just after the
-        start none, so that they wait for the first bind and do not go by another carrier."""
+        """Return how many messages may be in flight.
+
+        The limit is the sum of the windows of the open binds, but at most two seconds of messages at the rate that the
+        SMSC accepts, because the SMSC may accept more by then. Without a bind the limit is one, so that one delivery
+        finds out. Just after the start the limit is 0, so that deliveries wait for the first bind and use no other
+        carrier.
+        """
         if links := self._transmitters():
             windows = len(links) * self.config.window
             return min(windows, ceil(2 * self._pace.rate)) if self._pace.rate else windows
@@ -258,15 +267,19 @@ class SmppCarrier:
 
     @property
     def is_down(self) -> bool:
-        """Nothing can go out by it now."""
+        """True if no message can be sent now."""
         return not self._transmitters()
 
     def rate(self, now: float) -> float:
-        """Messages a second that the SMSC takes, as far as it has said."""
+        """Return the messages a second that the SMSC accepts; 0 if unknown."""
         return self._pace.rate_at(now)
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """It does not wait for its turn here: what is begun and not sent when the server is killed is `unknown`."""
+        """Send a delivery and return its outcome.
+
+        The method must not wait here for a free window: a delivery that was begun and not sent when the server is
+        killed has an unknown outcome.
+        """
         async with self._room:
             now = self._clock()
             if paused := self._pace.paused(now):
@@ -280,7 +293,7 @@ class SmppCarrier:
                 return Deferred("the window is full", retry_after=_NO_ROOM, untried=True)
             try:
                 sm = self._sm(delivery)
-            except Exception as error:  # a bug; nothing has left
+            except Exception as error:  # a bug; nothing was sent
                 log.crash("smpp_cannot_write", error)
                 return Rejected("it cannot be written as SMPP", unsent=True)
             self._out[link] += 1
@@ -339,7 +352,10 @@ class SmppCarrier:
         return written(written_number, "" if self.config.numbers == "nanpa" else "e164")
 
     def _body(self, delivery: Delivery) -> _Sm:
-        """A part of a long text if the delivery is one, else all of its text, as a payload where it is too long."""
+        """Return the content of the PDU.
+
+        The content is a segment if the delivery is a segment, else the whole text. A long text goes as a payload.
+        """
         whole = delivery.message.text
         spans = pieces(whole, 0, "segments") if delivery.end and self.config.text_unit == "segments" else []
         if (delivery.start, delivery.end) in spans and len(spans) > 1:
@@ -361,7 +377,7 @@ class SmppCarrier:
         }  # fmt: skip
         return _Sm({"data_coding": segment.data_coding, "short_message": segment.octets[6:]}, tlvs)
 
-    # --- answers that were lost ---
+    # --- lost responses ---
 
     def _came_late(self, delivery: Any, answer: Pdu) -> None:
         if delivery is not None:
@@ -370,19 +386,26 @@ class SmppCarrier:
                 self._late.popitem(last=False)
 
     async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
+        """Settle an unknown outcome by a late response or an unmatched receipt.
+
+        Returns None if there is neither. Raises NotThere if the SMSC has refused the message temporarily.
+        """
         late = self._late.pop(delivery.id, None)
         if late is not None:
             return self._late_outcome(late)
-        ours = "" if self.config.sender_name else delivery.source  # as receipts name it: a name is no number of ours
+        ours = "" if self.config.sender_name else delivery.source  # as in receipts: a sender name is no DID
         found = await self._around.unmatched(self._courier, ours, delivery.destination, began - 1.0)
         for one in found:
-            if one.state is State.ACCEPTED:  # it says no more than that the SMSC has it
+            if one.state is State.ACCEPTED:  # the receipt says only that the SMSC has the message
                 return await self._query(one.remote_id, delivery) or Accepted(one.remote_id)
             return Accepted(one.remote_id)
         return None
 
     def _late_outcome(self, answer: Pdu) -> Outcome:
-        """Raises NotThere: the SMSC has refused it for the time being."""
+        """Return the outcome of a late response.
+
+        Raises NotThere if the SMSC has refused the message temporarily.
+        """
         status = answer.status
         if status in _THROTTLES | _LATER | _MEND:
             raise NotThere
@@ -391,7 +414,7 @@ class SmppCarrier:
         return Accepted(answer.fields.get("message_id", "").strip())
 
     async def _query(self, remote_id: str, delivery: Delivery) -> Outcome | None:
-        """query_sm: what the SMSC says of it now. None: nothing new."""
+        """Ask the SMSC for the message's state (query_sm); None if there is nothing new."""
         links, source = self._transmitters(), self._address(delivery.source)
         if not links:
             return None
@@ -418,6 +441,7 @@ class SmppCarrier:
         self._around.spawn(self._take(link, pdu))
 
     async def _take(self, link: Bind, pdu: Pdu) -> None:
+        """Store a receipt or message from the SMSC, then answer."""
         try:
             if is_receipt(pdu.fields["esm_class"]):
                 status = await self._take_receipt(pdu)
@@ -437,7 +461,7 @@ class SmppCarrier:
     async def _take_receipt(self, pdu: Pdu) -> int:
         try:
             text = read_body(pdu, self._charsets).text
-        except Refused:  # its parameters may say all
+        except Refused:  # the TLVs may be sufficient
             text = ""
         found = receipt.parse(text)
         by_tlv = pdu.tlvs.get(Tag.RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1").strip()
@@ -459,12 +483,17 @@ class SmppCarrier:
         return Status.OK
 
     def _number(self, ton: int, address: str) -> str:
-        """Whose carrier writes country codes means one by the type "international", also with ten digits."""
+        """Normalise a number.
+
+        If the carrier uses country codes, an "international" number of ten digits is not a national number.
+        """
         return number(ton, address, tens_are_national=self.config.numbers == "nanpa")
 
     def _parties(self, pdu: Pdu) -> tuple[str, str]:
-        """Our number and whom the message went to: a receipt comes from there, but some SMSCs write it the other way
-        round. Our number is empty if it is none of ours: a name, say."""
+        """Return (our DID, recipient) of a receipt; the DID is empty if it is not ours.
+
+        A receipt's source is the message's recipient, but some SMSCs swap the addresses.
+        """
         source = self._number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
         destination = self._number(pdu.fields["dest_addr_ton"], pdu.fields["destination_addr"])
         if self._around.is_ours(destination):
@@ -480,7 +509,7 @@ class SmppCarrier:
         destination = self._number(fields["dest_addr_ton"], fields["destination_addr"]) or fields["destination_addr"]
         concat = body.concat if body.concat is not None and body.concat.total > 1 else None
         key: Key = (source, destination, body.text, concat[:3] if concat is not None else None)
-        for other in self._links:  # whose way back may be broken: it sends again by this one
+        for other in self._links:  # a mute bind's messages may be sent again by this bind
             if other is not link and (left := other.doubts(now)):
                 self._doubts.add(left, now, other)
         taken = self._doubts.take(key, now, link) if len(self._doubts) else None
@@ -502,7 +531,7 @@ class SmppCarrier:
         return Status.OK
 
     async def _store(self, source: str, destination: str, body: Body, concat: Concat | None, own_id: str) -> None:
-        """Raises Refused or Unavailable."""
+        """Store an incoming message or segment. Raises Refused or Unavailable."""
         part, token, name = None, "", Name(source, source, destination, 0, 0)
         if concat is not None:
             name = name._replace(reference=concat.reference, total=concat.total)
@@ -520,7 +549,7 @@ class SmppCarrier:
         if isinstance(result, Refusal):
             raise Refused(Status.REJECTED_BY_APP, result.reason)
 
-    # --- what it cannot ---
+    # --- not supported ---
 
     def parse(self, request: HookRequest) -> Parsed:
         raise HookError(404, f"carrier {self.name} has no hook")
@@ -537,7 +566,7 @@ def _own(configured: int | None, usual: int) -> int:
 
 
 class SmppCarriers:
-    """All carriers of type smpp of a node."""
+    """Set of all carriers of type smpp of a node."""
 
     def __init__(self, around: CarrierServices) -> None:
         self._around = around
@@ -546,7 +575,7 @@ class SmppCarriers:
         self._started = False
 
     def make(self, name: str, config: SmppConfig) -> SmppCarrier:
-        """The one there is, if nothing has changed about it."""
+        """Return the carrier with these settings; an existing carrier is kept if they have not changed."""
         old = self._all.get(name)
         if old is not None and old.config == config:
             return old
@@ -560,13 +589,13 @@ class SmppCarriers:
         return carrier
 
     async def _leave(self, old: SmppCarrier) -> None:
-        """What it has under way still gets its answer: an unbind waits for that."""
+        """Close a carrier; its messages in flight still get their responses before the unbind."""
         self._old.add(old)
         await old.close()
         self._old.discard(old)
 
     def keep(self, names: Iterable[str]) -> None:
-        """End those that are not configured any more."""
+        """Close the carriers that are no longer configured."""
         for name in self._all.keys() - set(names):
             self._around.spawn(self._leave(self._all.pop(name)))
 
@@ -580,7 +609,7 @@ class SmppCarriers:
             yield from carrier.binds()
 
     def heard_by(self, now: float, span: float) -> dict[str, float]:
-        """By origin."""
+        """Return the times of `SmppCarrier.heard_by` by origin."""
         oldest = {name: carrier.oldest(now) for name, carrier in self._all.items()}
         for old in self._old:
             oldest[old.name] = min(oldest.get(old.name, inf), old.oldest(now))

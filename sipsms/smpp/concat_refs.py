@@ -1,7 +1,7 @@
-"""Which text a part belongs to. Pure; the randomness of tokens is handed in.
+"""References of long texts: assigns each incoming segment to a text.
 
-References have 8 bits and come round, some programs always use the same, and a part may come twice: so each text gets a
-token of its own, which nothing else has.
+Pure; random tokens come in. References have 8 bits and repeat, some programs always use the same reference, and a
+segment may come twice. Each text therefore gets its own token, which no other text has.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-PATIENCE: Final = 300.0  # seconds without a further part; the gateway gives a text up then
+PATIENCE: Final = 300.0  # seconds without a further segment, after which the gateway gives a text up
 _MOST: Final = 10_000  # texts
 
 
 class Full(Exception):
-    """This owner has too many texts of which parts are missing."""
+    """Error for an owner with too many incomplete texts."""
 
 
 class Name(NamedTuple):
-    """What the parts of a text have in common."""
+    """Common properties of the segments of a text."""
 
     owner: str
     source: str
@@ -37,8 +37,12 @@ class _Text:
 
 class ConcatReferences:
     def __init__(self, random_hex: Callable[[], str], most: int = 1000, *, gives_way: bool = False) -> None:
-        """`random_hex`: at least 48 bits each time. `most`: of one owner. `gives_way`: beyond that its oldest is not
-        waited for any more (else `Full`): who sends parts that nothing can be made of harms his own texts only."""
+        """Create an empty table.
+
+        `random_hex`: returns at least 48 bits each time. `most`: texts of one owner. `gives_way`: above `most` the
+        owner's oldest text is given up instead of raising `Full`, so that a sender of useless segments harms only its
+        own texts.
+        """
         self._random = random_hex
         self._most = most
         self._gives_way = gives_way
@@ -46,8 +50,10 @@ class ConcatReferences:
         self._of: Counter[str] = Counter()
 
     def place(self, name: Name, number: int, text: str, now: float) -> str:
-        """The token of the text. The same part again is that part; another text under its number begins the next
-        message. Raises Full."""
+        """Return the token of a segment's text. Raises Full.
+
+        A segment that comes again keeps its text. Another content with the same number starts the next text.
+        """
         known = self._open.get(name)
         if known is not None and known.parts.get(number, text) != text:
             self._close(name)
@@ -59,11 +65,11 @@ class ConcatReferences:
         known.at = now
         self._open.move_to_end(name)
         if len(known.parts) == name.total:
-            self._close(name)  # the next one with this reference is another
+            self._close(name)  # the next segment with this reference starts another text
         return known.token
 
     def _make_room(self, owner: str) -> None:
-        """Raises Full."""
+        """Give up the oldest text if there are too many. Raises Full if texts must not be given up."""
         if self._of[owner] < self._most and len(self._open) < _MOST:
             return
         if not self._gives_way:
@@ -72,7 +78,10 @@ class ConcatReferences:
         self._close(next(name for name in self._open if not own or name.owner == owner))
 
     def failed(self, name: Name, token: str, number: int, now: float) -> None:
-        """The part could not be stored: it is still missing. If it was the last one, the store has the others."""
+        """Record that a segment could not be stored and is still missing.
+
+        If the segment was the last one, the text is reopened: the store has the other segments.
+        """
         known = self._open.get(name)
         if known is None:
             known = self._begin(name, token, now)
@@ -80,16 +89,17 @@ class ConcatReferences:
             known.parts.pop(number, None)
 
     def recall(self, name: Name, token: str, number: int, text: str, now: float) -> None:
-        """After a restart: a part that waits for others, in the order in which they came."""
+        """Restore a waiting segment after a restart; call it in the order of arrival."""
         known = self._open.get(name)
-        if known is None or known.token != token:  # a later one with the same reference
+        if known is None or known.token != token:  # a later text with the same reference
             self._close(name)
             known = self._begin(name, token, now)
         known.parts[number] = text
-        if len(known.parts) == name.total:  # the server ended before they were joined: soon they will be
+        if len(known.parts) == name.total:  # complete; the gateway joins the segments soon
             self._close(name)
 
     def sweep(self, now: float) -> None:
+        """Give up texts without a new segment for `PATIENCE` seconds."""
         while self._open:
             name, first = next(iter(self._open.items()))
             if first.at >= now - PATIENCE:
@@ -110,7 +120,7 @@ class ConcatReferences:
 
 
 def reference_of(token: str) -> int:
-    """What its peer called it."""
+    """Return the peer's reference from a token; 0 if malformed."""
     try:
         return int(token[:4], 16)
     except ValueError:

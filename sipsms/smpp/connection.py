@@ -1,4 +1,8 @@
-"""An SMPP session on a TCP or TLS connection: octets in, octets out, the clock, bounded memory."""
+"""SMPP session on a TCP or TLS connection: octets in, octets out, the clock, bounded memory.
+
+`Session` decides on the protocol. The connection moves octets, limits unread data and measures what the peer's system
+has acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -15,37 +19,43 @@ from sipsms.smpp.pdu import Command, Pdu, status_name
 from sipsms.smpp.resend_detection import QUIET
 from sipsms.smpp.session import Answer, Closed, Event, Session
 
-MAX_UNREAD: Final = 1 << 20  # octets that a peer may leave unread before it is gone for us (A-43)
+MAX_UNREAD: Final = 1 << 20  # octets that a peer may leave unread before its connection is dropped (A-43)
 _COUNTED: Final = frozenset({Command.SUBMIT_SM, Command.DELIVER_SM})
 
 
 class Connection(asyncio.Protocol):
-    """`heed(connection, event)` is called for each event, in order, the last being Closed."""
+    """Connection that carries one session.
+
+    `heed(connection, event)` is called for each event, in order; the last event is Closed.
+    """
 
     def __init__(
         self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None], address: str = ""
     ) -> None:
-        """`address`: the peer's, where it is known before: of a connection that was reset nobody can tell it later."""
+        """Create a connection.
+
+        `address`: the peer's address if known before; after a reset the socket cannot report it.
+        """
         self.session = session
         self.address = address
         self.port = 0
         self.opened_at = clock()
-        self.sent = self.received = 0  # messages, by whoever counts them
+        self.sent = self.received = 0  # messages, counted by the owner
         self._clock = clock
         self._heed = heed
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._flush_due = False
         self._paused = False
-        self._caught_up_at = self.opened_at  # the last look that found nothing unacknowledged
-        self.was_finished = False  # the peer closed it, and had nothing unread
+        self._caught_up_at = self.opened_at  # time of the last check that found nothing unacknowledged
+        self.was_finished = False  # the peer closed with FIN, not RST: it had nothing unread
         self.is_tls = False
         self.closed = self._loop.create_future()
 
     # --- asyncio's side ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by name
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class is no subclass
         host, port = (transport.get_extra_info("peername") or (self.address, 0))[:2]
         self.address, self.port = self.address or str(host), int(port)
         self.is_tls = transport.get_extra_info("sslcontext") is not None
@@ -90,7 +100,7 @@ class Connection(asyncio.Protocol):
                 self._close()
 
     def answer(self, request: Pdu, status: int = 0, message_id: str = "", **more: object) -> None:
-        """Answer one of the peer's requests; all answers of one turn of the loop leave together."""
+        """Answer a request of the peer; all responses of one loop iteration leave together."""
         self.session.answer(request, status, message_id, **more)  # type: ignore[arg-type]
         if request.command in _COUNTED:
             log.smpp_answered("in", status_name(status))
@@ -104,29 +114,31 @@ class Connection(asyncio.Protocol):
     def _flush_now(self) -> None:
         self._flush_due = False
         if self._transport is not None:
-            self._go_on()  # there is room in the window again
+            self._go_on()  # the window may have capacity again
 
     def flush(self) -> None:
+        """Write the session's octets; drop a peer that does not read."""
         data = self.session.take()
         if not data or self._transport is None or self._transport.is_closing():
             return
-        self._look(self._clock())  # what is written now is not what has been waiting
+        self._look(self._clock())  # check before the write: new octets are not overdue
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > MAX_UNREAD:
             self.drop("it does not read what it is sent")
 
     def ask(self, command: int, fields: dict[str, object], token: object, tlvs: dict[int, bytes]) -> None:
-        """Raises NotBound."""
+        """Send a request. Raises NotBound."""
         self.session.ask(command, fields, self._clock(), token, tlvs)
         self._flush_soon()
 
     def tick(self, now: float) -> None:
+        """Run the session's timers. Call it once a second."""
         self._tell(self.session.tick(now))
         self.flush()
         self._look(now)
 
     def probe(self, now: float) -> None:
-        """Ask whether the peer is there."""
+        """Send an enquire_link early."""
         self.session.probe(now)
         self._flush_soon()
 
@@ -135,7 +147,7 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     def unread(self) -> int:
-        """Octets that the peer's system has not acknowledged, sent or to be sent."""
+        """Return the octets that the peer's system has not acknowledged, sent or to be sent."""
         found = self._transport.get_extra_info("socket") if self._transport is not None else None
         if found is None or self._transport is None:
             return 0
@@ -147,12 +159,16 @@ class Connection(asyncio.Protocol):
         return sent + self.session.unsent
 
     def _look(self, now: float) -> None:
+        """Note the time if the peer's system has acknowledged everything."""
         if now - self._caught_up_at >= QUIET / 10 and self.unread() == 0:
             self._caught_up_at = now
 
     def is_mute(self, now: float) -> bool:
-        """The peer has been silent, and its system has not even received what it was told, all that time: its way here
-        may be broken. What is written and acknowledged a moment later makes nobody mute."""
+        """Return True if the connection may be broken.
+
+        The peer has been silent for `QUIET` seconds and its system has not acknowledged our octets in that time. Octets
+        that are acknowledged a moment later must not make a peer mute.
+        """
         if now - self.session.last_heard < QUIET:
             return False
         self._look(now)
@@ -160,22 +176,22 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_heard(self) -> bool:
-        """The peer's system has acknowledged all that we said."""
+        """True if the peer's system has acknowledged all our octets."""
         return self._transport is not None and not self._transport.is_closing() and self.unread() == 0
 
     def finish(self, why: str) -> None:
-        """Without a word, but for what has been said already."""
+        """Send the octets written so far and end the session without an unbind."""
         self.flush()
         self._tell(self.session.end(why))
 
     def drop(self, why: str) -> None:
-        """At once, without a word."""
+        """End the session and abort the connection at once."""
         self._tell(self.session.end(why))
         if self._transport is not None:
             self._transport.abort()
 
     def _close(self) -> None:
-        """When what is left to say has been said; who does not read it is not waited for."""
+        """Close after the last octets; abort after 5 s if the peer does not read them."""
         if self._transport is None:
             return
         self.flush()

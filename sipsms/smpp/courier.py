@@ -1,8 +1,8 @@
-"""To customers by SMPP: what comes in for a DID, to the ESME that is bound for it or to the customer's own server, and
-receipts to the ESME (S-071, S-072, S-078).
+"""Courier to customers by SMPP (S-071, S-072, S-078).
 
-A peer that did not answer gets the same again, under the same id (`Tag.OUR_MESSAGE_ID`): in order, before anything else
-of that DID.
+Messages for a DID go to the ESME that is bound for the DID or to the customer's own SMSC; receipts go to the ESME. A
+peer that did not answer must get the same PDU again with the same id (`Tag.OUR_MESSAGE_ID`), before any other message
+of that DID, so that the order is kept and the peer can drop the copy.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import NotBound
 
-# What a peer says that is busy, or has no room: it is asked again.
+# Statuses of a peer that is busy or full: the message is sent again.
 BUSY: Final = frozenset(
     {Status.THROTTLED, Status.QUEUE_FULL, Status.TEMPORARY_APP_ERROR, Status.SYSTEM_ERROR, Status.WRONG_BIND_STATE}
 )
-# That message it will never take; anything else may be mended.
+# Statuses that refuse this message for good; the causes of all others may be corrected.
 NEVER: Final = frozenset(
     {Status.PERMANENT_APP_ERROR, Status.REJECTED_BY_APP, Status.INVALID_MESSAGE_LENGTH, Status.INVALID_DESTINATION,
      Status.INVALID_SOURCE, Status.INVALID_DATA_CODING}
@@ -41,15 +41,15 @@ _WORDS: Final = {
     "expired": "EXPIRED",
 }  # fmt: skip
 _NO_FAILURE: Final = frozenset({"DELIVRD", "ACCEPTD"})
-_ESME_IS_BUSY: Final = 2.0  # seconds
-_ASIDE: Final = 30.0  # seconds between looks of a message that stands aside
+_ESME_IS_BUSY: Final = 2.0  # seconds until the next attempt
+_ASIDE: Final = 30.0  # seconds between attempts of a delivery in a lane of its own
 _REMEMBERED: Final = 10_000
 
-_NAME: Final = "sipsms "  # other systems may use that tag for something else
+_NAME: Final = "sipsms "  # distinguishes our ids: other systems may use the tag for something else
 
 
 def named(pdu: Pdu) -> str:
-    """The id by which another sipsms names its message; empty: it names none."""
+    """Return the id by which another sipsms names its message; empty if there is none."""
     text = pdu.tlvs.get(Tag.OUR_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1")
     return text if text.startswith(_NAME) else ""
 
@@ -58,27 +58,30 @@ _Sm = tuple[dict[str, Any], dict[int, bytes]]  # fields and TLVs
 
 
 class Gone(Exception):
-    """No answer came: the session broke, or it took too long."""
+    """Missing response: the session broke or the response timed out."""
 
 
 class Peer(Protocol):
-    """Something that is bound, and can be asked."""
+    """Interface of a bound peer that takes requests."""
 
     async def ask(
         self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
     ) -> Pdu:  # fmt: skip
-        """The answer. `about`: what a late one is named by. Raises Gone or NotBound."""
+        """Send a request and return its response. Raises Gone or NotBound.
+
+        `about`: identifies the request of a late response.
+        """
 
 
 class Push(Protocol):
-    """Customers' own servers."""
+    """Interface of the customers' own SMSCs."""
 
     async def peer(self, did: Did) -> Peer:
-        """Bound to it. Raises Gone, with the reason, if that cannot be had now."""
+        """Return a bound peer for a DID. Raises Gone with the reason."""
 
 
 class Segment(NamedTuple):
-    """One PDU's worth of a text."""
+    """Content of one PDU of a text."""
 
     esm_class: int
     data_coding: int
@@ -86,7 +89,10 @@ class Segment(NamedTuple):
 
 
 def segments_of(text: str, reference: int, charsets: Mapping[int, Charset] = CHARSETS) -> list[Segment]:
-    """A text as it travels in parts whose headers say how they belong together (3GPP TS 23.040 9.2.3.24.1)."""
+    """Split a text into segments with concatenation headers (3GPP TS 23.040 9.2.3.24.1).
+
+    A text that fits into one PDU gets no header.
+    """
     spans = pieces(text, 0, "segments")
     coding, whole = choose(text, charsets)
     if len(spans) == 1 and len(whole) <= MAX_SHORT:
@@ -101,7 +107,7 @@ def segments_of(text: str, reference: int, charsets: Mapping[int, Charset] = CHA
 
 
 def written(number: str, mode: str) -> tuple[int, int, str]:
-    """(TON, NPI, address) of a number: as ten digits (national), unless `mode` is e164."""
+    """Return (TON, NPI, address) of a number: national with ten digits, unless `mode` is e164."""
     if number.startswith("+"):
         return 1, 1, number[1:]
     if is_digits(number) and len(number) == 10:
@@ -110,13 +116,19 @@ def written(number: str, mode: str) -> tuple[int, int, str]:
 
 
 class LateAnswers:
-    """What peers took after we had given up waiting for their answer: it need not be sent again. In memory only."""
+    """Late responses: PDUs that peers accepted after their requests were given up. In memory only.
+
+    These PDUs need not be sent again.
+    """
 
     def __init__(self) -> None:
-        self._taken: OrderedDict[int, int] = OrderedDict()  # delivery -> its PDUs that were taken, the first ones
+        self._taken: OrderedDict[int, int] = OrderedDict()  # delivery -> number of its first PDUs that were accepted
 
     def came(self, about: tuple[int, int] | None, answer: Pdu) -> None:
-        """`about`: the delivery, and the number of the PDU, from 0; None: it was no message."""
+        """Record a late response.
+
+        `about`: (delivery, index of the PDU from 0); None for other requests.
+        """
         if about is None or answer.status or answer.command == GENERIC_NACK:
             return
         delivery, index = about
@@ -125,6 +137,7 @@ class LateAnswers:
             self._taken.popitem(last=False)
 
     def count(self, delivery: int) -> int:
+        """Return how many of the delivery's first PDUs were accepted late."""
         return self._taken.get(delivery, 0)
 
     def forget(self, delivery: int) -> None:
@@ -132,7 +145,7 @@ class LateAnswers:
 
 
 class Bind:
-    """An ESME's session, as a Peer."""
+    """Session of an ESME as a Peer."""
 
     def __init__(self, bound: Esme, late: LateAnswers) -> None:
         self._bound = bound
@@ -152,8 +165,11 @@ class SmppCourier:
         self, smsc: Smsc, directory: Directory, push: Push, media_url: Callable[[Media], str], late: LateAnswers,
         charsets: Callable[[], Mapping[int, Charset]],
     ) -> None:  # fmt: skip
-        """`media_url`: where a part of an MMS can be fetched; SMPP carries no media, so their links go. `late`: to what
-        this courier has sent. `charsets`: by data_coding."""
+        """Create the courier.
+
+        `media_url`: returns the public URL of an MMS attachment; SMPP carries no media, so the URLs are sent. `late`:
+        late responses to this courier's requests. `charsets`: character sets by data_coding.
+        """
         self._late = late
         self._charsets = charsets
         self._smsc = smsc
@@ -217,7 +233,10 @@ class SmppCourier:
     # --- receipts ---
 
     async def _send_receipt(self, peer: Peer, delivery: Delivery) -> Outcome:
-        """For each part of a long text that wanted one, with the id that it was told: the same for all (G09)."""
+        """Send a receipt for each segment that requested a receipt, with the id that the ESME got (G09).
+
+        All segments get the same state.
+        """
         report = json.loads(delivery.message.text)
         ids = [f"{report['id']}-{number}" for number in report["parts"]] or [report["id"]]
         word, error = _WORDS[report["stage"]], receipt.NO_ERROR
@@ -230,14 +249,14 @@ class SmppCourier:
         return await self._send(peer, Command.DELIVER_SM, pdus, delivery)
 
     async def _send(self, peer: Peer, command: int, pdus: Sequence[_Sm], delivery: Delivery) -> Outcome:
-        """One after the other, but for those that were taken when we had given up waiting for that."""
+        """Send the PDUs one after the other, except those that were accepted late."""
         for index in range(self._late.count(delivery.id), len(pdus)):
             try:
                 answer = await peer.ask(command, *pdus[index], (delivery.id, index))
             except Gone:
                 if self._late.count(delivery.id) <= index:
                     raise
-                continue  # meanwhile an earlier copy of it was answered
+                continue  # an earlier copy was accepted meanwhile
             if answer.status and self._late.count(delivery.id) <= index:
                 return refusal(answer.status)
         self._late.forget(delivery.id)
@@ -245,7 +264,10 @@ class SmppCourier:
 
 
 def _bodies(text: str, reference: int, charsets: Mapping[int, Charset]) -> list[_Sm]:
-    """What goes into each PDU for a text; all of it into one where the parts would not fit (long letters of UTF-8)."""
+    """Return the text fields and TLVs of each PDU.
+
+    The whole text goes into one payload if a segment does not fit (UTF-8 with long characters).
+    """
     segments = segments_of(text, reference, charsets)
     if any(len(one.octets) > MAX_SHORT for one in segments):
         coding, octets = choose(text, charsets)
@@ -257,7 +279,10 @@ def _bodies(text: str, reference: int, charsets: Mapping[int, Charset]) -> list[
 
 
 def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str, error: str) -> _Sm:
-    """From the number that the message went to, to the one that it was sent from, as the ESME wrote them."""
+    """Return a receipt from the message's recipient to its sender.
+
+    The addresses are as the ESME wrote them.
+    """
     text = receipt.write(message_id, word, report["submitted"], report["done"], report["text"], error)
     fields = {
         "source_addr_ton": report["dest_ton"], "source_addr_npi": report["dest_npi"],
@@ -275,12 +300,15 @@ def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str, error: s
 
 
 def _away(delivery: Delivery, why: str) -> Outcome:
-    """Until an ESME binds; what has stepped aside in its lane is not woken by that, and looks for itself."""
+    """Return the outcome while no ESME is bound.
+
+    A delivery in a lane of its own is not woken by a bind, so it is retried by time.
+    """
     return Deferred(why, retry_after=_ASIDE) if "#" in delivery.lane else Deferred(why, parked=True)
 
 
 def refusal(status: int) -> Outcome:
-    """A peer's answer that says no."""
+    """Return the outcome of a peer's refusal."""
     reason = f"the customer's program answered {status:#x}"
     if status in NEVER:
         return Rejected(reason)

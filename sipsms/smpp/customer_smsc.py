@@ -1,4 +1,7 @@
-"""Customers' own servers (S-072 to S-075, S-078): bound to when there is something to push, and left after a while."""
+"""Customers' own SMSCs (S-072 to S-075, S-078): bound on demand, unbound when idle.
+
+A bind must carry only messages of the customer whose DID has the URL and credentials.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,24 @@ from sipsms.smpp.pdu import Command, Pdu, Status
 from sipsms.smpp.session import Limits, Mode
 
 _IDLE: Final = 300.0  # seconds without a message after which we unbind
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between tries to bind
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to bind
 
 
 class CustomerSmscOptions(NamedTuple):
-    """From the configuration's `smpp` and `callbacks`."""
+    """Settings from the configuration's `smpp` and `callbacks`."""
 
     limits: Limits
     verify: bool  # certificates of ssmpp:// servers
-    window: int  # messages that a server has not answered
+    window: int  # unanswered messages of one server
 
 
 class _Server:
-    """One server and user, with the bind there is."""
+    """Server and user of a customer, with the current bind."""
 
     def __init__(self, target: Target, window: int) -> None:
         self.target = target
         self.link: Bind | None = None
-        self.turn = asyncio.Lock()  # to bind
+        self.turn = asyncio.Lock()  # held while binding
         self.room = asyncio.Semaphore(window)
         self.used_at = 0.0
         self.pause = 0.0
@@ -45,7 +48,10 @@ class _Server:
 
 
 class _Paced(NamedTuple):
-    """A bind that is asked only so much at once. The time for an answer begins when it is a request's turn."""
+    """Bind with a limited number of requests in flight.
+
+    A request's timeout starts when the request is sent, not while it waits.
+    """
 
     link: Bind
     room: asyncio.Semaphore
@@ -62,8 +68,11 @@ class CustomerSmscs:
         self, options: Callable[[], CustomerSmscOptions], clock: Clock, resolve: Resolve,
         late: Callable[[Any, Pdu], None],
     ) -> None:  # fmt: skip
-        """`resolve`: refuses addresses that customers may not make us connect to. `late(about, answer)`: to what was
-        given up."""
+        """Create the set of servers.
+
+        `resolve`: refuses addresses that customers must not make us connect to. `late(about, answer)`: takes the
+        responses to requests that were given up.
+        """
         self._late = late
         self._resolve = resolve
         self._leaving: set[asyncio.Task[None]] = set()
@@ -72,11 +81,14 @@ class CustomerSmscs:
         self._servers: dict[tuple[str, str, str, str], _Server] = {}
 
     async def peer(self, did: Did) -> Peer:
-        """Bound to the DID's server, with its own user and password where the URL has none. Raises Gone."""
+        """Return a bind to the DID's server. Raises Gone.
+
+        The DID's own user and password are used if the URL has none.
+        """
         assert did.smpp is not None
         url, options = smpp_url(did.smpp.url), self._options()
         username, password = url.username or did.smpp_username, url.password or did.smpp.password
-        key = (did.account, url.text, username, password)  # a customer's bind is for its own messages
+        key = (did.account, url.text, username, password)  # a bind must carry only its customer's messages
         server = self._servers.get(key)
         if server is None:
             target = Target(url, username, password, options.limits, options.verify)
@@ -104,12 +116,15 @@ class CustomerSmscs:
         return link
 
     def _asked(self, link: Bind, pdu: Pdu) -> None:
-        """A customer's server has nothing to send by this bind: its programs bind to us. Receipts of what was pushed
-        are no news."""
+        """Answer a request of a customer's server.
+
+        Receipts for pushed messages are accepted and ignored. Messages are refused: customers' programs must bind to us
+        to send.
+        """
         link.answer(pdu, 0 if is_receipt(pdu.fields.get("esm_class", 0)) else Status.REJECTED_BY_APP)
 
     def sweep(self) -> None:
-        """Once a second: leave those who need us no more; nobody waits for their answer to that."""
+        """Unbind from idle servers. Call it once a second."""
         now = self._clock()
         for key, server in list(self._servers.items()):
             if now - server.used_at > _IDLE and not server.turn.locked():
@@ -120,7 +135,7 @@ class CustomerSmscs:
                     task.add_done_callback(self._leaving.discard)
 
     def binds(self) -> Iterator[dict[str, Any]]:
-        """For `sipsms binds`."""
+        """Yield the rows for `sipsms binds`."""
         for server in self._servers.values():
             if server.link is not None and server.link.is_bound:
                 yield server.link.shown(server.did, server.account)

@@ -1,7 +1,8 @@
-"""Texts as SMPP's octets: data_coding, the GSM alphabet, user data headers (3GPP TS 23.038, TS 23.040 9.2.3.24). Pure.
+"""Texts as SMPP octets: data_coding, the GSM alphabet, user data headers. Pure.
 
-What a data_coding of 0 means is a matter between two systems, and for 1 some libraries send GSM octets where the
-specification says IA5: so each bind may have its own table. `ia5` reads both: see there.
+Sources: 3GPP TS 23.038, TS 23.040 9.2.3.24. Two systems must agree on the meaning of data_coding 0. For data_coding 1
+some libraries send GSM octets instead of the specified IA5. Each bind may therefore have its own table, and `ia5` reads
+both encodings, see `_from_gsm`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from sipsms.core.segmentation import BASIC, EXTENSION, encoding_of
 Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
 CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}
 
-UDHI: Final = 0x40  # of esm_class: short_message begins with a user data header
-RECEIPT: Final = 0x04  # of esm_class: the message is a delivery receipt
-NOTIFICATION: Final = 0x20  # of esm_class: it is under way (an intermediate notification)
+UDHI: Final = 0x40  # bit of esm_class: short_message begins with a user data header
+RECEIPT: Final = 0x04  # bit of esm_class: the message is a delivery receipt
+NOTIFICATION: Final = 0x20  # bit of esm_class: intermediate notification
 _TYPE: Final = 0x3C
 
 _ALPHABET: Final = BASIC[:27] + "\x1b" + BASIC[27:]
@@ -36,12 +37,14 @@ _IA5: Final = {0x40: "@", 0x24: "$", 0x5F: "_"}
 
 
 class CodingError(ValueError):
-    """These octets are no text of that alphabet, or the header before them is broken."""
+    """Octets that are no text of the alphabet, or a broken user data header."""
 
 
 def decode(octets: bytes, charset: Charset) -> str:
-    """Raises CodingError (an odd number of octets in UCS-2; half a surrogate pair is kept, its other half may be in the
-    next part)."""
+    """Decode octets. Raises CodingError for an odd number of octets in UCS-2.
+
+    Half of a surrogate pair is kept, because the other half may be in the next segment.
+    """
     match charset:
         case "gsm" | "ia5":
             return _from_gsm(octets, ia5=charset == "ia5")
@@ -56,11 +59,12 @@ def decode(octets: bytes, charset: Charset) -> str:
 
 
 def _from_gsm(octets: bytes, *, ia5: bool) -> str:
-    """One septet an octet. `ia5`: what the specification names so may be either: node-smpp sends the GSM alphabet. An
-    octet below the space says that it is GSM; else `@`, `$` and `_` are read as ASCII has them, for what GSM has in
-    their places nobody writes.
+    """Decode GSM octets, one septet in each octet.
 
-    Octets above 0x7F are in neither: then all is Latin-1.
+    `ia5`: the specification says IA5, but node-smpp sends the GSM alphabet. An octet below the space means GSM.
+    Otherwise `@`, `$` and `_` are read as ASCII, because the GSM characters at these codes are hardly ever written.
+
+    Octets above 0x7F are in neither alphabet: then the text is read as Latin-1.
     """
     if _SAME(octets):
         return octets.decode("ascii")
@@ -70,7 +74,7 @@ def _from_gsm(octets: bytes, *, ia5: bool) -> str:
     text = octets.decode("ascii")
     if "\x1b" not in text:
         return text.translate(table)
-    # An escape that is not known shows the letter that stands behind it (TS 23.038 section 6.2.1.1).
+    # An unknown escape shows the character after it (TS 23.038 section 6.2.1.1).
     parts = _ESCAPE.split(text)
     found = [parts[0].translate(table)]
     for escaped, rest in zip(parts[1::2], parts[2::2], strict=True):
@@ -79,7 +83,7 @@ def _from_gsm(octets: bytes, *, ia5: bool) -> str:
 
 
 def encode(text: str, charset: Charset) -> bytes | None:
-    """None: the alphabet has not all of its letters."""
+    """Encode a text; None if the alphabet lacks a character."""
     if charset in ("gsm", "ia5"):
         if _same_text(text):
             return text.encode("ascii")
@@ -93,7 +97,7 @@ def encode(text: str, charset: Charset) -> bytes | None:
 
 
 def choose(text: str, charsets: Mapping[int, Charset] = CHARSETS) -> tuple[int, bytes]:
-    """(data_coding, octets): the first of GSM (or what stands for data_coding 0) and UCS-2 that has all letters."""
+    """Return (data_coding, octets) in GSM (or the charset of data_coding 0), else in UCS-2."""
     octets = encode(text, charsets.get(0, "gsm"))
     if octets is not None:
         return 0, octets
@@ -102,7 +106,10 @@ def choose(text: str, charsets: Mapping[int, Charset] = CHARSETS) -> tuple[int, 
 
 
 def charset_of(data_coding: int, charsets: Mapping[int, Charset] = CHARSETS) -> Charset | None:
-    """None: binary, or none that is known. Codings from 0xC0 are those of 3GPP TS 23.038 section 4."""
+    """Return the charset of a data_coding; None for binary and unknown codings.
+
+    Codings from 0xC0 are those of 3GPP TS 23.038 section 4.
+    """
     found = charsets.get(data_coding)
     if found is not None or data_coding < 0xC0:
         return found
@@ -117,7 +124,7 @@ def charset_of(data_coding: int, charsets: Mapping[int, Charset] = CHARSETS) -> 
 
 
 class Concat(NamedTuple):
-    """Which part of a long text this is (section 9.2.3.24.1 and .8)."""
+    """Number of a segment within its long text (section 9.2.3.24.1 and .8)."""
 
     reference: int
     total: int
@@ -126,16 +133,18 @@ class Concat(NamedTuple):
 
 
 class UserData(NamedTuple):
+    """Content after a user data header, with the header's elements."""
+
     octets: bytes  # without the header
     concat: Concat | None = None
-    others: bool = False  # there are elements that say that this is no plain text: ports, WAP push
+    others: bool = False  # the header has elements of other content than text: ports, WAP push
 
 
 _HARMLESS: Final = frozenset({0x00, 0x08, 0x24, 0x25})  # concatenation; tables of national languages
 
 
 def read_user_data(octets: bytes) -> UserData:
-    """What stands behind the header, and what the header says. Raises CodingError."""
+    """Split a user data header from its content. Raises CodingError."""
     if not octets or octets[0] + 1 > len(octets):
         raise CodingError("the user data header is longer than the message")
     end, at = octets[0] + 1, 1
@@ -154,15 +163,15 @@ def read_user_data(octets: bytes) -> UserData:
 
 
 def _possible(concat: Concat | None) -> Concat | None:
-    """Numbers that make no sense are as if they were not there (section 9.2.3.24.1)."""
+    """Return None for impossible numbers, which count as absent (section 9.2.3.24.1)."""
     return concat if concat is not None and 1 <= concat.number <= concat.total else None
 
 
 def concat_header(reference: int, total: int, number: int) -> bytes:
-    """With a reference of 8 bits: some phones know no other."""
+    """Return a header with an 8-bit reference, because some phones support no other."""
     return bytes((5, 0, 3, reference & 0xFF, total, number))
 
 
 def is_receipt(esm_class: int) -> bool:
-    """Or an intermediate notification."""
+    """Return True for a delivery receipt or an intermediate notification."""
     return esm_class & _TYPE in (RECEIPT, NOTIFICATION)

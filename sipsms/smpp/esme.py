@@ -1,4 +1,7 @@
-"""One bound ESME, what all of them may, and what the SMSC asks of the store."""
+"""Bound ESME: its session, settings for all ESMEs, and the SMSC's interface to the store.
+
+An ESME remembers the submits that its program may send again after a broken session.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,24 @@ from sipsms.smpp.pdu import Pdu
 from sipsms.smpp.resend_detection import Key, Started, Trail, oldest_of
 from sipsms.smpp.session import Limits, Mode
 
-_GONE = 5.0  # seconds without an answer to an enquire_link, after which a new session may have the place
+_GONE = 5.0  # seconds without an answer to an enquire_link, after which a new session may replace this one
 
-Taken = asyncio.Future[str]  # the id that a submit is answered with
+Taken = asyncio.Future[str]  # done with the id in the submit's response
 
 
 def known(message_id: str) -> Taken:
-    """Of a submit that was answered before."""
+    """Return the result of a submit that was answered before."""
     taken: Taken = asyncio.get_running_loop().create_future()
     taken.set_result(message_id)
     return taken
 
 
 class Options(NamedTuple):
-    """From the configuration's `smpp`. Seconds; `rate`: messages a second of a customer, 0: any number;
-    `deliver_window`: requests of ours that an ESME has not answered."""
+    """Settings from the configuration's `smpp`.
+
+    Times are seconds. `rate`: messages a second of a customer, 0 means no limit. `deliver_window`: unanswered requests
+    to one ESME.
+    """
 
     system_id: str
     limits: Limits
@@ -42,14 +48,17 @@ class Options(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request of ours to an ESME. `late`: is told an answer that comes after it was given up."""
+    """Request of ours to an ESME.
+
+    `late`: called with a response that comes after the request was given up.
+    """
 
     answer: asyncio.Future[Pdu]
     late: Callable[[Pdu], None]
 
 
 class Looked(NamedTuple):
-    """What the store knows of a message: all that query_sm asks for."""
+    """State of a message in the store, as query_sm needs it."""
 
     message: Message
     state: State
@@ -57,7 +66,7 @@ class Looked(NamedTuple):
 
 
 class Recent(Protocol):
-    """A message that came just before the start."""
+    """Message received just before the start."""
 
     @property
     def account(self) -> str: ...
@@ -72,54 +81,60 @@ class Recent(Protocol):
 
 
 class Recalled(NamedTuple):
+    """Messages and segments to recall after a start."""
+
     messages: Sequence[Recent]
-    parts: Sequence[StoredPart]  # of long texts: those that wait for others, and those that came just before the start
+    parts: Sequence[StoredPart]  # segments that wait for others, and segments received just before the start
 
 
 class Records(Protocol):
-    """What the SMSC needs of the store, besides what the gateway does. All raise Unavailable."""
+    """Interface to the store, besides the gateway. All methods raise Unavailable."""
 
     async def look(self, message: int) -> Looked | None: ...
 
     async def cancel(self, message: int) -> bool:
-        """False: some of it has left."""
+        """Cancel a message; False if a delivery of it was already sent."""
 
     async def replace_text(self, message: int, text: str) -> bool:
-        """False: it is not held, or not whole."""
+        """Replace the text of a message; False if it is not held or not complete."""
 
     async def recall(self) -> Recalled:
-        """What was taken just before the start."""
+        """Return the messages and segments received just before the start."""
 
     async def errors(self, message: int) -> Sequence[str]:
-        """Why it failed, in the carriers' words."""
+        """Return the carriers' reasons of a message's failure."""
 
 
 class Esme:
-    """One ESME, bound."""
+    """Bound session of an ESME."""
 
     def __init__(
         self, connection: Connection, username: str, password: str, customer: str, mode: Mode, window: int
     ) -> None:  # fmt: skip
-        """`window`: requests of ours that may be out at once."""
+        """Create the state of a session.
+
+        `window`: unanswered requests to this ESME at once.
+        """
         self.connection = connection
         self.username = username
         self.password = password
         self.customer = customer
         self.mode = mode
-        self.trail: Trail[str] = Trail()  # ids only: there may be many
+        self.trail: Trail[str] = Trail()  # only ids, because there may be many
         self.since = connection.opened_at
-        self.is_doubted = False  # it is taken for broken, though nobody has said so
+        self.is_doubted = False  # the session is treated as broken before its end is known
         self.under_way: dict[Taken, Started] = {}
-        self._told: set[Taken] = set()  # of those, what has been said to be in doubt
-        self.to_do = 0  # requests of ours that are out, or wait for their turn
+        self._told: set[Taken] = set()  # submits of under_way already returned by `unsure`
+        self.to_do = 0  # our requests that are unanswered or wait for the window
         self._room = asyncio.Semaphore(window)
 
     @property
     def hears(self) -> bool:
+        """True if the ESME receives messages."""
         return self.mode is not Mode.TRANSMITTER
 
     def dids(self, directory: Directory) -> list[Did]:
-        """Those that it may send from and hears of, now."""
+        """Return the DIDs that the ESME may send from and receive for now."""
         return [
             did for did in directory.smpp_dids(self.username)
             if did.account == self.customer and did.smpp is not None and did.smpp.password == self.password
@@ -128,8 +143,11 @@ class Esme:
     async def ask(
         self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], late: Callable[[Pdu], None]
     ) -> Pdu:  # fmt: skip
-        """When it is its turn: the time for an answer begins then. Raises NotBound, with nothing sent, or
-        ConnectionError: no answer came."""
+        """Send a request when the window allows, and return its response.
+
+        The timeout starts when the request is sent. Raises NotBound if nothing was sent, or ConnectionError if no
+        response came.
+        """
         self.to_do += 1
         try:
             async with self._room:
@@ -140,24 +158,28 @@ class Esme:
             self.to_do -= 1
 
     def answered(self, taken: Taken, now: float) -> None:
-        """What was under way has its id."""
+        """Record the response to a submit."""
         started = self.under_way.pop(taken, None)
         if started is not None and taken not in self._told:
             self.trail.answered(started.key, taken.result(), now, started.since)
         self._told.discard(taken)
 
     def failed(self, taken: Taken) -> None:
+        """Forget a submit that was not stored."""
         self.under_way.pop(taken, None)
         self._told.discard(taken)
 
     def look(self, now: float) -> None:
-        """Has it received what it was told? Now and then."""
+        """Check whether the ESME's system has acknowledged our octets. Call it regularly."""
         if len(self.trail):
             self.trail.looked(now, all_heard=self.connection.is_heard)
 
     def unsure(self, now: float, span: float) -> list[tuple[Key, Taken]]:
-        """What this ESME may send again, now that the session is broken: what it has no answer to yet, and what it may
-        have heard within the last `span` seconds, or not at all. Each is said once."""
+        """Return the submits that this ESME may send again after its session broke.
+
+        These are submits without a response, and submits whose response the ESME received within the last `span`
+        seconds or perhaps not at all. Each submit is returned once.
+        """
         answered = [(key, known(message_id)) for key, message_id in self.trail.unsure(now, span)]
         waiting = [(one.key, taken) for taken, one in self.under_way.items() if taken not in self._told]
         self.trail.forget()
@@ -165,13 +187,13 @@ class Esme:
         return answered + waiting
 
     def oldest(self, now: float) -> float:
-        """Since when the oldest message is here of which the ESME may not know that; inf: there is none."""
+        """Return the arrival time of the oldest submit whose response may be lost; inf if none."""
         return oldest_of(self.under_way.values(), self.trail, now)
 
     def is_mute(self, now: float) -> bool:
-        """Its way here may be broken, and there is something that it may send again."""
+        """Return True if the session may be broken and there are submits that the ESME may send again."""
         return bool(len(self.trail) or self.under_way) and self.connection.is_mute(now)
 
     def may_be_gone(self, now: float) -> bool:
-        """It is given up for a new session of its user, where there is no room for both."""
+        """Return True if a new session of the user may replace this session."""
         return self.is_mute(now) or self.connection.session.unanswered(now) >= _GONE

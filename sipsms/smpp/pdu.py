@@ -1,8 +1,8 @@
 """SMPP PDUs as bytes and as values (SMPP v3.4; TLVs of 5.0 pass through). Pure.
 
-Each command is a row of a table: its mandatory fields in order, and for each the most it may hold and the status that
-says what is wrong with it. Lengths are those of the specification, but for `system_id` and `password`: programs in the
-field send longer ones. A TLV is kept as its octets, by its tag.
+Each command is a row of a table: its mandatory fields in order, each with its maximum length and the status for an
+invalid value. The lengths are those of the specification, except for `system_id` and `password`: programs in use send
+longer values. A TLV is kept as its octets, by its tag.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any, Final, Literal, NamedTuple
 
-MAX_PDU: Final = 70_000  # octets: the largest message_payload, with what stands round it
+MAX_PDU: Final = 70_000  # octets: the largest message_payload with the other fields
 MAX_SHORT: Final = 254  # octets of short_message
 HEADER: Final = 16
 _RESPONSE: Final = 0x80000000
@@ -23,7 +23,7 @@ _u32 = Struct(">I")
 
 
 class Command(IntEnum):
-    """Command ids of requests (section 5.1.2.1); a response has the highest bit set besides."""
+    """Command ids of requests (section 5.1.2.1); a response has the highest bit set, too."""
 
     BIND_RECEIVER = 0x01
     BIND_TRANSMITTER = 0x02
@@ -95,7 +95,7 @@ def status_name(status: int) -> str:
 
 
 class Tag(IntEnum):
-    """TLVs that are looked at (section 5.3.2)."""
+    """TLV tags that are evaluated (section 5.3.2)."""
 
     RECEIPTED_MESSAGE_ID = 0x001E
     USER_MESSAGE_REFERENCE = 0x0204
@@ -106,22 +106,27 @@ class Tag(IntEnum):
     NETWORK_ERROR_CODE = 0x0423
     MESSAGE_PAYLOAD = 0x0424
     MESSAGE_STATE = 0x0427
-    OUR_MESSAGE_ID = 0x1501  # of the range that the specification leaves to vendors: the same id, the same message
+    OUR_MESSAGE_ID = 0x1501  # in the vendors' range; equal ids mean the same message
 
 
 class Address(NamedTuple):
-    """One of a submit_multi's destinations. `status`: in a response, why it was not taken."""
+    """Destination of a submit_multi.
+
+    `status`: in a response, the reason of the refusal.
+    """
 
     ton: int
     npi: int
     address: str
-    list_name: str = ""  # of a distribution list, instead
+    list_name: str = ""  # name of a distribution list, instead of an address
     status: int = 0
 
 
 class Pdu(NamedTuple):
-    """`fields` by their names in the specification: int, str (C-octet strings, read as Latin-1), bytes
-    (short_message), tuples of Address."""
+    """PDU with its fields by the specification's names.
+
+    Field types: int, str (C-octet strings, read as Latin-1), bytes (short_message), tuples of Address.
+    """
 
     command: int
     sequence: int
@@ -135,7 +140,10 @@ class Pdu(NamedTuple):
 
 
 class BadLength(Exception):
-    """The length in a PDU's header cannot be: nothing behind it can be read. `sequence`: 0 if it is not known."""
+    """Impossible length in a PDU's header: the octets after it cannot be read.
+
+    `sequence`: 0 if unknown.
+    """
 
     def __init__(self, why: str, sequence: int = 0) -> None:
         super().__init__(why)
@@ -143,7 +151,10 @@ class BadLength(Exception):
 
 
 class BadPdu(Exception):
-    """One PDU cannot be read; what follows can. `status` is for its response."""
+    """Unreadable PDU; the following PDUs are readable.
+
+    `status`: the status of the response.
+    """
 
     def __init__(self, status: Status, why: str, command: int, sequence: int) -> None:
         super().__init__(why)
@@ -166,8 +177,8 @@ _Kind = Literal["text", "int", "short", "destinations", "failures"]
 class _Field(NamedTuple):
     name: str
     kind: _Kind = "text"
-    most: int = 0  # octets of a text, without its NUL
-    status: Status = Status.INVALID_COMMAND_LENGTH  # for a text that has no end, or is longer
+    most: int = 0  # octets of a text without its NUL
+    status: Status = Status.INVALID_COMMAND_LENGTH  # for a text that has no NUL or is longer
 
 
 def _int(name: str) -> _Field:
@@ -183,7 +194,7 @@ _SERVICE = _Field("service_type", "text", 5, Status.INVALID_SERVICE_TYPE)
 _SOURCE = _address("source", Status.INVALID_SOURCE)
 _DEST = _address("dest", Status.INVALID_DESTINATION)
 _ID = _Field("message_id", "text", 64, Status.INVALID_MESSAGE_ID)
-_ANSWER_ID = _ID._replace(most=255)  # SMSCs are seen to give longer ones than they may
+_ANSWER_ID = _ID._replace(most=255)  # some SMSCs give longer ids than allowed
 _SCHEDULE = _Field("schedule_delivery_time", "text", 16, Status.INVALID_SCHEDULE)
 _VALIDITY = _Field("validity_period", "text", 16, Status.INVALID_EXPIRY)
 _SHORT = _Field("short_message", "short", MAX_SHORT, Status.INVALID_MESSAGE_LENGTH)
@@ -245,7 +256,7 @@ _TABLES: Final[dict[int, tuple[_Field, ...]]] = {
     **_REQUESTS, **{_RESPONSE | command: fields for command, fields in _RESPONSES.items()}, GENERIC_NACK: (),
 }  # fmt: skip
 
-Read = tuple[Any, int]  # the value, and where what follows begins
+Read = tuple[Any, int]  # the value and the position after it
 
 
 def _read_text(data: bytes, at: int, field: _Field) -> Read:
@@ -336,7 +347,10 @@ def _destination(one: Address) -> bytes:
 
 
 def encode(pdu: Pdu) -> bytes:
-    """What goes over the wire. Fields that are not given are empty. Raises ValueError for what does not fit."""
+    """Return the octets of a PDU. Raises ValueError if it is too long.
+
+    Missing fields are empty.
+    """
     body = b"".join(
         _write(field, pdu.fields[field.name] if field.name in pdu.fields else _EMPTY[field.kind])
         for field in _TABLES[pdu.command]
@@ -349,29 +363,33 @@ def encode(pdu: Pdu) -> bytes:
 
 
 def encode_response(request: Pdu, status: int = 0, message_id: str = "") -> bytes:
-    """The usual answer to `request`: with a message id, be it an empty one, where the answer to that command has one.
-    One that says no has no body (section 4.4.2)."""
+    """Return the usual response to `request`.
+
+    The response has a message id, possibly empty, if the command's response has that field. A response with an error
+    status has no body (section 4.4.2).
+    """
     body = message_id.encode("latin-1") + b"\0" if request.command in _NAMED and not status else b""
     return _header.pack(HEADER + len(body), request.command | _RESPONSE, status, request.sequence) + body
 
 
 def nack(status: int, sequence: int) -> bytes:
+    """Return a generic_nack."""
     return _header.pack(HEADER, GENERIC_NACK, status, sequence)
 
 
 def decode(data: bytes) -> Pdu:
-    """One whole PDU, header and all. Raises BadPdu."""
+    """Parse one whole PDU with its header. Raises BadPdu."""
     _, command, status, sequence = _header.unpack_from(data)
     fields = _TABLES.get(command)
     if fields is None:
         raise BadPdu(Status.INVALID_COMMAND_ID, f"command {command:#010x} is not known", command, sequence)
     values: dict[str, Any] = {}
     at = HEADER
-    if status and command >= _RESPONSE:  # what it says is no; some send a body that is none
+    if status and command >= _RESPONSE:  # a refusal; some peers send a malformed body
         return Pdu(command, sequence, status, {field.name: _EMPTY[field.kind] for field in fields})
     try:
         for field in fields:
-            if at == len(data) and command >= _RESPONSE:  # a refusal may come without its body
+            if at == len(data) and command >= _RESPONSE:  # a response may come without its body
                 values[field.name] = _EMPTY[field.kind]
                 continue
             values[field.name], at = _READERS[field.kind](data, at, field)
@@ -382,7 +400,10 @@ def decode(data: bytes) -> Pdu:
 
 
 def _tlvs(data: bytes, at: int, *, lax: bool) -> dict[int, bytes]:
-    """`lax`: octets that are none end it. A response with some too many is one all the same."""
+    """Parse the TLVs.
+
+    `lax`: stop at octets that are no TLV, because a response with surplus octets is still valid.
+    """
     found: dict[int, bytes] = {}
     while at < len(data):
         if at + 4 > len(data):
@@ -401,7 +422,10 @@ def _tlvs(data: bytes, at: int, *, lax: bool) -> dict[int, bytes]:
 
 
 class Framer:
-    """Cuts what comes over a connection into PDUs. Never holds more than one PDU beyond what it was fed."""
+    """Splitter of received octets into PDUs.
+
+    The framer never holds more than one PDU beyond the octets it was fed.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -414,7 +438,10 @@ class Framer:
         return not self._buffer
 
     def next(self) -> bytes | None:
-        """The next whole PDU; None: it is not there yet. Raises BadLength as soon as the header is known."""
+        """Return the next whole PDU; None if it is incomplete.
+
+        Raises BadLength as soon as the header is known.
+        """
         if len(self._buffer) < HEADER:
             return None
         length, _, _, sequence = _header.unpack_from(self._buffer)

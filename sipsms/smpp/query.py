@@ -1,4 +1,4 @@
-"""What ESMEs ask of messages they have sent: query_sm, cancel_sm, replace_sm."""
+"""Requests of ESMEs about their messages: query_sm, cancel_sm, replace_sm."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class QueryHandler:
         self._records = records
 
     async def query(self, bound: Esme, pdu: Pdu) -> None:
+        """Answer query_sm. Raises Refused or Unavailable."""
         found = await self._own(bound, pdu, Status.QUERY_FAILED)
         word = _STATES.get(found.state, "ENROUTE")
         if found.state is State.FAILED and await self._gateway.is_cancelled(found.message.id):
@@ -44,13 +45,17 @@ class QueryHandler:
         bound.connection.answer(pdu, fields=fields)
 
     async def cancel(self, bound: Esme, pdu: Pdu) -> None:
+        """Answer cancel_sm. Raises Refused or Unavailable."""
         found = await self._own(bound, pdu, Status.CANCEL_FAILED)
         if not await self._records.cancel(found.message.id):
             raise Refused(Status.CANCEL_FAILED, "it has left")
         bound.connection.answer(pdu)
 
     async def replace(self, bound: Esme, pdu: Pdu) -> None:
-        """Of a message that is held: its text, if that could be submitted. Its times stay as they are."""
+        """Replace the text of a held message, checked like a submit; its times cannot be changed.
+
+        Raises Refused or Unavailable.
+        """
         found = await self._own(bound, pdu, Status.REPLACE_FAILED)
         for name, status in _TIMES.items():
             if pdu.fields[name]:
@@ -67,7 +72,7 @@ class QueryHandler:
         bound.connection.answer(pdu)
 
     def _check(self, message: Message, text: str) -> None:
-        """What a submit_sm of this text would be refused for. Raises Refused."""
+        """Check a text as for a submit_sm. Raises Refused."""
         account = self._directory.account(message.account)
         if account is None or not account.enabled:
             raise Refused(Status.SUBMIT_FAILED, "the account is off")
@@ -76,7 +81,7 @@ class QueryHandler:
             raise Refused(Status.SUBMIT_FAILED, refusal.reason)
 
     async def _own(self, bound: Esme, pdu: Pdu, status: Status) -> Looked:
-        """The message that this customer names, sent from the number that it names. Raises Refused."""
+        """Return the customer's message with this id and source. Raises Refused or Unavailable."""
         message_id = await self._numbered(pdu.fields["message_id"])
         found = await self._records.look(message_id) if message_id else None
         source = number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
@@ -88,12 +93,12 @@ class QueryHandler:
         return found
 
     async def error_of(self, message_id: str) -> str:
-        """The carrier's code for why it failed, as receipts have it. Raises Unavailable."""
+        """Return the carrier's error code of a failed message, as in receipts. Raises Unavailable."""
         number = await self._numbered(message_id)
         return receipt.error_code(await self._records.errors(number) if number else ())
 
     async def _numbered(self, message_id: str) -> int:
-        """The message with the id that an ESME was told; 0: none."""
+        """Return the message of an id that an ESME was given; 0 if there is none."""
         if message_id.isascii() and message_id.isdigit() and len(message_id) < 19:
             return int(message_id)
         token, _, _ = message_id.rpartition("-")
@@ -102,9 +107,12 @@ class QueryHandler:
 
 
 def _coding(octets: bytes, held: str, charsets: Mapping[int, Charset]) -> int:
-    """The data_coding of a replace_sm's text, for which its PDU has no field: the default, or that of UCS-2 where these
-    octets can be that and the text that is held was hardly sent in the default. Where its letters are those of Latin-1,
-    it may have been sent as that, too: then UCS-2 is told by the NULs between its letters."""
+    """Return the data_coding of a replace_sm's text; the PDU has no field for it.
+
+    The result is the default, or UCS-2 if the octets can be UCS-2 and the held text was probably not sent in the
+    default coding. A held text of Latin-1 letters may have been sent in Latin-1, so there only NUL octets indicate
+    UCS-2.
+    """
     if encoding_of(held) == "gsm7" or len(octets) % 2 or (max(held) <= "\xff" and b"\0" not in octets):
         return 0
     try:

@@ -1,4 +1,4 @@
-"""Delivery receipts as text: what nearly every SMSC writes into a deliver_sm (SMPP v3.4 appendix B). Pure."""
+"""Delivery receipts as text, as nearly every SMSC writes them (SMPP v3.4 appendix B). Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sipsms.core.message import State
 
 NO_ERROR: Final = "000"
 
-# message_state (section 5.2.28) and the word of the text.
+# message_state (section 5.2.28) and the word in the text.
 STATES: Final = {
     1: "ENROUTE", 2: "DELIVRD", 3: "EXPIRED", 4: "DELETED", 5: "UNDELIV", 6: "ACCEPTD", 7: "UNKNOWN", 8: "REJECTD",
 }  # fmt: skip
@@ -19,7 +19,7 @@ CODES: Final = {word: code for code, word in STATES.items()}
 _MEANS: Final = {
     "DELIVRD": State.DELIVERED, "EXPIRED": State.EXPIRED, "DELETED": State.FAILED, "UNDELIV": State.FAILED,
     "REJECTD": State.FAILED, "ENROUTE": State.ACCEPTED, "ACCEPTD": State.ACCEPTED, "UNKNOWN": State.ACCEPTED,
-    # as they are also seen
+    # other spellings in use
     "DELIVERED": State.DELIVERED, "UNDELIVERABLE": State.FAILED, "REJECTED": State.FAILED, "FAILED": State.FAILED,
     "ACCEPTED": State.ACCEPTED, "BUFFERED": State.ACCEPTED, "SKIPPED": State.FAILED,
 }  # fmt: skip
@@ -35,7 +35,7 @@ class ReceiptText(NamedTuple):
 
 
 def parse(text: str) -> ReceiptText:
-    """What is there; the text of the message behind `text:` is not looked at."""
+    """Parse a receipt; the message's text after `text:` is ignored."""
     head = re.split(r"\btext:", text, maxsplit=1, flags=re.IGNORECASE)[0]
     found: dict[str, str] = {}
     for name, value in _FIELD.findall(head[:512]):
@@ -44,7 +44,10 @@ def parse(text: str) -> ReceiptText:
 
 
 def state_of(word: str, code: int | None = None) -> State:
-    """By the TLV message_state if it is there, else by the word; what nobody knows is still under way."""
+    """Return the state by the TLV message_state if present, else by the word.
+
+    An unknown word means accepted.
+    """
     if code is not None and code in STATES:
         word = STATES[code]
     return _MEANS.get(word, State.ACCEPTED)
@@ -54,7 +57,7 @@ _ERROR: Final = re.compile(rf"(?:{'|'.join(_MEANS)}) ([0-9A-Za-z]{{1,3}})")
 
 
 def error_code(reasons: Iterable[str]) -> str:
-    """`err` of a receipt, by what carriers' receipts said ("UNDELIV 045"); 000: none of them had a code."""
+    """Return `err` of a receipt from the carriers' reasons ("UNDELIV 045"); 000 if there is no code."""
     found = filter(None, map(_ERROR.fullmatch, reasons))
     return next((match[1].zfill(3) for match in found), NO_ERROR)
 
@@ -64,8 +67,11 @@ def _date(at: float) -> str:
 
 
 def write(message_id: str, word: str, submitted: float, done: float, text: str, error: str = NO_ERROR) -> str:
-    """`submitted` and `done`: seconds since the epoch; in the text they are UTC, to the minute. `text`: the message's,
-    of which 20 characters are shown."""
+    """Return the text of a receipt.
+
+    `submitted` and `done`: seconds since the epoch, written in UTC to the minute. `text`: the message's text, of which
+    20 characters are shown.
+    """
     delivered = "001" if word == "DELIVRD" else "000"
     shown = re.sub(r"[^\x20-\x7e]", "?", text[:20])
     return (
@@ -75,8 +81,11 @@ def write(message_id: str, word: str, submitted: float, done: float, text: str, 
 
 
 def other_forms(message_id: str) -> tuple[str, ...]:
-    """The same id in the other base, as SMSCs are seen to write it: some answer in hexadecimal and report in decimal,
-    or the other way round, in either case of letters, filled with zeros or not."""
+    """Return the same id in the other number base.
+
+    Some SMSCs answer in hexadecimal and report in decimal, or the reverse, in upper or lower case, with or without
+    leading zeros.
+    """
     if not re.fullmatch("[0-9A-Fa-f]{1,20}", message_id):
         return ()
     if message_id.isdigit():

@@ -1,8 +1,9 @@
-"""Messages of a peer that may not have heard our answer: what it sends again is the same message. Pure.
+"""Resend detection: recognizes messages that a peer sends again after a lost response. Pure.
 
-SMPP has no name that stays with a message when it is sent again in another session. So what was under way when a
-session broke, or had been answered only just before, is in doubt: the same text for the same number, coming soon in
-another session of that peer, is taken for it, once. Within one session nothing is: there two equal texts are two.
+SMPP has no id that stays with a message when it is sent again in another session. Messages that were in flight when a
+session broke, or that were answered just before, are therefore candidates: the same text for the same number, soon and
+in another session of that peer, is treated as the same message, once. Within one session equal texts are always two
+messages.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Hashable, Iterable, Iterator
 from math import inf
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-HEARD: Final = 10.0  # seconds after an answer, in a session that goes on, by which its peer has acted on it
-PARTED: Final = 3.0  # the same, where its peer has closed the connection in its own time, but without an unbind
-QUIET: Final = 1.0  # seconds of silence, after which a session whose peer has not received our answers may be broken
-AGAIN: Final = 60.0  # seconds after a session broke in which its messages may come again
-LONGEST: Final = AGAIN + HEARD  # seconds that the messages of a broken session may have been here, or a little more
+HEARD: Final = 10.0  # seconds after our response by which a live peer must have processed it
+PARTED: Final = 3.0  # the same for a peer that has closed the connection itself, but without an unbind
+QUIET: Final = 1.0  # seconds of silence, after which a session with unacknowledged responses may be broken
+AGAIN: Final = 60.0  # seconds after a broken session in which its messages may come again
+LONGEST: Final = AGAIN + HEARD  # upper bound of the age of a broken session's messages, seconds
 _A_MOMENT: Final = 0.001  # seconds
 _MOST: Final = 200_000
 _MOST_OF_ONE: Final = 100_000
@@ -26,38 +27,44 @@ T = TypeVar("T")
 
 
 class Started(NamedTuple):
-    """What is not answered yet."""
+    """Message that is not answered yet, with its arrival time."""
 
     key: Key
     since: float
 
 
 class _Entry(NamedTuple, Generic[T]):
-    at: float  # when it was answered, or its answer was seen to be on its way last
+    at: float  # last time at which the response was not yet acknowledged
     key: Key
     result: T
-    since: float  # that it has been here
+    since: float  # arrival time
 
 
 class Trail(Generic[T]):
-    """What one session has taken in lately.
+    """Messages that one session has answered lately.
 
-    Whoever holds the connection looks now and then whether the peer's system has acknowledged all that it was told:
-    what it provably has not received is remembered however long ago it was answered.
+    The connection's owner must report regularly whether the peer's system has acknowledged all our octets.
+    Unacknowledged responses are remembered without a time limit.
     """
 
     def __init__(self) -> None:
-        self._told: deque[_Entry[T]] = deque()  # since the last look that found all acknowledged
-        self._heard: deque[_Entry[T]] = deque()  # before it, by the time at which that was not so yet
-        self._behind_at = 0.0  # the last look that found something that was not acknowledged
+        self._told: deque[_Entry[T]] = deque()  # answered since the last report of "all acknowledged"
+        self._heard: deque[_Entry[T]] = deque()  # acknowledged, in the order of `at`
+        self._behind_at = 0.0  # last report of unacknowledged octets
 
     def answered(self, key: Key, result: T, now: float, since: float | None = None) -> None:
-        """`since`: that it has been here."""
+        """Record a response.
+
+        `since`: arrival time of the message; None means now.
+        """
         self._told.append(_Entry(now, key, result, now if since is None else since))
         self._trim(now)
 
     def looked(self, now: float, *, all_heard: bool) -> None:
-        """`all_heard`: the peer's system has acknowledged every octet of ours."""
+        """Report the state of the connection.
+
+        `all_heard`: the peer's system has acknowledged every octet of ours.
+        """
         if not all_heard:
             self._behind_at = now
         elif self._told:
@@ -75,7 +82,10 @@ class Trail(Generic[T]):
         return len(self._told) + len(self._heard)
 
     def unsure(self, now: float, span: float = HEARD) -> list[tuple[Key, T]]:
-        """What the peer has heard within the last `span` seconds, or not at all as far as we know."""
+        """Return the messages whose response the peer got late or perhaps not at all.
+
+        Late means within the last `span` seconds.
+        """
         return [(one.key, one.result) for one in self._unsure(now, span)]
 
     def _unsure(self, now: float, span: float) -> Iterator[_Entry[T]]:
@@ -83,32 +93,39 @@ class Trail(Generic[T]):
         yield from self._told
 
     def oldest(self, now: float) -> float:
-        """Since when the oldest of these has been here; inf: there is none."""
+        """Return the arrival time of the oldest message that the peer may send again; inf if none."""
         return min((one.since for one in self._unsure(now, HEARD)), default=inf)
 
     def forget(self, before: float = inf) -> None:
-        """What was answered before that time is told to `Doubts` now, or is in none."""
+        """Forget messages answered before that time.
+
+        `ResendDetection` has these messages, or the peer has processed their responses.
+        """
         for entries in (self._told, self._heard):
             while entries and entries[0].at < before:
                 entries.popleft()
 
 
 def oldest_of(under_way: Iterable[Started], trail: Trail[Any], now: float) -> float:
-    """Since when the oldest message of a session is here whose peer may not know that; inf: there is none."""
+    """Return the arrival time of a session's oldest message whose response may be lost; inf if none."""
     return min([one.since for one in under_way] + [trail.oldest(now)])
 
 
 class Mark:
-    """Of one door: all that has been here since an earlier time has been heard of by its peers, so it need not be
-    recalled after a restart."""
+    """Time mark of one origin: all earlier messages need no recall after a restart.
+
+    The peers have processed the responses to these messages.
+    """
 
     def __init__(self) -> None:
-        self.took_at = 0.0  # the last message
+        self.took_at = 0.0  # time of the last message
         self._at = 0.0
 
     def move(self, now: float, span: float, oldest: float) -> float:
-        """To `span` seconds ago, but not beyond the oldest message whose peer may not know that we have it. The mark;
-        0: there is nothing new to say."""
+        """Move the mark and return it; 0 if it does not move.
+
+        The mark is `span` seconds ago, but before the oldest message whose response may be lost.
+        """
         fresh = min(now - span, oldest - _A_MOMENT)
         if self.took_at <= self._at or fresh <= self._at:
             return 0.0
@@ -120,22 +137,22 @@ class _Doubt(NamedTuple, Generic[T]):
     until: float
     key: Key
     result: T
-    session: object  # that it came by
+    session: object  # the session that the message came by
 
 
 class ResendDetection(Generic[T]):
-    """Of all broken sessions, and of those that may be."""
+    """Messages that the peers of all broken or mute sessions may send again."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[int, _Doubt[T]] = OrderedDict()  # in the order of their end
-        self._by_key: dict[Key, dict[object, deque[int]]] = {}  # and session
+        self._known: OrderedDict[int, _Doubt[T]] = OrderedDict()  # in the order of `until`
+        self._by_key: dict[Key, dict[object, deque[int]]] = {}  # key -> session -> numbers
         self._next = 0
 
     def __len__(self) -> int:
         return len(self._known)
 
     def add(self, left: Iterable[tuple[Key, T]], now: float, session: object = None) -> None:
-        """A session broke, or seems to have, and this is what its peer may send again by another one."""
+        """Add the messages that the peer of a broken or mute session may send again."""
         for key, result in left:
             self._known[self._next] = _Doubt(now + AGAIN, key, result, session)
             self._by_key.setdefault(key, {}).setdefault(session, deque()).append(self._next)
@@ -144,8 +161,11 @@ class ResendDetection(Generic[T]):
             self._drop(next(iter(self._known)))
 
     def take(self, key: Key, now: float, session: object = None) -> T | None:
-        """What this was the first time, if it is one of those: once for each. `session`: that it comes by now; what
-        came by the same one is another message."""
+        """Remove and return the first result of a message, or None; each result is returned once.
+
+        `session`: the session that the message comes by now. A message first received by the same session is another
+        message.
+        """
         self.sweep(now)
         for other, numbers in self._by_key.get(key, {}).items():
             if other is None or other is not session:
@@ -157,7 +177,7 @@ class ResendDetection(Generic[T]):
             self._drop(next(iter(self._known)))
 
     def _drop(self, number: int) -> T:
-        """Which is the oldest of its key and session."""
+        """Remove the entry, which must be the oldest of its key and session."""
         doubt = self._known.pop(number)
         numbers = self._by_key[doubt.key][doubt.session]
         numbers.popleft()

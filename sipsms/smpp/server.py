@@ -1,6 +1,7 @@
-"""The SMSC: customers' ESMEs bind here, send what their DIDs may send, and hear what comes in for them (S-064..S-071).
+"""SMSC for customers' ESMEs, which submit messages and receive for their DIDs (S-064..S-071).
 
-Each bind is for the DIDs whose SMPP user and password it shows. What it sends is the intake's.
+Each bind is for the DIDs with its SMPP user and password. `SubmitHandler` takes the submits, `QueryHandler` the
+requests about messages.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Lost, Reques
 from sipsms.smpp.submit import SubmitHandler
 from sipsms.smpp.submit_sm import Refused
 
-_WRONG_BINDS: Final = 3  # of one connection (P-02)
+_WRONG_BINDS: Final = 3  # wrong binds of one connection (P-02)
 _PENALTY: Final = 1.0  # seconds before a wrong bind is answered
 _VERSION: Final = b"\x34"
-_HANDSHAKE: Final = 10.0  # seconds
+_HANDSHAKE: Final = 10.0  # seconds for the TLS handshake
 
 
 class Smsc:
@@ -42,7 +43,10 @@ class Smsc:
         self, options: Callable[[], Options], access: Access, directory: Directory, gateway: Gateway, records: Records,
         clock: Clock, wake: Callable[[str], None], most: int,
     ) -> None:  # fmt: skip
-        """`wake(did)`: an ESME that hears for this DID has bound. `most`: connections at once."""
+        """Create the SMSC without listeners.
+
+        `wake(did)`: called when an ESME that receives for this DID has bound. `most`: connections at once.
+        """
         self._options = options
         self._access = access
         self._directory = directory
@@ -55,9 +59,9 @@ class Smsc:
         self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._connections: dict[Connection, Esme | None] = {}
         self._wrong: Counter[Connection] = Counter()
-        self._bound: dict[str, list[Esme]] = {}  # by username
+        self._bound: dict[str, list[Esme]] = {}  # username -> sessions
         self._of_address: Counter[str] = Counter()
-        self._throttled: Counter[str] = Counter()  # submits by username, since the last sweep
+        self._throttled: Counter[str] = Counter()  # username -> throttled submits since the last sweep
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self._intake = SubmitHandler(options, directory, gateway, records, clock, self._refuse)
@@ -70,20 +74,23 @@ class Smsc:
     # --- life ---
 
     async def start(self) -> None:
-        """Read back what may come again. Call it before `listen`. Raises Unavailable."""
+        """Load the submits that may come again. Call it before `listen`. Raises Unavailable."""
         await self._intake.start()
 
     def listen(self, sock: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
-        """Accept ESMEs on a bound socket. `tls`: the certificate as it is now. Raises OSError."""
+        """Accept ESMEs on a bound socket. Raises OSError.
+
+        `tls`: returns the current certificate's context.
+        """
         sock.listen(BACKLOG)
         self._listeners.append((sock, self._loop.create_task(self._accept(sock, tls))))
 
     async def _accept(self, listener: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
-        """Each connection is counted before it costs anything: also before TLS."""
+        """Accept connections; each connection is counted before it costs anything, also before TLS."""
         while True:
             try:
                 peer, address = await self._loop.sock_accept(listener)
-            except OSError as error:  # no file left, most likely
+            except OSError as error:  # most likely no file descriptor is free
                 log.warning("smpp_accept_failed", why=error.strerror or str(error))
                 await asyncio.sleep(0.1)
                 continue
@@ -97,7 +104,7 @@ class Smsc:
         more: dict[str, Any] = {"ssl": tls(), "ssl_handshake_timeout": _HANDSHAKE} if tls is not None else {}
         try:
             await self._loop.connect_accepted_socket(partial(self._connection, address), peer, **more)
-        except OSError:  # no TLS, or gone already
+        except OSError:  # no TLS, or already closed
             self._gone(address)
             peer.close()
 
@@ -106,13 +113,14 @@ class Smsc:
         return _Incoming(session, self._clock, self._heed, address, self._opened)
 
     def _greet(self, address: str) -> bool:
-        """Count a connection from there. False: there are too many."""
+        """Count a connection from an address; False if there are too many."""
         network, limit = _network(address), self._options().max_binds_per_address
         full = self._of_address.total() >= self._most or self._of_address[network] >= limit
         self._of_address[network] += 1
         return not full and not self._stopping
 
     def _gone(self, address: str) -> None:
+        """Uncount a connection from an address."""
         network = _network(address)
         self._of_address[network] -= 1
         if not self._of_address[network]:
@@ -122,7 +130,7 @@ class Smsc:
         self._connections[connection] = None
 
     def sweep(self) -> None:
-        """Once a second."""
+        """Run the timers. Call it once a second."""
         now = self._clock()
         for connection, bound in list(self._connections.items()):
             connection.tick(now)
@@ -134,11 +142,11 @@ class Smsc:
         self._throttled.clear()
 
     def heard_by(self, now: float, span: float) -> float:
-        """See `Intake.heard_by`."""
+        """Return the time of `SubmitHandler.heard_by` for all bound ESMEs."""
         return self._intake.heard_by(now, span, filter(None, self._connections.values()))
 
     def review(self) -> None:
-        """The directory has changed: who may not be bound any more goes; new DIDs of who may are heard of at once."""
+        """Apply a change of the directory: unbind ESMEs without permission, wake the lanes of new DIDs."""
         for bound in [one for group in self._bound.values() for one in group]:
             may_stay = self._access.may_stay(bound.customer, bound.connection.address)
             if not bound.dids(self._directory) or not may_stay:
@@ -147,7 +155,7 @@ class Smsc:
                 self._wake_all(bound)
 
     async def close(self) -> None:
-        """Answer what is under way, say good-bye."""
+        """Answer the requests in progress, then unbind all ESMEs."""
         self._stopping = True
         for _, task in self._listeners:
             task.cancel()
@@ -185,7 +193,7 @@ class Smsc:
             self._bind(connection, pdu)
             return
         bound = self._connections.get(connection)
-        if bound is None:  # it was dropped in the same breath
+        if bound is None:  # the connection was just dropped
             connection.answer(pdu, Status.WRONG_BIND_STATE)
             return
         bound.is_doubted, now = False, self._clock()
@@ -226,7 +234,10 @@ class Smsc:
             self._refuse(bound, pdu, error)
 
     def _refuse(self, bound: Esme, pdu: Pdu, error: BaseException) -> None:
-        """An answer that says what is wrong; what is wrong with us is worth another try (a full queue is, for all)."""
+        """Answer with an error status.
+
+        An error of ours is answered with QUEUE_FULL, because every program tries again after that.
+        """
         if isinstance(error, Refused):
             status = self._note_refused(bound, error)
         elif isinstance(error, Unavailable):
@@ -239,7 +250,7 @@ class Smsc:
         bound.connection.answer(pdu, status)
 
     def _note_refused(self, bound: Esme, refused: Refused) -> Status:
-        if refused.status == Status.THROTTLED:  # many a second: one line says it
+        if refused.status == Status.THROTTLED:  # may be many a second: logged once a sweep
             self._throttled[bound.username] += 1
         else:
             log.note("smpp_refused", user=bound.username, status=hex(refused.status), why=str(refused))
@@ -248,7 +259,7 @@ class Smsc:
     # --- bind ---
 
     def _bind(self, connection: Connection, pdu: Pdu) -> None:
-        if self._stopping:  # no refusal: its credentials may be right
+        if self._stopping:  # no refusal, because the credentials may be right
             connection.drop("the server stops")
             return
         username, password = pdu.fields["system_id"], pdu.fields["password"]
@@ -279,8 +290,10 @@ class Smsc:
         return sum(one.customer == customer for group in self._bound.values() for one in group)
 
     def _make_room(self, username: str) -> bool:
-        """End the quietest of a user's sessions, if its host seems to be gone; where none does, those that are quiet
-        are asked, and the next try may find one."""
+        """End the quietest session of a user if its host seems unreachable; True if ended.
+
+        If no host seems unreachable, quiet sessions are probed, so that the next bind may succeed.
+        """
         now, group = self._clock(), self._bound.get(username, [])
         gone = [one for one in group if one.may_be_gone(now)]
         if gone:
@@ -293,7 +306,7 @@ class Smsc:
         return False
 
     def _no_bind(self, connection: Connection, pdu: Pdu, username: str, why: str) -> None:
-        """The same answer, as late, whatever is wrong."""
+        """Refuse a bind after `_PENALTY` seconds; response and delay must be the same for every reason."""
         self._wrong[connection] += 1
         last = self._wrong[connection] >= _WRONG_BINDS
         log.note("smpp_bind_refused", user=username, peer=connection.address, why=why)
@@ -308,10 +321,13 @@ class Smsc:
         for did in bound.dids(self._directory):
             self._wake(did.number)
 
-    # --- for the courier, and for who looks ---
+    # --- for the courier and the status ---
 
     def hearing(self, did: Did) -> Esme | None:
-        """The ESME that gets what comes in for a DID: of several, the one with the least to do."""
+        """Return the ESME that receives for a DID, or None.
+
+        If several ESMEs are bound, the ESME with the fewest open requests is returned.
+        """
         fit = [
             one for one in self._bound.get(did.smpp_username, ())
             if one.hears and one.customer == did.account and did.smpp is not None
@@ -320,19 +336,25 @@ class Smsc:
         return min(fit, key=lambda one: one.to_do, default=None)
 
     async def answered(self, did: Did) -> None:
-        """When every submit that is under way now for this DID's user has its answer: a receipt comes after it."""
+        """Wait until the current submits of the DID's user are answered, at most 5 s.
+
+        A receipt must come after the response to its submit.
+        """
         groups = self._bound.get(did.smpp_username, ())
         waiting = {taken for one in groups for taken in one.under_way if not taken.done()}
         if waiting:
             await asyncio.wait(waiting, timeout=5.0)
-            await asyncio.sleep(0)  # the answers themselves
+            await asyncio.sleep(0)  # lets the responses be written
 
     async def error_of(self, message_id: str) -> str:
-        """What a receipt says of a message that failed, by the id that its ESME was told. Raises Unavailable."""
+        """Return the error code of a failed message by the id that its ESME was given.
+
+        Raises Unavailable.
+        """
         return await self._enquiries.error_of(message_id)
 
     def binds(self) -> Iterator[dict[str, Any]]:
-        """For `sipsms binds`."""
+        """Yield the rows for `sipsms binds`."""
         for connection, bound in self._connections.items():
             if bound is not None:
                 yield {
@@ -344,6 +366,8 @@ class Smsc:
 
 
 class _Incoming(Connection):
+    """Connection of an ESME; reports when it is open."""
+
     def __init__(
         self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None], address: str,
         opened: Callable[[Connection], None],
@@ -357,7 +381,10 @@ class _Incoming(Connection):
 
 
 def _network(address: str) -> str:
-    """An IPv6 host has a /64 to itself."""
+    """Return an IPv4 address, or the /64 of an IPv6 address.
+
+    An IPv6 host has a /64 to itself.
+    """
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,11 +1,12 @@
-"""One SMPP session, of either side: who may say what when, answers matched to requests, timers. Pure: octets and the
-time come in, events and octets go out; whoever holds the connection carries them.
+"""SMPP session of either side: permitted PDUs by state, matching of responses, timers.
+
+Pure: octets and time come in, events and octets go out; the connection carries them.
 
     OPEN -- bind --> BOUND -- unbind --> UNBINDING -- last answer --> CLOSED
 
-The session answers by itself what needs nobody else: enquire_link, unbind, what cannot be read, what is not allowed
-now. Everything else is a `Request` to be answered with `answer`. Of our own requests each ends in exactly one of
-`Answer` (the peer's response) and `Lost` (none came in time, or the session ended); an answer that comes after its
+The session itself answers enquire_link, unbind, unreadable PDUs and PDUs that are not allowed in its state. Every other
+request becomes a `Request`, which must be answered with `answer`. Each of our own requests ends in exactly one of
+`Answer` (the peer's response) and `Lost` (no response in time, or the session ended). A response that comes after its
 `Lost` is `Late`.
 """
 
@@ -32,11 +33,11 @@ from sipsms.smpp.pdu import (
 )
 
 Role = Literal["smsc", "esme"]
-_MISSED: Final = 2  # enquire_links without an answer, after which the peer is gone (P-07)
-_LAST_WORDS: Final = 5.0  # seconds that an unbind waits for what is under way
-_BEFORE_BIND: Final = 20  # PDUs that a stranger may send
-_LATE: Final = 1000  # requests remembered whose answers may still come
-_AT_ONCE: Final = 200  # PDUs of one peer, then it is the others' turn
+_MISSED: Final = 2  # unanswered enquire_links, after which the session is closed (P-07)
+_LAST_WORDS: Final = 5.0  # seconds that an unbind waits for open requests
+_BEFORE_BIND: Final = 20  # PDUs that an unbound peer may send
+_LATE: Final = 1000  # requests remembered for late responses
+_AT_ONCE: Final = 200  # PDUs of one peer in a row, before other peers have their turn
 _RESPONSE: Final = 0x80000000
 
 
@@ -60,8 +61,8 @@ MODES: Final = {
 
 _SENDS: Final = frozenset({Mode.TRANSMITTER, Mode.TRANSCEIVER})
 _HEARS: Final = frozenset({Mode.RECEIVER, Mode.TRANSCEIVER})
-# What the other side may ask of us once it is bound, and in which modes (table 2-1; a customer may also send by
-# deliver_sm). bind and unbind, enquire_link and generic_nack are everybody's, and not here.
+# Requests that a bound peer may send, with the modes (table 2-1; a customer may also send by deliver_sm). bind,
+# unbind, enquire_link and generic_nack are allowed in all modes and not listed.
 _ALLOWED: Final[Mapping[Role, Mapping[int, frozenset[Mode]]]] = {
     "smsc": {
         Command.SUBMIT_SM: _SENDS, Command.DELIVER_SM: _SENDS, Command.DATA_SM: _SENDS, Command.SUBMIT_MULTI: _SENDS,
@@ -74,7 +75,10 @@ _ALLOWED: Final[Mapping[Role, Mapping[int, frozenset[Mode]]]] = {
 
 
 class Limits(NamedTuple):
-    """Seconds, but for `window`: requests of the peer that may be under way; further ones wait unread."""
+    """Limits of a session, in seconds except `window`.
+
+    `window`: unanswered requests of the peer; further requests wait unread.
+    """
 
     window: int = 100
     bind_timeout: float = 10.0
@@ -86,28 +90,37 @@ _USUAL: Final = Limits()
 
 
 class Request(NamedTuple):
-    """The peer asks; `Session.answer` it."""
+    """Request of the peer; must be answered with `Session.answer`."""
 
     pdu: Pdu
 
 
 class Answer(NamedTuple):
+    """Response of the peer to our request."""
+
     token: Any
     pdu: Pdu
 
 
 class Late(NamedTuple):
+    """Response that came after its `Lost`."""
+
     token: Any
     pdu: Pdu
 
 
 class Lost(NamedTuple):
+    """Request of ours that got no response."""
+
     token: Any
     why: str
 
 
 class Closed(NamedTuple):
-    """The session is over: send what is left, then close the connection. `orderly`: by an unbind."""
+    """End of the session: send the remaining octets, then close the connection.
+
+    `orderly`: the session ended by an unbind.
+    """
 
     why: str
     orderly: bool = False
@@ -117,7 +130,7 @@ Event = Request | Answer | Late | Lost | Closed
 
 
 class NotBound(Exception):
-    """Nothing can be asked of the peer now."""
+    """Error for a request while the session is not bound."""
 
 
 class _Asked(NamedTuple):
@@ -126,7 +139,7 @@ class _Asked(NamedTuple):
     until: float
 
 
-_OURS: Final = object()  # token of what the session asks by itself
+_OURS: Final = object()  # token of the session's own requests
 
 
 class Session:
@@ -135,37 +148,37 @@ class Session:
         self.limits = limits
         self.state = State.OPEN
         self.mode = Mode.TRANSCEIVER
-        self.under_way = 0  # requests of the peer that are not answered
+        self.under_way = 0  # unanswered requests of the peer
         self.last_heard = now
-        self.has_more = False  # there are PDUs that have not been looked at: call `receive` again soon, read no more
+        self.has_more = False  # PDUs wait in the framer: call `receive` again soon, read no more
         self._began = now
         self._framer = Framer()
         self._strange = 0  # PDUs before a bind
         self._out: list[bytes] = []
-        self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by sequence number, the oldest first
+        self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by sequence number, oldest first
         self._late: OrderedDict[int, Any] = OrderedDict()
         self._sequence = 0
-        self._enquired = 0  # since the peer was heard
-        self._enquired_at = 0.0  # the first of these
-        self._unbind: int | None = None  # sequence number of the peer's unbind, which waits for its answer
+        self._enquired = 0  # enquire_links since the peer's last PDU
+        self._enquired_at = 0.0  # time of the first of these
+        self._unbind: int | None = None  # sequence number of the peer's unanswered unbind
         self._unbind_until = 0.0
 
-    # --- what goes out ---
+    # --- out ---
 
     def take(self) -> bytes:
-        """What is to be sent now."""
+        """Return and remove the octets to send."""
         data, self._out = b"".join(self._out), []
         return data
 
     @property
     def unsent(self) -> int:
-        """Octets that `take` would give."""
+        """Number of octets that `take` would return."""
         return sum(map(len, self._out))
 
     def ask(
         self, command: int, fields: Mapping[str, Any], now: float, token: Any, tlvs: Mapping[int, bytes] = {}
     ) -> int:
-        """Send a request; its sequence number. Raises NotBound."""
+        """Send a request and return its sequence number. Raises NotBound."""
         if self.state is not State.BOUND and not (command in BINDS and self.state is State.OPEN):
             raise NotBound(str(self.state))
         return self._ask(command, fields, now, token, tlvs)
@@ -184,14 +197,17 @@ class Session:
 
     @property
     def asked(self) -> int:
-        """Requests of ours that are not answered."""
+        """Number of our unanswered requests."""
         return len(self._asked)
 
     def answer(
         self, request: Pdu, status: int = 0, message_id: str = "", fields: Mapping[str, Any] | None = None,
         tlvs: Mapping[int, bytes] = {},
     ) -> None:  # fmt: skip
-        """Answer a `Request`. `fields`: of a response that has more than a message id."""
+        """Answer a `Request`.
+
+        `fields`: of a response that has more than a message id.
+        """
         self.under_way -= 1
         if self.state is State.CLOSED:
             return
@@ -201,26 +217,26 @@ class Session:
             self._out.append(encode(Pdu(request.command | _RESPONSE, request.sequence, status, fields, tlvs)))
 
     def bound(self, mode: Mode) -> None:
-        """The bind has succeeded, on whichever side."""
+        """Record that the bind has succeeded, on either side."""
         if self.state is State.CLOSED:
             return
         self.state, self.mode = State.BOUND, mode
 
     def unbind(self, now: float) -> None:
-        """Say good-bye; `Closed` comes when the peer has answered, or does not."""
+        """Send an unbind; `Closed` follows the peer's response or its timeout."""
         if self.state is State.BOUND:
             self._ask(Command.UNBIND, {}, now, _OURS)
             self.state, self._unbind_until = State.UNBINDING, now + _LAST_WORDS
 
-    # --- what comes in ---
+    # --- in ---
 
     @property
     def is_full(self) -> bool:
-        """The peer has as much under way as it may: read no more from it, and call `receive` when something was
-        answered."""
+        """True if the peer's window is full: read no more and call `receive` after the next response."""
         return self.under_way >= self.limits.window
 
     def receive(self, data: bytes, now: float) -> list[Event]:
+        """Return the events of received octets."""
         self._framer.feed(data)
         events: list[Event] = []
         left = _AT_ONCE
@@ -257,7 +273,7 @@ class Session:
             self._request(pdu, now, events)
 
     def _bad(self, error: BadPdu, events: list[Event]) -> None:
-        if error.command & _RESPONSE:  # of one of ours: it was answered, we cannot know how
+        if error.command & _RESPONSE:  # an unreadable response to our request: the outcome is unknown
             asked = self._asked.pop(error.sequence, None)
             if asked is not None and asked.token is not _OURS:
                 events.append(Lost(asked.token, f"the answer cannot be read: {error}"))
@@ -274,7 +290,7 @@ class Session:
                 events.append(Late(token, pdu))
             return
         del self._asked[pdu.sequence]
-        if asked.command in BINDS and not pdu.status:  # what comes right behind it is allowed
+        if asked.command in BINDS and not pdu.status:  # requests right after the bind response are allowed
             self.bound(MODES[Command(asked.command)])
         if asked.token is not _OURS:
             events.append(Answer(asked.token, pdu))
@@ -306,7 +322,7 @@ class Session:
             events.append(Request(pdu))
 
     def _unbound(self, pdu: Pdu, now: float) -> None:
-        """By the peer. What is under way is answered first, both ways (P-17)."""
+        """Handle the peer's unbind; open requests of both sides are answered first (P-17)."""
         if self.state is State.OPEN:
             self._out.append(encode_response(pdu, Status.WRONG_BIND_STATE))
         elif self._unbind is None:
@@ -320,10 +336,10 @@ class Session:
             self._out.append(encode_response(Pdu(Command.UNBIND, self._unbind)))
             self._close(events, "unbound by the peer", orderly=done)
 
-    # --- time, and the end ---
+    # --- timers and end ---
 
     def tick(self, now: float) -> list[Event]:
-        """At least once a second: what is over time."""
+        """Return the events of expired timers. Call it at least once a second."""
         events: list[Event] = []
         if self.state is State.CLOSED:
             return events
@@ -348,12 +364,12 @@ class Session:
         self._ask(Command.ENQUIRE_LINK, {}, now, _OURS)
 
     def probe(self, now: float) -> None:
-        """Ask whether the peer is there, before it is time for that."""
+        """Send an enquire_link before its time."""
         if self.state is State.BOUND and not self._enquired:
             self._enquire(now)
 
     def unanswered(self, now: float) -> float:
-        """Seconds since the peer was asked whether it is there, and has said nothing; 0: it was not asked."""
+        """Return the seconds since the first unanswered enquire_link; 0 if there is none."""
         return now - self._enquired_at if self._enquired else 0.0
 
     def _time_out(self, now: float, events: list[Event]) -> None:
@@ -369,7 +385,7 @@ class Session:
                     self._late.popitem(last=False)
 
     def end(self, why: str) -> list[Event]:
-        """The connection is gone, or is to go."""
+        """End the session, because its connection is closed or must be closed."""
         events: list[Event] = []
         self._close(events, why)
         return events

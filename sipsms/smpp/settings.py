@@ -10,25 +10,28 @@ from sipsms.core.segmentation import PieceUnit
 from sipsms.core.validators import AbsolutePath, Charsets, Positive, Secret, SmppServer
 from sipsms.messaging.carrier_options import CarrierOptions
 
-Ton = Annotated[int, Field(ge=0, le=6)] | None  # SMPP 3.4 section 5.2.5; None: by the number
+Ton = Annotated[int, Field(ge=0, le=6)] | None  # SMPP 3.4 section 5.2.5; None: derived from the number
 
 
 Npi = Annotated[int, Field(ge=0, le=18)] | None  # section 5.2.6
 
 
 class SmppConfig(CarrierOptions):
-    """A carrier's SMSC, which we bind to. A long text goes in real segments, unless `long: payload` sends it whole."""
+    """Settings of a carrier's SMSC that we bind to.
+
+    A long text goes in real segments; `long: payload` sends it whole.
+    """
 
     _joins_segments = True
 
     type: Literal["smpp"]
     mms: Literal[False] = False
     url: SmppServer = Field(repr=False)
-    username: Annotated[str, Field(max_length=64)] = ""  # both instead of those in the URL
+    username: Annotated[str, Field(max_length=64)] = ""  # user and password, instead of those in the URL
     password: Secret | None = None
     bind: Literal["transceiver", "separate", "transmitter"] = "transceiver"  # separate: transmitters and receivers
     binds: Annotated[int, Field(ge=1, le=64)] = 1
-    window: Annotated[int, Field(ge=1, le=1000)] = 10  # submits under way at once, on each bind
+    window: Annotated[int, Field(ge=1, le=1000)] = 10  # unanswered submits at once, on each bind
     system_type: Annotated[str, Field(pattern="^[ -~]{0,12}$")] = ""
     service_type: Annotated[str, Field(pattern="^[ -~]{0,5}$")] = ""
     source_ton: Ton = None
@@ -39,7 +42,7 @@ class SmppConfig(CarrierOptions):
     charsets: Charsets = Field(default_factory=dict)
     long: Literal["udh", "sar", "payload"] = "udh"
     receipts: bool = True
-    validity: bool = True  # the SMSC hears how long a message is worth something, where its sender has said so
+    validity: bool = True  # pass the sender's expiry on as validity_period
     message_ids: Literal["auto", "same", "hex-decimal"] = "auto"
     enquire_link: Positive = 30.0
     response_timeout: Positive = 30.0
@@ -66,6 +69,6 @@ class SmppConfig(CarrierOptions):
 
     @property
     def credentials(self) -> tuple[str, str]:
-        """The user and password to bind with."""
+        """User and password to bind with."""
         password = self.password.get_secret_value() if self.password is not None else self.url.password
         return self.username or self.url.username, password

@@ -1,6 +1,6 @@
-"""What bound ESMEs send: checked, made a message, and answered when that is stored (S-069, S-070).
+"""Submits of bound ESMEs: checked, sent to the gateway, and answered when stored (S-069, S-070).
 
-A submit that came again because its ESME had not heard the answer gets the first one's id (see `doubts`).
+A submit that is sent again because its response was lost must get the id of the first submit (see `ResendDetection`).
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ from sipsms.smpp.submit_sm import Refused, Submission, read
 ORIGIN: Final = "smpp"
 _OF_REFUSAL: Final = {
     RefusalCode.NO_ROUTE: Status.INVALID_DESTINATION,
-}  # every other one: it cannot be sent, whatever is tried
+}  # every other refusal: SUBMIT_FAILED, because a retry cannot succeed
 
 
 class Bucket:
-    """A customer's rate: as many a second, and as many at once after a rest."""
+    """Rate limit of a customer: a token bucket of one second's messages."""
 
     def __init__(self, now: float) -> None:
         self._left = 1.0
         self._at = now - 1.0
 
     def take(self, rate: float, now: float, count: int = 1) -> bool:
+        """Take `count` messages from the bucket; False if the rate is exceeded."""
         self._left = min(max(rate, 1.0), self._left + (now - self._at) * rate)
         self._at = now
         if self._left < count and not (count > rate and self._left >= rate):
@@ -56,7 +57,10 @@ class SubmitHandler:
         self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records, clock: Clock,
         refuse: Callable[[Esme, Pdu, BaseException], None],
     ) -> None:  # fmt: skip
-        """`refuse`: answer one with what is wrong."""
+        """Create the handler.
+
+        `refuse`: answers a PDU with the status of an error.
+        """
         self._options = options
         self._directory = directory
         self._gateway = gateway
@@ -72,7 +76,10 @@ class SubmitHandler:
         self.tasks: set[asyncio.Future[Any]] = set()
 
     async def start(self) -> None:
-        """What was taken just before the server ended may come again. Raises Unavailable."""
+        """Load the submits that were stored just before the server ended, which may come again.
+
+        Raises Unavailable.
+        """
         now = self._clock()
         left: list[tuple[Key, Taken]] = []
         recalled = await self._records.recall()
@@ -89,23 +96,31 @@ class SubmitHandler:
         self._doubts.add(left, now)
 
     def broken(self, bound: Esme, span: float = HEARD) -> None:
-        """Its session is over, or may be: what it has not heard the answer to may come again, and so may what was
-        answered within the last `span` seconds."""
+        """Handle the end of a session, or a mute session.
+
+        Submits without a response and submits answered within the last `span` seconds may come again.
+        """
         now = self._clock()
         if not bound.is_doubted:
             bound.is_doubted = True
             self._doubts.add(bound.unsure(now, span), now, bound)
 
     def look_at_others(self, bound: Esme, others: Iterable[Esme]) -> None:
-        """A session is new: its program may have lost another one, of which nobody has told us yet."""
+        """Treat mute sessions of a user as broken.
+
+        `bound` is a new session of the user, whose program may have lost one of the others.
+        """
         now = self._clock()
         for other in others:
             if other is not bound and not other.is_doubted and other.is_mute(now):
                 self.broken(other)
 
     def heard_by(self, now: float, span: float, bounds: Iterable[Esme]) -> float:
-        """What came before this time need not be recalled after a restart: its peers have heard the answer, since
-        that was `span` seconds ago, and they have received it. `bounds`: all. 0: there is nothing new to say."""
+        """Return the time before which submits need not be recalled after a restart; 0 if unchanged.
+
+        The peers have received the responses to these submits and have had `span` seconds to process them. `bounds`:
+        all bound ESMEs.
+        """
         if len(self._doubts):
             return 0.0
         return self._mark.move(now, span, min((one.oldest(now) for one in bounds), default=inf))
@@ -117,7 +132,7 @@ class SubmitHandler:
     # --- one message ---
 
     def submit(self, bound: Esme, pdu: Pdu) -> None:
-        """One message, or a part of one; answered when it is stored."""
+        """Handle one message or one segment; the response follows when it is stored."""
         now = self._clock()
         try:
             self._check_rate(bound, 1, now)
@@ -142,7 +157,10 @@ class SubmitHandler:
         taken.add_done_callback(partial(self._answer, bound, pdu))
 
     def _again(self, bound: Esme, key: Key, now: float) -> Taken | None:
-        """What this was the first time, in another session, if its peer may not know that it has come."""
+        """Return the result of the same submit in another session, or None.
+
+        There is a result only if its response may be lost.
+        """
         taken = self._doubts.take(key, now, bound) if len(self._doubts) else None
         if taken is not None and taken.done() and (taken.cancelled() or taken.exception() is not None):
             return None
@@ -164,7 +182,7 @@ class SubmitHandler:
         bound.answered(taken, self._mark.took_at)
 
     async def _take(self, bound: Esme, pdu: Pdu, submission: Submission, destination: str) -> str:
-        """The id, when it is stored. Raises Refused or Unavailable."""
+        """Store a submit and return its id. Raises Refused or Unavailable."""
         concat = submission.body.concat
         if concat is not None and concat.total > 1:
             return await self._take_part(bound, pdu, submission, destination, concat)
@@ -227,7 +245,10 @@ class SubmitHandler:
         return destination
 
     def _sender(self, bound: Esme) -> Account:
-        """The customer's account; who has SMPP may write alike to many (C-6). Raises Refused."""
+        """Return the customer's account. Raises Refused.
+
+        A customer with SMPP may send similar texts to many recipients (C-6).
+        """
         account = self._directory.account(bound.customer)
         if account is None or not account.enabled:
             raise Refused(Status.SUBMIT_FAILED, "the account is off")
@@ -236,10 +257,10 @@ class SubmitHandler:
             known = self._senders[bound.customer] = (account, replace(account, bulk=True))
         return known[1]
 
-    # --- several at once ---
+    # --- submit_multi ---
 
     async def submit_multi(self, bound: Esme, pdu: Pdu) -> None:
-        """To each destination a message of its own; the first one's id stands for all."""
+        """Send a message to each destination; the response has the first message's id. Raises Refused."""
         now = self._clock()
         asked: tuple[Address, ...] = pdu.fields["dest_address"]
         self._check_rate(bound, len(asked), now)
@@ -293,7 +314,7 @@ class SubmitHandler:
 
 
 def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: Address | None = None) -> str:
-    """What the ESME wants to hear of it."""
+    """Return the receipts that the ESME requests; empty if none."""
     mask = submission.registered_delivery & 0x1F
     if not mask:
         return ""
@@ -309,7 +330,7 @@ def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: 
 
 
 def _reference(pdu: Pdu) -> int | None:
-    """By which the ESME knows it (section 5.3.2.17)."""
+    """Return the ESME's user_message_reference (section 5.3.2.17), or None."""
     octets = pdu.tlvs.get(Tag.USER_MESSAGE_REFERENCE, b"")
     return int.from_bytes(octets, "big") if len(octets) == 2 else None
 

@@ -1,4 +1,7 @@
-"""What an ESME's submit_sm, deliver_sm, data_sm or submit_multi says, checked and in our words (S-069, S-070). Pure."""
+"""Parser and checks of submit_sm, deliver_sm, data_sm and submit_multi (S-069, S-070).
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ from sipsms.core.segmentation import keep_halves, whole_letters
 from sipsms.smpp.data_coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
 from sipsms.smpp.pdu import Pdu, Status, Tag
 
-MAX_TEXT: Final = 1600  # characters of a whole text: some ten segments, as the other doors for programs take
-FARTHEST: Final = 366 * 86400.0  # seconds that a message is held or kept at most
+MAX_TEXT: Final = 1600  # characters of a whole text: some ten segments, as the other APIs accept
+FARTHEST: Final = 366 * 86400.0  # longest hold or validity, seconds
 MAX_PARTS: Final = 24  # 1600 characters in segments of 67
 _UDHI: Final = 0x40
-_TYPES: Final = 0x3C  # of esm_class: anything here is no message from a person
+_TYPES: Final = 0x3C  # bits of esm_class that are 0 in a message from a person
 _TIME: Final = re.compile(r"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d)(\d\d)([-+R])")
 
 
 class Refused(Exception):
-    """The ESME is told `status`; the text is for the log."""
+    """Refusal of a PDU: the ESME gets `status`, the text is for the log."""
 
     def __init__(self, status: Status, why: str) -> None:
         super().__init__(why)
@@ -30,7 +33,10 @@ class Refused(Exception):
 
 
 class Body(NamedTuple):
-    """The text of a PDU. `binary`: it is none; then `text` shows the octets."""
+    """Text of a PDU.
+
+    `binary`: the content is no text, and `text` shows its octets.
+    """
 
     text: str
     concat: Concat | None = None
@@ -38,8 +44,10 @@ class Body(NamedTuple):
 
 
 class Submission(NamedTuple):
-    source: str  # as our store writes numbers
-    destinations: tuple[str, ...]  # "" for one that is no number
+    """Content of a submit."""
+
+    source: str  # normalised number
+    destinations: tuple[str, ...]  # normalised numbers; "" for an invalid number
     body: Body
     due_at: float | None  # seconds since the epoch
     expires_at: float | None
@@ -47,7 +55,7 @@ class Submission(NamedTuple):
 
 
 def read(pdu: Pdu, charsets: Mapping[int, Charset], now: float) -> Submission:
-    """Raises Refused."""
+    """Parse and check a submit. Raises Refused."""
     fields = pdu.fields
     if fields["esm_class"] & _TYPES:
         raise Refused(Status.INVALID_ESM_CLASS, f"esm_class {fields['esm_class']:#04x}")
@@ -69,10 +77,10 @@ def _destinations(fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def number(ton: int, address: str, *, tens_are_national: bool = True) -> str:
-    """As our store writes it; empty: it is none.
+    """Return a normalised number; empty if invalid.
 
-    A number of type "international" (1) may go without its +. But many programs give that type to ten digits, too:
-    those are a number of North America if their area code is one, and `tens_are_national`.
+    A number of type "international" (1) may lack its +. But many programs use that type with ten digits, too. Ten
+    digits with a North American area code are a national number if `tens_are_national`.
     """
     address = address.strip()
     if ton == 1 and address[:1].isdigit() and not (tens_are_national and _is_national(address)):
@@ -85,7 +93,7 @@ def _is_national(address: str) -> bool:
 
 
 def span(seconds: float) -> str:
-    """A relative time (section 7.1.1.2), rounded up; a month is 30 days."""
+    """Return a relative time (section 7.1.1.2), rounded up; a month has 30 days."""
     left, found = ceil(seconds), []
     for unit in (360 * 86400, 30 * 86400, 86400, 3600, 60, 1):
         found.append(f"{min(99, left // unit):02d}")
@@ -94,7 +102,7 @@ def span(seconds: float) -> str:
 
 
 def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
-    """short_message or message_payload, of any coding, with what it says about its part. Raises Refused."""
+    """Parse short_message or message_payload with its concatenation. Raises Refused."""
     octets = pdu.fields.get("short_message", b"")
     payload = pdu.tlvs.get(Tag.MESSAGE_PAYLOAD)
     if payload is not None:
@@ -119,7 +127,10 @@ def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
 
 
 def read_anything(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
-    """As `read_body`, but what cannot be read is kept as its octets: who sent it has nobody to correct it."""
+    """Parse a body like `read_body`, but show the octets of an unreadable body instead of a refusal.
+
+    The sender of an incoming message could not correct it.
+    """
     try:
         return read_body(pdu, charsets)
     except Refused:
@@ -132,14 +143,14 @@ def _shown(pdu: Pdu, octets: bytes) -> str:
 
 
 def read_text(pdu: Pdu, charsets: Mapping[int, Charset]) -> str:
-    """Of a PDU that has a whole text and nothing else. Raises Refused."""
+    """Return the text of a PDU that carries a whole text. Raises Refused."""
     body = read_body(pdu, charsets)
     _check(body)
     return body.text
 
 
 def _sar(tlvs: Mapping[int, bytes]) -> Concat | None:
-    """Section 5.3.2.22 to 24: all three, or it is one message."""
+    """Return the SAR TLVs (section 5.3.2.22 to 24); None unless all three are valid."""
     found = [tlvs.get(tag) for tag in (Tag.SAR_REFERENCE, Tag.SAR_TOTAL, Tag.SAR_NUMBER)]
     if not all(found):
         return None
@@ -159,9 +170,10 @@ def _check(body: Body) -> None:
 
 
 def moment(fields: Mapping[str, Any], name: str, now: float, status: Status) -> float | None:
-    """An absolute or relative time (section 7.1.1) as seconds since the epoch; None: not given. Raises Refused.
+    """Return an absolute or relative time (section 7.1.1) in seconds since the epoch.
 
-    A validity that is longer than a year is a year; nobody means a message that goes out so late.
+    Returns None if absent. A validity of more than a year is cut to a year. A schedule of more than a year is refused.
+    Raises Refused.
     """
     text = fields.get(name, "")
     if not text:
@@ -189,5 +201,5 @@ def _seconds(text: str, name: str, now: float, status: Status) -> float:
 
 
 def smpp_time(at: float) -> str:
-    """Absolute, in UTC, as in `final_date`."""
+    """Return an absolute time in UTC, as in `final_date`."""
     return datetime.fromtimestamp(at, UTC).strftime("%y%m%d%H%M%S") + "000+"

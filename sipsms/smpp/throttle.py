@@ -1,48 +1,53 @@
-"""How fast a carrier takes messages, learned from what it throttles (P-09, F-15). Pure.
+"""Pace of a carrier, learned from its throttling (P-09, F-15). Pure.
 
-When it says that it is too much, nothing goes for a while, and then a bit less a second than it took before; the longer
-it says nothing of the kind, the more goes again.
+After a throttled message sending pauses, then continues at a lower rate than the carrier accepted before. While the
+carrier does not throttle, the rate grows, and after `_FORGET` seconds there is no limit.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_PAUSE: Final = 1.0  # seconds, twice as long each time that the first after a pause is throttled, too
-_LONGEST: Final = 60.0
-_LESS: Final = 0.7
-_MORE: Final = 1.1  # a second
-_FORGET: Final = 60.0  # seconds without throttling, after which there is no limit any more
+_PAUSE: Final = 1.0  # seconds; doubled each time that the first message after a pause is throttled, too
+_LONGEST: Final = 60.0  # seconds
+_LESS: Final = 0.7  # factor of the rate after throttling
+_MORE: Final = 1.1  # factor of the rate each second
+_FORGET: Final = 60.0  # seconds without throttling, after which the limit ends
 
 
 class Pace:
+    """Current rate and pause of one carrier."""
+
     def __init__(self) -> None:
-        self.rate = 0.0  # messages a second that are let go; 0: any number
+        self.rate = 0.0  # messages a second; 0: no limit
         self._pause = 0.0
         self._until = 0.0
         self._throttled_at = 0.0
         self._grown_at = 0.0
-        self._taken = 0  # since `_counted_at`
+        self._taken = 0  # messages accepted since `_counted_at`
         self._counted_at = 0.0
         self._measured = 0.0
 
     def paused(self, now: float) -> float:
-        """Seconds for which nothing may go."""
+        """Return the seconds until the pause ends; 0 without a pause."""
         return max(0.0, self._until - now)
 
     def rate_at(self, now: float) -> float:
-        """Messages a second that may go now; 0: any number."""
+        """Return the messages a second allowed now; 0 means no limit."""
         self._grow(now)
         return self.rate
 
     def taken(self, now: float) -> None:
-        """The carrier has accepted one."""
+        """Record a message that the carrier has accepted."""
         self._pause = 0.0
         self._count(now)
         self._taken += 1
 
     def throttled(self, now: float) -> float:
-        """The carrier says that it is too much; seconds for which nothing may go. Several at once are one word."""
+        """Record a throttled message and return the seconds to pause.
+
+        Several throttled messages during a pause count as one.
+        """
         if now >= self._until:
             self._count(now)
             seconds = now - self._counted_at
