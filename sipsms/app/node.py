@@ -46,11 +46,11 @@ from sipsms.core.listener import ListenError, bind_url, describe
 from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding, received_of
 from sipsms.core.yaml_file import ConfigError, Document
+from sipsms.messaging.build import build as build_messaging
 from sipsms.messaging.delivery_reports import Stage, is_wanted
-from sipsms.messaging.gateway import SIP, Gateway
-from sipsms.messaging.opt_out import SendingPolicy
+from sipsms.messaging.gateway import SIP
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Pace, Queue
+from sipsms.messaging.queue.queue import Pace
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.courier import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
@@ -158,14 +158,11 @@ class Node:
         config, node = self.config, socket.gethostname()
         self.location = Location(self.store)
         pace = Pace(config.queue.retry_min, config.queue.retry_max)
-        self.queue = Queue(
-            self.store, self._clock, pace, is_reachable=lambda lane: self.gateway.is_reachable(lane),
-            on_change=self._delivery_changed,
+        messaging = build_messaging(
+            self.store, self.directory, self.location, plan, self._clock, keep=config.queue.keep,
+            terms=lambda: terms_of(self.config), pace=pace, on_change=self._delivery_changed,
         )  # fmt: skip
-        consent = SendingPolicy(self.store, self.directory, self._clock, lambda: terms_of(self.config))
-        self.gateway = Gateway(
-            self.store, self.directory, self.location, self.queue, plan, self._clock, config.queue.keep, consent
-        )
+        self.queue, self.gateway = messaging.queue, messaging.gateway
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
         self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.spawn)
         self.couriers = Couriers(

@@ -12,10 +12,9 @@ from sipsms.app.settings import Config
 from sipsms.app.wiring import load_dialplan, open_store, terms_of
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
+from sipsms.messaging.build import build
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import MediaFiles
-from sipsms.messaging.opt_out import SendingPolicy
-from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.sip.location import Location
 
 
@@ -42,11 +41,10 @@ async def offline(
         directory.update(*await store.directory(0))
         for name in accounts(directory):
             await location.load(clock(), name)
-        consent = SendingPolicy(store, directory, clock, lambda: terms_of(config))
-        gateway = Gateway(
-            store, directory, location, Queue(store, clock, Pace()), load_dialplan(config), clock, config.queue.keep,
-            consent,
-        )  # fmt: skip
+        gateway = build(
+            store, directory, location, load_dialplan(config), clock, keep=config.queue.keep,
+            terms=lambda: terms_of(config),
+        ).gateway  # fmt: skip
         gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
         return await work(Offline(gateway, directory, media_files(config)))
     finally:

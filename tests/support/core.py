@@ -14,9 +14,10 @@ from sqlalchemy import text
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Did
 from sipsms.core.message import Accepted, Delivery, Outcome
+from sipsms.messaging.build import build
 from sipsms.messaging.content_policy import PatternLimits
 from sipsms.messaging.gateway import Gateway
-from sipsms.messaging.opt_out import SendingPolicy, Terms
+from sipsms.messaging.opt_out import Terms
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.routing import rules_file
@@ -104,20 +105,14 @@ async def core(
     people = [Account("demo"), Account("alice", "demo", caller_id="5550001111"), Account("bob", "demo")]
     numbers = [Did("5550001111", "demo", "alice"), Did("5550002222", "demo", "bob", sms=False)]
     directory.update(1, True, people, numbers, frozenset())
-    queue = Queue(store, clock, pace or Pace(), lambda: 0.5, lambda lane: gateway.is_reachable(lane))
+    carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
+    messaging = build(
+        store, directory, location, rules_file.load(None, carriers or ["sim"]), clock, keep=86400.0,
+        terms=lambda: terms or Terms(patterns=PatternLimits(0, 0)), pace=pace, jitter=lambda: 0.5,
+    )  # fmt: skip
+    queue, gateway = messaging.queue, messaging.gateway
     for name, courier in (couriers or {}).items():
         queue.set_courier(name, courier, line or CourierLimits())
-    carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
-    gateway = Gateway(
-        store,
-        directory,
-        location,
-        queue,
-        rules_file.load(None, carriers or ["sim"]),
-        clock,
-        86400.0,
-        SendingPolicy(store, directory, clock, lambda: terms or Terms(patterns=PatternLimits(0, 0))),
-    )
     here = Core(store, queue, gateway, location, directory, clock)
     if prepare is not None:
         prepare(here)
