@@ -579,6 +579,8 @@ class Node:
 async def _serve(config: Config, path: Path) -> None:
     node = Node(config, path)
     await node.start()
+    for line in [*literal_secrets(Document.read(path)), *short_secrets(config.carriers)]:
+        log.warning("secret", where=line)
     _tune_collector()
     await node.run()
 
@@ -602,6 +604,4 @@ def run_loop(main: Coroutine[Any, Any, Any]) -> Any:
 def serve(config: Config, path: Path) -> None:
     """Run a server until it is told to stop. Raises what `Node.start` does."""
     log.setup(config.log.level, config.log.format)
-    for line in [*literal_secrets(Document.read(path)), *short_secrets(config.carriers)]:
-        log.warning("secret", where=line)
     run_loop(_serve(config, path))

@@ -182,7 +182,7 @@ async def test_killed_under_blind_retries(make_site: MakeSite, stub: StubCarrier
 def settle(site: Site) -> None:
     """Until nothing waits any more."""
     states = {"accepted", "delivered", "unknown"}
-    site.wait(lambda: all(row["state"] in states for row in site.rows()), 30)
+    site.wait(lambda: all(row["state"] in states for row in site.rows()), 120)
 
 
 @pytest.mark.req("F-21")

@@ -518,6 +518,7 @@ class Phone:
         self.challenge: dict[str, str] | None = None
         self._requests: deque[Incoming] = deque()
         self._responses: deque[Incoming] = deque()
+        self._taken: dict[str, int] = {}  # branches of requests that `take` has answered, and with what
 
     def __enter__(self) -> Phone:
         return self
@@ -656,12 +657,16 @@ class Phone:
         self.wire.send(("\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode("utf-8", "surrogateescape"))
 
     def take(self, seconds: float = 6.0, status: int = 200) -> Incoming:
-        """Wait for a MESSAGE and answer it."""
-        request = self.request(seconds)
-        if request.method != "MESSAGE":
-            raise AssertionError(f"expected a MESSAGE, got {request.start}")
-        self.answer(request, status)
-        return request
+        """Wait for a MESSAGE and answer it. Another copy of one that it has answered gets the same answer again."""
+        while True:
+            request = self.request(seconds)
+            if request.method != "MESSAGE":
+                raise AssertionError(f"expected a MESSAGE, got {request.start}")
+            known = self._taken.get(request.branch)
+            self.answer(request, status if known is None else known)
+            if known is None:
+                self._taken[request.branch] = status
+                return request
 
     def requests_for(self, seconds: float, status: int = 0) -> list[Incoming]:
         """All requests that come in this time, each answered with `status` (0: not at all)."""
