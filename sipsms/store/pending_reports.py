@@ -1,4 +1,7 @@
-"""Messages whose sender wants to know when they are delivered (RFC 5438): who has still to be told."""
+"""Messages whose sender requested a delivery report that is not sent yet (RFC 5438 for SIP).
+
+The column `notify` holds the request and is cleared when the report is sent or forgotten.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _WAITED_FOR = messages.c.notify != literal_column("''")
 _DONE = update(messages).where(messages.c.id == bindparam("key")).values(notify="")
 _FORGET = update(messages).where(_WAITED_FOR, messages.c.received_at < bindparam("before")).values(notify="")
 _OTHER = deliveries.alias()
-_MISSING = (  # a long text has arrived when all its pieces have
+_MISSING = (  # a long text is delivered when all its segments are
     select(_OTHER.c.id)
     .where(
         _OTHER.c.message_id == deliveries.c.message_id,
@@ -29,13 +32,13 @@ _REACHED = (
         deliveries.c.message_id == messages.c.id,
         deliveries.c.state == literal_column("'delivered'"),
         ~_MISSING,
-        deliveries.c.destination != messages.c.account,  # a copy for the sender's other device says nothing
+        deliveries.c.destination != messages.c.account,  # a copy for the sender's other device does not count
     )
     .correlate(messages)
     .scalar_subquery()
 )
 _DUE = select(messages, _REACHED.label("to")).where(_WAITED_FOR)
-_MINE = and_(deliveries.c.message_id == messages.c.id, deliveries.c.destination != messages.c.account)  # no copies
+_MINE = and_(deliveries.c.message_id == messages.c.id, deliveries.c.destination != messages.c.account)  # without copies
 _LOST = deliveries.c.state.in_((literal_column("'failed'"), literal_column("'expired'")))
 _PIECE = deliveries.c.text_end > 0
 
@@ -57,35 +60,39 @@ _ENDED = select(
 ).where(
     _WAITED_FOR,
     _of(_LOST),
-    # Of several ways one that is not lost is enough; of several pieces each is needed.
+    # Of several routes one that did not fail is enough; of several segments each is needed.
     or_(and_(_CAME_BY_PIECES, _of(_LOST, _PIECE)), and_(~_CAME_BY_PIECES, ~_of(~_LOST))),
 )
 
 
 def done(connection: Connection, message: int) -> None:
-    """Its sender has been told."""
+    """Mark the message's delivery report as sent."""
     connection.execute(_DONE, {"key": message})
 
 
 def forget(connection: Connection, before: float) -> None:
-    """Nobody waits any more to hear that a message of before then was delivered."""
+    """Drop requests for delivery reports of messages received before a time."""
     connection.execute(_FORGET, {"before": before})
 
 
 def due(connection: Connection) -> Sequence[Row[Any]]:
-    """Messages that were delivered and whose sender has not been told, with `to`, where they went."""
+    """Return delivered messages whose report is not sent yet, with `to`, the destination reached."""
     return [row for row in connection.execute(_DUE) if row.to]
 
 
 def ended(connection: Connection) -> Sequence[Row[Any]]:
-    """Messages that failed or expired in the end and whose sender has not been told: with `to`, where they should have
-    gone, `failed` (else they expired), and `carrier_id`, empty if no carrier ever took it."""
+    """Return messages that failed or expired whose report is not sent yet.
+
+    Each row has `to` (the intended destination), `failed` (False: expired) and `carrier_id` (empty if no carrier
+    accepted the message)."""
     return connection.execute(_ENDED).all()
 
 
 def outcome(connection: Connection, message: int) -> State:
-    """Of all ways a message went, pieces of its text included: the worst that is final, else that it is under way."""
-    own = and_(messages.c.did != "", messages.c.account == deliveries.c.destination)  # a copy says nothing
+    """Return a message's overall state: the best of its deliveries.
+
+    For a long text, the state is the worst of its segments."""
+    own = and_(messages.c.did != "", messages.c.account == deliveries.c.destination)  # a copy does not count
     rows = connection.execute(
         select(deliveries.c.state, deliveries.c.text_end)
         .join(messages, messages.c.id == deliveries.c.message_id)
