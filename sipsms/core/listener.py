@@ -1,10 +1,9 @@
 """Server sockets in two steps: bound before the store changes, read after loading.
 
-A port in use must be found before recovery changes the store, and no client may be answered from a directory, a
-location service or a queue that is still empty. So the node first binds all its sockets and holds them. A client that
-calls meanwhile is refused (TCP), or waits in the socket's buffer until the server reads (UDP), where its own
-retransmission would arrive anyway. Binding, releasing and binding again would leave the ports to other programs during
-recovery.
+A port in use must be found before recovery changes the store. No client may be answered from a directory, a location
+service or a queue that is still empty. So the node first binds all its sockets and holds them. A client that calls
+meanwhile is refused (TCP), or waits in the socket's buffer until the server reads (UDP), where its own retransmission
+would arrive anyway. If the ports were released after a first check, other programs could take them during recovery.
 """
 
 from __future__ import annotations

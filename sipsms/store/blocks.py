@@ -22,10 +22,11 @@ _STRENGTH: Final = {BY_HAND: 2, BY_CUSTOMER: 1}  # any other reason: the blocked
 
 
 def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
-    """Switch a block on or off. Return False if nothing changed.
+    """Switch a block on or off. Return False if its state did not change.
 
-    Nothing changes if the block is already in that state, or if a weaker reason would lift it: only the operator lifts
-    the operator's block, and START does not lift the customer's block."""
+    The state does not change if the block is already in it, or if a weaker reason would lift the block: only the
+    operator lifts the operator's block, and START does not lift the customer's block. A stronger reason replaces the
+    reason of an active block."""
     here = (
         blocks.c.owner == block.owner,
         blocks.c.number == block.number,

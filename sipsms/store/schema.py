@@ -157,7 +157,7 @@ deliveries = Table(
     Column("lease_until", Double, nullable=False, server_default="0"),
     _text("remote_id", 128),
     _text("last_error"),
-    # Couriers to try after this one, in order, by commas.
+    # Couriers to try after this one, in order, separated by commas.
     Column("others", Text().with_variant(String(512), "sqlite"), nullable=False, server_default=""),
     # No device of the account was known on arrival: every device that registers later gets a copy.
     Column("open", Boolean, nullable=False, server_default=false()),

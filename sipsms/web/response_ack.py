@@ -1,8 +1,8 @@
 """Acknowledgement of answers: evidence that a client has received an answer.
 
-With this evidence a client's blind retry is told apart from a new message. An answer counts as acknowledged only when
-the client acted after it: the client sent another request on the same connection, or closed it in order (its FIN came
-after it had acknowledged all that we wrote, and no reset came).
+The evidence distinguishes a client's blind retry from a new message. An answer counts as acknowledged only when the
+client acted after it: the client sent another request on the same connection, or closed it in order (its FIN came after
+it had acknowledged all that we wrote, and no reset came).
 
 - A TCP acknowledgement alone must never count: the system acknowledges data that its program never reads.
 - A reset means that the program did not read the answer: the system sends a reset for a program that closes a
