@@ -183,7 +183,7 @@ class AcrobitsApi:
         return {"message": "ok"}
 
     async def _balance(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
-        """Return an unlimited balance: messages from a phone are not charged."""
+        """Return an unlimited balance: sipsms charges nothing and limits no messages from phones."""
         return {"balanceString": "unlimited", "balance": 0, "currency": ""}
 
 
