@@ -1,10 +1,10 @@
-"""Who may come in by an API: API passwords, tokens, phones' own passwords, SMPP users, networks, and how often.
+"""Authentication for the APIs: passwords, tokens, SMPP users, networks, and limits.
 
-One answer for an unknown name, a wrong password and an account that is off, after the same work (decision D4). Who
-fails too often from one address is not looked at for the rest of the minute, so a password is not guessed here; API
-passwords and tokens have 192 random bits and could not be. Nor is a phone's password guessed from many addresses: of a
-name for which too many were wrong, it is looked at only from networks where a right one has come from, until the minute
-is over.
+An unknown name, a wrong password and a disabled account get the same answer after the same work (decision D4). After
+too many failures from one address, the address is refused for the rest of the minute, so that passwords cannot be
+guessed. (API passwords and tokens have 192 random bits and could not be guessed anyway.) After too many wrong passwords
+for one name, from any addresses, only networks that logged in before may use a phone's password for that name until the
+minute ends.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from sipsms.core import log
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.clock import Clock
 
-FAILURES = 60  # from one address in a minute
-GUESSES = 100  # at one name in a minute, from all addresses
-_MOST = 10_000  # addresses or accounts that are counted at once
-_NAMES = 65_536  # counters of guesses; names share them, so that nobody is forgotten by asking for many others
+FAILURES = 60  # wrong credentials from one address in a minute
+GUESSES = 100  # wrong passwords for one name in a minute, from all addresses
+_MOST = 10_000  # addresses or accounts that are remembered at once
+_NAMES = 65_536  # counters of guesses; names share them, so that asking for many names resets none
 _NOBODY = "0" * 64
 _TOO_MANY = "too many wrong passwords"
 
@@ -35,12 +35,14 @@ _TOO_MANY = "too many wrong passwords"
 class DenialCode(StrEnum):
     MISSING = "missing"  # no credentials
     WRONG = "wrong"
-    OFF = "off"  # a right SIP password, or a subaccount, where an API password of a customer is asked for
-    ADDRESS = "address"  # a right password from a network that may not use it
-    TOO_MANY = "too_many"  # requests of this account, or failures from this address, in a minute
+    OFF = "off"  # a subaccount, where a customer's API password is required
+    ADDRESS = "address"  # a correct password from a network that may not use it
+    TOO_MANY = "too_many"  # too many requests of this account, or failures from this address, in a minute
 
 
 class Denied(Exception):
+    """A caller that is not admitted, with the reason."""
+
     def __init__(self, code: DenialCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
@@ -49,18 +51,20 @@ class Denied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose request this is. `account`: None for the operator."""
+    """The caller of a request. `account`: None for the operator."""
 
     account: Account | None
     scope: Scope
-    name: str  # of the token, or of the account
-    did: str = ""  # the only number, for a token of one
-    expires_at: float | None = None  # of the token
+    name: str  # name of the token or of the account
+    did: str = ""  # the only number, for a token of scope DID
+    expires_at: float | None = None  # expiry of the token
 
 
 class User(NamedTuple):
+    """An account that logged in by name and password."""
+
     account: Account
-    is_phone: bool  # by the password that its phone registers with, not by an API password
+    is_phone: bool  # used its phone's password and not the API password
 
 
 class Access:
@@ -68,8 +72,10 @@ class Access:
         self, directory: Directory, clock: Clock, realm: str, per_minute: Callable[[], int],
         failures: int = FAILURES, guesses: int = GUESSES,
     ) -> None:  # fmt: skip
-        """In a minute: `per_minute` requests of a customer or token (0: any number), `failures` of an address,
-        `guesses` at a name."""
+        """Set the limits per minute.
+
+        `per_minute`: requests of a customer or operator's token (0: unlimited). `failures`: wrong credentials from one
+        address. `guesses`: wrong passwords for one name."""
         self._directory = directory
         self._clock = clock
         self._realm = realm
@@ -79,13 +85,13 @@ class Access:
         self._minute = 0
         self._failed: Counter[str] = Counter()
         self._asked: Counter[str] = Counter()
-        self._guessed: Counter[int] = Counter()  # by a name's counter
-        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()  # accounts and where they have come from
+        self._guessed: Counter[int] = Counter()  # by counter of a name
+        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()  # (account, network) of successful logins
 
-    # --- the ways in ---
+    # --- login ---
 
     def api(self, name: str, password: str, address: str, door: str) -> Account:
-        """A customer by its name or e-mail address and its API password. Raises Denied."""
+        """Return the customer with this name or e-mail address and API password. Raises Denied."""
         self._check_address(address)
         if not name or not password:
             raise Denied(DenialCode.MISSING, "no credentials")
@@ -96,11 +102,13 @@ class Access:
         if account.parent:
             raise Denied(DenialCode.OFF, "this API is for customers, not for their subaccounts")
         self._check_network(account, address)
-        self._count(account.name)  # with its tokens
+        self._count(account.name)  # counted together with the customer's tokens
         return account
 
     def user(self, name: str, password: str, address: str, door: str) -> User:
-        """An account by the password that its phone registers with, or by its API password. Raises Denied."""
+        """Return the account with this name and its phone's password or its API password.
+
+        Raises Denied."""
         self._check_address(address)
         if not name or not password:
             raise Denied(DenialCode.MISSING, "no credentials")
@@ -119,11 +127,12 @@ class Access:
         return User(account, as_phone)
 
     def bearer(self, token: str, address: str, door: str) -> Caller:
-        """Raises Denied."""
+        """Return the caller that a token stands for. Raises Denied."""
         self._check_address(address)
         if not token:
             raise Denied(DenialCode.MISSING, "no token")
-        found = self._directory.token(_digest(token))  # a digest: where the comparison ends says nothing of the token
+        # a digest: the time of the comparison reveals nothing of the token
+        found = self._directory.token(_digest(token))
         caller = self._caller(found) if found is not None else None
         if found is None or caller is None:
             raise self._failure(door, found.name if found else "", address, "wrong token")
@@ -133,7 +142,7 @@ class Access:
         return caller
 
     def esme(self, username: str, password: str, address: str) -> tuple[Did, ...]:
-        """The DIDs of one customer for which this is the SMPP user and password. Raises Denied."""
+        """Return the DIDs of the one customer with this SMPP username and password. Raises Denied."""
         self._check_address(address)
         known = self._directory.smpp_dids(username)
         given = _digest(password)
@@ -148,7 +157,9 @@ class Access:
         return tuple(right)
 
     def _caller(self, token: Token) -> Caller | None:
-        """None: it is over, or its account or DID is gone."""
+        """Return the caller of a token.
+
+        None if the token has expired, or if its account or DID does not exist any more."""
         if token.expires_at is not None and token.expires_at <= self._clock():
             return None
         if token.scope is Scope.OPERATOR:
@@ -163,13 +174,13 @@ class Access:
         return Caller(account, token.scope, token.name, token.did, token.expires_at)
 
     def opens(self, caller: Caller, did: Did) -> bool:
-        """May this caller send from a DID, and see its messages?"""
+        """Return whether a caller may send from a DID and see its messages."""
         if caller.did:
             return did.number == caller.did and caller.account is not None and did.account == caller.account.name
         return self.manages(caller, did.account)
 
     def manages(self, caller: Caller, customer: str) -> bool:
-        """Is this customer the caller's own, or one that it manages?"""
+        """Return whether a customer is the caller's own or one that the caller manages."""
         if caller.account is None:
             return True
         if caller.account.name == customer:
@@ -180,7 +191,7 @@ class Access:
     # --- checks ---
 
     def may_stay(self, customer: str, address: str) -> bool:
-        """Who has got in earlier, by what its account says now."""
+        """Return whether a session may continue under the customer's present networks."""
         owner = self._directory.account(customer)
         return owner is None or not owner.api_allow_ip or _is_in(address, owner.api_allow_ip)
 
@@ -196,7 +207,7 @@ class Access:
         elif len(self._failed) <= _MOST:
             return
         self._failed.clear()
-        self._asked.clear()  # by customer: as many as there are
+        self._asked.clear()  # bounded by the number of customers
 
     def _check_address(self, address: str) -> None:
         self._turn()
@@ -204,7 +215,9 @@ class Access:
             raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
 
     def _may_guess(self, name: str, account: Account | None, address: str) -> bool:
-        """The owner, where he usually is, is never kept out by others' guesses."""
+        """Return whether a wrong password for this name may still be tried from this address.
+
+        The owner, at the usual networks, must never be locked out by the guesses of others."""
         if self._guessed[_counter(name)] < self._most_guesses:
             return True
         return account is not None and (account.name, _network(address)) in self._familiar
@@ -235,12 +248,14 @@ def _digest(secret: str) -> str:
 
 
 def _counter(name: str) -> int:
-    """Python's hash of a text has a secret in it: nobody knows who shares a counter."""
+    """Return the number of a name's counter.
+
+    Python's hash of a text contains a secret, so an attacker cannot know which names share a counter."""
     return hash(name.casefold()) % _NAMES
 
 
 def _network(address: str) -> str:
-    """An IPv6 host has a /64 to itself."""
+    """Return the address as it is counted: an IPv6 host has a whole /64 to itself."""
     address = address.removeprefix("::ffff:")
     if ":" not in address:
         return address

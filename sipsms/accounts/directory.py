@@ -1,5 +1,7 @@
-"""Accounts, DIDs, blocks and tokens in memory: what every request asks for. Filled from the store, refreshed when its
-version moves."""
+"""The directory: accounts, DIDs, blocks and tokens in memory, which every request asks for.
+
+It is filled from the store and refreshed when the store's version changes. It must not read the store itself.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +11,26 @@ from dataclasses import replace
 from sipsms.core.account import Account, Did, Token
 from sipsms.core.directory_rows import Block
 
-EVERYBODY = "*"  # owner of a block that holds for all DIDs
+EVERYBODY = "*"  # owner of a block for all DIDs
 
 
 class Directory:
+    """The accounts, DIDs, blocks and tokens of the server."""
+
     def __init__(self) -> None:
         self.version = 0
         self._accounts: dict[str, Account] = {}
-        self._own: dict[str, Account] = {}  # the same, whether or not their customers are switched off
+        self._own: dict[str, Account] = {}  # as stored: not disabled together with the customer
         self._dids: dict[str, Did] = {}
         self._blocks: set[tuple[str, str, str]] = set()
         self._tokens: dict[str, Token] = {}  # by hash
-        self._emails: dict[str, str] = {}  # in lower case -> account
+        self._emails: dict[str, str] = {}  # e-mail address in lower case -> account
         self._family: dict[str, dict[str, None]] = {}  # customer -> its subaccounts
         self._numbers: dict[str, dict[str, None]] = {}  # customer -> its DIDs
         self._customers: dict[str, dict[str, None]] = {}  # reseller -> customers that it manages
-        self._esmes: dict[str, dict[str, None]] = {}  # SMPP username -> DIDs that have it
-        self._bindable: dict[str, tuple[Did, ...]] = {}  # the same, those that work, as far as they were asked for
-        self.paused: frozenset[str] = frozenset()  # carriers an operator has stopped
+        self._esmes: dict[str, dict[str, None]] = {}  # SMPP username -> DIDs with it
+        self._bindable: dict[str, tuple[Did, ...]] = {}  # cache: SMPP username -> DIDs that may bind
+        self.paused: frozenset[str] = frozenset()  # carriers that an operator has paused
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -35,7 +39,7 @@ class Directory:
         self, version: int, whole: bool, accounts: Iterable[Account], dids: Iterable[Did], paused: frozenset[str],
         blocks: Iterable[Block] = (), tokens: Iterable[Token] = (),
     ) -> list[str]:  # fmt: skip
-        """Take over what changed; `whole`: forget the rest. The names of accounts that are gone."""
+        """Apply changes; `whole`: forget all other rows. Return the names of removed accounts."""
         before = self._accounts
         if whole:
             self._accounts, self._own, self._dids, self._blocks, self._tokens = {}, {}, {}, set(), {}
@@ -71,7 +75,7 @@ class Directory:
                 self._accounts[name] = self._effective(self._own[name])
 
     def _effective(self, account: Account) -> Account:
-        """Switched off with its customer."""
+        """Return the account, disabled if its customer is disabled."""
         customer = self._own.get(account.parent) if account.parent else None
         return replace(account, enabled=False) if customer is not None and not customer.enabled else account
 
@@ -87,11 +91,11 @@ class Directory:
             self._esmes.setdefault(did.smpp_username, {})[did.number] = None
 
     def block(self, block: Block) -> None:
-        """Take over one block, or its end."""
+        """Add or lift one block."""
         (self._blocks.add if block.active else self._blocks.discard)(block[:3])
 
     def disable_target(self, number: str, kind: str, why: str) -> None:
-        """A DID's callback or webhook is off."""
+        """Mark a DID's callback or webhook as disabled."""
         self._bindable = {}
         did = self._dids.get(number)
         if did is not None and kind == "callback" and did.callback is not None:
@@ -109,24 +113,24 @@ class Directory:
         return self._accounts.values()
 
     def known_as(self, name: str) -> Account | None:
-        """The account of this name or with this e-mail address."""
+        """Return the account with this name or e-mail address."""
         return self._accounts.get(name) or self._accounts.get(self._emails.get(name.lower(), ""))
 
     def token(self, digest: str) -> Token | None:
-        """By the SHA-256 of the token, in hex."""
+        """Return the token with this SHA-256, in hex."""
         return self._tokens.get(digest)
 
     def subaccounts(self, customer: str) -> list[Account]:
-        """In order of name."""
+        """Return the subaccounts of a customer, by name."""
         return [self._accounts[name] for name in sorted(self._family.get(customer, ()))]
 
     def dids_of(self, customer: str) -> list[Did]:
-        """In order of number."""
+        """Return the DIDs of a customer, by number."""
         return [self._dids[number] for number in sorted(self._numbers.get(customer, ()))]
 
     def smpp_dids(self, username: str) -> tuple[Did, ...]:
-        """Those by which programs may bind under this name, each with its password, in order of number."""
-        if username not in self._esmes:  # strangers' names are not kept
+        """Return the DIDs whose programs may bind under this username, by number."""
+        if username not in self._esmes:  # unknown names must not fill the cache
             return ()
         found = self._bindable.get(username)
         if found is None:
@@ -140,16 +144,18 @@ class Directory:
         return on and did.sms and owner is not None and owner.enabled
 
     def customers_of(self, reseller: str) -> list[str]:
-        """Those that it manages, in order of name."""
+        """Return the names of the customers that a reseller manages, in order."""
         return sorted(self._customers.get(reseller, ()))
 
     def may_send_from(self, account: Account, number: str) -> bool:
-        """Is this number an SMS-enabled DID of the account's customer? (S-081)"""
+        """Return whether the number is an SMS-enabled DID of the account's customer (S-081)."""
         did = self._dids.get(number)
         return did is not None and did.sms and did.account == account.customer
 
     def is_blocked(self, did: Did, number: str, direction: str) -> bool:
-        """Does this DID, its customer or the operator want nothing from (`in`) or to (`out`) a number?"""
+        """Return whether this DID, its customer or the operator blocks a number.
+
+        `direction`: `in` for messages from the number, `out` for messages to it."""
         if not self._blocks:
             return False
         return any((owner, number, direction) in self._blocks for owner in (did.number, did.account, EVERYBODY))

@@ -1,4 +1,4 @@
-"""The YAML that `sipsms import` reads, checked with file, line and key like the configuration."""
+"""The YAML file of `sipsms import`, with errors by file, line and key as in the configuration."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from sipsms.store.import_export import NewDid, NewGroup
 from sipsms.store.smpp_settings import FIELDS as SMPP
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
-_Word = Annotated[str, Field(pattern=r"^[!-~]{0,64}$")]  # all that a bind can carry
+_Word = Annotated[str, Field(pattern=r"^[!-~]{0,64}$")]  # characters that a bind can carry
 
 
 class Did(Model):
-    """What is not said of a DID that exists stays as it is, but for `sip_account` and `sms`."""
+    """A DID of the file.
+
+    For an existing DID, an absent key changes nothing, except `sip_account` and `sms`."""
 
     number: str | int
     sip_account: str | None = None
@@ -67,7 +69,7 @@ class File(Model):
 
 
 def read(path: Path, realm: str, allow_private: bool = False) -> tuple[list[NewAccount], list[NewDid], list[NewGroup]]:
-    """Accounts, DIDs and groups of a file. Raises ConfigError."""
+    """Return the accounts, DIDs and groups of a file. Raises ConfigError."""
     document = Document.read(path)
     file = document.validate(File)
     errors = list(_doubled(document, file))
@@ -103,7 +105,7 @@ def read(path: Path, realm: str, allow_private: bool = False) -> tuple[list[NewA
 
 
 def _doubled(document: Document, file: File) -> Iterator[str]:
-    """Names and numbers that stand there twice, and numbers that are none."""
+    """Yield errors for duplicate names and numbers, and for invalid numbers."""
     names: set[str] = set()
     numbers: set[str] = set()
     for index, entry in enumerate(file.accounts):
@@ -126,7 +128,7 @@ def _doubled(document: Document, file: File) -> Iterator[str]:
 
 
 def _wrong(did: Did, allow_private: bool) -> Iterator[tuple[str, str]]:
-    """(key, what is wrong with it) of a DID's destinations."""
+    """Yield (key, error) for a DID's destinations."""
     if did.forward and telephone_number(did.forward) is None:
         yield "forward", f"not a telephone number: {did.forward!r}"
     for key, url in (("callback", did.callback), ("webhook", did.webhook)):
@@ -165,7 +167,7 @@ def _did(did: Did, owner: str, sip_account: str) -> NewDid:
 
 
 def telephone_number(value: str | int) -> str | None:
-    """Ten digits, or + and digits: what a DID or a caller ID can be."""
+    """Return ten digits, or + and digits, as a DID or caller ID; None if the value is neither."""
     number = normalise(str(value))
     return number if number and number.lstrip("+").isdigit() and len(number) >= 10 else None
 

@@ -1,7 +1,8 @@
-"""What a phone has to know, in the forms that phones read. Pure.
+"""Settings of a phone, in the formats that phones read. Pure.
 
-`linphone_xml` is Linphone's remote provisioning (lpconfig.xsd: sections and entries of linphonerc); `acrobits_xml` is
-the Account XML of Acrobits' applications (doc.acrobits.net, "Account XML"). Both are built as trees, never as text.
+`linphone_xml` is Linphone's remote provisioning (lpconfig.xsd: sections and entries of linphonerc). `acrobits_xml` is
+the Account XML of Acrobits' applications (doc.acrobits.net, "Account XML"). Both must be built as trees and never as
+text, so that values are always escaped.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ _ACROBITS_TRANSPORT = {"udp": "udp", "tcp": "tcp", "tls": "tls+sip:"}
 
 
 class Settings(NamedTuple):
+    """The settings of one phone."""
+
     name: str
     password: str
     domain: str
@@ -33,7 +36,7 @@ class Settings(NamedTuple):
 
     @property
     def fields(self) -> dict[str, str]:
-        """To be typed by hand, by the names that most phones have for them."""
+        """Settings to type by hand, under the names that most phones use."""
         rows = {"username": self.name, "authentication username": self.name, "domain": self.domain}
         if self.server != self.domain:
             rows["outgoing proxy"] = self.server
@@ -41,7 +44,7 @@ class Settings(NamedTuple):
 
 
 def server_of(host: str, port: int, transport: str) -> str:
-    """HOST[:PORT]: without its port where it is the usual one, so that phones may ask the DNS (RFC 3263)."""
+    """Return HOST[:PORT]; without the default port, so that phones may ask the DNS (RFC 3263)."""
     bracketed = f"[{host}]" if ":" in host and host[0] != "[" else host
     return bracketed if port == _USUAL_PORT[transport] else f"{bracketed}:{port}"
 
@@ -51,7 +54,9 @@ def link(base: str, token: str, app: str) -> str:
 
 
 def cloud_code(name: str, domain: str, token: str, cloud_id: str) -> str:
-    """What Acrobits' Cloud Softphone reads from a QR code: it then asks the provisioning URL of that cloud id."""
+    """Return the content of a QR code for Acrobits' Cloud Softphone.
+
+    The app then asks the provisioning URL of that cloud id."""
     return f"csc:{name}@{domain}:{token}@{cloud_id}"
 
 
@@ -60,7 +65,7 @@ def linphone_xml(settings: Settings) -> bytes:
     root = Element("config", {"xmlns": _LPCONFIG})
     _section(root, "sip", {
         "default_proxy": "0",
-        "im_notif_policy": "none",  # no typing and delivery notices: nobody on the telephone network reads them
+        "im_notif_policy": "none",  # no typing and delivery notifications: the telephone network has none
         "publish_presence": "0",
         "verify_server_certs": "1",
         "verify_server_cn": "1",
@@ -101,7 +106,7 @@ def acrobits_xml(settings: Settings) -> bytes:
         "host": settings.domain,
         "transport": _ACROBITS_TRANSPORT[settings.transport],
         "expires": str(settings.expires),
-        "allowMessage": "1",  # SIP SIMPLE; without the generic SMS URLs all messages go that way
+        "allowMessage": "1",  # SIP SIMPLE, which the app uses for all messages without the generic SMS URLs
     }
     if settings.server != settings.domain:
         values["proxy"] = settings.server
@@ -113,7 +118,9 @@ def acrobits_xml(settings: Settings) -> bytes:
 
 
 def _services(base: str) -> dict[str, str]:
-    """By POST, so that no password stands in a URL (doc.acrobits.net, "Send Message", "Fetch Messages")."""
+    """Return the URLs of the web services, called by POST so that no password stands in a URL.
+
+    doc.acrobits.net, "Send Message", "Fetch Messages"."""
     who = "username=%account[username]%&password=%account[password]%"
     bodies = {
         "genericSms": ("send", f"{who}&sms_to=%sms_to%&sms_body=%sms_body%&content_type=%content_type%"),
@@ -124,7 +131,7 @@ def _services(base: str) -> dict[str, str]:
             "push", f"{who}&selector=%selector%&token_msgs=%pushTokenOther%&appid_msgs=%pushappid_other%",
         ),
     }  # fmt: skip
-    values = {"allowMessage": "0"}  # not by SIP, too
+    values = {"allowMessage": "0"}  # messages must not go by SIP as well
     for prefix, (name, body) in bodies.items():
         values["genericSmsSendUrl" if name == "send" else f"{prefix}Url"] = f"{base}/{name}"
         values[f"{prefix}PostData"] = body

@@ -1,6 +1,6 @@
-"""Provisioning links: a phone that opens one sets itself up.
+"""Provisioning links: a phone that opens a link sets itself up.
 
-A link is made in the store with the settings and the password that the phone may fetch; `cli.provision` shows it.
+A link is stored with the settings and the password that the phone may fetch. `cli.provision` displays it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from sipsms.store import accounts, provisioning_links
 from sipsms.store.accounts import AdminError, Hashes
 from sipsms.store.store import Connection
 
-_LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another
+_LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without letters that look alike
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the operator asked for."""
+    """The operator's options for a link."""
 
     name: str
-    password: str | None  # None: make a new one
-    transport: str | None  # None: the best that the server listens for
+    password: str | None  # None: make a new password
+    transport: str | None  # None: the most secure transport that the server listens on
     server: str | None  # None: the domain
     url: str | None  # None: as configured
     lasts: float  # seconds
@@ -35,19 +35,21 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What of the configuration a phone needs."""
+    """The settings of the server that a phone needs."""
 
     domain: str
     realm: str
-    ports: Mapping[str, int]  # by transport, the first listener of each
+    ports: Mapping[str, int]  # by transport, of its first listener
     expires: int  # seconds between registrations
-    url: str | None  # how phones reach us by HTTP; None: there is no HTTP listener
+    url: str | None  # our URL for phones; None: there is no HTTP listener
 
 
 @dataclass(frozen=True, slots=True)
 class ProvisioningLink:
+    """A link that was made, with the settings it leads to."""
+
     settings: Settings
-    is_new: bool  # the password was made now
+    is_new: bool  # the password was made for this link
     base: str
     token: str
     expires_at: float
@@ -60,7 +62,7 @@ class ProvisioningLink:
 
     @property
     def codes(self) -> dict[str, str]:
-        """What the QR codes say."""
+        """The contents of the QR codes."""
         if not self.cloud_id:
             return self.links
         code = cloud_code(self.settings.name, self.settings.domain, self.token, self.cloud_id)
@@ -68,7 +70,7 @@ class ProvisioningLink:
 
 
 def issue(server: Server, connection: Connection, order: Order, now: float) -> ProvisioningLink:
-    """Make the link; with it a password, if none is given. Raises AdminError."""
+    """Make a link, and a new password if none is given. Raises AdminError."""
     row = accounts.account(connection, order.name)
     if row is None:
         raise AdminError(f"no account {order.name}")
@@ -106,7 +108,7 @@ def _settings(server: Server, order: Order, password: str) -> Settings:
 
 
 def facts(made: ProvisioningLink) -> dict[str, Any]:
-    """The link as `--json` and `/v1` show it."""
+    """Return the link as `--json` and `/v1` display it."""
     facts = {
         "account": made.settings.name, **made.links, "code": made.codes["acrobits"],
         "expires_at": made.expires_at, "fetches": made.fetches, "domain": made.settings.domain,

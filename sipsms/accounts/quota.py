@@ -1,4 +1,4 @@
-"""Quota: how many messages each customer has sent by the APIs today."""
+"""Quota: messages that each customer has sent by the APIs today."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from sipsms.core.clock import Clock
 
 
 class Usage:
-    """Sends of each customer on this day (UTC): in memory, written to the store once a second."""
+    """Messages sent by each customer today (UTC).
+
+    The counts are kept in memory and written to the store once a second."""
 
     def __init__(
         self, clock: Clock, load: Callable[[str, str], Awaitable[int]],
         save: Callable[[str, dict[str, int]], Awaitable[None]],
     ) -> None:  # fmt: skip
-        """`load(day, account)` -> what it has sent; `save(day, {account: more})`."""
+        """Store the functions: `load(day, account)` -> sent; `save(day, {account: more})`."""
         self._clock = clock
         self._load = load
         self._save = save
@@ -24,7 +26,7 @@ class Usage:
         self._unsaved: dict[str, dict[str, int]] = {}  # day -> account -> sends
 
     async def sent(self, account: str) -> int:
-        """Today. Raises Unavailable."""
+        """Return the messages sent today. Raises Unavailable."""
         day = self._today()
         if account not in self._sent:
             stored = await self._load(day, account)
@@ -34,7 +36,7 @@ class Usage:
         return self._sent.get(account, 0)
 
     def add(self, account: str, count: int = 1, day: str = "") -> str:
-        """On this day, or on the one that is named; the day."""
+        """Count messages on `day`, else today. Return the day."""
         today = self._today()
         counts = self._unsaved.setdefault(day or today, {})
         counts[account] = counts.get(account, 0) + count
@@ -50,7 +52,7 @@ class Usage:
         return self._day
 
     async def save(self) -> None:
-        """Raises Unavailable: it is saved later."""
+        """Write the counts to the store. Raises Unavailable; the counts are then saved later."""
         for day in list(self._unsaved):
             counts = self._unsaved.pop(day)
             try:

@@ -1,8 +1,7 @@
-"""Changes to accounts, numbers and the queue, as HTTP APIs ask for them.
+"""Changes to accounts, numbers and the queue for the HTTP APIs.
 
-Each change is committed, and the server has taken it over, when the method returns.
-
-Raises AdminError (it cannot be done), BadValue (which setting is wrong) and Unavailable.
+When a method returns, its change is committed and the server has applied it. Methods raise AdminError (impossible),
+BadValue (an invalid setting) and Unavailable.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from sipsms.store.accounts import AdminError, Hashes
 from sipsms.store.store import Connection, Store
 
 T = TypeVar("T")
-MAX_SUBACCOUNTS: Final = 1000  # of a customer, that are made through the APIs; the command line has no limit
+MAX_SUBACCOUNTS: Final = 1000  # subaccounts per customer made through the APIs; the command line has no limit
 
 
 class Full(AdminError):
-    """There are as many as there may be."""
+    """A limit on the number of such items is reached."""
 
 
 class ServiceSettings(NamedTuple):
-    """What of the configuration changes to accounts depend on."""
+    """The settings that changes to accounts depend on."""
 
     realm: str
-    allow_private: bool  # customers may name private addresses in their URLs
-    keep: float  # seconds that a delivery which is tried again may wait
+    allow_private: bool  # customers' URLs may lead to private addresses
+    keep: float  # seconds that a retried delivery may wait
 
 
 class AccountService:
@@ -41,7 +40,9 @@ class AccountService:
     def __init__(
         self, store: Store, settings: Callable[[], ServiceSettings], take_over: Callable[[], Awaitable[None]]
     ) -> None:
-        """`take_over`: read the directory again, and see what waits in the queue."""
+        """Store the services.
+
+        `take_over` reloads the directory and claims new deliveries of the queue."""
         self._store = store
         self._settings = settings
         self._take_over = take_over
@@ -64,7 +65,7 @@ class AccountService:
         self, name: str, password: str, *, parent: str = "", caller_id: str = "",
         fields: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """`fields`: as of `store.voipms_fields`. Raises Full, too."""
+        """Add an account. `fields`: see `store.voipms_fields`. Raises also Full."""
         hashes = self.hashes(name, password)
 
         def add(db: Connection) -> None:
@@ -78,7 +79,7 @@ class AccountService:
     async def change_subaccount(
         self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
     ) -> None:
-        """All of it or nothing; None: stays."""
+        """Change a subaccount completely or not at all. None leaves a setting."""
         hashes = self.hashes(name, password) if password is not None else None
 
         def change(db: Connection) -> None:
@@ -122,7 +123,7 @@ class AccountService:
         await self.change(lambda db: dids.add_did(db, number, account, time.time(), sip_account=sip_account, sms=sms))
 
     async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
-        """`given`: as of `store.dids.change_did`."""
+        """Change a DID. `given`: see `store.dids.change_did`."""
         allow_private = self._settings().allow_private
         await self.change(lambda db: dids.change_did(db, number, given, allow_private=allow_private))
 
@@ -138,7 +139,7 @@ class AccountService:
     # --- blocks, carriers, the queue ---
 
     async def put_block(self, block: Block) -> bool:
-        """False: it was so already."""
+        """Set a block for the operator. Return False if nothing changed."""
         return await self.change(lambda db: blocks.put(db, block, blocks.BY_HAND, time.time()))
 
     async def pause_carrier(self, name: str, *, paused: bool) -> None:
@@ -151,7 +152,7 @@ class AccountService:
         await self.change(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), self._settings().keep))
 
     async def cancel(self, message: int) -> int:
-        """How many deliveries were still waiting and now never leave."""
+        """Cancel the message's deliveries that have not been sent. Return how many."""
         return await self.change(lambda db: operator_lists.cancel(db, message, time.time()))
 
 

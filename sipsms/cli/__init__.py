@@ -1,4 +1,7 @@
-"""The command line. Every list has --json; errors are one line; exit 0 done, 1 could not be done, 2 wrong usage."""
+"""The command line.
+
+Every list has --json. Every expected error is one line. Exit codes: 0 done, 1 not possible, 2 wrong usage.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ __all__ = ["cli", "main"]
 
 
 def main() -> None:
-    """Entry point: every expected error is one line on stderr."""
+    """Run the command line. Every expected error is one line on stderr."""
     try:
         cli.main(standalone_mode=False, prog_name="sipsms")
     except Exit as error:

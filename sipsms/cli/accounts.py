@@ -1,4 +1,4 @@
-"""Customers and their subaccounts."""
+"""Commands for customers and their subaccounts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sipsms.store import accounts
 
 
 def _ask(_context: Any, _param: Any, value: str | None) -> str:
-    """A password that is not given is asked for, where there is somebody to ask."""
+    """Prompt for a missing password on a terminal. Raises UsageError without a terminal."""
     if value is not None:
         return value
     if not sys.stdin.isatty():
@@ -34,13 +34,15 @@ def _limit(_context: Any, _param: Any, value: str | None) -> int | None:
     return int(value)
 
 
-_password = click.option("--password", callback=_ask, help="What the phone registers with; asked for if not given.")
-_caller_id = click.option("--caller-id", callback=phone_number, help="DID shown where the phone names none.")
+_password = click.option("--password", callback=_ask, help="Password the phone registers with. Prompts if missing.")
+_caller_id = click.option("--caller-id", callback=phone_number, help="DID to send from if the phone gives none.")
 
 
 @cli.group()
 def account() -> None:
-    """Customers; each may register under its own name."""
+    """Manage customers. A customer may also register as a phone.
+
+    Start with `account add`, then `did add` for its numbers and `subaccount add` for its phones."""
 
 
 @account.command("add")
@@ -49,7 +51,9 @@ def account() -> None:
 @_caller_id
 @pass_context
 def account_add(context: Context, name: str, password: str, caller_id: str | None) -> None:
-    """Add a customer."""
+    """Add a customer.
+
+    Next, add its numbers with `sipsms did add`."""
     hashes = context.hashes(name, password)
     context.store(lambda db: accounts.add_account(db, name, hashes, time.time(), caller_id=caller_id or ""))
     click.echo(f"account {name} added")
@@ -59,7 +63,7 @@ def account_add(context: Context, name: str, password: str, caller_id: str | Non
 @json_option
 @pass_context
 def account_list(context: Context, as_json: bool) -> None:
-    """Customers and subaccounts."""
+    """List customers and subaccounts."""
     rows = context.store(lambda db: list(accounts.list_accounts(db)))
     show(rows, as_json, "name customer caller_id enabled", "no accounts")
 
@@ -69,7 +73,9 @@ def account_list(context: Context, as_json: bool) -> None:
 @_password
 @pass_context
 def account_passwd(context: Context, name: str, password: str) -> None:
-    """Set the password of an account or subaccount."""
+    """Set the password of an account or subaccount.
+
+    Its phones must then register with the new password."""
     hashes = context.hashes(name, password)
     context.store(lambda db: accounts.set_password(db, name, hashes))
     click.echo(f"password of {name} set")
@@ -77,24 +83,28 @@ def account_passwd(context: Context, name: str, password: str) -> None:
 
 @account.command("set")
 @click.argument("name")
-@click.option("--caller-id", callback=phone_number, help="Empty: none.")
-@click.option("--enabled/--disabled", default=None)
-@click.option("--legacy-digest/--no-legacy-digest", default=None, help="Take RFC 2069-style answers (no nc).")
-@click.option("--presence/--no-presence", default=None, help="Others of its customer may see whether it is there.")
-@click.option("--copies/--no-copies", default=None, help="Show what one of its devices sends on the others.")
-@click.option("--bulk/--no-bulk", default=None, help="May write alike to many numbers; of a customer: all of its.")
-@click.option("--shorteners/--no-shorteners", default=None, help="May send links of public URL shorteners.")
-@click.option("--app-messages/--no-app-messages", default=None, help="An app fetches its messages; none by SIP.")
-@click.option("--email", help="Another name for it at rest.php. Empty: none.")
-@click.option("--reseller", help="The customer that manages this one. Empty: none.")
-@click.option("--api-daily-limit", callback=_limit, metavar="N", help="Sends a day by the APIs; 0: any; `default`.")
-@click.option("--smpp-rate", callback=_limit, metavar="N", help="Messages a second by SMPP; 0: any; `default`.")
+@click.option("--caller-id", callback=phone_number, help="DID to send from if the phone gives none. Empty: none.")
+@click.option("--enabled/--disabled", default=None, help="Let the account log in, or not.")
 @click.option(
-    "--api-allow-ip", metavar="CIDR,...", help="Networks that API clients and ESMEs of it call from. Empty: all."
+    "--legacy-digest/--no-legacy-digest", default=None, help="Accept digests without nc (RFC 2069), for old phones."
 )
+@click.option("--presence/--no-presence", default=None, help="Show its presence to the customer's other accounts.")
+@click.option("--copies/--no-copies", default=None, help="Copy sent messages to its other devices.")
+@click.option(
+    "--bulk/--no-bulk", default=None, help="Allow similar texts to many numbers. On a customer: for all its accounts."
+)
+@click.option("--shorteners/--no-shorteners", default=None, help="Allow links of public URL shorteners.")
+@click.option("--app-messages/--no-app-messages", default=None, help="Let an app fetch its messages instead of SIP.")
+@click.option("--email", help="Second login name for rest.php. Empty: none.")
+@click.option("--reseller", help="Customer that manages this customer. Empty: none.")
+@click.option("--api-daily-limit", callback=_limit, metavar="N", help="API messages a day; 0: unlimited; or `default`.")
+@click.option("--smpp-rate", callback=_limit, metavar="N", help="SMPP messages a second; 0: unlimited; or `default`.")
+@click.option("--api-allow-ip", metavar="CIDR,...", help="Networks its API clients and ESMEs may use. Empty: all.")
 @pass_context
 def account_set(context: Context, /, name: str, **given: Any) -> None:
-    """Change an account or subaccount."""
+    """Change settings of an account or subaccount.
+
+    Only the given options change. `sipsms account list` shows the result."""
     values = {key: value for key, value in given.items() if value is not None}
     for setting in ("api_daily_limit", "smpp_rate"):
         if values.get(setting) == _AS_CONFIGURED:
@@ -110,27 +120,47 @@ def account_set(context: Context, /, name: str, **given: Any) -> None:
 @click.argument("name")
 @pass_context
 def account_remove(context: Context, name: str) -> None:
-    """Remove an account or subaccount with its registrations; its messages stay."""
+    """Remove an account or subaccount.
+
+    Its registrations and waiting messages end; its message history stays. Remove a customer's subaccounts and DIDs
+    first."""
     context.store(lambda db: accounts.remove_account(db, name))
     click.echo(f"account {name} removed")
 
 
 @account.command("provision")
 @click.argument("name")
-@click.option("--password", help="Its password; asked for if not given.")
-@click.option("--new-password", is_flag=True, help="Make a new password, and set it.")
-@click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), help="Else the best there is.")
-@click.option("--server", metavar="HOST[:PORT]", help="What phones connect to, if not the domain.")
-@click.option("--url", help="Instead of `web.url` of the configuration.")
-@click.option("--expires", "lasts", type=duration, default="24h", show_default=True, help="30m, 24h, 7d")
-@click.option("--fetches", type=click.IntRange(1, 1000), default=5, show_default=True, help="By all phones together.")
-@click.option("--cloud-id", help="Of Acrobits' Cloud Softphone, for its QR code.")
-@click.option("--png", "--svg", "picture", type=click.Path(path_type=Path), help="Write the QR code to this file, too.")
-@click.option("--app", type=click.Choice(["linphone", "acrobits"]), default="linphone", help="Whose code is written.")
+@click.option("--password", help="Password of the account. Prompts if missing.")
+@click.option("--new-password", is_flag=True, help="Set a new random password and put it into the link.")
+@click.option(
+    "--transport",
+    type=click.Choice(["udp", "tcp", "tls"]),
+    help="SIP transport. Default: the most secure one that the server offers.",
+)
+@click.option("--server", metavar="HOST[:PORT]", help="Address that phones connect to. Default: the domain.")
+@click.option("--url", help="Base URL of the link. Default: `web.url` of the configuration.")
+@click.option(
+    "--expires", "lasts", type=duration, default="24h", show_default=True, help="Lifetime of the link: 30m, 24h, 7d."
+)
+@click.option(
+    "--fetches",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Times the link works, for all phones together.",
+)
+@click.option("--cloud-id", help="Cloud ID of Acrobits' Cloud Softphone, for its QR code.")
+@click.option("--png", "--svg", "picture", type=click.Path(path_type=Path), help="Also save the QR code to this file.")
+@click.option(
+    "--app", type=click.Choice(["linphone", "acrobits"]), default="linphone", help="App of the saved QR code."
+)
 @json_option
 @pass_context
 def account_provision(context: Context, /, picture: Path | None, app: str, as_json: bool, **given: Any) -> None:
-    """Make a link and a QR code by which a phone sets itself up."""
+    """Make a link and QR code that set up a phone.
+
+    Open the link or scan the code with Linphone, Groundwire or Acrobits Softphone. The link gives access to the
+    password, so share it only with the phone's owner."""
     from sipsms.accounts.provisioning_link import Order, issue
     from sipsms.cli.provision import show as show_link
 
@@ -147,17 +177,20 @@ def _old_password(password: str | None, make_new: bool) -> str | None:
 
 @cli.group()
 def subaccount() -> None:
-    """Phones and trunks of a customer."""
+    """Manage phones and trunks of a customer."""
 
 
 @subaccount.command("add")
 @click.argument("name", callback=account_name)
-@click.option("--account", "parent", required=True, help="The customer.")
+@click.option("--account", "parent", required=True, help="Customer that owns it.")
 @_password
 @_caller_id
 @pass_context
 def subaccount_add(context: Context, name: str, parent: str, password: str, caller_id: str | None) -> None:
-    """Add a subaccount."""
+    """Add a subaccount, for a phone or trunk.
+
+    Next, set up the phone with `sipsms subaccount provision`, and choose its number with `sipsms did set
+    --sip-account`."""
     hashes = context.hashes(name, password)
     context.store(
         lambda db: accounts.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id or "")

@@ -1,4 +1,4 @@
-"""What all commands share: the configuration, how lists are shown, and how typed values are checked."""
+"""Parts shared by all commands: configuration, output of lists, checks of typed values."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Context:
 
 
 pass_context = click.make_pass_decorator(Context)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,7 +71,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 @click.version_option(__version__, prog_name="sipsms")
 @click.pass_context
 def cli(context: click.Context, path: Path | None) -> None:
-    """SIP MESSAGE registrar and proxy, SMS gateway."""
+    """SIP MESSAGE registrar and proxy, and SMS gateway.
+
+    Check the configuration with `sipsms check-config`, then run the server with `sipsms serve`. Other commands work
+    while the server is running."""
     context.obj = Context(path)
 
 
@@ -79,7 +82,7 @@ def cli(context: click.Context, path: Path | None) -> None:
 
 
 def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: str) -> None:
-    """Rows as JSON lines, or as a table of the named columns."""
+    """Print rows as JSON lines, or as a table of the named columns."""
     if as_json:
         for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False))
@@ -103,11 +106,11 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Other people's text on a terminal: no control characters, no markup."""
+    """Return other people's text for a terminal, without control characters and markup."""
     return "".join(char if char.isprintable() else " " for char in text).replace("[", "\\[")
 
 
-# --- what is typed ---------------------------------------------------------------------------------------------------
+# --- checks of typed values -------------------------------------------------------------------------------------------
 
 
 def account_name(_context: Any, _param: Any, value: str | None) -> str | None:
@@ -126,7 +129,7 @@ def phone_number(_context: Any, _param: Any, value: str | None) -> str | None:
 
 
 def moment(_context: Any, _param: Any, value: str | None) -> float | None:
-    """ISO 8601, UTC if it names no zone, as the lists show times -> seconds since the epoch."""
+    """Return seconds since the epoch for an ISO 8601 time; UTC if it has no zone, as in the lists."""
     if value is None:
         return None
     try:
@@ -137,7 +140,7 @@ def moment(_context: Any, _param: Any, value: str | None) -> float | None:
 
 
 def contact(_context: Any, _param: Any, value: str | None) -> str | None:
-    """The other side of messages, as it is stored."""
+    """Return the other party's number in stored form."""
     return value and (normalise(value) or value)
 
 

@@ -1,4 +1,4 @@
-"""Numbers that get nothing, or from which nothing is taken."""
+"""Commands for blocked numbers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ from sipsms.store.accounts import AdminError, account
 
 @cli.group()
 def block() -> None:
-    """Numbers that get nothing, or from which nothing is taken: STOP answers are here, too."""
+    """Manage blocked numbers, including numbers that sent STOP."""
 
 
 def _whose(command: Any) -> Any:
     for option in (
-        click.option("--direction", type=click.Choice(["in", "out", "both"]), default="both", show_default=True),
-        click.option("--account", "customer", help="For all DIDs of a customer; with neither, for all there are."),
+        click.option(
+            "--direction",
+            type=click.Choice(["in", "out", "both"]),
+            default="both",
+            show_default=True,
+            help="in: from the number; out: to the number.",
+        ),
+        click.option(
+            "--account", "customer", help="For all DIDs of a customer. Without --account and --did: for all DIDs."
+        ),
         click.option("--did", callback=phone_number, help="Only for this DID."),
     ):
         command = option(command)
@@ -29,7 +37,7 @@ def _whose(command: Any) -> Any:
 
 
 def _put(context: Context, number: str, did: str | None, customer: str | None, direction: str, active: bool) -> int:
-    """How many rows it changed."""
+    """Switch blocks on or off. Return how many changed."""
     if did and customer:
         raise click.UsageError("Give either --did or --account.")
     ways = ("in", "out") if direction == "both" else (direction,)
@@ -48,7 +56,9 @@ def _put(context: Context, number: str, did: str | None, customer: str | None, d
 @_whose
 @pass_context
 def block_add(context: Context, number: str, did: str | None, customer: str | None, direction: str) -> None:
-    """Block a number."""
+    """Block messages from and to a number.
+
+    Undo with `sipsms block remove`."""
     _put(context, number, did, customer, direction, True)
     click.echo(f"{number} is blocked for {did or customer or 'everybody'}")
 
@@ -58,17 +68,17 @@ def block_add(context: Context, number: str, did: str | None, customer: str | No
 @_whose
 @pass_context
 def block_remove(context: Context, number: str, did: str | None, customer: str | None, direction: str) -> None:
-    """Lift a block, also one that a STOP has made."""
+    """Remove a block, also one made by a STOP message."""
     if not _put(context, number, did, customer, direction, False):
         raise click.ClickException(f"{number} is not blocked for {did or customer or 'everybody'}")
     click.echo(f"{number} is not blocked for {did or customer or 'everybody'} any more")
 
 
 @block.command("list")
-@click.option("--owner", default="", help="A DID, a customer, or *.")
+@click.option("--owner", default="", help="Only blocks of this DID, customer, or * (blocks for all).")
 @json_option
 @pass_context
 def block_list(context: Context, owner: str, as_json: bool) -> None:
-    """All blocks."""
+    """List all blocks."""
     rows = context.store(lambda db: list(blocks.show(db, owner)))
     show(rows, as_json, "owner number direction reason created_at", "none")

@@ -1,4 +1,4 @@
-"""Telephone numbers and where they deliver, and groups of accounts."""
+"""Commands for telephone numbers, their destinations, and groups of accounts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from sipsms.store.accounts import BadValue
 
 @cli.group()
 def did() -> None:
-    """Telephone numbers."""
+    """Manage telephone numbers (DIDs) and where their messages go."""
 
 
 @did.command("add")
 @click.argument("number", callback=phone_number)
-@click.option("--account", "owner", required=True, help="The customer that owns it.")
-@click.option("--sip-account", callback=account_name, help="Who gets its messages; else the customer. Empty: nobody.")
-@click.option("--no-sms", is_flag=True, help="Not enabled for SMS.")
+@click.option("--account", "owner", required=True, help="Customer that owns the DID.")
+@click.option(
+    "--sip-account", callback=account_name, help="Account that gets its messages. Default: the customer. Empty: none."
+)
+@click.option("--no-sms", is_flag=True, help="Add the DID with SMS switched off.")
 @pass_context
 def did_add(context: Context, number: str, owner: str, sip_account: str | None, no_sms: bool) -> None:
-    """Add a DID."""
+    """Add a number to a customer.
+
+    Choose further destinations (e-mail, webhook, SMPP, ...) with `sipsms did set`."""
     target = owner if sip_account is None else sip_account
     context.store(lambda db: dids.add_did(db, number, owner, time.time(), sip_account=target, sms=not no_sms))
     click.echo(f"DID {number} of {owner} added, delivers to {target or 'nobody'}")
@@ -37,7 +41,9 @@ def _emails(_context: Any, _param: Any, value: str | None) -> list[str] | None:
 
 
 def _named(value: str) -> str:
-    """env:NAME or file:PATH: so it is in no list of processes, and in no shell's history."""
+    """Return the secret in env:NAME or file:PATH.
+
+    Given that way, the secret is not visible in the list of processes or the shell's history."""
     kind, _, name = value.partition(":")
     try:
         return os.environ[name] if kind == "env" else Path(name).read_text("utf-8").strip()
@@ -51,26 +57,46 @@ def _secret(_context: Any, _param: Any, value: str | None) -> str | None:
 
 @did.command("set")
 @click.argument("number", callback=phone_number)
-@click.option("--account", "owner", help="Another customer; what the DID delivered to is taken off.")
-@click.option("--sip-account", callback=account_name, help="Empty: nobody.")
-@click.option("--email", "emails", callback=_emails, metavar="A,B", help="E-mail addresses.")
-@click.option("--forward", callback=phone_number, metavar="NUMBER", help="Pass its messages on, from the DID.")
-@click.option("--callback", metavar="URL", help="GET with {FROM} {TO} {MESSAGE} {ID} {TIMESTAMP} {MEDIA} filled in.")
-@click.option("--callback-retry/--no-callback-retry", default=None, help="Again every 30 minutes until it says ok.")
-@click.option("--webhook", metavar="URL", help="POST of JSON in the shape of 3CX and Telnyx.")
-@click.option("--bearer", callback=_secret, metavar="TOKEN", help="Sent to the webhook; or env:NAME, file:PATH.")
-@click.option("--webhook-secret", callback=_secret, metavar="S", help="Signs what is sent (Standard Webhooks).")
-@click.option("--smpp/--no-smpp", default=None, help="By SMPP, to the program that is bound or to its --smpp-url.")
-@click.option("--smpp-username", metavar="U", help="Its program binds by. Empty: the customer's name.")
-@click.option("--smpp-password", callback=_secret, metavar="P", help="The same; or env:NAME, file:PATH.")
-@click.option("--smpp-url", metavar="URL", help="The customer's server, which is bound to: smpp://HOST, ssmpp://HOST.")
-@click.option("--dialing-mode", type=click.Choice(["", "nanpa", "e164"]), help="How numbers are written there.")
-@click.option("--group", callback=account_name, metavar="NAME", help="All accounts of a group.")
-@click.option("--sms/--no-sms", default=None)
-@click.option("--mms/--no-mms", default=None)
+@click.option("--account", "owner", help="Move to another customer. Removes all destinations.")
+@click.option("--sip-account", callback=account_name, help="Account that gets its messages. Empty: none.")
+@click.option("--email", "emails", callback=_emails, metavar="A,B", help="E-mail addresses that get its messages.")
+@click.option(
+    "--forward", callback=phone_number, metavar="NUMBER", help="Forward its messages to this number, sent from the DID."
+)
+@click.option(
+    "--callback",
+    metavar="URL",
+    help="URL to call by GET. Placeholders: {FROM} {TO} {MESSAGE} {ID} {TIMESTAMP} {MEDIA}.",
+)
+@click.option(
+    "--callback-retry/--no-callback-retry", default=None, help="Call again every 30 minutes until the page answers ok."
+)
+@click.option("--webhook", metavar="URL", help="URL that gets JSON by POST, in the format of 3CX and Telnyx.")
+@click.option(
+    "--bearer", callback=_secret, metavar="TOKEN", help="Token to send to the webhook; or env:NAME, file:PATH."
+)
+@click.option(
+    "--webhook-secret", callback=_secret, metavar="S", help="Secret that signs the webhook (Standard Webhooks)."
+)
+@click.option("--smpp/--no-smpp", default=None, help="Deliver by SMPP, to the bound program or to --smpp-url.")
+@click.option("--smpp-username", metavar="U", help="Username of the SMPP program. Empty: the customer's name.")
+@click.option(
+    "--smpp-password", callback=_secret, metavar="P", help="Password of the SMPP program; or env:NAME, file:PATH."
+)
+@click.option("--smpp-url", metavar="URL", help="Customer's SMPP server to bind to: smpp://HOST, ssmpp://HOST.")
+@click.option(
+    "--dialing-mode", type=click.Choice(["", "nanpa", "e164"]), help="Number format of callbacks, webhooks and APIs."
+)
+@click.option(
+    "--group", callback=account_name, metavar="NAME", help="Deliver to all accounts of this group. Empty: none."
+)
+@click.option("--sms/--no-sms", default=None, help="Switch SMS on or off.")
+@click.option("--mms/--no-mms", default=None, help="Switch MMS on or off.")
 @pass_context
 def did_set(context: Context, /, number: str, **given: Any) -> None:
-    """Change a DID. An empty value switches a destination off."""
+    """Change a number's owner, destinations or settings.
+
+    An empty value removes a destination. Only the given options change; `sipsms did list` shows the result."""
     config = context.config()
     given["account"] = given.pop("owner")
     try:
@@ -87,7 +113,7 @@ def did_set(context: Context, /, number: str, **given: Any) -> None:
 @json_option
 @pass_context
 def did_list(context: Context, as_json: bool) -> None:
-    """All DIDs."""
+    """List all numbers."""
     rows = context.store(lambda db: list(dids.list_dids(db)))
     if not as_json:
         rows = [{**row, "also": _also(row)} for row in rows]
@@ -103,7 +129,7 @@ def _also(row: dict[str, Any]) -> str:
 @click.argument("number", callback=phone_number)
 @pass_context
 def did_remove(context: Context, number: str) -> None:
-    """Remove a DID; its messages stay."""
+    """Remove a number; its messages stay."""
     context.store(lambda db: dids.remove_did(db, number))
     click.echo(f"DID {number} removed")
 
@@ -112,7 +138,10 @@ def did_remove(context: Context, number: str) -> None:
 @json_option
 @pass_context
 def webhooks(context: Context, as_json: bool) -> None:
-    """Callbacks and webhooks of DIDs, and which are switched off."""
+    """List callbacks and webhooks, and whether they are on.
+
+    A URL is off if its server answered 410, or if a webhook failed for days. Set the URL again with `sipsms did set` to
+    switch it on."""
     rows = context.store(lambda db: list(dids.list_endpoints(db)))
     show(rows, as_json, "did kind on why url", "no DID has one")
 
@@ -122,15 +151,19 @@ def webhooks(context: Context, as_json: bool) -> None:
 
 @cli.group()
 def group() -> None:
-    """Groups of accounts that a DID can deliver to."""
+    """Manage groups of accounts that a number can deliver to."""
 
 
 @group.command("add")
 @click.argument("name", callback=account_name)
-@click.option("--member", "members", multiple=True, required=True, help="An account; as often as wanted.")
+@click.option(
+    "--member", "members", multiple=True, required=True, help="Account to include; repeat the option for more."
+)
 @pass_context
 def group_add(context: Context, name: str, members: tuple[str, ...]) -> None:
-    """Make a group, or give it other members."""
+    """Create a group, or replace its members.
+
+    Deliver a number to the group with `sipsms did set NUMBER --group NAME`."""
     owner = context.store(lambda db: dids.put_group(db, name, members))
     click.echo(f"group {name} of {owner}: {', '.join(dict.fromkeys(members))}")
 
@@ -139,7 +172,7 @@ def group_add(context: Context, name: str, members: tuple[str, ...]) -> None:
 @json_option
 @pass_context
 def group_list(context: Context, as_json: bool) -> None:
-    """All groups."""
+    """List all groups."""
     rows = context.store(lambda db: list(dids.list_groups(db)))
     if not as_json:
         rows = [{**row, "members": " ".join(row["members"])} for row in rows]
@@ -150,6 +183,6 @@ def group_list(context: Context, as_json: bool) -> None:
 @click.argument("name")
 @pass_context
 def group_remove(context: Context, name: str) -> None:
-    """Remove a group."""
+    """Remove a group. No number may deliver to it."""
     context.store(lambda db: dids.remove_group(db, name))
     click.echo(f"group {name} removed")

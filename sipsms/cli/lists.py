@@ -1,4 +1,7 @@
-"""Lists: registrations, devices, messages, the queue, carriers."""
+"""Commands that list registrations, devices, messages, the queue and carriers.
+
+Commands that act on these lists are here too: pause, resume, retry, resend.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "e
 @json_option
 @pass_context
 def registrations(context: Context, as_json: bool) -> None:
-    """Phones that are registered now."""
+    """List phones that are registered now."""
     rows = context.store(lambda db: list(operator_lists.list_bindings(db, time.time())))
     show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
 
@@ -29,23 +32,25 @@ def registrations(context: Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def devices(context: Context, as_json: bool) -> None:
-    """Phones that have registered before, and what waits for them."""
+    """List phones that have registered before, and their waiting messages."""
     rows = context.store(lambda db: list(operator_lists.list_devices(db, time.time())))
     show(rows, as_json, "device account registered waiting user_agent last_seen key", "no devices yet")
 
 
 @cli.command()
-@click.option("--did", "number", callback=phone_number, help="Only of this DID.")
-@click.option("--contact", callback=contact, metavar="NUMBER", help="With this other side.")
-@click.option("--direction", type=click.Choice(["in", "out"]))
-@click.option("--state", type=click.Choice(_STATES))
-@click.option("--since", callback=moment, metavar="TIME", help="2026-11-22, or 2026-11-22T08:00:00Z.")
-@click.option("--until", callback=moment, metavar="TIME", help="Before then.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The newest N.")
+@click.option("--did", "number", callback=phone_number, help="Only messages of this DID.")
+@click.option("--contact", callback=contact, metavar="NUMBER", help="Only messages with this other number.")
+@click.option("--direction", type=click.Choice(["in", "out"]), help="in: received; out: sent.")
+@click.option("--state", type=click.Choice(_STATES), help="Only messages in this state.")
+@click.option("--since", callback=moment, metavar="TIME", help="From this time on: 2026-11-22, 2026-11-22T08:00:00Z.")
+@click.option("--until", callback=moment, metavar="TIME", help="Before this time.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Newest N messages.")
 @json_option
 @pass_context
 def messages(context: Context, /, number: str | None, limit: int, as_json: bool, **given: Any) -> None:
-    """Messages, oldest first."""
+    """List messages, oldest first.
+
+    Details of one message: `sipsms message ID`."""
     wanted = message_list.Wanted(
         [number] if number else None, **{name: value for name, value in given.items() if value}
     )
@@ -55,11 +60,15 @@ def messages(context: Context, /, number: str | None, limit: int, as_json: bool,
 
 @cli.command()
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
-@click.option("--unknown", is_flag=True, help="Instead: sent, and nobody knows whether it arrived.")
+@click.option(
+    "--unknown", is_flag=True, help="List deliveries with an unknown outcome instead: sent, but no answer came."
+)
 @json_option
 @pass_context
 def queue(context: Context, limit: int, unknown: bool, as_json: bool) -> None:
-    """Deliveries that are not over, oldest first."""
+    """List deliveries that are waiting or being sent, oldest first.
+
+    Cancel a waiting message with `sipsms cancel MESSAGE`. Send an unknown one again with `sipsms resend DELIVERY`."""
     rows = context.store(lambda db: list(operator_lists.list_queue(db, limit, unknown=unknown)))
     show(rows, as_json, "delivery message courier destination device state attempts due_at last_error", "empty")
 
@@ -68,7 +77,7 @@ def queue(context: Context, limit: int, unknown: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def carriers(click_context: click.Context, as_json: bool) -> None:
-    """Carriers and what waits for them."""
+    """List carriers, their state and their waiting messages."""
     if click_context.invoked_subcommand is not None:
         return
     context: Context = click_context.obj
@@ -82,7 +91,7 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
 @json_option
 @pass_context
 def smpp_binds(context: Context, as_json: bool) -> None:
-    """SMPP sessions: programs that are bound to us, and servers that we are bound to, or should be."""
+    """List SMPP sessions, of programs bound to us and of servers we bind to."""
     rows = context.store(lambda db: list(binds.list_binds(db)) if is_served(db.engine) else [])
     show(rows, as_json, "direction name account peer mode tls state since sent received why", "no SMPP sessions")
 
@@ -98,7 +107,9 @@ def _set_paused(context: Context, name: str, paused: bool) -> None:
 @click.argument("name")
 @pass_context
 def carriers_pause(context: Context, name: str) -> None:
-    """Send nothing by this carrier; messages wait."""
+    """Stop sending by a carrier; its messages wait.
+
+    Continue with `sipsms carriers resume NAME`."""
     _set_paused(context, name, True)
 
 
@@ -106,11 +117,11 @@ def carriers_pause(context: Context, name: str) -> None:
 @click.argument("name")
 @pass_context
 def carriers_resume(context: Context, name: str) -> None:
-    """Send by this carrier again."""
+    """Send by a paused carrier again."""
     _set_paused(context, name, False)
 
 
-# --- what did not get through ----------------------------------------------------------------------------------------
+# --- failed and unknown deliveries ------------------------------------------------------------------------------------
 
 
 @cli.group("dead-letters", invoke_without_command=True)
@@ -118,7 +129,9 @@ def carriers_resume(context: Context, name: str) -> None:
 @json_option
 @click.pass_context
 def dead_letters(click_context: click.Context, limit: int, as_json: bool) -> None:
-    """What callbacks, webhooks and mail servers did not take in the end."""
+    """List deliveries to callbacks, webhooks and e-mail that failed for good.
+
+    Repair the destination, then run `sipsms dead-letters retry`."""
     if click_context.invoked_subcommand is not None:
         return
     context: Context = click_context.obj
@@ -128,10 +141,12 @@ def dead_letters(click_context: click.Context, limit: int, as_json: bool) -> Non
 
 @dead_letters.command("retry")
 @click.argument("delivery", type=int, required=False)
-@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--all", "everything", is_flag=True, help="Retry all dead letters.")
 @pass_context
 def dead_letters_retry(context: Context, delivery: int | None, everything: bool) -> None:
-    """Try one again, from its first try."""
+    """Try one dead letter again, or with --all every one.
+
+    It gets all its attempts again."""
     if (delivery is None) != everything:
         raise click.UsageError("Give either a delivery or --all.")
     keep = context.config().queue.keep
@@ -141,10 +156,12 @@ def dead_letters_retry(context: Context, delivery: int | None, everything: bool)
 
 @cli.command()
 @click.argument("delivery", type=int)
-@click.option("--may-be-sent-twice", is_flag=True, help="You know that it may arrive a second time, and be paid for.")
+@click.option("--may-be-sent-twice", is_flag=True, help="Confirm that it may arrive, and cost, a second time.")
 @pass_context
 def resend(context: Context, delivery: int, may_be_sent_twice: bool) -> None:
-    """Send a message of `queue --unknown` once more."""
+    """Send a delivery of `queue --unknown` once more.
+
+    It may have arrived already, so the recipient may get it twice: confirm with --may-be-sent-twice."""
     if not may_be_sent_twice:
         raise click.ClickException("it may have arrived: with --may-be-sent-twice it is sent again all the same")
     keep = context.config().queue.keep

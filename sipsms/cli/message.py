@@ -1,4 +1,4 @@
-"""What else there is to do with messages: look at one, cancel it; with whom a number writes, what the APIs sent."""
+"""Commands for single messages, conversations and the usage of the APIs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from sipsms.store.store import Connection
 @click.argument("message", type=click.IntRange(min=1))
 @pass_context
 def cancel(context: Context, message: int) -> None:
-    """What of a message has not left yet never does."""
+    """Cancel a message's deliveries that have not been sent.
+
+    `sipsms queue` lists waiting deliveries with their message ids."""
     count = context.store(lambda db: operator_lists.cancel(db, message, time.time()))
     if not count:
         raise click.ClickException(f"nothing of message {message} is waiting")
@@ -31,12 +33,14 @@ def cancel(context: Context, message: int) -> None:
 @cli.command()
 @click.argument("message", type=click.IntRange(min=1))
 @click.option(
-    "--media", "folder", type=click.Path(path_type=Path, file_okay=False), help="Save its files there instead."
+    "--media", "folder", type=click.Path(path_type=Path, file_okay=False), help="Save its files to this folder instead."
 )
 @json_option
 @pass_context
 def message(context: Context, message: int, folder: Path | None, as_json: bool) -> None:
-    """One message, with its deliveries and every try."""
+    """Show one message with its deliveries and every attempt.
+
+    `sipsms messages` lists the ids."""
     found = context.store(lambda db: message_list.message(db, message, lambda *_: True))
     if found is None:
         raise click.ClickException(f"no message {message}")
@@ -55,7 +59,7 @@ def message(context: Context, message: int, folder: Path | None, as_json: bool) 
 
 
 def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
-    """As MESSAGE-INDEX-NAME; what is there already is not written over."""
+    """Save the files of a message as MESSAGE-INDEX-NAME. An existing file is never overwritten."""
     from sipsms.app.couriers import media_files
 
     files = media_files(context.config())
@@ -72,23 +76,25 @@ def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
 
 
 @cli.command()
-@click.option("--did", "number", callback=phone_number, required=True)
+@click.option("--did", "number", callback=phone_number, required=True, help="Your number.")
 @click.option("--limit", type=click.IntRange(1, message_list.SPOKEN), default=50, show_default=True)
 @json_option
 @pass_context
 def conversations(context: Context, number: str, limit: int, as_json: bool) -> None:
-    """With whom a DID has written, the latest first, among its newest 2,000 messages."""
+    """List the contacts of a number, latest first.
+
+    Contacts and counts come from the number's newest 2,000 messages."""
     rows = context.store(lambda db: message_list.conversations(db, number, lambda account, did, _at: True))
     show(rows[:limit], as_json, "contact last_at last_direction received sent last_text", "none")
 
 
 @cli.command()
-@click.option("--account", "name", required=True, help="A customer.")
+@click.option("--account", "name", required=True, help="Customer to report on.")
 @click.option("--days", type=click.IntRange(1, 3650), default=31, show_default=True)
 @json_option
 @pass_context
 def usage(context: Context, name: str, days: int, as_json: bool) -> None:
-    """What a customer has sent by the APIs, by day (UTC)."""
+    """Show how many messages a customer sent by the APIs, by day (UTC)."""
     since = (datetime.now(UTC) - timedelta(days=days - 1)).strftime("%Y-%m-%d")
 
     def look(db: Connection) -> list[dict[str, object]]:

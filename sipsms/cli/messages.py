@@ -1,4 +1,4 @@
-"""Import, export, and messages by hand."""
+"""Commands for import and export, and for sending and receiving messages by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from sipsms.store import import_export
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @pass_context
 def import_(context: Context, file: Path) -> None:
-    """Accounts, subaccounts and DIDs from YAML; what is there already stays or is changed."""
+    """Import accounts, subaccounts, groups and DIDs from a YAML file.
+
+    New entries are added and existing ones changed; no account or DID is removed. `sipsms export` prints a file to
+    start from."""
     config = context.config()
     people, numbers, groups = import_file.read(file, config.realm, config.callbacks.allow_private)
     counts = context.store(lambda db: import_export.import_all(db, people, numbers, groups, time.time()))
@@ -27,7 +30,9 @@ def import_(context: Context, file: Path) -> None:
 @cli.command()
 @pass_context
 def export(context: Context) -> None:
-    """Accounts, subaccounts and DIDs as YAML, without passwords (only hashes are stored)."""
+    """Print accounts, subaccounts, groups and DIDs as YAML.
+
+    Passwords and secrets are left out. The file can be changed and imported again."""
     import yaml
 
     tree = context.store(import_export.export_all)
@@ -43,7 +48,7 @@ def export(context: Context) -> None:
 @click.argument("text")
 @pass_context
 def receive(context: Context, source: str, target: str, text: str) -> None:
-    """An SMS arrives, as if from a carrier."""
+    """Deliver a test SMS to a number, as if a carrier had sent it."""
     from sipsms.cli import offline_messages
 
     click.echo(offline_messages.receive(context.config(), source, target, text))
@@ -52,12 +57,16 @@ def receive(context: Context, source: str, target: str, text: str) -> None:
 @cli.command()
 @click.option("--from", "source", required=True, callback=phone_number, metavar="DID")
 @click.option("--to", "target", required=True, metavar="NUMBER")
-@click.option("--media", multiple=True, type=click.Path(path_type=Path), help="Send this file along; up to three.")
-@click.option("--at", "due_at", callback=moment, metavar="TIME", help="Not before: 2027-01-31T09:00:00Z. It is held.")
+@click.option(
+    "--media", multiple=True, type=click.Path(path_type=Path), help="File to send with the text; up to three."
+)
+@click.option("--at", "due_at", callback=moment, metavar="TIME", help="Send at this time: 2027-01-31T09:00:00Z.")
 @click.argument("text")
 @pass_context
 def send(context: Context, source: str, target: str, media: tuple[Path, ...], due_at: float | None, text: str) -> None:
-    """Send an SMS from a DID, with --media an MMS."""
+    """Send an SMS from a number, or with --media an MMS.
+
+    `sipsms message ID` shows what becomes of it."""
     from sipsms.cli import offline_messages
 
     click.echo(offline_messages.send(context.config(), source, target, text, media, due_at))
@@ -66,11 +75,11 @@ def send(context: Context, source: str, target: str, media: tuple[Path, ...], du
 @cli.command()
 @click.option("--from", "source", required=True, metavar="NUMBER")
 @click.option("--to", "target", required=True, metavar="NUMBER")
-@click.option("--text", default="", help="Judge this text, too.")
+@click.option("--text", default="", help="Text to check against the content rules.")
 @json_option
 @pass_context
 def route(context: Context, source: str, target: str, text: str, as_json: bool) -> None:
-    """Which rules hit, and where a message would go."""
+    """Show the matching rules and the route of a message without sending it."""
     from sipsms.cli import offline_messages
 
     found = offline_messages.route(context.config(), source, target, text)

@@ -1,4 +1,8 @@
-"""`sipsms receive`, `send` and `route`: the gateway used by hand, in the command's own process."""
+"""Implementation of `sipsms receive`, `send` and `route`.
+
+The gateway runs in the command's own process, with the same rules as in the server. A running server claims the stored
+deliveries.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from sipsms.messaging.media_store import MAX_FILES, MAX_TEXT
 from sipsms.store.accounts import AdminError
 from sipsms.web.api.v1.queries import explain
 
-_LONGEST: Final = 366 * 86400.0  # seconds that a message may be held
+_LONGEST: Final = 366 * 86400.0  # seconds that a message may be scheduled ahead
 
 
 def _run(config: Config, work: Callable[[Offline], Awaitable[Any]], number: str) -> Any:
@@ -36,7 +40,7 @@ def _run(config: Config, work: Callable[[Offline], Awaitable[Any]], number: str)
 
 
 def receive(config: Config, source: str, target: str, text: str) -> str:
-    """Raises AdminError if the destination is no DID."""
+    """Deliver an SMS to a DID. Raises AdminError if the destination is not a DID."""
 
     async def work(here: Offline) -> str:
         result = await here.gateway.receive(InboundSms(source, target, text), "cli")
@@ -52,7 +56,9 @@ def receive(config: Config, source: str, target: str, text: str) -> str:
 def send(
     config: Config, source: str, target: str, text: str, files: Sequence[Path] = (), due_at: float | None = None
 ) -> str:
-    """An SMS, with `files` an MMS; it is held until `due_at`. Raises AdminError with the rule that forbids it."""
+    """Send an SMS, or with `files` an MMS, not before `due_at`.
+
+    Raises AdminError with the reason."""
     if due_at is not None and due_at > time.time() + _LONGEST:
         raise AdminError("that is more than a year ahead")
 
@@ -98,7 +104,7 @@ def _check_length(config: Config, text: str, files: int) -> None:
 
 
 def route(config: Config, source: str, target: str, text: str = "") -> dict[str, Any]:
-    """What would become of a message from one number to another, and why; nothing is sent or counted."""
+    """Return the route of a message between two numbers, with reasons; nothing is sent or counted."""
 
     async def work(here: Offline) -> dict[str, Any]:
         return explain(here.gateway, here.directory, config.carriers, source, target, text)

@@ -1,4 +1,4 @@
-"""`sipsms subaccount provision`: shows a provisioning link as text, QR code and fields to type."""
+"""Output of `sipsms account provision`: a link as text, QR code and settings to type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sipsms.accounts.provisioning_link import ProvisioningLink, facts
 
 
 def show(made: ProvisioningLink, as_json: bool, echo: Callable[[str], None], app: str, picture: Path | None) -> None:
-    """On the terminal; and the QR code of `app` as a picture, if a file for it is named. Raises OSError."""
+    """Print a link, and save the QR code of `app` if a file is named. Raises OSError."""
     if made.base.startswith("http:"):
         print(f"sipsms: {made.base} is not encrypted: who listens gets the password; see `web.url`", file=sys.stderr)
     if picture is not None:
@@ -38,7 +38,9 @@ def _password(made: ProvisioningLink) -> str:
 
 
 def _in_terminal(text: str) -> str:
-    """Two modules a character. On a terminal black on white, whatever its colours are."""
+    """Return a QR code as text, two modules per character.
+
+    On a terminal the code is black on white, whatever the terminal's colours."""
     out = io.StringIO()
     segno.make(text, error="m", micro=False).terminal(out=out, compact=True, border=2)
     lines = out.getvalue().splitlines()
@@ -48,11 +50,13 @@ def _in_terminal(text: str) -> str:
 
 
 def _save(made: ProvisioningLink, app: str, path: Path) -> None:
-    """As PNG or SVG, for our own eyes: who has it has the password."""
+    """Save a QR code as PNG or SVG, readable by its owner only.
+
+    The code gives access to the password."""
     out = io.BytesIO()
     kind = "svg" if path.suffix.lower() == ".svg" else "png"
     segno.make(made.codes[app], error="m", micro=False).save(out, kind=kind, scale=8)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         with contextlib.suppress(OSError):
-            os.fchmod(file.fileno(), 0o600)  # of a file that was there
+            os.fchmod(file.fileno(), 0o600)  # the mode of a file that existed before
         file.write(out.getvalue())

@@ -1,4 +1,4 @@
-"""The server and what goes with it: serve, check-config, migrate, demo, trace, softphone."""
+"""Commands for the server: serve, check-config, migrate, demo, trace, softphone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
 @cli.command()
 @pass_context
 def serve(context: Context) -> None:
-    """Run the server until SIGTERM; SIGHUP reloads the configuration."""
+    """Run the server until SIGTERM or Ctrl-C.
+
+    SIGHUP reloads the configuration. Run `sipsms check-config` first."""
     from sipsms.app import node
 
     config = context.config()
@@ -25,7 +27,9 @@ def serve(context: Context) -> None:
 @cli.command("check-config")
 @pass_context
 def check_config(context: Context) -> None:
-    """Check the configuration and the dialplan."""
+    """Check the configuration and the dialplan for errors.
+
+    Prints warnings about secrets. Next, run `sipsms serve`, or send SIGHUP to a running server."""
     from sipsms.app import wiring
 
     config = context.config()
@@ -39,7 +43,9 @@ def check_config(context: Context) -> None:
 @cli.command()
 @pass_context
 def migrate(context: Context) -> None:
-    """Bring the store's schema up to date."""
+    """Upgrade the database schema to this version.
+
+    The server does this at its start, too."""
     engine = open_engine(context.config().store_url)
     before = version_of(engine)
     changed = ensure_schema(engine)
@@ -48,10 +54,12 @@ def migrate(context: Context) -> None:
 
 
 @cli.command()
-@click.option("--once", is_flag=True, help="Exit after the play; 0 only if every step was seen.")
+@click.option("--once", is_flag=True, help="Exit after the demo, with 0 only if every step was seen.")
 @pass_context
 def demo(context: Context, once: bool) -> None:
-    """Play the main job live with real softphones, then keep serving."""
+    """Show the main functions with real softphones, then keep serving.
+
+    The softphones need an optional package: pip install 'sipsms[softphone]'."""
     from sipsms.cli.demo import play
 
     context.config()
@@ -59,13 +67,15 @@ def demo(context: Context, once: bool) -> None:
 
 
 @cli.command()
-@click.option("--account", default="", metavar="NAME", help="Only what concerns this account.")
-@click.option("--full", is_flag=True, help="The whole messages, with their texts.")
-@click.option("--count", type=click.IntRange(1), help="End after N messages.")
+@click.option("--account", default="", metavar="NAME", help="Show only messages of this account.")
+@click.option("--full", is_flag=True, help="Show whole messages with their texts.")
+@click.option("--count", type=click.IntRange(1), help="Stop after N messages.")
 @json_option
 @pass_context
 def trace(context: Context, account: str, full: bool, count: int | None, as_json: bool) -> None:
-    """Watch the SIP messages of the running server."""
+    """Show the SIP messages of the running server as they pass.
+
+    Stop with Ctrl-C."""
     from sipsms.cli import trace as tracing
 
     try:
@@ -82,7 +92,9 @@ def trace(context: Context, account: str, full: bool, count: int | None, as_json
 @click.option("--to", metavar="NUMBER", help="Send TEXT to this number and exit.")
 @click.argument("text", required=False)
 def softphone(name: str, password: str, server: str, transport: str, to: str | None, text: str | None) -> None:
-    """A softphone in the terminal: shows what arrives, sends `NUMBER text` lines."""
+    """Run a softphone in the terminal.
+
+    It shows incoming messages and sends lines of the form `NUMBER text`. Needs: pip install 'sipsms[softphone]'."""
     from sipsms.cli import softphone as phone
 
     if (to is None) != (text is None):

@@ -1,12 +1,13 @@
-"""A softphone on pjsua2: a real, foreign SIP stack for `sipsms softphone`, the demo and the tests.
+"""A softphone on pjsua2, an independent SIP stack.
 
-pjsua2 is an optional extra (GPL, wheels for x86-64 Linux only) and is imported when a `Stack` is opened, never before.
-It aborts the process when it is called from a thread it does not know, or when a second Endpoint is made. So: one
-`Stack` in a process, owning the Endpoint; several `Softphone`s on it, each with its own socket; all used from ONE
-thread. pjsua2 runs no thread of its own (threadCnt=0): callbacks run inside `Stack.pump`, and every method that waits
-pumps. Exceptions in callbacks are printed and swallowed by pjsua2, so callbacks only put values aside.
+`sipsms softphone`, the demo and the tests use it. pjsua2 is an optional extra (GPL, wheels for x86-64 Linux only) and
+is imported when a `Stack` is opened, never before. It aborts the process when it is called from an unknown thread or
+when a second Endpoint is made. So there must be one `Stack` in a process, which owns the Endpoint; several `Softphone`s
+on it, each with its own socket; and only ONE thread that uses them. pjsua2 runs no thread of its own (threadCnt=0):
+callbacks run inside `Stack.pump`, and every method that waits calls `pump`. pjsua2 prints and swallows exceptions in
+callbacks, so callbacks only store values.
 
-`offline(abrupt=True)` is the pulled cable: the sockets below pjsua2 vanish, nothing is said to the server.
+`offline(abrupt=True)` simulates a pulled cable: the sockets below pjsua2 vanish, and nothing is sent to the server.
 """
 
 from __future__ import annotations
@@ -26,18 +27,20 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 PUMP_MS = 20
-TIMER_F = 32.0  # seconds after which pjsip itself gives up on a MESSAGE over UDP (RFC 3261 17.1.2.2)
+TIMER_F = 32.0  # seconds after which pjsip gives up on a MESSAGE over UDP (RFC 3261 17.1.2.2)
 NO_INSTALL = "the softphone needs pjsua2: pip install 'sipsms[softphone]' (x86-64 Linux, Python up to 3.12)"
 
 
 class SoftphoneMissing(RuntimeError):
-    """pjsua2 is not installed, or there is none for this platform."""
+    """The package pjsua2 is not installed, or not available for this platform."""
 
 
 class Answer(NamedTuple):
+    """The final answer to a request."""
+
     status: int
     reason: str
-    warning: str  # the text of the Warning header, empty if there was none
+    warning: str  # the text of the Warning header; empty if there was none
 
     @property
     def ok(self) -> bool:
@@ -46,14 +49,14 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A MESSAGE as it came in. `sender` is the user part of From: for an SMS the number."""
+    """A MESSAGE as received. `sender` is the user part of From: for an SMS the number."""
 
     sender: str
     from_uri: str
     to_uri: str
     r_uri: str
     text: str
-    content_type: str  # as pjsua2 shows it, without parameters; the whole header is in `headers`
+    content_type: str  # as pjsua2 returns it, without parameters; the whole header is in `headers`
     headers: Mapping[str, str]  # names as on the wire
     raw: str
     at: float = field(default_factory=time.time)
@@ -63,6 +66,7 @@ class Received:
 
 
 def load_pjsua2() -> Any:
+    """Import pjsua2. Raises SoftphoneMissing."""
     try:
         import pjsua2
     except ImportError as error:
@@ -71,7 +75,7 @@ def load_pjsua2() -> Any:
 
 
 class Stack:
-    """Owner of the one Endpoint of this process: `with Stack() as stack: ...`."""
+    """The owner of the process' one Endpoint: `with Stack() as stack: ...`."""
 
     def __init__(self) -> None:
         self.pj = load_pjsua2()
@@ -90,7 +94,7 @@ class Stack:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for phone in list(self.phones):
             phone.close()
-        self.endpoint.libDestroy()  # takes about a second, always
+        self.endpoint.libDestroy()  # always takes about a second
         self.endpoint = None
 
     def _config(self) -> Any:
@@ -101,7 +105,7 @@ class Stack:
         return config
 
     def pump(self, seconds: float = 0.0) -> None:
-        """Let pjsua2 work: sockets, timers, callbacks. At least one turn."""
+        """Let pjsua2 handle sockets, timers and callbacks, at least once."""
         end = time.monotonic() + seconds
         self.endpoint.libHandleEvents(min(PUMP_MS, int(seconds * 1000)))
         while (left := end - time.monotonic()) > 0:
@@ -121,19 +125,23 @@ class Stack:
             "tls": self.pj.PJSIP_TRANSPORT_TLS,
         }  # fmt: skip
         config = self.pj.TransportConfig()
-        config.tlsConfig.method = self.pj.PJSIP_TLSV1_2_METHOD  # its OpenSSL knows no newer, and we take no older
+        config.tlsConfig.method = self.pj.PJSIP_TLSV1_2_METHOD  # its OpenSSL has no newer, we accept no older
         config.boundAddress, config.port = host, port
         return int(self.endpoint.transportCreate(kinds[transport], config))
 
     def account_for(self, raw: str, guess: int) -> int:
-        """Which account an incoming request is for. pjsua2 takes two devices of one account for one; R-URIs differ."""
+        """Return the id of the account that an incoming request is for.
+
+        pjsua2 confuses two devices of one account; their Request-URIs differ."""
         r_uri = raw.split(" ", 2)[1].partition(";")[0]
         fits = [p for p in self.phones if p.online and p.contact == r_uri]
         return int(fits[0].account.getId()) if len(fits) == 1 else guess
 
 
 class Softphone:
-    """One device of one account. `local_port` 0: any free port, and the same again after `offline`/`go_online`."""
+    """A device of an account.
+
+    `local_port` 0 takes a free port and keeps it after `offline`/`go_online`."""
 
     def __init__(
         self,
@@ -152,7 +160,7 @@ class Softphone:
         expires: int = 300,
         publish: bool = False,
     ) -> None:
-        """`publish`: `appear` tells the server (RFC 3903)."""
+        """Open the phone's socket. `publish`: `appear` publishes presence to the server (RFC 3903)."""
         self.stack = stack
         self.name, self.password, self.auth_user = name, password, auth_user or name
         self.server = (server_host, server_port)
@@ -169,7 +177,7 @@ class Softphone:
         self._reg: Answer | None = None
         self._sent: list[Answer] = []
         self._watched: dict[str, Any] = {}
-        self._ignore = 0  # answers still to come for sends that we stopped waiting for
+        self._ignore = 0  # outstanding answers to sends that we stopped waiting for
         self._fds: set[int] = set()
         self._before = _sockets_to(self.server)
         self._transport_id = self._open()
@@ -177,7 +185,7 @@ class Softphone:
         self.account.create(self._account_config())
         stack.phones.append(self)
 
-    # --- what a user does ------------------------------------------------------------------------------------------
+    # --- actions of a user -----------------------------------------------------------------------------------------
 
     @property
     def aor(self) -> str:
@@ -204,7 +212,9 @@ class Softphone:
         content_type: str = "text/plain",
         timeout: float = TIMER_F + 3,
     ) -> Answer:
-        """Send one MESSAGE and wait for its final answer. `number` is a number, or a whole sip: URI."""
+        """Send a MESSAGE and return its final answer. `number` is a number or a whole sip: URI.
+
+        Raises TimeoutError."""
         param = self.stack.pj.SendInstantMessageParam()
         param.content, param.contentType = text, content_type
         param.txOption.localUri = self._identity(display_name, from_user)
@@ -216,21 +226,21 @@ class Softphone:
         if not self.stack.wait_for(lambda: self._sent, timeout):
             self._ignore += 1
             raise TimeoutError(f"no final answer to the MESSAGE to {number} within {timeout:g} s")
-        del buddy  # before the account goes, or pjsua2 aborts
+        del buddy  # must be deleted before the account, or pjsua2 aborts
         return self._sent.pop()
 
     def watch(self, user: str) -> None:
-        """Subscribe to somebody's presence. pjsua2 does so as the first account of this domain on the stack."""
+        """Subscribe to a user's presence. pjsua2 uses the first account of this domain on the stack."""
         self._watched[user] = self._buddy(self._uri(user), subscribe=True)
 
     def presence(self, user: str) -> str:
-        """What is known of somebody who is watched: "online", "offline", or "unknown" before the first NOTIFY."""
+        """Return a watched user's presence: "online", "offline", or "unknown" before the first NOTIFY."""
         status = int(self._watched[user].getInfo().presStatus.status)
         pj = self.stack.pj
         return {pj.PJSUA_BUDDY_STATUS_ONLINE: "online", pj.PJSUA_BUDDY_STATUS_OFFLINE: "offline"}.get(status, "unknown")
 
     def appear(self, online: bool) -> None:
-        """Publish that one is there, or is not."""
+        """Publish presence as online or offline."""
         pj = self.stack.pj
         status = pj.PresenceStatus()
         status.status = pj.PJSUA_BUDDY_STATUS_ONLINE if online else pj.PJSUA_BUDDY_STATUS_OFFLINE
@@ -240,41 +250,45 @@ class Softphone:
         return self.stack.wait_for(lambda: predicate(self), timeout)
 
     def wait_message(self, text: str, timeout: float = 5.0) -> Received | None:
-        """The first message in the inbox with this text, waiting for it if need be."""
+        """Return the first message in the inbox with this text, after waiting for it; None on timeout."""
         self.wait_for(lambda me: any(m.text == text for m in me.inbox), timeout)
         return next((m for m in self.inbox if m.text == text), None)
 
     def offline(self, *, abrupt: bool = False) -> None:
-        """Leave: unregister and close the socket. `abrupt`: as if the power went, the server is not told."""
+        """Unregister and close the socket.
+
+        `abrupt`: as after a power cut, without a message to the server."""
         if not self.online:
             return
         registered = self._reg is not None and self._reg.ok
         if registered and not abrupt:
             self.unregister()
         self._cut()
-        if registered and abrupt:  # pjsip clings to the socket of a registration: let it "unregister" into the void
+        if registered and abrupt:  # pjsip keeps the socket of a registration: let it "unregister" without effect
             with contextlib.suppress(self.stack.pj.Error):
                 self.account.setRegistration(False)
         self.online = False
 
     def go_online(self) -> Answer:
-        """Come back on the same port and register."""
+        """Open the same port again and register."""
         if not self.online:
             self._transport_id = self._open()
             self.account.setTransport(self._transport_id)
         return self.register()
 
     def close(self) -> None:
-        """Unregister (unless it went offline) and give everything back. The phone cannot be used afterwards."""
+        """Unregister (unless offline) and release all resources.
+
+        The phone cannot be used afterwards."""
         if self.account is None:
             return
-        self._watched.clear()  # before the account goes, or pjsua2 aborts
+        self._watched.clear()  # must be cleared before the account, or pjsua2 aborts
         self.offline()
         self.account.shutdown()
         self.account = None
         self.stack.phones.remove(self)
 
-    # --- what pjsua2 calls, through _new_account --------------------------------------------------------------------
+    # --- callbacks from pjsua2, through _new_account -----------------------------------------------------------------
 
     def on_message(self, message: Received) -> None:
         self.inbox.append(message)
@@ -288,7 +302,7 @@ class Softphone:
     def on_registration(self, answer: Answer) -> None:
         self._reg = answer
 
-    # --- below -----------------------------------------------------------------------------------------------------
+    # --- internals -------------------------------------------------------------------------------------------------
 
     def _open(self) -> int:
         opened = self.stack.open_transport(self.transport, self._host, self.port)
@@ -297,9 +311,10 @@ class Softphone:
         return opened
 
     def _cut(self) -> None:
-        """Swap this phone's sockets for dead ones: the port is free at once, and pjsua2's later sends go nowhere.
+        """Replace this phone's sockets by dead ones.
 
-        Closing the transport alone is not enough: pjsip keeps the port for T4 = 5 s and would still unregister.
+        The port is free at once, and pjsua2's later packets are lost. Closing the transport alone is not enough: pjsip
+        keeps the port for T4 = 5 s and would still unregister.
         """
         own = {fd for fd, name, _ in _inet_sockets() if name[1] == self.port and name[0] == self._host}
         for fd in own | (self._fds & _sockets_to(self.server)):
@@ -309,8 +324,8 @@ class Softphone:
             here.close()
             there.close()
         self._fds.clear()
-        self.stack.endpoint.transportClose(self._transport_id)  # first: pjsip must not find its listener dead
-        self.stack.pump(0.05)  # lets it see the end of a TCP connection
+        self.stack.endpoint.transportClose(self._transport_id)  # closed first: pjsip must not find its listener dead
+        self.stack.pump(0.05)  # lets pjsip see the end of a TCP connection
 
     def _registration(self, wanted: bool, timeout: float) -> Answer:
         self._reg = None
@@ -332,12 +347,12 @@ class Softphone:
         config.regConfig.registerOnAdd = False
         config.regConfig.timeoutSec = self.expires
         config.presConfig.publishEnabled = self.publish
-        config.regConfig.retryIntervalSec = 0  # what a test does not ask for does not happen
+        config.regConfig.retryIntervalSec = 0  # no registration that a test does not request
         config.sipConfig.transportId = self._transport_id
         config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", self.auth_user, 0, self.password))
         if self.domain != self.server[0]:
             config.sipConfig.proxies.append(f"<sip:{self.server[0]}:{self.server[1]};transport={self.transport};lr>")
-        if self.transport != "udp":  # left alone, pjsip takes one id for all phones of this host
+        if self.transport != "udp":  # by default pjsip uses one id for all phones of this host
             config.natConfig.sipOutboundInstanceId = f"<{self.instance or uuid.uuid4().urn}>"
         elif self.instance:  # over UDP pjsip does not offer outbound
             config.regConfig.contactParams = f';+sip.instance="<{self.instance}>"'
@@ -365,7 +380,7 @@ class Softphone:
         return header
 
 
-# --- the subclasses that pjsua2 calls back; they can only be made once it is imported --------------------------------
+# --- subclasses that pjsua2 calls back, made only after its import ----------------------------------------------------
 
 
 def _new_endpoint(stack: Stack) -> Any:
@@ -411,7 +426,7 @@ def _headers(raw: str) -> dict[str, str]:
 
 
 def _warning(raw: str) -> str:
-    """`399 host "words"` -> words (RFC 3261 section 20.43)."""
+    """Return the text of a Warning header, `399 host "words"` -> words (RFC 3261 section 20.43)."""
     value = next((v for k, v in _headers(raw).items() if k.lower() == "warning"), "")
     _, quote, rest = value.partition('"')
     return rest.rpartition('"')[0] if quote else value
@@ -425,14 +440,14 @@ def _user_part(name_addr: str) -> str:
 
 
 def _local_address(server: tuple[str, int]) -> str:
-    """The address of this host that the server will see; pjsua2 would guess one."""
+    """Return the address of this host that the server will see; pjsua2 would only guess it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(server)  # sends nothing
         return str(probe.getsockname()[0])
 
 
 def _inet_sockets() -> Iterator[tuple[int, tuple[str, int], tuple[str, int] | None]]:
-    """Every IPv4 socket of this process: descriptor, own name, peer."""
+    """Yield every IPv4 socket of this process: descriptor, own name, peer."""
     for fd in map(int, os.listdir("/proc/self/fd")):
         with contextlib.suppress(OSError):
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
@@ -457,7 +472,7 @@ def _sockets_to(server: tuple[str, int]) -> set[int]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing reaches descriptor 1 meanwhile: pjlib writes there directly, Python's sys.stdout is not asked."""
+    """Discard output to descriptor 1: pjlib writes there directly and not to Python's sys.stdout."""
     sys.stdout.flush()
     kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
@@ -473,7 +488,7 @@ def _quiet() -> Iterator[None]:
 
 
 def parse_server(server: str) -> tuple[str, int]:
-    """HOST or HOST:PORT."""
+    """Parse HOST or HOST:PORT. Raises ValueError."""
     host, _, port = server.partition(":")
     return host, int(port or 5060)
 
@@ -488,14 +503,16 @@ def run_interactive(
     transport: str = "udp",
     domain: str | None = None,
 ) -> int:
-    """A telephone in the terminal. With `to` and `text`: send that one message and leave. Returns the exit code."""
+    """Run a phone in the terminal. Return the exit code.
+
+    With `to` and `text`: send that one message and end."""
     try:
         host, port = parse_server(server)
         stack = Stack()
     except (SoftphoneMissing, ValueError) as error:
         print(f"sipsms: {error}", file=sys.stderr)
         return 1
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM leaves as Ctrl-C does: unregistered
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends like Ctrl-C: unregistered
     try:
         with stack, contextlib.suppress(KeyboardInterrupt):
             phone = Softphone(name, password, host, port, transport, stack=stack, domain=domain)
@@ -531,7 +548,7 @@ def _converse(phone: Softphone) -> int:
 
 
 def _read_line() -> str:
-    """Byte by byte: a buffered stdin would hold lines that select cannot see."""
+    """Read a line byte by byte: a buffered stdin would hold lines that select cannot see."""
     line = b""
     while (byte := os.read(0, 1)) and byte != b"\n":
         line += byte

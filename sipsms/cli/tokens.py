@@ -1,4 +1,4 @@
-"""API passwords and tokens: shown once, when they are made."""
+"""Commands for API passwords and tokens, which are displayed only once."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ def _tell(secret: str, as_json: bool, **more: Any) -> None:
 
 @account.command("api-password")
 @click.argument("name")
-@click.option("--remove", is_flag=True, help="Take it away instead.")
+@click.option("--remove", is_flag=True, help="Remove the API password instead.")
 @json_option
 @pass_context
 def api_password(context: Context, name: str, remove: bool, as_json: bool) -> None:
-    """Make a new API password, in place of the one before."""
+    """Make a new API password that replaces the old one.
+
+    It is displayed only once: save it in the program that uses it."""
     if remove:
         context.store(lambda db: tokens.drop_password(db, name))
         click.echo(f"{name} has no API password any more")
@@ -39,21 +41,23 @@ def api_password(context: Context, name: str, remove: bool, as_json: bool) -> No
 
 @cli.group()
 def token() -> None:
-    """Bearer tokens of the APIs."""
+    """Manage bearer tokens of the APIs."""
 
 
 @token.command("add")
 @click.argument("name")
-@click.option("--account", "owner", default="", metavar="A", help="The customer whose token it is.")
+@click.option("--account", "owner", default="", metavar="A", help="Customer that owns the token.")
 @click.option("--scope", type=click.Choice([str(one) for one in Scope]), default="customer", show_default=True)
-@click.option("--did", "number", callback=phone_number, help="For the scope did: the only number it opens.")
-@click.option("--expires", "lasts", type=duration, help="30d, 12h; else it is good until it is removed.")
+@click.option("--did", "number", callback=phone_number, help="For scope did: the only number it may use.")
+@click.option("--expires", "lasts", type=duration, help="Lifetime: 30d, 12h. Default: until it is removed.")
 @json_option
 @pass_context
 def token_add(
     context: Context, name: str, owner: str, scope: str, number: str | None, lasts: float | None, as_json: bool
 ) -> None:
-    """Make a token."""
+    """Make a token and print its secret.
+
+    The secret is displayed only once: save it in the program that uses it."""
     now = time.time()
     until = now + lasts if lasts else None
     secret = context.store(lambda db: tokens.add(db, name, Scope(scope), owner, number or "", now, until))
@@ -64,7 +68,7 @@ def token_add(
 @json_option
 @pass_context
 def token_list(context: Context, as_json: bool) -> None:
-    """All tokens; none is shown itself."""
+    """List all tokens, without their secrets."""
     rows = context.store(lambda db: list(tokens.show(db)))
     if not as_json:
         rows = [{**row, "created": time.strftime("%Y-%m-%d", time.gmtime(row["created_at"]))} for row in rows]
@@ -75,6 +79,6 @@ def token_list(context: Context, as_json: bool) -> None:
 @click.argument("name")
 @pass_context
 def token_remove(context: Context, name: str) -> None:
-    """Remove a token: it opens nothing any more."""
+    """Remove a token. Programs that use it lose access."""
     context.store(lambda db: tokens.remove(db, name))
     click.echo(f"token {name} removed")

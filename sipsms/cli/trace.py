@@ -1,6 +1,7 @@
-"""`sipsms trace`: the server's SIP traffic as a ladder in the terminal, phones on the left, sipsms on the right.
+"""Implementation of `sipsms trace`: the server's SIP traffic as a ladder in the terminal.
 
-The client side of the socket that `sip.trace` opens. What phones wrote is shown without control characters.
+Phones are on the left, sipsms on the right. The command is the client of the socket that `sip.trace` opens. Text from
+phones must be printed without control characters.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _PEER_WIDTH = 46
 
 
 class NotRunning(ConnectionError):
-    """No server to look at; one line for whoever asked."""
+    """No server to watch. The text is one line for the user."""
 
 
 def show(config: Config, account: str, full: bool, as_json: bool, count: int, echo: Callable[[str], None]) -> None:
-    """Print messages as they pass until `count` are there (0: for ever). Raises NotRunning."""
+    """Print messages as they pass, `count` of them (0: without end). Raises NotRunning."""
     ladder = Ladder(colours=sys.stdout.isatty() and not as_json)
     seen = 0
     for event in watch(path_of(config), account, full):
@@ -40,7 +41,7 @@ def show(config: Config, account: str, full: bool, as_json: bool, count: int, ec
 
 
 def watch(path: Path, account: str, full: bool) -> Iterator[dict[str, Any]]:
-    """What the server at this path tells, until it ends. Raises NotRunning."""
+    """Yield the events of the server at this path until it ends. Raises NotRunning."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             with address_of(path) as address:
@@ -56,7 +57,7 @@ def watch(path: Path, account: str, full: bool) -> Iterator[dict[str, Any]]:
 
 
 class Ladder:
-    """Draws one event after the other; remembers what each peer calls itself."""
+    """A formatter of events as lines. It remembers each peer's User-Agent."""
 
     def __init__(self, colours: bool) -> None:
         self._colours = colours
@@ -99,7 +100,7 @@ class Ladder:
 
 
 def plain(text: str) -> str:
-    """Other people's text on a terminal: no control characters."""
+    """Return other people's text for a terminal, without control characters."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
@@ -112,6 +113,6 @@ def _short(event: dict[str, Any]) -> str:
 
 
 def _body(raw: str) -> str:
-    """The whole message, indented, below its line."""
+    """Return the whole message, indented, below its line."""
     lines = raw.replace("\r\n", "\n").rstrip("\n").split("\n") if raw else []
     return "".join(f"\n    {plain(line)}" for line in lines) + ("\n" if lines else "")

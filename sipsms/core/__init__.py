@@ -1,1 +1,1 @@
-"""Nouns and pure tools that every other room uses; imports nothing of ours."""
+"""Nouns and pure tools that every other package uses; imports no other package of sipsms."""

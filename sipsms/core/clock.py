@@ -1,4 +1,4 @@
-"""The clock that the server runs by."""
+"""The clock of the server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    """A source of the current time."""
+
     def __call__(self) -> float:
-        """Seconds since the epoch."""
+        """Return seconds since the epoch."""
 
 
 def steady_clock() -> Callable[[], float]:
-    """Wall-clock seconds that never jump: set once, then driven by the clock since boot, which counts the time that a
-    machine is suspended, too."""
+    """Return a clock of wall-clock seconds that never jumps.
+
+    It is set once from the wall clock, then driven by the clock since boot, which also counts the time that the machine
+    is suspended."""
     since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
     offset = time.time() - since_boot()
     return lambda: since_boot() + offset

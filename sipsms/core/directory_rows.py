@@ -1,4 +1,4 @@
-"""Values that the store gives to the directory: blocks, and what has changed."""
+"""Values that the store passes to the directory: blocks and changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from sipsms.core.account import Account, Did, Token
 
 
 class Block(NamedTuple):
-    """`owner` (a DID, a customer or *) takes nothing from a number (`in`), or sends nothing to it (`out`)."""
+    """A block of messages between an owner (a DID, a customer or *) and a number.
+
+    `direction`: `in` blocks messages from the number, `out` messages to it."""
 
     owner: str
     number: str
@@ -18,12 +20,14 @@ class Block(NamedTuple):
 
 
 class DirectoryChanges(NamedTuple):
-    """What changed in the directory; `whole`: this is all there is."""
+    """Changes of the directory.
+
+    `whole`: these are all rows, so everything else must be forgotten."""
 
     version: int
     whole: bool
     accounts: Sequence[Account]
     dids: Sequence[Did]
-    paused: frozenset[str]  # carriers
+    paused: frozenset[str]  # names of paused carriers
     blocks: Sequence[Block] = ()
     tokens: Sequence[Token] = ()

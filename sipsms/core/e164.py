@@ -1,9 +1,9 @@
-"""Telephone numbers: what people and carriers write -> what the store holds, and back.
+"""Telephone numbers: conversion between written forms and the stored form. Pure.
 
-Two doors use this differently. A lenient door (carrier hooks, web, e-mail) calls `normalise`; the strict door (SIP)
-refuses instead of repairing and asks the dialplan. A stored number is ten digits (NANPA), `+` and digits (any other
-country), a short code or an alphanumeric sender. Only ASCII digits are digits: `str.isdigit` alone would let Arabic and
-full-width ones through. Pure; every input is bounded before it is looked at, and no pattern can backtrack.
+Lenient APIs (carrier hooks, web, e-mail) call `normalise`. SIP is strict: it refuses a malformed number instead of
+repairing it, and asks the dialplan. A stored number is ten digits (NANPA), `+` and digits (other countries), a short
+code or an alphanumeric sender. Only ASCII digits are digits: `str.isdigit` alone would accept Arabic and full-width
+digits. Every input is bounded before it is examined, and no pattern can backtrack.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MAX_INPUT: Final = 64
 MAX_E164_DIGITS: Final = 15  # E.164 section 6
 MAX_SENDER: Final = 11  # GSM 03.40: eleven septets of an alphanumeric address
 
-# What people put between the digits of a number. U+00A0, U+202F and the hyphens come from word processors.
+# Separators between the digits of a number. U+00A0, U+202F and the hyphens come from word processors.
 _SEPARATORS: Final = str.maketrans("", "", " ()-./\t\u00a0\u202f\u2010\u2011\u2012\u2013")
 _SENDER: Final = re.compile(r"[A-Za-z0-9 &._+!#'*/-]{1,11}")
 
-# The countries and territories of country code 1, for sentences that people read.
+# The countries and territories of country code 1, named for error texts.
 REGIONS: Final = MappingProxyType(
     {
         "AG": "Antigua and Barbuda",
@@ -66,8 +66,8 @@ def is_ten_digits(s: str) -> bool:
 
 
 def normalise(raw: str) -> str | None:
-    """The number as the store holds it; None when it is no number and no sender's name."""
-    if is_ten_digits(raw):  # nearly every number: spare it the rest
+    """Return the number in stored form; None if the text is neither a number nor a sender name."""
+    if is_ten_digits(raw):  # the fast path for nearly every number
         return raw if raw[0] >= "2" else None
     if not raw or len(raw) > MAX_INPUT:
         return None
@@ -89,10 +89,10 @@ def _international(digits: str) -> str | None:
 
 
 def _national(digits: str) -> str | None:
-    """Digits without `+`: a short code, or a number with or without the leading 1.
+    """Return the number for digits without `+`: a short code, or a number with or without a 1.
 
-    Longer ones are E.164 without its `+`, as many carriers write it (4479...); a leading 0 is a trunk or an
-    international prefix, which only the writer's own country could explain.
+    Longer numbers are E.164 without `+`, as many carriers write it (4479...). A leading 0 is a trunk or international
+    prefix, whose meaning depends on the writer's country, so such a number is not accepted.
     """
     length = len(digits)
     if 3 <= length <= 8:
@@ -108,7 +108,7 @@ def _is_sender(text: str) -> bool:
     return _SENDER.fullmatch(text) is not None and any(c.isalpha() for c in text)
 
 
-# --- how a carrier wants it ------------------------------------------------------------------------------------------
+# --- carriers' formats ------------------------------------------------------------------------------------------------
 
 _FORMATS: Final[dict[str, Callable[[str], str]]] = {
     "nanpa": lambda ten: ten,
@@ -118,7 +118,9 @@ _FORMATS: Final[dict[str, Callable[[str], str]]] = {
 
 
 def as_format(number: str, style: str) -> str:
-    """A stored number in a carrier's style; one without ten digits only loses its `+` where the style has none."""
+    """Return a stored number in a carrier's format.
+
+    A number without ten digits stays as it is, but loses its `+` if the format has none."""
     if is_ten_digits(number):
         return _FORMATS[style](number)
     return number[1:] if style == "e164-bare" and number.startswith("+") else number
@@ -128,16 +130,16 @@ def as_format(number: str, style: str) -> str:
 
 
 def region_of(number: str) -> str | None:
-    """The ISO code of the country a ten-digit number belongs to; None when its area code has none (555).
+    """Return the ISO code of the country of a ten-digit number; None if it has none (555).
 
-    By area code alone: whether the whole number is in use is not ours to guess.
+    Only the area code counts; whether the whole number is in use is not checked.
     """
     return region_of_area(number[:3]) if is_ten_digits(number) else None
 
 
 @lru_cache(maxsize=1024)
 def region_of_area(area: str) -> str | None:
-    # The library knows patterns of whole numbers, so it is asked about a few in that area.
+    # The library knows only patterns of whole numbers, so a few numbers of the area are tried.
     for rest in ("2345678", "5552345", "4232345", "9772345"):
         number = phonenumbers.PhoneNumber(country_code=1, national_number=int(area + rest))
         region: str | None = phonenumbers.region_code_for_number(number)

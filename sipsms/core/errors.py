@@ -1,7 +1,9 @@
-"""Errors that any room may raise or catch."""
+"""Errors that any package may raise or catch."""
 
 from __future__ import annotations
 
 
 class Unavailable(Exception):
-    """The store cannot write now (full, locked, read-only, gone). Nothing was stored; worth another try later."""
+    """The store cannot write now (full, locked, read-only, removed).
+
+    Nothing was stored; the caller may retry later."""

@@ -1,4 +1,4 @@
-"""The HTTP client as carriers and couriers see it: a Protocol, its answers and its errors."""
+"""The HTTP client as carriers and couriers use it: a Protocol, its answers and its errors."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from typing import Final, Protocol
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
+    """An HTTP answer."""
+
     status: int
     headers: Mapping[str, str]  # names in lower case
     body: bytes
 
 
 class NotSent(Exception):
-    """The request never left (name not resolved, connection refused, TLS refused): safe to try again."""
+    """The request never left (name not resolved, connection refused, TLS refused).
+
+    The request may safely be sent again."""
 
 
 class Forbidden(NotSent):
-    """The URL, or the address its name leads to, is none that this server calls. The text says why."""
+    """The server must not call the URL, or the address that its name resolves to.
+
+    The text says why."""
 
 
 class NoAnswer(Exception):
-    """The request may have been read but no complete answer came: the result is not known."""
+    """The request may have been read, but no complete answer came: the outcome is unknown."""
 
 
 MAX_ANSWER: Final = 64 * 1024
@@ -34,4 +40,6 @@ class HttpClient(Protocol):
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
         limit: int = MAX_ANSWER,
     ) -> HttpReply:  # fmt: skip
-        """One request, redirects not followed, `limit` bytes of the answer at most. Raises NotSent or NoAnswer."""
+        """Send one request.
+
+        Redirects are not followed; at most `limit` bytes of the answer are read. Raises NotSent or NoAnswer."""

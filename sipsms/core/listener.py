@@ -1,9 +1,9 @@
-"""Server sockets in two steps: bound before the store is touched, read only when everything is loaded.
+"""Server sockets in two steps: bound before the store changes, read after loading.
 
-A port that is taken must be found before recovery has changed anything, and nobody must be answered from a directory,
-a location service or a queue that is still empty. So the node binds all its sockets first and holds them: whoever calls
+A port in use must be found before recovery changes the store. No client may be answered from a directory, a location
+service or a queue that is still empty. So the node first binds all its sockets and holds them. A client that calls
 meanwhile is refused (TCP), or waits in the socket's buffer until the server reads (UDP), where its own retransmission
-would arrive anyway. Binding and releasing again would leave the ports to others during recovery.
+would arrive anyway. If the ports were released after a first check, other programs could take them during recovery.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from __future__ import annotations
 import errno
 import socket
 
-BACKLOG = 1024  # connections that wait to be accepted
-_BUFFER = 8 * 1024 * 1024  # bytes of datagrams, each way
+BACKLOG = 1024  # connections waiting to be accepted
+_BUFFER = 8 * 1024 * 1024  # bytes of datagrams, in each direction
 
 
 class ListenError(OSError):
-    """An address cannot be listened on; one line for whoever started the program."""
+    """An address cannot be listened on.
+
+    The text is one line for the person who started the program."""
 
 
 def bind(host: str, port: int, *, datagrams: bool = False) -> socket.socket:
-    """Return a socket with this address, neither listening nor read; port 0 takes a free one. Raises OSError."""
+    """Return a socket bound to this address, not yet listening. Raises OSError.
+
+    Port 0 takes a free port."""
     kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
-    wanted = socket.AF_INET6 if ":" in host else socket.AF_INET  # a name means its IPv4 address
+    wanted = socket.AF_INET6 if ":" in host else socket.AF_INET  # a name stands for its IPv4 address
     family, _, protocol, _, address = socket.getaddrinfo(host, port, wanted, kind, flags=socket.AI_PASSIVE)[0]
-    sock = socket.socket(family, kind, protocol)  # asyncio looks at the protocol: no Nagle on TCP
+    sock = socket.socket(family, kind, protocol)  # asyncio disables Nagle's algorithm only if TCP is given explicitly
     try:
         _tune(sock, datagrams=datagrams)
         sock.bind(address)
@@ -35,7 +39,9 @@ def bind(host: str, port: int, *, datagrams: bool = False) -> socket.socket:
 
 
 def bind_url(scheme: str, host: str, port: int) -> socket.socket:
-    """Bind what the configuration names `scheme://host:port`. Raises ListenError."""
+    """Bind the address that the configuration writes as `scheme://host:port`.
+
+    Raises ListenError."""
     try:
         return bind(host, port, datagrams=scheme == "udp")
     except OSError as error:
@@ -45,7 +51,7 @@ def bind_url(scheme: str, host: str, port: int) -> socket.socket:
 def _tune(sock: socket.socket, *, datagrams: bool) -> None:
     sock.setblocking(False)
     if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has listeners of its own
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has its own listeners
     if not datagrams:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return

@@ -1,7 +1,7 @@
-"""What happens to a message, said once for each event: a log line, and the metric that counts it.
+"""The log and the metrics: one function per event writes the line and counts the metric.
 
-`grep message=123` tells a message's whole story. No text, no password and no key is ever logged here. The functions are
-the vocabulary; nothing else in sipsms writes to the log.
+`grep message=123` shows everything that happened to a message. Texts, passwords and keys must never be logged. No other
+module writes to the log.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIP_REQUESTS = Counter("sipsms_sip_requests_total", "SIP requests by method and 
 HEP_PACKETS = Counter("sipsms_hep_packets_total", "Copies for the capture server", ["outcome"])
 BINDINGS = Gauge("sipsms_bindings", "Bindings in the location service")
 SUBSCRIPTIONS = Gauge("sipsms_subscriptions", "Subscriptions to presence")
-SMPP_BINDS = Gauge("sipsms_smpp_binds", "SMPP sessions", ["direction"])  # in: bound to us, out: we are bound there
+SMPP_BINDS = Gauge("sipsms_smpp_binds", "SMPP sessions", ["direction"])  # in: bound to us; out: we are bound there
 SMPP_ANSWERS = Counter(
     "sipsms_smpp_answers_total", "Answers to submit_sm and deliver_sm, ours (in) and our peers' (out)",
     ["direction", "status"],
@@ -45,7 +45,7 @@ UNKNOWN = Gauge("sipsms_unknown", "Deliveries whose result is not known, found a
 
 
 def setup(level: str = "info", style: str = "auto") -> None:
-    """Log to stderr: coloured on a terminal, `key=value` lines elsewhere, JSON lines when told so."""
+    """Log to stderr: coloured on a terminal, else `key=value` lines or JSON lines (`style`)."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     processors: list[Any] = [structlog.processors.add_log_level]
     if console:
@@ -67,7 +67,7 @@ def setup(level: str = "info", style: str = "auto") -> None:
 
 
 def _without_controls(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A terminal obeys the control characters in what strangers write."""
+    """Escape control characters: a terminal would obey those that strangers write."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[name] = json.dumps(value)
@@ -75,7 +75,9 @@ def _without_controls(_logger: Any, _method: str, event: structlog.typing.EventD
 
 
 def _as_pairs(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
-    """`2026-11-22T00:03:26.512Z info accepted message=12 ...`: made for every message, so made by hand."""
+    """Format a line like `2026-11-22T00:03:26.512Z info accepted message=12 ...`.
+
+    Every message is logged, so the line is built by hand for speed."""
     error = _traceback(event)
     line = [_stamp(), str(event.pop("level")), str(event.pop("event"))]
     for name, value in event.items():
@@ -86,7 +88,8 @@ def _as_pairs(_logger: Any, _method: str, event: structlog.typing.EventDict) -> 
 
 def _quoted(text: str) -> str:
     plain = text and text.isprintable() and " " not in text and '"' not in text
-    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())  # no raw U+2028, no C1 controls
+    # escapes U+2028 and C1 control characters
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _as_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
@@ -103,7 +106,7 @@ def _traceback(event: structlog.typing.EventDict) -> str:
 
 
 def _stamp() -> str:
-    """UTC to the millisecond; the part down to the second is made once a second."""
+    """Return UTC to the millisecond; the part down to the second is formatted once a second."""
     global _second
     now = time.time()
     whole = int(now)
@@ -115,7 +118,7 @@ def _stamp() -> str:
 _second = (0, "")
 
 _METHODS = frozenset("REGISTER MESSAGE OPTIONS INVITE SUBSCRIBE PUBLISH NOTIFY CANCEL".split())
-_answered: dict[tuple[str, int], Counter] = {}  # labels() is too slow for every request
+_answered: dict[tuple[str, int], Counter] = {}  # labels() is too slow to call for every request
 
 
 _smpp_answers: dict[tuple[str, str], Counter] = {}
@@ -123,7 +126,7 @@ _accepted: dict[tuple[str, str], Counter] = {}
 
 
 def sip_answered(method: str, status: int) -> None:
-    """Counts only."""
+    """Count an answered SIP request, without a log line."""
     key = (method if method in _METHODS else "other", status)
     child = _answered.get(key)
     if child is None:
@@ -156,7 +159,7 @@ def refused(door: str, status: int, account: str, why: str) -> None:
 
 
 def audit(door: str, account: str, destination: str, why: str) -> None:
-    """Somebody tried what nobody may: emergency and premium numbers."""
+    """Log an attempt that is never permitted: an emergency or premium number."""
     _log.warning("audit", door=door, account=account, destination=destination, why=why)
 
 
@@ -178,13 +181,13 @@ def outcome(message: int, delivery: int, courier: str, result: str, detail: str,
 
 
 def receipt(message: int, delivery: int, courier: str, state: str, detail: str) -> None:
-    """A carrier says what became of a message it took."""
+    """Log a carrier's receipt that changed a delivery's state."""
     RECEIPTS.labels(courier, state).inc()
     _log.info("receipt", message=message, delivery=delivery, courier=courier, state=state, detail=detail)
 
 
 def settled(message: int, delivery: int, state: str, why: str) -> None:
-    """A delivery whose answer was lost: what became of it."""
+    """Log the final state of a delivery whose outcome was unknown."""
     _log.warning("settled", message=message, delivery=delivery, state=state, why=why)
 
 
@@ -206,13 +209,15 @@ def registered(aor: str, status: int, contacts: int, source: str) -> None:
 
 
 def auth_failure(door: str, user: str, source: str, port: int, reason: str) -> None:
-    """One stable line, for fail2ban."""
+    """Log wrong credentials in one line whose format must not change, for fail2ban."""
     AUTH_FAILURES.labels(door).inc()
     _log.warning("auth_failure", proto=door, user=user[:64], src=source, port=port, reason=reason)
 
 
 def flood_muted(source: str) -> None:
-    """Too many requests without a right password: this address is not answered for a while."""
+    """Log an address that is not answered for a while.
+
+    The address sent too many requests without a correct password."""
     _log.warning("flood_muted", src=source)
 
 
@@ -220,7 +225,7 @@ def flood_muted(source: str) -> None:
 
 
 def smpp_answered(direction: str, status: str) -> None:
-    """Counts only."""
+    """Count an SMPP response, without a log line."""
     child = _smpp_answers.get((direction, status))
     if child is None:
         child = _smpp_answers[direction, status] = SMPP_ANSWERS.labels(direction, status)
@@ -228,7 +233,7 @@ def smpp_answered(direction: str, status: str) -> None:
 
 
 def smpp_throttled(user: str, count: int) -> None:
-    """So many messages of this user, in the last second or so."""
+    """Log how many messages of a user were beyond its rate in the last second or so."""
     SMPP_THROTTLED.inc(count)
     _log.info("smpp_throttled", user=user, count=count)
 
@@ -237,7 +242,7 @@ def smpp_throttled(user: str, count: int) -> None:
 
 
 def note(event: str, **facts: Any) -> None:
-    """Start, stop, reload and the like."""
+    """Log start, stop, reload and similar events."""
     _log.info(event, **facts)
 
 
@@ -246,5 +251,5 @@ def warning(event: str, **facts: Any) -> None:
 
 
 def crash(event: str, error: BaseException, **facts: Any) -> None:
-    """A bug: with its traceback."""
+    """Log a bug with its traceback."""
     _log.error(event, exc_info=error, **facts)

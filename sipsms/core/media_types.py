@@ -1,6 +1,7 @@
-"""The kinds of files an MMS may carry (S-021 to S-024), known by their first bytes, and names that are safe anywhere.
+"""Types of files that an MMS may carry (S-021 to S-024), and safe file names. Pure.
 
-What a sender calls a file is never believed: a page of HTML called picture.jpg is refused, not served. Pure.
+A type is recognised by a file's first bytes. The sender's name and type are never trusted: an HTML page called
+picture.jpg is refused and not served.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from typing import Final
 
 MAX_FILES: Final = 3
-MAX_TEXT: Final = 2048  # characters of a text that goes with files
+MAX_TEXT: Final = 2048  # characters of a text sent with files
 MAX_FILE: Final = 1300 * 1024  # bytes; "1300 KB" as file managers count
 
 EXTENSIONS: Final = {
@@ -25,12 +26,12 @@ _MAGIC: Final = (
     (b"ID3", "audio/mpeg"),
     (b"MThd", "audio/midi"),
 )
-_MP4_BRANDS: Final = re.compile(rb"iso[m2-9]|mp4[12]|avc1|M4V[ HP]|MSNV|dash|mmp4|f4v ")  # not QuickTime, HEIC, M4A
+_MP4_BRANDS: Final = re.compile(rb"iso[m2-9]|mp4[12]|avc1|M4V[ HP]|MSNV|dash|mmp4|f4v ")  # without QuickTime, HEIC, M4A
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def type_of(data: bytes) -> str:
-    """The content type, one of `EXTENSIONS`, by the first bytes; empty for any other kind of file."""
+    """Return the content type by the first bytes, one of `EXTENSIONS`; empty if unknown."""
     found = next((kind for magic, kind in _MAGIC if data.startswith(magic)), "")
     return found or next((kind for reads in (_wave, _container, _mp3_frame) if (kind := reads(data))), "")
 
@@ -40,7 +41,9 @@ def _wave(data: bytes) -> str:
 
 
 def _container(data: bytes) -> str:
-    """ISO 14496-12: a box `ftyp` with the brand; 3GPP TS 26.244 has its own brands."""
+    """Return the type of an ISO 14496-12 file with a box `ftyp`.
+
+    3GPP files have their own brands (TS 26.244)."""
     if data[4:8] != b"ftyp":
         return ""
     brand = data[8:12]
@@ -50,7 +53,9 @@ def _container(data: bytes) -> str:
 
 
 def _mp3_frame(data: bytes) -> str:
-    """A file without ID3 begins with a frame: sync, a version, layer III, a bit rate, a sample rate."""
+    """Return the type of an MP3 file without ID3.
+
+    Such a file begins with a frame: sync, a version, layer III, a bit rate, a sample rate."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return ""
     version, layer, rate, samples = data[1] >> 3 & 3, data[1] >> 1 & 3, data[2] >> 4, data[2] >> 2 & 3
@@ -58,7 +63,9 @@ def _mp3_frame(data: bytes) -> str:
 
 
 def safe_name(name: str, content_type: str) -> str:
-    """Letters, digits, `_`, `-` and one dot before the type's own extension; 64 characters at most."""
+    """Return a file name of at most 64 characters, safe on any system.
+
+    The name has letters, digits, `_`, `-` and one dot before the extension of the type."""
     last = re.split(r"[/\\]", name[-256:])[-1]
     stem = last.rpartition(".")[0] or last
     stem = _UNSAFE.sub("_", stem).replace(".", "_").strip("_-")[:56] or "file"

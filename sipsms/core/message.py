@@ -1,9 +1,8 @@
-"""The nouns of sipsms: what every layer passes to the next.
+"""Messages, deliveries and outcomes of attempts: the values that all layers pass on.
 
-Pure values: immutable (named tuples where one is made for every message: they cost a third of a frozen dataclass), no
-behaviour beyond what follows from the fields. Numbers are strings as they stand in the store: ten digits for NANPA, `+`
-and digits for other countries, else a short code or an alphanumeric sender. Times are seconds since the epoch (UTC);
-nothing here reads a clock.
+Pure immutable values; a value made for every message is a named tuple, which costs a third of a frozen dataclass.
+Numbers are texts in stored form: ten digits for NANPA, `+` and digits for other countries, else a short code or an
+alphanumeric sender. Times are seconds since the epoch (UTC). This module must not read a clock.
 """
 
 from __future__ import annotations
@@ -15,24 +14,28 @@ from typing import Final, NamedTuple
 
 
 class Direction(StrEnum):
-    IN = "in"  # from the telephone network to an account (MO in carriers' words)
-    OUT = "out"  # from an account to the telephone network (MT)
+    IN = "in"  # from the telephone network to an account (carriers: MO)
+    OUT = "out"  # from an account to the telephone network (carriers: MT)
 
 
 class State(StrEnum):
-    """Where a delivery stands. Only `QUEUED` and `SENDING` are open; the others are final but for a later receipt."""
+    """State of a delivery.
+
+    `QUEUED` and `SENDING` are open; the others are final except for a later receipt."""
 
     QUEUED = "queued"
-    SENDING = "sending"  # an attempt row is committed, its answer is awaited
+    SENDING = "sending"  # an attempt row is committed; the answer is awaited
     ACCEPTED = "accepted"  # the far side took responsibility; a receipt may follow
     DELIVERED = "delivered"
-    UNKNOWN = "unknown"  # bytes may have left, no answer came: never re-sent blindly
+    UNKNOWN = "unknown"  # bytes may have left, no answer came: must never be re-sent automatically
     FAILED = "failed"
     EXPIRED = "expired"
 
 
 class Media(NamedTuple):
-    """A part of an MMS. `token` names it in our store; until it is fetched there is only `url`, the carrier's."""
+    """A file of an MMS.
+
+    `token` names it in our store; before it is fetched there is only the carrier's `url`."""
 
     content_type: str = ""
     name: str = ""
@@ -42,20 +45,22 @@ class Media(NamedTuple):
 
 
 class Message(NamedTuple):
+    """A message, in either direction."""
+
     direction: Direction
     source: str
     destination: str
     text: str
-    origin: str  # the door it came through: "sip", "hook:acme", "cli", ...
+    origin: str  # the API or listener it came through: "sip", "hook:acme", "cli", ...
     received_at: float
     account: str = ""  # the account that sent it, or that owns the DID it came to
     did: str = ""
-    expires_at: float | None = None  # the sender's own limit (RFC 3428 section 4, Expires)
+    expires_at: float | None = None  # the sender's own expiry (RFC 3428 section 4, Expires)
     dedupe_key: bytes | None = None
-    remote_id: str = ""  # the id the carrier gave it, for incoming messages
-    content_type: str = ""  # of `text`; empty: text/plain
-    device: int = 0  # of `account`: which one sent it, where a notice must find back there
-    notify: str = ""  # the sender's imdn.Message-ID, if it wants to know when this is delivered (RFC 5438)
+    remote_id: str = ""  # the carrier's id, for incoming messages
+    content_type: str = ""  # content type of `text`; empty: text/plain
+    device: int = 0  # the sending device of `account`, to which an IMDN notification returns
+    notify: str = ""  # requested delivery report; SIP: the imdn.Message-ID (RFC 5438)
     media: tuple[Media, ...] = ()
     id: int = 0
 
@@ -65,34 +70,34 @@ class Message(NamedTuple):
 
 
 class Route(NamedTuple):
-    """The dialplan's answer for one way out."""
+    """A route of the dialplan: a courier with a destination, and the reason."""
 
     courier: str  # "sip" or "carrier:NAME"
     destination: str  # account name for "sip", number for a carrier
-    source: str  # the From to show
+    source: str  # the From to display
     why: str = ""
 
 
 class Delivery(NamedTuple):
-    """One message to one destination (for SIP: to one device) by one courier."""
+    """A message to a single destination (for SIP: to a single device) by one courier."""
 
     message: Message
     courier: str
     destination: str
     source: str
-    lane: str  # deliveries of one lane leave one at a time, in order of id
+    lane: str  # deliveries of one lane are sent one at a time, in order of id
     expires_at: float
     created_at: float
-    device: int = 0  # SIP: the device's row, 0 while no device of the account is known
+    device: int = 0  # SIP: the device's id; 0 while no device of the account is known
     state: State = State.QUEUED
     attempts: int = 0
     due_at: float | None = None  # None: waits for an event (the device's REGISTER)
     last_error: str = ""
     remote_id: str = ""
-    others: str = ""  # couriers to try after this one, in order, by commas
-    open: bool = False  # SIP: came while no device of the account was known, so every later one gets a copy
-    start: int = 0  # of the text, the piece from here ...
-    end: int = 0  # ... to here, in characters; 0: all of it
+    others: str = ""  # couriers to try after this one, in order, separated by commas
+    open: bool = False  # SIP: no device was known on arrival, so every later device gets a copy
+    start: int = 0  # the segment of the text from here ...
+    end: int = 0  # ... to here, in characters; 0: the whole text
     id: int = 0
 
     @property
@@ -134,31 +139,32 @@ def state_of(deliveries: Iterable[tuple[State, bool]]) -> State:
     return next((state for state in (_WORST if segments else _BEST) if state in states), State.DELIVERED)
 
 
-# --- what an attempt came to: values, not exceptions ------------------------------------------------------------------
+# --- outcomes of an attempt: values, not exceptions -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The destination itself has it."""
+    """The destination itself has the message."""
 
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The carrier took responsibility; `remote_id` is its name for the message."""
+    """The carrier took responsibility; `remote_id` is its id of the message."""
 
     remote_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Certainly not delivered; may be tried again. `retry_after` in seconds (None: the queue's back-off).
+    """Certainly not delivered; may be tried again.
 
-    `parked`: wait for an event instead of a time. `whole_courier`: the far side as such is unreachable, so the
-    courier's other lanes would fare no better now. `aside`: what stands behind it in its lane need not wait for it.
-    `untried`: nothing was sent at all, and this does not count as an attempt. `maybe`: it may have got through, and the
-    far side would know a second copy; so it is tried again there, and nowhere else.
+    `retry_after`: seconds (None: the queue's back-off). `parked`: wait for an event instead of a time. `whole_courier`:
+    the far side is unreachable as a whole, so the courier's other lanes would fail too. `aside`: move the delivery to a
+    lane of its own, so that later deliveries of its lane need not wait. `untried`: nothing was sent, and the attempt
+    does not count. `maybe`: the delivery may have arrived, but the far side would detect a duplicate; so it may be
+    retried there, and nowhere else.
     """
 
     reason: str
@@ -172,8 +178,10 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Certainly not delivered, and never will be. `opt_out`: because the recipient wants nothing of this sender.
-    `unsent`: we did not even ask.
+    """Certainly not delivered, and never will be.
+
+    `opt_out`: the recipient wants no messages from this sender. `unsent`: we did not send the message to the far
+    side.
     """
 
     reason: str
@@ -184,7 +192,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Bytes may have reached the far side but its answer did not reach us."""
+    """Bytes may have reached the far side, but its answer did not reach us."""
 
     reason: str
 

@@ -11,12 +11,12 @@ from sipsms.core.message import Delivery, State
 
 @dataclass(frozen=True, slots=True)
 class CarrierReceipt:
-    """What a carrier says later of a message it took (DLR). In any order, any number of times.
+    """A carrier's delivery receipt (DLR) for an accepted message.
 
-    `state`: DELIVERED, FAILED, EXPIRED, or ACCEPTED for "still under way". `opt_out`: failed because the recipient
-    wants nothing of this sender. `alternatives`: other forms of `remote_id` (hexadecimal, decimal), tried after it.
-    `recipient`, `sender`: only a message to this number, from that one of ours, can be meant, as the store writes
-    them; empty: whoever it went to, whoever sent it.
+    Receipts may come in any order and repeatedly. `state`: DELIVERED, FAILED, EXPIRED, or ACCEPTED for "still under
+    way". `opt_out`: failed because the recipient wants no messages from this sender. `alternatives`: other forms of
+    `remote_id` (hexadecimal, decimal), tried after it. `recipient`, `sender` (our number), in stored form: the receipt
+    can only mean a message between these numbers; empty: any number.
     """
 
     remote_id: str
@@ -29,15 +29,15 @@ class CarrierReceipt:
 
 
 class PushToken(NamedTuple):
-    """Where an app wants to be woken up."""
+    """A token to wake an app by push."""
 
-    selector: str  # the account within the app
+    selector: str  # name of the account within the app
     app: str
     token: str
 
 
 class Stored(NamedTuple):
-    """What `accept` committed. A duplicate brings the first message's id and no deliveries."""
+    """The result of `accept`. A duplicate has the first message's id and no deliveries."""
 
     message_id: int
     deliveries: tuple[Delivery, ...] = ()
@@ -45,7 +45,7 @@ class Stored(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """How an attempt ended, and where that leaves its delivery."""
+    """The end of an attempt, and the new state of its delivery."""
 
     delivery_id: int
     number: int
@@ -55,54 +55,58 @@ class Closing(NamedTuple):
     now: float
     due_at: float | None = None
     remote_id: str = ""
-    moved: tuple[str, str, str] | None = None  # to another courier: its name, the new lane, the couriers after it
-    untried: bool = False  # the attempt never was: its row goes, its number is free again
+    moved: tuple[str, str, str] | None = None  # new courier, new lane, and the couriers after it; None: not moved
+    untried: bool = False  # no attempt was made: delete its row and reuse its number
 
 
 class DueLane(NamedTuple):
-    """A lane with something due. `deliveries` are its first ones; empty if its head is not due yet."""
+    """A lane with a due delivery.
+
+    `deliveries` are the lane's first ones; empty if its head is not due yet."""
 
     lane: str
     deliveries: Sequence[Delivery]
-    more: bool  # the lane holds others besides
+    more: bool  # the lane holds further deliveries
 
 
 class Due(NamedTuple):
+    """A page of due lanes."""
+
     lanes: Sequence[DueLane]
-    last: tuple[float, int] | None  # (due time, id) of the last one where the limit was reached: there may be more
-    later: float | None  # when the next one that is not due yet will be
+    last: tuple[float, int] | None  # (due time, id) of the last delivery if the limit was reached: continue after it
+    later: float | None  # the next due time after now
 
 
 class Past(NamedTuple):
-    """A message that an API has sent just before the start."""
+    """A message that an API sent just before the start."""
 
     message: int
-    due_at: float = 0.0  # 0: it was not held
-    sizes: tuple[int, ...] = ()  # of its files in bytes, the smallest first
+    due_at: float = 0.0  # 0: not scheduled
+    sizes: tuple[int, ...] = ()  # sizes of its files in bytes, ascending
 
 
-LOOK_BACK: Final = 3 * 86400.0  # seconds; an answer that was lost longer ago stays lost
+LOOK_BACK: Final = 3 * 86400.0  # seconds; an older unknown outcome stays unknown
 
 
 class Doubt(NamedTuple):
-    """A delivery whose answer was lost, and when the attempt began."""
+    """A delivery whose outcome is unknown, and when its attempt began."""
 
     delivery: Delivery
     began: float
 
 
 class StoredPart(NamedTuple):
-    """A part of a long text that waits for the others."""
+    """A segment of a long text that waits for the other segments."""
 
-    carrier: str  # the origin, where it goes out
+    carrier: str  # the carrier; for outgoing segments the origin
     source: str
     destination: str
     reference: str
     number: int
     total: int
     text: str
-    remote_id: str  # `notify` of the message, where it goes out
+    remote_id: str  # the carrier's id; for outgoing segments the requested report (`notify`)
     received_at: float
     joined: bool = False
-    account: str = ""  # who sends it; empty: it came in
+    account: str = ""  # the sending account; empty: incoming
     expires_at: float | None = None

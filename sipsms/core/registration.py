@@ -1,4 +1,4 @@
-"""Bindings and devices of accounts (RFC 3261 section 10; usrloc elsewhere)."""
+"""Bindings and devices of accounts (RFC 3261 section 10; "usrloc" in other servers)."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Binding:
-    """One row of the location service (RFC 3261 section 10; the words are those of usrloc)."""
+    """A row of the location service (RFC 3261 section 10). Field names follow usrloc."""
 
     aor: str  # account name
     contact: str  # the URI exactly as registered, without <>
     expires_at: float
     call_id: str
     cseq: int
-    received: str  # "udp:192.0.2.1:5060": where the REGISTER came from
+    received: str  # "udp:192.0.2.1:5060": source of the REGISTER
     path: tuple[str, ...] = ()
     q: float = 1.0
     instance: str = ""
     reg_id: int = 0
     user_agent: str = ""
     accept: str = ""
-    flow: int = 0  # number of the connection in this process, 0 for UDP
+    flow: int = 0  # number of the connection in this process; 0 for UDP
     node: str = ""
     device: int = 0
     local: str = ""  # the listener that received it: "udp:0.0.0.0:5060"
-    to_uri: str = ""  # the AOR as the phone wrote it in To; what it expects to see again
+    to_uri: str = ""  # the AOR as the phone wrote it in To, which the phone expects in requests
     params: tuple[tuple[str, str | None], ...] = field(default=())
 
 
@@ -40,17 +40,17 @@ def host_of(received: str) -> str:
 
 
 def identity(binding: Binding) -> tuple[str, str, int]:
-    """What makes it another binding of its AOR: contact, device, flow."""
+    """Return the parts that identify a binding within its AOR: contact, instance, reg-id."""
     return binding.contact, binding.instance, binding.reg_id
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A phone that has registered before; remembered so that it gets what came while it was away."""
+    """A phone that has registered before. It gets the messages that came while it was away."""
 
     id: int
     aor: str
-    key: str  # its +sip.instance, else its contact
+    key: str  # the +sip.instance, else the contact
     user_agent: str
     first_seen: float
     last_seen: float

@@ -1,9 +1,9 @@
-"""What a text costs on the air: alphabet, septets, segments.
+"""Alphabets, septets and segments of SMS texts. Pure.
 
-One SMS carries 140 octets: 160 septets of the GSM default alphabet (3GPP TS 23.038) or 70 units of UCS-2. A longer
-text travels in segments, each of which gives 6 octets to the concatenation header: 153 septets or 67 units. A segment
-never ends inside an extension escape or a surrogate pair, so the count comes from packing and not from a division.
-Texts are counted as they stand; only `length`, which a limit is compared with, first turns CRLF into LF. Pure.
+One SMS carries 140 octets: 160 septets of the GSM default alphabet (3GPP TS 23.038) or 70 units of UCS-2. A longer text
+travels in segments, each of which gives 6 octets to the concatenation header: 153 septets or 67 units. A segment must
+not end inside an extension escape or a surrogate pair, so segments are counted by packing and not by division. Texts
+are counted as they are. Only `length`, which is compared with limits, first turns CRLF into LF.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ BASIC: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-EXTENSION: Final = "\f^{}\\[~]|€"  # each behind an escape: two septets
+EXTENSION: Final = "\f^{}\\[~]|€"  # each after an escape: two septets
 
 SINGLE: Final = {"gsm7": 160, "ucs2": 70}
 PART: Final = {"gsm7": 153, "ucs2": 67}
 
-# A character class with * cannot backtrack, and runs at the speed of C for the usual ASCII text.
+# A character class with * cannot backtrack, and runs at the speed of C for ordinary ASCII text.
 _is_basic: Final = re.compile(f"[{re.escape(BASIC)}]*").fullmatch
 _is_gsm: Final = re.compile(f"[{re.escape(BASIC + EXTENSION)}]*").fullmatch
 _find_extension: Final = re.compile(f"[{re.escape(EXTENSION)}]").findall
@@ -47,10 +47,10 @@ def utf16_units(text: str) -> int:
 
 
 def septets(text: str) -> int:
-    """How much of the 160 septets a text takes.
+    """Return how many of an SMS' 160 septets a text needs.
 
-    UCS-2 is measured in the same room, 16 bits a unit: 70 units are exactly 160 septets, so that a limit of 160 means
-    "one SMS" in either alphabet.
+    UCS-2 is converted at 16 bits a unit: 70 units are exactly 160 septets, so that a limit of 160 means "one SMS" in
+    either alphabet.
     """
     if _is_basic(text):
         return len(text)
@@ -60,7 +60,7 @@ def septets(text: str) -> int:
 
 
 def segments(text: str) -> int:
-    """How many SMS a text becomes; an empty one still is one."""
+    """Return the number of SMS that a text needs; an empty text needs one."""
     if _is_basic(text):
         return _count(len(text), "gsm7")
     if _is_gsm(text):
@@ -92,24 +92,27 @@ _LENGTH: Final[dict[LengthUnit, Callable[[str], int]]] = {
 
 
 def length(text: str, unit: LengthUnit = "characters") -> int:
-    """The length a limit is compared with (decision C-7): Unicode code points unless the operator chose otherwise."""
+    """Return the length to compare with a limit (decision C-7).
+
+    The unit is code points unless the operator configured another."""
     return _LENGTH[unit](unix_newlines(text))
 
 
-# --- long texts in pieces ---------------------------------------------------------------------------------------------
+# --- splitting long texts ---------------------------------------------------------------------------------------------
 
 _ZWJ: Final = "\u200d"
-_BACK: Final = 20  # characters; a word that would be cut goes to the next piece if it begins within these
+_BACK: Final = 20  # characters; a word moves to the next part if it begins within these
 _SPACES: Final = " \n\t"
 
 
 def pieces(text: str, size: int, unit: PieceUnit = "septets") -> list[tuple[int, int]]:
-    """(start, end) of the parts that a text goes in as SMS of their own, in order, without a gap.
+    """Return (start, end) of the parts of a text that are sent as separate SMS.
 
-    `size` is what one holds: code points, or septets: 160 are one SMS of the GSM alphabet, or 70 units of UCS-2 as soon
-    as the text has any other letter. A part ends behind a space if there is one near, and never within a letter:
-    escapes, surrogate pairs, marks on their letter and emoji of several stay together as long as they fit. At least one
-    part; 0 is no limit. Unit `segments`: those of one long SMS, whatever the size; see `_segments_of`.
+    The parts are in order and without gaps. `size` is the capacity of one part: code points, or septets. 160 septets
+    are one SMS of the GSM alphabet, or 70 units of UCS-2 if the text has any other letter. A part ends after a space if
+    there is one near, and never within a letter: escapes, surrogate pairs, combining marks and composed emoji stay
+    together as long as they fit. There is at least one part; size 0 means no limit. Unit `segments`: the segments of
+    one long SMS, whatever the size; see `_segments_of`.
     """
     if unit == "segments":
         return _segments_of(text)
@@ -131,7 +134,7 @@ def pieces(text: str, size: int, unit: PieceUnit = "septets") -> list[tuple[int,
 
 
 def _segments_of(text: str) -> list[tuple[int, int]]:
-    """All of it if it is one SMS, else full segments: the phone joins them, so a cut may go through a word."""
+    """Return the segments of one long SMS. The phone joins them, so a cut may go through a word."""
     encoding = encoding_of(text)
     width, _ = _measure(text, 0, "septets")
     if sum(map(width, text)) <= SINGLE[encoding]:
@@ -155,7 +158,7 @@ def _measure(text: str, size: int, unit: str) -> tuple[Callable[[str], int], int
 
 
 def _near_space(text: str, start: int, cut: int) -> int:
-    """Where to cut instead, so that no word is; `cut` if none begins near."""
+    """Return a cut near `cut` that does not split a word; `cut` if no word begins near."""
     if text[cut] in _SPACES or text[cut - 1] in _SPACES:
         return cut
     spaces = (text.rfind(space, max(start, cut - _BACK), cut) for space in _SPACES)
@@ -164,7 +167,9 @@ def _near_space(text: str, start: int, cut: int) -> int:
 
 
 def _letters(text: str, width: Callable[[str], int], room: int) -> Iterator[tuple[int, int, int]]:
-    """(start, end, width) of what a reader sees as one letter; of its characters if it is too wide for a part."""
+    """Yield (start, end, width) of each letter as a reader sees it.
+
+    A letter that is too wide for a part is yielded as single characters."""
     start = flags = 0
     for end in range(1, len(text) + 1):
         flags = flags + 1 if _is_flag(text[end - 1]) else 0
@@ -179,31 +184,33 @@ def _letters(text: str, width: Callable[[str], int], room: int) -> Iterator[tupl
 
 
 def _is_flag(char: str) -> bool:
-    """A regional indicator: two of them are a flag."""
+    """Return whether a character is a regional indicator; two of them are a flag."""
     return "\U0001f1e6" <= char <= "\U0001f1ff"
 
 
 def _belongs(before: str, char: str, flags: int) -> bool:
-    """A simple reading of Unicode's rules for grapheme clusters (UAX #29)."""
+    """Return whether `char` continues a letter: a simplified form of grapheme clusters (UAX #29)."""
     if char.isascii():
         return before == "\r" and char == "\n"
     if char == _ZWJ or unicodedata.category(char) in ("Mn", "Me", "Mc"):
         return before not in _SPACES
-    if "\U0001f3fb" <= char <= "\U0001f3ff" or "\U000e0020" <= char <= "\U000e007f":  # colour of skin, tags of flags
+    if "\U0001f3fb" <= char <= "\U0001f3ff" or "\U000e0020" <= char <= "\U000e007f":  # skin tones, tags of flags
         return True
     if "\ud800" <= before <= "\udbff":
         return "\udc00" <= char <= "\udfff"
     return before == _ZWJ or (_is_flag(char) and flags == 1)
 
 
-_HALVES: Final = 0xF0000 - 0xD800  # from a surrogate to where it is kept: a plane for private use
+_HALVES: Final = 0xF0000 - 0xD800  # offset from a surrogate to its place in a plane for private use
 _keep: Final = {code: code + _HALVES for code in range(0xD800, 0xE000)}
 _find_kept: Final = re.compile("[\U000f0000-\U000f07ff]").search
 _mend: Final = {code + _HALVES: code for code in range(0xD800, 0xE000)}
 
 
 def keep_halves(text: str) -> str:
-    """A part of a text that was cut through a letter outside the BMP: its half as something that can be stored."""
+    """Replace lone surrogates by characters for private use, so that the text can be stored.
+
+    A text that was cut inside a letter outside the BMP has such a half."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -212,7 +219,7 @@ def keep_halves(text: str) -> str:
 
 
 def whole_letters(text: str) -> str:
-    """Without halves: two that belong together are a letter, one alone is U+FFFD."""
+    """Join surrogate halves to letters; a lone half becomes U+FFFD."""
     return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "replace")
 
 
@@ -221,7 +228,7 @@ def _join_halves(text: str) -> str:
 
 
 def join_parts(parts: Mapping[int, str], total: int) -> str:
-    """The parts of a long text (from 1), as far as they came, with a note where some did not."""
+    """Join the segments of a long text (numbered from 1), with a note for missing segments."""
     joined, missing = [], 0
     for number in range(1, max(total, *parts, 1) + 1 if parts else total + 1):
         if number not in parts:
@@ -244,15 +251,15 @@ SENDER_ALPHABET: Final = frozenset(  # S-136
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
     '@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&()*+,-./:;<>=?¡äöñüà'
 )
-# What Unicode does not take apart.
+# Letters that Unicode does not decompose.
 _NEAREST: Final = dict(zip("łŁđĐðÐþÞœŒıħĦŧŦ‐‑‒–—“”„«»", 'lLdDdDpPoOihHtT-----"""""', strict=True))
 
 
 def sender_name(name: str, limit: int = 11) -> str:
-    """A name as the handset shows it instead of a number (S-136 to S-139), cut to `limit` characters.
+    """Return a name as the handset displays it instead of a number (S-136 to S-139).
 
-    A capital that the alphabet lacks becomes small (Ö: ö), another letter its nearest (â: a), and what
-    has none `?`.
+    The name has at most `limit` characters. A capital outside the alphabet becomes small (Ö: ö), another letter its
+    nearest (â: a), and a letter without a nearest becomes `?`.
     """
     words = " ".join(unicodedata.normalize("NFC", name[:256]).split())
     return "".join(map(_sender_letter, words))[:limit].strip()

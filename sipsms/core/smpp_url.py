@@ -1,8 +1,8 @@
-"""Addresses of SMPP servers: `smpp://` and, by TLS, `ssmpp://[user:password@]host[:port]` (S-073 to S-075). Pure.
+"""Addresses of SMPP servers (S-073 to S-075). Pure.
 
-Customers write them for their DIDs, operators for carriers. Hosts have one spelling, as in `addresses`; user and
-password are percent-encoded where they hold one of `:/@%`. No part of a URL is ever in an error: there is a password in
-it.
+`smpp://` and, with TLS, `ssmpp://[user:password@]host[:port]`. Customers write them for their DIDs, operators for
+carriers. Hosts have one spelling, as in `core.ssrf`. User and password are percent-encoded if they hold one of `:/@%`.
+An error must never quote a part of a URL, because the URL holds a password.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 MAX_URL: Final = 512
-PLAIN, TLS = 2775, 3550  # ports
+PLAIN, TLS = 2775, 3550  # default ports
 _VISIBLE: Final = re.compile(r"[!-~]*")
 _URL: Final = re.compile(
     r"(ssmpp|smpp)://(?:([^:@/?#]*)(?::([^@/?#]*))?@)?(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::([0-9]{1,5}))?",
@@ -22,6 +22,8 @@ _ESCAPES: Final = re.compile(r"(?:[^%]|%[0-9a-fA-F]{2})*")
 
 
 class SmppUrl(NamedTuple):
+    """An SMPP server's address, taken apart."""
+
     tls: bool
     host: str  # in lower case; an IPv6 address without its brackets
     port: int
@@ -29,7 +31,7 @@ class SmppUrl(NamedTuple):
     password: str = ""
 
     def __repr__(self) -> str:
-        """For logs: never with the password."""
+        """Return a text for logs, without the password."""
         return f"SmppUrl({self.text})"
 
     @property
@@ -41,7 +43,7 @@ class SmppUrl(NamedTuple):
 
 
 def smpp_url(text: str) -> SmppUrl:
-    """Take a URL apart. Raises ValueError, whose text is a sentence for the person who wrote it."""
+    """Parse a URL. Raises ValueError, whose text is a sentence for the author of the URL."""
     if len(text) > MAX_URL:
         raise ValueError(f"the URL is longer than {MAX_URL} characters")
     if not _VISIBLE.fullmatch(text):
@@ -67,7 +69,9 @@ def _why_malformed(text: str) -> str:
 
 
 def _decoded(text: str | None) -> str:
-    """Names and passwords are visible ASCII, as everything in a bind."""
+    """Decode a name or password, which must be visible ASCII as everything in a bind.
+
+    Raises ValueError."""
     if not text:
         return ""
     decoded = unquote_to_bytes(text).decode("latin-1")
@@ -77,7 +81,7 @@ def _decoded(text: str | None) -> str:
 
 
 def without_password(text: str) -> str:
-    """A URL as it may be shown; what cannot be read is not shown at all."""
+    """Return a URL that may be displayed; empty if it cannot be parsed."""
     try:
         found = smpp_url(text)
     except ValueError:

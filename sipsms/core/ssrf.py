@@ -1,9 +1,9 @@
-"""Which addresses and URLs of customers this server may call. No sockets: texts in, a reason out.
+"""The guard against server-side request forgery (SSRF) through customers' URLs.
 
-A customer's URL must not make the server talk to its own network (SSRF). `check_url` judges what is written, when it is
-saved and again before each call; `check_address` judges what a name resolved to, and the client connects to that very
-address (carriers/client.py). Hosts have one spelling here: what some resolver might read in another way than we do
-(octal, hexadecimal, 2130706433, full-width digits, a user before @) is refused and not interpreted.
+A customer's URL must not make the server call its own network. `check_url` checks the text of a URL, when it is saved
+and again before each call. `check_address` checks the address that a name resolved to, and the client connects to that
+very address (`web.client`). This module uses no sockets. Hosts have one spelling: a form that a resolver might
+interpret differently (octal, hexadecimal, 2130706433, full-width digits, a user before @) is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sipsms.core.smpp_url import PLAIN, TLS, smpp_url
 
 MAX_URL: Final = 2048
 
-# Ports of services that read what an HTTP client writes as commands, or that are nobody's web server.
+# Ports of services that read an HTTP request as commands, or that are not web servers.
 PORTS: Final = frozenset(
     {1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 79, 110, 111, 113, 119, 123, 135, 137, 138,
      139, 143, 161, 162, 179, 389, 445, 465, 512, 513, 514, 515, 543, 544, 548, 554, 563, 587, 601, 636, 873, 990,
@@ -24,9 +24,9 @@ PORTS: Final = frozenset(
      6379, 6380, 6566, 6665, 6666, 6667, 6668, 6669, 6697, 8021, 9042, 9092, 11211, 27017}
 )  # fmt: skip
 
-_NEVER: Final = (  # IANA special-purpose registries (RFC 6890); an operator cannot mean these
+_NEVER: Final = (  # IANA special-purpose registries (RFC 6890); never useful as a destination
     (IPv4Network("0.0.0.0/8"), "is no destination"),
-    (IPv4Network("169.254.0.0/16"), "is link-local"),  # clouds tell secrets at 169.254.169.254
+    (IPv4Network("169.254.0.0/16"), "is link-local"),  # clouds publish secrets at 169.254.169.254
     (IPv4Network("192.0.0.0/24"), "is reserved"),
     (IPv4Network("192.0.2.0/24"), "is for documentation only"),
     (IPv4Network("198.51.100.0/24"), "is for documentation only"),
@@ -52,12 +52,12 @@ _PRIVATE: Final = (  # an operator may allow these
     (IPv6Network("fc00::/7"), "is private"),
     (IPv6Network("fec0::/10"), "is private"),
 )
-_IN_USE: Final = IPv6Network("2000::/3")  # the only part of IPv6 that is given out; what is not named above is reserved
+_IN_USE: Final = IPv6Network("2000::/3")  # the only allocated part of IPv6; other unnamed networks are reserved
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # RFC 6052
 _6TO4: Final = IPv6Network("2002::/16")
 _TEREDO: Final = IPv6Network("2001::/32")
 
-# ASCII and visible; the authority ends where RFC 3986 says, and what could end it elsewhere is not allowed at all.
+# Visible ASCII. The authority ends where RFC 3986 says; characters that might end it elsewhere are refused.
 _URL: Final = re.compile(r"(https?)://(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::([0-9]{1,5}))?([/?].*)?", re.I)
 _VISIBLE: Final = re.compile(r"[!-~]*")
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -66,10 +66,10 @@ _QUAD: Final = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){3}"
 
 
 def check_address(address: str, allow_private: bool = False) -> str:
-    """Empty if this IP address may be connected to, else why not.
+    """Return an empty text if this IP address may be connected to, else the reason.
 
-    `allow_private` lets in loopback and the networks of RFC 1918, RFC 6598 and RFC 4193; link-local, multicast and
-    reserved addresses never. An IPv6 address that carries an IPv4 address is as good as that one.
+    `allow_private` permits loopback and the networks of RFC 1918, RFC 6598 and RFC 4193; never link-local, multicast or
+    reserved addresses. An IPv6 address that contains an IPv4 address is judged by that address too.
     """
     try:
         ip = ip_address(address)
@@ -81,7 +81,7 @@ def check_address(address: str, allow_private: bool = False) -> str:
 
 def _why_not(ip: IPv4Address | IPv6Address, allow_private: bool) -> str:
     if isinstance(ip, IPv6Address):
-        ip = IPv6Address(int(ip))  # without its scope: networks do not know it
+        ip = IPv6Address(int(ip))  # without its scope, which networks do not know
     for network, why in _NEVER:
         if ip in network:
             return why
@@ -94,7 +94,7 @@ def _why_not(ip: IPv4Address | IPv6Address, allow_private: bool) -> str:
 
 
 def _carried(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses within an IPv6 address: those that a packet to it may end at."""
+    """Return the IPv4 addresses inside an IPv6 address, where a packet to it may arrive."""
     if isinstance(ip, IPv4Address):
         return ()
     ip = IPv6Address(int(ip))
@@ -108,10 +108,10 @@ def _carried(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
 
 
 def check_url(url: str, allow_private: bool = False, limit: int = MAX_URL) -> str:
-    """Empty if this URL may be called as far as its text tells, else a sentence that says why not.
+    """Return an empty text if the URL may be called as far as its text tells, else the reason.
 
-    Placeholders like {TO} may stand in path and query. A name is fine here; what it resolves to is the client's to
-    check.
+    The reason is a sentence. Placeholders like {TO} may stand in path and query. A name passes here; the client must
+    check the addresses it resolves to.
     """
     if len(url) > limit:
         return f"the URL is longer than {limit} characters"
@@ -129,7 +129,7 @@ def check_url(url: str, allow_private: bool = False, limit: int = MAX_URL) -> st
 
 
 def check_smpp_url(url: str, allow_private: bool = False) -> str:
-    """The same for the URL of a customer's SMPP server."""
+    """Return an empty text if the URL of a customer's SMPP server may be called, else the reason."""
     try:
         found = smpp_url(url)
     except ValueError as error:
@@ -149,7 +149,7 @@ def _why_malformed(url: str) -> str:
 
 
 def literal(host: str) -> str:
-    """The IP address that a host of a URL is, in its plain form; empty for a name."""
+    """Return the IP address that a host of a URL is, in plain form; empty for a name."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         return str(ip_address(bare))

@@ -1,6 +1,6 @@
-"""Kinds of values in YAML files: durations, addresses, secrets, names -> checked values. Used by every model of them.
+"""Types of values in YAML files: durations, addresses, secrets, names.
 
-A secret's value is in no error and in no repr.
+Every model of such a file uses them. A secret's value must never appear in an error or a repr.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PLACEHOLDERS: Final = ("from", "to", "text", "id", "did", "account")
 
 
 def duration(value: object) -> float:
-    """`14d`, `5m`, `30s`, `250ms`, or a number of seconds."""
+    """Return seconds from `14d`, `5m`, `30s`, `250ms` or a number of seconds."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e10:
         return float(value)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
@@ -41,7 +41,7 @@ def duration(value: object) -> float:
 
 
 def rate(value: object) -> float:
-    """`10/s`, `30/m`, `1000/h`, or a number a second: messages a second."""
+    """Return messages a second from `10/s`, `30/m`, `1000/h` or a number."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e6:
         return float(value)
     match = _RATE.fullmatch(value) if isinstance(value, str) else None
@@ -70,6 +70,7 @@ def _origin(value: str) -> str:
 
 
 def some_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Check that there is at least one value and no value twice. Raises ValueError."""
     if not values or len(set(values)) < len(values):
         raise ValueError("expected at least one, and none twice")
     return values
@@ -82,7 +83,9 @@ def _realm(value: str) -> str:
 
 
 def _resolve(value: object, info: ValidationInfo) -> SecretStr:
-    """A secret is named (`env:`, `file:`) or stands there itself; its value is never part of an error."""
+    """Return a secret given by reference (`env:`, `file:`) or literally.
+
+    Raises ValueError without its value."""
     if isinstance(value, SecretStr):
         return value
     if not isinstance(value, str):
@@ -97,7 +100,9 @@ def _resolve(value: object, info: ValidationInfo) -> SecretStr:
 
 
 def _directory_of(info: ValidationInfo) -> Path:
-    """Relative paths in the file start from where the file is: a service's current directory is anybody's guess."""
+    """Return the directory of the file, where relative paths start.
+
+    The current directory of a service is not predictable."""
     return Path((info.context or {}).get("directory", "."))
 
 
@@ -178,14 +183,16 @@ def _smpp_listen(value: object) -> SmppListen:
 
 
 def _server_url(value: object, info: ValidationInfo) -> SmppUrl:
-    """Its password makes the whole of it a secret."""
+    """Return the address of an SMPP server.
+
+    The whole text counts as secret because of its password."""
     if not isinstance(value, str):
         raise ValueError("expected smpp://[user:password@]host[:port], or ssmpp:// for TLS")
     return smpp_url(_resolve(value, info).get_secret_value())
 
 
 def _with_usual_charsets(value: dict[int, Charset]) -> dict[int, Charset]:
-    """What is not named is as usual."""
+    """Return the charsets completed with the defaults."""
     return {**CHARSETS, **value}
 
 
@@ -233,7 +240,7 @@ def _template(value: str) -> str:
 
 
 def _field_value(value: object, info: ValidationInfo) -> object:
-    """A constant, a template, a named secret, or any of them inside lists and mappings."""
+    """Return a constant, a template or a secret by reference, also inside lists and mappings."""
     if isinstance(value, dict):
         return {str(key): _field_value(inner, info) for key, inner in value.items()}
     if isinstance(value, list):
@@ -284,13 +291,15 @@ Origin = Annotated[str, AfterValidator(_origin)]
 Network = Annotated[str, AfterValidator(_network)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
-# --- secrets that stand in the file -----------------------------------------------------------------------------------
+# --- literal secrets in a file ---------------------------------------------------------------------------------------
 
 Where = tuple[str | int, ...]
 
 
 def literals(kind: Any, value: object, where: Where) -> Iterator[Where]:
-    """Where in the data secrets stand themselves: a walk down the types beside the walk down the data."""
+    """Yield the places of literal secrets in the data.
+
+    The types and the data are walked in parallel."""
     if kind is SecretStr:
         if isinstance(value, str) and not value.startswith(("env:", "file:")):
             yield where

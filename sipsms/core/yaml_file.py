@@ -1,7 +1,8 @@
-"""YAML files whose errors have lines: the machinery behind the configuration, the dialplan and `sipsms import`.
+"""YAML files whose errors have line numbers.
 
-Everything a person can get wrong is told at once, one line an error, as `file:line: key: what is expected`: the
-positions come from YAML's own node tree, so even an unknown key has its line. A secret's value is in no error.
+The configuration, the dialplan and `sipsms import` use them. All mistakes are reported at once, one line each, as
+`file:line: key: what is expected`. The positions come from YAML's own node tree, so that even an unknown key has its
+line. A secret's value must never appear in an error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class ConfigError(Exception):
-    """What is wrong with a file, one line an error."""
+    """The errors of a file, one line each."""
 
     def __init__(self, errors: Iterable[str]) -> None:
         self.errors = tuple(errors)
@@ -29,6 +30,8 @@ class ConfigError(Exception):
 
 
 class Model(BaseModel):
+    """Base of all models of YAML files: unknown keys are errors, values are immutable."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
@@ -53,7 +56,7 @@ class Document:
             data = loader.construct_document(node) if node is not None else {}
         except yaml.YAMLError as error:
             raise ConfigError([_syntax_error(path, error)]) from None
-        except (ValueError, RecursionError):  # a date that is none; brackets without end
+        except (ValueError, RecursionError):  # an invalid date; unlimited brackets
             raise ConfigError([f"{path}: not readable as YAML"]) from None
         finally:
             loader.dispose()
@@ -68,7 +71,7 @@ class Document:
             raise ConfigError(dict.fromkeys(self._describe(model, error))) from None
 
     def error(self, where: Path_, message: str) -> str:
-        """`file:line: key: message`; the line is that of the nearest thing the file really holds."""
+        """Return `file:line: key: message` with the line of the nearest existing key."""
         key = _dotted(where)
         return f"{self.path}:{self.line(where)}: {key}: {message}" if key else f"{self.path}:1: {message}"
 
@@ -82,7 +85,7 @@ class Document:
             yield self.error(where, _message(model, where, details, self._value(where)))
 
     def _locate(self, details: ErrorDetails) -> Path_:
-        """Pydantic's location without the parts that only name a member of a union."""
+        """Return pydantic's location without the parts that only name a member of a union."""
         where: Path_ = ()
         for part in details["loc"]:
             if (*where, part) in self.lines:
@@ -113,7 +116,9 @@ Position = tuple[Path_, int]
 
 
 def _positions(path: Path, node: yaml.Node, where: Path_ = (), above: tuple[int, ...] = ()) -> Iterator[Position]:
-    """Lines of all that the file holds; a key that stands twice is an error, where YAML itself would take the last."""
+    """Yield the line of every key and value. Raises ConfigError for a duplicate key.
+
+    YAML itself would silently use the last of two equal keys."""
     if id(node) in above:
         raise ConfigError([f"{path}:{_line(node)}: {_dotted(where)}: an alias inside its own anchor"])
     if where:
@@ -139,7 +144,7 @@ def _mapping(path: Path, node: yaml.MappingNode, where: Path_, above: tuple[int,
             raise ConfigError([f"{at}: {_dotted((*where, key.value))}: stands twice, first in line {seen[key.value]}"])
         seen[key.value] = _line(key)
         yield from _positions(path, value, (*where, key.value), above)
-        yield (*where, key.value), _line(key)  # the key's line wins: a block value starts below its key
+        yield (*where, key.value), _line(key)  # the key's line counts: a block value starts below its key
 
 
 def _line(node: yaml.Node) -> int:
@@ -191,7 +196,7 @@ def _lower(sentence: str) -> str:
 
 
 def _may_be_shown(where: Path_, value: Any) -> bool:
-    """Scalars only, and none from where a password may stand."""
+    """Return whether a value may be quoted: only scalars, and not where a password may stand."""
     guarded = {"auth", "headers", "secret", "store", "fields"}
     return isinstance(value, str | int | float) and len(str(value)) <= 80 and not guarded & set(where)
 
@@ -203,7 +208,7 @@ def _unknown_key(model: type[BaseModel], where: Path_, details: ErrorDetails) ->
 
 
 def _known_keys(model: type[BaseModel], loc: Path_) -> Sequence[str]:
-    """The keys of the model that stands at a location: a walk down the types beside the walk down the data."""
+    """Return the keys of the model at a location, by walking down the types along the location."""
     kinds: list[Any] = [model]
     for part in loc:
         kinds = [inner for kind in kinds for inner in _step(kind, part)]

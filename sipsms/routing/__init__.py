@@ -1,1 +1,1 @@
-"""Routing: dialplan and numbering policy, pure decisions about a message."""
+"""Routing: the dialplan and the numbering policy, pure decisions about a message."""

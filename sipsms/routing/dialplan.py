@@ -1,7 +1,7 @@
-"""The dialplan: turns the facts of a message into routes, each with its reasons. Pure.
+"""The dialplan: chooses a message's routes from its facts, each route with its reason. Pure.
 
-It sees no store: `Facts` and the DID hold all that it needs. Rules are compiled when they are loaded (`rules_file`),
-their trace lines too, so that a message costs a few comparisons and no formatting.
+The dialplan must not read the store: `Facts` and the DID hold all it needs. Rules and the lines of their trace are
+compiled when they are loaded (`rules_file`), so that a message costs a few comparisons and no formatting.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sipsms.routing.numbering import Numbering, shown
 
 
 class Internal(StrEnum):
-    """What becomes of a message from one account to another."""
+    """Handling of a message from one account to another."""
 
-    STORE = "store"  # taken, and delivered to every phone of the account, also to one that is away
-    RELAY = "relay"  # passed on to the phones that are there, with their own answer
+    STORE = "store"  # accepted, and delivered to every phone of the account, also to a phone that is away
+    RELAY = "relay"  # passed on to the registered phones, with their own answer
     OFF = "off"
 
 
@@ -33,33 +33,37 @@ class Internal(StrEnum):
 
 
 class Facts(NamedTuple):
-    """What the dialplan may know of a message."""
+    """Facts about a message that the dialplan may use."""
 
     direction: Direction
     account: str
     did: str
     source: str
     destination: str
-    kind: str = "sms"  # or mms
-    kept: str = ""  # incoming: why it is not to be delivered anywhere
-    forwards: bool = False  # incoming: the sender is a number of ours that forwards by itself
+    kind: str = "sms"  # sms or mms
+    kept: str = ""  # incoming: reason to store it without delivery; empty: deliver
+    forwards: bool = False  # incoming: the sender is one of our numbers that forwards by itself
 
 
 class Decision(NamedTuple):
+    """Routes, or a refusal, with a trace of the rules."""
+
     routes: tuple[Route, ...] = ()
-    trace: tuple[str, ...] = ()  # a line for every rule that was looked at
+    trace: tuple[str, ...] = ()  # one line for every rule that was examined
     refusal: Refusal | None = None
 
 
-Test = tuple[Callable[[Facts], bool], str]  # and what to say when it fails
+Test = tuple[Callable[[Facts], bool], str]  # (condition, trace line if it fails)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
+    """A rule of routing.yaml, compiled."""
+
     name: str  # "routing.yaml:12 (canada)"
     tests: tuple[Test, ...]
     carriers: tuple[str, ...]
-    weights: tuple[int, ...] = ()  # of the carriers, where they share the work instead of standing in for each other
+    weights: tuple[int, ...] = ()  # weights for sharing the load; empty: later carriers are only substitutes
 
     @property
     def matched(self) -> str:
@@ -67,8 +71,10 @@ class Rule:
         return f"{self.name}: matches, carriers {', '.join(self.carriers) or '(none)'}{how}"
 
     def ordered(self, facts: Facts) -> tuple[str, ...]:
-        """The carriers in the order in which they are to be tried. By weight: the same order for every message of a
-        pair of numbers, so that a conversation stays with one (weighted rendezvous hashing)."""
+        """Return the carriers in the order in which they must be tried.
+
+        With weights, the order is the same for every message between two numbers (weighted rendezvous hashing), so that
+        a conversation stays with one carrier."""
         if not self.weights:
             return self.carriers
         pair = f"{facts.source} {facts.destination} "
@@ -76,7 +82,7 @@ class Rule:
         return tuple(sorted(self.carriers, key=score.__getitem__))
 
     def misses(self, facts: Facts) -> str:
-        """Why it does not match; empty when it does."""
+        """Return why the rule does not match; empty if it matches."""
         for test, miss in self.tests:
             if not test(facts):
                 return miss
@@ -90,7 +96,7 @@ class Dialplan:
         self._rules = tuple((rule, rule.matched) for rule in rules)
 
     def outgoing(self, facts: Facts) -> Decision:
-        """The carriers to try, in order: those of the first rule that matches."""
+        """Return the carriers to try, in order: those of the first rule that matches."""
         if refusal := self.numbering.policy(facts.destination):
             return Decision(trace=(f"numbering: {refusal.reason}",), refusal=refusal)
         trace = ["numbering: ok"]
@@ -103,8 +109,9 @@ class Dialplan:
         return _no_route(trace, "no rule of the dialplan matches")
 
     def incoming(self, facts: Facts, did: Did | None) -> Decision:
-        """To all that the DID delivers to. What it does not deliver it keeps: that is no refusal, the carrier did its
-        part."""
+        """Return routes to all destinations of the DID.
+
+        A message without a destination is stored and not refused, because the carrier has done its part."""
         if did is None:
             return _no_route([], f"{shown(facts.destination)} is not one of our numbers")
         if why := _kept(facts, did):
@@ -119,8 +126,10 @@ class Dialplan:
 
 
 def _share(key: str) -> float:
-    """A number from 0 up that depends on the key alone, distributed so that the least of several, each divided by a
-    weight, is any of them with a chance in proportion to the weights."""
+    """Return a number from 0 up that depends only on the key.
+
+    Among several such numbers, each divided by a weight, each is the smallest with a chance in proportion to its
+    weight."""
     drawn = (int.from_bytes(blake2b(key.encode("utf-8", "replace"), digest_size=7).digest(), "big") + 1) / 2**56
     return -log(drawn)
 
@@ -152,7 +161,9 @@ def _destinations(facts: Facts, did: Did) -> Iterator[Route]:
 
 
 def _no_forward(facts: Facts, did: Did) -> str:
-    """Why a message is not passed on: it would come back for ever (S-034, A-45)."""
+    """Return why a message must not be forwarded; empty if it may be (S-034, A-45).
+
+    Such a message would loop for ever."""
     if facts.source == did.forward:
         return "it comes from the number it would go to"
     if did.forward == did.number:

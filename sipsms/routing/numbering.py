@@ -1,4 +1,7 @@
-"""Numbering policy: which numbers may be sent to, and in which form they must be written."""
+"""The numbering policy: permitted destinations, and the form in which they must be written.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Final, Literal
 from sipsms.core.e164 import REGIONS, is_digits, is_ten_digits, region_of_area
 from sipsms.core.refusal import Refusal, RefusalCode
 
-HOME: Final = frozenset({"US", "CA", "PR"})  # decision C-9; an area code of no region (555) passes
+HOME: Final = frozenset({"US", "CA", "PR"})  # decision C-9; an area code without a region (555) is permitted
 
 
 SERVICE_CODES: Final = ("N11", "911", "988")
@@ -18,6 +21,8 @@ SERVICE_CODES: Final = ("N11", "911", "988")
 
 @dataclass(frozen=True, slots=True)
 class Numbering:
+    """The policy of numbering.yaml."""
+
     mode: Literal["nanpa", "e164"] = "nanpa"
     service: frozenset[str] = frozenset()
     premium_areas: frozenset[str] = frozenset({"900"})
@@ -25,7 +30,7 @@ class Numbering:
     regions: frozenset[str] = HOME
 
     def check(self, raw: str) -> str | Refusal:
-        """The ten digits of a destination as a phone dialled it, or why not (C-100, C-103)."""
+        """Return the ten digits of a destination as a phone dialled it, or a refusal (C-100, C-103)."""
         digits = raw.removeprefix("+1") if self.mode == "e164" else raw
         if refusal := self._shape(raw, digits):
             return refusal
@@ -49,7 +54,7 @@ class Numbering:
         return f"destination must be {_WANTED[self.mode]}; {why}"
 
     def policy(self, number: str) -> Refusal | None:
-        """Whether ten digits may be written to."""
+        """Return a refusal if ten digits may not be written to, else None."""
         if not is_ten_digits(number):
             return Refusal(RefusalCode.INVALID, f"{shown(number)} is not a number of the United States or Canada")
         area = number[:3]
@@ -76,7 +81,9 @@ _WANTED: Final = {"nanpa": "exactly 10 digits", "e164": "+1 and 10 digits"}
 
 
 def shown(raw: str) -> str:
-    """What a stranger wrote, fit to be repeated in a header: short, ASCII, no quotes, no control characters."""
+    """Return a stranger's text in a form that may stand in a header.
+
+    The result is short ASCII without quotes and control characters."""
     safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in raw[:24])
     return safe + "..." if len(raw) > 24 else safe
 
@@ -88,7 +95,9 @@ def _not_digits(raw: str) -> str:
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """`N11` -> 211 ... 911, in the numbering plan's own notation: N is 2-9, X is 0-9."""
+    """Yield the codes of a pattern in the numbering plan's notation: `N11` -> 211 ... 911.
+
+    N is 2-9, X is 0-9."""
     return map("".join, product(*({"N": "23456789", "X": "0123456789"}.get(c, c) for c in pattern)))
 
 

@@ -1,4 +1,7 @@
-"""numbering.yaml and routing.yaml: checked, and compiled into a `Dialplan`."""
+"""Files numbering.yaml and routing.yaml: checked and compiled into a `Dialplan`.
+
+All errors of a file are reported together, with their lines. The store is not used.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.routing.dialplan import Dialplan, Internal, Rule, Test
 from sipsms.routing.numbering import HOME, SERVICE_CODES, Numbering, expand
 
-ALL: Final = ("all",)  # no carrier can have this name: the settings refuse it
+ALL: Final = ("all",)  # no carrier can have this name, which the settings refuse
 
 
 def _texts(value: object) -> object:
-    """Numbers in YAML need no quotes here: `900` is a number to YAML and a text to us. One value needs no list."""
+    """Return a list of texts from one value or a list of values.
+
+    Codes need no quotes in YAML: `900` is a number to YAML and a text here."""
     values = value if isinstance(value, list | tuple) else [value]
     return [str(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values]
 
@@ -76,7 +81,7 @@ class RuleEntry(Model):
 
 
 def _off(value: object) -> object:
-    """`off` without quotes is false to YAML 1.1."""
+    """Return "off" for False: YAML 1.1 reads an unquoted `off` as false."""
     return "off" if value is False else value
 
 
@@ -86,9 +91,9 @@ class RoutingFile(Model):
 
 
 def load(directory: Path | None, carriers: Sequence[str], weights: Mapping[str, int] | None = None) -> Dialplan:
-    """The dialplan of a directory; what is not there is as shipped. `weights` of carriers, 1 where none is given.
+    """Return the dialplan of a directory, with the defaults for files that are missing.
 
-    Raises ConfigError with all that is wrong.
+    `weights` of carriers; 1 for a carrier without one. Raises ConfigError with all errors.
     """
     numbering, routing = _document(directory, "numbering.yaml"), _document(directory, "routing.yaml")
     file = numbering.validate(NumberingFile) if numbering else NumberingFile()
@@ -137,7 +142,7 @@ def _rule(
 
 
 def _tests(name: str, match: Match) -> Iterator[Test]:
-    """One test for every key that the rule has, in the order in which they are cheapest to miss."""
+    """Yield one test for every key of the rule, the test that fails cheapest first."""
     if match.account is not None:
         accounts = frozenset(match.account)
         yield lambda facts: facts.account in accounts, f"{name}: no, account is not {_either(match.account)}"

@@ -1,1 +1,4 @@
-"""The store: records (SQLAlchemy Core; SQLite embedded, PostgreSQL by URL) and the location service. The only SQL."""
+"""The store: all SQL (SQLAlchemy Core; SQLite embedded, PostgreSQL by URL).
+
+No other package builds statements.
+"""

@@ -1,6 +1,7 @@
-"""What an operator's commands do to the store: accounts, DIDs, carriers, and the lists to look at. Synchronous.
+"""Rows of accounts and the rules for changing them. Synchronous.
 
-Runs beside a live server: each change raises the directory's version, by which the server notices at once.
+Commands change accounts while the server runs. Each change must raise the directory's version, because the server
+reloads only rows with a newer version.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z
 
 
 class AdminError(Exception):
-    """A command that cannot be done; one line for the operator."""
+    """A command that cannot be carried out. The text is one line for the operator."""
 
 
 class BadValue(AdminError):
-    """A value that cannot be taken. `field`: of which setting."""
+    """An invalid value of the setting `field`."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field}: {why}")
@@ -43,7 +44,9 @@ class Hashes:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """`hashes` is None where the file gives no password: the account must exist and keeps its own."""
+    """An account of an import file.
+
+    `hashes` is None if the file gives no password. Then the account must exist, and it keeps its password."""
 
     name: str
     parent: str
@@ -52,6 +55,9 @@ class NewAccount:
 
 
 def changed(connection: Connection, *, removed: bool = False) -> int:
+    """Raise the directory's version and return the new one.
+
+    `removed`: a row was deleted, so the server must reload all."""
     version = take_ids(connection, "directory", 1)
     if removed:
         behind = version - counter(connection, "directory-removed")
@@ -85,7 +91,7 @@ def account(connection: Connection, name: str) -> Any:
 
 
 def customer(connection: Connection, name: str) -> Any:
-    """The customer's row. Raises AdminError if there is none of that name."""
+    """Return the customer's row. Raises AdminError if no customer has this name."""
     row = account(connection, name)
     if row is None:
         raise AdminError(f"no account {name}")
@@ -114,7 +120,9 @@ def set_account(connection: Connection, name: str, **values: Any) -> None:
 
 
 def end_registrations(connection: Connection, name: str, *, with_subaccounts: bool = False) -> None:
-    """Whoever registered with the password before gets no more messages, also if the server is not running now."""
+    """Delete the bindings of an account, so that devices that registered get no more messages.
+
+    The deletion works also while the server is not running."""
     gone = bindings.c.aor == name
     if with_subaccounts:
         gone |= bindings.c.aor.in_(select(accounts.c.name).where(accounts.c.parent == name))
@@ -122,7 +130,9 @@ def end_registrations(connection: Connection, name: str, *, with_subaccounts: bo
 
 
 def _check_email(connection: Connection, name: str, email: str) -> None:
-    """It stands for the account at rest.php: two must not have the same, and it must not be another's name."""
+    """Check an account's e-mail address. Raises BadValue.
+
+    At rest.php the address stands for the account, so no two accounts may have the same address."""
     if not EMAIL.fullmatch(email):
         raise BadValue("email", f"{email!r} is not an e-mail address")
     same = select(accounts.c.name).where(func.lower(accounts.c.email) == email.lower(), accounts.c.name != name)
@@ -141,7 +151,9 @@ def _check_reseller(connection: Connection, row: Any, reseller: str) -> None:
 
 
 def networks(text: str) -> str:
-    """Addresses and CIDR networks, by commas or spaces, as they are stored. Raises AdminError."""
+    """Return addresses and CIDR networks in the form that is stored.
+
+    Input may use commas or spaces. Raises AdminError."""
     given = text.replace(",", " ").split()
     if text and not given:
         raise BadValue("api_allow_ip", "no network is named; nothing at all stands for every address")
@@ -163,7 +175,9 @@ def set_password(connection: Connection, name: str, hashes: Hashes) -> None:
 
 
 def remove_account(connection: Connection, name: str) -> None:
-    """With its registrations and what waits for it. A customer with subaccounts or DIDs is refused."""
+    """Remove an account, its registrations and its waiting deliveries. Raises AdminError.
+
+    A customer that still has subaccounts or DIDs is not removed."""
     if account(connection, name) is None:
         raise AdminError(f"no account {name}")
     children = connection.execute(select(accounts.c.name).where(accounts.c.parent == name).limit(1)).scalar()
@@ -202,6 +216,8 @@ def list_accounts(connection: Connection) -> Iterator[dict[str, Any]]:
 
 
 def other_realms(connection: Connection, realm: str) -> int:
-    """Accounts whose password hashes were made for another realm: they cannot log in."""
+    """Return the number of accounts whose hashes were made for another realm.
+
+    These accounts cannot log in."""
     query = select(func.count()).select_from(accounts).where(accounts.c.realm != realm)
     return int(connection.execute(query).scalar() or 0)

@@ -1,4 +1,7 @@
-"""What customers have sent by the APIs, by day; and what was sent just before a start."""
+"""Messages sent by the HTTP APIs: counts by customer and day, and recent messages.
+
+The retry detection reads the messages sent just before a start.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from sipsms.core.queue_rows import Past
 from sipsms.store.rows import message_of
 from sipsms.store.schema import api_usage, deliveries, messages
 
-_RECENT = 100_000  # rows: half a minute at 3,000 a second
+_RECENT = 100_000  # rows: half a minute at 3,000 messages a second
 Likeness = tuple[str, str, str, str, str]
 
 _NO_APIS = ("sip", "cli", "auto", "forward")
@@ -31,15 +34,16 @@ def add(connection: Connection, day: str, counts: Mapping[str, int]) -> None:
 
 
 def show(connection: Connection, account: str, since: str) -> list[dict[str, Any]]:
-    """By day, the oldest first; `since` is a day."""
+    """Return the sends of an account by day, oldest first, from the day `since` on."""
     query = select(api_usage).where(api_usage.c.account == account, api_usage.c.day >= since)
     return [{"day": row.day, "sends": row.sends} for row in connection.execute(query.order_by(api_usage.c.day))]
 
 
 def recent(connection: Connection, since: float, until: float) -> dict[Likeness, list[Past]]:
-    """What the APIs have sent between these times, by (door, account, source, destination, text); the newest first.
+    """Return messages that the APIs sent between two times, newest first within each key.
 
-    Rows that say a later time are of a clock that was set back since: nothing can be said of them."""
+    The key is (API, account, source, destination, text). Rows with a time after `until` are left out: they were stored
+    before the clock was set back, and their real time is not known."""
     query = select(messages).order_by(messages.c.id.desc()).limit(_RECENT).execution_options(yield_per=1000)
     rows = []
     for row in connection.execute(query):
@@ -57,7 +61,9 @@ def recent(connection: Connection, since: float, until: float) -> dict[Likeness,
 
 
 def _held(connection: Connection, ids: Sequence[int]) -> dict[int, float]:
-    """When those of them go out that are held, or went out that were: their lane says so for ever."""
+    """Return the send times of messages that are or were scheduled.
+
+    A scheduled delivery's lane ends in "@time"."""
     found: dict[int, float] = {}
     for start in range(0, len(ids), 500):
         here = deliveries.c.message_id.in_(ids[start : start + 500])

@@ -1,4 +1,4 @@
-"""Messages that apps fetch, and where those apps want to be woken up. Synchronous."""
+"""Messages that apps fetch, and the push tokens to wake those apps. Synchronous."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sipsms.core.queue_rows import PushToken
 from sipsms.store.rows import OPEN, in_lane, message_of
 from sipsms.store.schema import deliveries, messages, push_tokens
 
-SCAN: Final = 2000  # messages that one look passes by
-_MOST = 10  # apps of one account
+SCAN: Final = 2000  # messages examined by one query
+_MOST = 10  # push tokens of one account
 _NEVER = 2**62
 _OF_APPS = deliveries.c.courier == literal_column("'app'")
 
@@ -23,9 +23,12 @@ _OF_APPS = deliveries.c.courier == literal_column("'app'")
 def received(
     connection: Connection, account: str, made: float, after: int, since: float, limit: int
 ) -> list[tuple[int, Message]]:
-    """What came for an account's apps behind delivery `after` (0: the newest since then), oldest first, with the
-    delivery's id: an MMS is delivered later than it came, when its files are here. Nothing is left out that no app has
-    fetched yet; and nothing of before the account was `made` is told: that was for another of its name."""
+    """Return messages for an account's apps after delivery `after`, oldest first.
+
+    Each message comes with its delivery's id. With `after` 0, return the newest messages created at `since` or later.
+    Pages follow the id of the delivery and not of the message, because an MMS is delivered only after its files are
+    fetched. A message that no app has fetched yet is never left out. Messages from before the account was made (`made`)
+    are left out: they were for an earlier account of the same name."""
     mine = (
         select(messages, deliveries.c.id.label("delivery"), deliveries.c.created_at)
         .join(deliveries, deliveries.c.message_id == messages.c.id)
@@ -34,7 +37,7 @@ def received(
     )
     if not after:
         newest = connection.execute(mine.order_by(deliveries.c.id.desc()).limit(limit)).all()
-        rows = [row for row in reversed(newest) if row.created_at >= since]  # here: the query must not look for more
+        rows = [row for row in reversed(newest) if row.created_at >= since]  # filtered here: keeps the query short
         waiting = _oldest_waiting(connection, account, made)
         if waiting is None or (rows and rows[0].delivery <= waiting):
             return [(row.delivery, message_of(row)) for row in rows]
@@ -51,8 +54,10 @@ def _oldest_waiting(connection: Connection, account: str, made: float) -> int | 
 def sent(
     connection: Connection, account: str, dids: Sequence[str], after: int, since: float, limit: int
 ) -> tuple[list[Message], int]:
-    """What an account has sent from these DIDs behind message `after` (0: the newest since then), oldest first; and how
-    far that look came: what is not told up to there is not the account's."""
+    """Return messages an account sent from these DIDs after message `after`, oldest first.
+
+    The second value is the last id examined: no message of the account up to that id is missing, and the caller
+    continues after it. With `after` 0, return the newest messages sent at `since` or later."""
     walk = _Walk(connection, account, dids, after, since)
     ids = list(islice(walk, limit))
     found = connection.execute(select(messages).where(messages.c.id.in_(ids)).order_by(messages.c.id))
@@ -60,9 +65,10 @@ def sent(
 
 
 class _Walk(Iterator[int]):
-    """Ids of an account's own messages among all of its DIDs: in order behind `after`, or the newest first.
+    """Ids of an account's own messages among all of its DIDs.
 
-    It passes by about `SCAN` messages; where there are more, `passed` is the last id before which none is missing."""
+    Ids ascend after `after`; without `after` they descend from the newest. The walk examines about `SCAN` messages. If
+    there are more, no message before the id `passed` is missing."""
 
     def __init__(self, connection: Connection, account: str, dids: Sequence[str], after: int, since: float) -> None:
         self._connection = connection
@@ -71,7 +77,7 @@ class _Walk(Iterator[int]):
         self._hit = case((and_(own, messages.c.received_at >= since), 1), else_=0).label("hit")
         self._newest = int(
             connection.execute(select(func.max(messages.c.id))).scalar() or 0
-        )  # the same for all numbers
+        )  # one upper limit for all numbers
         self._left = SCAN
         self._ended = False
         self.passed = after
@@ -95,7 +101,7 @@ class _Walk(Iterator[int]):
 
     def __next__(self) -> int:
         for row in self._rows:
-            if self._ended:  # a number's next messages are not looked at, and this one may be behind them
+            if self._ended:  # the next messages of a number were not read; this row may come after them
                 break
             self.passed = row.id
             if row.hit:
@@ -104,7 +110,9 @@ class _Walk(Iterator[int]):
 
 
 def fetched(connection: Connection, ids: Sequence[int], now: float) -> list[int]:
-    """An app has these deliveries now: those that were not over."""
+    """Mark deliveries as fetched by an app.
+
+    Return the ids of the deliveries that were still open."""
     waiting = deliveries.c.state.in_(("queued", "sending", "unknown"))
     open_ones = list(
         connection.execute(select(deliveries.c.id).where(deliveries.c.id.in_(list(ids)), _OF_APPS, waiting)).scalars()
@@ -116,7 +124,7 @@ def fetched(connection: Connection, ids: Sequence[int], now: float) -> list[int]
 
 
 def report_token(connection: Connection, account: str, one: PushToken, now: float) -> None:
-    """An empty token: it wants to hear nothing more."""
+    """Store an app's push token. An empty token removes the app's registration for push."""
     here = (push_tokens.c.account == account, push_tokens.c.selector == one.selector)
     connection.execute(delete(push_tokens).where(*here))
     if not one.token:

@@ -15,17 +15,17 @@ from sipsms.core.registration import Binding, Device, identity
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import bindings, devices
 
-Key = tuple[str, str, str, int]  # of a binding: AOR, contact, instance, reg-id
+Key = tuple[str, str, str, int]  # key of a binding: AOR, contact, instance, reg-id
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one REGISTER or one sweep changes."""
+    """Changes made by one REGISTER or one removal of expired bindings."""
 
     updated: Sequence[Binding] = ()
     removed: Sequence[Key] = ()
     devices: Sequence[Device] = ()
-    forgotten: Sequence[int] = ()  # ids of devices
+    forgotten: Sequence[int] = ()  # ids of devices to delete
 
 
 def key_of(binding: Binding) -> Key:
@@ -96,7 +96,9 @@ def _save(connection: Connection, table: Any, keys: Sequence[str], rows: list[di
 
 
 def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
-    """All changes of a batch. Later changes of one row win, so the order between changes is kept."""
+    """Save all changes of a batch.
+
+    Later changes of a row win, so the order of the changes must be kept."""
     dead = {key: None for change in batch for key in change.removed}
     alive: dict[Key, dict[str, Any]] = {}
     for change in batch:
@@ -129,5 +131,5 @@ def _save_devices(connection: Connection, known: Iterable[Device]) -> None:
 
 
 def log_out(connection: Connection, aor: str) -> None:
-    """Remove the bindings of an AOR; its devices stay."""
+    """Delete the bindings of an AOR. Its devices stay."""
     connection.execute(delete(bindings).where(bindings.c.aor == aor))

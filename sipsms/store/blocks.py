@@ -1,4 +1,7 @@
-"""STOP and block lists: rows are switched off, not removed, so that the server sees the change."""
+"""STOP and block lists.
+
+Rows are switched off and never deleted, so that the server sees the change by its version.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,18 @@ from sipsms.store.accounts import AdminError
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import blocks
 
-BY_HAND = "by hand"  # of the operator: nobody else lifts it
+BY_HAND = "by hand"  # made by the operator, who alone may lift it
 BY_CUSTOMER = "by the customer"
-MOST: Final = 10_000  # that a customer has ever made by itself: rows stay
-_STRENGTH: Final = {BY_HAND: 2, BY_CUSTOMER: 1}  # anything else: what the blocked one has written
+MOST: Final = 10_000  # blocks a customer may ever make; rows are not deleted
+_STRENGTH: Final = {BY_HAND: 2, BY_CUSTOMER: 1}  # any other reason: the blocked person sent STOP
 
 
 def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
-    """Switch one on or off. False: it was so already, or it is the operator's, or a START would lift the customer's."""
+    """Switch a block on or off. Return False if its state did not change.
+
+    The state does not change if the block is already in it, or if a weaker reason would lift the block: only the
+    operator lifts the operator's block, and START does not lift the customer's block. A stronger reason replaces the
+    reason of an active block."""
     here = (
         blocks.c.owner == block.owner,
         blocks.c.number == block.number,
@@ -28,7 +35,7 @@ def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
     known = connection.execute(select(blocks.c.active, blocks.c.reason).where(*here)).first()
     if (known.active if known is not None else False) == block.active:
         if known is not None and block.active and _strength(reason) > _strength(known.reason):
-            connection.execute(update(blocks).where(*here).values(reason=reason))  # a START does not lift it any more
+            connection.execute(update(blocks).where(*here).values(reason=reason))  # START does not lift it any more
         return False
     if known is not None and known.active and _strength(reason) < _strength(known.reason):
         return False
@@ -45,14 +52,14 @@ def _strength(reason: str) -> int:
 
 
 def is_operators(connection: Connection, owner: str, number: str, directions: Sequence[str]) -> bool:
-    """Is one of these on, and the operator's own?"""
+    """Return whether one of these blocks is active and was made by the operator."""
     here = (blocks.c.owner == owner, blocks.c.number == number, blocks.c.direction.in_(directions))
     query = select(blocks.c.owner).where(*here, blocks.c.active, blocks.c.reason == BY_HAND)
     return connection.execute(query.limit(1)).first() is not None
 
 
 def check_share(connection: Connection, owners: Sequence[str]) -> None:
-    """May a customer, with its DIDs, make more? Raises AdminError."""
+    """Check that a customer may make more blocks for itself and its DIDs. Raises AdminError."""
     count = 0
     for start in range(0, len(owners), 500):
         mine = blocks.c.owner.in_(owners[start : start + 500]) & (blocks.c.reason == BY_CUSTOMER)
@@ -62,7 +69,7 @@ def check_share(connection: Connection, owners: Sequence[str]) -> None:
 
 
 def show(connection: Connection, owner: str) -> Iterator[dict[str, Any]]:
-    """Those that are on, of everybody or of one owner."""
+    """Yield active blocks, of all owners or of one."""
     query = select(blocks).where(blocks.c.active).order_by(blocks.c.owner, blocks.c.number)
     if owner:
         query = query.where(blocks.c.owner == owner)

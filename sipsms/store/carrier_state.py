@@ -1,4 +1,4 @@
-"""What is remembered of a carrier: whether it is paused, up to when it was polled, how it was last seen."""
+"""The stored state of a carrier: paused or not, polled up to which time, last known status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sipsms.store.schema import carriers
 
 
 def polled_at(connection: Connection, name: str) -> float:
-    """Up to when it has been asked what came in; 0: never."""
+    """Return the time up to which the carrier was polled for incoming messages; 0 if never."""
     found = connection.execute(select(carriers.c.polled_at).where(carriers.c.name == name)).scalar()
     return float(found or 0.0)
 

@@ -1,4 +1,4 @@
-"""Parts of long texts that came in several SMS, until all are here or the others are given up."""
+"""Segments of long texts (concatenated SMS), kept until all arrive or the text is given up."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, sele
 from sipsms.core.queue_rows import StoredPart
 from sipsms.store.schema import parts
 
-AGAIN = 60.0  # seconds in which an SMSC that has heard no answer says a part again
+AGAIN = 60.0  # seconds in which an SMSC that received no response sends a segment again
 
 
 def _of(part: StoredPart) -> list[Any]:
-    """The text that a part belongs to."""
+    """Return the conditions for the rows of the text that a segment belongs to."""
     return [
         parts.c.carrier == part.carrier, parts.c.source == part.source, parts.c.destination == part.destination,
         parts.c.reference == part.reference,
@@ -23,7 +23,10 @@ def _of(part: StoredPart) -> list[Any]:
 
 
 def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
-    """See `ports.GatewayStore.add_part`."""
+    """Store a segment. Return all segments if the text is now complete, else an empty list.
+
+    If the reference is still in use by another incomplete text, return that text's segments and store nothing. The
+    caller must deliver them first and then call again. A repeated segment changes nothing."""
     known = [StoredPart(*row) for row in connection.execute(select(parts).where(*_of(part)).order_by(parts.c.number))]
     twin = next((one for one in known if one.number == part.number), None)
     if twin is not None and _same(twin, part):
@@ -31,7 +34,7 @@ def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
     waiting = [one for one in known if not one.joined]
     if waiting and (twin is not None or waiting[0].total != part.total):
         return waiting
-    if known and not waiting:  # of a message that was delivered long ago: references are used again
+    if known and not waiting:  # the old text was delivered: the reference is used again
         connection.execute(delete(parts).where(*_of(part)))
         known = []
     connection.execute(insert(parts), part._asdict())
@@ -39,13 +42,16 @@ def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
 
 
 def _same(old: StoredPart, new: StoredPart) -> bool:
-    """Told again; some carriers give it another id then. Of a text that is delivered only the id says so: people do
-    repeat themselves, and references come round. Where an SMSC gives none, the time says it."""
+    """Return whether a segment is a repetition of a stored one.
+
+    Some carriers repeat a segment under another id. For a text already delivered, only an equal id proves a repetition:
+    people send the same text again, and references are reused. If the SMSC gives no id, a repetition must come within
+    `AGAIN` seconds."""
     if (old.total, old.text) != (new.total, new.text):
         return False
     if not old.joined:
         return True
-    has_name = bool(old.remote_id or new.account)  # of what accounts send, the reference is unique
+    has_name = bool(old.remote_id or new.account)  # accounts' own messages have a unique reference
     return old.remote_id == new.remote_id and (has_name or new.received_at - old.received_at < AGAIN)
 
 
@@ -54,7 +60,9 @@ def _complete(known: list[StoredPart]) -> list[StoredPart]:
 
 
 def late(connection: Connection, before: float, whole: float = 0.0) -> list[list[StoredPart]]:
-    """500 texts at most, whose newest part is older; `whole`: than that, for those that have all their parts."""
+    """Return at most 500 texts whose newest segment is older than `before`.
+
+    A complete text is returned already if its newest segment is older than `whole`."""
     groups: dict[tuple[str, ...], list[StoredPart]] = defaultdict(list)
     for row in connection.execute(late_query(before, whole)):
         part = StoredPart(*row)
@@ -63,7 +71,7 @@ def late(connection: Connection, before: float, whole: float = 0.0) -> list[list
 
 
 def late_query(before: float, whole: float = 0.0) -> Select[Any]:
-    """Asked all the time, so it must not look at what is joined."""
+    """Return the query of `late`. The query runs often, so it must not read joined segments."""
     keys = (parts.c.carrier, parts.c.source, parts.c.destination, parts.c.reference)
     newest, complete = func.max(parts.c.received_at), func.count() == func.max(parts.c.total)
     over = or_(newest < before, and_(newest < whole, complete))
@@ -78,8 +86,9 @@ def joined(connection: Connection, done: Sequence[StoredPart]) -> None:
 
 
 def open_parts(connection: Connection, origin: str, since: float) -> list[StoredPart]:
-    """Parts of an origin, whether they go out or came in: those that wait for others, and those joined that have come
-    since then."""
+    """Return the waiting segments of an origin, and its joined segments since a time.
+
+    Incoming and outgoing segments are included."""
     mine = select(parts).where(parts.c.carrier == origin)
     waiting = mine.where(~parts.c.joined | (parts.c.received_at >= since))
     return [StoredPart(*row) for row in connection.execute(waiting.order_by(parts.c.received_at))]

@@ -1,7 +1,8 @@
-"""Carriers' receipts, and deliveries whose answer was lost.
+"""Carriers' receipts (DLR), and deliveries whose response was lost (unknown outcome).
 
-States only rise: a receipt that says "delivered" is the last word, whatever was thought before; "failed" and "expired"
-end only what is under way. So receipts may come in any order, twice, or before the answer that names the message.
+A receipt can only advance a delivery's state. "Delivered" is final and overrides every other state; "failed" and
+"expired" end only a delivery that is under way. Therefore receipts may arrive in any order, twice, or before the
+response that names the message.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sipsms.store.schema import attempts, deliveries, receipts
 
 Given = tuple[str, CarrierReceipt, float]  # courier, receipt, now
 
-# Which states a receipt of each kind may end.
+# Current states that a receipt of each kind may replace.
 _RISES = {
     State.DELIVERED: {"accepted", "unknown", "sending", "failed", "expired", "queued"},
     State.FAILED: {"accepted", "unknown"},
@@ -42,7 +43,7 @@ _IS_DELIVERED = select(deliveries.c.id).where(
 
 
 def _meant(recipient: str, sender: str) -> list[ColumnElement[bool]]:
-    """The messages that a receipt for one to that number, from this one, can mean; empty: any."""
+    """Return conditions for the deliveries a receipt can mean; empty if any delivery."""
     given = ((deliveries.c.destination, recipient), (deliveries.c.source, sender))
     return [column == value for column, value in given if value]
 
@@ -55,7 +56,9 @@ _SET = (
 
 
 def apply_all(connection: Connection, batch: Sequence[Given]) -> list[Delivery | None]:
-    """Each receipt's delivery in its new state; None where nothing has changed."""
+    """Apply receipts.
+
+    Return each receipt's delivery in its new state, or None if nothing changed."""
     return [_apply(connection, *given) for given in batch]
 
 
@@ -66,7 +69,7 @@ def _apply(connection: Connection, courier: str, receipt: CarrierReceipt, now: f
         if row is not None:
             return _raise(connection, row, receipt, now)
         if meant and _is_delivered(connection, courier, name, meant):
-            return None  # told again: what is kept could be taken for another message's
+            return None  # a repeated receipt; if stored, another message could match it
     _keep(connection, courier, receipt, now)
     return None
 
@@ -110,8 +113,10 @@ _KEPT = select(receipts.c.state).limit(1)
 
 
 def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
-    """Receipts that were quicker than the answer: what they make of the deliveries that have a name now."""
-    if execute_scalar(connection, _KEPT, (), ()) is None:  # the usual case, and the next query is dear
+    """Apply receipts that arrived before the carrier's response.
+
+    Return the new states by delivery id."""
+    if execute_scalar(connection, _KEPT, (), ()) is None:  # the usual case; the next query is expensive
         return {}
     keys = [one.remote_id[:128] for one in named]
     early: list[Row[Any]] = []
@@ -133,7 +138,7 @@ def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
 
 
 def _forget_forms(connection: Connection, row: Row[Any]) -> None:
-    """A receipt has found its message: under another form of its id it must not find one more."""
+    """Delete the other forms of a matched receipt's id: they must not match a second message."""
     names = ("recipient", "sender", "courier", "state", "received_at")
     same = [receipts.c[name] == getattr(row, name) for name in names]
     connection.execute(delete(receipts).where(*same))
@@ -147,11 +152,12 @@ class Unmatched(NamedTuple):
 
 
 def unmatched(connection: Connection, courier: str, sender: str, recipient: str, since: float) -> list[Unmatched]:
-    """Receipts for a message from our number to this one that no delivery has the name of, by the carrier's own form
-    of its id; an empty `sender` asks for those that name none.
+    """Return receipts that match no delivery, from our number `sender` to `recipient`.
 
-    In order of time, 100 at most: for deliveries whose answer, with that name in it, was lost. None at all where more
-    deliveries are in doubt, of those days, than there are names: nobody can say then which is whose.
+    At most 100 receipts, ordered by time. These receipts can settle deliveries whose response, with the carrier's id in
+    it, was lost. Only the carrier's own form of the id is used. An empty `sender` selects receipts without a sender.
+    The result is empty if more deliveries of those days have an unknown outcome than there are ids: then the receipts
+    cannot be assigned.
     """
     columns = (receipts.c.remote_id, receipts.c.state, receipts.c.detail, receipts.c.received_at)
     named = select(deliveries.c.id).where(
@@ -179,7 +185,7 @@ def forget(connection: Connection, before: float) -> None:
     connection.execute(delete(receipts).where(receipts.c.received_at < before))
 
 
-# --- answers that were lost ------------------------------------------------------------------------------------------
+# --- unknown outcomes -------------------------------------------------------------------------------------------
 
 _DOUBTS = (
     WITH_MESSAGE.add_columns(attempts.c.started_at.label("began"))
@@ -210,9 +216,10 @@ def _is_taken(connection: Connection, closing: Closing) -> bool:
 
 
 def settle(connection: Connection, closing: Closing) -> bool:
-    """The delivery's new state, if it is still unknown; and a line in the attempt's row.
+    """Close a delivery whose outcome is still unknown, and complete its attempt.
 
-    A name that another delivery of that courier has already is not this one's: then nothing changes.
+    Return False if nothing changed. Nothing changes if another delivery of that courier already has the carrier's
+    id.
     """
     if closing.remote_id and _is_taken(connection, closing):
         return False

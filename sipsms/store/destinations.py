@@ -1,4 +1,4 @@
-"""Where a DID delivers besides its SIP account: one row a destination, options as JSON."""
+"""Destinations of a DID besides its SIP account: one row per destination, options as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("email", "forward", "callback", "webhook", "group", "smpp")
 
 
 def replace(connection: Connection, did: str, kind: str, targets: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    """All destinations of one kind; the caller raises the DID's version."""
+    """Replace all destinations of one kind. The caller must raise the DID's version."""
     connection.execute(delete(did_targets).where(did_targets.c.did == did, did_targets.c.kind == kind))
     rows = [{"did": did, "kind": kind, "target": one, "options": json.dumps(options)} for one, options in targets]
     if rows:
@@ -24,7 +24,7 @@ def replace(connection: Connection, did: str, kind: str, targets: Iterable[tuple
 
 
 def options(connection: Connection, did: str, kind: str) -> tuple[str, dict[str, Any]] | None:
-    """(target, options) of the first of a kind."""
+    """Return (target, options) of the first destination of a kind, or None."""
     row = connection.execute(
         select(did_targets).where(did_targets.c.did == did, did_targets.c.kind == kind).order_by(did_targets.c.id)
     ).first()
@@ -32,7 +32,9 @@ def options(connection: Connection, did: str, kind: str) -> tuple[str, dict[str,
 
 
 def kept_options(connection: Connection, did: str, kind: str, url: str) -> dict[str, Any]:
-    """What stays of a callback or webhook that is set again: not that it was off, and no secret for another server."""
+    """Return the options that stay when a callback or webhook is set again.
+
+    "Disabled" never stays. For another server nothing stays, so that no secret goes to it."""
     known = options(connection, did, kind)
     if known is None or urlsplit(known[0])[:2] != urlsplit(url)[:2]:
         return {}
@@ -40,7 +42,9 @@ def kept_options(connection: Connection, did: str, kind: str, url: str) -> dict[
 
 
 def disable(connection: Connection, did: str, kind: str, why: str) -> bool:
-    """Nothing is sent there any more until its owner sets it again. False: it is not there, or was off already."""
+    """Stop calls to a callback or webhook until its owner sets it again.
+
+    Return False if absent or already off."""
     known = options(connection, did, kind)
     if known is None or known[1].get("disabled"):
         return False
@@ -50,7 +54,7 @@ def disable(connection: Connection, did: str, kind: str, why: str) -> bool:
 
 
 def touch(connection: Connection, numbers: Iterable[str]) -> None:
-    """The server has to look at these DIDs again."""
+    """Raise the version of these DIDs, so that the server reloads them."""
     version = take_ids(connection, "directory", 1)
     connection.execute(update(dids).where(dids.c.number.in_(list(numbers))).values(version=version))
 
@@ -60,13 +64,13 @@ def forget(connection: Connection, did: str) -> None:
 
 
 def using_group(connection: Connection, name: str) -> list[str]:
-    """DIDs that deliver to a group."""
+    """Return the DIDs that deliver to a group."""
     found = select(did_targets.c.did).where(did_targets.c.kind == "group", did_targets.c.target == name)
     return list(connection.execute(found).scalars())
 
 
 def forget_member(connection: Connection, name: str) -> None:
-    """An account is removed: no group has it any more."""
+    """Remove a deleted account from all groups."""
     member_of = select(group_members.c.group_name).where(group_members.c.member == name)
     for group in list(connection.execute(member_of).scalars()):
         touch(connection, using_group(connection, group))

@@ -1,4 +1,7 @@
-"""What an operator's commands do to DIDs and groups. Synchronous, beside a live server; see `store.admin`."""
+"""Rows of DIDs and groups and the rules for changing them.
+
+Synchronous; see `store.accounts`.
+"""
 
 from __future__ import annotations
 
@@ -40,22 +43,22 @@ def _check_sip_account(connection: Connection, owner: str, name: str) -> None:
 
 
 Destinations = dict[str, list[tuple[str, dict[str, Any]]]]  # kind -> (target, options)
-MAX_EMAILS: Final = 20  # of a DID
+MAX_EMAILS: Final = 20  # e-mail addresses per DID
 OFF: Final = "switched off by its owner"
 PLACEHOLDERS = ("{FROM}", "{ID}", "{MEDIA}", "{MESSAGE}", "{TIMESTAMP}", "{TO}")
 _COLUMNS = ("account", "sip_account", "dialing_mode", "sms", "mms")
 
 
 def change_did(connection: Connection, number: str, given: Mapping[str, Any], *, allow_private: bool) -> None:
-    """What an operator or a customer says about a DID; what is not there, or None, stays as it is.
+    """Change a DID for an operator or a customer.
 
-    `account`, `sip_account`, `dialing_mode` ("", nanpa, e164), `sms`, `mms`; `sms_by_customer`: off until its customer
-    says on again, and on only what its customer has switched off. `emails` (a list), `forward` (a number),
-    `group`, `callback`, `callback_retry`, `webhook`, `bearer`, `webhook_secret`: an empty one is taken away.
-    `callback_on`, `webhook_on`: False keeps the URL and what belongs to it, but nothing is sent there.
-    `smpp` (False keeps the settings), `smpp_username` (empty: the customer's name), `smpp_password`, `smpp_url` (empty:
-    taken away; as it is shown, without its password: stays).
-    Raises BadValue or AdminError.
+    A setting that is absent or None stays as it is. Settings: `account`, `sip_account`, `dialing_mode` ("", nanpa,
+    e164), `sms`, `mms`, `emails` (a list), `forward` (a number), `group`, `callback`, `callback_retry`, `webhook`,
+    `bearer`, `webhook_secret`. An empty destination is removed. `sms_by_customer`: False switches SMS off; True undoes
+    only the customer's own False, never the operator's. `callback_on`, `webhook_on`: False keeps the URL and its
+    options, but nothing is sent there. `smpp` (False keeps the settings), `smpp_username` (empty: the customer's name),
+    `smpp_password`, `smpp_url` (empty: removed; the URL as displayed, with its password hidden: unchanged). Raises
+    BadValue or AdminError.
     """
     given = {name: value for name, value in given.items() if value is not None}
     _check(number, given, allow_private)
@@ -67,7 +70,7 @@ def change_did(connection: Connection, number: str, given: Mapping[str, Any], *,
 
 
 def _sms(connection: Connection, number: str, given: Mapping[str, Any]) -> dict[str, bool]:
-    """What the operator says of SMS stands, whatever the customer has said before."""
+    """Return the columns for SMS. The operator's setting overrides the customer's."""
     if "sms" in given:
         return {"sms_paused": False}
     row = connection.execute(select(dids.c.sms, dids.c.sms_paused).where(dids.c.number == number)).first()
@@ -100,7 +103,9 @@ def _check(number: str, given: Mapping[str, Any], allow_private: bool) -> None:
 
 
 def _destinations(connection: Connection, number: str, given: Mapping[str, Any]) -> Destinations:
-    """What is given, by kind; an option that belongs to a URL keeps that URL."""
+    """Return the given destinations by kind.
+
+    An option given without its URL keeps the stored URL."""
     found: Destinations = {}
     if "emails" in given:
         found["email"] = [(one, {}) for one in dict.fromkeys(given["emails"])]
@@ -121,7 +126,9 @@ def _destinations(connection: Connection, number: str, given: Mapping[str, Any])
 def _endpoint(
     connection: Connection, number: str, kind: str, url: str | None, options: dict[str, Any], on: bool | None
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Set anew, it is on again, whatever switched it off, unless `on` is False."""
+    """Return the row of a callback or webhook.
+
+    Setting an endpoint enables it again, unless `on` is False."""
     if url == "":
         return []
     known, known_options = targets.options(connection, number, kind) or ("", {})
@@ -135,14 +142,16 @@ def _endpoint(
 
 
 def set_did(connection: Connection, number: str, new: Destinations, **values: Any) -> None:
-    """`values` of its row, and `new` destinations by kind: each replaces all there were of its kind."""
+    """Set columns (`values`) and destinations (`new`, by kind).
+
+    Each list replaces all destinations of its kind."""
     row = connection.execute(select(dids).where(dids.c.number == number)).first()
     if row is None:
         raise AdminError(f"no DID {number}")
     owner = values.get("account", row.account)
-    if owner != row.account:  # the new customer's messages are none of the old one's business
+    if owner != row.account:  # the old customer must get nothing of the new customer's messages
         customer(connection, owner)
-        values = {"sip_account": "", **values, "created_at": time.time()}  # since when it is that customer's
+        values = {"sip_account": "", **values, "created_at": time.time()}  # start of the new customer's ownership
         targets.forget(connection, number)
         tokens.forget_did(connection, number)
     _check_sip_account(connection, owner, values.get("sip_account", ""))
@@ -177,7 +186,7 @@ def list_dids(connection: Connection) -> Iterator[dict[str, Any]]:
 
 
 def list_endpoints(connection: Connection) -> Iterator[dict[str, Any]]:
-    """Customers' servers that are called: callbacks and webhooks, and which are switched off."""
+    """Yield callbacks and webhooks of all DIDs, and whether each is disabled."""
     rows = connection.execute(select(dids).order_by(dids.c.number)).all()
     for did in with_targets(connection, rows):
         for kind, one in (("callback", did.callback), ("webhook", did.webhook)):
@@ -195,7 +204,9 @@ def check_group(connection: Connection, owner: str, name: str) -> None:
 
 
 def put_group(connection: Connection, name: str, members: Sequence[str]) -> str:
-    """Make a group, or give it other members; the customer whose accounts they all are."""
+    """Create a group or replace its members.
+
+    Return the customer that owns all the members. Raises AdminError."""
     owners = set()
     for member in members:
         row = account(connection, member)

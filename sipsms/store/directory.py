@@ -1,4 +1,7 @@
-"""What the server keeps in memory of accounts, DIDs and blocks: all of it at the start, then what has changed."""
+"""The rows that the server caches: accounts, DIDs, blocks, tokens and paused carriers.
+
+The server loads all rows at the start, then only rows with a newer version. After a deletion it loads all again.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, g
 
 
 def changes(connection: Connection, since: int) -> DirectoryChanges:
-    """What differs from version `since`; everything, where that is easier to say."""
+    """Return the rows changed after version `since`.
+
+    All rows are returned if something was deleted since then, or if `since` is 0."""
     version = counter(connection, "directory")
     whole = since < counter(connection, "directory-removed") or since == 0
     after = 0 if whole else since
@@ -45,7 +50,7 @@ def _token(row: Row[Any]) -> Token:
 
 
 def with_targets(connection: Connection, rows: Iterable[Row[Any]]) -> list[Did]:
-    """DIDs with all the places they deliver to."""
+    """Return DIDs with all their destinations."""
     rows = list(rows)
     targets: dict[str, list[Row[Any]]] = defaultdict(list)
     for found in _in_chunks(connection, did_targets, did_targets.c.did, [row.number for row in rows]):

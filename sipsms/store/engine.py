@@ -1,7 +1,7 @@
-"""Opening a store: URL -> engines with the pragmas durability needs, and the schema's version.
+"""Engines for the store's URL, with the settings for durability, and the schema's version.
 
-SQLite runs in WAL mode with synchronous=FULL: a commit that was answered survives a power cut. Writing transactions
-begin IMMEDIATE, so that a command beside a running server waits for its turn instead of failing half way.
+SQLite runs in WAL mode with synchronous=FULL: a commit that was acknowledged survives a power cut. Writing transactions
+begin IMMEDIATE, so that a command waits for a running server instead of failing half way.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-DriverError = SQLAlchemyError  # what a statement raises that the database does not take
+DriverError = SQLAlchemyError  # raised by a statement that the database rejects
 
 HEAD = "0006"  # the newest migration; a test compares it with Alembic's
 SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
-SERVER_WAIT_AGAIN = 200  # and after it waited in vain, until it has got the lock again
-COMMAND_WAIT = 15000  # a command may wait longer for its turn beside a busy server
+SERVER_WAIT_AGAIN = 200  # milliseconds after a failed wait, until the lock is obtained again
+COMMAND_WAIT = 15000  # milliseconds a command waits; it may wait longer than a server
 
 
 class StoreError(Exception):
-    """The store cannot be used; the text is one line for whoever runs the program."""
+    """The store cannot be used. The text is one line for the user of the program."""
 
 
 def open_engine(url: str, *, read_only: bool = False, lock_wait: int = COMMAND_WAIT) -> Engine:
-    """An engine for one kind of use. Raises StoreError."""
+    """Return an engine for one kind of use. Raises StoreError."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(url, parsed.database or "", read_only, lock_wait)
@@ -50,7 +50,7 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
+        connection.isolation_level = None  # the "begin" event below sends BEGIN
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={lock_wait}")
         cursor.execute("PRAGMA cache_size=-65536")
@@ -70,11 +70,13 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
 
 
 def lock(engine: Engine) -> IO[str] | None:
-    """Keep a second server off a SQLite store for as long as the result is kept. Raises StoreError."""
+    """Lock a SQLite store against a second server for as long as the result is kept.
+
+    Raises StoreError."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
     handle = open(engine.url.database + ".lock", "w")  # noqa: SIM115
-    for pause in (0.05, 0.2, None):  # a command that looks for a server has the lock for a moment
+    for pause in (0.05, 0.2, None):  # `is_served` of a command holds the lock for a moment
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -87,7 +89,9 @@ def lock(engine: Engine) -> IO[str] | None:
 
 
 def is_served(engine: Engine) -> bool:
-    """Is a server running on a SQLite store? Of any other store: who knows, so yes."""
+    """Return whether a server runs on a SQLite store.
+
+    For another database this is not known: return True."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return True
     try:
@@ -101,7 +105,7 @@ def is_served(engine: Engine) -> bool:
 
 
 def version_of(engine: Engine) -> str:
-    """The schema's version; empty for a store that has none yet. Raises StoreError."""
+    """Return the schema's version; empty for a store without a schema. Raises StoreError."""
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table("alembic_version"):
@@ -112,14 +116,16 @@ def version_of(engine: Engine) -> str:
 
 
 def set_patience(connection: Connection, milliseconds: int) -> None:
-    """How long this connection waits for a lock from now on (SQLite)."""
+    """Set how long this connection waits for a lock from now on (SQLite)."""
     driver: Any = connection.connection.driver_connection
     if connection.dialect.name == "sqlite" and driver is not None:
         driver.execute(f"PRAGMA busy_timeout={milliseconds}")
 
 
 def ensure_schema(engine: Engine) -> bool:
-    """Bring the schema up to date; True if anything was done. Raises StoreError for a store of a newer program."""
+    """Upgrade the schema.
+
+    Return True if anything changed. Raises StoreError if the schema is newer than the program."""
     version = version_of(engine)
     if version == HEAD:
         return False
@@ -146,7 +152,9 @@ def _upgrade(engine: Engine) -> None:
 
 
 def _protect(engine: Engine) -> None:
-    """The store holds password hashes and people's messages: for its owner only."""
+    """Make the files readable by their owner only.
+
+    The store holds password hashes and people's messages."""
     if engine.url.get_backend_name() == "sqlite" and engine.url.database:
         for suffix in ("", "-wal", "-shm"):
             path = Path(engine.url.database + suffix)

@@ -1,4 +1,4 @@
-"""Accounts, DIDs and groups in bulk: what `sipsms import` and `sipsms export` do to the store."""
+"""Import and export of accounts, DIDs and groups (`sipsms import`, `sipsms export`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from sipsms.store.schema import accounts, dids
 
 @dataclass(frozen=True, slots=True)
 class NewDid:
-    """`columns` of its row, destinations by kind, `smpp` as `esmes.FIELDS`; what is not there stays as it is."""
+    """A DID of an import file. Settings that the file does not name stay as they are.
+
+    `columns` are those of the DID's row; `smpp` has the keys of `smpp_settings.FIELDS`."""
 
     number: str
     account: str
@@ -39,7 +41,9 @@ def import_all(
     connection: Connection, people: Sequence[NewAccount], numbers: Sequence[NewDid], groups: Sequence[NewGroup],
     now: float,
 ) -> dict[str, int]:  # fmt: skip
-    """Make the store hold these, whatever of them it holds already. How many were added, changed, left."""
+    """Add or change accounts, groups and DIDs until the store matches the file.
+
+    Return counts of rows. Raises AdminError."""
     version = changed(connection)
     known = {row.name: row for row in connection.execute(select(accounts))}
     counts = {"added": 0, "changed": 0, "unchanged": 0}
@@ -74,7 +78,7 @@ def _import_dids(
             continue
         else:
             fresh = {**one.columns, "version": version}
-            if old.sms != one.columns.get("sms", old.sms):  # the operator's word now
+            if old.sms != one.columns.get("sms", old.sms):  # the operator's setting now
                 fresh["sms_paused"] = False
             connection.execute(update(dids).where(dids.c.number == one.number).values(fresh))
             counts["changed"] += 1
@@ -87,7 +91,9 @@ def _import_dids(
 
 
 def _smpp(connection: Connection, did: NewDid) -> list[tuple[str, dict[str, Any]]]:
-    """Its one target; the DID is there already. An exported URL without its password stays as it is known."""
+    """Return the SMPP destination of a DID that is already stored. Raises AdminError.
+
+    An exported URL without its password keeps the stored password."""
     try:
         found = smpp_settings.settings(connection, did.number, did.smpp, allow_private=True)
     except BadValue as error:
@@ -125,7 +131,9 @@ def _has(old: Did, kind: str, destinations: Sequence[tuple[str, dict[str, Any]]]
 
 
 def _set_destinations(connection: Connection, did: NewDid) -> None:
-    """Options that are not given stay, if the server does."""
+    """Replace the destinations of a DID.
+
+    Options that are not given stay if the URL's server is the same."""
     for kind, destinations in did.destinations.items():
         if kind == "group" and destinations:
             check_group(connection, did.account, destinations[0][0])
@@ -169,7 +177,9 @@ def _sort_accounts(
 
 
 def export_all(connection: Connection) -> dict[str, Any]:
-    """The form `import` reads, but for the passwords: only their hashes are stored, and they stay here."""
+    """Return all accounts in the form that `import` reads, without passwords.
+
+    Only hashes of passwords are stored, and hashes are not exported."""
     tree: dict[str, dict[str, Any]] = {}
     rows = connection.execute(select(accounts).order_by(accounts.c.parent, accounts.c.name)).all()
     for row in rows:
@@ -189,7 +199,7 @@ def export_all(connection: Connection) -> dict[str, Any]:
 
 
 def _exported(did: Did) -> dict[str, Any]:
-    """Without the secrets of its webhook and of SMPP; what is as usual is left out."""
+    """Return a DID's settings without secrets (webhook, SMPP) and without defaults."""
     entry: dict[str, Any] = {"number": did.number, "sip_account": did.sip_account, "sms": did.sms}
     more = {
         "mms": None if did.mms else False, "dialing_mode": did.dialing_mode, "emails": list(did.emails),

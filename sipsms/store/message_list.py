@@ -1,8 +1,8 @@
-"""The lists of the API: page by page, by keys that have an index, and only what the caller may see.
+"""The lists of the API: paged by indexed keys, limited to rows that the caller may see.
 
-No page costs more with a million stored messages than with a thousand: whatever the filters, a look walks over at most
-`SCAN` rows of an index, newest first, and says where the next look goes on. So a page may be short, even empty, while
-there is more behind it. Synchronous.
+Synchronous. A page must cost no more with a million stored messages than with a thousand. Whatever the filters, one
+query walks at most `SCAN` rows of an index, newest first, and returns where the next query continues. So a page may be
+short or even empty although more rows follow.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from sipsms.store.schema import (
     tokens,
 )  # fmt: skip
 
-SCAN: Final = 2000  # messages that one look passes by
-SPOKEN: Final = 2000  # the newest messages of a number, among which its conversations are looked for
-MOST_DIDS: Final = 200  # of a caller with more, all messages are walked instead of each number's
-_AT_ONCE: Final = 200  # messages whose state is asked for
-_SLACK: Final = 300.0  # seconds by which ids and times may disagree
+SCAN: Final = 2000  # messages examined by one query
+SPOKEN: Final = 2000  # newest messages of a number that are searched for conversations
+MOST_DIDS: Final = 200  # with more DIDs, all messages are walked instead of each number's
+_AT_ONCE: Final = 200  # messages whose deliveries are read in one query
+_SLACK: Final = 300.0  # seconds by which the order of ids and of times may differ
 
-Sees = Callable[[str, str, float], bool]  # (account, DID, when it came) of a message
-Found = tuple[list[dict[str, Any]], Any]  # a page, and where the next one begins: None if there is none
+Sees = Callable[[str, str, float], bool]  # (account, DID, time received): may the caller see it?
+Found = tuple[list[dict[str, Any]], Any]  # a page, and the start of the next page; None at the end
 _NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number}
 
 
@@ -48,7 +48,9 @@ _NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`numbers`: the DIDs to look at, None: all there are. `before`: only ids below it."""
+    """Filters of a message list.
+
+    `numbers`: the DIDs to search, None for all. `before`: only ids below it."""
 
     numbers: Sequence[str] | None = None
     contact: str = ""
@@ -61,10 +63,12 @@ class Wanted:
 
 
 def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
-    """The newest first, with their deliveries."""
+    """Return a page of messages with their deliveries, newest first.
+
+    The second value is where the next page begins; None at the end."""
     walk = _Walk(connection, wanted, sees)
     found: list[dict[str, Any]] = []
-    least = _AT_ONCE if wanted.state else 1  # what is filtered here is not asked for one by one
+    least = _AT_ONCE if wanted.state else 1  # with a filter on state, ids are read in larger groups
     while len(found) <= wanted.limit and (ids := list(islice(walk, max(least, wanted.limit + 1 - len(found))))):
         rows = [message_row(row, parts) for row, parts in _with_deliveries(connection, ids)]
         found += [row for row in rows if not wanted.state or row["state"] == wanted.state]
@@ -74,7 +78,9 @@ def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
 
 
 def newest(connection: Connection, wanted: Wanted, count: int) -> list[dict[str, Any]]:
-    """So many, however far back they are; `before` and `limit` of `wanted` are not looked at."""
+    """Return the newest `count` messages however old they are.
+
+    `before` and `limit` of `wanted` are ignored."""
     found: list[dict[str, Any]] = []
     before: int | None = None
     while len(found) < count:
@@ -87,9 +93,10 @@ def newest(connection: Connection, wanted: Wanted, count: int) -> list[dict[str,
 
 
 class _Walk(Iterator[int]):
-    """Ids that match, newest first; behind the last, `horizon` is where the look ended, 0 at the end of all.
+    """Ids of matching messages, newest first.
 
-    All numbers together have `SCAN` messages looked at: each is read a little way, further where it has more."""
+    After the last id, `horizon` is the continuation, or 0 at the end. All numbers together share `SCAN` examined
+    messages. Each number is read in small chunks, and more only if needed."""
 
     def __init__(self, connection: Connection, wanted: Wanted, sees: Sees) -> None:
         self._connection = connection
@@ -116,7 +123,7 @@ class _Walk(Iterator[int]):
 
     def __next__(self) -> int:
         for row in self._rows:
-            if self.horizon:  # a number's next messages are not looked at, and this one may be behind them
+            if self.horizon:  # the next messages of a number were not read; this row may come after them
                 break
             if row.hit and self._sees(row.account, row.did, row.received_at):
                 return int(row.id)
@@ -132,7 +139,7 @@ def _look(connection: Connection, wanted: Wanted, number: str | None, low: int, 
 
 
 def _hit(wanted: Wanted) -> Any:
-    tests = [messages.c.content_type == ""]  # no notices of delivery
+    tests = [messages.c.content_type == ""]  # not IMDN notifications
     if wanted.direction:
         tests.append(messages.c.direction == wanted.direction)
     if wanted.contact:
@@ -145,23 +152,25 @@ def _hit(wanted: Wanted) -> Any:
 
 
 def _contact() -> Any:
-    """The other side's number."""
+    """Return the column of the other party's number."""
     return case((messages.c.direction == "in", messages.c.source), else_=messages.c.destination)
 
 
 _NEVER: Final = 2**62
-_UNKNOWN: Final = deliveries.c.state == literal_column("'unknown'")  # a literal: only so its index is used
+_UNKNOWN: Final = deliveries.c.state == literal_column("'unknown'")  # a literal, so that the partial index is used
 
 
 def _ids_between(connection: Connection, wanted: Wanted) -> tuple[int, int]:
-    """Both exclusive. Ids grow with time, so a time is found by halving."""
+    """Return the range of ids for the requested times, both ends exclusive.
+
+    Ids grow with time: times are bisected."""
     low = _id_at(connection, wanted.since - _SLACK) if wanted.since is not None else 0
     high = _id_at(connection, wanted.until + _SLACK) + 1 if wanted.until is not None else _NEVER
     return low, min(high, wanted.before or _NEVER)
 
 
 def _id_at(connection: Connection, when: float) -> int:
-    """The last id of before that time, or one near it."""
+    """Return the last id before a time, or an id near it."""
     low, high = 0, int(connection.execute(select(func.max(messages.c.id))).scalar() or 0)
     while low < high:
         middle = (low + high + 1) // 2
@@ -184,7 +193,9 @@ def _with_deliveries(connection: Connection, ids: Sequence[int]) -> Iterator[tup
 
 
 def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, Any] | None:
-    """With deliveries and their attempts; None if it is not there, or not to be seen."""
+    """Return a message with its deliveries and attempts.
+
+    None if there is no such message or the caller may not see it."""
     row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
     if row is None or row.content_type or not sees(row.account, row.did, row.received_at):
         return None
@@ -207,7 +218,7 @@ def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, An
 
 
 def conversations(connection: Connection, number: str, sees: Sees) -> list[dict[str, Any]]:
-    """With whom a number has written, the latest first, among its newest messages."""
+    """Return the contacts of a number, latest first, among the number's newest messages."""
     query = (
         select(messages.c.id, messages.c.direction, messages.c.account, messages.c.did, messages.c.received_at,
                messages.c.text, _contact().label("contact"), messages.c.content_type)
@@ -229,20 +240,22 @@ def conversations(connection: Connection, number: str, sees: Sees) -> list[dict[
 
 
 def names(connection: Connection, kind: str, after: str, limit: int) -> list[str]:
-    """Of accounts or DIDs, in order, from behind `after`."""
+    """Return names of accounts or DIDs in order, after `after`."""
     column = _NAMES[kind]
     return list(connection.execute(select(column).where(column > after).order_by(column).limit(limit)).scalars())
 
 
 def with_endpoints(connection: Connection, after: str, limit: int) -> list[str]:
-    """DIDs with a callback or webhook."""
+    """Return DIDs with a callback or webhook, after `after`."""
     query = select(did_targets.c.did).distinct().where(did_targets.c.kind.in_(("callback", "webhook")))
     query = query.where(did_targets.c.did > after).order_by(did_targets.c.did).limit(limit)
     return list(connection.execute(query).scalars())
 
 
 def _of(connection: Connection, query: Any, column: Any, owners: Sequence[str] | None, limit: int) -> Iterable[Any]:
-    """The rows of these owners, None: of all; `limit` of each group of owners at most, unsorted between groups."""
+    """Yield rows of these owners (None: of all owners), at most `limit` per group of 500 owners.
+
+    Rows are not sorted between groups."""
     if owners is None:
         yield from connection.execute(query.limit(limit))
         return
@@ -272,7 +285,7 @@ def group(connection: Connection, name: str) -> dict[str, Any] | None:
 
 
 def list_tokens(connection: Connection, owners: Sequence[str] | None, after: str, limit: int) -> list[dict[str, Any]]:
-    """Never the token itself."""
+    """Return tokens by name, without the secret."""
     query = select(tokens).where(tokens.c.name > after).order_by(tokens.c.name)
     rows = sorted(_of(connection, query, tokens.c.account, owners, limit), key=lambda row: str(row.name))[:limit]
     return [_token(row) for row in rows]
@@ -314,7 +327,7 @@ def list_devices(
 def list_bindings(
     connection: Connection, owners: Sequence[str] | None, after: Sequence[Any], limit: int, now: float
 ) -> Found:
-    """`after`: account, contact, instance and number of the flow; or nothing."""
+    """Return a page of bindings. `after`: account, contact, instance and reg-id; or empty."""
     key = (bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
     behind = tuple_(*key) > tuple_(*map(literal, after)) if after else true()
     query = select(bindings).where(behind, bindings.c.expires_at > now).order_by(*key)
@@ -332,7 +345,7 @@ def list_bindings(
 
 
 def list_blocks(connection: Connection, owners: Sequence[str] | None, after: Sequence[str], limit: int) -> Found:
-    """Those that are on. `after`: owner, number and direction; or nothing."""
+    """Return a page of active blocks. `after`: owner, number and direction; or empty."""
     key = (blocks.c.owner, blocks.c.number, blocks.c.direction)
     behind = tuple_(*key) > tuple_(*map(literal, after)) if after else true()
     query = select(blocks).where(behind, blocks.c.active).order_by(*key)
@@ -353,12 +366,13 @@ def list_blocks(connection: Connection, owners: Sequence[str] | None, after: Seq
 
 
 def list_queue(connection: Connection, after: Sequence[Any], limit: int, *, unknown: bool) -> Found:
-    """What is not over, lane by lane, in each the oldest first; `unknown`: instead what was sent without hearing
-    whether it arrived, the oldest first. `after`: lane and id; or nothing."""
+    """Return a page of open deliveries by lane, oldest first within a lane.
+
+    `after`: lane and id; or empty. `unknown`: list deliveries with an unknown outcome instead, oldest first."""
     if unknown:
         behind = _UNKNOWN & (deliveries.c.id > (after[1] if after else 0))
         query = select(deliveries).where(behind).order_by(deliveries.c.id)
-    else:  # by id alone, all that was ever stored would be passed by
+    else:  # ordered by id alone, the query would pass over every stored row
         key = (deliveries.c.lane, deliveries.c.id)
         query = select(deliveries).where(OPEN).order_by(*key)
         query = query.where(tuple_(*key) > tuple_(*map(literal, after))) if after else query
@@ -374,7 +388,7 @@ def list_queue(connection: Connection, after: Sequence[Any], limit: int, *, unkn
 
 
 def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees) -> Found:
-    """What customers' servers and mail servers did not take in the end, newest first."""
+    """Return a page of callbacks, webhooks and e-mail that failed for good, newest first."""
     query = (
         select(
             deliveries,
@@ -400,7 +414,7 @@ def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees
 
 
 def dead_letter(connection: Connection, delivery: int, sees: Sees) -> bool:
-    """Is there one of this id that may be seen?"""
+    """Return whether a dead letter with this id exists and the caller may see it."""
     query = (
         select(messages.c.account, messages.c.did, messages.c.received_at)
         .join(deliveries, messages.c.id == deliveries.c.message_id)
@@ -419,5 +433,5 @@ def _dead(row: Any) -> dict[str, Any]:
 
 
 def state_of(connection: Connection, delivery: int) -> str:
-    """Empty: there is no such delivery."""
+    """Return the state of a delivery; empty if there is no such delivery."""
     return str(connection.execute(select(deliveries.c.state).where(deliveries.c.id == delivery)).scalar() or "")

@@ -1,8 +1,8 @@
-"""Messages of some DIDs, the newest first: what clients of the VoIP.ms API read back, and what they have deleted there.
+"""Messages of DIDs for the VoIP.ms-compatible API, newest first, and their deletion there.
 
-What is deleted is hidden from these lists only; the operator's record of it stays. Ids grow with time, so the days
-asked for are found among them by bisection, and each DID's messages by its index: none of it takes longer because more
-messages are stored.
+A deleted message is only hidden from these lists; the operator's record stays. Ids grow with time, so the requested
+days are found by bisection and each DID's messages by an index: the cost does not grow with the number of stored
+messages.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from sipsms.core.message import Direction, Message
 from sipsms.store.rows import media_of
 from sipsms.store.schema import messages
 
-LOOKED_AT: Final = 50_000  # messages for one request at most
-_SLACK: Final = 600.0  # seconds by which ids and times may disagree: what waits for a commit, clocks of two machines
-_PAGE: Final = (50, 1000)  # rows that are fetched at first, and later
+LOOKED_AT: Final = 50_000  # messages examined for one request at most
+_SLACK: Final = 600.0  # seconds by which ids and times may differ: waits for commits, clocks of two nodes
+_PAGE: Final = (50, 1000)  # rows of the first page, and of the largest
 _NEVER: Final = float("inf")
-_BREATH: Final = 32  # rows between two chances for others to run
+_BREATH: Final = 32  # rows between two releases of the interpreter lock
 
 _COLUMNS = (
     messages.c.id, messages.c.direction, messages.c.source, messages.c.destination, messages.c.text,
@@ -53,9 +53,10 @@ def past(
     render: Callable[[Message], T | None], *, limit: int, direction: Direction | None = None, contact: str = "",
     mms: bool | None = None,
 ) -> list[T]:  # fmt: skip
-    """What `render` makes of messages from about `since` to about `until`; it makes None of those not wanted.
+    """Return messages from about `since` to about `until`, rendered.
 
-    `dids`: since when each is this customer's. What a number carried for another before is not its to read.
+    `render` returns None for a message to skip. `dids`: DID -> start of the customer's ownership. Messages the number
+    carried for an earlier owner are never returned.
     """
     least = _first_at(connection, since - _SLACK)
     below = _first_at(connection, until + _SLACK)
@@ -69,7 +70,9 @@ def past(
 
 
 def _yielding(rows: Iterator[Any]) -> Iterator[Any]:
-    """This runs beside the event loop, which would wait 5 ms for the interpreter each time it has something to do."""
+    """Yield rows and release the interpreter lock now and then.
+
+    This code runs in a thread beside the event loop, which otherwise waits 5 ms for the lock each time it has work."""
     for number, row in enumerate(rows):
         if number % _BREATH == 0:
             sleep(0)
@@ -79,7 +82,7 @@ def _yielding(rows: Iterator[Any]) -> Iterator[Any]:
 def _is(
     row: Any, dids: Mapping[str, float], direction: Direction | None = None, contact: str = "", mms: bool | None = None
 ) -> bool:
-    if row.hidden or row.content_type:  # a notice of delivery is no message
+    if row.hidden or row.content_type:  # an IMDN notification is not a message
         return False
     if row.received_at < dids.get(row.did, _NEVER):
         return False
@@ -92,7 +95,7 @@ def _is(
 
 
 def _first_at(connection: Connection, moment: float) -> int:
-    """The least id of what came at this moment or later; behind the last one, if nothing did."""
+    """Return the least id received at `moment` or later; the id after the last if there is none."""
     low, high = 0, int(connection.execute(select(func.max(messages.c.id))).scalar() or 0) + 1
     while low < high:
         middle = (low + high) // 2
@@ -105,7 +108,7 @@ def _first_at(connection: Connection, moment: float) -> int:
 
 
 def _of(connection: Connection, did: str, least: int, below: int) -> Iterator[Any]:
-    """Page by page, so that what nobody asks for is not read."""
+    """Yield a DID's messages page by page, so that rows that are not needed are not read."""
     size, largest = _PAGE
     while True:
         values = {"number": did, "least": least, "below": below, "size": size}
@@ -117,7 +120,9 @@ def _of(connection: Connection, did: str, least: int, below: int) -> Iterator[An
 
 
 def one(connection: Connection, message: int, dids: Mapping[str, float]) -> Message | None:
-    """The message with this id, if it is of one of these DIDs, and came since that is the customer's."""
+    """Return the message with this id, or None.
+
+    The message must belong to one of these DIDs and be received since its present customer owns it."""
     row = connection.execute(select(*_COLUMNS).where(messages.c.id == message)).first()
     if row is None or not _is(row, dids):
         return None
@@ -125,7 +130,7 @@ def one(connection: Connection, message: int, dids: Mapping[str, float]) -> Mess
 
 
 def hide(connection: Connection, message: int, dids: Mapping[str, float]) -> bool:
-    """False: there is no such message of theirs."""
+    """Hide a message from these lists. Return False if these DIDs have no such message."""
     if one(connection, message, dids) is None:
         return False
     connection.execute(update(messages).where(messages.c.id == message).values(hidden=True))

@@ -1,4 +1,4 @@
-"""Accepting: messages with their deliveries, and what is added to one later."""
+"""Rows of messages: inserted with their deliveries, completed later with fetched media."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ Acceptance = tuple[Message, Sequence[Delivery], str, float]
 
 
 def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stored]:
-    """Messages with their deliveries. A key that is there already fails the batch, then is found when run alone."""
+    """Insert messages with their deliveries. Return the stored ids.
+
+    A duplicate key fails the batch. The writer then runs each message alone, and the duplicate is found before its
+    insert."""
     if connection.info.get(ALONE) and (key := batch[0][0].dedupe_key) is not None:
         known = message_with_key(connection, key)
         if known is not None:
@@ -67,7 +70,9 @@ Addition = tuple[Message, Sequence[Delivery], str, str, float]
 
 
 def add(connection: Connection, addition: Addition) -> tuple[Delivery, ...]:
-    """The fetched media of a message and, unless it has them already, its deliveries."""
+    """Store the fetched media of a message and, unless it already has them, its deliveries.
+
+    Return the new deliveries."""
     message, new, fetcher, node, now = addition
     connection.execute(update(messages).where(messages.c.id == message.id).values(media=media_text(message.media)))
     other = select(deliveries.c.id).where(deliveries.c.message_id == message.id, deliveries.c.courier != fetcher)
@@ -86,7 +91,7 @@ def message_with_id(connection: Connection, message: int) -> Message | None:
 
 
 def message_named(connection: Connection, start: bytes) -> tuple[int, bytes] | None:
-    """The message whose key begins so, and the key."""
+    """Return id and duplicate key of the message whose key begins with `start`, or None."""
     named = messages.c.dedupe_key.between(start, start + b"\xff" * 12)
     row = connection.execute(select(messages.c.id, messages.c.dedupe_key).where(named).limit(1)).first()
     return (row.id, row.dedupe_key) if row is not None else None

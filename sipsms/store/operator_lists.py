@@ -1,4 +1,7 @@
-"""The lists that an operator looks at, and carriers paused or resumed. Synchronous, beside a live server."""
+"""The lists an operator reads, and commands on carriers, dead letters and unknown outcomes.
+
+Synchronous. These functions also run in commands while the server is running.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,6 @@ from sipsms.store.accounts import AdminError, changed
 from sipsms.store.rows import OPEN, QUEUED, media_of
 from sipsms.store.schema import attempts, bindings, carriers, deliveries, devices, messages
 
-# The state of a message with several deliveries is the best of theirs, for what is over, else that it is not over.
-
-
 # --- carriers --------------------------------------------------------------------------------------------------------
 
 
@@ -27,7 +27,7 @@ def pause_carrier(connection: Connection, name: str, *, paused: bool) -> None:
 
 
 def carrier_states(connection: Connection) -> tuple[set[str], dict[str, int], dict[str, dict[str, Any]]]:
-    """(names of paused carriers, deliveries waiting by courier, how each was when the server last wrote it down)."""
+    """Return the paused carriers, waiting deliveries by courier, and last status by carrier."""
     rows = connection.execute(select(carriers)).all()
     waiting = connection.execute(
         select(deliveries.c.courier, func.count()).where(QUEUED).group_by(deliveries.c.courier)
@@ -43,7 +43,9 @@ def show_carriers(
     configured: Iterable[tuple[str, str, float | None]], paused: set[str], waiting: dict[str, int],
     seen: dict[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """`configured`: name, type and rate of each; the rest as of `carrier_states`."""
+    """Return rows for the list of carriers.
+
+    `configured`: name, type and rate of each; the rest from `carrier_states`."""
     rows = []
     for name, kind, rate in configured:
         status = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}, **seen.get(name, {})}
@@ -57,7 +59,7 @@ def show_carriers(
     return rows
 
 
-# --- looking ---------------------------------------------------------------------------------------------------------
+# --- lists -----------------------------------------------------------------------------------------------------------
 
 
 def list_bindings(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
@@ -86,7 +88,9 @@ def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]
 
 
 def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> Iterator[dict[str, Any]]:
-    """What is not over, oldest first; `unknown`: instead what was sent without hearing whether it arrived."""
+    """Yield open deliveries, oldest first.
+
+    `unknown`: yield deliveries with an unknown outcome instead."""
     chosen = deliveries.c.state == literal_column("'unknown'") if unknown else OPEN
     query = select(deliveries).where(chosen).order_by(deliveries.c.id).limit(limit)
     for row in connection.execute(query):
@@ -98,6 +102,7 @@ def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> 
 
 
 def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
+    """Return a message with its deliveries as lists and APIs show it."""
     state = state_of(
         (State(part.state), part.text_end > 0)
         for part in parts
@@ -127,7 +132,7 @@ def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# --- dead letters and doubts ------------------------------------------------------------------------------------------
+# --- dead letters and unknown outcomes --------------------------------------------------------------------------------
 
 DEAD = and_(
     deliveries.c.courier.in_(tuple(literal_column(f"'{name}'") for name in ("callback", "webhook", "mail"))),
@@ -136,7 +141,7 @@ DEAD = and_(
 
 
 def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
-    """What customers' servers and mail servers did not take in the end, oldest first."""
+    """Yield callbacks, webhooks and e-mail that failed for good, oldest first."""
     query = (
         select(deliveries, messages.c.did, messages.c.source.label("sender"))
         .join(messages, messages.c.id == deliveries.c.message_id)
@@ -153,7 +158,9 @@ def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def retry_dead(connection: Connection, delivery: int | None, now: float, keep: float) -> int:
-    """Try dead letters again from the start, one or all: how many. Raises AdminError if there is none of that id."""
+    """Retry one dead letter or all from the start.
+
+    Return how many. Raises AdminError if the id is not a dead letter."""
     chosen = DEAD if delivery is None else and_(DEAD, deliveries.c.id == delivery)
     ids = list(connection.execute(select(deliveries.c.id).where(chosen)).scalars())
     if delivery is not None and not ids:
@@ -165,7 +172,10 @@ def retry_dead(connection: Connection, delivery: int | None, now: float, keep: f
 
 
 def resend_unknown(connection: Connection, delivery: int, now: float, keep: float) -> None:
-    """Send once more what may have arrived: the operator's own decision. Raises AdminError if it is not in doubt."""
+    """Send a delivery with an unknown outcome once more.
+
+    The recipient may get the message twice, so an operator must decide. Raises AdminError if the outcome is not
+    unknown."""
     row = connection.execute(select(deliveries).where(deliveries.c.id == delivery)).first()
     if row is None or row.state != "unknown":
         raise AdminError(f"delivery {delivery} is not in doubt" if row is not None else f"no delivery {delivery}")
@@ -173,7 +183,9 @@ def resend_unknown(connection: Connection, delivery: int, now: float, keep: floa
 
 
 def _again(connection: Connection, delivery: int, now: float, until: float, *, attempts: int) -> None:
-    """Nobody's lease: the server takes it over as it does what a command has written."""
+    """Queue a delivery without a lease.
+
+    The server claims it as it claims rows that a command has written."""
     connection.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery)
@@ -188,16 +200,19 @@ _CANCELLED = "cancelled"
 
 
 def cancel(connection: Connection, message: int, now: float) -> int:
-    """What of a message has not left yet never does: how many deliveries. Raises AdminError if there is no message."""
+    """Cancel a message's deliveries that have not been sent.
+
+    Return how many. Raises AdminError if there is no message."""
     if connection.execute(select(messages.c.id).where(messages.c.id == message)).first() is None:
         raise AdminError(f"no message {message}")
     whole = deliveries.c.message_id == message
-    connection.execute(update(deliveries).where(whole, deliveries.c.open).values(open=False))  # no later phone gets it
+    # later devices get no copy
+    connection.execute(update(deliveries).where(whole, deliveries.c.open).values(open=False))
     values = {"state": "failed", "due_at": None, "updated_at": now, "last_error": _CANCELLED}
     return int(connection.execute(update(deliveries).where(whole, QUEUED).values(values)).rowcount)
 
 
 def is_cancelled(connection: Connection, message: int) -> bool:
-    """Was all of it called back before it left?"""
+    """Return whether all deliveries of a message were cancelled before they were sent."""
     query = select(deliveries.c.state, deliveries.c.last_error).where(deliveries.c.message_id == message)
     return {tuple(row) for row in connection.execute(query)} == {("failed", _CANCELLED)}

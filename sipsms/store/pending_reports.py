@@ -1,4 +1,7 @@
-"""Messages whose sender wants to know when they are delivered (RFC 5438): who has still to be told."""
+"""Messages whose sender requested a delivery report that is not sent yet (RFC 5438 for SIP).
+
+The column `notify` holds the request and is cleared when the report is sent or forgotten.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _WAITED_FOR = messages.c.notify != literal_column("''")
 _DONE = update(messages).where(messages.c.id == bindparam("key")).values(notify="")
 _FORGET = update(messages).where(_WAITED_FOR, messages.c.received_at < bindparam("before")).values(notify="")
 _OTHER = deliveries.alias()
-_MISSING = (  # a long text has arrived when all its pieces have
+_MISSING = (  # a long text is delivered when all its segments are
     select(_OTHER.c.id)
     .where(
         _OTHER.c.message_id == deliveries.c.message_id,
@@ -58,29 +61,31 @@ _ENDED = select(
 ).where(
     _WAITED_FOR,
     _of(_LOST),
-    # Of several ways one that is not lost is enough; of several pieces each is needed.
+    # Of several routes one that did not fail is enough; of several segments each is needed.
     or_(and_(_CAME_BY_PIECES, _of(_LOST, _PIECE)), and_(~_CAME_BY_PIECES, ~_of(~_LOST))),
 )
 
 
 def done(connection: Connection, message: int) -> None:
-    """Its sender has been told."""
+    """Mark the message's delivery report as sent."""
     connection.execute(_DONE, {"key": message})
 
 
 def forget(connection: Connection, before: float) -> None:
-    """Nobody waits any more to hear that a message of before then was delivered."""
+    """Drop requests for delivery reports of messages received before a time."""
     connection.execute(_FORGET, {"before": before})
 
 
 def due(connection: Connection) -> Sequence[Row[Any]]:
-    """Messages that were delivered and whose sender has not been told, with `to`, where they went."""
+    """Return delivered messages whose report is not sent yet, with `to`, the destination reached."""
     return [row for row in connection.execute(_DUE) if row.to]
 
 
 def ended(connection: Connection) -> Sequence[Row[Any]]:
-    """Messages that failed or expired in the end and whose sender has not been told: with `to`, where they should have
-    gone, `failed` (else they expired), and `carrier_id`, empty if no carrier ever took it."""
+    """Return messages that failed or expired whose report is not sent yet.
+
+    Each row has `to` (the intended destination), `failed` (False: expired) and `carrier_id` (empty if no carrier
+    accepted the message)."""
     return connection.execute(_ENDED).all()
 
 

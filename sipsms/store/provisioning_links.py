@@ -1,7 +1,8 @@
-"""The table `provisions`: settings that a phone may fetch by a link, a few times, for a while.
+"""Rows of `provisions`: phone settings that can be fetched by a link.
 
-The store alone yields nothing: a row holds the SHA-256 of the link's token, and what only the token opens. The key is
-HKDF-SHA256 of the token (RFC 5869), which has 192 random bits, so neither hash nor key need a salt or slowness.
+A link works a few times and for a limited time. The store alone reveals no secret: a row holds the SHA-256 of the
+link's token, and settings that only the token decrypts. The key is HKDF-SHA256 of the token (RFC 5869). The token has
+192 random bits, so neither hash nor key needs a salt or a slow function.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PURPOSE = b"sipsms provision"
 
 class Fetched(NamedTuple):
     account: str
-    secret: dict[str, Any]  # what was sealed
+    secret: dict[str, Any]  # the decrypted settings
 
 
 def create(
@@ -35,12 +36,14 @@ def create(
 
 
 def is_there(connection: Connection, token: str, now: float) -> bool:
-    """Reads only: strangers who guess make nobody wait for the store's lock."""
+    """Return whether a token is valid, without writing.
+
+    A client that guesses tokens must not make others wait for the store's lock."""
     return connection.execute(select(provisions.c.hash).where(*_good(token, now))).first() is not None
 
 
 def take(connection: Connection, token: str, now: float) -> Fetched | None:
-    """Use up one fetch; None for a token that is wrong, expired or used up."""
+    """Use up one fetch. Return None for a token that is wrong, expired or used up."""
     counted = update(provisions).where(*_good(token, now)).values(fetches_left=provisions.c.fetches_left - 1)
     row = connection.execute(counted.returning(provisions.c.account, provisions.c.sealed)).first()
     if row is None:
@@ -52,12 +55,12 @@ def take(connection: Connection, token: str, now: float) -> Fetched | None:
 
 
 def forget(connection: Connection, now: float) -> None:
-    """Remove what nobody can fetch any more."""
+    """Delete links that cannot be fetched any more."""
     connection.execute(delete(provisions).where((provisions.c.expires_at <= now) | (provisions.c.fetches_left <= 0)))
 
 
 def forget_account(connection: Connection, account: str) -> None:
-    """Its password is another one now, or it is gone."""
+    """Delete the links of an account that was removed or has a new password."""
     connection.execute(delete(provisions).where(provisions.c.account == account))
 
 

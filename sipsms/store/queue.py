@@ -1,6 +1,6 @@
-"""The queue's verbs in SQL: attempts begun and closed, lanes, what is due, what is over.
+"""The queue's operations in SQL: attempts begun and closed, lanes, due and expired deliveries.
 
-No query here scans: each one is answered from an index that holds only what is still open (see schema).
+No query scans a table: each is answered from an index that holds only open deliveries (see `schema`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _BEGIN = (
 
 
 class _Fenced(Exception):
-    """One of a batch is not ours any more; run each alone to learn which."""
+    """A delivery of the batch was changed by another process.
+
+    The writer then runs each job alone to find which."""
 
 
 def begin_all(connection: Connection, batch: Sequence[tuple[int, int, str, float]]) -> list[bool]:
@@ -80,7 +82,9 @@ _MOVE = (
 
 
 def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
-    """The state of each delivery now: a receipt that was quicker than the answer may have had the last word."""
+    """Close attempts.
+
+    Return each delivery's new state: a receipt that arrived before the response may have set it."""
     rows = [
         (one.delivery_id, str(one.state), one.due_at, one.detail[:255], one.remote_id[:128], one.now) for one in batch
     ]
@@ -172,7 +176,10 @@ def due(
 
 
 def _lanes_of(connection: Connection, groups: dict[str, list[Delivery]]) -> list[DueLane]:
-    """A lane goes as far as it is known without a gap: nothing passes its head."""
+    """Return the due lanes, each with those first deliveries that may start.
+
+    No delivery may pass its lane's head. So a lane gets all its deliveries only if all of them are due, else only its
+    head, and none if the head is not due."""
     heads: dict[str, tuple[int, int]] = {}
     for names in _chunks(list(groups), 500):
         of_lane = (
@@ -221,7 +228,7 @@ _EXPIRE = (
 
 
 def recover(connection: Connection, node: str, idempotent: Sequence[str], now: float) -> tuple[int, int]:
-    # One server to a SQLite store: at its start nobody else can be sending, whatever name it had before.
+    # A SQLite store has one server: at its start no other process can be sending, whatever its former node name.
     alone = connection.dialect.name == "sqlite" and bool(node)
     mine = deliveries.c.lease_owner == node if node else deliveries.c.lease_until < now
     stale = true() if alone else mine

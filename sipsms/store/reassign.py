@@ -1,5 +1,8 @@
-"""What waits for a phone goes to another one: to the first of its account, or to the one that it came back as. What
-waits for an app goes to the phones when its account has none any more; and what waits for an account ends with it."""
+"""Reassignment of waiting deliveries.
+
+Deliveries move to the first device of their account, or to the device that a phone came back as. Deliveries for an app
+move to the phones when the account has no app any more. Deliveries for a removed account fail.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from sipsms.store.schema import accounts, deliveries, devices
 
 
 def adopt_open(connection: Connection, account: str, device: int, lane: str, now: float) -> int:
-    """The first device takes the waiting rows over; each later one gets copies of them, in the same order."""
+    """Assign an account's waiting deliveries to its first device; copy them for each later device.
+
+    The copies keep the order of the messages. Return the number of deliveries."""
     since = select(accounts.c.created_at).where(accounts.c.name == account).scalar_subquery()
     waiting = and_(
         deliveries.c.destination == account, deliveries.c.open, deliveries.c.expires_at > now,
-        deliveries.c.created_at >= func.coalesce(since, 0.0),  # else it was for another account of this name
+        deliveries.c.created_at >= func.coalesce(since, 0.0),  # older rows were for an earlier account of this name
     )  # fmt: skip
     taken = connection.execute(
         update(deliveries)
@@ -53,15 +58,17 @@ def move_lane(connection: Connection, old_device: int, old_lane: str, device: in
     ).rowcount
 
 
-# --- the end of an account, or of its app ----------------------------------------------------------------------------
+# --- removal of an account or of its app -----------------------------------------------------------------------------
 
-_APP = deliveries.c.courier == literal_column("'app'")  # a literal: only so its index is used
+_APP = deliveries.c.courier == literal_column("'app'")  # a literal, so that the partial index is used
 _FEW = 500  # ids in one statement
 
 
 def to_phones(connection: Connection, account: str, now: float) -> int:
-    """What waits for an account's app waits for its phones from now on, as if none had registered yet: the server takes
-    it over as it does what a command has written. How many."""
+    """Queue an account's waiting app deliveries for its phones instead. Return how many.
+
+    They are queued as if no phone had registered yet. The rows have no lease: the server claims them as it claims rows
+    that a command has written."""
     lane = in_lane(connection, f"app/{account}")
     waiting = select(deliveries).where(_APP, OPEN, lane, deliveries.c.expires_at > now)
     found = connection.execute(waiting.order_by(deliveries.c.id)).all()
@@ -77,7 +84,9 @@ def to_phones(connection: Connection, account: str, now: float) -> int:
 
 
 def end(connection: Connection, account: str, now: float) -> None:
-    """Nothing that waits for this account will ever be delivered, to whoever has its name later."""
+    """Fail all deliveries that wait for a removed account.
+
+    A later account of the same name must never get them."""
     phones = connection.execute(select(devices.c.id).where(devices.c.aor == account)).scalars()
     lanes = [f"sip:{account}", f"app/{account}", *(f"sip:{phone}" for phone in phones)]
     mine = deliveries.c.destination == account

@@ -1,4 +1,4 @@
-"""The newest messages of a door: what it knew in its memory before a restart."""
+"""The newest messages of an origin, which resend detection needs after a restart."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sipsms.core.queue_rows import StoredPart
 from sipsms.store import concatenated_parts, smpp_marks
 from sipsms.store.schema import messages
 
-_OLD = 600.0  # seconds: parts of texts that were joined longer ago are nobody's
-_BACK = 100.0  # seconds before the end: what was answered earlier is not told again, or came from a broken bind
-_STEP = 1000  # rows of a look
+_OLD = 600.0  # seconds; segments joined longer ago are not read
+_BACK = 100.0  # seconds before the newest message; older messages are not sent again
+_STEP = 1000  # rows per query
 
 
 class Recent(NamedTuple):
@@ -25,10 +25,11 @@ class Recent(NamedTuple):
 
 
 def recent(connection: Connection, origin: str, span: float, limit: int = 50_000, after: float = 0.0) -> list[Recent]:
-    """The messages of an origin of the last `span` seconds before the newest message of all, the newest first; only
-    those received later than `after`.
+    """Return an origin's messages of the last `span` seconds, newest first.
 
-    Goes down the ids and stops at the first message that is older, so it costs what came in that time.
+    The seconds count back from the newest message of all origins. Only messages received later than `after` are
+    returned. The query walks down the ids and stops at the first older message, so its cost depends only on the
+    messages received in that time.
     """
     names = [messages.c[name] for name in Recent._fields]
     found: list[Recent] = []
@@ -48,8 +49,10 @@ def recent(connection: Connection, origin: str, span: float, limit: int = 50_000
 
 
 def recall(connection: Connection, origin: str, now: float) -> tuple[list[Recent], list[StoredPart]]:
-    """What a door took in its last run, as far as its peers may not have heard the answers; and the parts of long texts
-    that wait for others or are as young."""
+    """Return messages of the last run that may be sent again, and segments of long texts.
+
+    A message may be sent again if its peer may not have received our response. The segments are those that wait for
+    others and those joined as recently."""
     mark = smpp_marks.heard(connection, origin)
     found = concatenated_parts.open_parts(connection, origin, now - _OLD)
     newest = max((one.received_at for one in found), default=0.0)

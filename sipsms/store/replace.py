@@ -1,4 +1,4 @@
-"""Messages that have not left yet: changed or called back by the program that sent them (cancel_sm, replace_sm)."""
+"""Changes to messages that have not been sent yet, by the sender (cancel_sm, replace_sm)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from sipsms.store import operator_lists, pending_reports
 from sipsms.store.schema import deliveries, messages
 
-_MARGIN = 2.0  # seconds before it is due, a message may be in the queue's hands
+_MARGIN = 2.0  # seconds before the due time in which the queue may already have begun the delivery
 
 
 def _deliveries(connection: Connection, message: int) -> list[Row[Any]]:
@@ -18,7 +18,9 @@ def _deliveries(connection: Connection, message: int) -> list[Row[Any]]:
 
 
 def cancel_whole(connection: Connection, message: int, now: float) -> bool:
-    """All of a message never leaves, and nobody hears that it failed. False: some of it has left, or there is none."""
+    """Cancel a whole message without a failure report.
+
+    Return False if part of it was sent or it does not exist."""
     rows = _deliveries(connection, message)
     if not rows or any(row.state != "queued" for row in rows):
         return False
@@ -28,9 +30,10 @@ def cancel_whole(connection: Connection, message: int, now: float) -> bool:
 
 
 def replace_text(connection: Connection, message: int, text: str, now: float) -> bool:
-    """Another text for a message that is to leave later. False: it is too late, or it goes in several pieces.
+    """Replace the text of a scheduled message.
 
-    It goes as one piece, too: the caller has seen to it that a carrier takes it whole.
+    Return False if it is too late or the text has several segments. The new text is sent as one segment: the caller
+    must have checked that the carrier takes it whole.
     """
     rows = _deliveries(connection, message)
     if len(rows) != 1:
@@ -44,12 +47,14 @@ def replace_text(connection: Connection, message: int, text: str, now: float) ->
 
 
 def errors(connection: Connection, message: int) -> list[str]:
-    """Why it failed, of each of its pieces, the first one first."""
+    """Return the errors of a message's failed deliveries, in order of the segments."""
     of = (deliveries.c.message_id == message) & (deliveries.c.state == "failed")
     return list(connection.execute(select(deliveries.c.last_error).where(of).order_by(deliveries.c.id)).scalars())
 
 
 def settled_at(connection: Connection, message: int) -> float:
-    """When anything last happened to it; seconds since the epoch."""
+    """Return the time of the last change to a message's deliveries.
+
+    Seconds since the epoch; 0.0 if the message has no deliveries."""
     newest = select(func.max(deliveries.c.updated_at)).where(deliveries.c.message_id == message)
     return float(connection.execute(newest).scalar() or 0.0)

@@ -1,5 +1,7 @@
-"""Rows and the values they are: ids, messages and deliveries both ways, and bulk statements without SQLAlchemy's work
-on each row."""
+"""Conversion of rows: ids, messages and deliveries in both directions, and bulk statements.
+
+Bulk statements bypass SQLAlchemy's work on each row.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,16 @@ from sipsms.store.schema import counters, deliveries, messages
 
 LEASE = 900.0  # seconds; longer than any attempt
 
-# Literals, not parameters: only so can the database see that a partial index answers the query.
+# Literals, not parameters, so that the database sees that a partial index answers the query.
 QUEUED = deliveries.c.state == literal_column("'queued'")
 SENDING = deliveries.c.state == literal_column("'sending'")
 OPEN = deliveries.c.state.in_((literal_column("'queued'"), literal_column("'sending'")))
 
 
 def in_lane(connection: Connection, lane: str) -> Any:
-    """In a lane, or stepped aside from it: LANE#id. Only a range is found by SQLite's index, only LIKE is right in
-    every collation."""
+    """Return a condition for a lane's rows and the lanes of single deliveries (LANE#id).
+
+    SQLite's index serves only a range; other databases need LIKE, which is correct in every collation."""
     if connection.dialect.name == "sqlite":
         return deliveries.c.lane.between(lane, lane + "$")  # the character behind #
     return or_(deliveries.c.lane == lane, deliveries.c.lane.startswith(f"{lane}#", autoescape=True))
@@ -37,9 +40,10 @@ WITH_MESSAGE = select(
 
 
 def execute_many(connection: Connection, statement: Any, keys: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
-    """executemany without SQLAlchemy's work on each row, where the driver takes tuples; the rows changed.
+    """Run executemany, without SQLAlchemy's work on each row where the driver takes tuples.
 
-    `rows` hold the values of the bound parameters `keys`, in that order, in types the driver knows.
+    Return the rows changed. `rows` hold the values of the bound parameters `keys`, in that order, in types the driver
+    knows.
     """
     if not connection.dialect.positional:
         return connection.execute(statement, [dict(zip(keys, row, strict=True)) for row in rows]).rowcount
@@ -50,7 +54,7 @@ def execute_many(connection: Connection, statement: Any, keys: tuple[str, ...], 
 
 
 def execute_scalar(connection: Connection, statement: Any, keys: tuple[str, ...], row: tuple[Any, ...]) -> Any:
-    """The same for one row; the first value of the result."""
+    """Run a statement for one row as `execute_many` does. Return the first value of the result."""
     if not connection.dialect.positional:
         return connection.execute(statement, dict(zip(keys, row, strict=True))).scalar()
     sql, order, constants = _compiled(connection, statement, keys)
@@ -70,11 +74,13 @@ def _compiled(connection: Connection, statement: Any, keys: tuple[str, ...]) -> 
 
 _Plan = tuple[str, list[int] | None, tuple[Any, ...]]
 
-_COMPILED: dict[int, _Plan] = {}  # of the module's own statements, which live for ever
+_COMPILED: dict[int, _Plan] = {}  # only for module-level statements: their id() never changes
 
 
 def _plan_of(compiled: Any, keys: tuple[str, ...]) -> _Plan:
-    """SQL text, where each of its parameters stands in (row + constants), and the constants of the statement itself."""
+    """Return the SQL text, the order of its parameters, and the statement's own constants.
+
+    The order holds each parameter's index in (row + constants); None if it is the order of the row."""
     fixed = [name for name in compiled.positiontup if name not in keys]
     names = [*keys, *fixed]
     order = [names.index(name) for name in compiled.positiontup]
@@ -85,7 +91,7 @@ def _plan_of(compiled: Any, keys: tuple[str, ...]) -> _Plan:
 
 
 def take_ids(connection: Connection, name: str, count: int) -> int:
-    """Reserve `count` ids in this transaction; the first of them."""
+    """Reserve `count` ids in this transaction. Return the first."""
     last = execute_scalar(connection, _COUNT, ("key", "step"), (name, count))
     if last is None:
         connection.execute(insert(counters), {"name": name, "value": count})
@@ -177,7 +183,9 @@ def message_of(row: Row[Any], prefix: str = "") -> Message:
 
 
 def media_text(media: tuple[Media, ...]) -> str:
-    """The parts of an MMS as one column: a JSON list of lists, in the order of the fields; empty for none."""
+    """Return the parts of an MMS as one column; empty for none.
+
+    The column is a JSON list of lists, in the order of the fields."""
     return json.dumps(media, ensure_ascii=False) if media else ""
 
 

@@ -1,8 +1,8 @@
-"""All tables, once. Alembic's migrations must arrive at exactly this (a test compares them).
+"""All tables. Alembic's migrations must produce exactly this schema (a test compares them).
 
 Times are seconds since the epoch as REAL. The partial indexes keep the queue's queries as cheap with a million settled
-messages as with none: a row leaves them when its delivery is over. Every other index is paid for by each message
-accepted, the more the further apart its rows land, so there is one only where a query of today needs it.
+messages as with none: a row leaves them when its delivery ends. Every other index costs time for each accepted message,
+more so the further apart its rows are stored. So an index exists only where a present query needs it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _text(name: str, length: int = 255) -> Column[str]:
     return Column(name, String(length), nullable=False, server_default="")
 
 
-# Next ids and version numbers; a row here is locked by whoever hands ids out.
+# Next ids and version numbers. Taking ids locks the row.
 counters = Table(
     "counters",
     metadata,
@@ -56,21 +56,21 @@ accounts = Table(
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("legacy_digest", Boolean, nullable=False, server_default=false()),
     Column("presence", Boolean, nullable=False, server_default=true()),
-    Column("copies", Boolean, nullable=False, server_default=false()),  # own sent messages to its other devices
-    Column("bulk", Boolean, nullable=False, server_default=false()),  # may write alike to many numbers
+    Column("copies", Boolean, nullable=False, server_default=false()),  # sent messages are copied to its other devices
+    Column("bulk", Boolean, nullable=False, server_default=false()),  # may send similar texts to many numbers
     Column("shorteners", Boolean, nullable=False, server_default=false()),  # may send links of public shorteners
     _text("api_hash", 64),  # SHA-256 of its API password, which has 192 random bits
     Column("api_daily_limit", Integer),  # sends a day by the APIs; empty: as configured
     _text("api_allow_ip", 1024),  # networks that may use its API password and tokens, by spaces; empty: all
-    _text("email"),  # another name for it at rest.php
+    _text("email"),  # another name of the account at rest.php
     _text("reseller", 64),  # the customer that manages this one
-    Column("app_messages", Boolean, nullable=False, server_default=false()),  # fetched by an app, not sent by SIP
+    Column("app_messages", Boolean, nullable=False, server_default=false()),  # for an app to fetch, not sent by SIP
     Column("smpp_rate", Integer),  # messages a second by SMPP; empty: as configured
     Column(
         "api_fields", Text, nullable=False, server_default="{}"
-    ),  # of setSubAccount, as JSON: kept and told, no more
+    ),  # fields of setSubAccount as JSON: stored and returned, without effect
     Column("created_at", Double, nullable=False),
-    Column("version", _Id, nullable=False, index=True),  # of counters.directory when last changed
+    Column("version", _Id, nullable=False, index=True),  # value of counters.directory at the last change
     Index("ix_accounts_parent", "parent"),
 )
 
@@ -81,16 +81,16 @@ dids = Table(
     Column("account", String(64), nullable=False, index=True),
     _text("sip_account", 64),
     Column("sms", Boolean, nullable=False, server_default=true()),
-    Column("sms_paused", Boolean, nullable=False, server_default=false()),  # off by the customer, who may end that
+    Column("sms_paused", Boolean, nullable=False, server_default=false()),  # off by the customer, who may end it
     Column("mms", Boolean, nullable=False, server_default=true()),
     _text("dialing_mode", 8),  # "" as configured, nanpa, e164
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),
 )
 
-_SMPP = text("kind = 'smpp'")  # whose usernames must not be another customer's
+_SMPP = text("kind = 'smpp'")  # a customer's usernames must not be used by another customer
 
-# Where else a DID delivers (email, forward, callback, webhook, group, smpp): one row a destination, options as JSON.
+# Further destinations of a DID (email, forward, callback, webhook, group, smpp): one row each, options as JSON.
 did_targets = Table(
     "did_targets",
     metadata,
@@ -115,14 +115,14 @@ messages = Table(
     _text("did", 32),
     Column("received_at", Double, nullable=False),
     Column("expires_at", Double),
-    # (door's own key: SIP retransmission, carrier's message id). One key, one message: decision 3 of the architecture.
+    # Duplicate key (SIP retransmission, carrier's message id). One key, one message: decision 3 of the architecture.
     Column("dedupe_key", LargeBinary(32), unique=True),
     _text("remote_id", 128),
     _text("content_type", 127),  # of `text`; empty: text/plain
     Column("device", _Id, nullable=False, server_default="0"),
-    Column("media", Text, nullable=False, server_default=""),  # parts of an MMS: JSON list of lists, see `store.media`
-    _text("notify"),  # the imdn.Message-ID to report the delivery of, until that is done (RFC 5438)
-    Column("hidden", Boolean, nullable=False, server_default=false()),  # its owner has deleted it at rest.php
+    Column("media", Text, nullable=False, server_default=""),  # parts of an MMS: JSON, see `rows.media_text`
+    _text("notify"),  # request for a delivery report (SIP: imdn.Message-ID, RFC 5438), until it is sent
+    Column("hidden", Boolean, nullable=False, server_default=false()),  # deleted by its owner at rest.php
     Index("ix_messages_did_id", "did", "id"),
     Index("ix_messages_notify", "id", sqlite_where=text("notify <> ''"), postgresql_where=text("notify <> ''")),
 )
@@ -130,11 +130,11 @@ messages = Table(
 _OPEN = text("state IN ('queued', 'sending')")
 _QUEUED = text("state = 'queued'")
 _UNKNOWN = text("state = 'unknown'")
-_NAMED = text("remote_id <> ''")  # by its carrier
+_NAMED = text("remote_id <> ''")  # has the carrier's id
 _DEAD = text("courier IN ('callback', 'webhook', 'mail') AND state IN ('failed', 'expired')")  # dead letters
-_APP = text("courier = 'app'")  # what apps fetch
+_APP = text("courier = 'app'")  # messages that apps fetch
 _HAS_RECIPIENT = text("recipient <> ''")
-_NOBODYS = text("state = 'queued' AND lease_owner = ''")  # committed by a command beside the server
+_NOBODYS = text("state = 'queued' AND lease_owner = ''")  # written by a command, not yet claimed by the server
 
 deliveries = Table(
     "deliveries",
@@ -142,7 +142,7 @@ deliveries = Table(
     Column("id", _Id, primary_key=True, autoincrement=False),
     Column("message_id", _Id, nullable=False, index=True),
     Column("courier", String(64), nullable=False),
-    # An e-mail address may be long. SQLite pays no heed to lengths, and would have to write its table anew.
+    # An e-mail address may be long. SQLite ignores lengths; changing one would rewrite its table.
     Column("destination", String(255).with_variant(String(64), "sqlite"), nullable=False),
     Column("source", String(64), nullable=False),
     Column("device", _Id, nullable=False, server_default="0"),
@@ -157,12 +157,12 @@ deliveries = Table(
     Column("lease_until", Double, nullable=False, server_default="0"),
     _text("remote_id", 128),
     _text("last_error"),
-    # Couriers to try after this one, in order, by commas.
+    # Couriers to try after this one, in order, separated by commas.
     Column("others", Text().with_variant(String(512), "sqlite"), nullable=False, server_default=""),
-    # No device of the account was known when it came: every device that registers later gets a copy.
+    # No device of the account was known on arrival: every device that registers later gets a copy.
     Column("open", Boolean, nullable=False, server_default=false()),
     Column("text_start", Integer, nullable=False, server_default="0"),
-    Column("text_end", Integer, nullable=False, server_default="0"),  # 0: the whole text, else the piece up to here
+    Column("text_end", Integer, nullable=False, server_default="0"),  # 0: the whole text, else the end of its segment
     Index("ix_deliveries_remote_id", "remote_id", sqlite_where=_NAMED, postgresql_where=_NAMED),
     Index("ix_deliveries_unknown", "id", sqlite_where=_UNKNOWN, postgresql_where=_UNKNOWN),
     Index("ix_deliveries_app", "destination", "id", sqlite_where=_APP, postgresql_where=_APP),
@@ -180,7 +180,7 @@ deliveries = Table(
     Index("ix_deliveries_unclaimed", "id", sqlite_where=_NOBODYS, postgresql_where=_NOBODYS),
 )  # fmt: skip
 
-# The journal: a row is committed before bytes leave; one without an outcome may or may not have arrived.
+# The journal: a row is committed before bytes are sent. A row without an outcome may or may not have been delivered.
 attempts = Table(
     "attempts",
     metadata,
@@ -235,25 +235,25 @@ carriers = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("paused", Boolean, nullable=False, server_default=false()),
-    Column("polled_at", Double, nullable=False, server_default="0"),  # up to here it has been asked what came in
-    Column("status", Text, nullable=False, server_default=""),  # JSON: how it is, as the server last saw it
+    Column("polled_at", Double, nullable=False, server_default="0"),  # time up to which incoming messages were polled
+    Column("status", Text, nullable=False, server_default=""),  # JSON: status as the server last stored it
 )
 
-# STOP and block lists. `owner`: a DID, a customer (all its DIDs) or * (everybody). Rows are switched off, not removed:
-# the server learns of changes by their version.
+# STOP and block lists. `owner`: a DID, a customer (all its DIDs) or * (everybody). Rows are switched off, not deleted:
+# the server sees changes by their version.
 blocks = Table(
     "blocks",
     metadata,
     Column("owner", String(64), primary_key=True),
     Column("number", String(64), primary_key=True),
-    Column("direction", String(3), primary_key=True),  # in: nothing from this number, out: nothing to it
+    Column("direction", String(3), primary_key=True),  # in: block messages from this number; out: block messages to it
     _text("reason"),
     Column("active", Boolean, nullable=False, server_default=true()),
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),
 )
 
-# What this installation has made up for itself, the same after a restart.
+# Random keys of this installation, the same after a restart.
 secrets = Table(
     "secrets",
     metadata,
@@ -276,21 +276,21 @@ group_members = Table(
     Column("member", String(64), primary_key=True),
 )
 
-# Parts of a long text in several SMS, that came in or that an account sends, until all are here or given up.
+# Segments of long texts, incoming or sent by an account, until all have arrived or the text is given up.
 parts = Table(
     "parts",
     metadata,
-    Column("carrier", String(64), primary_key=True),  # the origin, where an account sends them
+    Column("carrier", String(64), primary_key=True),  # the origin, for segments that an account sends
     Column("source", String(64), primary_key=True),
     Column("destination", String(64), primary_key=True),
     Column("reference", String(64), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("total", Integer, nullable=False),
     Column("text", Text, nullable=False),
-    _text("remote_id", 128),  # `notify`, where an account sends them
+    _text("remote_id", 128),  # `notify` for segments that an account sends
     Column("received_at", Double, nullable=False, index=True),
-    Column("joined", Boolean, nullable=False, server_default=false()),  # delivered; kept to know the carrier's retries
-    _text("account", 64),  # who sends them; empty: they came in
+    Column("joined", Boolean, nullable=False, server_default=false()),  # delivered; kept to detect repetitions
+    _text("account", 64),  # the sending account; empty: incoming
     Column("expires_at", Double),
     Index(
         "ix_parts_open", "carrier", "source", "destination", "reference", "received_at",
@@ -298,7 +298,7 @@ parts = Table(
     ),
 )  # fmt: skip
 
-# Receipts of carriers that match no delivery yet: kept for a while, they may have been quicker than the answer.
+# Carriers' receipts that match no delivery yet, kept for a while: they may have arrived before the response.
 receipts = Table(
     "receipts",
     metadata,
@@ -308,23 +308,23 @@ receipts = Table(
     _text("detail"),
     Column("received_at", Double, nullable=False, index=True),
     Column("opt_out", Boolean, nullable=False, server_default=false()),
-    # Only a message to this number can be meant, and only one from that number; empty: any.
+    # Limits the match to messages to `recipient` and from `sender`; empty: any.
     Column("recipient", String(64), primary_key=True, server_default=""),
     Column("sender", String(64), primary_key=True, server_default=""),
-    Column("other", Boolean, nullable=False, server_default=false()),  # another form of the id that the carrier said
+    Column("other", Boolean, nullable=False, server_default=false()),  # another form of the carrier's id
     Index(
         "ix_receipts_recipient", "recipient", "courier", sqlite_where=_HAS_RECIPIENT, postgresql_where=_HAS_RECIPIENT
     ),
 )
 
-# SMPP sessions of each node, as it last saw them.
+# SMPP sessions of each node, as last stored by the node.
 smpp_binds = Table(
     "smpp_binds",
     metadata,
     Column("node", String(64), primary_key=True),
     Column("number", _Id, primary_key=True, autoincrement=False),
     Column("direction", String(3), nullable=False),  # in: bound to us, out: we are bound there
-    _text("name", 64),  # the system_id, or carrier:NAME, or the DID whose customer's server it is
+    _text("name", 64),  # the system_id, carrier:NAME, or the DID whose customer's server it is
     _text("account", 64),
     _text("peer"),
     _text("mode", 16),
@@ -336,7 +336,7 @@ smpp_binds = Table(
     _text("why"),
 )
 
-# When each SMPP peer that may send again what it heard no answer to was last heard.
+# Time up to which each SMPP peer has received our responses; later messages may be sent again.
 smpp_heard = Table(
     "smpp_heard",
     metadata,
@@ -344,18 +344,18 @@ smpp_heard = Table(
     Column("at", Double, nullable=False),
 )
 
-# A phone's settings, to be fetched once or a few times by a link that nobody can guess.
+# Settings of a phone, fetched once or a few times by a link that cannot be guessed.
 provisions = Table(
     "provisions",
     metadata,
     Column("hash", String(64), primary_key=True),  # SHA-256 of the link's token
     Column("account", String(64), nullable=False, index=True),
-    Column("sealed", LargeBinary, nullable=False),  # the password, under a key that only the token yields
+    Column("sealed", LargeBinary, nullable=False),  # the password, encrypted with a key derived from the token
     Column("expires_at", Double, nullable=False),
     Column("fetches_left", Integer, nullable=False),
 )
 
-# API tokens. Rows are removed; the server learns of new ones by their version.
+# API tokens. Rows are deleted; the server sees new rows by their version.
 tokens = Table(
     "tokens",
     metadata,
@@ -369,7 +369,7 @@ tokens = Table(
     Column("version", _Id, nullable=False, server_default="0", index=True),
 )
 
-# What each customer has sent by the APIs on a day (UTC, YYYY-MM-DD).
+# Messages sent by each customer through the APIs on a day (UTC, YYYY-MM-DD).
 api_usage = Table(
     "api_usage",
     metadata,
@@ -378,7 +378,7 @@ api_usage = Table(
     Column("sends", _Id, nullable=False),
 )
 
-# Where apps that fetch their messages want to be woken up.
+# Push tokens of apps that fetch their messages.
 push_tokens = Table(
     "push_tokens",
     metadata,

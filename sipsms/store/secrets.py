@@ -12,6 +12,7 @@ LENGTH = 32  # bytes
 
 
 def get_or_make(connection: Connection, name: str) -> bytes:
+    """Return the key of this name; make and store it on first use."""
     known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
     if known is not None:
         return bytes(known)

@@ -1,4 +1,4 @@
-"""SMPP sessions as each node last saw them, for whoever looks."""
+"""Rows of SMPP sessions, as each node last stored them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LENGTHS = {"name": 64, "account": 64, "peer": 255, "mode": 16, "state": 16, "wh
 
 
 def replace(connection: Connection, node: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """All sessions of a node, by the names of the columns; `node` goes without saying."""
+    """Replace all sessions of a node. `rows` have the names of the columns, without `node`."""
     connection.execute(delete(smpp_binds).where(smpp_binds.c.node == node))
     if rows:
         connection.execute(insert(smpp_binds), [{**row, **_cut(row), "node": node} for row in rows])
@@ -24,7 +24,7 @@ def _cut(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def list_binds(connection: Connection) -> Iterator[dict[str, Any]]:
-    """In order of direction, name and number."""
+    """Yield sessions in order of direction, name and number."""
     order = (smpp_binds.c.direction, smpp_binds.c.name, smpp_binds.c.node, smpp_binds.c.number)
     for row in connection.execute(select(smpp_binds).order_by(*order)):
         yield {name: value for name, value in row._mapping.items() if name != "number"}

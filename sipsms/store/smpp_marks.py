@@ -1,4 +1,7 @@
-"""When each SMPP peer was last heard: what it sent before that time it has an answer to."""
+"""Marks of SMPP peers: the time up to which a peer has received our responses.
+
+Resend detection need not recall messages received before that time.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from sipsms.store.schema import smpp_heard
 
 
 def heard(connection: Connection, name: str) -> float:
-    """Seconds since the epoch; 0.0: never."""
+    """Return the mark of a peer in seconds since the epoch; 0.0 if it has none."""
     found: float | None = connection.execute(select(smpp_heard.c.at).where(smpp_heard.c.name == name[:80])).scalar()
     return found or 0.0
 

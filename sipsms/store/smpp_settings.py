@@ -1,7 +1,7 @@
-"""A DID's SMPP: the settings as they are stored, and whose username is whose. See `model.Smpp`.
+"""SMPP settings of a DID, and the rule that a username belongs to one customer.
 
-Customers' programs bind by a username and its password, so two customers never have the same one: neither chosen, nor
-as the name that stands for an empty one.
+See `core.account.Smpp`. Customers' programs bind by username and password. Two customers must never share a username,
+neither a chosen one nor the customer's name that stands for an empty one.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from sipsms.store.schema import accounts, did_targets, dids
 FIELDS: Final = ("smpp", "smpp_username", "smpp_password", "smpp_url")
 _WORD: Final = re.compile(r"[!-~]{0,64}")
 _USUAL: Final[dict[str, Any]] = {"username": "", "password": "", "enabled": True}
-_KIND: Final = did_targets.c.kind == literal_column("'smpp'")  # a literal: only so its index is found
+_KIND: Final = did_targets.c.kind == literal_column("'smpp'")  # a literal, so that the partial index is used
 
 
 def settings(
     connection: Connection, number: str, given: Mapping[str, Any], *, allow_private: bool
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The DID's one target of kind smpp, none if nothing is left of it: what is known, changed by what is `given`.
+    """Return the DID's SMPP destination: the stored settings changed by `given`.
 
-    Raises BadValue or AdminError.
+    The list is empty if no setting is left. Raises BadValue or AdminError.
     """
     owner, url, options = _known(connection, number, given)
     _check(given, url, allow_private)
@@ -50,7 +50,7 @@ def settings(
 
 
 def _known(connection: Connection, number: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """Whose DID it is to be, its URL and options; another customer begins with none."""
+    """Return (owner, URL, options) of the DID. For a new owner, URL and options start empty."""
     owner = connection.execute(select(dids.c.account).where(dids.c.number == number)).scalar()
     if owner is None:
         raise AdminError(f"no DID {number}")

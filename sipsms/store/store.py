@@ -1,7 +1,7 @@
-"""The store's verbs: what the gateway, the queue and the location service commit and ask (SQLAlchemy Core).
+"""The operations that the gateway, the queue and the location service commit and read.
 
-Every write goes through the writer thread, in bulk; every read runs in a worker thread on a connection of its own.
-The statements are in the modules that it names.
+Every write goes through the writer thread in batches. Every read runs in a worker thread on a connection of its own.
+The statements (SQLAlchemy Core) are in the modules that this class calls.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from sipsms.store.rows import QUEUED, counter, message_of
 from sipsms.store.schema import deliveries
 from sipsms.store.writer import Writer
 
-__all__ = ["Connection", "Store"]  # other rooms name the connection, and hand it to the functions of this one
+__all__ = ["Connection", "Store"]  # other packages use the type and pass connections to functions of this package
 
 T = TypeVar("T")
 
 
 class Store:
-    """One per process. `node` names this process in leases."""
+    """The store of one process. `node` names this process in leases."""
 
     def __init__(self, writing: Engine, reading: Engine, node: str, on_foreign_change: Callable[[], None]) -> None:
         self._reading = reading
@@ -66,12 +66,14 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     async def write(self, change: Callable[[Connection], T]) -> T:
-        """Run a change in the writer, in one transaction with whatever else waits."""
+        """Run a change in the writer, in one transaction with other waiting jobs.
+
+        Raises Unavailable."""
         result: T = await self.writer.put(_call_each, change)
         return result
 
     async def ping(self) -> None:
-        """Raises Unavailable if the writer cannot begin a transaction."""
+        """Check that the writer can begin a transaction. Raises Unavailable."""
         await self.write(lambda connection: counter(connection, "directory"))
 
     # --- gateway ---
@@ -107,7 +109,7 @@ class Store:
     async def disable_target(self, did: str, kind: str, why: str) -> bool:
         return await self.write(lambda db: destinations.disable(db, did, kind, why))
 
-    # --- receipts, doubts, parts ---
+    # --- receipts, unknown outcomes, segments ---
 
     async def receipt(self, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
         changed: Delivery | None = await self.writer.put(delivery_receipts.apply_all, (courier, receipt, now))
@@ -128,13 +130,13 @@ class Store:
     async def joined(self, done: Sequence[StoredPart]) -> None:
         await self.write(lambda db: concatenated_parts.joined(db, done))
 
-    # --- notices ---
+    # --- delivery reports ---
 
     async def forget_notices(self, before: float) -> None:
         await self.write(lambda connection: pending_reports.forget(connection, before))
 
     async def forget_receipts(self, now: float) -> None:
-        """Receipts that never matched, after 72 hours (P-11), and parts of texts that were delivered, after a day."""
+        """Delete unmatched receipts after 72 hours (P-11) and segments of delivered texts after a day."""
 
         def forget(connection: Connection) -> None:
             delivery_receipts.forget(connection, now - 72 * 3600.0)
@@ -159,7 +161,7 @@ class Store:
         )
 
     async def open_accounts(self) -> list[str]:
-        """Accounts with messages that came before any device of theirs was known."""
+        """Return accounts with messages that arrived before any of their devices was known."""
         query = select(deliveries.c.destination).where(deliveries.c.open).distinct()
         return await self.read(lambda connection: list(connection.execute(query).scalars()))
 
@@ -208,13 +210,13 @@ class Store:
             return []
         return await self.write(lambda connection: queue.claim_new(connection, self.node))
 
-    # --- what the server keeps in memory ---
+    # --- directory cache ---
 
     async def directory_version(self) -> int:
         return await self.read(lambda db: counter(db, "directory"))
 
     async def directory(self, since: int) -> DirectoryChanges:
-        """What has changed after version `since`."""
+        """Return the changes after version `since`."""
         return await self.read(lambda connection: directory.changes(connection, since))
 
 

@@ -1,4 +1,7 @@
-"""API passwords and tokens: made here, shown once, stored as hashes (S-105). Synchronous; see `store.admin`."""
+"""API passwords and tokens: made here, displayed once, stored as hashes (S-105).
+
+Synchronous; see `store.accounts`.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,22 @@ from sipsms.core.account import Scope
 from sipsms.store.accounts import AdminError, changed, customer, set_account
 from sipsms.store.schema import dids, tokens
 
-MOST: Final = 100  # tokens of a customer
+MOST: Final = 100  # tokens per customer
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PREFIX: Final = "sipsms_"  # so that a token in the wrong place is known for what it is
+_PREFIX: Final = "sipsms_"  # makes a token recognisable when it appears in the wrong place
 
 
 def digest(secret: str) -> str:
-    """What is stored of a password or token: with 192 random bits it needs no salt and no slow hash."""
+    """Return the hash of a password or token.
+
+    A secret of 192 random bits needs no salt and no slow hash."""
     return sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 def make_password(connection: Connection, name: str) -> str:
-    """A new API password, in place of the one before. URL-safe: one client does not encode it."""
+    """Replace the API password and return it.
+
+    The password is URL-safe, because one client does not encode it."""
     password = secrets.token_urlsafe(24)
     set_account(connection, name, api_hash=digest(password))
     return password
@@ -38,7 +45,9 @@ def drop_password(connection: Connection, name: str) -> None:
 def add(
     connection: Connection, name: str, scope: Scope, owner: str, did: str, now: float, expires_at: float | None = None
 ) -> str:
-    """A new token. `owner`: the customer, empty for the operator's; `did`: the only number of it, for that scope."""
+    """Make a token and return it.
+
+    `owner`: the customer, empty for the operator; `did`: the number of a DID token. Raises AdminError."""
     if not _NAME.fullmatch(name):
         raise AdminError("a token's name is made of letters, digits, - _ . and has at most 64")
     if connection.execute(select(tokens.c.id).where(tokens.c.name == name)).first() is not None:
@@ -64,7 +73,9 @@ def add(
 
 
 def remove(connection: Connection, name: str, owner: str | None = None) -> None:
-    """`owner`: only if it is this customer's."""
+    """Delete a token; with `owner`, only if the token belongs to this customer.
+
+    Raises AdminError."""
     here = tokens.c.name == name if owner is None else (tokens.c.name == name) & (tokens.c.account == owner)
     if connection.execute(delete(tokens).where(here)).rowcount == 0:
         raise AdminError(f"no token {name}")
@@ -72,18 +83,20 @@ def remove(connection: Connection, name: str, owner: str | None = None) -> None:
 
 
 def forget_account(connection: Connection, name: str) -> None:
-    """The caller tells the server that something is gone."""
+    """Delete the tokens of an account.
+
+    The caller must raise the directory's version for a removal."""
     connection.execute(delete(tokens).where(tokens.c.account == name))
 
 
 def forget_did(connection: Connection, number: str) -> None:
-    """It is another's now, or nobody's."""
+    """Delete the tokens of a DID that was removed or has a new owner."""
     if connection.execute(delete(tokens).where(tokens.c.scope == f"{Scope.DID}:{number}")).rowcount:
         changed(connection, removed=True)
 
 
 def show(connection: Connection, owner: str = "") -> Iterator[dict[str, Any]]:
-    """All, or those of one customer; never the token itself."""
+    """Yield tokens of all customers or of one, without the secret."""
     query = select(tokens).order_by(tokens.c.name)
     if owner:
         query = query.where(tokens.c.account == owner)

@@ -1,5 +1,7 @@
-"""What clients of the VoIP.ms-compatible API say of a subaccount and means nothing here: kept, and told again, so that
-a program that compares what it reads with what it has written finds no difference. Synchronous; see `store.admin`."""
+"""Fields of a subaccount that VoIP.ms clients set and that have no effect here. Synchronous.
+
+The fields are stored and returned, so that a program that reads back what it wrote finds no difference.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ from sipsms.store.schema import accounts
 
 
 def written(connection: Connection, customer: str) -> dict[str, dict[str, str]]:
-    """Of its subaccounts that have any, by name."""
+    """Return the stored fields by name of the subaccount, for subaccounts that have any."""
     rows = connection.execute(select(accounts.c.name, accounts.c.api_fields).where(accounts.c.parent == customer))
     return {row.name: json.loads(row.api_fields) for row in rows if row.api_fields != "{}"}
 
 
 def write(connection: Connection, name: str, fields: Mapping[str, str]) -> None:
-    """What is not among them stays; an empty one is as usual again. Raises BadValue or AdminError."""
+    """Set fields of a subaccount.
+
+    Absent fields stay; an empty value removes the field. Raises BadValue or AdminError."""
     if not fields:
         return
     row = account(connection, name)

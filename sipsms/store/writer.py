@@ -1,7 +1,8 @@
-"""The one writer: a thread that takes all jobs waiting and commits them as one transaction (group commit).
+"""The writer: one thread that commits all waiting jobs in one transaction (group commit).
 
-A job is a payload for a bulk operation, so that sixty messages become one executemany and one fsync. A job's future is
-resolved only after the commit. If a batch fails, each of its jobs runs again alone, so that only the guilty one fails.
+A job is a payload for a bulk operation, so that sixty messages need one executemany and one fsync. A job's future is
+resolved only after the commit. If a batch fails, each of its jobs runs again alone, so that only the faulty job
+fails.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MAX_BATCH = 512
 _WATCH_EVERY = 0.1
 
 
-ALONE = "alone"  # in a connection's info: this job has failed once, look why
+ALONE = "alone"  # key in a connection's info: the job failed in a batch and now runs alone
 
 
 class _Job:
@@ -41,7 +42,10 @@ class _Job:
 
 class Writer:
     def __init__(self, engine: Engine, on_foreign_change: Callable[[], None] | None = None) -> None:
-        """`on_foreign_change` is called in the event loop after another process has written (SQLite only)."""
+        """Start the thread.
+
+        `on_foreign_change` is called in the event loop after another process has written (SQLite only), and when the
+        writer has connected again."""
         self._engine = engine
         self._gathered: list[_Job] = []
         self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
@@ -54,7 +58,7 @@ class Writer:
         self._thread.start()
 
     def put(self, bulk: Bulk, payload: Any) -> asyncio.Future[Any]:
-        """Queue one job. The future fails with Unavailable if it could not be committed."""
+        """Queue one job. The future fails with Unavailable if the job could not be committed."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
@@ -62,12 +66,14 @@ class Writer:
         return future
 
     def _hand_over(self) -> None:
-        """Once a turn of the loop: waking the thread for each job would cost more than the job."""
+        """Pass the gathered jobs to the thread, once per iteration of the event loop.
+
+        Waking the thread for each job would cost more than the job."""
         jobs, self._gathered = self._gathered, []
         self._jobs.put(jobs)
 
     async def close(self) -> None:
-        """Commit what waits, then end."""
+        """Commit the waiting jobs, then end the thread."""
         self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -81,7 +87,7 @@ class Writer:
             try:
                 if connection is None or connection.invalidated:
                     connection = self._engine.connect()
-                    self._data_version = -1  # another connection's numbers
+                    self._data_version = -1  # the version of another connection cannot be compared
                     if self._on_foreign_change is not None:
                         self._loop.call_soon_threadsafe(self._on_foreign_change)
                 self._watch(connection)
@@ -98,7 +104,9 @@ class Writer:
                 return
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """All jobs that wait, up to a limit; empty after a short while without any."""
+        """Return all waiting jobs up to a limit, and whether to end.
+
+        The batch is empty after a short time without jobs."""
         batch: list[_Job] = []
         try:
             jobs = self._jobs.get(timeout=_WATCH_EVERY)
@@ -112,7 +120,9 @@ class Writer:
             return batch, False
 
     def _watch(self, connection: Connection) -> None:
-        """See whether another process has written: its version number differs for other connections' commits only."""
+        """Detect writes of another process.
+
+        SQLite's data_version changes only by commits of other connections."""
         now = time.monotonic()
         if self._on_foreign_change is None or now - self._watched_at < _WATCH_EVERY:
             return
@@ -128,7 +138,7 @@ class Writer:
         try:
             results = self._transact(connection, batch)
             self._be_patient(connection, True)
-        except (OperationalError, InterfaceError) as error:  # full, locked, gone: the same for all
+        except (OperationalError, InterfaceError) as error:  # full, locked or removed: the same for all jobs
             results = [(job, Unavailable(str(error.orig))) for job in batch]
             self._be_patient(connection, False)
         except Exception:
@@ -138,7 +148,9 @@ class Writer:
         self._answer(results)
 
     def _be_patient(self, connection: Connection, patient: bool) -> None:
-        """Who comes while the store stays locked is told so soon, and does not wait behind those who waited in vain."""
+        """Wait only briefly for a lock after a wait has failed.
+
+        Otherwise later jobs would queue behind each wait while the store stays locked. They fail soon instead."""
         if patient is not self._patient:
             self._patient = patient
             set_patience(connection, SERVER_WAIT if patient else SERVER_WAIT_AGAIN)
@@ -168,7 +180,7 @@ class Writer:
     def _answer(self, results: list[tuple[_Job, Any]]) -> None:
         try:
             self._loop.call_soon_threadsafe(_resolve, results)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed: no caller waits any more
             return
 
 

@@ -1,1 +1,4 @@
-"""HTTP doors (Starlette under uvicorn, in the server's own event loop). The only place that knows the framework."""
+"""HTTP listeners and clients (Starlette under uvicorn, in the server's own event loop).
+
+No other package may import the web framework.
+"""

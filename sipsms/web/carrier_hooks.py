@@ -1,7 +1,8 @@
-"""The carriers' door in: /hooks/<carrier>/<secret>.
+"""Listener for carriers' webhooks: /hooks/<carrier>/<secret>.
 
-The secret is the only key a carrier that signs nothing can have; it is compared in constant time, and a wrong one looks
-like a carrier that does not exist. The answer leaves after the commit; the same id from a carrier twice is one message.
+The secret is the only protection for a carrier that signs nothing. It is compared in constant time, and a wrong secret
+gets the same answer as an unknown carrier. The answer is sent after the commit. A message id that a carrier sends twice
+is one message.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ class Hooks:
     def __init__(
         self, gateway: Gateway, carriers: Mapping[str, Carrier], base_url: Callable[[], str], wall_clock: Clock
     ) -> None:
-        """`base_url`: how carriers reach us, since some sign the URL; `wall_clock`: the true time, for signed times."""
+        """Store the services.
+
+        `base_url`: our URL as carriers call it, because some sign it. `wall_clock`: the real time, for signed
+        timestamps."""
         self._gateway = gateway
         self.carriers = carriers
         self._base_url = base_url
@@ -57,7 +61,7 @@ class Hooks:
         return Response(parsed.reply.body, parsed.reply.status, media_type=parsed.reply.content_type)
 
     def _url(self, request: Request) -> str:
-        """As the carrier called it: a proxy stands between."""
+        """Return the URL as the carrier called it, before any proxy."""
         query = f"?{request.url.query}" if request.url.query else ""
         return f"{self._base_url()}{request.scope.get('raw_path', b'').decode('ascii', 'replace')}{query}"
 
@@ -68,7 +72,9 @@ class Hooks:
         return carrier if matches and expected else None
 
     async def _take_all(self, carrier: Carrier, parsed: Parsed) -> None:
-        """All that can be taken, whatever stands beside it. Raises HookError if that is nothing, and Unavailable."""
+        """Store all valid messages and receipts, whatever is wrong with others.
+
+        Raises HookError if the only entry is invalid, and Unavailable."""
         wrong: HookError | None = None
         for sms in parsed.messages:
             try:

@@ -1,13 +1,13 @@
-"""The HTTP client of the carriers: aiohttp, with one question answered for sure: may the request have left?
+"""The HTTP client of carriers and couriers (aiohttp).
 
-`NotSent` only while no connection was in hand; from then on, everything that is not a complete answer is `NoAnswer`.
-A message must not be sent twice, so a request is never repeated here. aiohttp does repeat GET and PUT when a connection
-breaks (RFC 9110 section 9.2.2 allows it; a carrier that sends SMS by GET does not care about the RFC), so its tracing
-hooks hand out one connection a request and refuse a second. Connections are kept for a moment only: one that the
-server closes just as we reuse it would make the message `unknown`.
+It reports for certain whether a request may have left. `NotSent` is raised only while no connection was available;
+after that, everything but a complete answer is `NoAnswer`. A message must not be sent twice, so this client never
+repeats a request. aiohttp repeats GET and PUT when a connection breaks (RFC 9110 section 9.2.2 allows it, but some
+carriers send SMS by GET). So our tracing hooks grant one connection a request and refuse a second. Idle connections are
+kept only for a moment: if the server closes a connection just as we reuse it, the message's outcome would be unknown.
 
-With a guard it is the client for URLs of customers: every address is checked, and the one checked is the one connected
-to, since aiohttp connects to what its resolver answers and nobody asks again. Its answers are not unpacked.
+With a guard this is the client for customers' URLs: every resolved address is checked, and aiohttp connects to exactly
+that address, without a second lookup. Its answers are not decompressed.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from sipsms.core.http_client import MAX_ANSWER, Forbidden, HttpReply, NoAnswer, 
 from sipsms.core.ssrf import check_url, literal
 
 CONNECT_TIMEOUT: Final = 10.0
-KEEP_ALIVE: Final = 1.0  # shorter than any server's usual patience (2 s and more), long enough for a burst
+KEEP_ALIVE: Final = 1.0  # seconds; shorter than usual server timeouts (2 s and more), long enough for a burst
 
 
-MAX_CALLED_URL: Final = 64 * 1024  # a callback's with a long text in it: nine bytes for a letter that is not ASCII
-LOOKUPS: Final = 16  # names asked for at once; slow name servers hold up these threads and no others
-LOOKUPS_OF_ONE: Final = 4  # of these, for the names of one domain
+MAX_CALLED_URL: Final = 64 * 1024  # bytes; a long text in a callback: nine bytes for a letter outside ASCII
+LOOKUPS: Final = 16  # simultaneous lookups; silent name servers occupy only these threads
+LOOKUPS_OF_ONE: Final = 4  # lookups for names of one domain
 
-Guard = Callable[[str], str]  # an IP address -> empty, or why it may not be connected to
+Guard = Callable[[str], str]  # IP address -> empty, or why a connection is refused
 
 
 @dataclass(slots=True)
 class _Progress:
-    """Of one request: whether it has got its connection."""
+    """Progress of one request: whether it has a connection."""
 
     connected: bool = False
 
@@ -72,7 +72,7 @@ def _one_connection_a_request() -> aiohttp.TraceConfig:
 
 
 class GuardedResolver(AbstractResolver):
-    """The system's resolver, whose answer counts only if the guard has nothing against any address in it."""
+    """The system's resolver. Its answer is used only if the guard permits every address in it."""
 
     def __init__(self, guard: Guard, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
         self._guard = guard
@@ -83,7 +83,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Raises Forbidden; OSError if there is no such name."""
+        """Return the addresses of a host. Raises Forbidden; OSError for an unknown name."""
         found = await self._addresses(host, port, family)
         for *_, address in found:
             if why := self._guard(address[0]):
@@ -95,7 +95,9 @@ class GuardedResolver(AbstractResolver):
         ]
 
     async def _addresses(self, host: str, port: int, family: socket.AddressFamily) -> Any:
-        """Names of one domain get a few threads only: its name servers may be silent, and must not stop the others."""
+        """Look up a name in a thread. Names of one domain share few threads.
+
+        A domain's name servers may not answer, and must not stop lookups of other domains."""
         domain = _domain_of(host)
         turn = self._turns.get(domain)
         if turn is None:
@@ -105,15 +107,18 @@ class GuardedResolver(AbstractResolver):
                 await one.acquire()
                 held.callback(one.release)
             look_up = _in_thread(self._look_up, host, port, family, socket.SOCK_STREAM)
-            look_up.add_done_callback(partial(_seen, held.pop_all()))  # it goes on when nobody waits for it any more
+            # the lookup continues when its caller was cancelled
+            look_up.add_done_callback(partial(_seen, held.pop_all()))
         return await asyncio.shield(look_up)
 
     async def close(self) -> None:
-        """Nothing: the threads of name servers that are silent do not hold up the program's end."""
+        """Do nothing: threads that wait for a silent name server must not delay the program's end."""
 
 
 def _in_thread(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-    """As an executor's, but of a thread that the program's end does not wait for."""
+    """Run work in a daemon thread and return its future.
+
+    The program's end does not wait for the thread, unlike an executor's."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
 
@@ -135,7 +140,9 @@ def _in_thread(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]
 
 
 def _domain_of(host: str) -> str:
-    """Roughly whose name servers answer for it: the last two labels, of names as example.co.uk the last three."""
+    """Return roughly the domain whose name servers answer for a host.
+
+    The domain is the last two labels, or the last three for names like example.co.uk."""
     labels = host.lower().split(".")
     short = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
     return ".".join(labels[-3 if short else -2 :])
@@ -144,12 +151,14 @@ def _domain_of(host: str) -> str:
 def _seen(held: ExitStack, look_up: asyncio.Future[Any]) -> None:
     held.close()
     if not look_up.cancelled():
-        look_up.exception()  # or asyncio says that nobody has looked
+        look_up.exception()  # marks the error as retrieved, else asyncio logs it
 
 
 class AiohttpClient:
     def __init__(self, guard: Guard | None = None, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
-        """`guard`: for URLs that customers wrote. `look_up`: what answers as socket.getaddrinfo; for a guard."""
+        """Prepare a client.
+
+        `guard`: for URLs that customers wrote. `look_up`: replaces socket.getaddrinfo."""
         self._guard = guard
         self._look_up = look_up
         self._session: aiohttp.ClientSession | None = None
@@ -159,7 +168,7 @@ class AiohttpClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
-        if self._resolver is not None:  # aiohttp closes its own only
+        if self._resolver is not None:  # aiohttp closes only its own resolver
             await self._resolver.close()
             self._resolver = None
 
@@ -167,7 +176,7 @@ class AiohttpClient:
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
         limit: int = MAX_ANSWER,
     ) -> HttpReply:  # fmt: skip
-        """With a guard also raises Forbidden, before anything is sent."""
+        """Send one request. With a guard also raises Forbidden, before anything is sent."""
         if self._guard is not None:
             _check(url, self._guard)
         progress = _Progress()
@@ -189,7 +198,7 @@ class AiohttpClient:
     ) -> HttpReply:
         async with self._open().request(
             method,
-            URL(url, encoded=True),  # the caller has encoded it; once is enough
+            URL(url, encoded=True),  # already encoded by the caller
             headers=headers,
             data=body or None,
             allow_redirects=False,
@@ -199,11 +208,13 @@ class AiohttpClient:
             return HttpReply(answer.status, _lower(answer.headers), await _read(answer, limit))
 
     def _open(self) -> aiohttp.ClientSession:
-        """Made by the first request, since aiohttp wants a running loop; without cookies and without proxies."""
+        """Return the session, made by the first request because aiohttp needs a running loop.
+
+        The session uses neither cookies nor proxies."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=self._connector(),
-                auto_decompress=self._guard is None,  # a small bomb inflates to a large one
+                auto_decompress=self._guard is None,  # a small compressed body may inflate to a huge one
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"sipsms/{__version__}", "Accept-Encoding": "identity"},
                 trace_configs=[_one_connection_a_request()],
@@ -218,8 +229,10 @@ class AiohttpClient:
 
 
 def _check(url: str, guard: Guard) -> None:
-    """The URL's form, and its host where that is an address and no resolver is asked. Raises Forbidden."""
-    why = check_url(url, allow_private=True, limit=MAX_CALLED_URL)  # which addresses are private is the guard's to say
+    """Check the URL's form and its host if that is an IP address, which is not resolved.
+
+    Raises Forbidden."""
+    why = check_url(url, allow_private=True, limit=MAX_CALLED_URL)  # the guard decides on private addresses
     if why:
         raise Forbidden(why)
     address = literal(URL(url, encoded=True).raw_host or "")
@@ -232,7 +245,7 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Up to the cap. Past it the rest is not wanted, and the connection goes with it."""
+    """Read at most `limit` bytes. If the answer is longer, close its connection."""
     body = bytearray()
     while len(body) < limit and (chunk := await answer.content.read(limit - len(body))):
         body += chunk
@@ -246,7 +259,9 @@ def _limits(timeout: float) -> aiohttp.ClientTimeout:
 
 
 def _why(error: BaseException) -> str:
-    """In words that are ours: aiohttp's may have the URL, and the URL may have a password of the carrier's."""
+    """Describe an error in our own words.
+
+    aiohttp's text may hold the URL, and the URL may hold a carrier's password."""
     words = next((words for kind, words in _REASONS if isinstance(error, kind)), type(error).__name__)
     cause = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
     return f"{words}: {cause}" if cause else words

@@ -1,4 +1,7 @@
-"""Answers in JSON, in ASCII: what a client wrote comes back in some, and half a surrogate pair has no UTF-8."""
+"""JSON answers in ASCII.
+
+Some answers repeat a client's text, which may hold a lone surrogate; a lone surrogate has no UTF-8 form.
+"""
 
 from __future__ import annotations
 

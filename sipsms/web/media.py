@@ -1,7 +1,7 @@
-"""The door for parts of MMS: /media/<token>/<name>.
+"""Downloads of MMS parts: /media/<token>/<name>.
 
-The token is the only key. Whatever is wrong (no such token, another name, deleted), the answer is the same 404. Files
-are strangers': they go out as what their first bytes say, and no browser may run anything in them.
+The token is the only protection. Any error (unknown token, other name, deleted file) gets the same 404. Files come from
+strangers: the content type follows from a file's first bytes, and a browser must not run any script in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from sipsms.core.media_types import safe_name, type_of
 from sipsms.messaging.media_store import MediaFiles
 
-_HEAD: Final = 32  # bytes that tell the kind of a file
+_HEAD: Final = 32  # bytes that identify the type of a file
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -30,7 +30,7 @@ class MediaDownload:
         self._files = files
 
     async def handle(self, request: Request) -> Response:
-        """GET and HEAD, whole or by Range."""
+        """Answer GET and HEAD, with the whole file or a Range."""
         name = request.path_params["name"]
         path = self._files.path(request.path_params["token"])
         kind = await asyncio.to_thread(_kind, path) if path is not None else ""

@@ -1,7 +1,7 @@
-"""Phones fetch their settings here: /provision/<token>/<app>.xml.
+"""Download of phone settings: /provision/<token>/<app>.xml.
 
-Whatever is wrong with a token, the answer is the same, byte by byte. Nothing is kept by caches, and the log gets the
-account's name only. Each address may ask a few times a minute: the tokens need no such guard, the store does.
+Any problem with a token gets the same answer, byte by byte. Answers must not be cached, and the log has only the
+account's name. Each address may ask a few times a minute: this protects the store; the tokens are safe without it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ProvisioningDownload:
         if not self._may_ask(request.client.host if request.client else ""):
             return PlainTextResponse("too many requests\n", 429, {**_HEADERS, "Retry-After": "60"})
         app = request.path_params["app"]
-        if app not in APPS or request.method != "GET":  # HEAD is what previews of links send: it must use nothing up
+        if app not in APPS or request.method != "GET":  # link previews send HEAD, which must not use up a fetch
             return _not_found()
         try:
             settings = await self._fetch(request.path_params["token"])

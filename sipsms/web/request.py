@@ -1,4 +1,4 @@
-"""What every API door reads of a request: credentials, the client's address, a body of bounded size, its fields."""
+"""Reading of API requests: credentials, client address, bounded body, fields."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-MAX_PART: Final = 3 * 2**20  # of multipart: 1.3 MB in base64 is 1.73 MB
+MAX_PART: Final = 3 * 2**20  # bytes of a multipart part: 1.3 MB in base64 is 1.73 MB
 MAX_FIELDS: Final = 100
-MAX_VALUES: Final = 20_000  # commas and brackets in JSON, those of texts, too
-MAX_BODY: Final = 3 * MAX_PART + 2**20  # three files
-MAX_ENCODED: Final = 6 * 2**20  # of a form in a body: three files in base64
-MAX_ESCAPES: Final = 200_000  # of them %XX: each is a piece of its own while it is decoded
+MAX_VALUES: Final = 20_000  # commas and brackets in JSON, including those within texts
+MAX_BODY: Final = 3 * MAX_PART + 2**20  # bytes: three files
+MAX_ENCODED: Final = 6 * 2**20  # bytes of a urlencoded form: three files in base64
+MAX_ESCAPES: Final = 200_000  # %XX escapes in a form: each costs a separate step to decode
 SMALL_BODY: Final = 256 * 1024
-PATIENCE: Final = 60.0  # seconds that a body may take
-SILENCE: Final = 10.0  # seconds without any of it
-FREE: Final = 64 * 1024  # of a body that is always taken, however many large ones are under way
+PATIENCE: Final = 60.0  # seconds to receive a body
+SILENCE: Final = 10.0  # seconds without data
+FREE: Final = 64 * 1024  # bytes of a body that are always accepted, however many large bodies are being read
 
 
 class BadRequest(Exception):
-    """It cannot be read. The text says why."""
+    """A request that cannot be read. The text says why."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -42,19 +42,21 @@ class BadRequest(Exception):
 
 
 def route(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-    """For GET and POST; not for HEAD, which Starlette adds to GET: previews of links would send messages."""
+    """Return a route for GET and POST.
+
+    HEAD, which Starlette adds to GET, must be off: link previews would send messages."""
     found = Route(path, endpoint, methods=["GET", "POST"])
     found.methods = {"GET", "POST"}
     return found
 
 
 def address_of(request: Request) -> str:
-    """As IPv4, if it is that, on whatever kind of socket."""
+    """Return the client's address; an IPv4 address in its own form on any kind of socket."""
     return request.client.host.removeprefix("::ffff:") if request.client else ""
 
 
 def basic_of(request: Request) -> tuple[str, str]:
-    """(user, password) of HTTP Basic (RFC 7617); empty where there is none that can be read."""
+    """Return (user, password) of HTTP Basic (RFC 7617); empty texts if absent or invalid."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return "", ""
@@ -66,22 +68,26 @@ def basic_of(request: Request) -> tuple[str, str]:
 
 
 def bearer_of(request: Request) -> str:
-    """The token of RFC 6750; empty if there is none."""
+    """Return the bearer token (RFC 6750); empty if absent."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else ""
 
 
 class Room:
-    """Memory for the bodies that a door reads, all together: a thousand strangers' must not fill the machine."""
+    """Memory for the bodies of one API, all requests together.
+
+    The limit keeps strangers from filling the machine's memory."""
 
     def __init__(self, size: int) -> None:
         self._left = size
         self._share = size // 4
-        self._of: Counter[str] = Counter()  # by customer or address
+        self._of: Counter[str] = Counter()  # bytes by customer or address
 
     @contextmanager
     def held(self, who: str = "") -> Iterator[Held]:
-        """For one request: what it has taken is free again at the end. A customer or address has a quarter at most."""
+        """Reserve memory for one request and release it at the end.
+
+        A customer or address gets at most a quarter of the memory."""
         held = Held(self, who)
         try:
             yield held
@@ -92,7 +98,7 @@ class Room:
                 del self._of[who]
 
     def take(self, size: int, who: str) -> None:
-        """Raises BadRequest."""
+        """Take memory. Raises BadRequest."""
         if size > self._left or (who and self._of[who] + size > self._share):
             raise BadRequest("too much at once, try again later", 503)
         self._left -= size
@@ -106,13 +112,13 @@ class Held:
         self.taken = 0
 
     def take(self, size: int) -> None:
-        """Raises BadRequest."""
+        """Take memory. Raises BadRequest."""
         self._room.take(size, self._who)
         self.taken += size
 
 
 async def body_of(request: Request, limit: int = MAX_BODY, held: Held | None = None) -> bytes:
-    """Reads no further than the limit, and than there is room. Raises BadRequest."""
+    """Read the body, up to the limit and the available memory. Raises BadRequest."""
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length[:12]) > limit:
         raise BadRequest("the body is too large", 413)
@@ -133,7 +139,7 @@ async def body_of(request: Request, limit: int = MAX_BODY, held: Held | None = N
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """Raises TimeoutError when nothing comes for a while."""
+    """Yield parts of the body. Raises TimeoutError after `SILENCE` seconds without data."""
     stream = request.stream()
     while True:
         async with asyncio.timeout(SILENCE):
@@ -148,10 +154,10 @@ Fields = dict[str, list[Any]]
 
 
 async def fields_of(request: Request, *, limit: int = MAX_BODY, held: Held | None = None) -> Fields:
-    """Query and body together, each name with all its values in order; the body wins where `first` asks for one.
+    """Return the fields of query and body: name -> values in order.
 
-    The body may be a form of either kind or a JSON object, whose values keep their types. Files of multipart are bytes.
-    Raises BadRequest.
+    A field of the body replaces the query's. The body may be a form of either kind or a JSON object, whose values keep
+    their types. Files of multipart are bytes. Raises BadRequest.
     """
     found: Fields = {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -173,7 +179,7 @@ async def fields_of(request: Request, *, limit: int = MAX_BODY, held: Held | Non
 
 
 def query_of(request: Request) -> Fields:
-    """The query alone, for a request whose body cannot be read."""
+    """Return the fields of the query, for a request whose body cannot be read."""
     found: Fields = {}
     for name, value in request.query_params.multi_items():
         found.setdefault(name, []).append(value)
@@ -181,7 +187,9 @@ def query_of(request: Request) -> Fields:
 
 
 def _add_urlencoded(body: bytes, found: Fields) -> None:
-    """Counted before it is taken apart: ten megabytes of `&` would hold up all others for seconds."""
+    """Add the fields of a form.
+
+    Sizes are checked before parsing: ten megabytes of `&` would block all other requests for seconds."""
     if len(body) > MAX_ENCODED or body.count(b"%") > MAX_ESCAPES:
         raise BadRequest("the body is too large", 413)
     try:
@@ -202,7 +210,7 @@ def _add_json(body: bytes, found: Fields) -> None:
 
 
 def json_object(body: bytes) -> Mapping[str, Any]:
-    """Raises BadRequest."""
+    """Return the JSON object of a body. Raises BadRequest."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -213,14 +221,16 @@ def json_object(body: bytes) -> Mapping[str, Any]:
 
 
 async def _add_form(request: Request, found: Fields, limit: int, held: Held | None) -> None:
-    """The body is read first, within its limit; then the parser has only that."""
+    """Add the fields of a multipart form.
+
+    The body is read first, within its limits, and then parsed."""
     body = await body_of(request, limit, held)
     _, options = parse_options_header(request.headers["content-type"])
     boundary = options.get(b"boundary", b"")
-    # A request of our own: the client's charset would be obeyed, and some of Python's take minutes for a megabyte.
+    # A request of our own: the client's charset would be used, and some of Python's codecs take minutes for a megabyte.
     kind = b'multipart/form-data; boundary="' + boundary.replace(b'"', b"") + b'"'
     own = Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind)]})
-    own._body = body  # what `form` reads instead of a stream
+    own._body = body  # `form` reads this instead of a stream
     try:
         form = await own.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_PART)
     except (MultiPartException, HTTPException) as error:
@@ -234,7 +244,9 @@ async def _add_form(request: Request, found: Fields, limit: int, held: Held | No
 
 
 def first(fields: Fields, *names: str) -> Any:
-    """The first value of the first of these names that is there and not empty; else an empty text."""
+    """Return the first value that is present and not empty; else an empty text.
+
+    Names are tried in order."""
     for name in names:
         for value in fields.get(name, ()):
             if value not in (None, "", b""):
@@ -243,7 +255,7 @@ def first(fields: Fields, *names: str) -> Any:
 
 
 def text(fields: Fields, *names: str) -> str:
-    """The same as a text: numbers of JSON are written out, anything else is empty."""
+    """Return the first value as text: JSON numbers are converted, other types count as empty."""
     value = first(fields, *names)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")

@@ -1,16 +1,18 @@
-"""Was an answer heard? What a connection knows of it, so that a blind retry is not taken for another message.
+"""Acknowledgement of answers: evidence that a client has received an answer.
 
-An answer counts as heard only when the client did something after it: it sent another request on the same connection,
-or it ended that in order: its FIN came when it had acknowledged all that we wrote, and no reset came.
+The evidence distinguishes a client's blind retry from a new message. An answer counts as acknowledged only when the
+client acted after it: the client sent another request on the same connection, or closed it in order (its FIN came after
+it had acknowledged all that we wrote, and no reset came).
 
-- An acknowledgement alone must never count: a system acknowledges what its program never reads.
-- A reset means that nobody has read it: that is what a system says for a program that closes what it has not read.
-- The FIN of a program that breaks off can come just before its reset (`shutdown`, then `close`). So for `GRACE` seconds
-  after the answer we do not send our own FIN: once both have been sent, a reset can no longer be seen.
-- Who reads until we close gets our FIN after that time, and ends the connection then. Of one that shuts down and closes
-  after our FIN nobody can tell whether it has read; it counts as heard.
+- A TCP acknowledgement alone must never count: the system acknowledges data that its program never reads.
+- A reset means that the program did not read the answer: the system sends a reset for a program that closes a
+  connection with unread data.
+- The FIN of a program that aborts can come just before its reset (`shutdown`, then `close`). So for `GRACE` seconds
+  after the answer we do not send our own FIN: once both FINs have been sent, a reset can no longer be seen.
+- A client that reads until we close gets our FIN after that time and then closes. For a client that shuts down and
+  closes after our FIN it is not known whether it has read; the answer counts as acknowledged.
 
-Behind a proxy all that is about the proxy's connection: an answer that is lost between it and its client is not known.
+Behind a proxy, all this applies to the proxy's connection: an answer lost between proxy and client is not detected.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ from weakref import WeakSet
 
 from starlette.requests import Request
 
-KEY: Final = "sipsms.link"  # in a request's scope
-GRACE: Final = 0.05  # seconds between an answer and our FIN, and between the client's FIN and what it means
-_LONGEST: Final = 30.0  # seconds that a client is waited for; after that its retry is another message anyhow
-_MOST_ENDED: Final = 200  # connections that are waited for at once
+KEY: Final = "sipsms.link"  # key of the connection in a request's scope
+GRACE: Final = 0.05  # seconds between an answer and our FIN, and between the client's FIN and its evaluation
+_LONGEST: Final = 30.0  # seconds to wait for a client; a later retry counts as a new message anyhow
+_MOST_ENDED: Final = 200  # connections waited for at once
 _FIN: Final = getattr(select, "POLLRDHUP", 0) | select.POLLHUP
 _RESET: Final = select.POLLERR | select.POLLNVAL
 
@@ -41,27 +43,29 @@ Actions = list[Callable[[], None]]
 
 
 class _State(Enum):
-    OPEN = auto()  # nothing has been said yet
+    OPEN = auto()  # no FIN and no reset
     ENDED = auto()  # the client's FIN, and all that we wrote is acknowledged
-    BROKEN = auto()  # a reset, or a FIN without that
+    BROKEN = auto()  # a reset, or a FIN with unacknowledged data
 
 
 def _state(descriptor: int, *, is_shut: bool = False) -> _State:
-    """What the system knows of a connection now, also where the event loop has not seen it yet."""
+    """Return the state of a connection as the system knows it now.
+
+    The event loop may not have seen that state yet."""
     poll = select.poll()
     poll.register(descriptor, _FIN)
     seen = dict(poll.poll(0)).get(descriptor, 0)
     if seen & _RESET or (seen & select.POLLHUP and not is_shut):
-        return _State.BROKEN  # hung up on both sides, but not by us: a reset that the event loop has read already
+        return _State.BROKEN  # closed on both sides, but not by us: a reset that the event loop has already read
     if not seen & _FIN:
         return _State.OPEN
     left = _unacknowledged(descriptor)
-    most = 1 if is_shut else 0  # our own FIN counts as an octet, the last one
+    most = 1 if is_shut else 0  # our own FIN counts as one octet, the last
     return _State.ENDED if left is not None and left <= most else _State.BROKEN
 
 
 def _unacknowledged(descriptor: int) -> int | None:
-    """Octets that we have written and the other system has not acknowledged; None: nobody knows."""
+    """Return the written octets that the other system has not acknowledged; None if not known."""
     try:
         (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
     except (OSError, ValueError):
@@ -70,7 +74,7 @@ def _unacknowledged(descriptor: int) -> int | None:
 
 
 class ResponseAcks:
-    """The connections of one server whose answers nobody is known to have heard."""
+    """The connections of one server whose last answers are not acknowledged yet."""
 
     def __init__(self) -> None:
         self.waiting: set[ResponseAck] = set()
@@ -80,8 +84,9 @@ class ResponseAcks:
         _all.add(self)
 
     async def look(self) -> None:
-        """Read what the system knows of them, which the event loop may not have seen; and let pass the moment in which
-        a reset may follow a FIN."""
+        """Read the system's state of all connections, which the event loop may not have seen yet.
+
+        Wait until no reset can follow a FIN that has come."""
         for link in list(self.waiting):
             link.look()
         for ended in list(self._ended.values()):
@@ -90,9 +95,9 @@ class ResponseAcks:
             await ended.is_settled.wait()
 
     def end(self, descriptor: int, actions: Actions) -> None:
-        """Run the actions once the client has ended the connection in order, which our side is done with.
+        """Run the actions once the client has closed in order a connection that our side has finished.
 
-        Must be called before the descriptor is closed: a copy of it keeps the connection."""
+        Must be called before the descriptor is closed: a duplicate of it keeps the connection open."""
         if self._is_closed or descriptor < 0 or _unacknowledged(descriptor) is None:
             return
         with suppress(OSError):
@@ -103,8 +108,10 @@ class ResponseAcks:
             self._watch(ended.descriptor)
 
     def _watch(self, descriptor: int) -> None:
-        """Each change of it calls `_changed`, once: the loop's own readers would be called without end after a FIN,
-        and uvloop's take a reset for an error of the program."""
+        """Call `_changed` once for each change of a descriptor.
+
+        The event loop's own readers would be called without end after a FIN, and uvloop's treat a reset as a program
+        error."""
         if self._epoll is None:
             self._epoll = select.epoll()
             asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._changed)
@@ -117,14 +124,14 @@ class ResponseAcks:
                 ended.look()
 
     def leave(self, descriptor: int) -> None:
-        """Forget it; called before it is closed."""
+        """Stop watching a descriptor. Must be called before it is closed."""
         self._ended.pop(descriptor, None)
         if self._epoll is not None:
             with suppress(OSError):
                 self._epoll.unregister(descriptor)
 
     def close(self) -> None:
-        """Wait for nobody any more: the server stops."""
+        """Stop waiting for all clients: the server stops."""
         self._is_closed = True
         self.waiting.clear()
         for ended in list(self._ended.values()):
@@ -139,45 +146,47 @@ _all: Final[WeakSet[ResponseAcks]] = WeakSet()
 
 
 class ResponseAck:
-    """One connection."""
+    """The acknowledgement state of one connection."""
 
     def __init__(self, transport: Any, links: ResponseAcks) -> None:
         self._transport = transport
         self._links = links
-        self._coming: Actions = []  # about the answer that is being made
-        self._waiting: Actions = []  # about those that have been written
+        self._coming: Actions = []  # actions of the answer being made
+        self._waiting: Actions = []  # actions of answers that have been written
 
     def _descriptor(self) -> int:
         sock = self._transport.get_extra_info("socket")
         return int(sock.fileno()) if sock is not None else -1
 
     def _is_there(self) -> bool:
-        """Has the client not hung up yet?"""
+        """Return whether the client has not closed the connection yet."""
         descriptor = self._descriptor()
         return descriptor >= 0 and not self._transport.is_closing() and _state(descriptor) is _State.OPEN
 
     def when_heard(self, action: Callable[[], None]) -> None:
-        """Run this once the answer that is about to be written was heard; never, if it was not."""
+        """Run `action` once the answer about to be written is acknowledged; never if it is not."""
         if self._is_there():
             self._coming.append(action)
 
     def written(self) -> None:
-        """The whole answer has been handed over."""
+        """Note that the whole answer has been passed to the transport."""
         if self._coming:
             self._waiting += self._coming
             self._coming = []
             self._links.waiting.add(self)
 
     def asked_again(self) -> None:
-        """Another request has begun. One that was on its way before the answer had arrived must not count."""
+        """Note that another request has begun.
+
+        It counts only if the previous answer had arrived by then."""
         if self._waiting and self._has_arrived():
             _run(self._take())
 
     def look(self) -> None:
-        """See an end that has come before the event loop tells us."""
+        """Detect an end of the connection before the event loop reports it."""
         descriptor = self._descriptor()
         if descriptor < 0 or self._transport.is_closing():
-            return  # `lost` is told in a moment, and how
+            return  # `lost` will be called in a moment with the cause
         state = _state(descriptor)
         if state is _State.ENDED:
             self.closed_by_client()
@@ -185,13 +194,13 @@ class ResponseAck:
             self._take()
 
     def closed_by_client(self) -> None:
-        """Its FIN has come."""
+        """Note that the client's FIN has come."""
         actions = self._take()
         if actions and self._has_arrived():
             self._links.end(self._descriptor(), actions)
 
     def lost(self, *, broken: bool) -> None:
-        """It was closed by us in order, or it is broken."""
+        """Note that the connection was closed by us in order, or that it broke."""
         actions = self._take()
         if actions and not broken:
             self._links.end(self._descriptor(), actions)
@@ -206,7 +215,7 @@ class ResponseAck:
 
 
 class _Ended:
-    """A connection that our side is done with, kept until the client has ended it, too."""
+    """A connection that our side has finished, kept until the client has closed it too."""
 
     def __init__(self, sock: socket.socket, actions: Actions, links: ResponseAcks) -> None:
         self.descriptor = sock.fileno()
@@ -214,12 +223,14 @@ class _Ended:
         self._actions = actions
         self._links = links
         self._is_shut = False  # our FIN is sent
-        self.has_fin = False  # the client's has come
+        self.has_fin = False  # the client's FIN has come
         self.is_settled = asyncio.Event()
         self._timer = self._later(GRACE, self._shut)
 
     def look(self, *, at_once: bool = False) -> None:
-        """`at_once`: a FIN counts now; otherwise a reset may follow it."""
+        """Check the state.
+
+        `at_once`: a FIN counts now; otherwise wait, because a reset may follow it."""
         if self._sock.fileno() < 0:
             return
         state = _state(self.descriptor, is_shut=self._is_shut)
@@ -234,7 +245,7 @@ class _Ended:
             self._timer = self._later(GRACE, self.give_up)
 
     def _shut(self) -> None:
-        """Send our FIN: who reads until we close has waited long enough."""
+        """Send our FIN: a client that reads until we close has waited long enough."""
         self.look()
         if self.has_fin or self._sock.fileno() < 0:
             return
@@ -245,7 +256,7 @@ class _Ended:
         self.look()
 
     def give_up(self) -> None:
-        """Judge by what is known now, and wait no longer."""
+        """Decide by the present state and stop waiting."""
         self.look(at_once=True)
         self._leave()
 
@@ -266,15 +277,17 @@ def _run(actions: Actions) -> None:
 
 
 async def look() -> None:
-    """Look at all connections whose answer nobody is known to have heard: has their client ended them meanwhile?
+    """Check all connections with unacknowledged answers: has the client closed any meanwhile?
 
-    Takes `GRACE` seconds at most, and none where no client has just ended its connection."""
+    Takes at most `GRACE` seconds, and no time if no client has just closed its connection."""
     for links in list(_all):
         await links.look()
 
 
 def when_heard(request: Request, action: Callable[[], None]) -> None:
-    """Run this once the client has the answer to its request. Without a connection that knows, at once."""
+    """Run `action` once the client has acknowledged the answer.
+
+    If the connection is not tracked, run `action` at once."""
     link: ResponseAck | None = request.scope.get(KEY)
     if link is None:
         action()

@@ -1,4 +1,7 @@
-"""The HTTP application: health, metrics, carriers' hooks, phones' settings; and the server for it in our event loop."""
+"""The HTTP application (health, metrics, hooks, phone settings, APIs) and its server.
+
+The server (uvicorn) runs in the program's event loop.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,16 @@ from sipsms.web.request import address_of
 from sipsms.web.response_ack import KEY, ResponseAck, ResponseAcks
 
 Network = IPv4Network | IPv6Network
-Readiness = Callable[[], Awaitable[dict[str, str]]]  # part -> "ok", or what is wrong with it
+Readiness = Callable[[], Awaitable[dict[str, str]]]  # component -> "ok", or its problem
 
 
 def build(
     hooks: Hooks, readiness: Readiness, provision: ProvisioningDownload, media: MediaDownload,
     doors: Sequence[BaseRoute] = (), metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
 ) -> Starlette:  # fmt: skip
-    """`doors`: the routes of the APIs. `metrics_from`: networks."""
+    """Build the application.
+
+    `doors`: routes of the APIs. `metrics_from`: networks that may read /metrics."""
     watchers = _networks(metrics_from)
 
     async def healthz(request: Request) -> Response:
@@ -47,7 +52,7 @@ def build(
 
     async def metrics(request: Request) -> Response:
         if not _is_in(address_of(request), watchers):
-            return PlainTextResponse("Not Found", 404)  # as Starlette says it
+            return PlainTextResponse("Not Found", 404)  # Starlette's own text
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
@@ -65,23 +70,28 @@ def build(
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    """The answer to a client that broke off in its body, whoever reads it. It hears nothing; it is no error of ours."""
+    """Answer a client that disconnected while sending its body.
+
+    Nobody reads the answer; it is not our error."""
     return PlainTextResponse("the client went away\n", 400)
 
 
 FIRST_REQUEST = 10.0  # seconds a connection may take for its first request
-UNREAD = 30.0  # seconds that a client may leave what we write unread
-LINGER = 1.0  # seconds that an answer is left to be read, before a connection is closed on its unread body
-MAX_CONNECTIONS = 200  # from one address
+UNREAD = 30.0  # seconds that a client may leave our answer unread
+LINGER = 1.0  # seconds to read an answer before a connection with an unread body is closed
+MAX_CONNECTIONS = 200  # connections from one address
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, but a connection is closed that asks for nothing, or slowly, that does not read what it asked for, or
-    whose answer came before its body was read; and nobody has more than so many: a thousand would close the door."""
+    """uvicorn's protocol with limits against slow and numerous connections.
 
-    links: ResponseAcks  # those of its server
-    proxies: tuple[Network, ...] = ()  # they speak for many
-    counts: ClassVar[Counter[str]] = Counter()  # of connections, by address; an IPv6 host has a /64 to itself
+    A connection is closed if it sends no request or sends it slowly, if it does not read its answer, or after an answer
+    that was sent before its body was read. Connections per address are limited, because 1,000 concurrent connections
+    would exhaust the server."""
+
+    links: ResponseAcks  # the connections of its server
+    proxies: tuple[Network, ...] = ()  # no limit for proxies: they serve many clients
+    counts: ClassVar[Counter[str]] = Counter()  # connections by address; an IPv6 host has a /64 to itself
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -117,7 +127,7 @@ class _Protocol(HttpToolsProtocol):
         super().eof_received()
 
     def pause_writing(self) -> None:
-        """The client does not read: for a while."""
+        """Start a timer: the client may stop reading only for a while."""
         super().pause_writing()
         self._stuck = self.loop.call_later(UNREAD, self._abandon)
 
@@ -134,7 +144,7 @@ class _Protocol(HttpToolsProtocol):
         self.link.written()
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
-            self.flow.pause_reading()  # what else it has to say is of no interest; it may read our answer
+            self.flow.pause_reading()  # the rest of the body is not needed; the client may read our answer
             self._impatience.cancel()
             self._impatience = self.loop.call_later(LINGER, self.transport.close)
 
@@ -168,7 +178,7 @@ def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
 
 
 def _counted_as(address: str) -> str:
-    """An IPv6 host has a /64 to itself."""
+    """Return the key for counting an address: an IPv6 host has a whole /64 to itself."""
     host = _host(address)
     if host is None:
         return address
@@ -176,7 +186,7 @@ def _counted_as(address: str) -> str:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the program's own drains the queue first."""
+    """uvicorn without its own signal handling, because the program must first drain the queue."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -185,7 +195,7 @@ class _Server(uvicorn.Server):
 
 class HttpServer:
     def __init__(self, application: Starlette, sock: socket.socket, proxies: Sequence[str] = ()) -> None:
-        """Serve on a bound socket. `proxies`: whose X-Forwarded-For is believed."""
+        """Serve on a bound socket. `proxies`: addresses whose X-Forwarded-For is trusted."""
         self._socket = sock
         self.port: int = sock.getsockname()[1]
         self._links = ResponseAcks()
@@ -212,11 +222,11 @@ class HttpServer:
             self._over.set()
 
     def stop(self) -> None:
-        """Take no new connections; what is being answered is finished."""
+        """Accept no new connections; requests in progress are completed."""
         self._server.should_exit = True
 
     async def finished(self, seconds: float) -> None:
-        """Wait, at most so long, until everybody has an answer."""
+        """Wait at most `seconds` until all requests are answered."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._over.wait()

@@ -1,1 +1,1 @@
-"""The demo: `make run` plays the main job live."""
+"""The demo, started by `make run`: all main functions with a real server and real phones."""

@@ -1,4 +1,7 @@
-"""A customer's program for the play: it binds by SMPP in a thread of its own, sends, and collects what it hears."""
+"""A customer's SMPP program for the demo.
+
+It binds in a thread of its own, sends messages, and collects what it receives.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,15 @@ from sipsms.smpp.session import Limits
 
 
 class Heard(NamedTuple):
+    """A message or delivery receipt that the program received."""
+
     source: str
     text: str
     is_receipt: bool
 
 
 class EsmeFailed(Exception):
-    """One line for whoever watches."""
+    """The program failed. The text is one line for the person who watches the demo."""
 
 
 class Esme:
@@ -36,7 +41,7 @@ class Esme:
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
-        """Raises EsmeFailed."""
+        """Bind to the server. Raises EsmeFailed."""
         self._thread.start()
         try:
             self._do(self._open())
@@ -46,7 +51,7 @@ class Esme:
         return self
 
     async def _open(self) -> None:
-        """Its user may be so new that the server has not seen it yet. Raises Gone."""
+        """Bind, with retries: the server may not have loaded a new user yet. Raises Gone."""
         for last in (False, False, True):
             self._link = Bind(self._target, Command.BIND_TRANSCEIVER, time.monotonic, self._asked, self._resolve)
             try:
@@ -78,7 +83,7 @@ class Esme:
         link.answer(pdu)
 
     def send(self, source: str, destination: str, text: str) -> str:
-        """The id that the server gave it. Raises EsmeFailed."""
+        """Submit a message. Return the server's message id. Raises EsmeFailed."""
         coding, octets = choose(text)
         fields = {
             "source_addr": source, "destination_addr": destination, "registered_delivery": 1, "data_coding": coding,
@@ -90,7 +95,7 @@ class Esme:
         return str(answer.fields["message_id"])
 
     def wait(self, what: Callable[[Heard], bool], seconds: float, meanwhile: Callable[[], None]) -> Heard | None:
-        """The first it has heard of that kind; None: nothing in time."""
+        """Return the first received message that `what` accepts; None if none comes in time."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if (found := next(filter(what, self.heard), None)) is not None:

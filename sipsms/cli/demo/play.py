@@ -1,9 +1,9 @@
-"""The play behind `sipsms demo` and `make run`: a real server, real telephones, every step observed.
+"""The demo (`sipsms demo`, `make run`): a real server, real phones, every step observed.
 
-The server is a process of its own, started from the same configuration as anybody's, and driven only from outside: by
-the command line and by two pjsua2 softphones. A step gets its ✓ when its effect was seen (on a phone, in a SIP answer,
-in what `sipsms messages` prints), never because nothing failed. Without `once` the server keeps running afterwards for
-the reader's own phone. However the demo ends, the server ends with it.
+The server is a process of its own, started from an ordinary configuration, and is driven only from outside: by the
+command line and by two pjsua2 softphones. A step gets its ✓ only when its effect was observed (on a phone, in a SIP
+answer, in the output of `sipsms messages`), never just because no error occurred. Without `once` the server keeps
+running afterwards for the user's own phone. However the demo ends, the server must end with it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ALICE, BOB, HANDSET = "5550001111", "5550002222", "4445556666"
 FOREIGN = "4449998888"
 FAR = "6045550100"
 READY_TIMEOUT = 30.0
-WAIT = 5.0  # for anything that a healthy server does at once
+WAIT = 5.0  # seconds for anything that a healthy server does at once
 PR_SET_PDEATHSIG = 1
 
 ACCOUNTS = """\
@@ -58,12 +58,14 @@ accounts:
 
 
 class DemoFailed(Exception):
-    """One line for the reader."""
+    """The demo cannot go on. The text is one line for the user."""
 
 
 def run(config_path: Path, *, once: bool) -> int:
-    """Returns 0 only if every step was seen. Ends on Ctrl-C or SIGTERM, then with 130 if the play was still on."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the server in an orderly way
+    """Run the demo. Return 0 only if every step was observed.
+
+    Ctrl-C and SIGTERM end the demo, with 130 if its steps were not complete."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops it as Ctrl-C does
     try:
         return _run(config_path, once)
     except (DemoFailed, ConfigError) as error:
@@ -115,13 +117,15 @@ def _simulator(config: settings.Config) -> str:
 
 @dataclass(slots=True)
 class Stage:
+    """The server of the demo and the addresses by which it is reached."""
+
     config: Path
     domain: str
     listen: settings.Listen
-    host: str  # where the phones of this host reach it
+    host: str  # where phones on this host reach the server
     port: int
-    http: str  # URL of its HTTP side
-    simulator: str  # URL of a carrier's simulator on this host, if one is configured and there
+    http: str  # URL of its HTTP listener
+    simulator: str  # URL of a carrier simulator on this host; empty if there is none
 
     @classmethod
     def of(cls, path: Path) -> Stage:
@@ -151,7 +155,7 @@ class Stage:
             _stop(server)
 
     def cli(self, *arguments: str, meanwhile: Callable[[], None] = lambda: time.sleep(0.02)) -> str:
-        """Run a command as the operator would; `meanwhile` keeps the phones alive."""
+        """Run a command as the operator would. `meanwhile` keeps the phones alive."""
         with tempfile.TemporaryFile("w+") as out:
             process = subprocess.Popen(self._command(*arguments), stdout=out, stderr=out)
             while process.poll() is None:
@@ -163,7 +167,9 @@ class Stage:
         return said
 
     def add_customer(self) -> dict[str, str]:
-        """Import the customer; the passwords stay the same from demo to demo, so that a phone stays configured."""
+        """Import the customer. Return its passwords.
+
+        The passwords stay the same from demo to demo, so that a phone stays configured."""
         path = self.config.parent / "demo-accounts.yaml"
         if not path.exists():
             path.touch(mode=0o600)
@@ -197,7 +203,7 @@ class Stage:
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(KeyboardInterrupt):  # an impatient second Ctrl-C must not leave it behind
+    with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C must not leave the server running
         server.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(20)
@@ -207,7 +213,9 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _in_child() -> None:
-    """In the child: own process group (Ctrl-C is for the demo), and SIGTERM should the demo be killed outright."""
+    """Prepare the server process: its own process group, and SIGTERM if the demo is killed.
+
+    In its own group the server does not get the Ctrl-C that is meant for the demo."""
     os.setpgid(0, 0)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -216,7 +224,7 @@ def _in_child() -> None:
 def _try_port(config: Path, transport: str, host: str, port: int) -> None:
     kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as probe:
-        if transport == "tcp":  # connections of an earlier server still in TIME-WAIT do not count
+        if transport == "tcp":  # ignores connections of an earlier server in TIME-WAIT
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -250,15 +258,17 @@ def _get(url: str, fields: dict[str, str]) -> dict[str, Any]:
         raise DemoFailed(f"{url}: {error}") from None
 
 
-# --- the play --------------------------------------------------------------------------------------------------------
+# --- the steps -------------------------------------------------------------------------------------------------------
 
 
 class Play:
+    """The steps of the demo."""
+
     def __init__(self, stage: Stage, stack: Stack, passwords: dict[str, str]) -> None:
         self.stage, self.stack = stage, stack
         self.alice = self.phone("alice", passwords, "urn:uuid:00000000-0000-4000-8000-00000000a11c")
         self.bob = self.phone("bob", passwords, "urn:uuid:00000000-0000-4000-8000-000000000b0b")
-        self.mark = time.strftime("(%H:%M:%S)")  # tells this play's messages from an earlier one's
+        self.mark = time.strftime("(%H:%M:%S)")  # distinguishes messages of this demo from those of an earlier demo
         self.good = True
 
     def perform(self) -> bool:
@@ -325,7 +335,7 @@ class Play:
         self.saw(copies == 1, "exactly once", f"{copies} in bob's inbox")
 
     def by_a_carrier(self) -> None:
-        """Out by the API of a (simulated) VoIP.ms, in by its webhook."""
+        """Send by the API of a (simulated) VoIP.ms, receive by its webhook."""
         text, back = f"Hello, Vancouver. {self.mark}", f"Hello from far away. {self.mark}"
         answer = self.alice.send(FAR, text)
         self.saw(answer.status == 202, "alice writes to another network", f"MESSAGE to {FAR}: {_shown(answer)}")
@@ -337,7 +347,7 @@ class Play:
         self.saw(_from_to(got, FAR, ALICE), "the answer comes by its webhook", _seen(got))
 
     def by_api(self) -> None:
-        """As a program that knows VoIP.ms sends."""
+        """Send as a program written for VoIP.ms."""
         text = f"Sent by a program. {self.mark}"
         password = self.cli("account", "api-password", "demo").splitlines()[0]
         fields = {
@@ -347,14 +357,14 @@ class Play:
         end = time.monotonic() + WAIT
         reply = _get(f"{self.stage.http}/api/v1/rest.php", fields)
         while reply.get("status") == "invalid_credentials" and time.monotonic() < end:
-            self.stack.pump(0.1)  # the server has not seen the new password yet
+            self.stack.pump(0.1)  # the server has not loaded the new password yet
             reply = _get(f"{self.stage.http}/api/v1/rest.php", fields)
         self.saw(reply.get("status") == "success", "a program sends by rest.php", json.dumps(reply))
         got = self.bob.wait_message(text, WAIT)
         self.saw(_from_to(got, ALICE, BOB), "bob has it", _seen(got))
 
     def by_smpp(self) -> None:
-        """As a customer's program that is bound."""
+        """Send and receive as a customer's program bound by SMPP."""
         text, back = f"Sent by SMPP. {self.mark}", f"Well received. {self.mark}"
         password = secrets.token_hex(4)
         self.cli("did", "set", ALICE, "--smpp", "--smpp-username", "play", "--smpp-password", password)
@@ -381,7 +391,7 @@ class Play:
             answer = send()
             self.saw(answer.status == status and bool(answer.warning), f"{what}: refused", _shown(answer))
 
-    # --- what the scenes are made of ---
+    # --- helpers of the steps ---
 
     def phone(self, name: str, passwords: dict[str, str], instance: str) -> Softphone:
         place = self.stage
@@ -394,7 +404,9 @@ class Play:
         self.saw(_from_to(got, number, did), title, _seen(got))
 
     def settled(self, direction: str, text: str, state: str) -> dict[str, Any]:
-        """The newest message with this text, as `sipsms messages` prints it, once it is in this state or time is up."""
+        """Return the newest message with this text from `sipsms messages`.
+
+        Wait until the message is in `state` or the time is up. Raises DemoFailed if it is not listed."""
         end = time.monotonic() + WAIT
         while True:
             found = [
@@ -429,7 +441,7 @@ def _shown(answer: Answer) -> str:
     return f"{answer.status} {answer.reason}" + (f", Warning: {answer.warning}" if answer.warning else "")
 
 
-# --- afterwards ------------------------------------------------------------------------------------------------------
+# --- after the demo ---------------------------------------------------------------------------------------------------
 
 
 def _keep_serving(stage: Stage, server: subprocess.Popen[bytes], passwords: dict[str, str]) -> None:
@@ -472,7 +484,7 @@ def _simulated(stage: Stage) -> str:
 
 
 def _own_address() -> str:
-    """The address of this host on the way out; nothing is sent."""
+    """Return the address of this host for outgoing packets; no packet is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))

@@ -1,1 +1,1 @@
-"""HTTP APIs that programs send by."""
+"""HTTP APIs by which programs send and read messages."""

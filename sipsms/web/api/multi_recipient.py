@@ -1,6 +1,6 @@
-"""One request to several receivers: taken, as soon as one of them is.
+"""A request to several receivers: accepted if at least one receiver is accepted.
 
-A client that is told to come again after some were taken would send those a second time.
+A client that must retry the whole request would send accepted messages a second time.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from sipsms.messaging.outbound import Order, Sender, SendRefused, Sent
 
 class Result(NamedTuple):
     sent: list[Sent]
-    refused: list[tuple[str, SendRefused]]  # by receiver
-    failed: list[str]  # receivers that the store could not take
+    refused: list[tuple[str, SendRefused]]  # (receiver, reason)
+    failed: list[str]  # receivers whose message could not be stored
 
     @property
     def others(self) -> list[str]:
-        """Receivers that get nothing."""
+        """Receivers that get no message."""
         return [number for number, _ in self.refused] + self.failed
 
 
 async def send_all(sender: Sender, orders: Iterable[Order]) -> Result:
-    """One after the other. Raises Unavailable only if none was taken."""
+    """Send the orders in sequence. Raises Unavailable only if no message was accepted."""
     result = Result([], [], [])
     for order in orders:
         if result.failed:

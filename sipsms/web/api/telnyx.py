@@ -1,4 +1,6 @@
-"""`POST /v2/messages`: sending as programs do that know Telnyx, and 3CX with a generic SMS provider (S-099..S-101).
+"""`POST /v2/messages`: sending for programs written for Telnyx (S-099..S-101).
+
+3CX sends by it as a generic SMS provider.
 
     Authorization: Bearer TOKEN
     {"from": "+18005550199", "to": "+18005550100", "text": "...", "media_urls": ["https://..."]}
@@ -6,8 +8,8 @@
     200 {"data": {"id": "12", "record_type": "message", "to": [{"phone_number": ..., "status": "queued"}], ...,
                   "payload": {"id": "12"}}}
 
-What becomes of the message is told to the DID's webhook: message.sent, then message.finalized (events.py). Errors are
-Telnyx's too: {"errors": [{"code", "title", "detail", "source": {"pointer": "/to"}}]}.
+Later states go to the DID's webhook: message.sent, then message.finalized (`outbound.webhook_payload`). Errors have
+Telnyx's form: {"errors": [{"code", "title", "detail", "source": {"pointer": "/to"}}]}.
 https://developers.telnyx.com/api/messaging/send-message
 """
 
@@ -34,7 +36,7 @@ from sipsms.web.json_response import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object
 from sipsms.web.response_ack import when_heard
 
-# code -> HTTP status, Telnyx's code, title, the field that is wrong
+# code -> HTTP status, Telnyx's code, title, invalid field
 _REFUSED: Final[dict[SendCode, tuple[int, str, str, str]]] = {
     SendCode.NO_SOURCE: (422, "40305", "Invalid 'from' address", "from"),
     SendCode.SOURCE: (422, "40305", "Invalid 'from' address", "from"),
@@ -91,7 +93,7 @@ class TelnyxApi:
         return Json({"data": _data(sent, order)})
 
     def _order(self, caller: Caller, body: Mapping[str, Any]) -> Order:
-        """Raises BadRequest or SendRefused."""
+        """Return the checked order. Raises BadRequest or SendRefused."""
         source, text = _string(body, "from"), _string(body, "text")
         urls = body.get("media_urls") or []
         if not isinstance(urls, list) or not all(isinstance(one, str) for one in urls):
@@ -106,7 +108,9 @@ class TelnyxApi:
         )  # fmt: skip
 
     def _owner(self, caller: Caller, source: str) -> Account:
-        """Whose number it is, if the token opens it. What another owns answers as what nobody does."""
+        """Return the customer that owns `source`, if the token permits this DID. Raises SendRefused.
+
+        The error is the same for another customer's number and for an unknown number."""
         did = self._directory.did(normalise(source) or "")
         owner = self._directory.account(did.account) if did is not None else None
         if did is None or owner is None or not self._access.opens(caller, did):
@@ -129,7 +133,7 @@ def _string(body: Mapping[str, Any], name: str) -> str:
 
 
 def _one_number(value: Any) -> str:
-    """`to` is a number, or a list of one."""
+    """Return the recipient. `to` is a number or a list with one number."""
     if isinstance(value, list):
         if len(value) > 1:
             raise SendRefused(SendCode.DESTINATION, "one recipient a message")

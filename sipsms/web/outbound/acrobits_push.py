@@ -1,7 +1,8 @@
-"""Messages for accounts whose app fetches them: they wait, and Acrobits' gateway is asked to wake the app.
+"""Messages for accounts whose app fetches them: the messages wait, and a push wakes the app.
 
-What the gateway is told is that there is something to fetch, never what (https://doc.acrobits.net/api/server/http_push.html).
-A push that fails is tried a few times more; the app finds its messages without it, when it is opened.
+Acrobits' gateway learns that there is something to fetch, never the content
+(https://doc.acrobits.net/api/server/http_push.html). A failed push is tried a few times more. Without a push the app
+finds its messages when it is opened.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ TokensOf = Callable[[str], Awaitable[Sequence[PushToken]]]
 
 class AppCourier:
     def __init__(self, client: HttpClient, tokens_of: TokensOf, url: Callable[[], str | None]) -> None:
-        """`url`: of the gateway; None: nobody is woken."""
+        """Store the services. `url`: the push gateway; None to send no push."""
         self._client = client
         self._tokens_of = tokens_of
         self._url = url
-        self._taken: dict[int, None] = {}  # deliveries that were fetched, perhaps while we pushed
+        self._taken: dict[int, None] = {}  # fetched deliveries, perhaps during their push
 
     def taken(self, deliveries: Sequence[int]) -> None:
-        """An app has fetched these."""
+        """Remember deliveries that an app has fetched."""
         self._taken.update(dict.fromkeys(deliveries))
         while len(self._taken) > _REMEMBERED:
             del self._taken[next(iter(self._taken))]
@@ -49,7 +50,7 @@ class AppCourier:
         return WAITS
 
     async def _push(self, account: str) -> str:
-        """What went wrong; empty if nothing did, or there is nobody to wake."""
+        """Wake the account's apps. Return the error; empty on success or if there is no app to wake."""
         url = self._url()
         if url is None:
             return ""

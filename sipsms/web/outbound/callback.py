@@ -1,8 +1,8 @@
-"""A DID's URL callback: a GET with the message filled into the customer's URL (S-040 to S-044).
+"""URL callbacks of DIDs: a GET of the customer's URL with the message in it (S-040 to S-044).
 
-The URL is text to us: values go in encoded, and whatever the customer has around them stays as it is, since receivers
-take `;` as well as `&` and name their parameters as they like. A page that says `ok` has the message. With retry on,
-any other answer means again in half an hour, until the delivery expires; the page gets the same {ID} each time.
+The URL is treated as text: values are inserted encoded, and the rest stays as the customer wrote it, because receivers
+use `;` as well as `&` and choose their own parameter names. An answer `ok` means delivered. With retry, any other
+answer causes another call in half an hour, until the delivery expires; every call has the same {ID}.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ from sipsms.messaging.delivery_reports import DLR
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import number_in
 
-_ZONE: Final = ZoneInfo("America/New_York")  # the wall clock of VoIP.ms, whose callbacks these are
+_ZONE: Final = ZoneInfo("America/New_York")  # the clock of VoIP.ms, whose callbacks these imitate
 _PLACEHOLDER: Final = re.compile(r"\{(ID|TIMESTAMP|FROM|TO|MESSAGE|MEDIA)\}")
-SOONEST: Final = 60.0  # seconds, whatever a page asks for
-_BOM: Final = b"\xef\xbb\xbf"  # what some editors put before PHP
+SOONEST: Final = 60.0  # seconds; the shortest pause, whatever a page asks for
+_BOM: Final = b"\xef\xbb\xbf"  # some editors write it in front of PHP
 
-Disable = Callable[[str, str, str], Awaitable[None]]  # the DID's number, callback or webhook, why
+Disable = Callable[[str, str, str], Awaitable[None]]  # (number of the DID, callback or webhook, reason)
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackOptions:
-    """Seconds; `dialing_mode` is for DIDs that say none."""
+    """Settings of callbacks, in seconds.
+
+    `dialing_mode` applies to DIDs without a mode of their own."""
 
     timeout: float = 15.0
     retry_every: float = 1800.0
@@ -53,7 +55,9 @@ class CallbackCourier:
         endpoints: EndpointLimits,
         clock: Clock,
     ) -> None:
-        """`client` guards against addresses that it must not call; the rest is asked anew for each delivery."""
+        """Store the services.
+
+        `client` refuses forbidden addresses. DIDs and options are read anew for each delivery."""
         self._client = client
         self._did_of = did_of
         self._media_url = media_url
@@ -80,14 +84,15 @@ class CallbackCourier:
                 reply = await self._client.request("GET", url, headers={}, timeout=options.timeout)
         except Busy as busy:
             return busy.outcome()
-        except (NotSent, NoAnswer) as error:  # a refused address too: the operator may yet allow it, or the name change
+        # includes refused addresses: the operator may allow the address, or the name may change
+        except (NotSent, NoAnswer) as error:
             return _failed(callback, options, str(error))
         if reply.status == 410:
             return await self._gone(did.number)
         return self._judge(callback, options, reply)
 
     async def _report(self, url: str) -> Outcome:
-        """What became of a message, to the URL that came with it; any 2xx is an answer."""
+        """Send a delivery report to the URL that was given with the message; any 2xx means delivered."""
         options = self._options()
         try:
             async with self._endpoints.turn(url):
@@ -117,7 +122,9 @@ class CallbackCourier:
 
 
 def _failed(callback: Callback, options: CallbackOptions, why: str, asked: float = 0.0) -> Outcome:
-    """Without retry there was one try. With it, the page must know by {ID} what it has already."""
+    """Return the outcome of a failed call: a single attempt without retry, else another one later.
+
+    With retry, the page must detect duplicates by {ID}."""
     if not callback.retry:
         return Rejected(why)
     return Deferred(why, retry_after=max(asked, SOONEST) if asked else options.retry_every, aside=True)
@@ -126,12 +133,12 @@ def _failed(callback: Callback, options: CallbackOptions, why: str, asked: float
 async def switch_off(disable: Disable, number: str, kind: str, why: str) -> None:
     try:
         await disable(number, kind, why)
-    except Unavailable as error:  # the next answer of that sort comes with the next message
+    except Unavailable as error:  # the next message will try again to switch it off
         log.warning("not_switched_off", did=number, kind=kind, why=str(error))
 
 
 def fields(message: Message, mode: str, media_url: Callable[[Media], str]) -> dict[str, str]:
-    """The values of the placeholders, not encoded. `mode`: nanpa or e164."""
+    """Return the unencoded values of the placeholders. `mode`: nanpa or e164."""
     local = datetime.fromtimestamp(message.received_at, _ZONE)
     return {
         "ID": str(message.id),
@@ -144,5 +151,5 @@ def fields(message: Message, mode: str, media_url: Callable[[Media], str]) -> di
 
 
 def fill(url: str, values: Mapping[str, str]) -> str:
-    """In one pass: a text that has {TO} in it stays a text."""
+    """Replace all placeholders in one pass, so that a {TO} inside a text stays text."""
     return _PLACEHOLDER.sub(lambda match: quote_plus(values[match[1]], errors="replace"), url)

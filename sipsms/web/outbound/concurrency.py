@@ -1,7 +1,8 @@
-"""Servers of customers that we call: how many calls at once, and what their answers ask of us.
+"""Limits on calls to customers' servers, and the meaning of their answers.
 
-An endpoint is a scheme, a host and a port. A slow one has its own few calls under way and its own short line of waiting
-ones; who finds the line full, or stands in it too long, comes back later. So it never holds up another (A-40).
+An endpoint is a scheme, a host and a port. Each endpoint has its own limit of simultaneous calls and of waiting
+calls. A call that finds the limit reached, or waits too long, is deferred. So a slow endpoint must never delay
+another (A-40).
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Deferred
 
 COME_BACK: Final = 15.0  # seconds
-LONGEST_WAIT: Final = 86400.0  # that a Retry-After can ask for
+LONGEST_WAIT: Final = 86400.0  # seconds that Retry-After may ask for at most
 
 Endpoint = tuple[str, str, int]
 
 
 class Busy(Exception):
-    """The endpoint has enough to do with us already. Nothing was sent."""
+    """The endpoint has enough calls from us already. Nothing was sent."""
 
     def outcome(self) -> Deferred:
         return Deferred("the server is busy with others of our calls", retry_after=COME_BACK, aside=True, untried=True)
@@ -34,12 +35,12 @@ class Busy(Exception):
 @dataclass(slots=True)
 class _Line:
     slots: asyncio.Semaphore
-    inside: int = 0  # those who call and those who wait
+    inside: int = 0  # calls in progress and calls waiting
 
 
 class EndpointLimits:
     def __init__(self, at_once: int = 5, waiting: int = 20, patience: float = 10.0) -> None:
-        """Calls under way at one endpoint, those that may wait for them, and for how many seconds."""
+        """Set the simultaneous calls of an endpoint, its waiting calls, and their wait in seconds."""
         self._at_once = at_once
         self._most = at_once + waiting
         self._patience = patience
@@ -47,7 +48,7 @@ class EndpointLimits:
 
     @asynccontextmanager
     async def turn(self, url: str) -> AsyncIterator[None]:
-        """Within: the call may be made. Raises Busy."""
+        """Wait until the call may be made; the call happens within the context. Raises Busy."""
         key = endpoint_of(url)
         line = self._lines.setdefault(key, _Line(asyncio.Semaphore(self._at_once)))
         if line.inside >= self._most:
@@ -66,7 +67,7 @@ class EndpointLimits:
 
     async def _wait(self, line: _Line) -> None:
         if not line.slots.locked():
-            await line.slots.acquire()  # at once
+            await line.slots.acquire()  # without waiting
             return
         try:
             await asyncio.wait_for(line.slots.acquire(), self._patience)
@@ -74,12 +75,12 @@ class EndpointLimits:
             raise Busy from None
 
     def __len__(self) -> int:
-        """Endpoints with a call under way."""
+        """Endpoints with a call in progress."""
         return len(self._lines)
 
 
 def endpoint_of(url: str) -> Endpoint:
-    """Never raises: a URL that is none shares its line with the others of that sort."""
+    """Return the endpoint of a URL. Never raises: all invalid URLs share one endpoint."""
     try:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -89,7 +90,9 @@ def endpoint_of(url: str) -> Endpoint:
 
 
 def retry_after(reply: HttpReply, now: float) -> float:
-    """Seconds that Retry-After asks for (RFC 9110 section 10.2.3), a day at most; 0 if it says nothing sensible."""
+    """Return the seconds in Retry-After (RFC 9110 section 10.2.3), at most a day.
+
+    0 if the header is absent or invalid."""
     value = reply.headers.get("retry-after", "").strip()[:64]
     if is_digits(value):
         return min(float(value), LONGEST_WAIT)
@@ -100,7 +103,7 @@ def retry_after(reply: HttpReply, now: float) -> float:
 
 
 def told(reply: HttpReply) -> str:
-    """A failed call in words, without anything that the server wrote."""
+    """Describe a failed call, without anything that the server wrote."""
     if 300 <= reply.status < 400:
         return f"the server answered {reply.status}: redirects are not followed"
     return f"the server answered {reply.status}"

@@ -1,8 +1,8 @@
-"""A DID's JSON webhook (S-045): a POST for each message, signed if the DID has a secret (events.py).
+"""JSON webhooks of DIDs (S-045): a POST for each message, signed if the DID has a secret.
 
-Ten tries in 76 hours, as Standard Webhooks suggests; any 2xx ends them. `webhook-id` stays the same over them,
-so a receiver that did answer, but not to us, can tell the second from a new one. 410 switches the webhook off, and so
-does a message given up if nothing at all got through since it came.
+Ten attempts in 76 hours, as Standard Webhooks suggests; any 2xx ends them. `webhook-id` is the same for all attempts,
+so that a receiver whose answer was lost can detect the duplicate. An answer 410 switches the webhook off. So does a
+message that fails for good if no message was delivered since it arrived.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, t
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
 
 _H: Final = 3600.0
-PAUSES: Final = (5.0, 300.0, 1800.0, 2 * _H, 5 * _H, 10 * _H, 14 * _H, 20 * _H, 24 * _H)  # after the 1st, 2nd, ... try
+# seconds after the 1st, 2nd, ... attempt
+PAUSES: Final = (5.0, 300.0, 1800.0, 2 * _H, 5 * _H, 10 * _H, 14 * _H, 20 * _H, 24 * _H)
 TRIES: Final = len(PAUSES) + 1
 JITTER: Final = 0.2
-_WATCHED: Final = 20 * _H  # who has watched a webhook for less cannot say that nothing gets through
+_WATCHED: Final = 20 * _H  # seconds; after a shorter time since the start we cannot say that no message is delivered
 
 
 class WebhookCourier:
@@ -47,7 +48,7 @@ class WebhookCourier:
         self._timeout = timeout
         self._jitter = jitter
         self._since = clock()
-        self._worked_at: dict[str, float] = {}  # DID -> when a message last got through
+        self._worked_at: dict[str, float] = {}  # DID -> time of the last delivered message
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         did = self._did_of(delivery.message.did)

@@ -1,7 +1,7 @@
-"""What webhooks are told: JSON events in the shape of Telnyx and 3CX, and their signatures. Pure.
+"""Events of webhooks: JSON in the form of Telnyx and 3CX, and their signatures. Pure.
 
-Receivers that read these (3CX, PortSIP, FS PBX, MMSGate) want numeric ids, `media` even when it is empty, and numbers
-as E.164. The signature is that of Standard Webhooks (https://www.standardwebhooks.com), so its libraries can check it.
+Receivers of these events (3CX, PortSIP, FS PBX, MMSGate) need numeric ids, `media` even when empty, and numbers as
+E.164. Signatures follow Standard Webhooks (https://www.standardwebhooks.com), so that its libraries can check them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _PREFIX: Final = "whsec_"
 
 
 def number_in(number: str, mode: str, usual: str) -> str:
-    """A stored number in a DID's dialing mode (S-046): nanpa, e164, or empty for what is usual at that door."""
+    """Return a stored number in a DID's dialing mode (S-046): nanpa, e164, or empty for `usual`."""
     return as_format(number, mode if mode in ("nanpa", "e164") else usual)
 
 
 def received(message: Message, media: Sequence[tuple[str, str]], mode: str = "") -> Event:
-    """`message.received`. `media`: URL and content type of each part.
+    """Return the event `message.received`. `media`: URL and content type of each part.
 
-    The event's id is the message's: MMSGate looks for it in the lists of `web/rest_messages`.
+    The event's id is the message's id, because MMSGate looks for it in the lists of `web.api.voipms.messages`.
     """
     parts = [{"url": url, "content_type": content_type} for url, content_type in media]
     payload = _payload(message, "webhook_delivered", mode) | {"media": parts}
@@ -39,7 +39,9 @@ def received(message: Message, media: Sequence[tuple[str, str]], mode: str = "")
 
 
 def status(text: str, event: int, mode: str = "") -> Event:
-    """`message.sent` once the carrier has it, `message.finalized` at the end. `text`: of `report`."""
+    """Return the event `message.sent` (the carrier accepted) or `message.finalized` (the end).
+
+    `text` is the stored text of a delivery report."""
     told = json.loads(text)
     message = Message(
         Direction.OUT, told["source"], told["destination"], told["text"], "", told["received_at"], id=told["id"],
@@ -50,7 +52,9 @@ def status(text: str, event: int, mode: str = "") -> Event:
 
 
 def encode(event: Event) -> bytes:
-    """The same event is the same bytes: signatures are over these."""
+    """Return an event as bytes.
+
+    Equal events must give equal bytes, because signatures cover them."""
     return json.dumps(event, separators=(",", ":")).encode()
 
 
@@ -81,10 +85,11 @@ def _iso(at: float) -> str:
 
 
 def signed_headers(secrets: str, identity: str, now: float, body: bytes) -> Mapping[str, str]:
-    """webhook-id, -timestamp and -signature: HMAC-SHA256 over `id.timestamp.body` in base64.
+    """Return the headers webhook-id, webhook-timestamp and webhook-signature.
 
-    `secrets`: one, or during a rotation the new and the old one with a space between; each gives a signature. One that
-    begins with whsec_ is base64, any other is its own bytes.
+    The signature is HMAC-SHA256 over `id.timestamp.body` in base64. `secrets`: one secret, or during a rotation the new
+    and the old one separated by a space; each gives a signature. A secret that begins with whsec_ is base64; any other
+    is used as its own bytes.
     """
     timestamp = str(int(now))
     content = f"{identity}.{timestamp}.".encode() + body
@@ -101,5 +106,5 @@ def _key(secret: str) -> bytes:
         return secret.encode()
     try:
         return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
-    except (binascii.Error, ValueError):  # not of that kind after all
+    except (binascii.Error, ValueError):  # not base64: the bytes of the text
         return secret.encode()

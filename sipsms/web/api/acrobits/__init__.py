@@ -1,1 +1,1 @@
-"""Acrobits' web services."""
+"""Acrobits' web services for messages."""

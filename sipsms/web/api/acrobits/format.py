@@ -1,6 +1,7 @@
-"""Acrobits' web services for messages (Groundwire, Acrobits Softphone, Cloud Softphone): their fields and documents.
+"""Fields and documents of Acrobits' web services for messages. Pure.
 
-https://doc.acrobits.net/api/client/send_message.html, fetch_messages_modern.html, x-acro-filetransfer.html. Pure.
+Clients: Groundwire, Acrobits Softphone, Cloud Softphone. https://doc.acrobits.net/api/client/send_message.html,
+fetch_messages_modern.html, x-acro-filetransfer.html.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ _NUMBERS: Final = 20  # recipients of one message
 class Attachment(NamedTuple):
     url: str
     name: str = ""
-    key: str = ""  # hexadecimal, of AES-CTR
-    hash: str = ""  # CRC32 of what it is in clear
+    key: str = ""  # AES-CTR key, hexadecimal
+    hash: str = ""  # CRC32 of the decrypted content
 
 
 class Malformed(Exception):
-    """The text says what is wrong."""
+    """A request that cannot be read. The text says what is wrong."""
 
 
 def attachments(text: str) -> tuple[str, list[Attachment]]:
-    """The caption and the files of a file transfer. Raises Malformed."""
+    """Return the caption and the files of a file transfer. Raises Malformed."""
     try:
         document = json.loads(text)
         listed = document["attachments"]
@@ -63,7 +64,9 @@ def _text(values: Mapping[str, Any], name: str) -> str:
 
 
 def decrypted(data: bytes, one: Attachment) -> bytes:
-    """AES-CTR with a counter from zero, if it has a key. Raises Malformed: wrong key, or not what its hash says."""
+    """Return a file's content, decrypted (AES-CTR with a counter from zero) if it has a key.
+
+    Raises Malformed if the key is invalid or the content does not match its hash."""
     if one.key:
         try:
             cipher = Cipher(AES(bytes.fromhex(one.key)), CTR(bytes(16)))
@@ -76,7 +79,9 @@ def decrypted(data: bytes, one: Attachment) -> bytes:
 
 
 def recipients(values: Iterable[str]) -> list[str]:
-    """Numbers, SIP addresses cut to their user, each once; several by commas. Raises Malformed."""
+    """Return recipients without duplicates: numbers, or the user part of SIP addresses.
+
+    A value may hold several recipients, separated by commas. Raises Malformed."""
     found: dict[str, None] = {}
     for value in values:
         for one in value.replace(";", ",").split(","):
@@ -88,11 +93,13 @@ def recipients(values: Iterable[str]) -> list[str]:
     return list(found)
 
 
-# --- what an app is told ----------------------------------------------------------------------------------------------
+# --- answers to an app ------------------------------------------------------------------------------------------------
 
 
 def received_id(delivery: int) -> int:
-    """Ids of what came and of what was sent are never the same, and grow: the app asks for what is behind one."""
+    """Return the app's id for a received message; received ids are even, sent ids are odd.
+
+    Ids of received and sent messages must differ and grow, because the app asks for messages after an id."""
     return 2 * delivery
 
 
@@ -101,7 +108,7 @@ def sent_id(message: int) -> int:
 
 
 def row(identity: int, message: Message, url_of: Callable[[Media], str]) -> dict[str, Any]:
-    """A message as the app shows it; `stream_id` is the other side's number."""
+    """Return a message in the app's form. `stream_id` is the other party's number."""
     inbound = message.direction is Direction.IN
     peer = message.source if inbound else message.destination
     text, kind = message.text, "text/plain"
@@ -130,7 +137,7 @@ def moment(at: float) -> str:
 
 
 def as_xml(answer: Mapping[str, Any]) -> bytes:
-    """The same answer for apps that want XML: lists are <item>s."""
+    """Return the answer as XML for apps that request it; list entries become <item> elements."""
     root = Element("response")
     for name, value in answer.items():
         child = SubElement(root, name)
@@ -146,5 +153,5 @@ def as_xml(answer: Mapping[str, Any]) -> bytes:
 
 
 def _xml_text(text: str) -> str:
-    """XML 1.0 has no control characters and no half surrogate pairs."""
+    """Replace control characters and lone surrogates, which XML 1.0 does not allow."""
     return _NOT_XML.sub("\ufffd", text)

@@ -1,4 +1,4 @@
-"""What an account's apps fetch, and where they want to be woken: the store's part of /acrobits/."""
+"""Messages that an account's apps fetch, and their push tokens: the stored data of /acrobits/."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _REMEMBERED: Final = 10_000  # accounts
 
 
 class _Passed(NamedTuple):
-    """From these DIDs the account has sent nothing between two messages."""
+    """A range of message ids in which the account sent nothing from these DIDs."""
 
     dids: tuple[str, ...]
-    since: float  # of the account
+    since: float  # the account's creation
     after: int
     until: int
 
@@ -29,7 +29,7 @@ class Inbox:
     def __init__(
         self, store: Store, gateway: Gateway, taken: Callable[[str, Sequence[int]], None], clock: Clock
     ) -> None:
-        """`taken`: an account's app has fetched these deliveries."""
+        """Read from the store. `taken` is called when an account's app has fetched these deliveries."""
         self._store = store
         self._gateway = gateway
         self._taken = taken
@@ -44,7 +44,9 @@ class Inbox:
     async def sent(
         self, account: Account, dids: Sequence[str], after: int, since: float, limit: int
     ) -> Sequence[Message]:
-        """Behind `after`, the next look goes on where this one ended, if it found nothing."""
+        """Return messages the account sent after `after`.
+
+        A query that found nothing is remembered, so that the next query starts where it ended."""
         since = account.since if after else max(since, account.since)
         dids, start = tuple(dids), after
         known = self._passed.pop(account.name, None)
@@ -60,7 +62,7 @@ class Inbox:
 
     async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
         ids = [delivery for delivery, _ in received]
-        self._taken(account, ids)  # before it is written down: a push of these may be under way
+        self._taken(account, ids)  # before the write: a push for these messages may be under way
         fresh = set(await self._store.write(lambda db: app_messages.fetched(db, ids, self._clock())))
         for delivery, message in received:
             if delivery in fresh:

@@ -1,10 +1,13 @@
-"""Acrobits' web services for messages: /acrobits/send, /acrobits/fetch, /acrobits/push, /acrobits/balance.
+"""Acrobits' web services for messages.
 
-Whoever has the credentials of an account may call them: in the fields (username or from, and password) or as HTTP
-Basic. Names of fields are those of doc.acrobits.net and of the URL templates seen in use. Answers are JSON, or XML for
-`format=xml` or an Accept that asks for it; errors are {"message": "..."} with a status of 4xx.
+Paths: /acrobits/send, /acrobits/fetch, /acrobits/push, /acrobits/balance.
 
-`account set NAME --app-messages`: its incoming messages wait to be fetched, and do not go to its phones by SIP too.
+A caller needs an account's credentials: in the fields (username or from, and password) or as HTTP Basic. Names of
+fields are those of doc.acrobits.net and of URL templates in use. Answers are JSON, or XML for `format=xml` or an Accept
+header with XML; errors are {"message": "..."} with a status of 4xx.
+
+With `account set NAME --app-messages`, incoming messages wait until the app fetches them and are not sent to the
+account's phones by SIP.
 """
 
 from __future__ import annotations
@@ -32,24 +35,24 @@ from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_
 from sipsms.web.response_ack import when_heard
 
 MAX_BODY: Final = 64 * 1024
-AT_ONCE: Final = 100  # messages of one answer
-HISTORY: Final = 30 * 86400.0  # seconds that an app which knows none yet is told of
+AT_ONCE: Final = 100  # messages in one answer
+HISTORY: Final = 30 * 86400.0  # seconds of history for an app that asks without an id
 _DIDS: Final = 100
 _STATUS: Final = {SendCode.LIMIT: 429, SendCode.BULK: 429, SendCode.BLOCKED: 403, SendCode.POLICY: 403}
 
 
 class Inbox(Protocol):
-    """What the store knows of an account's messages."""
+    """Stored data of an account's messages."""
 
     async def received(self, account: Account, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
-        """With the ids of their deliveries."""
+        """Return messages for the account's apps, with the ids of their deliveries."""
 
     async def sent(
         self, account: Account, dids: Sequence[str], after: int, since: float, limit: int
     ) -> Sequence[Message]: ...
 
     async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
-        """The app has these: they are delivered."""
+        """Mark these messages as delivered to the app."""
 
     async def report_token(self, account: str, token: PushToken) -> None: ...
 
@@ -105,10 +108,12 @@ class AcrobitsApi:
     # --- send ---
 
     async def _send(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
-        """What a phone sends is not counted; what a program sends with its API password is."""
+        """Send a message.
+
+        Only messages sent with the API password count against the daily limit, not a phone's."""
         kind = text(fields, "content_type", "contentType").partition(";")[0].strip().lower()
         if kind == acrobits.NOTICE:
-            return {"sms_id": "0"}  # nobody on the telephone network reads it
+            return {"sms_id": "0"}  # the telephone network has no such notifications
         if kind not in ("", "text/plain", acrobits.FILES):
             raise Refused(415, f"{kind[:64]} is not sent")
         body = text(fields, "sms_body", "body", "message", "text")
@@ -133,7 +138,9 @@ class AcrobitsApi:
         return {**answer, "message": "; ".join(reasons)} if reasons else answer
 
     async def _files(self, account: Account, body: str) -> tuple[str, list[File]]:
-        """The caption, and the files in clear: apps may keep them encrypted at Acrobits' own server."""
+        """Return the caption and the decrypted files.
+
+        Apps may store encrypted files at Acrobits' own server."""
         caption, listed = acrobits.attachments(body)
         if len(listed) > 3:
             raise acrobits.Malformed("at most 3 files")
@@ -176,7 +183,7 @@ class AcrobitsApi:
         return {"message": "ok"}
 
     async def _balance(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
-        """There is no money here: what the account sends from a phone is not limited."""
+        """Return an unlimited balance: sipsms charges nothing and limits no messages from phones."""
         return {"balanceString": "unlimited", "balance": 0, "currency": ""}
 
 

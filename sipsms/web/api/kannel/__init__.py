@@ -1,1 +1,1 @@
-"""sendsms, the API of Kannel."""
+"""Kannel's API `sendsms`."""

@@ -1,6 +1,7 @@
-"""Kannel's `sendsms`: what its parameters mean (https://www.kannel.org/download/kannel-userguide, "sendsms"). Pure.
+"""Parameters of Kannel's `sendsms`. Pure.
 
-Texts come percent-encoded in the charset that the request names: UTF-8, or UTF-16BE with coding=2.
+https://www.kannel.org/download/kannel-userguide, section "sendsms". Texts arrive percent-encoded in the charset that
+the request names; without one UTF-8, or UTF-16BE with coding=2.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from urllib.parse import parse_qsl
 ACCEPTED: Final = "0: Accepted for delivery"
 QUEUED: Final = "3: Queued for later delivery"
 MAX_NUMBERS: Final = 100
-_LONGEST: Final = 366 * 1440  # minutes that a message may be deferred
+_LONGEST: Final = 366 * 1440  # minutes; the longest deferral and validity
 _NAMES: Final = {"user": "username", "pass": "password", "dlrmask": "dlr-mask", "dlrurl": "dlr-url"}
-# Only these: a codec of Python that is no charset (zip, rot13) reads nothing here.
+# Only these charsets: Python also has codecs that are no charsets (zip, rot13).
 _CHARSETS: Final = frozenset(
     """utf-8 utf8 utf-16 utf-16be utf-16le ucs-2 iso-8859-1 iso-8859-15 latin1 windows-1252 cp1252 us-ascii ascii
     iso-8859-2 windows-1250 iso-8859-5 windows-1251 koi8-r iso-8859-7 iso-8859-9 gbk gb2312 big5 shift_jis
@@ -26,7 +27,7 @@ _AS: Final = {"ucs-2": "utf-16-be", "utf-16": "utf-16-be"}
 
 
 class Rejected(Exception):
-    """The text is the answer's body."""
+    """A request that is rejected. The text is the body of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,16 @@ class Request:
     numbers: tuple[str, ...]
     source: str
     text: str
-    mask: int = 0  # of reports
-    url: str = ""  # for them
+    mask: int = 0  # dlr-mask: requested delivery reports
+    url: str = ""  # dlr-url: receives the delivery reports
     deferred: int = 0  # minutes
-    validity: int = 0  # minutes, 0: as usual
+    validity: int = 0  # minutes; 0: the default
 
 
 def parameters(query: str, body: str = "") -> dict[str, str]:
-    """Names in lower case; each byte of a value as one character, since only the charset says what it is."""
+    """Return parameters with names in lower case.
+
+    Each byte of a value is one character here, because only the charset parameter tells its meaning."""
     pairs = parse_qsl(query, keep_blank_values=True, encoding="latin-1", max_num_fields=100) + parse_qsl(
         body, keep_blank_values=True, encoding="latin-1", max_num_fields=100
     )
@@ -53,7 +56,9 @@ def parameters(query: str, body: str = "") -> dict[str, str]:
 
 
 def with_text(query: str, body: str, charset: str = "") -> dict[str, str]:
-    """As `parameters`, for a body that may be the text itself: it is, if the query has the receivers and no text."""
+    """Return the parameters of a POST whose body may be the text itself.
+
+    The body is the text if the query names receivers but no text."""
     found = parameters(query)
     if "to" not in found or "text" in found:
         return parameters(query, body)
@@ -65,7 +70,7 @@ def credentials(found: Mapping[str, str]) -> tuple[str, str]:
 
 
 def read(found: Mapping[str, str]) -> Request:
-    """Raises Rejected."""
+    """Return the checked request. Raises Rejected."""
     numbers = tuple(dict.fromkeys(_numbers(found.get("to", ""))))
     if not numbers:
         raise Rejected("Missing receiver number, rejected")
@@ -81,7 +86,9 @@ def read(found: Mapping[str, str]) -> Request:
 
 
 def _numbers(value: str) -> list[str]:
-    """Several by spaces. A `+` that was not encoded has become one, so `to=+1555...` reads as well."""
+    """Return the receivers, which are separated by spaces.
+
+    An unencoded `+` arrives as a space, so that `to=+1555...` is understood too."""
     return ["+" + one if value.startswith(" ") and len(one) > 10 and one.isdigit() else one for one in value.split()]
 
 

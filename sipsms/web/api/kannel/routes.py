@@ -1,10 +1,11 @@
-"""`/cgi-bin/sendsms`, as Kannel's smsbox has it: many tools can send by it.
+"""`/cgi-bin/sendsms` as in Kannel's smsbox, because many tools can send by it.
 
     GET /cgi-bin/sendsms?username=desk&password=...&from=5550001111&to=5551234567&text=hello
     202 0: Accepted for delivery
 
-`username` is an account or subaccount, `password` that of its phone or its API password. Reports (dlr-mask, dlr-url)
-follow as Kannel sends them. Several receivers by spaces: taken, if one of them is; the answer then names the others.
+`username` is an account or subaccount; `password` is its phone's password or its API password. Delivery reports
+(dlr-mask, dlr-url) are sent as Kannel sends them. Several receivers are separated by spaces. The request is accepted if
+at least one receiver is; the answer names the rejected receivers.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ _ANSWERS: Final = {
 
 class KannelApi:
     def __init__(self, access: Access, sender: Sender, clock: Clock, allow_private: Callable[[], bool]) -> None:
-        """`allow_private`: whether a dlr-url may lead to a private address."""
+        """Store the services.
+
+        `allow_private` returns whether a dlr-url may lead to a private address."""
         self._access = access
         self._sender = sender
         self._clock = clock
@@ -70,7 +73,7 @@ class KannelApi:
         return _answer(result, later=bool(orders[0].due_at))
 
     def _orders(self, account: Account, asked: kannel.Request) -> list[Order]:
-        """Raises Rejected."""
+        """Return one order per receiver. Raises Rejected."""
         if asked.url and (why := check_url(asked.url, self._allow_private(), MAX_URL)):
             raise kannel.Rejected(f"Invalid dlr-url ({why}), rejected")
         now = self._clock()
@@ -88,7 +91,7 @@ class KannelApi:
 
 
 async def _parameters(request: Request) -> dict[str, str]:
-    """Raises BadRequest or ValueError."""
+    """Return the parameters of a GET or POST. Raises BadRequest or ValueError."""
     query = request.scope["query_string"].decode("latin-1")
     if request.method != "POST":
         return kannel.parameters(query)

@@ -1,1 +1,1 @@
-"""/v1, the native API."""
+"""The native API, /v1."""

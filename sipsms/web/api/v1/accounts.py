@@ -1,4 +1,4 @@
-"""Customers and subaccounts, their passwords, tokens and usage."""
+"""Routes of /v1 for customers and subaccounts, their passwords, tokens and usage."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from sipsms.web.api.v1.problems import Problem, missing, wrong
 from sipsms.web.api.v1.send import seconds
 from sipsms.web.api.v1.services import Services
 
-# What of an account a customer may change; and what its reseller may besides. The rest is the operator's.
+# Settings that a customer may change, and settings that its reseller may change. The operator may change all.
 _CUSTOMERS: Final = {"caller_id", "presence", "copies", "app_messages", "email"}
 _RESELLERS: Final = {*_CUSTOMERS, "api_daily_limit", "api_allow_ip"}
-_TOKENS: Final = {  # scope of the caller -> of tokens that it may make, see and remove
+_TOKENS: Final = {  # scope of the caller -> scopes of the tokens that it may make, list and remove
     Scope.OPERATOR: ("operator", "reseller", "customer", "did"),
     Scope.RESELLER: ("reseller", "customer", "did"),
     Scope.CUSTOMER: ("customer", "did"),
 }
-_TOLD: Final = {"enabled", "api_daily_limit", "api_allow_ip", "reseller", "smpp_rate"}  # changes that the log tells of
+_TOLD: Final = {"enabled", "api_daily_limit", "api_allow_ip", "reseller", "smpp_rate"}  # written to the log
 Whose = Annotated[str, Query(max_length=64)]
 
 
 def telephone_number(given: str, field: str) -> str:
-    """Ten digits, or + and digits; empty stays empty. Raises Problem."""
+    """Return ten digits, or + and digits; an empty text stays empty. Raises Problem."""
     number = normalise(given) if given else ""
     if number is None or (number and not (number.lstrip("+").isdigit() and len(number) >= 10)):
         raise wrong(field, "this is not a telephone number")
@@ -44,14 +44,16 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/me", response_model=m.Me)
     async def whoami(request: Request) -> Any:
-        """What this token is. Every scope."""
+        """Return this token's name, scope and account. Every scope."""
         caller = reach_of(request).need(ALL).caller
         account = caller.account.name if caller.account is not None else ""
         return {"token": caller.name, "scope": str(caller.scope), "account": account, "did": caller.did}
 
     @routes.get("/accounts", response_model=m.Page[m.AccountShown])
     async def list_accounts(request: Request, customer: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """Customers and subaccounts in order of name; `customer`: only one and its subaccounts."""
+        """List customers and subaccounts by name.
+
+        `customer`: only this customer and its subaccounts."""
         reach = reach_of(request).need(CUSTOMERS)
         after, names = name_after(cursor), reach.accounts()
         if customer:
@@ -63,7 +65,9 @@ def router(parts: Services) -> APIRouter:
 
     @routes.post("/accounts", response_model=m.AccountShown, status_code=201)
     async def add_account(request: Request, given: m.AccountGiven) -> Any:
-        """A customer (operator, reseller), or with `parent` a subaccount. Not with a token that ends."""
+        """Add a customer (operator, reseller), or a subaccount with `parent`.
+
+        Not with an expiring token."""
         reach = reach_of(request).need(CUSTOMERS if given.parent else RESELLERS).need_lasting()
         caller_id = telephone_number(given.caller_id, "caller_id")
         if given.parent:
@@ -75,13 +79,14 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/accounts/{name}", response_model=m.AccountShown)
     async def get_account(request: Request, name: str) -> Any:
-        """A customer or a subaccount."""
+        """Return a customer or a subaccount."""
         return _shown(reach_of(request).need(CUSTOMERS).account(name))
 
     @routes.patch("/accounts/{name}", response_model=m.AccountShown)
     async def change_account(request: Request, name: str, given: m.AccountChange) -> Any:
-        """Change some settings. `enabled`, `bulk`, `shorteners`, `legacy_digest`, `reseller`, `smpp_rate` are the
-        operator's."""
+        """Change some settings.
+
+        Only the operator may change `enabled`, `bulk`, `shorteners`, `legacy_digest`, `reseller` and `smpp_rate`."""
         reach = reach_of(request).need(CUSTOMERS)
         account = reach.account(name)
         values = {key: value for key, value in given.model_dump().items() if value is not None}
@@ -104,7 +109,9 @@ def router(parts: Services) -> APIRouter:
 
     @routes.delete("/accounts/{name}", status_code=204, response_class=Response)
     async def remove_account(request: Request, name: str) -> None:
-        """With its registrations; its messages stay. Not one that has subaccounts or DIDs, nor one's own."""
+        """Remove an account and its registrations; its messages stay.
+
+        An account with subaccounts or DIDs, and the caller's own account, cannot be removed."""
         reach = reach_of(request).need(CUSTOMERS)
         account = reach.account(name)
         if account.name == reach.own:
@@ -113,13 +120,17 @@ def router(parts: Services) -> APIRouter:
 
     @routes.put("/accounts/{name}/password", status_code=204, response_class=Response)
     async def set_password(request: Request, name: str, given: m.PasswordGiven) -> None:
-        """What its phones register with. Registrations under the old one end. Not with a token that ends."""
+        """Set the password of an account's phones and end their registrations.
+
+        Not with an expiring token."""
         account = reach_of(request).need(CUSTOMERS).need_lasting().account(name)
         await service.set_password(account.name, given.password)
 
     @routes.post("/accounts/{name}/api-password", response_model=m.SecretShown, status_code=201)
     async def make_api_password(request: Request, name: str) -> Any:
-        """A new one, in place of the one before. Shown this once. Not with a token that ends."""
+        """Make a new API password that replaces the old one. The answer shows it only once.
+
+        Not with an expiring token."""
         reach = reach_of(request).need(CUSTOMERS).need_lasting()
         account = reach.account(name)
         secret = await service.make_api_password(account.name)
@@ -128,7 +139,7 @@ def router(parts: Services) -> APIRouter:
 
     @routes.delete("/accounts/{name}/api-password", status_code=204, response_class=Response)
     async def drop_api_password(request: Request, name: str) -> None:
-        """It has none any more."""
+        """Remove the account's API password."""
         reach = reach_of(request).need(CUSTOMERS)
         account = reach.account(name)
         await service.drop_api_password(account.name)
@@ -136,8 +147,9 @@ def router(parts: Services) -> APIRouter:
 
     @routes.post("/accounts/{name}/provision", response_model=m.Provisioned, status_code=201)
     async def provision(request: Request, name: str, given: m.ProvisionGiven) -> Any:
-        """Links by which a phone sets itself up. Without its password, it gets a new one. Not with a token that
-        ends."""
+        """Make links by which a phone sets itself up. Without `password` the account gets a new one.
+
+        Not with an expiring token."""
         account = reach_of(request).need(CUSTOMERS).need_lasting().account(name)
         return await records.provision(
             account.name, given.password, transport=given.transport, server=given.server, url=given.url,
@@ -146,7 +158,9 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/usage", response_model=m.UsageShown)
     async def usage(request: Request, account: Whose = "", days: Annotated[int, Query(ge=1, le=31)] = 31) -> Any:
-        """What a customer has sent by the APIs, by day (UTC); today's count is at most a second old in `days`."""
+        """Return the messages a customer sent by the APIs, by day (UTC).
+
+        In `days`, today's count may be one second old."""
         reach = reach_of(request).need(CUSTOMERS)
         customer = reach.customer(account or reach.own, "account")
         limit = _limit_of(parts, customer.api_daily_limit)
@@ -159,7 +173,7 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/tokens", response_model=m.Page[m.TokenShown], tags=["tokens"])
     async def list_tokens(request: Request, limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """In order of name; never the secret itself."""
+        """List tokens by name, without their secrets."""
         reach = reach_of(request).need(CUSTOMERS)
         rows = await records.tokens(reach.customers(), name_after(cursor), limit + 1)
         found = cut(rows, limit, lambda row: row["name"])
@@ -168,7 +182,9 @@ def router(parts: Services) -> APIRouter:
 
     @routes.post("/tokens", response_model=m.SecretShown, status_code=201, tags=["tokens"])
     async def add_token(request: Request, given: m.TokenGiven) -> Any:
-        """The secret is shown this once. A scope is at most the caller's own, and so is its time."""
+        """Make a token. The answer shows its secret only once.
+
+        A token's scope and expiry may not exceed those of the caller's token."""
         reach = reach_of(request).need(CUSTOMERS)
         if given.scope not in _TOKENS[reach.caller.scope]:
             raise Problem(403, "scope", f"A token of scope {reach.caller.scope} makes none of scope {given.scope}.")
@@ -186,7 +202,7 @@ def router(parts: Services) -> APIRouter:
 
     @routes.delete("/tokens/{name}", status_code=204, response_class=Response, tags=["tokens"])
     async def remove_token(request: Request, name: str) -> None:
-        """It opens nothing any more, and its event streams end."""
+        """Remove a token. The token stops working at once, and its event streams end."""
         reach = reach_of(request).need(CUSTOMERS)
         found = await records.token(name)
         if found is None or found["scope"] not in _TOKENS[reach.caller.scope]:
@@ -211,19 +227,19 @@ def _did_of(reach: Permissions, given: m.TokenGiven, owner: str) -> str:
 
 
 def _check_end(own: float | None, until: float | None) -> None:
-    """A token that ends makes none that outlives it. Raises Problem."""
+    """Check that a token does not outlive the expiring token that makes it. Raises Problem."""
     if own is not None and (until is None or until > own):
         at = datetime.fromtimestamp(own, UTC).isoformat(timespec="seconds")
         raise wrong("expires_at", f"the token that makes it ends at {at}: not later than that")
 
 
 def _limit_of(parts: Services, own: int | None) -> int:
-    """Sends a day by the APIs; 0: any number."""
+    """Return the messages a day an account may send by the APIs; 0: unlimited."""
     return parts.daily() if own is None else own
 
 
 def _check_limit(parts: Services, reach: Permissions, given: int | None) -> None:
-    """A reseller gives nobody more than it has. Raises Problem."""
+    """Check that a reseller grants no higher limit than its own. Raises Problem."""
     account = parts.directory.account(reach.own)
     most = _limit_of(parts, account.api_daily_limit if account is not None else None)
     limit = _limit_of(parts, given)
@@ -232,7 +248,9 @@ def _check_limit(parts: Services, reach: Permissions, given: int | None) -> None
 
 
 def _check_rights(reach: Permissions, account: Account, values: dict[str, Any]) -> None:
-    """Raises Problem with the first setting that is not for this caller."""
+    """Check that the caller may change these settings.
+
+    Raises Problem with the first forbidden setting."""
     if reach.is_operator:
         return
     managed = reach.caller.scope is Scope.RESELLER and account.customer != reach.own

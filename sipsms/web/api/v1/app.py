@@ -1,6 +1,6 @@
-"""The native API as one ASGI application: its routes, its OpenAPI document, its errors; and the page at /docs.
+"""The native API as one ASGI application: routes, OpenAPI document, errors, page /docs.
 
-FastAPI validates and documents; credentials and sizes are `guard`'s, before it.
+FastAPI validates requests and documents the API. The middleware checks credentials and sizes before it.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class V1Api:
     def routes(self) -> list[BaseRoute]:
         guarded = Middleware(self.application, self._parts.access, self._parts.directory, self._parts.clock)
         mount = Mount(PREFIX, app=guarded)
-        mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)  # a line feed in a path is ours to refuse
+        mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)  # we answer paths with a line feed
         return [mount, *docs()]
 
     def close(self) -> None:
-        """The server stops."""
+        """End all event streams when the server stops."""
         self.streams.close()
 
     def _build(self) -> FastAPI:
@@ -90,7 +90,9 @@ class V1Api:
 
         @routes.get("/events", response_class=Response, responses={200: {"content": stream}})
         async def follow_events(request: Request, last_event_id: str = "") -> Response:
-            """What happens to messages, as it happens (Server-Sent Events). `Last-Event-ID` goes on from there."""
+            """Stream changes of messages as Server-Sent Events.
+
+            `Last-Event-ID` continues after that event."""
             reach = reach_of(request).need(ALL)
             token, account = token_of(request, directory), reach.caller.account
             parts = self._parts
@@ -131,7 +133,7 @@ async def _invalid(_: Request, error: Any) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """All methods of a path: each is a route of its own."""
+    """Return all methods of a path. Each method is a route of its own."""
     routes = [one for one in request.app.state.routes if isinstance(one, Route)]
     found = [one for one in routes if one.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for route in found for method in route.methods or ()})
@@ -154,7 +156,7 @@ async def _http(request: Request, error: Any) -> Response:
 
 
 async def _refused(request: Request, error: Any) -> Response:
-    """A change that cannot be made: which setting is wrong, or what stands in its way."""
+    """Answer a change that cannot be made with the invalid setting or the conflict."""
     field = getattr(error, "field", "")
     if field == "email" and not reach_of(request).is_operator and "belongs" in error.why:
         return wrong(field, "somebody has this address").response()
@@ -178,7 +180,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _shown(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
-    """Made once: everybody may read it."""
+    """Return the handler of the OpenAPI document. The document is public and built once."""
 
     @cache
     def document() -> bytes:
@@ -209,7 +211,7 @@ _START: Final = """SwaggerUIBundle({
   presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset].filter(Boolean)
 })
 """
-# Swagger UI sets style attributes, and has its pictures in data: URLs.
+# Swagger UI sets style attributes and has its pictures in data: URLs.
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -226,7 +228,9 @@ def _file(name: str) -> bytes:
 
 
 def docs() -> list[BaseRoute]:
-    """Swagger UI from our own disk: it works without the Internet, and tells nobody who reads it."""
+    """Return the routes of Swagger UI, whose files are served from our own disk.
+
+    The page works without Internet access, and no other server learns who reads it."""
 
     async def show(request: Request) -> Response:
         name = request.path_params.get("name", "")

@@ -1,4 +1,4 @@
-"""DIDs and where they deliver, groups, block lists, customers' servers."""
+"""Routes of /v1 for DIDs and their destinations, groups, block lists, and customers' servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Permissions, page
 from sipsms.web.api.v1.problems import Problem, conflict, missing, wrong
 from sipsms.web.api.v1.services import BY_CUSTOMER, BY_HAND, Services
 
-GROUPS: Final = 1000  # of a customer
+GROUPS: Final = 1000  # groups per customer
 _WAYS: Final = {"in": ("in",), "out": ("out",), "both": ("in", "out")}
 Whose = Annotated[str, Query(max_length=64)]
 Direction = Literal["in", "out", "both"]
@@ -32,7 +32,7 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/dids", response_model=m.Page[m.DidShown])
     async def list_dids(request: Request, account: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """In order of number; `account`: of one customer."""
+        """List DIDs by number. `account`: only those of one customer."""
         reach = reach_of(request).need(CUSTOMERS)
         after, numbers = name_after(cursor), reach.dids()
         if account:
@@ -43,7 +43,7 @@ def router(parts: Services) -> APIRouter:
 
     @routes.post("/dids", response_model=m.DidShown, status_code=201)
     async def add_did(request: Request, given: m.DidGiven) -> Any:
-        """Operator."""
+        """Add a DID. Operator only."""
         reach = reach_of(request).need(OPERATOR)
         number = telephone_number(given.number, "number")
         owner = reach.customer(given.account, "account").name
@@ -54,19 +54,20 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/dids/{number}", response_model=m.DidShown)
     async def get_did(request: Request, number: str) -> Any:
-        """And where it delivers. The number in any spelling."""
+        """Return a DID and its destinations. The number may be in any spelling."""
         return _shown(reach_of(request).need(CUSTOMERS).did(number))
 
     @routes.patch("/dids/{number}", response_model=m.DidShown)
     async def change_did(request: Request, number: str, given: m.DidChange) -> Any:
-        """Where it delivers, and to whom it belongs (operator; reseller between its own customers). `sms` and `mms` are
-        the operator's."""
+        """Change a DID's destinations or its owner (operator; reseller between its own customers).
+
+        Only the operator may change `sms` and `mms`."""
         reach = reach_of(request).need(CUSTOMERS)
         did = reach.did(number)
         values = {key: value for key, value in given.model_dump().items() if value is not None}
         _check_rights(reach, did, values)
         if not reach.is_operator:
-            values.pop("sms", None)  # as it is: written back, it does not become the operator's word
+            values.pop("sms", None)  # unchanged (checked above); writing it back would make it the operator's setting
         if values.get("smpp_password"):
             reach.need_lasting()
         owner = did.account
@@ -83,13 +84,13 @@ def router(parts: Services) -> APIRouter:
 
     @routes.delete("/dids/{number}", status_code=204, response_class=Response)
     async def remove_did(request: Request, number: str) -> None:
-        """Its messages stay. Operator."""
+        """Remove a DID; its messages stay. Operator only."""
         reach = reach_of(request).need(OPERATOR)
         await service.remove_did(reach.did(number).number)
 
     @routes.get("/webhooks", response_model=m.Page[m.WebhookShown])
     async def list_webhooks(request: Request, limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """Callbacks and webhooks of DIDs, and which are switched off. A page has those of `limit` DIDs."""
+        """List callbacks and webhooks of DIDs, with those disabled. A page covers `limit` DIDs."""
         reach = reach_of(request).need(CUSTOMERS)
         after, numbers = name_after(cursor), reach.dids()
         if numbers is None:
@@ -104,19 +105,19 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/groups", response_model=m.Page[m.GroupShown], tags=["groups"])
     async def list_groups(request: Request, limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """Groups of accounts that a DID can deliver to, in order of name."""
+        """List groups of accounts that a DID can deliver to, by name."""
         reach = reach_of(request).need(CUSTOMERS)
         rows = await records.groups(reach.customers(), name_after(cursor), limit + 1)
         return cut(rows, limit, lambda row: row["name"])
 
     @routes.get("/groups/{name}", response_model=m.GroupShown, tags=["groups"])
     async def get_group(request: Request, name: str) -> Any:
-        """With its members."""
+        """Return a group with its members."""
         return await _group(parts, reach_of(request).need(CUSTOMERS), name)
 
     @routes.put("/groups/{name}", response_model=m.GroupShown, tags=["groups"])
     async def put_group(request: Request, name: m.Name, given: m.GroupGiven) -> Any:
-        """Make a group, or give it other members: accounts of one customer."""
+        """Create a group or replace its members. All members must be accounts of one customer."""
         reach = reach_of(request).need(CUSTOMERS)
         found = await records.group(name)
         if found is not None and not reach.has_customer(found["account"]):
@@ -131,7 +132,7 @@ def router(parts: Services) -> APIRouter:
 
     @routes.delete("/groups/{name}", status_code=204, response_class=Response, tags=["groups"])
     async def remove_group(request: Request, name: str) -> None:
-        """Not one that a DID delivers to."""
+        """Remove a group. A group that a DID delivers to cannot be removed."""
         found = await _group(parts, reach_of(request).need(CUSTOMERS), name)
         await service.remove_group(found["name"])
 
@@ -139,7 +140,9 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/blocks", response_model=m.Page[m.BlockShown], tags=["blocks"])
     async def list_blocks(request: Request, owner: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """STOP answers and block lists. `owner`: a DID, a customer, or * (operator)."""
+        """List active blocks, from STOP messages and block lists.
+
+        `owner`: a DID, a customer, or * (operator)."""
         reach = reach_of(request).need(CUSTOMERS)
         owners: Sequence[str] | None = [reach.owner(owner)] if owner else _owners(reach)
         rows, last = await records.blocks(owners, unpack(cursor, str, str, str), limit)
@@ -147,7 +150,7 @@ def router(parts: Services) -> APIRouter:
 
     @routes.post("/blocks", response_model=m.Count, status_code=201, tags=["blocks"])
     async def add_block(request: Request, given: m.BlockGiven) -> Any:
-        """Block a number. `count`: how many directions were not blocked before."""
+        """Block a number. `count`: directions that were not blocked before."""
         reach = reach_of(request).need(CUSTOMERS)
         owner, number = _block(reach, given.owner, given.number)
         by = BY_HAND if reach.is_operator else BY_CUSTOMER
@@ -160,7 +163,9 @@ def router(parts: Services) -> APIRouter:
         number: Annotated[str, Query(min_length=1, max_length=64)],
         direction: Direction = "both",
     ) -> Any:
-        """Lift a block, also one that a STOP has made; not one that the operator has made."""
+        """Remove a block, also one made by a STOP message.
+
+        Only the operator may remove the operator's blocks."""
         reach = reach_of(request).need(CUSTOMERS)
         whose, blocked = _block(reach, owner, number)
         by = BY_HAND if reach.is_operator else BY_CUSTOMER
@@ -176,14 +181,18 @@ def router(parts: Services) -> APIRouter:
 
 
 def _check_rights(reach: Permissions, did: Did, values: dict[str, Any]) -> None:
-    """Raises Problem with the first setting that this caller would change and may not."""
+    """Check that the caller may change these settings.
+
+    Raises Problem with the first forbidden setting."""
     for name, now in (("sms", did.sms), ("mms", did.mms)):
         if not reach.is_operator and values.get(name, now) != now:
             raise Problem(403, "scope", f"{name} is not for a token of this scope.", [(name, "not for this token")])
 
 
 def _check_account(parts: Services, owner: str, name: str) -> None:
-    """Another customer's account and one that is not there look alike. Raises Problem."""
+    """Check that `name` is an account of `owner`. Raises Problem.
+
+    The error is the same for another customer's account and for an unknown account."""
     account = parts.directory.account(name) if name else None
     if name and (account is None or account.customer != owner):
         raise wrong("sip_account", f"there is no such account of {owner}")
@@ -201,7 +210,7 @@ def _check_text(field: str, text: str) -> None:
 
 
 def _member(parts: Services, reach: Permissions, name: str, index: int) -> str:
-    """Its customer. Raises Problem."""
+    """Return the customer of a group member. Raises Problem."""
     account = parts.directory.account(name)
     if account is None or not reach.has_account(account):
         raise wrong(f"members.{index}", "there is no such account")

@@ -1,7 +1,8 @@
-"""GET /v1/events: what happens to messages, as Server-Sent Events (https://html.spec.whatwg.org, section 9.2).
+"""GET /v1/events: changes of messages as Server-Sent Events.
 
-A stream holds no changes of its own: it reads along in the feed, which keeps the last ones for all. Who reads too
-slowly falls behind what is kept, and is cut off.
+https://html.spec.whatwg.org, section 9.2. A stream keeps no changes of its own: it reads from the event stream,
+which keeps the latest changes for all readers. A client that reads too slowly misses changes; its stream is reset
+and ended.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from sipsms.web.api.v1.permissions import Permissions
 from sipsms.web.api.v1.problems import Problem
 
 STREAMS: Final = 200
-OF_CUSTOMER: Final = 20  # with all its tokens
+OF_CUSTOMER: Final = 20  # streams of one customer, with all its tokens
 OF_ONE: Final = 5  # streams of one token
 KEEP_ALIVE: Final = 15.0  # seconds
-GATHER: Final = 0.02  # seconds for more to come: two hundred streams must not wake up for each change
-SLOW: Final = 30.0  # seconds in which a client has to take what was sent
+GATHER: Final = 0.02  # seconds to gather changes: two hundred streams must not wake up for each change
+SLOW: Final = 30.0  # seconds in which a client must read what was sent
 
-# (by a courier, the feed's word) -> the event's name. What we accept is told apart by its direction.
+# State in the event stream -> name of the event. "accepted" without a courier: see `name_of`.
 _NAMES: Final = {
     "queued": "message.delayed",
     "accepted": "message.sent",
@@ -40,7 +41,7 @@ _NAMES: Final = {
 
 
 class Streams:
-    """All that are open."""
+    """All open streams, with limits per token, per customer and in total."""
 
     def __init__(
         self, feed: EventStream, most: int = STREAMS, of_one: int = OF_ONE, of_customer: int = OF_CUSTOMER
@@ -55,7 +56,9 @@ class Streams:
         self.closed = False
 
     def enter(self, token: str, customer: str) -> None:
-        """`customer`: empty for the operator. Raises Problem."""
+        """Count a new stream.
+
+        `customer` is empty for the operator. Raises Problem if a limit is reached."""
         if self.closed or self._open.total() >= self._most:
             raise _too_many("too many event streams are open")
         if self._open[token] >= self._of_one:
@@ -72,7 +75,7 @@ class Streams:
                 del counter[name]
 
     async def run(self, stream: AsyncIterator[bytes], send: Send, receive: Receive) -> None:
-        """Until the client goes away, is too slow, may not see it any more, or the server stops."""
+        """Send a stream until the client leaves, is too slow or loses access, or the server stops."""
         copying = asyncio.ensure_future(_copy(stream, send))
         leaving = asyncio.ensure_future(_gone(receive))
         self._tasks.add(copying)
@@ -85,7 +88,7 @@ class Streams:
             await asyncio.gather(copying, leaving, return_exceptions=True)
 
     def close(self) -> None:
-        """The server stops: every stream ends."""
+        """End every stream when the server stops."""
         self.closed = True
         for task in list(self._tasks):
             task.cancel()
@@ -107,7 +110,7 @@ async def _gone(receive: Receive) -> None:
 
 
 class EventResponse(Response):
-    """`still`: may the caller see it yet?"""
+    """An event stream as an HTTP response. `still` returns whether the caller still has access."""
 
     media_type = "text/event-stream"
 
@@ -140,7 +143,7 @@ class EventResponse(Response):
                 if chunk := self._written(feed, changes):
                     yield chunk
                 await asyncio.sleep(GATHER)
-        except Gap:  # what it had not taken yet is not kept any more
+        except Gap:  # changes that the client did not read are no longer kept
             yield _reset(feed, feed.last)
 
     def _written(self, feed: EventStream, changes: Sequence[Change]) -> bytes:
@@ -155,7 +158,7 @@ class EventResponse(Response):
 
 
 def _position(feed: EventStream, last: str) -> tuple[int, bool]:
-    """From where to tell; and whether what came between is lost."""
+    """Return the number after which to continue, and whether changes in between are lost."""
     if not last:
         return feed.last, False
     run, _, number = last.partition("-")

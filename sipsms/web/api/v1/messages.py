@@ -1,4 +1,4 @@
-"""Messages, conversations, media, and what would become of a message."""
+"""Routes of /v1 for messages, conversations and media, and for explaining a route."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def router(parts: Services) -> APIRouter:
         },
     )  # fmt: skip
     async def send_message(request: Request) -> Response:
-        """Send an SMS, with `media` an MMS. Every scope, from its own numbers."""
+        """Send an SMS, or with `media` an MMS. Every scope, from its own numbers."""
         return await send(parts, request)
 
     @routes.get("/messages", response_model=m.Page[m.MessageShown])
@@ -77,7 +77,10 @@ def router(parts: Services) -> APIRouter:
         limit: Limit = 50,
         cursor: Cursor = "",
     ) -> Any:
-        """Newest first. A page may be short, even empty, while `next` is there: a look passes by 2,000 messages."""
+        """List messages, newest first.
+
+        A page may be short or even empty although `next` is set, because one request examines at most 2,000
+        messages."""
         reach = reach_of(request).need(ALL)
         rows, last = await records.messages(
             reach.sees,
@@ -90,14 +93,16 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/messages/{message}", response_model=m.MessageWhole)
     async def get_message(request: Request, message: Id) -> Any:
-        """With its deliveries and every attempt."""
+        """Return a message with its deliveries and every attempt."""
         return _shown(await _seen(parts, request, message), reach_of(request))
 
     @routes.post("/messages/{message}/cancel", response_model=m.Count)
     async def cancel_message(request: Request, message: Id) -> Any:
-        """What has not left yet never does; `count` deliveries were still waiting. Scope did: only what it sends."""
+        """Cancel a message's deliveries that have not been sent.
+
+        `count`: deliveries that were cancelled. With scope did, only messages sent from the DID can be cancelled."""
         found = await _seen(parts, request, message)
-        if found["direction"] == "in":  # it waits for phones, which are its account's
+        if found["direction"] == "in":  # an incoming message waits for phones of the account
             reach_of(request).need(CUSTOMERS)
         count = await parts.service.cancel(message)
         if count:
@@ -106,7 +111,7 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/messages/{message}/media/{index}", response_class=Response, responses=_MEDIA)
     async def get_media(request: Request, message: Id, index: Annotated[int, Path(ge=0, lt=100)]) -> Response:
-        """A part of an MMS, as an attachment."""
+        """Return one file of an MMS as an attachment."""
         found = await _seen(parts, request, message)
         if index >= len(found["media"]):
             raise missing()
@@ -128,7 +133,9 @@ def router(parts: Services) -> APIRouter:
         limit: Limit = 50,
         cursor: Cursor = "",
     ) -> Any:
-        """With whom a DID has written, the latest first, among its newest 2,000 messages; so are the counts."""
+        """List the contacts of a DID, latest first.
+
+        Contacts and counts come from the DID's newest 2,000 messages."""
         reach = reach_of(request).need(ALL)
         rows = await records.conversations(reach.named_did(did, "did").number, reach.sees)
         before = number_after(cursor)
@@ -143,13 +150,13 @@ def router(parts: Services) -> APIRouter:
         target: Annotated[str, Query(alias="to", min_length=1, max_length=64)],
         text: Annotated[str, Query(max_length=4096)] = "",
     ) -> Any:
-        """Which rules hit, and where a message would go. Nothing is sent. Operator."""
+        """Return the matching rules and the route of a message without sending it. Operator only."""
         reach_of(request).need(OPERATOR)
         return records.explain(source, target, text)
 
     @routes.post("/incoming", response_model=m.Stored, status_code=202, tags=["operator"])
     async def receive_message(request: Request, given: m.Incoming) -> Any:
-        """An SMS arrives at a DID, as if from a carrier. Operator."""
+        """Deliver an SMS to a DID as if a carrier had sent it. Operator only."""
         reach = reach_of(request).need(OPERATOR)
         did = reach.named_did(given.to, "to")
         if (source := normalise(given.from_)) is None:
@@ -167,7 +174,7 @@ def router(parts: Services) -> APIRouter:
 
 
 def _numbers(reach: Permissions) -> list[str] | None:
-    """Whose messages are walked one DID at a time; None: all there are, each looked at."""
+    """Return the DIDs whose messages are read one DID at a time; None to walk all messages."""
     found = reach.dids()
     return found if found is None or len(found) <= 200 else None
 
@@ -177,7 +184,7 @@ def _contact(given: str) -> str:
 
 
 async def _seen(parts: Services, request: Request, message: int) -> dict[str, Any]:
-    """Raises Problem."""
+    """Return a message that the caller may see. Raises Problem."""
     found = await parts.records.message(message, reach_of(request).need(ALL).sees)
     if found is None:
         raise missing()
@@ -185,7 +192,7 @@ async def _seen(parts: Services, request: Request, message: int) -> dict[str, An
 
 
 def _shown(row: dict[str, Any], reach: Permissions) -> dict[str, Any]:
-    """For everybody but the operator, a carrier is a carrier."""
+    """Return a message as the caller may see it. Only the operator sees which carrier was used."""
     media = [
         {**{name: one[name] for name in ("content_type", "name", "size")},
          "path": f"/v1/messages/{row['id']}/media/{index}" if one["token"] else ""}

@@ -1,5 +1,6 @@
-"""What stands before the API: credentials first, then a body of bounded size in bounded time, and no answer without
-the shape of RFC 9457. Pure ASGI: it is in the way of every message that is sent.
+"""ASGI middleware of /v1: checks credentials, then limits the size and the time of the body.
+
+Every error has the form of RFC 9457. Pure ASGI, because every sent message passes through this code.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from sipsms.web.request import BadRequest, Held, Room, address_of, bearer_of
 
 DOOR: Final = "v1"
 SMALL: Final = 256 * 1024
-LARGE: Final = 5 * 2**20  # of a message with media
-MEMORY: Final = 64 * 2**20  # for all bodies that are under way
-PATIENCE: Final = 20.0  # seconds for the body to come
-DEADLINE: Final = 75.0  # for all of it: three files of an MMS may have to be fetched
+LARGE: Final = 5 * 2**20  # bytes of a message with media
+MEMORY: Final = 64 * 2**20  # bytes for all bodies being read
+PATIENCE: Final = 20.0  # seconds to receive the body
+DEADLINE: Final = 75.0  # seconds for the whole request: three files of an MMS may have to be fetched
 MAX_PATH: Final = 1024
 _OPEN: Final = ("/openapi.json",)
 _STREAM: Final = "/events"
-_HOT: Final = "/messages"  # its handler takes the body from the scope
+_HOT: Final = "/messages"  # the handler of this path takes the body from the scope
 _BODIES: Final = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -49,7 +50,7 @@ class Middleware:
         try:
             await self._serve(scope, receive, answer)
         except Exception as error:
-            if answer.ended:  # the framework has answered, and lets us know why
+            if answer.ended:  # the framework has already answered and re-raises the error
                 return
             if answer.started:
                 raise
@@ -83,7 +84,7 @@ class Middleware:
 
 
 def problem_of(error: Exception, scope: Scope) -> Problem:
-    """What a client learns of an error: if nobody has thought of it, only that there is one."""
+    """Return the problem for an error. An unexpected error gives the client no details."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Unavailable):
@@ -108,7 +109,7 @@ def denied(error: Denied, now: float) -> Problem:
 
 
 class _Answer:
-    """`send` that remembers how far an answer has got."""
+    """A wrapper of `send` that remembers whether the answer has started and ended."""
 
     __slots__ = ("_send", "ended", "started")
 
@@ -123,7 +124,7 @@ class _Answer:
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int, held: Held) -> bytes:
-    """Reads no further than the limit, and than there is room. Raises Problem."""
+    """Return the body. Reading stops at the limit or when memory is used up. Raises Problem."""
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
     if length.isdigit() and (len(length) > 12 or int(length) > limit):

@@ -1,4 +1,4 @@
-"""Phones, the queue, what did not get through, carriers."""
+"""Routes of /v1 for phones, the queue, dead letters and carriers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/devices", response_model=m.Page[m.DeviceShown], tags=["phones"])
     async def list_devices(request: Request, account: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """Phones that have registered before, and what waits for them; oldest first."""
+        """List devices that have registered, with the number of waiting messages; oldest first."""
         owners = _phones(reach_of(request).need(CUSTOMERS), account)
         rows = await records.devices(owners, number_after(cursor), limit + 1)
         return cut(rows, limit, lambda row: row["device"])
 
     @routes.get("/registrations", response_model=m.Page[m.RegistrationShown], tags=["phones"])
     async def list_registrations(request: Request, account: Whose = "", limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """Phones that are registered now, in order of account."""
+        """List current registrations by account."""
         owners = _phones(reach_of(request).need(CUSTOMERS), account)
         rows, last = await records.registrations(owners, unpack(cursor, str, str, str, int), limit)
         return found_page(rows, last)
@@ -42,16 +42,18 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/queue", response_model=m.Page[m.QueueShown], tags=["operator"])
     async def list_queue(request: Request, unknown: bool = False, limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """Deliveries that are not over, lane by lane; `unknown`: instead sent, and nobody knows whether it arrived.
-        Operator."""
+        """List open deliveries by lane. `unknown`: list deliveries with an unknown outcome instead.
+
+        Operator only."""
         reach_of(request).need(OPERATOR)
         rows, last = await records.queue(unpack(cursor, str, int), limit, unknown=unknown)
         return found_page(rows, last)
 
     @routes.post("/deliveries/{delivery}/resend", response_model=m.Count, tags=["operator"])
     async def resend(request: Request, delivery: Id, may_be_sent_twice: Annotated[bool, Query()] = False) -> Any:
-        """Send what is unknown once more. It may arrive a second time, and be paid for: say `may_be_sent_twice=true`.
-        Operator."""
+        """Send a delivery with an unknown outcome once more. Needs `may_be_sent_twice=true`.
+
+        The recipient may get the message a second time, and the carrier may charge for it. Operator only."""
         reach = reach_of(request).need(OPERATOR)
         if not (state := await records.state_of(delivery)):
             raise missing()
@@ -65,20 +67,20 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/dead-letters", response_model=m.Page[m.DeadShown], tags=["numbers"])
     async def list_dead_letters(request: Request, limit: Limit = 50, cursor: Cursor = "") -> Any:
-        """What callbacks, webhooks and mail servers did not take in the end, newest first."""
+        """List deliveries to callbacks, webhooks and e-mail that failed for good, newest first."""
         reach = reach_of(request).need(CUSTOMERS)
         rows, last = await records.dead_letters(number_after(cursor) or None, limit, reach.sees)
         return found_page([{**row, "courier": courier_shown(row["courier"], reach)} for row in rows], last)
 
     @routes.post("/dead-letters/retry", response_model=m.Count, tags=["operator"])
     async def retry_dead_letters(request: Request) -> Any:
-        """All of them, from the first try. Operator."""
+        """Retry all dead letters from the first attempt. Operator only."""
         reach_of(request).need(OPERATOR)
         return {"count": await service.retry_dead(None)}
 
     @routes.post("/dead-letters/{delivery}/retry", response_model=m.Count, tags=["numbers"])
     async def retry_dead_letter(request: Request, delivery: Id) -> Any:
-        """One, from its first try."""
+        """Retry one dead letter from the first attempt."""
         reach = reach_of(request).need(CUSTOMERS)
         if not await records.is_dead_letter(delivery, reach.sees):
             raise missing()
@@ -88,24 +90,24 @@ def router(parts: Services) -> APIRouter:
 
     @routes.get("/carriers", response_model=m.Page[m.CarrierShown], tags=["operator"])
     async def list_carriers(request: Request) -> Any:
-        """All that are configured, and what waits for them. Operator."""
+        """List all configured carriers with their waiting messages. Operator only."""
         reach_of(request).need(OPERATOR)
         return {"items": await records.carriers(), "next": None}
 
     @routes.get("/binds", response_model=m.Page[m.BindShown], tags=["operator"])
     async def list_binds(request: Request) -> Any:
-        """SMPP sessions: programs that are bound to us, and servers that we are bound to. Operator."""
+        """List SMPP sessions: programs bound to us, and servers we are bound to. Operator only."""
         reach_of(request).need(OPERATOR)
         return {"items": await records.binds(), "next": None}
 
     @routes.post("/carriers/{name}/pause", status_code=204, response_class=Response, tags=["operator"])
     async def pause_carrier(request: Request, name: Annotated[str, Path(max_length=64)]) -> None:
-        """Send nothing by this carrier; messages wait. Operator."""
+        """Stop sending by this carrier; its messages wait. Operator only."""
         await _pause(parts, reach_of(request), name, paused=True)
 
     @routes.post("/carriers/{name}/resume", status_code=204, response_class=Response, tags=["operator"])
     async def resume_carrier(request: Request, name: Annotated[str, Path(max_length=64)]) -> None:
-        """Send by this carrier again. Operator."""
+        """Resume sending by this carrier. Operator only."""
         await _pause(parts, reach_of(request), name, paused=False)
 
     return routes
@@ -119,5 +121,5 @@ async def _pause(parts: Services, reach: Permissions, name: str, *, paused: bool
 
 
 def _phones(reach: Permissions, account: str) -> list[str] | None:
-    """Accounts whose phones are listed; None: all."""
+    """Return the accounts whose devices are listed; None for all."""
     return [reach.account(account).name] if account else reach.accounts()

@@ -1,4 +1,7 @@
-"""Pages of lists: an opaque cursor is the key of the last item, as JSON in base64."""
+"""Pages of lists.
+
+A cursor is opaque to clients: the key of the last item, as JSON in base64.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def pack(key: Any) -> str:
 
 
 def unpack(cursor: str, *kinds: type) -> list[Any]:
-    """The values of a key of these types; empty for the first page. Raises Problem."""
+    """Return the values of a cursor's key, of these types; empty for the first page.
+
+    Raises Problem."""
     if not cursor:
         return []
     try:
@@ -39,7 +44,7 @@ def unpack(cursor: str, *kinds: type) -> list[Any]:
 
 
 def _fits(value: Any) -> bool:
-    """Can the store be asked for it?"""
+    """Return whether the store accepts this value in a query."""
     if isinstance(value, int):
         return 0 <= value < 2**62
     try:
@@ -59,12 +64,12 @@ def number_after(cursor: str) -> int:
 
 
 def cut(rows: Sequence[T], limit: int, key: Callable[[T], Any]) -> dict[str, Any]:
-    """A page of rows, of which there is one more than fit if there is another page."""
+    """Return a page of rows. `rows` has one row more than `limit` if there is another page."""
     more = len(rows) > limit
     return {"items": list(rows[:limit]), "next": pack([key(rows[limit - 1])]) if more else None}
 
 
 def found_page(rows: list[dict[str, Any]], last: Any) -> dict[str, Any]:
-    """A page whose end the store has told."""
+    """Return a page whose next cursor the store has determined."""
     key = last if isinstance(last, list) else [last]
     return {"items": rows, "next": pack(key) if last is not None else None}

@@ -1,6 +1,6 @@
-"""What a caller may see and change: the one place that says whose is what.
+"""Permissions of a caller: the only module that decides which resources a token may access.
 
-It reads the directory anew with every question, so that a number that is moved is another's at once.
+Every question reads the directory anew, so that a number that moves to another customer is protected at once.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ class Permissions:
         self.is_operator = caller.scope is Scope.OPERATOR
 
     def need(self, scopes: Sequence[Scope]) -> Permissions:
-        """Raises Problem: this kind of resource is not for tokens of this scope."""
+        """Check that the token's scope is one of these. Raises Problem."""
         if self.caller.scope not in scopes:
             names = " or ".join(str(one) for one in scopes)
             raise Problem(403, "scope", f"This needs a token of scope {names}; this one has {self.caller.scope}.")
         return self
 
     def need_lasting(self) -> Permissions:
-        """Raises Problem: what this makes opens doors for longer than a token that ends."""
+        """Check that the token does not expire. Raises Problem.
+
+        A secret made with an expiring token would outlive it."""
         if self.caller.expires_at is not None:
             raise Problem(403, "token-ends", "A token that ends sets no passwords: they would outlive it.")
         return self
 
     def note(self, what: str, account: str, **facts: str) -> None:
-        """A change that the operator may have to trace. Never a secret."""
+        """Log a change that the operator may have to trace. Secrets are never logged."""
         log.note("changed_by_api", by=self.caller.name, scope=str(self.caller.scope), what=what, of=account, **facts)
 
-    # --- whose ---
+    # --- ownership ---
 
     @property
     def own(self) -> str:
@@ -56,7 +58,7 @@ class Permissions:
         return self.caller.account.name if self.caller.account is not None else ""
 
     def customers(self) -> list[str] | None:
-        """In order of name; None: all."""
+        """Return the customers the caller may access, by name; None for all."""
         if self.is_operator:
             return None
         managed = self._directory.customers_of(self.own) if self.caller.scope is Scope.RESELLER else []
@@ -77,8 +79,10 @@ class Permissions:
         return self.has_customer(did.account)
 
     def sees(self, account: str, number: str, at: float) -> bool:
-        """A message of this account and this DID that came then. What was before a number changed hands is not the new
-        customer's, nor what was before an account was made theirs who have made one of that name again."""
+        """Return whether the caller may see a message of this account and DID received at `at`.
+
+        Messages from before a number moved to its present customer are not visible to that customer. Neither are
+        messages from before the account was made: they belong to an earlier account of the same name."""
         if self.is_operator:
             return True
         whose, did = self._directory.account(account), self._directory.did(number)
@@ -93,14 +97,14 @@ class Permissions:
     # --- lists ---
 
     def accounts(self) -> list[str] | None:
-        """Customers and subaccounts, in order of name; None: all."""
+        """Return the customers and subaccounts the caller may access, by name; None for all."""
         customers = self.customers()
         if customers is None:
             return None
         return sorted({*customers, *(one.name for name in customers for one in self._directory.subaccounts(name))})
 
     def dids(self) -> list[str] | None:
-        """In order; None: all."""
+        """Return the numbers the caller may access, in order; None for all."""
         if self.caller.scope is Scope.DID:
             return [self.caller.did]
         customers = self.customers()
@@ -108,38 +112,42 @@ class Permissions:
             return None
         return sorted({did.number for name in customers for did in self._directory.dids_of(name)})
 
-    # --- by name, or not there ---
+    # --- by name; not permitted looks like not found ---
 
     def account(self, name: str) -> Account:
-        """Raises Problem."""
+        """Return an account by name. Raises Problem (404) if unknown or not permitted."""
         found = self._directory.account(name)
         if found is None or not self.has_account(found):
             raise missing()
         return found
 
     def customer(self, name: str, field: str) -> Account:
-        """One that a body or a query names. Raises Problem with that field."""
+        """Return a customer named in a body or query. Raises Problem that names `field`."""
         found = self._directory.account(name)
         if found is None or found.parent or not self.has_account(found):
             raise wrong(field, "there is no such customer")
         return found
 
     def did(self, number: str) -> Did:
-        """In any spelling. Raises Problem."""
+        """Return a DID by its number in any spelling.
+
+        Raises Problem (404) if unknown or not permitted."""
         found = self._directory.did(normalise(number) or "")
         if found is None or not self.has_did(found):
             raise missing()
         return found
 
     def named_did(self, number: str, field: str) -> Did:
-        """One that a body or a query names. Raises Problem with that field."""
+        """Return a DID named in a body or query. Raises Problem that names `field`."""
         found = self._directory.did(normalise(number) or "")
         if found is None or not self.has_did(found):
             raise wrong(field, "there is no such DID")
         return found
 
     def owner(self, name: str) -> str:
-        """Of a block: a DID, a customer or *. A name that is a DID is that DID. Raises Problem."""
+        """Return the owner of a block: a DID, a customer or *. Raises Problem.
+
+        A name that can be read as one of our numbers means the DID."""
         if name == EVERYBODY and self.is_operator:
             return name
         number = normalise(name) or ""
@@ -159,11 +167,11 @@ def reach_of(request: Request) -> Permissions:
 
 
 def token_of(request: Request, directory: Directory) -> Token | None:
-    """The one that this request has come with."""
+    """Return the token of this request."""
     secret = bearer_of(request)
     return directory.token(sha256(secret.encode("utf-8", "replace")).hexdigest())
 
 
 def page(names: Sequence[str], after: str, limit: int) -> list[str]:
-    """Names behind `after`, in order."""
+    """Return at most `limit` names after `after`, in order."""
     return [name for name in names if name > after][:limit]

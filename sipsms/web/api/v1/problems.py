@@ -1,4 +1,4 @@
-"""Errors of the API: RFC 9457, one shape for all, whoever finds the fault."""
+"""Errors of the API in one form (RFC 9457), from whichever layer they come."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KIND: Final = "urn:sipsms:problem:"
 
 
 class Problem(Exception):
-    """`code`: a word for programs. `errors`: (field, what is wrong with it)."""
+    """An error answer. `code`: a word for programs. `errors`: (field, problem with the field)."""
 
     def __init__(
         self, status: int, code: str, detail: str, errors: Sequence[tuple[str, str]] = (),
@@ -42,7 +42,9 @@ class Problem(Exception):
 
 
 def missing() -> Problem:
-    """It is not there, or none of the caller's business: which of the two, nobody learns."""
+    """Return 404 for a resource that is missing or not permitted.
+
+    The two cases must be indistinguishable, so that callers cannot probe for other customers' resources."""
     return Problem(404, "not-found", "There is no such resource.")
 
 

@@ -1,6 +1,7 @@
-"""What the API at /v1 reads of the store, and the few changes that only it makes: see `web.v1.parts.Records`.
+"""Reads of the store for /v1, and the few changes that only /v1 makes.
 
-Each list is a page; what a caller may see is a function of a message's account and DID, or names of owners.
+This module implements `v1.services.Records`. Each list is a page. A caller's permissions come as a function of a
+message's account and DID, or as names of owners.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Queries:
     # --- changes ---
 
     async def add_customer(self, name: str, password: str, caller_id: str, reseller: str) -> None:
-        """A customer that another one manages. Raises AdminError."""
+        """Add a customer, managed by `reseller` unless that is empty. Raises AdminError."""
         hashes = self._service.hashes(name, password)
 
         def add(db: Any) -> None:
@@ -125,7 +126,7 @@ class Queries:
         await self._service.change(add)
 
     async def put_blocks(self, owner: str, number: str, directions: Sequence[str], *, active: bool, by: str) -> int:
-        """How many are another than before. Raises AdminError."""
+        """Switch blocks on or off. Return how many changed. Raises AdminError."""
         now = time.time()
 
         def put(db: Any) -> int:
@@ -145,7 +146,9 @@ class Queries:
         return await self._read(lambda db: message_list.count_groups(db, owner))
 
     async def provision(self, name: str, password: str | None, **options: Any) -> dict[str, Any]:
-        """A link by which a phone sets itself up; without a password, it gets a new one. Raises AdminError."""
+        """Make a link by which a phone sets itself up; without a password the account gets a new one.
+
+        Raises AdminError."""
         order = Order(name=name, password=password, **options)
         return facts(await self._service.change(lambda db: issue(self._server(), db, order, time.time())))
 
@@ -155,13 +158,15 @@ class Queries:
         return explain(self._gateway, self._directory, self._options(), source, target, text)
 
 
-# --- what would become of a message ----------------------------------------------------------------------------------
+# --- explaining a route -----------------------------------------------------------------------------------------------
 
 
 def explain(
     gateway: Gateway, directory: Directory, carriers: Mapping[str, CarrierOptions], source: str, target: str, text: str
 ) -> dict[str, Any]:
-    """What would become of a message from one number to another, and why; nothing is sent or counted."""
+    """Return the route of a message between two numbers, with reasons.
+
+    Nothing is sent or counted."""
     number = normalise(target) or target
     into = directory.did(number)
     out = directory.did(normalise(source) or source)
@@ -191,7 +196,7 @@ def _consent(refusal: Refusal | None) -> str:
 
 
 def _carriers(carriers: Mapping[str, CarrierOptions], decision: Decision) -> list[str]:
-    """What each carrier on the way adds: its sender's name, its rate."""
+    """Return the sender name and the rate that each carrier of the route applies."""
     found = []
     for route in decision.routes:
         options = carriers.get(route.courier.removeprefix("carrier:"))

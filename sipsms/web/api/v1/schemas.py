@@ -1,5 +1,8 @@
-"""What goes in and out: JSON bodies as they are documented. Bodies are strict: a number is not a text, an unknown field
-is a mistake of the client's that is better told than passed over."""
+"""JSON bodies of requests and answers, as documented in OpenAPI.
+
+Request bodies are strict: a number is not accepted as a text, and an unknown field is an error, because it is probably
+a mistake of the client.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ NAME: Final = r"^[A-Za-z0-9._-]{1,64}$"
 
 
 def iso(when: Any) -> Any:
-    """Seconds since the epoch as people and programs write times."""
+    """Return a time in seconds since the epoch as RFC 3339 text; other values unchanged."""
     if not isinstance(when, (int, float)):
         return when
     return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -52,7 +55,7 @@ class Fault(BaseModel):
 
 
 class ProblemBody(BaseModel):
-    """RFC 9457."""
+    """An error (RFC 9457)."""
 
     type: str
     title: str
@@ -65,7 +68,7 @@ class ProblemBody(BaseModel):
 
 
 class MediaGiven(Given):
-    """Either where the file is, or its bytes in base64."""
+    """A file: either its URL or its bytes in base64."""
 
     url: Url = ""
     data: Annotated[str, StringConstraints(max_length=2_000_000)] = ""
@@ -185,7 +188,9 @@ class AccountGiven(Given):
 
 
 class AccountChange(Given):
-    """What is not there, or null, stays as it is. Not all of it may be changed by every token."""
+    """Settings to change.
+
+    An absent or null setting stays as it is. Some settings need a wider scope."""
 
     caller_id: Word | None = None
     enabled: bool | None = None
@@ -231,7 +236,7 @@ class PasswordGiven(Given):
 
 
 class SecretShown(BaseModel):
-    """Shown this once."""
+    """A new secret, shown only once."""
 
     name: str
     secret: str
@@ -275,7 +280,9 @@ class DidGiven(Given):
 
 
 class DidChange(Given):
-    """What is not there, or null, stays as it is; an empty value switches a destination off."""
+    """Settings to change.
+
+    An absent or null setting stays as it is; an empty destination is removed."""
 
     account: Name | None = None
     sip_account: Word | None = None
@@ -368,7 +375,7 @@ class BlockShown(Shown):
     created_at: Time
 
 
-# --- what an operator looks at ---------------------------------------------------------------------------------------
+# --- phones, carriers, queue, usage -----------------------------------------------------------------------------------
 
 
 class DeviceShown(Shown):

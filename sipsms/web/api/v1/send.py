@@ -1,4 +1,7 @@
-"""POST /v1/messages: the hot path. One look at the body, one call of the Sender, no framework between."""
+"""POST /v1/messages, the hot path.
+
+The body is validated once and passed to the Sender; the framework does neither.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _YEAR: Final = 366 * 86400.0
 _DAY: Final = 86400
 
-# What the Sender refuses: status, and which field is at fault.
+# Codes of the Sender's refusals -> HTTP status, invalid field.
 _REFUSALS: Final = {
     SendCode.NO_SOURCE: (422, "from"),
     SendCode.SOURCE: (422, "from"),
@@ -53,7 +56,9 @@ _REFUSALS: Final = {
 
 
 async def send(parts: Services, request: Request) -> Response:
-    """Durable when it is answered. Raises Problem or Unavailable."""
+    """Send a message.
+
+    The message is stored durably before the answer. Raises Problem or Unavailable."""
     reach = reach_of(request).need(ALL)
     given = _read(request.scope["sipsms.body"])
     account = _sender(parts, reach, given)
@@ -85,7 +90,7 @@ def _read(body: bytes) -> MessageGiven:
 
 
 def unreadable(errors: list[Any]) -> Problem:
-    """What pydantic says of a body; never what stood there."""
+    """Return a problem with pydantic's errors, without the values of the body."""
     found = [(".".join(map(str, one["loc"])) or "body", one["msg"]) for one in errors[:20]]
     return Problem(422, "invalid", f"{found[0][0]}: {found[0][1]}", found)
 
@@ -99,7 +104,9 @@ def refused(error: SendRefused, now: float) -> Problem:
 
 
 def _sender(parts: Services, reach: Permissions, given: MessageGiven) -> Account:
-    """Whose message it is. A number that is another's, and one that is nobody's, look alike."""
+    """Return the account that sends. Raises Problem.
+
+    The error is the same for another customer's number and for an unknown number."""
     if given.account:
         account = parts.directory.account(given.account)
         if account is None or not reach.has_account(account):
@@ -119,7 +126,9 @@ def _sender(parts: Services, reach: Permissions, given: MessageGiven) -> Account
 
 
 def _notify(parts: Services, account: Account, given: MessageGiven) -> str:
-    """Reports cost something: none are made where nobody would hear of them."""
+    """Return the requested report: BY_WEBHOOK if the number has a webhook or is unknown.
+
+    Reports cost work, so none is made if the number has no webhook to receive it."""
     did = parts.directory.did(normalise(given.from_ or account.caller_id) or "")
     return BY_WEBHOOK if did is None or did.webhook is not None else ""
 
@@ -151,7 +160,7 @@ def _file(given: MediaGiven, index: int) -> File:
 
 
 def seconds(text: str, field: str) -> float:
-    """A time as RFC 3339 writes it, since the epoch. Raises Problem."""
+    """Return an RFC 3339 time in seconds since the epoch. Raises Problem."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):

@@ -1,4 +1,7 @@
-"""What the API is built from, and what it asks of the store: Protocols, so that it need not know the store."""
+"""Components of the API, and the operations it needs from the store as a Protocol.
+
+The API must not know the store.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,19 @@ from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media import MediaStore
 from sipsms.messaging.outbound import Sender
 
-BY_HAND, BY_CUSTOMER = "by hand", "by the customer"  # who has made a block; as of `store.blocks`
-Sees = Callable[[str, str, float], bool]  # (account, DID) of a message
-Found = tuple[list[dict[str, Any]], Any]  # a page, and where the next one begins: None if there is none
+BY_HAND, BY_CUSTOMER = "by hand", "by the customer"  # who made a block; as in `store.blocks`
+Sees = Callable[[str, str, float], bool]  # (account, DID, time received) of a message
+Found = tuple[list[dict[str, Any]], Any]  # a page, and the start of the next page; None at the end
 Names = Sequence[str] | None  # owners; None: all
 
 
 class Records(Protocol):
-    """`queries.Records`. All raise Unavailable; changes raise the refusal that `Parts.refused` names."""
+    """Operations implemented by `queries.Queries`.
+
+    All raise Unavailable; changes raise `Services.refused`."""
 
     async def messages(self, sees: Sees, **wanted: Any) -> Found:
-        """`wanted`: as of `store.pages.Wanted`."""
+        """Return a page of messages. `wanted`: the fields of `store.message_list.Wanted`."""
 
     async def message(self, message: int, sees: Sees) -> dict[str, Any] | None: ...
     async def conversations(self, number: str, sees: Sees) -> list[dict[str, Any]]: ...
@@ -46,7 +51,9 @@ class Records(Protocol):
     async def usage(self, account: str, days: int) -> list[dict[str, Any]]: ...
     async def add_customer(self, name: str, password: str, caller_id: str, reseller: str) -> None: ...
     async def put_blocks(self, owner: str, number: str, directions: Sequence[str], *, active: bool, by: str) -> int:
-        """`by`: BY_HAND (the operator's), or BY_CUSTOMER, which lifts none of those."""
+        """Switch blocks on or off.
+
+        `by`: BY_HAND (operator) or BY_CUSTOMER, which cannot lift the operator's blocks."""
 
     async def count_groups(self, owner: str) -> int: ...
     async def provision(self, name: str, password: str | None, **options: Any) -> dict[str, Any]: ...
@@ -64,5 +71,5 @@ class Services:
     files: MediaStore
     clock: Clock
     max_text: Callable[[], int]  # characters of an SMS
-    daily: Callable[[], int]  # sends a day of who has no limit of its own
-    refused: type[Exception]  # what a change raises that cannot be done; may have `field` and `why`
+    daily: Callable[[], int]  # messages a day of a customer without a limit of its own
+    refused: type[Exception]  # error of a change that cannot be made; may have `field` and `why`

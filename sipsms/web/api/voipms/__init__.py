@@ -1,1 +1,1 @@
-"""rest.php, the API of VoIP.ms."""
+"""VoIP.ms' API, rest.php."""

@@ -1,8 +1,8 @@
 """VoIP.ms' methods for subaccounts, registrations and the account itself.
 
-A subaccount's id is made of its name, so it is the same for ever without being stored. sipsms stores hashes of
-passwords and cannot show one; it knows no money, so the balance is nothing. What a client says of a subaccount and is
-about calls changes nothing, but it is kept and told again.
+A subaccount's id is computed from its name, so it never changes and is not stored. sipsms stores hashes of passwords
+and cannot return one. sipsms has no charges, so the balance is zero. Settings for calls have no effect, but they are
+stored and returned.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sipsms.web.api.voipms.dids import POP
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused, Row, wall
 
 MAX_NAME: Final = 64
-_USERNAME: Final = re.compile(r"[A-Za-z0-9.-]{1,48}")  # `_` begins the names below another customer
+_USERNAME: Final = re.compile(r"[A-Za-z0-9.-]{1,48}")  # no `_`: it separates the customer's name from the username
 _PUNCTUATION: Final = "!#$%&/()=?*[]_:.,{}+-"
 _COMMON: Final = frozenset({"password", "qwerty", "letmein", "welcome", "admin", "iloveyou", "abc"})
 
-# Each rule by itself, with its status word.
+# Each rule with its status word.
 _PASSWORD: Final = (
     (re.compile(rf"[A-Za-z0-9{re.escape(_PUNCTUATION)}]*"), "invalid_password_ilegal_characters"),
     (re.compile(r".{8,}"), "invalid_password_lessthan_8characters_long"),
@@ -33,7 +33,7 @@ _PASSWORD: Final = (
     (re.compile(r".{8,128}"), "weak_password"),
 )
 
-# What VoIP.ms says of a subaccount besides, as it is where nobody has said otherwise.
+# VoIP.ms' further settings of a subaccount, with their defaults.
 _USUAL: Final = {
     "description": "", "protocol": "1", "auth_type": "1", "password": "", "ip": "", "device_type": "2",
     "canada_routing": "1", "lock_international": "1", "international_route": "1", "music_on_hold": "default",
@@ -48,9 +48,9 @@ _USUAL: Final = {
 
 _FIXED: Final = ("protocol", "auth_type", "password")
 KEPT: Final = tuple(name for name in _USUAL if name not in _FIXED)
-MAX_FIELD: Final = 255  # characters of one of them
+MAX_FIELD: Final = 255  # characters of one setting
 
-# Methods for what sipsms has none of: an empty list, in the words of each.
+# Methods for features that sipsms does not have: an empty list, in each method's words.
 NOTHING: Final = {
     "getCDR": "no_cdr", "getResellerCDR": "no_cdr", "getCallTypes": "no_cdr", "getCallAccounts": "no_cdr",
     "getVoicemails": "no_mailbox", "getVoicemailFolders": "no_mailbox", "getVoicemailMessages": "no_messages",
@@ -70,14 +70,14 @@ NOTHING: Final = {
 
 
 class Place(NamedTuple):
-    """This server, as clients choose one."""
+    """This server as an entry of the list of servers."""
 
     hostname: str
     address: str = ""
 
 
 class Changes(Protocol):
-    """All raise Refused and Unavailable."""
+    """Changes of subaccounts. All methods raise Refused and Unavailable."""
 
     async def add_subaccount(
         self, name: str, password: str, *, parent: str, caller_id: str, fields: Mapping[str, str]
@@ -86,10 +86,10 @@ class Changes(Protocol):
     async def change_subaccount(
         self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
     ) -> None:
-        """What is None stays; `fields` that are not there stay, empty ones are as usual again."""
+        """Change a subaccount. None and absent `fields` stay; empty fields get their default."""
 
     async def written(self, customer: str) -> Mapping[str, Mapping[str, str]]:
-        """The fields of its subaccounts, by name."""
+        """Return the stored fields of a customer's subaccounts, by name."""
 
     async def remove_account(self, name: str) -> None: ...
 
@@ -99,7 +99,10 @@ class Accounts:
         self, directory: Directory, changes: Changes, bindings: Callable[[str], Sequence[Binding]],
         place: Callable[[], Place], sent_today: Callable[[str], Awaitable[int]],
     ) -> None:  # fmt: skip
-        """`bindings`: of an account, now. `sent_today`: by the APIs; raises Unavailable."""
+        """Store the services.
+
+        `bindings` returns an account's current bindings. `sent_today` returns the messages sent by the APIs; raises
+        Unavailable."""
         self._directory = directory
         self._changes = changes
         self._bindings = bindings
@@ -117,7 +120,7 @@ class Accounts:
     # --- subaccounts ---
 
     async def _list(self, call: Call) -> Answer:
-        """By login only; a number is no account."""
+        """Return subaccounts, all or the one with a login. The parameter is never read as an id."""
         named = call.params.text("account")
         owner = call.account.name
         found = [one for one in self._directory.subaccounts(owner) if named in ("", one.name, _suffix(one))]
@@ -148,7 +151,7 @@ class Accounts:
         return {"id": number, "account": name}
 
     def _check_settings(self, params: Params) -> None:
-        """What sipsms could not do otherwise. Raises Refused."""
+        """Check settings that sipsms cannot change. Raises Refused."""
         if params.text("protocol") not in ("", "1"):
             raise Refused("invalid_protocol", "1 (SIP) only")
         if params.text("auth_type") not in ("", "1"):
@@ -168,7 +171,9 @@ class Accounts:
         return self._directory.subaccounts(call.account.name)
 
     def _named(self, call: Call) -> Account:
-        """By its id. Another customer's is as one that there is not."""
+        """Return the subaccount with the given id.
+
+        Raises Refused; the same for another customer's subaccount."""
         given = call.params.text("id")
         if not given:
             raise Refused("missing_id")
@@ -178,7 +183,7 @@ class Accounts:
         return found
 
     async def _set(self, call: Call) -> Answer:
-        """What is not said stays, and an empty password is none."""
+        """Change a subaccount. Absent settings stay; an empty password changes nothing."""
         account, params = self._named(call), call.params
         self._check_settings(params)
         password = params.whole("weak_password", "password")
@@ -240,17 +245,17 @@ def _nothing(word: str) -> Method:
 
 
 def identity(name: str) -> str:
-    """Of a subaccount: a number below 2**48, since some clients read it as one."""
+    """Return a subaccount's id: a number below 2**48, because some clients read it as a number."""
     return str(int.from_bytes(blake2b(name.encode(), digest_size=6).digest(), "big"))
 
 
 def _suffix(account: Account) -> str:
-    """The username: the login without the customer's name before it."""
+    """Return the username: the login without the customer's name in front."""
     return account.name.removeprefix(f"{account.parent}_")
 
 
 def check_password(password: str, username: str) -> None:
-    """Raises Refused with the first rule that it breaks."""
+    """Check VoIP.ms' rules for passwords. Raises Refused with the first broken rule."""
     for rule, word in _PASSWORD:
         if not rule.fullmatch(password):
             raise Refused(word)
@@ -260,7 +265,7 @@ def check_password(password: str, username: str) -> None:
 
 
 def _kept(params: Params) -> dict[str, str]:
-    """Raises Refused."""
+    """Return the given settings that are stored without effect. Raises Refused."""
     found = {}
     for name in KEPT:
         if params.given(name):

@@ -1,8 +1,8 @@
 """VoIP.ms' methods for numbers: getDIDsInfo, setSMS, setDIDInfo.
 
-A URL whose flag is 0 is kept, with its secrets, and nothing is sent there; any other destination is switched off by
-taking it away. What a request does not name stays as it is. Settings for calls are shown with their usual values, and
-cannot be changed.
+A URL whose flag is 0 is kept with its secrets, but nothing is sent there. Any other destination is switched off by
+removing it. Settings that a request does not name stay. Settings for calls are returned with their defaults and cannot
+be changed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sipsms.core.account import Account, Callback, Did, Webhook
 from sipsms.core.smpp_url import without_password
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused, Row, on
 
-POP: Final = "1"  # of the only server
+POP: Final = "1"  # number of the only server
 _MODES: Final = {"1": "nanpa", "2": "e164"}
 
-# What VoIP.ms says of a number besides; none of it means anything here.
+# VoIP.ms' further settings of a number; none has an effect here.
 _CALLS: Final = {
     "description": "", "failover_busy": "none:", "failover_unreachable": "none:", "failover_noanswer": "none:",
     "voicemail": "0", "pop": POP, "dialtime": "60", "cnam": "0", "e911": "0", "callerid_prefix": "", "note": "",
@@ -30,9 +30,9 @@ _CALLS: Final = {
 
 
 class Target(NamedTuple):
-    """A destination as setSMS writes it: a flag and a value."""
+    """A destination in setSMS: a flag and a value."""
 
-    setting: str  # of Changes.change_did
+    setting: str  # name of the setting in Changes.change_did
     value: str
     flags: tuple[str, ...]
     bad_value: str  # status words
@@ -55,7 +55,7 @@ _TARGETS: Final = (
         "invalid_account",
     ),
 )  # fmt: skip
-_URLS: Final = frozenset({"callback", "webhook"})  # settings that can be off, and still there
+_URLS: Final = frozenset({"callback", "webhook"})  # destinations that keep their URL when switched off
 # Setting -> status word.
 BAD: Final = {one.setting: one.bad_value for one in _TARGETS} | {
     "smpp_url": "invalid_smpp_url", "smpp_username": "invalid_smpp_username", "smpp_password": "invalid_smpp_password",
@@ -65,7 +65,7 @@ _SMPP: Final = {"smpp_user": "smpp_username", "smpp_pass": "smpp_password", "smp
 
 class Changes(Protocol):
     async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
-        """What is not there stays. Raises Refused or Unavailable."""
+        """Change a DID. Absent settings stay. Raises Refused or Unavailable."""
 
 
 class Dids:
@@ -79,7 +79,7 @@ class Dids:
     async def _list(self, call: Call) -> Answer:
         params, owner = call.params, call.account.name
         number, client = params.number("no_did", "did"), params.text("client")
-        named = "" if client in ("0", "all", owner) else client  # else a subaccount: the numbers that reach it
+        named = "" if client in ("0", "all", owner) else client  # else a subaccount: list the numbers delivered to it
         dids = self._directory.dids_of(owner)
         found = [row_of(did) for did in dids if number in ("", did.number) and named in ("", did.sip_account)]
         if not found:
@@ -87,7 +87,7 @@ class Dids:
         return {"dids": found}
 
     def _did(self, call: Call) -> Did:
-        """Another customer's is as one that there is not."""
+        """Return the requested DID. Raises Refused; the same for another customer's DID."""
         if not call.params.text("did"):
             raise Refused("missing_did")
         did = self._directory.did(call.params.number("invalid_did", "did"))
@@ -115,7 +115,7 @@ class Dids:
         return {}
 
     def _read(self, target: Target, value: str, account: Account) -> Any:
-        """A value in the words of Changes. Raises Refused."""
+        """Return a value in the form of `Changes.change_did`. Raises Refused."""
         if target.setting == "emails":
             return [one.strip() for one in value.replace(";", ",").split(",") if one.strip()]
         if target.setting == "forward":
@@ -127,8 +127,9 @@ class Dids:
         return value
 
     async def _set_info(self, call: Call) -> Answer:
-        """SMPP may be set here, too. The rest is for programs that write back what they have read. Raises Refused for
-        what would be a change."""
+        """Change SMPP settings.
+
+        Other settings may be written back unchanged. Raises Refused for a change."""
         did = self._did(call)
         shown = row_of(did)
         smpp = _smpp(call.params)
@@ -144,7 +145,7 @@ class Dids:
 
 
 def _value(params: Params, target: Target) -> str | None:
-    """Empty: to be switched off. None: stays as it is."""
+    """Return a destination's new value; empty to switch it off, None to leave it."""
     flag = params.flag(target.bad_flag, *target.flags)
     if flag is False:
         return ""
@@ -155,7 +156,9 @@ def _value(params: Params, target: Target) -> str | None:
 
 
 def _url(params: Params, target: Target, did: Did) -> dict[str, Any]:
-    """One that is known already is not judged anew: what was read may be written back."""
+    """Return the change of a callback or webhook.
+
+    A URL that is already stored is not checked again. So a program may write back what it has read."""
     flag = params.flag(target.bad_flag, *target.flags)
     value = params.whole(target.bad_value, target.value)
     endpoint: Callback | Webhook | None = getattr(did, target.setting)
@@ -169,7 +172,7 @@ def _url(params: Params, target: Target, did: Did) -> dict[str, Any]:
 
 
 def _forward(value: str, word: str) -> str:
-    """Where an SMS can go to: no short code, no name."""
+    """Return a number that SMS can be forwarded to. Raises Refused for a short code or a name."""
     number = Params({"": [value]}).number(word, "")
     if number and not (len(number) >= 10 and number.removeprefix("+").isdigit()):
         raise Refused(word, f"{value[:32]} is not a telephone number")
@@ -181,7 +184,7 @@ def _has(did: Did, setting: str) -> bool:
 
 
 def _retry(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether to call again what did not answer `ok`; of no meaning without a URL."""
+    """Return the setting for repeated calls until the page answers `ok`; empty without a URL."""
     retry = params.flag("invalid_callback_retry", "url_callback_retry")
     if retry is None or not given.get("callback", did.callback):
         return {}
@@ -190,7 +193,7 @@ def _retry(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, bool
 
 
 def _mode(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, str]:
-    """A webhook that is new here writes numbers as `dialmode` was shown before it was there."""
+    """Return the dialing mode. A new webhook keeps the `dialmode` that was displayed before."""
     mode = params.text("dialmode")
     if mode and mode not in _MODES:
         raise Refused("invalid_dialmode", "dialmode is 1 (NANPA) or 2 (E.164)")
@@ -201,7 +204,9 @@ def _mode(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _smpp(params: Params) -> dict[str, Any]:
-    """In the words of Changes. An empty password is as it is shown, and changes nothing."""
+    """Return the SMPP settings in the form of `Changes.change_did`.
+
+    An empty password changes nothing, because the password is displayed as empty."""
     on = params.flag("invalid_smpp_enabled", "smpp_enabled", "smpp_enable")
     given: dict[str, Any] = {} if on is None else {"smpp": on}
     for name, setting in _SMPP.items():
@@ -212,7 +217,7 @@ def _smpp(params: Params) -> dict[str, Any]:
 
 
 def row_of(did: Did) -> Row:
-    """As getDIDsInfo writes it: all values are texts."""
+    """Return a DID as getDIDsInfo writes it; all values are texts."""
     callback, webhook, smpp = did.callback, did.webhook, did.smpp
     return {
         "did": did.number,

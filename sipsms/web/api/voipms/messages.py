@@ -1,8 +1,8 @@
-"""VoIP.ms' methods for messages: sendSMS, sendMMS, getSMS, getMMS, getMediaMMS, deleteSMS, deleteMMS.
+"""VoIP.ms' methods for messages.
 
-SMS and MMS have one sequence of ids, since clients know a message again by its id alone. In lists all values are texts;
-what a send returns is a number. A sender's name in letters never appears there: one such row, and the Android
-application refuses the whole list.
+Methods: sendSMS, sendMMS, getSMS, getMMS, getMediaMMS, deleteSMS, deleteMMS. SMS and MMS share one sequence of ids,
+because clients recognise a message by its id alone. In lists all values are texts; a send returns a number. A message
+from an alphanumeric sender must not appear in a list: the Android application rejects a whole list with such a row.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ MAX_SMS: Final = 160  # characters
 LIMIT: Final = 50  # rows, unless the client asks for more ...
 MAX_ROWS: Final = 20_000  # ... which are at most these, ...
 MAX_LIST: Final = 16 * 2**20  # ... and about these bytes
-MAX_LISTS: Final = 2  # of one customer at once
+MAX_LISTS: Final = 2  # lists of one customer at once
 _MAX_URL: Final = 2048
 _MAX_ID: Final = 2**63 - 1
-_SLOTS: Final = 3  # of media in a row, empty ones included
+_SLOTS: Final = 3  # columns for media in a row, including empty ones
 
 _WORDS: Final[Mapping[SendCode, str]] = {
     SendCode.NO_SOURCE: "missing_did",
@@ -46,16 +46,18 @@ _WORDS: Final[Mapping[SendCode, str]] = {
     SendCode.MEDIA: "invalid_file",
     SendCode.MEDIA_SIZE: "exceeds_file_size",
     SendCode.MEDIA_COUNT: "invalid_file",
-}  # all else is `sms_failed`
+}  # any other code is `sms_failed`
 
 _TYPES: Final = {"": None, "1": Direction.IN, "0": Direction.OUT}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Messages to list. `since` and `until` are rough; `mms`: None for both kinds."""
+    """Filter of messages to list.
 
-    dids: Mapping[str, float]  # since when each is the customer's
+    `since` and `until` are approximate; `mms`: None for both kinds."""
+
+    dids: Mapping[str, float]  # DID -> start of the customer's ownership
     since: float
     until: float
     direction: Direction | None
@@ -65,15 +67,17 @@ class Wanted:
 
 
 class Records(Protocol):
-    """All raise Unavailable."""
+    """Reads of stored messages. All methods raise Unavailable."""
 
     async def past(self, wanted: Wanted, render: Callable[[Message], bytes | None]) -> list[bytes]:
-        """The newest first; `render` runs elsewhere, and makes None of what is not to be listed."""
+        """Return rendered messages, newest first.
+
+        `render` runs in a worker thread and returns None for a message to skip."""
 
     async def one(self, message: int, dids: Mapping[str, float]) -> Message | None: ...
 
     async def hide(self, message: int, dids: Mapping[str, float]) -> bool:
-        """It is listed no more. False: there is no such message of these DIDs."""
+        """Remove a message from the lists. Return False if these DIDs have no such message."""
 
 
 class Messages:
@@ -85,7 +89,7 @@ class Messages:
         self._records = records
         self._url = url
         self._clock = clock
-        self._listing: Counter[str] = Counter()  # customer -> lists under way, or waiting
+        self._listing: Counter[str] = Counter()  # customer -> lists running or waiting
 
     def methods(self) -> dict[str, Method]:
         return {
@@ -99,7 +103,9 @@ class Messages:
         return {"sms": await self._send(call, (), MAX_SMS)}
 
     async def _send_mms(self, call: Call) -> Answer:
-        """Without a file it is a long text, and how that travels is the carrier's affair."""
+        """Send an MMS.
+
+        Without a file the message is a long text, which the carrier may send in any form."""
         return {"mms": await self._send(call, tuple(_files(call.params)), MAX_TEXT)}
 
     async def _send(self, call: Call, files: Sequence[File], longest: int) -> int:
@@ -120,13 +126,13 @@ class Messages:
         call.answered = lambda: self._sender.answered(sent)
         return sent.message
 
-    # --- what there was ---
+    # --- lists ---
 
     async def _get_sms(self, call: Call) -> Answer:
         return await self._list(call, mms=False)
 
     async def _get_mms(self, call: Call) -> Answer:
-        """Under the key `sms`, too."""
+        """List MMS. The key of the list is `sms` here too."""
         return await self._list(call, mms=True)
 
     async def _list(self, call: Call, *, mms: bool) -> Answer:
@@ -144,7 +150,9 @@ class Messages:
 
     @contextmanager
     def _place(self, customer: str) -> Iterator[None]:
-        """For a list: lists come one after the other, and others' must not wait behind a hundred of one customer."""
+        """Count a list in progress. Raises Refused if the customer already has `MAX_LISTS` lists.
+
+        Lists run one after the other, and other customers must not wait behind a hundred lists of one."""
         if self._listing[customer] >= MAX_LISTS:
             raise Refused("api_limit_exceeded", f"{MAX_LISTS} lists are under way already")
         self._listing[customer] += 1
@@ -152,7 +160,7 @@ class Messages:
             yield
         finally:
             self._listing[customer] -= 1
-            self._listing += Counter()  # forgets who has none
+            self._listing += Counter()  # removes customers without lists
 
     async def _one(self, call: Call, named: str, mms: bool | None, shift: timedelta) -> list[bytes]:
         message = await self._records.one(_id(named), self._numbers(call))
@@ -198,7 +206,9 @@ class Messages:
         return _id(named)
 
     def _numbers(self, call: Call) -> dict[str, float]:
-        """The caller's DIDs, and since when: what a number carried for its customer before is not the new one's."""
+        """Return the caller's DIDs, each with the start of the caller's ownership.
+
+        Messages from before that time belong to an earlier customer."""
         return {did.number: did.since for did in self._directory.dids_of(call.account.name)}
 
 
@@ -209,7 +219,7 @@ def _text(params: Params) -> str:
 
 
 def _id(named: str) -> int:
-    """Raises Refused."""
+    """Return the id as a number. Raises Refused."""
     if not (named.isascii() and named.isdigit()) or len(named) > 19 or int(named) > _MAX_ID:
         raise Refused("invalid_id", f"{named[:32]} is no id")
     return int(named)
@@ -224,7 +234,7 @@ def _limit(text: str) -> int:
 
 
 class Pen:
-    """Writes the rows of one list, until that is long enough."""
+    """A writer of the rows of one list, up to `MAX_LIST` bytes."""
 
     def __init__(self, days: Days, url: Callable[[Media], str]) -> None:
         self._days = days
@@ -241,7 +251,7 @@ class Pen:
 
 
 def _encoded(message: Message, shown: str, url: Callable[[Media], str]) -> bytes | None:
-    """As a row of JSON; None for what cannot be listed."""
+    """Return a message as a row of JSON; None for a message that must not be listed."""
     contact = message.source if message.direction is Direction.IN else message.destination
     digits = contact.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):
@@ -269,7 +279,7 @@ _write: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _files(params: Params) -> Iterator[File]:
-    """Raises Refused."""
+    """Yield the files of the request. Raises Refused."""
     for number in range(1, MAX_FILES + 1):
         given = params.raw(f"media{number}")
         if given:
@@ -279,7 +289,7 @@ def _files(params: Params) -> Iterator[File]:
 
 
 def _file(given: str | bytes) -> File:
-    """A URL, a `data:` URI (RFC 2397), bare base64, or the bytes themselves."""
+    """Return a file from a URL, a `data:` URI (RFC 2397), bare base64, or bytes."""
     if isinstance(given, bytes):
         return File(_checked(given))
     given = given.strip()
@@ -295,7 +305,9 @@ def _file(given: str | bytes) -> File:
 
 
 def _decoded(text: str) -> bytes:
-    """Base64 of either alphabet, in lines or not, padded or not; a form that was not encoded makes spaces of plus."""
+    """Decode base64 of either alphabet, with or without line breaks and padding. Raises Refused.
+
+    A space stands for a plus that a form did not encode."""
     if len(text) > MAX_FILE * 3 // 2:
         raise Refused("exceeds_file_size", f"a file is larger than {MAX_FILE // 1024} KB")
     lines = text.replace("\r", "").replace("\n", "").replace(" ", "+").translate(_URL_SAFE)

@@ -1,7 +1,7 @@
-"""VoIP.ms' REST API in values: what its parameters may be, what its status words say, how it writes times. Pure.
+"""Parameters, status words and times of VoIP.ms' REST API. Pure.
 
-Whatever a client sends becomes a bounded text without NUL and half surrogates here, so nothing behind this has to fear
-it. Only `Params.raw` is as it came: what becomes of a text message is the sender's own affair to judge.
+Every value becomes a bounded text without NUL and lone surrogates here, so later code need not check it. Only
+`Params.raw` returns the value as it came, because the sender judges the text of a message itself.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from sipsms.core.account import Account
 from sipsms.core.e164 import normalise
 from sipsms.web.request import Fields
 
-EASTERN: Final = -5.0  # `timezone` that means New York, daylight saving included
+EASTERN: Final = -5.0  # the value of `timezone` for New York, daylight saving included
 MAX_DAYS: Final = 92
-MAX_VALUE: Final = 4096  # characters of a parameter that is no message and no file
+MAX_VALUE: Final = 4096  # characters of a parameter other than a message or file
 _DATE: Final = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(?:[ T][0-9:.]{0,15})?")
 _HOURS: Final = re.compile(r"[+-]?[0-9]{1,2}(?:\.[0-9]{1,2})?")
 _ON: Final = frozenset({"1", "true", "yes", "on", "y"})
 _OFF: Final = frozenset({"0", "false", "no", "off", "n"})
 
 Row = dict[str, Any]
-Answer = Row | bytes  # what stands beside `status`; or all of the answer, written already
+Answer = Row | bytes  # the fields beside `status`, or the whole answer as bytes
 
 
 class Refused(Exception):
-    """`word` is the answer's status; `reason` is for the person who wrote the client."""
+    """A rejected call.
+
+    `word` is the status of the answer; `reason` is for the author of the client."""
 
     def __init__(self, word: str, reason: str = "") -> None:
         super().__init__(word)
@@ -40,17 +42,19 @@ class Refused(Exception):
 
 
 class Params:
-    """The parameters of one request, each the first of its values."""
+    """The parameters of one request; of several values the first."""
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
 
     def given(self, *names: str) -> bool:
-        """Is one of them there, even if it is empty? A null of JSON is not."""
+        """Return whether one of these parameters is present, even if empty.
+
+        A JSON null counts as absent."""
         return any(value is not None for name in names for value in self._fields.get(name, ()))
 
     def raw(self, *names: str) -> str | bytes:
-        """The first of these that is not empty: a text as it came, or the bytes of a file; else an empty text."""
+        """Return the first value that is not empty, a text or the bytes of a file; else an empty text."""
         for name in names:
             for value in self._fields.get(name, ()):
                 if found := _plain(value):
@@ -64,13 +68,13 @@ class Params:
         return value[:MAX_VALUE].encode("utf-8", "replace").decode().replace("\0", "\ufffd").strip()
 
     def whole(self, word: str, *names: str) -> str:
-        """For what is kept: a text that would have to be cut is refused with the word."""
+        """Return a text that will be stored. Raises Refused if the text would have to be cut."""
         if len(self.raw(*names)) > MAX_VALUE:
             raise Refused(word, f"{names[0]} is longer than {MAX_VALUE} characters")
         return self.text(*names)
 
     def flag(self, word: str, *names: str) -> bool | None:
-        """None: it is not said. Raises Refused with the word."""
+        """Return the value of a flag; None if absent. Raises Refused."""
         text = self.text(*names).lower()
         if not text:
             return None
@@ -79,7 +83,7 @@ class Params:
         return text in _ON
 
     def number(self, word: str, *names: str) -> str:
-        """A telephone number as it is stored; empty if it is not said. Raises Refused with the word."""
+        """Return a telephone number in stored form; empty if absent. Raises Refused."""
         text = self.whole(word, *names)
         number = normalise(text) if text else ""
         if number is None:
@@ -88,7 +92,7 @@ class Params:
 
 
 def _plain(value: Any) -> str | bytes:
-    """Numbers and booleans of JSON are written out; lists and objects are nothing."""
+    """Return a JSON number or boolean as text; a list or object counts as empty."""
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, (int, float)):
@@ -98,7 +102,9 @@ def _plain(value: Any) -> str | bytes:
 
 @dataclass(slots=True)
 class Call:
-    """A request of a customer. `answered`: to be called when its client has the answer, as far as one can tell."""
+    """A customer's request.
+
+    `answered` is called when the client has probably received the answer."""
 
     account: Account
     params: Params
@@ -114,12 +120,14 @@ Method = Callable[[Call], Awaitable[Answer]]
 
 @cache
 def new_york() -> ZoneInfo:
-    """Asked for when it is needed: a host without time zones can still have other doors."""
+    """Return the time zone, loaded on first use.
+
+    A host without time zone data can still run the other APIs."""
     return ZoneInfo("America/New_York")
 
 
 def shift_of(params: Params) -> timedelta:
-    """`timezone=N` shows times N + 5 hours later than New York's clock. Raises Refused."""
+    """Return the offset from New York's clock: `timezone=N` adds N + 5 hours. Raises Refused."""
     text = params.text("timezone")
     if not text:
         return timedelta()
@@ -129,31 +137,37 @@ def shift_of(params: Params) -> timedelta:
 
 
 def wall(moment: float, shift: timedelta = timedelta()) -> str:
-    """What New York's clock shows, as this API writes it."""
+    """Return the time on New York's clock in the API's format."""
     return f"{datetime.fromtimestamp(moment, new_york()).replace(tzinfo=None) + shift:%Y-%m-%d %H:%M:%S}"
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Whole days, by a clock that differs from New York's by `shift`. ISO dates compare as texts."""
+    """A range of whole days on a clock that differs from New York's by `shift`.
+
+    ISO dates compare as texts."""
 
     first: str
     last: str
     shift: timedelta
 
     def has(self, shown: str) -> bool:
-        """A time as `wall` writes it."""
+        """Return whether a time in the format of `wall` is in the range."""
         return self.first <= shown[:10] <= self.last
 
     def bounds(self) -> tuple[float, float]:
-        """Moments a little before and behind these days: a clock that is set forward or back is no matter."""
+        """Return times somewhat before and after the range.
+
+        The margin covers changes of daylight saving time."""
         begin = datetime.fromisoformat(self.first) - self.shift - timedelta(hours=2)
         end = datetime.fromisoformat(self.last) - self.shift + timedelta(hours=26)
         return begin.replace(tzinfo=new_york()).timestamp(), end.replace(tzinfo=new_york()).timestamp()
 
 
 def days_of(params: Params, now: float) -> Days:
-    """`from` and `to`; today, where they are not said, or the day that is later. Raises Refused."""
+    """Return the days from `from` to `to`. Raises Refused.
+
+    A missing date is today, or the other date if that keeps the range in order."""
     shift = shift_of(params)
     today = date.fromisoformat(wall(now, shift)[:10])
     begin = _date(params.text("from", "date_from"), "invalid_date_from")
@@ -166,7 +180,7 @@ def days_of(params: Params, now: float) -> Days:
 
 
 def _date(text: str, word: str) -> date | None:
-    """None: it is not said. Raises Refused with the word."""
+    """Return a date; None if absent. Raises Refused."""
     if not text:
         return None
     match = _DATE.fullmatch(text)

@@ -1,7 +1,8 @@
-"""VoIP.ms' REST API at /api/v1/rest.php: programs written for that carrier work here by changing a host name.
+"""VoIP.ms' REST API at /api/v1/rest.php.
 
-The answer is always HTTP 200 with an object of JSON, whatever went wrong: clients send again what was answered
-otherwise, and a message would go out twice. Who has no right password learns nothing, not even which methods there are.
+Programs written for that carrier work here after a change of host name. The answer is always HTTP 200 with a JSON
+object, even for errors: clients repeat a request that was answered otherwise, and a message would be sent twice. A
+client without a correct password learns nothing, not even the names of methods.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sipsms.web.request import BadRequest, Fields, Held, Room, address_of, field
 from sipsms.web.response_ack import when_heard
 
 PATH: Final = "/api/v1/rest.php"
-MEMORY: Final = 64 * 2**20  # bytes of requests' bodies, all together
+MEMORY: Final = 64 * 2**20  # bytes of all request bodies together
 PATIENCE: Final = 60.0  # seconds for a body to arrive
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _SUCCESS: Final = b'{"status":"success"}'
@@ -36,18 +37,20 @@ _DENIED: Final = {
     DenialCode.ADDRESS: "ip_not_enabled",
     DenialCode.TOO_MANY: "api_limit_exceeded",
 }
-LATER: Final = "method_maintenance"  # what we cannot do now
+LATER: Final = "method_maintenance"  # a temporary failure
 
 
 class RestPhp:
     def __init__(self, access: Access, *tables: Mapping[str, Method], memory: int = MEMORY) -> None:
-        """`tables`: method by its name."""
+        """Store the methods. `tables`: name -> method."""
         self._access = access
         self._methods = {name: method for table in tables for name, method in table.items()}
         self._room = Room(memory)
 
     def routes(self) -> list[Route]:
-        """HEAD is not among them, though Starlette adds it to GET: it would send a message."""
+        """Return the routes, without HEAD.
+
+        Starlette adds HEAD to GET, and a HEAD request would send a message."""
         routes = [Route(path, self.handle) for path in (PATH, f"{PATH}/")]
         for route in routes:
             route.methods = set(_METHODS)
@@ -77,7 +80,10 @@ class RestPhp:
         return None, _refusal(Refused(LATER, "this cannot be done now; nothing was changed"))
 
     def _account(self, params: Params, address: str, problem: Refused | None) -> Account:
-        """Credentials that are not there may stand in the body that could not be read: then that is said."""
+        """Return the calling account. Raises Refused.
+
+        If credentials are missing and the body could not be read, the error is about the body: it may hold the
+        credentials."""
         try:
             return self._access.api(params.text("api_username"), params.text("api_password"), address, DOOR)
         except Denied as error:
@@ -94,7 +100,9 @@ class RestPhp:
 
 
 async def _read(request: Request, held: Held) -> tuple[Fields, Refused | None]:
-    """What can be read, and what is wrong with the rest: to be told to who has a right password, or none at all."""
+    """Return the fields that could be read and the problem with the rest.
+
+    The problem is returned only to a caller with a correct password or without credentials."""
     try:
         async with asyncio.timeout(PATIENCE):
             return await fields_of(request, held=held), None
@@ -112,7 +120,7 @@ def _written(answer: Answer) -> bytes:
 
 
 def _refusal(error: Refused) -> bytes:
-    """`message` is ours: a sentence for people, which programs overlook."""
+    """Return the error answer. `message` is our addition for people; programs ignore it."""
     return _json({"status": error.word, "message": error.reason} if error.reason else {"status": error.word})
 
 

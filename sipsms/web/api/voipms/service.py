@@ -1,4 +1,7 @@
-"""What the VoIP.ms-compatible API (`web/rest_php`) asks of the store and of the service, with errors as its words."""
+"""Adapter of the VoIP.ms-compatible API to the store and the account service.
+
+Errors become VoIP.ms' status words.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ _FIELDS: Final = {
 
 
 class Records:
-    """One list at a time: a long one takes half a second of a reader's time, and the queue needs readers as well."""
+    """Stored messages, one list at a time.
+
+    A long list takes half a second of a reader thread, and the queue needs the readers too."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -49,13 +54,13 @@ class Records:
         return await self._store.read(lambda db: message_list_voipms.one(db, message, dids))
 
     async def hide(self, message: int, dids: Mapping[str, float]) -> bool:
-        if await self.one(message, dids) is None:  # who guesses keeps no writer busy
+        if await self.one(message, dids) is None:  # a client that guesses ids must not occupy the writer
             return False
         return await self._store.write(lambda db: message_list_voipms.hide(db, message, dids))
 
 
 class VoipmsService:
-    """The service, for these methods. What it refuses has the word that VoIP.ms has for it."""
+    """The account service for VoIP.ms' methods. Errors become VoIP.ms' status words."""
 
     def __init__(self, service: AccountService) -> None:
         self._service = service
@@ -98,7 +103,9 @@ def rest_door(
     url: Callable[[Media], str],
     bindings: Callable[[str], Sequence[Binding]], place: Callable[[], Place], clock: Clock,
 ) -> RestPhp:  # fmt: skip
-    """`url`: of a part of an MMS. `bindings`: of an account, now."""
+    """Build the API.
+
+    `url` returns the URL of an MMS part; `bindings` an account's current bindings."""
     changes = VoipmsService(service)
     return RestPhp(
         access,

@@ -1,1 +1,1 @@
-"""originate/sms, the API of Wildix."""
+"""Wildix' API, originate/sms."""

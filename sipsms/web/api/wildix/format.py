@@ -1,4 +1,7 @@
-"""Wildix' `originate/sms` (S-159..S-165): what its fields mean, and its three replies word for word. Pure."""
+"""Fields and replies of Wildix' `originate/sms` (S-159..S-165), the replies word for word.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 MAX_NUMBERS: Final = 500
-SOON: Final = 60.0  # a minute that has just begun is now
-LONGEST: Final = 366 * 86400.0  # that a message may be postponed
+SOON: Final = 60.0  # seconds; a time within the current minute counts as now
+LONGEST: Final = 366 * 86400.0  # seconds that a message may be postponed
 
 SUCCESS: Final[dict[str, Any]] = {"type": "result", "result": "Success"}
 _MOMENT: Final = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) ([0-9]{1,2}):([0-9]{2})")
@@ -26,12 +29,16 @@ def error(reason: str) -> dict[str, Any]:
 
 
 def as_curl_sends_it(message: str, user_agent: str) -> str:
-    """Quotes, backslashes and slashes that come by CURL, Asterisk's CURL() too, are spaces (S-165)."""
+    """Replace quotes, backslashes and slashes by spaces in messages sent by CURL (S-165).
+
+    Asterisk's CURL() counts too."""
     return message.translate(_SPACES) if user_agent.lower().startswith(_CURL) else message
 
 
 def numbers_in(values: Iterable[str]) -> list[str]:
-    """One or several by commas, each once, as they were written but for a `+` that a URL has made a space."""
+    """Return the numbers, separated by commas, without duplicates and as written.
+
+    A space in front stands for a `+` that was not encoded in the URL."""
     found: dict[str, None] = {}
     for value in values:
         for one in value.split(","):
@@ -42,7 +49,9 @@ def numbers_in(values: Iterable[str]) -> list[str]:
 
 
 def moment(value: str, zone: tzinfo, now: float) -> float | None:
-    """`14/07/2014 15:35` (S-161) -> seconds since the epoch; None: now. Raises ValueError with what is wrong."""
+    """Parse `14/07/2014 15:35` (S-161) to seconds since the epoch; None for now.
+
+    Raises ValueError."""
     text = value.strip()
     if not text:
         return None

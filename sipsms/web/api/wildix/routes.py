@@ -1,7 +1,8 @@
-"""`/api/v1/originate/sms`, and as older pages of Wildix spell it `/api/v1/orginate/sms` (S-159..S-165).
+"""`/api/v1/originate/sms`, also in the older spelling `/api/v1/orginate/sms` (S-159..S-165).
 
-GET or POST; query, form or JSON; HTTP Basic of the account that sends, with the password of its phone or its API
-password. Its caller ID is the sender. Always 200 but for 401 (a dial plan reads only the body), 413 and 503.
+GET or POST; query, form or JSON; HTTP Basic of the sending account, with its phone's password or its API password. The
+account's caller ID is the sender. The status is 200 except for 401, 403, 413, 429 and 503, because a dial plan reads
+only the body.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sipsms.web.response_ack import when_heard
 
 PATHS: Final = ("/api/v1/originate/sms", "/api/v1/orginate/sms", "/api/v1/originate/sms/", "/api/v1/orginate/sms/")
 _AT_ONCE: Final = 50
-_OF_ALL: Final = {  # what is wrong with the message and not with a number
+_OF_ALL: Final = {  # errors of the message and not of one number
     SendCode.EMPTY: "Message should not be empty",
     SendCode.TEXT: "Message has characters that cannot be sent",
     SendCode.NO_SOURCE: "No number to send from: set the caller ID of the user",
@@ -42,7 +43,9 @@ class WildixApi:
     def __init__(
         self, access: Access, sender: Sender, clock: Clock, longest: Callable[[], int], zone: Callable[[], str]
     ) -> None:
-        """`longest`: characters of a message; `zone`: in which `postpone` is read."""
+        """Store the services.
+
+        `longest`: maximum characters of a message. `zone`: name of the time zone of `postpone`."""
         self._access = access
         self._sender = sender
         self._clock = clock
@@ -55,7 +58,7 @@ class WildixApi:
     async def handle(self, request: Request) -> Response:
         try:
             account, _ = self._access.user(*basic_of(request), address_of(request), "originate")
-            # Dial plans write a blank behind the comma of CURL(): it comes as part of the first name (S-164).
+            # Dial plans write a space after the comma of CURL(): it arrives in front of the first name (S-164).
             fields = {name.strip(): values for name, values in (await fields_of(request, limit=SMALL_BODY)).items()}
             reply, sent = await self._send(account, fields, request.headers.get("user-agent", ""))
         except Denied as denied:
@@ -68,7 +71,9 @@ class WildixApi:
         return Json(reply)
 
     async def _send(self, account: Account, fields: Fields, agent: str) -> tuple[dict[str, Any], list[Sent]]:
-        """Raises Unavailable if nothing was taken for that reason."""
+        """Return the reply and the sent messages.
+
+        Raises Unavailable if the store accepted no message."""
         numbers = numbers_in(text({"number": [one]}, "number") for one in fields.get("number", ()))
         message = as_curl_sends_it(text(fields, "message"), agent)
         if not numbers:
@@ -83,12 +88,12 @@ class WildixApi:
         except ValueError as wrong:
             return error(str(wrong)), []
         media = [one for one in fields.get("media", ()) if one not in (None, "")]
-        if not all(isinstance(one, str) for one in media):  # sent without its file, nobody would know
+        if not all(isinstance(one, str) for one in media):  # without its file the message must not be sent silently
             return error("Media should be a list of URLs"), []
         files = [File(url=one) for one in media]
         if files and len(numbers) > 1:
             try:
-                files = await self._sender.fetched(files, account.customer)  # once for all of them
+                files = await self._sender.fetched(files, account.customer)  # fetched once for all numbers
             except SendRefused as refused:
                 return error(_OF_ALL[refused.code]), []
         orders = [
@@ -100,7 +105,7 @@ class WildixApi:
         return await self._send_all(orders)
 
     async def _send_all(self, orders: list[Order]) -> tuple[dict[str, Any], list[Sent]]:
-        """An error only if nothing was taken: else a client would send again what is on its way."""
+        """Return an error only if no message was accepted: a client would repeat the whole request."""
         sent: list[Sent] = []
         failures: list[tuple[str, Exception]] = []
         for start in range(0, len(orders), _AT_ONCE):
