@@ -47,7 +47,7 @@ class InboundMedia:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One segment of a text that came in several SMS (3GPP TS 23.040 section 9.2.3.24.1)."""
+    """A segment of a text that came in several SMS (3GPP TS 23.040 section 9.2.3.24.1)."""
 
     reference: str  # the same for all parts of one text
     number: int  # from 1
