@@ -188,8 +188,8 @@ class Couriers:
             rate = (sent - self._sent.get(name, sent)) / _REPORT_EVERY
             self._sent[name] = sent
             carrier = self.carriers.get(name.partition(":")[2])
-            why = one.why or getattr(carrier, "status", "")
-            state = "down" if one.state == "up" and getattr(carrier, "is_down", False) else one.state
+            why = one.why or (carrier.status if carrier is not None else "")
+            state = "down" if one.state == "up" and carrier is not None and carrier.is_down else one.state
             status = {"state": state, "why": why, "rate": round(rate, 2), "counts": one.counts}
             if self._reported.get(name) != status:
                 self._reported[name] = fresh[name.partition(":")[2]] = status
@@ -213,10 +213,7 @@ class Couriers:
 
     def idempotent(self) -> list[str]:
         """Return couriers to which an attempt that a kill cut off may be sent again."""
-        same = [
-            name for name, one in self.carriers.items()
-            if isinstance(one, LoopbackCarrier) or getattr(one, "drops_duplicates", False)
-        ]  # fmt: skip
+        same = [name for name, one in self.carriers.items() if one.drops_duplicates]
         return [*IDEMPOTENT, *map(courier_name, same)]
 
     # --- building ---

@@ -21,6 +21,10 @@ class LoopbackCarrier(BaseCarrier):
         super().__init__(name)
         self._receive = receive
 
+    @property
+    def drops_duplicates(self) -> bool:
+        return True
+
     async def send(self, delivery: Delivery) -> Outcome:
         # Named after the delivery, so that a delivery sent again after a crash is a duplicate and not a second message.
         remote_id = f"{self.name}-{delivery.id}"

@@ -9,12 +9,26 @@ from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, Parsed
 
 
 class BaseCarrier:
+    """Defaults of the Protocol `Carrier`: no hook, no polls, no look-ups, always up."""
+
     poll_every = 0.0
     can_look_up = False
     secret = ""
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @property
+    def drops_duplicates(self) -> bool:
+        return False
+
+    @property
+    def is_down(self) -> bool:
+        return False
+
+    @property
+    def status(self) -> str:
+        return ""
 
     def parse(self, request: HookRequest) -> Parsed:
         raise HookError(404, f"carrier {self.name} has no hook")

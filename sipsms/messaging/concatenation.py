@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from sipsms.core.clock import Clock
 from sipsms.core.queue_rows import StoredPart
 from sipsms.core.segmentation import join_parts
-from sipsms.messaging.carrier import GatewayStore
+from sipsms.store.store import Store
 
 PATIENCE = 300.0  # seconds to wait for the other parts
 _JOINING = 5.0  # seconds in which a text is joined when its last part has come
@@ -23,7 +23,7 @@ Answer = TypeVar("Answer")
 
 class Concatenation(Generic[Answer]):
     def __init__(
-        self, store: GatewayStore, clock: Clock, whole: Callable[[Sequence[StoredPart], str], Awaitable[Answer]]
+        self, store: Store, clock: Clock, whole: Callable[[Sequence[StoredPart], str], Awaitable[Answer]]
     ) -> None:
         """`whole` takes the parts that there are, and their text; twice, if the server ends in between."""
         self._store = store

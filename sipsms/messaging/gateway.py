@@ -25,7 +25,7 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Device
 from sipsms.core.segmentation import encoding_of, pieces, segments
 from sipsms.messaging import delivery_reports
-from sipsms.messaging.carrier import CarrierLimits, GatewayStore, InboundSms, Part
+from sipsms.messaging.carrier import CarrierLimits, InboundSms, Part
 from sipsms.messaging.concatenation import Concatenation
 from sipsms.messaging.delivery_reports import DLR, STATUS, Stage, is_wanted, report_of
 from sipsms.messaging.event_stream import EventStream
@@ -34,6 +34,7 @@ from sipsms.messaging.location import Location
 from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.queue.queue import Queue, carrier_lane
 from sipsms.routing.dialplan import Decision, Dialplan, Facts
+from sipsms.store.store import Store
 
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
 APP = "app"  # fetched by an app of the account
@@ -83,7 +84,7 @@ def device_lane(device: int) -> str:
 class Gateway:
     def __init__(
         self,
-        store: GatewayStore,
+        store: Store,
         directory: Directory,
         location: Location,
         queue: Queue,

@@ -16,9 +16,9 @@ from sipsms.core.clock import Clock
 from sipsms.core.directory_rows import Block
 from sipsms.core.message import Message
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.messaging.carrier import GatewayStore
 from sipsms.messaging.content_policy import PatternLimits, Patterns, shortener_in
 from sipsms.messaging.opt_out_keywords import Keyword, classify
+from sipsms.store.store import Store
 
 _REMEMBERED = 10_000  # numbers that were told something by themselves
 _ONCE_IN = 3600.0  # seconds between two answers to HELP
@@ -44,7 +44,7 @@ class Terms:
 
 
 class SendingPolicy:
-    def __init__(self, store: GatewayStore, directory: Directory, clock: Clock, terms: Callable[[], Terms]) -> None:
+    def __init__(self, store: Store, directory: Directory, clock: Clock, terms: Callable[[], Terms]) -> None:
         self._store = store
         self._directory = directory
         self._clock = clock

@@ -15,9 +15,10 @@ from sipsms.core.http_client import NoAnswer, NotSent
 from sipsms.core.message import Accepted, Delivered, Outcome, Rejected, State
 from sipsms.core.queue_rows import LOOK_BACK, Closing, Doubt
 from sipsms.core.refusal import Refusal
-from sipsms.messaging.carrier import Carrier, GatewayStore, NotThere
+from sipsms.messaging.carrier import Carrier, NotThere
 from sipsms.messaging.gateway import Gateway, sms_key
 from sipsms.messaging.queue.queue import Queue
+from sipsms.store.store import Store
 
 LOOK_EVERY = 20.0  # seconds
 PAUSES = (20.0, 60.0, 120.0, 300.0, 1800.0)  # seconds, after the first, second ... time that nobody could say
@@ -33,7 +34,7 @@ SetMark = Callable[[str, float], Awaitable[None]]
 
 class Reconciler:
     def __init__(
-        self, store: GatewayStore, gateway: Gateway, queue: Queue, carriers: Mapping[str, Carrier], clock: Clock,
+        self, store: Store, gateway: Gateway, queue: Queue, carriers: Mapping[str, Carrier], clock: Clock,
         mark: Marks, set_mark: SetMark,
     ) -> None:  # fmt: skip
         self._store = store

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,8 @@ from sipsms.core.e164 import as_format, normalise
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
 from sipsms.core.refusal import Refusal
-from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, Parsed, Part
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import InboundSms, Part
 from sipsms.messaging.gateway import Receipt, carrier_key
 from sipsms.sip import body_reader
 from sipsms.sip.connection_pool import NotConnected
@@ -77,15 +78,11 @@ class TrunkServices:
     key: bytes  # this installation's key for the tokens
 
 
-class Trunk:
+class Trunk(BaseCarrier):
     """Carrier that sends and receives by one SIP server."""
 
-    poll_every = 0.0
-    can_look_up = False
-    secret = ""
-
     def __init__(self, name: str, config: SipConfig, around: TrunkServices) -> None:
-        self.name = name
+        super().__init__(name)
         self.config = config
         self._around = around
         self._uplink = TrunkTransport(around.endpoint, config, around.limits)
@@ -126,18 +123,6 @@ class Trunk:
             until = time.strftime("%H:%M:%S", time.gmtime(self._registration.until))
             return f"registered until {until} UTC"
         return f"not registered: {self._registration.why}"
-
-    def parse(self, request: HookRequest) -> Parsed:
-        raise HookError(404, f"carrier {self.name} has no hook")
-
-    async def poll(self, since: float) -> Sequence[InboundSms]:
-        return ()
-
-    async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
-        return None
-
-    def media_headers(self, url: str) -> Mapping[str, str]:
-        return {}
 
     # --- life ---
 

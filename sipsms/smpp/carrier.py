@@ -26,7 +26,8 @@ from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import pieces
-from sipsms.messaging.carrier import HookError, HookRequest, InboundSms, NotThere, Parsed, Part
+from sipsms.messaging.base_carrier import BaseCarrier
+from sipsms.messaging.carrier import InboundSms, NotThere, Part
 from sipsms.messaging.gateway import sms_key
 from sipsms.smpp import receipt
 from sipsms.smpp.bind import Bind, Resolve, Target
@@ -97,17 +98,15 @@ class _Sm(NamedTuple):
     tlvs: dict[int, bytes]
 
 
-class SmppCarrier:
+class SmppCarrier(BaseCarrier):
     """Carrier with its pool of binds."""
 
-    poll_every = 0.0
     can_look_up = True
-    secret = ""
 
     def __init__(self, name: str, config: SmppConfig, around: CarrierServices) -> None:
-        self.name = name
+        super().__init__(name)
         self.config = config
-        self.status = "not bound yet"
+        self._why = "not bound yet"  # why it has no bind; empty: it has
         self._around = around
         self._clock = around.clock
         self._courier = f"carrier:{name}"
@@ -169,9 +168,9 @@ class SmppCarrier:
                     await self._recall()
                 await link.open()
             except (Gone, Unavailable) as error:
-                if self.status != str(error):
-                    self.status = str(error)
-                    log.warning("smpp_not_bound", carrier=self.name, why=self.status)
+                if self._why != str(error):
+                    self._why = str(error)
+                    log.warning("smpp_not_bound", carrier=self.name, why=self._why)
                 await asyncio.sleep(pause * (0.9 + 0.2 * random.random()))
                 pause = min(_LONGEST_PAUSE, pause * 2)
                 continue
@@ -180,7 +179,7 @@ class SmppCarrier:
                 await asyncio.sleep(_LONGEST_PAUSE)
                 continue
             self._links.append(link)
-            self.status, began = "", self._clock()
+            self._why, began = "", self._clock()
             log.note("smpp_carrier_bound", carrier=self.name, smsc=link.peer_id, mode=str(link.mode))
             try:
                 if self._is_closing():  # the bind came up during the close
@@ -199,7 +198,7 @@ class SmppCarrier:
         now = self._clock()
         self._doubts.add(link.unsure(now), now, link)
         if not self._links:
-            self.status = link.why or "unbound"
+            self._why = link.why or "unbound"
         log.warning("smpp_carrier_unbound", carrier=self.name, why=link.why)
 
     async def _recall(self) -> None:
@@ -247,10 +246,14 @@ class SmppCarrier:
                 yield {
                     "direction": "out", "name": self._courier, "account": "", "peer": f"{url.host}:{url.port}",
                     "mode": str(MODES[command]), "tls": url.tls, "state": "unbound", "since": 0.0, "sent": 0,
-                    "received": 0, "why": self.status or f"{missing} of {self.config.binds} are not up",
+                    "received": 0, "why": self._why or f"{missing} of {self.config.binds} are not up",
                 }  # fmt: skip
 
     # --- out ---
+
+    @property
+    def status(self) -> str:
+        return self._why
 
     def room(self) -> int:
         """Return how many messages may be in flight.
@@ -286,7 +289,7 @@ class SmppCarrier:
                 return Deferred("throttled", retry_after=paused, whole_courier=True, untried=True)
             links = self._transmitters()
             if not links:
-                why = self.status or "no transmitter is bound"
+                why = self._why or "no transmitter is bound"
                 return Deferred(why, retry_after=_NOT_BOUND, whole_courier=True, untried=True)
             link = min(links, key=lambda one: self._out[one])
             if self._out[link] >= self.config.window:
@@ -548,17 +551,6 @@ class SmppCarrier:
             raise Refused(Status.INVALID_DESTINATION, f"{destination[:32]} is no number of this server")
         if isinstance(result, Refusal):
             raise Refused(Status.REJECTED_BY_APP, result.reason)
-
-    # --- not supported ---
-
-    def parse(self, request: HookRequest) -> Parsed:
-        raise HookError(404, f"carrier {self.name} has no hook")
-
-    async def poll(self, since: float) -> Sequence[InboundSms]:
-        return ()
-
-    def media_headers(self, url: str) -> Mapping[str, str]:
-        return {}
 
 
 def _own(configured: int | None, usual: int) -> int:

@@ -307,10 +307,20 @@ class Session:
             self._bind(pdu, events)
         elif self.state is not State.BOUND or self.mode not in _ALLOWED[self.role].get(command, ()):
             if command not in (Command.ALERT_NOTIFICATION, Command.OUTBIND):  # these two have no response
-                self._out.append(encode_response(pdu, Status.WRONG_BIND_STATE))
+                self._out.append(encode_response(pdu, self._refusal_of_state(command)))
         elif command != Command.ALERT_NOTIFICATION:
             self.under_way += 1
             events.append(Request(pdu))
+
+    def _refusal_of_state(self, command: int) -> Status:
+        """Return the status for a request that cannot be taken now.
+
+        A request that crosses our own unbind is no mistake of the peer: the status must ask for another try, since
+        some programs drop a message that hears any other error.
+        """
+        is_ours = self.state is State.UNBINDING and self._unbind is None
+        allowed = self.mode in _ALLOWED[self.role].get(command, ())
+        return Status.QUEUE_FULL if is_ours and allowed else Status.WRONG_BIND_STATE
 
     def _bind(self, pdu: Pdu, events: list[Event]) -> None:
         if self.role == "esme":

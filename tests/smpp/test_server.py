@@ -46,6 +46,7 @@ from .kit import (
     OK,
     PAYLOAD,
     PHONE,
+    QUEUE_FULL,
     SUBMIT_FAILED,
     THROTTLED,
     UDHI,
@@ -473,7 +474,7 @@ def test_the_account_off(bind: Bind, site: SmppSite, customer: Customer) -> None
     esme = bind(customer)
     site.change("account", "set", customer.name, "--disabled")
     assert esme.until(UNBIND).command == UNBIND
-    assert esme.submit(customer.did, PHONE, "while off").status in (BAD_STATE, SUBMIT_FAILED)
+    assert esme.submit(customer.did, PHONE, "while off").status in (QUEUE_FULL, SUBMIT_FAILED)
     assert site.rows(customer.did) == []
     with Esme(site.smpp_port) as late:
         assert late.bind(customer.user, customer.password).status == BIND_FAILED

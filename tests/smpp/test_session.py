@@ -249,3 +249,18 @@ def test_a_peer_that_is_asked_early() -> None:
     unbound = Session("smsc", 0.0, LIMITS)
     unbound.probe(5.0)
     assert unbound.take() == b""
+
+
+@pytest.mark.req("P-17")
+def test_a_message_that_crosses_our_unbind_is_to_be_sent_again() -> None:
+    """Its sender could not know; after its own unbind it must not send any more."""
+    session = bound()
+    session.unbind(0.0)
+    out(session)
+    assert session.receive(pdu(Command.SUBMIT_SM), 0.0) == []
+    assert statuses(session) == [(Command.SUBMIT_SM, Status.QUEUE_FULL)]
+    esme = bound("esme", Mode.TRANSCEIVER)
+    esme.unbind(0.0)
+    out(esme)
+    assert esme.receive(pdu(Command.DELIVER_SM), 0.0) == []
+    assert statuses(esme) == [(Command.DELIVER_SM, Status.QUEUE_FULL)]

@@ -24,8 +24,9 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import Closing
-from sipsms.messaging.carrier import Courier, QueueStore
+from sipsms.messaging.carrier import Courier
 from sipsms.messaging.queue.courier_state import CourierLimits, CourierState, Health, Lane
+from sipsms.store.store import Store
 
 _LANE_CHUNK = 50  # deliveries of one lane in memory
 _READY_LANES = 5000  # lanes of one courier that wait in memory for their turn
@@ -52,7 +53,7 @@ def carrier_lane(courier: str, source: str, destination: str) -> str:
 class Queue:
     def __init__(
         self,
-        store: QueueStore,
+        store: Store,
         clock: Clock,
         pace: Pace,
         jitter: Callable[[], float] = random.random,
