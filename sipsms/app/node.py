@@ -11,20 +11,23 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sipsms.accounts.directory import Directory
-from sipsms.accounts.provisioning import Settings
-from sipsms.app import settings as configuration
+from sipsms.accounts.provisioning_lookup import ProvisioningLookup
+from sipsms.app import certificates
+from sipsms.app.certificates import CertificateWatch
 from sipsms.app.couriers import Couriers, base_url
+from sipsms.app.directory_refresh import DirectoryRefresh
 from sipsms.app.http_apis import HttpApis
+from sipsms.app.reload import reload
 from sipsms.app.settings import Config, literal_secrets, path_of, short_secrets
 from sipsms.app.smpp import SmppNode, smscs_of
+from sipsms.app.tasks import Job, Tasks, keep_doing, survives
 from sipsms.app.wiring import (
     check_certificate,
     connection_limit,
@@ -37,15 +40,12 @@ from sipsms.app.wiring import (
     terms_of,
 )
 from sipsms.core import log
-from sipsms.core.account import Account
 from sipsms.core.clock import steady_clock
-from sipsms.core.courier_name import courier_name
 from sipsms.core.errors import Unavailable
-from sipsms.core.ha1 import ha1
 from sipsms.core.listener import ListenError, bind_url, describe
 from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding, received_of
-from sipsms.core.yaml_file import ConfigError, Document
+from sipsms.core.yaml_file import Document
 from sipsms.messaging.build import build as build_messaging
 from sipsms.messaging.delivery_reports import Stage, is_wanted
 from sipsms.messaging.gateway import SIP
@@ -61,12 +61,9 @@ from sipsms.sip.presence import Presence
 from sipsms.sip.presence_server import PresenceServer
 from sipsms.sip.proxy_server import ProxyServer
 from sipsms.sip.server import Server
-from sipsms.sip.tls import ServerCertificate, TlsError, expires_at
 from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, Limits, StreamConnection
 from sipsms.sip.trunk import Trunks, TrunkServices
-from sipsms.sip.trunk_settings import SipConfig
-from sipsms.smpp.settings import SmppConfig
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.web.carrier_hooks import Hooks
@@ -77,22 +74,7 @@ from sipsms.web.server import HttpServer, build
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
 DRAIN_PHONES = 2.0  # for phones: what they do not answer is sent again, under the same Call-ID, after the start
 _FORGET_EVERY = 3600.0
-_CERTIFICATE_EVERY = 60.0
 _NOTICES_EVERY = 600.0
-_CERTIFICATE_ALARM = 14 * 86400.0  # before it ends
-
-
-# What only a restart takes over.
-_AT_START = (
-    "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
-    "sip.handshake_timeout", "sip.first_message_timeout", "sip.max_connections_per_address", "sip.advertised",
-    "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
-    "media.directory", "api.trusted_proxies", "api.metrics_from",
-)  # fmt: skip
-
-
-def _setting(config: Config, name: str) -> object:
-    return attrgetter(name)(config)
 
 
 class BoundSocket(NamedTuple):
@@ -109,24 +91,16 @@ class Node:
 
     def __init__(self, config: Config, path: Path) -> None:
         self.config = config
-        self._path = path
+        self.path = path
         self._clock = steady_clock()
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.tasks = Tasks()
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
         self._ended: list[Binding] = []  # bindings that are over and may have a successor
-        self._forget_at = self._clock() + 60
-        self._certificate_at = self._clock()
-        self._alarm_at = 0.0
-        self._notices_at = 0.0
-        self._refreshing = asyncio.Lock()
-        self._wanted = self._served = 0  # looks at the directory that were asked for, and those that have been had
-        self._gone: set[str] = set()  # accounts that were removed
-        self._locked_out: set[str] = set()  # accounts with another password, or disabled
         self.directory = Directory()
         self.http: HttpServer | None = None
-        self.certificate: ServerCertificate | None = None
+        self.certificates: CertificateWatch | None = None
 
     # --- start ---
 
@@ -164,7 +138,7 @@ class Node:
         )  # fmt: skip
         self.queue, self.gateway = messaging.queue, messaging.gateway
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
-        self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.spawn)
+        self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.tasks.spawn)
         self.couriers = Couriers(
             config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
             self.smscs.make, self._changed.set,
@@ -178,6 +152,10 @@ class Node:
             lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock,
             self.couriers.files.url, node, self.smscs, connection_limit() // 8,
         )  # fmt: skip
+        self.changes = DirectoryRefresh(
+            self.store, self.directory, self.location, self.endpoint, self.queue, self.notifier, self.smpp
+        )
+        self.links = ProvisioningLookup(self.store, self.directory, lambda: base_url(self.config))
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
 
     def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
@@ -186,9 +164,9 @@ class Node:
         if not notify or state is State.QUEUED or is_copy(delivery):
             return
         if state is not State.ACCEPTED:
-            self.spawn(self.gateway.ended(delivery))
+            self.tasks.spawn(self.gateway.ended(delivery))
         elif is_wanted(notify):
-            self.spawn(self.gateway.report(delivery.message, Stage.SENT))
+            self.tasks.spawn(self.gateway.report(delivery.message, Stage.SENT))
 
     def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:
         config = self.config
@@ -201,11 +179,13 @@ class Node:
             sip.advertised or "",
         )
         self.endpoint = Endpoint(limits, self._tls, self._origin_allowed, connection_limit(), tag_key)
-        self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.spawn)
+        self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.tasks.spawn)
         nonces = Nonces(nonce_key(config), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
         presence = Presence(config.domain, presence_limits(config))
-        self.notifier = PresenceServer(presence, self.endpoint, self.directory, self.location, self._clock, self.spawn)
+        self.notifier = PresenceServer(
+            presence, self.endpoint, self.directory, self.location, self._clock, self.tasks.spawn
+        )
         self.location.on_change = self.notifier.changed
         rules, key = rules_of(config), os.urandom(32)
         messages = MessageServer(
@@ -219,7 +199,7 @@ class Node:
         )
         self.server = Server(
             rules, authenticator, self.directory, self.location, self.gateway, messages, self.notifier, self._clock,
-            self.spawn, key,
+            self.tasks.spawn, key,
         )  # fmt: skip
         self.courier = SipCourier(
             self.endpoint, self.location, lambda: self.server.rules, self._clock, sip.max_datagram,
@@ -230,7 +210,7 @@ class Node:
             self.endpoint, limits, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock,
             self._is_known, trunk_key,
         )  # fmt: skip
-        self.trunks = Trunks(around, self.spawn)
+        self.trunks = Trunks(around, self.tasks.spawn)
         self.server.trunks = self.trunks.doors
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected
@@ -259,13 +239,15 @@ class Node:
         connection.in_use = lambda: self.location.holds_flow(connection.local, connection.number)
 
     def _disconnected(self, connection: StreamConnection) -> None:
-        self.spawn(self.location.disconnected(connection.local, connection.number))
+        self.tasks.spawn(self.location.disconnected(connection.local, connection.number))
 
     # --- sockets ---
 
     def _certify(self) -> None:
-        self.certificate = check_certificate(self.config)
-        self._tls = self.certificate.context if self.certificate is not None else None
+        certificate, tls = check_certificate(self.config), self.config.tls
+        self._tls = certificate.context if certificate is not None else None
+        if certificate is not None and tls is not None:
+            self.certificates = CertificateWatch(certificate, tls.certificate, self._clock)
 
     def _bind(self) -> list[BoundSocket]:
         """Take all ports, before the store is touched. Raises ListenError with none of them taken."""
@@ -300,7 +282,7 @@ class Node:
         match bound.scheme:
             case "http":
                 application = build(
-                    self.hooks, self._readiness, ProvisioningDownload(self._settings),
+                    self.hooks, self._readiness, ProvisioningDownload(self.links.fetch),
                     MediaDownload(self.couriers.files), self.doors.routes(), self.config.api.metrics_from,
                 )  # fmt: skip
                 self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
@@ -318,7 +300,7 @@ class Node:
                 why=f"their passwords were made for another realm than {self.config.realm}: "
                 "set `realm` back, or set their passwords again",
             )  # fmt: skip
-        await self._refresh_directory()
+        await self.changes.refresh()
         await self.location.load(self._clock())
         for host in self.location.hosts():
             self.server.trust(host)
@@ -328,151 +310,56 @@ class Node:
 
     def _run(self) -> None:
         self.tracer.send_to(hep_target(self.config))
-        self.spawn(self.queue.run())
-        self.spawn(self._watch_store())
-        self.spawn(self._housekeeping())
-        self.spawn(self._follow())
+        self.tasks.spawn(self.queue.run())
+        self.tasks.spawn(self._watch_store())
+        self.tasks.spawn(keep_doing(self._jobs(), self._clock))
+        self.tasks.spawn(self._follow())
         self.trunks.start()
         self.smscs.start()
         if self.http is not None:
-            self.spawn(self.http.run())
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run beside everything else; a failure is logged, not lost."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Unavailable):
-            log.warning("store_unavailable", why=str(error))
-        elif error is not None:
-            log.crash("task_failed", error)
+            self.tasks.spawn(self.http.run())
 
     # --- while it runs ---
-
-    async def _refresh_directory(self) -> None:
-        """Read the directory again, one read at a time: an older must not replace a newer. Waiters share the next."""
-        self._wanted += 1
-        wanted = self._wanted
-        async with self._refreshing:
-            if self._served >= wanted:
-                return
-            serves = self._wanted  # a look that begins now sees all that was committed before it was asked for
-            await self._refresh()
-            self._served = serves
-
-    async def _refresh(self) -> None:
-        changes = await self.store.directory(self.directory.version)
-        self._locked_out.update(self._lose_access(changes.accounts))
-        self._gone.update(self.directory.update(*changes))
-        self.notifier.review(None if changes.whole else [account.name for account in changes.accounts])
-        self.queue.set_paused(courier_name(name) for name in changes.paused)
-        self.smpp.review(changes.dids)
-        await self._see_out()
-        log.note("directory", version=changes.version, accounts=len(self.directory))
-
-    def _lose_access(self, changed: Sequence[Account]) -> Iterator[str]:
-        """Yield accounts with another password, or disabled with or without their customer.
-
-        Whoever registered before must not go on getting their messages."""
-        for account in changed:
-            before = self.directory.account(account.name)
-            if before is None:
-                continue
-            off = before.enabled and not account.enabled
-            if off or before.ha1_md5 != account.ha1_md5:
-                yield account.name
-            if off and not account.parent:
-                yield from (one.name for one in self.directory.subaccounts(account.name))
-
-    async def _see_out(self) -> None:
-        """End the registrations of those who are gone or locked out. Whom the store fails for stays to be done."""
-        for name in list(self._gone):
-            await self.location.forget_account(name)
-            self._gone.discard(name)
-        for name in list(self._locked_out):
-            for binding in await self.location.log_out(name):
-                flow = self.endpoint.flow(binding.received, binding.local, binding.flow) if binding.flow else None
-                if isinstance(flow, StreamConnection):
-                    flow.close()
-            self._locked_out.discard(name)
 
     async def _watch_store(self) -> None:
         """A command beside us has written: take over what it changed."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if not await self._survives(self._take_over):
+            if not await survives(self._take_over):
                 await asyncio.sleep(1)
                 self._changed.set()
 
     async def _take_over(self) -> None:
-        await self._refresh_directory()
+        await self.changes.refresh()
         await self.gateway.take_new()
-
-    async def _survives(self, step: Callable[[], Awaitable[None]]) -> bool:
-        """A failing step must not end what runs for ever."""
-        try:
-            await step()
-            return True
-        except Unavailable as error:
-            log.warning("store_unavailable", why=str(error))
-        except Exception as error:
-            log.crash("background_failed", error)
-        return False
-
-    async def _housekeeping(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            await self._survives(self._sweep)
 
     async def _follow(self) -> None:
         """Ask the carriers what nobody told us; write down how they are; deliver what other parts do not come for."""
         while True:
             await asyncio.sleep(1)
-            await self._survives(self.couriers.follow)
+            await survives(self.couriers.follow)
+
+    def _jobs(self) -> list[Job]:
+        """Jobs that are done again and again, and how often."""
+        jobs = [
+            Job(1.0, self._sweep), Job(1.0, self.smpp.sweep), Job(1.0, self.doors.usage.save),
+            Job(1.0, self._move_to_successors), Job(_NOTICES_EVERY, self.gateway.tell_ended),
+            Job(_FORGET_EVERY, self._forget, first=60.0),
+        ]  # fmt: skip
+        return jobs if self.certificates is None else [*jobs, Job(certificates.EVERY, self.certificates.look)]
 
     async def _sweep(self) -> None:
         self.endpoint.sweep()
         self.notifier.sweep()
-        await self.smpp.sweep()
-        await self.doors.usage.save()
-        self._ended.extend(await self.location.sweep(self._clock()))
-        self._ended = [binding for binding in self._ended if not await self._settled(binding)]
-        if self._clock() >= self._certificate_at:
-            self._certificate_at = self._clock() + _CERTIFICATE_EVERY
-            self._look_at_certificate()
-        if self._clock() >= self._notices_at:
-            self._notices_at = self._clock() + _NOTICES_EVERY
-            await self.gateway.tell_ended()
-        if self._clock() >= self._forget_at:
-            self._forget_at = self._clock() + _FORGET_EVERY
-            await self.location.forget_devices(self._clock() - self.config.queue.device_memory)
-            await self.store.write(lambda db: provisioning_links.forget(db, time.time()))
-            await self.store.forget_notices(self._clock() - self.config.queue.keep)
-            await self.store.forget_receipts(self._clock())
         log.BINDINGS.set(len(self.location))
 
-    def _look_at_certificate(self) -> None:
-        """Take over a renewed certificate; connections that are there keep the old one. Say early that one will end."""
-        if self.certificate is None or self.config.tls is None:
-            return
-        try:
-            if self.certificate.renew():
-                log.note("certificate_renewed")
-            ends_in = expires_at(self.config.tls.certificate) - time.time()
-        except TlsError as error:
-            log.warning("certificate_refused", why=str(error), kept="the old one")
-            return
-        if ends_in < _CERTIFICATE_ALARM and self._clock() >= self._alarm_at:
-            self._alarm_at = self._clock() + 86400.0
-            log.warning("certificate_ends", days=round(ends_in / 86400, 1))
+    async def _move_to_successors(self) -> None:
+        """Remove expired bindings; a phone that came back under another contact gets what waits for the old one."""
+        self._ended.extend(await self.location.sweep(self._clock()))
+        self._ended = [binding for binding in self._ended if not await self._settled(binding)]
 
     async def _settled(self, ended: Binding) -> bool:
-        """See to what waits for a phone whose binding is over: it may be here under another contact."""
         pair = self.location.successor(ended)
         if pair is None:
             return True
@@ -481,18 +368,13 @@ class Node:
         await self.location.forget(pair[0])
         return True
 
-    async def _settings(self, token: str) -> Settings | None:
-        """Return the settings that a phone with this link may have; uses up one fetch."""
-        now = time.time()
-        if not await self.store.read(lambda db: provisioning_links.is_there(db, token, now)):
-            return None
-        fetched = await self.store.write(lambda db: provisioning_links.take(db, token, now))
-        if fetched is None:
-            return None
-        settings, account = Settings(fetched.account, **fetched.secret), self.directory.account(fetched.account)
-        if account is None or not account.enabled or account.ha1_md5 != ha1(*settings.credentials):
-            return None  # it has another password now
-        return settings._replace(services=f"{base_url(self.config)}/acrobits" if account.app_messages else "")
+    async def _forget(self) -> None:
+        """Delete what is older than the settings allow."""
+        now = self._clock()
+        await self.location.forget_devices(now - self.config.queue.device_memory)
+        await self.store.write(lambda db: provisioning_links.forget(db, time.time()))
+        await self.store.forget_notices(now - self.config.queue.keep)
+        await self.store.forget_receipts(now)
 
     async def _readiness(self) -> dict[str, str]:
         try:
@@ -501,46 +383,13 @@ class Node:
             return {"store": str(error).splitlines()[0]}
         return {"store": "ok"}
 
-    def reload(self) -> None:
-        """SIGHUP: take the new configuration if it is good, else keep the old one.
-
-        All in one turn of the event loop: no request sees some parts of the new one and some of the old.
-        """
-        try:
-            fresh = configuration.load(self._path)
-            plan = load_dialplan(fresh)
-            rules = rules_of(fresh.model_copy(update={"domain": self.config.domain}))
-        except ConfigError as error:
-            log.warning("reload_refused", why=str(error), kept="the old configuration")
-            return
-        try:
-            if self.certificate is not None and fresh.tls is not None:
-                self.certificate.move(fresh.tls.certificate, fresh.tls.key)
-        except TlsError as error:
-            log.warning("reload_refused", why=str(error), kept="the old configuration")
-            return
-        self._certificate_at = self._alarm_at = 0.0
-        needs_restart = [name for name in _AT_START if _setting(fresh, name) != _setting(self.config, name)]
-        self.server.rules = rules
-        self.gateway.dialplan = plan
-        self.gateway.keep = fresh.queue.keep
-        self.couriers.configure(fresh)
-        self.trunks.keep(name for name, one in fresh.carriers.items() if isinstance(one, SipConfig))
-        self.smscs.keep(name for name, one in fresh.carriers.items() if isinstance(one, SmppConfig))
-        self.tracer.send_to(hep_target(fresh))
-        self.queue.set_paused(courier_name(name) for name in self.directory.paused)
-        self.config = fresh
-        self.gateway.consent.reload()
-        log.setup(fresh.log.level, fresh.log.format)
-        log.note("reloaded", needs_restart=needs_restart)
-
     # --- end ---
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._loop.add_signal_handler(signal.SIGHUP, reload, self)
         await self._stop.wait()
         await self.close()
 
@@ -550,7 +399,7 @@ class Node:
         if self.http is not None:
             self.http.stop()
         self.doors.close()
-        await self._survives(self.smpp.close)
+        await survives(self.smpp.close)
         await self.trunks.leave()
         await self.endpoint.refuse_new(DRAIN / 2)
         drained = self._loop.create_task(self.queue.drain(DRAIN))
@@ -558,17 +407,14 @@ class Node:
         self.endpoint.give_up()
         await drained
         await self.smscs.close()
-        await self._survives(self.smpp.finish)
+        await survives(self.smpp.finish)
         await self.endpoint.close(1.0)
         if self.http is not None:
             await self.http.finished(DRAIN / 2)  # a request must not find the store closed
         self.trunks.close()
         self.tracer.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._survives(self.doors.usage.save)
+        await self.tasks.end()
+        await survives(self.doors.usage.save)
         await self.couriers.close()
         await self.store.close()
         if self._lock is not None:

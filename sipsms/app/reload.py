@@ -1,0 +1,64 @@
+"""SIGHUP: take a new configuration if it is good, else keep the old one.
+
+All that can fail is made ready first. Then the parts take it over in one turn of the event loop, so that no request
+sees some parts of the new configuration and some of the old.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from sipsms.app import settings
+from sipsms.app.settings import Config
+from sipsms.app.wiring import hep_target, load_dialplan, rules_of
+from sipsms.core import log
+from sipsms.core.courier_name import courier_name
+from sipsms.core.yaml_file import ConfigError
+from sipsms.sip.tls import TlsError
+from sipsms.sip.trunk_settings import SipConfig
+from sipsms.smpp.settings import SmppConfig
+
+if TYPE_CHECKING:
+    from sipsms.app.node import Node
+
+# Settings that only a restart takes over.
+AT_START = (
+    "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
+    "sip.handshake_timeout", "sip.first_message_timeout", "sip.max_connections_per_address", "sip.advertised",
+    "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
+    "media.directory", "api.trusted_proxies", "api.metrics_from",
+)  # fmt: skip
+
+
+def reload(node: Node) -> None:
+    """Read the configuration again and take it over; log why not, if it is bad."""
+    try:
+        fresh = settings.load(node.path)
+        plan = load_dialplan(fresh)
+        rules = rules_of(fresh.model_copy(update={"domain": node.config.domain}))
+        if node.certificates is not None and fresh.tls is not None:
+            node.certificates.move(fresh.tls.certificate, fresh.tls.key)
+    except (ConfigError, TlsError) as error:
+        log.warning("reload_refused", why=str(error), kept="the old configuration")
+        return
+    needs_restart = changed_at_start(node.config, fresh)
+    node.server.rules = rules
+    node.gateway.dialplan = plan
+    node.gateway.keep = fresh.queue.keep
+    node.couriers.configure(fresh)
+    node.trunks.keep(name for name, one in fresh.carriers.items() if isinstance(one, SipConfig))
+    node.smscs.keep(name for name, one in fresh.carriers.items() if isinstance(one, SmppConfig))
+    node.tracer.send_to(hep_target(fresh))
+    node.queue.set_paused(courier_name(name) for name in node.directory.paused)
+    node.config = fresh
+    node.gateway.consent.reload()
+    if node.certificates is not None:
+        node.tasks.spawn(node.certificates.look())
+    log.setup(fresh.log.level, fresh.log.format)
+    log.note("reloaded", needs_restart=needs_restart)
+
+
+def changed_at_start(old: Config, fresh: Config) -> list[str]:
+    """Return the names of settings that differ and that only a restart takes over."""
+    return [name for name in AT_START if attrgetter(name)(fresh) != attrgetter(name)(old)]
