@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any
 
@@ -32,27 +32,26 @@ def key_of(binding: Binding) -> Key:
     return (binding.aor, *identity(binding))
 
 
-_BINDING_FIELDS = tuple(
-    "aor contact expires_at call_id cseq received q instance reg_id user_agent accept".split()
-    + "flow node local to_uri device".split()
-)
+_FIELDS = tuple(field.name for field in fields(Binding))
+_PATH, _PARAMS = _FIELDS.index("path"), _FIELDS.index("params")
+_BINDINGS = select(*(bindings.c[name] for name in _FIELDS))
+_DEVICES = select(*(devices.c[field.name] for field in fields(Device))).order_by(devices.c.id)
 
 
 def _binding_row(binding: Binding) -> dict[str, Any]:
-    row = {name: getattr(binding, name) for name in _BINDING_FIELDS}
+    row = {name: getattr(binding, name) for name in _FIELDS}
     row["path"] = json.dumps(binding.path) if binding.path else "[]"
     row["params"] = json.dumps(binding.params) if binding.params else "[]"
     return row
 
 
-def binding_of(row: Row[Any]) -> Binding:
-    values = row._mapping
-    params = tuple((name, value) for name, value in json.loads(row.params))
-    return Binding(**{name: values[name] for name in _BINDING_FIELDS}, path=tuple(json.loads(row.path)), params=params)
-
-
-def device_of(row: Row[Any]) -> Device:
-    return Device(row.id, row.aor, row.key, row.user_agent, row.first_seen, row.last_seen, row.stable)
+def _binding_of(row: Row[Any]) -> Binding:
+    """Return the binding of a row of `_BINDINGS`; nearly all rows have no path."""
+    values = list(row)
+    values[_PATH] = tuple(json.loads(row[_PATH])) if row[_PATH] != "[]" else ()
+    pairs = json.loads(row[_PARAMS]) if row[_PARAMS] != "[]" else ()
+    values[_PARAMS] = tuple((name, value) for name, value in pairs)
+    return Binding(*values)
 
 
 def forget_aor(connection: Connection, aor: str) -> None:
@@ -67,12 +66,11 @@ def take_device_ids(connection: Connection, counts: Sequence[int]) -> list[range
 
 
 def load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], list[Device]]:
-    alive = select(bindings).where(bindings.c.expires_at > now)
-    phones = select(devices).order_by(devices.c.id)
+    alive, phones = _BINDINGS.where(bindings.c.expires_at > now), _DEVICES
     if aor:
         alive, phones = alive.where(bindings.c.aor == aor), phones.where(devices.c.aor == aor)
-    found = [binding_of(row) for row in connection.execute(alive)]
-    known = [device_of(row) for row in connection.execute(phones)]
+    found = [_binding_of(row) for row in connection.execute(alive)]
+    known = [Device(*row) for row in connection.execute(phones)]
     return found, known
 
 

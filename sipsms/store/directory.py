@@ -25,7 +25,7 @@ def changes(connection: Connection, since: int) -> DirectoryChanges:
     version = counter(connection, "directory")
     whole = since < counter(connection, "directory-removed") or since == 0
     after = 0 if whole else since
-    people = [_account(row) for row in connection.execute(select(accounts).where(accounts.c.version > after))]
+    people = [Account(*row) for row in connection.execute(_ACCOUNT.where(accounts.c.version > after))]
     rows = connection.execute(select(dids).where(dids.c.version > after)).all()
     paused = connection.execute(select(carriers.c.name).where(carriers.c.paused)).scalars()
     blocked = [
@@ -36,12 +36,14 @@ def changes(connection: Connection, since: int) -> DirectoryChanges:
     return DirectoryChanges(version, whole, people, with_targets(connection, rows), frozenset(paused), blocked, keys)
 
 
-def _account(row: Row[Any]) -> Account:
-    return Account(
-        row.name, row.parent, row.ha1_md5, row.ha1_sha256, row.caller_id, row.enabled, row.legacy_digest, row.presence,
-        row.copies, row.bulk, row.shorteners, row.api_hash, row.api_daily_limit, row.api_allow_ip, row.email,
-        row.reseller, row.app_messages, row.created_at, row.smpp_rate,
-    )  # fmt: skip
+_ACCOUNT = select(*(  # in the order of the fields of `Account`
+    accounts.c[name]
+    for name in (
+        "name", "parent", "ha1_md5", "ha1_sha256", "caller_id", "enabled", "legacy_digest", "presence", "copies",
+        "bulk", "shorteners", "api_hash", "api_daily_limit", "api_allow_ip", "email", "reseller", "app_messages", "created_at",
+        "smpp_rate",
+    )
+))  # fmt: skip
 
 
 def _token(row: Row[Any]) -> Token:
