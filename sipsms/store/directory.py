@@ -40,8 +40,8 @@ _ACCOUNT = select(*(  # in the order of the fields of `Account`
     accounts.c[name]
     for name in (
         "name", "parent", "ha1_md5", "ha1_sha256", "caller_id", "enabled", "legacy_digest", "presence", "copies",
-        "bulk", "shorteners", "api_hash", "api_daily_limit", "api_allow_ip", "email", "reseller", "app_messages", "created_at",
-        "smpp_rate",
+        "bulk", "shorteners", "api_hash", "api_daily_limit", "api_allow_ip", "email", "reseller", "app_messages",
+        "created_at", "smpp_rate",
     )
 ))  # fmt: skip
 
