@@ -48,7 +48,7 @@ def test_yaml_in_the_pages_is_accepted(page: str, text: str, tmp_path: Path, mon
 
 @pytest.mark.e2e
 def test_the_readmes_first_account_works(tmp_path: Path) -> None:
-    """The commands of "A first account and number by hand", as they stand there."""
+    """The commands of "The first phone", as the page shows them."""
     (commands,) = [text for text in _blocks(ROOT / "README.md", "") if "account add" in text]
     lines = [line.partition("  #")[0].strip() for line in commands.splitlines()]
     with Node(tmp_path) as node:

@@ -1,4 +1,4 @@
-"""The commands of docs/provisioning.md and of "Seeing what happens" in docs/operation.md, run as they stand there."""
+"""The commands of docs/provisioning.md and of "Watching SIP messages" in docs/operation.md, run as the pages show them."""
 
 from __future__ import annotations
 

@@ -45,9 +45,9 @@ def test_the_statuses() -> None:
     named = {int(one, 16) for one in re.findall(r"^\| `(0x[0-9A-F]+)`", PAGE, re.M)}
     assert named <= set(Status)
     assert f"0x{Status.THROTTLED:02X}" in PAGE
-    again = PAGE[PAGE.index("What is answered with") : PAGE.index("or not at all")]
+    again = PAGE[PAGE.index("- **After 0x08") : PAGE.index("or without an answer")]
     assert {int(one, 16) for one in re.findall("0x[0-9a-f]+", again)} == BUSY - {Status.WRONG_BIND_STATE}
-    ends = PAGE[PAGE.index("gets nothing twice.") : PAGE.index("end a message; anything")]
+    ends = PAGE[PAGE.index("gets nothing twice.") : PAGE.index("the delivery fails. After any other")]
     assert {int(one, 16) for one in re.findall("0x[0-9A-F]+", ends)} == NEVER
 
 

@@ -80,7 +80,7 @@ def test_its_methods() -> None:
 
 
 def test_its_words() -> None:
-    sentence = PAGE.partition("What sipsms has none of")[2].partition("so that")[0]
+    sentence = PAGE.partition("What sipsms does not have")[2].partition("so that")[0]
     names, words = re.findall(r"`(get\w+)`", sentence), re.findall(r"`(no_\w+)`", sentence)
     assert [NOTHING[name] for name in names] == words
 
