@@ -45,7 +45,7 @@ class HttpApis:
         )
         self.sender = Sender(
             gateway, directory, couriers.files, couriers.fetch, self.usage, clock, lambda: config().api.daily_sends,
-            lambda since, until: store.read(lambda db: api_usage.recent(db, since, until)), store.named, look,
+            lambda span, until: store.read(lambda db: api_usage.recent(db, span, until)), store.named, look,
         )  # fmt: skip
         self.service = AccountService(store, lambda: config().service, take_over)
         self._inbox = Inbox(store, gateway, couriers.taken, clock)

@@ -140,9 +140,9 @@ class Sender:
         self, gateway: Gateway, directory: Directory, media: MediaStore, fetch: Fetch, usage: Usage, clock: Clock,
         daily: Callable[[], int], recent: Recent, named: Named, look: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:  # fmt: skip
-        """`daily`: sends a day of who has no limit of its own, 0: any number. `recent(since, until)`: what the APIs
-        have sent in that time. `named(start)`: the message whose key begins so, and the key. `look`: call `answered`
-        for what has got its answer meanwhile.
+        """`daily`: sends a day of who has no limit of its own, 0: any number. `recent(span, until)`: messages that
+        the APIs sent in the last `span` seconds of the run before. `named(start)`: the message whose key begins so,
+        and the key. `look`: call `answered` for messages whose answers have been received meanwhile.
         """
         self._gateway = gateway
         self._directory = directory
@@ -180,6 +180,9 @@ class Sender:
             known = self._known(key)
         if known is not None:
             sent = await asyncio.shield(known.result)
+            known.at = self._clock()  # the answer to this retry may be lost, too
+            if self._repeats.get(key) is known:
+                self._repeats.move_to_end(key)
             return Sent(sent.message, source, destination, True, key)
         return await self._first(key, order, source, destination)
 
@@ -222,7 +225,7 @@ class Sender:
             self._before = {}
             return None, order
         if self._before is None:
-            found = await self._recent(self._started - REPEAT, self._started)
+            found = await self._recent(2 * REPEAT, self._started)  # retries of before have moved the half minute
             if self._before is None:  # another request may have been quicker
                 self._before = found
         alike = self._before.get((order.door, order.account.name, source, destination, _plain(order.text)), [])

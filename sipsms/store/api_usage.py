@@ -15,7 +15,8 @@ from sipsms.core.queue_rows import Past
 from sipsms.store.rows import message_of
 from sipsms.store.schema import api_usage, deliveries, messages
 
-_RECENT = 100_000  # rows: half a minute at 3,000 messages a second
+_RECENT = 200_000  # rows: a minute at 3,000 messages a second
+_DOWN = 120.0  # seconds
 Likeness = tuple[str, str, str, str, str]
 
 _NO_APIS = ("sip", "cli", "auto", "forward")
@@ -39,17 +40,22 @@ def show(connection: Connection, account: str, since: str) -> list[dict[str, Any
     return [{"day": row.day, "sends": row.sends} for row in connection.execute(query.order_by(api_usage.c.day))]
 
 
-def recent(connection: Connection, since: float, until: float) -> dict[Likeness, list[Past]]:
-    """Return messages that the APIs sent between two times, newest first within each key.
+def recent(connection: Connection, span: float, until: float) -> dict[Likeness, list[Past]]:
+    """Return messages that the APIs sent in the last `span` seconds of the server's run before `until`, newest first.
 
-    The key is (API, account, source, destination, text). Rows with a time after `until` are left out: they were stored
-    before the clock was set back, and their real time is not known."""
+    The seconds count back from the newest message of all: while the server was down, for at most `_DOWN` seconds, no
+    client could ask again. The key is (API, account, source, destination, text). Rows with a time after `until` are
+    left out: they are of this run, or were stored before the clock was set back.
+    """
     query = select(messages).order_by(messages.c.id.desc()).limit(_RECENT).execution_options(yield_per=1000)
-    rows = []
+    rows, since = [], 0.0
     for row in connection.execute(query):
+        if row.received_at > until:
+            continue
+        since = since or max(row.received_at, until - _DOWN) - span
         if row.received_at < since:
             break
-        if row.received_at <= until and row.direction == "out" and row.origin not in _NO_APIS:
+        if row.direction == "out" and row.origin not in _NO_APIS:
             rows.append(row)
     held = _held(connection, [row.id for row in rows])
     found: dict[Likeness, list[Past]] = {}

@@ -1,4 +1,4 @@
-"""The commands of docs/provisioning.md and of "Watching SIP messages" in docs/operation.md, run as the pages show them."""
+"""Commands of docs/provisioning.md, and of "Watching SIP messages" in docs/operation.md, as the pages show them."""
 
 from __future__ import annotations
 

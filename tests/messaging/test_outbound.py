@@ -50,8 +50,8 @@ class Desk:
         """A new run of the server."""
         here = self.core
 
-        async def recent(since: float, until: float) -> dict[Likeness, list[Past]]:
-            return await here.store.read(lambda db: api_usage.recent(db, since, until))
+        async def recent(span: float, until: float) -> dict[Likeness, list[Past]]:
+            return await here.store.read(lambda db: api_usage.recent(db, span, until))
 
         return Sender(
             here.gateway, here.directory, self.files, self.fetch, self.usage, here.clock, lambda: self.daily, recent,
@@ -394,3 +394,34 @@ async def test_counts_outlive_a_restart_and_a_store_that_fails(tmp_path: Path) -
         await one.usage.save()
         assert await Desk(one.core, tmp_path).usage.sent("demo") == 2
         assert await one.usage.sent("demo") == 2
+
+
+@pytest.mark.req("F-21")
+async def test_a_client_that_goes_on_asking_is_not_forgotten(tmp_path: Path) -> None:
+    """It asks every 20 seconds and never reads an answer: each time the half minute begins anew."""
+    async with desk(tmp_path) as one:
+        first = await one.send("again and again")
+        for _ in range(6):
+            one.core.clock.now += REPEAT - 10
+            assert await one.send("again and again") == first
+        one.core.clock.now += REPEAT + 1
+        assert await one.send("again and again") != first
+
+
+@pytest.mark.req("F-21", "I2")
+@pytest.mark.parametrize("down", [1, 45, 110])
+async def test_the_time_that_the_server_was_down_does_not_count_for_a_retry(tmp_path: Path, down: float) -> None:
+    """A client that asks again blindly could not ask meanwhile."""
+    async with desk(tmp_path) as one:
+        first = await one.send("the last before the crash")
+        one.core.clock.now += down
+        one.sender = one.make()
+        assert await one.send("the last before the crash") == first
+
+
+async def test_a_message_of_long_before_a_restart_is_no_first_try(tmp_path: Path) -> None:
+    async with desk(tmp_path) as one:
+        first = await one.send("every hour")
+        one.core.clock.now += 3600
+        one.sender = one.make()
+        assert await one.send("every hour") != first

@@ -127,7 +127,7 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
         media = MediaFiles(folder / "media", lambda: "https://sms.example.net")
         sender = Sender(
             here.gateway, here.directory, media, lambda url, customer: site.fetch(url), sent, here.clock, lambda: daily,
-            lambda since, until: store.read(lambda db: api_usage.recent(db, since, until)), store.named,
+            lambda span, until: store.read(lambda db: api_usage.recent(db, span, until)), store.named,
         )  # fmt: skip
         access = Access(here.directory, here.clock, config.realm, lambda: per_minute)
         door = rest_door(
