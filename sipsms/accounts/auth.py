@@ -90,7 +90,7 @@ class Access:
 
     # --- login ---
 
-    def api(self, name: str, password: str, address: str, door: str) -> Account:
+    def api(self, name: str, password: str, address: str, api: str) -> Account:
         """Return the customer with this name or e-mail address and API password. Raises Denied."""
         self._check_address(address)
         if not name or not password:
@@ -98,14 +98,14 @@ class Access:
         account = self._directory.known_as(name)
         right = hmac.compare_digest(_digest(password), (account.api_hash if account else "") or _NOBODY)
         if account is None or not right or not account.enabled:
-            raise self._failure(door, name, address, "wrong name or password")
+            raise self._failure(api, name, address, "wrong name or password")
         if account.parent:
             raise Denied(DenialCode.OFF, "this API is for customers, not for their subaccounts")
         self._check_network(account, address)
         self._count(account.name)  # counted together with the customer's tokens
         return account
 
-    def user(self, name: str, password: str, address: str, door: str) -> User:
+    def user(self, name: str, password: str, address: str, api: str) -> User:
         """Return the account with this name and its phone's password or its API password.
 
         Raises Denied."""
@@ -120,13 +120,13 @@ class Access:
             raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
         if account is None or not (as_phone or as_program) or not account.enabled:
             self._guessed[_counter(name)] += 1
-            raise self._failure(door, name, address, "wrong name or password")
+            raise self._failure(api, name, address, "wrong name or password")
         self._remember(account, address)
         self._check_network(self._directory.account(account.customer) or account, address)
         self._count(account.name)
         return User(account, as_phone)
 
-    def bearer(self, token: str, address: str, door: str) -> Caller:
+    def bearer(self, token: str, address: str, api: str) -> Caller:
         """Return the caller that a token stands for. Raises Denied."""
         self._check_address(address)
         if not token:
@@ -135,7 +135,7 @@ class Access:
         found = self._directory.token(_digest(token))
         caller = self._caller(found) if found is not None else None
         if found is None or caller is None:
-            raise self._failure(door, found.name if found else "", address, "wrong token")
+            raise self._failure(api, found.name if found else "", address, "wrong token")
         if caller.account is not None:
             self._check_network(caller.account, address)
         self._count(f"token {found.name}" if caller.account is None else caller.account.name)
@@ -229,9 +229,9 @@ class Access:
         if len(self._familiar) > _MOST:
             self._familiar.popitem(last=False)
 
-    def _failure(self, door: str, name: str, address: str, reason: str) -> Denied:
+    def _failure(self, api: str, name: str, address: str, reason: str) -> Denied:
         self._failed[_network(address)] += 1
-        log.auth_failure(door, name, address, 0, reason)
+        log.auth_failure(api, name, address, 0, reason)
         return Denied(DenialCode.WRONG, reason)
 
     def _count(self, who: str) -> None:

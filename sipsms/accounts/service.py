@@ -13,8 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sipsms.core.account import Scope
 from sipsms.core.directory_rows import Block
 from sipsms.core.ha1 import ha1
-from sipsms.store import accounts as admin
-from sipsms.store import blocks, dids, operator_lists, tokens, voipms_fields
+from sipsms.store import accounts, blocks, dids, operator_lists, tokens, voipms_fields
 from sipsms.store.accounts import AdminError, Hashes
 from sipsms.store.store import Connection, Store
 
@@ -71,7 +70,7 @@ class AccountService:
         def add(db: Connection) -> None:
             if parent:
                 _check_room(db, parent)
-            admin.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
+            accounts.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
             voipms_fields.write(db, name, fields or {})
 
         await self.change(add)
@@ -85,21 +84,21 @@ class AccountService:
         def change(db: Connection) -> None:
             voipms_fields.write(db, name, fields)
             if caller_id is not None:
-                admin.set_account(db, name, caller_id=caller_id)
+                accounts.set_account(db, name, caller_id=caller_id)
             if hashes is not None:
-                admin.set_password(db, name, hashes)
+                accounts.set_password(db, name, hashes)
 
         await self.change(change)
 
     async def set_account(self, name: str, **values: Any) -> None:
-        await self.change(lambda db: admin.set_account(db, name, **values))
+        await self.change(lambda db: accounts.set_account(db, name, **values))
 
     async def set_password(self, name: str, password: str) -> None:
         hashes = self.hashes(name, password)
-        await self.change(lambda db: admin.set_password(db, name, hashes))
+        await self.change(lambda db: accounts.set_password(db, name, hashes))
 
     async def remove_account(self, name: str) -> None:
-        await self.change(lambda db: admin.remove_account(db, name))
+        await self.change(lambda db: accounts.remove_account(db, name))
 
     async def make_api_password(self, name: str) -> str:
         return await self.change(lambda db: tokens.make_password(db, name))
@@ -157,6 +156,6 @@ class AccountService:
 
 
 def _check_room(connection: Connection, customer: str) -> None:
-    count = admin.count_subaccounts(connection, customer)
+    count = accounts.count_subaccounts(connection, customer)
     if count >= MAX_SUBACCOUNTS:
         raise Full(f"{customer} has {count} subaccounts already")

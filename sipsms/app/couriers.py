@@ -1,4 +1,4 @@
-"""Everything that delivers, built from the configuration and given to the queue; and the carriers' doors in.
+"""All couriers and carriers, built from the configuration and given to the queue.
 
 `Couriers` owns the HTTP clients, the media folder, the carriers and what follows up on them.
 """
@@ -35,8 +35,7 @@ from sipsms.messaging.queue.queue import Queue
 from sipsms.messaging.reconciliation import Reconciler
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig
-from sipsms.store import app_messages
-from sipsms.store import carrier_state as marks
+from sipsms.store import app_messages, carrier_state
 from sipsms.store.store import Store
 from sipsms.web.client import AiohttpClient
 from sipsms.web.outbound.acrobits_push import AppCourier
@@ -150,11 +149,11 @@ class Couriers:
         self._reported: dict[str, dict[str, Any]] = {}
         self.files = MediaFiles(media_folder(config), lambda: base_url(self._config))
         self.carriers: dict[str, Carrier] = {}
-        self._add_customers_doors()
+        self._add_customer_couriers()
         self.follower = Reconciler(
             store, gateway, queue, self.carriers, clock,
-            lambda name: store.read(lambda db: marks.polled_at(db, name)),
-            lambda name, when: store.write(lambda db: marks.set_polled(db, name, when)),
+            lambda name: store.read(lambda db: carrier_state.polled_at(db, name)),
+            lambda name, when: store.write(lambda db: carrier_state.set_polled(db, name, when)),
         )  # fmt: skip
 
     def _refuses(self, address: str) -> str:
@@ -195,7 +194,9 @@ class Couriers:
                 self._reported[name] = fresh[name.partition(":")[2]] = status
         await self._tell_of_doubts(sum(one.counts.get("unknown", 0) for one in health.values()), now)
         if fresh:
-            await self._store.write(lambda db: marks.set_status(db, {n: {**s, "at": now} for n, s in fresh.items()}))
+            await self._store.write(
+                lambda db: carrier_state.set_status(db, {n: {**s, "at": now} for n, s in fresh.items()})
+            )
 
     async def _tell_of_doubts(self, unknown: int, now: float) -> None:
         """The operator, once an hour at most (decision D6): nobody sends those again by himself."""
@@ -218,7 +219,7 @@ class Couriers:
 
     # --- building ---
 
-    def _add_customers_doors(self) -> None:
+    def _add_customer_couriers(self) -> None:
         """Build the couriers to customers' servers, once: they remember how each server fares."""
         did, disable, url = self._directory.did, self._gateway.disable_target, self.files.url
         callback = CallbackCourier(

@@ -1,4 +1,4 @@
-"""The HTTP APIs, built from the parts of a node: who may come in, what sends, and one module a door in `web/`."""
+"""The HTTP APIs, built from the parts of a node: authentication, sending, and a module of `web.api` each."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from sipsms.web.api.acrobits.inbox import Inbox
 from sipsms.web.api.acrobits.routes import AcrobitsApi
 from sipsms.web.api.kannel.routes import KannelApi
 from sipsms.web.api.telnyx import TelnyxApi
-from sipsms.web.api.v1.app import V1Api as V1Door
+from sipsms.web.api.v1.app import V1Api
 from sipsms.web.api.v1.queries import Queries
 from sipsms.web.api.v1.services import Services
 from sipsms.web.api.voipms.accounts import Place
-from sipsms.web.api.voipms.service import rest_door
+from sipsms.web.api.voipms.service import voipms_api
 from sipsms.web.api.wildix.routes import WildixApi
 from sipsms.web.response_ack import look
 
@@ -54,14 +54,14 @@ class HttpApis:
         self._directory = directory
         self._gateway = gateway
         self._couriers = couriers
-        self._rest = rest_door(
+        self._rest = voipms_api(
             self.access, store, self.service, directory, self.sender, couriers.files.url,
             lambda account: location.bindings(account, clock()),
             lambda: Place(config().domain, config().sip.advertised or ""), clock,
         )  # fmt: skip
 
         records = Queries(self.service, lambda: config().carriers, lambda: config().for_phones, directory, gateway)
-        self._v1 = V1Door(
+        self._v1 = V1Api(
             Services(
                 self.access, directory, gateway, self.sender, self.service, records, couriers.files, clock,
                 lambda: config().messages.max_length, lambda: config().api.daily_sends, AdminError,
@@ -75,7 +75,7 @@ class HttpApis:
     def routes(self) -> list[Any]:
         """Return Starlette's routes of all APIs."""
         config = self._config
-        doors = (  # those with few routes first: a request is compared with one route after the other
+        apis = (  # those with few routes first: a request is compared with one route after the other
             self._rest,
             TelnyxApi(self.access, self._directory, self.sender),
             WildixApi(
@@ -89,4 +89,4 @@ class HttpApis:
             KannelApi(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
             self._v1,
         )  # fmt: skip
-        return [route for door in doors for route in door.routes()]
+        return [route for api in apis for route in api.routes()]

@@ -144,7 +144,7 @@ class Node:
             self.smscs.make, self._changed.set,
         )  # fmt: skip
         self.couriers.configure(config)
-        self.doors = HttpApis(
+        self.apis = HttpApis(
             lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over,
             self.location,
         )  # fmt: skip
@@ -211,7 +211,7 @@ class Node:
             self._is_known, trunk_key,
         )  # fmt: skip
         self.trunks = Trunks(around, self.tasks.spawn)
-        self.server.trunks = self.trunks.doors
+        self.server.trunks = self.trunks.by_token
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected
         self.endpoint.on_disconnect = self._disconnected
@@ -283,7 +283,7 @@ class Node:
             case "http":
                 application = build(
                     self.hooks, self._readiness, ProvisioningDownload(self.links.fetch),
-                    MediaDownload(self.couriers.files), self.doors.routes(), self.config.api.metrics_from,
+                    MediaDownload(self.couriers.files), self.apis.routes(), self.config.api.metrics_from,
                 )  # fmt: skip
                 self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
                 self.http.listen()
@@ -343,7 +343,7 @@ class Node:
     def _jobs(self) -> list[Job]:
         """Jobs that are done again and again, and how often."""
         jobs = [
-            Job(1.0, self._sweep), Job(1.0, self.smpp.sweep), Job(1.0, self.doors.usage.save),
+            Job(1.0, self._sweep), Job(1.0, self.smpp.sweep), Job(1.0, self.apis.usage.save),
             Job(1.0, self._move_to_successors), Job(_NOTICES_EVERY, self.gateway.tell_ended),
             Job(_FORGET_EVERY, self._forget, first=60.0),
         ]  # fmt: skip
@@ -394,11 +394,11 @@ class Node:
         await self.close()
 
     async def close(self) -> None:
-        """In reverse: doors first, then what is out, then the store."""
+        """Stop in reverse: listeners first, then attempts under way, then the store."""
         log.note("stopping")
         if self.http is not None:
             self.http.stop()
-        self.doors.close()
+        self.apis.close()
         await survives(self.smpp.close)
         await self.trunks.leave()
         await self.endpoint.refuse_new(DRAIN / 2)
@@ -414,7 +414,7 @@ class Node:
         self.trunks.close()
         self.tracer.close()
         await self.tasks.end()
-        await survives(self.doors.usage.save)
+        await survives(self.apis.usage.save)
         await self.couriers.close()
         await self.store.close()
         if self._lock is not None:

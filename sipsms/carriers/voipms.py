@@ -20,8 +20,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
-from sipsms.carriers import payload, telnyx_events
-from sipsms.carriers import voipms_records as records
+from sipsms.carriers import payload, telnyx_events, voipms_records
 from sipsms.carriers.outcomes import ask, by_meaning, by_status, is_cut, json_of, plain
 from sipsms.carriers.settings import Meaning, VoipmsConfig
 from sipsms.carriers.voipms_records import Row
@@ -80,7 +79,7 @@ class VoipmsCarrier(BaseCarrier):
         self._tools = tools
         self._claimed: OrderedDict[str, int] = OrderedDict()  # the carrier's id -> our delivery's id
         self._clocks_differ = math.inf  # seconds, from Date of the last response
-        records.new_york()  # fail at the start if the time zone is missing
+        voipms_records.new_york()  # fail at the start if the time zone is missing
         self.poll_every = config.poll or 0.0
         self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
 
@@ -103,7 +102,7 @@ class VoipmsCarrier(BaseCarrier):
         files = fields.get(names.files, "").split(",")  # with empty slots: `a,,`
         media = payload.media_of((url, None, None) for url in files)
         text = payload.clean(fields.get(names.message, ""))
-        key = records.dedupe(remote_id, source, destination)
+        key = voipms_records.dedupe(remote_id, source, destination)
         return InboundSms(source, destination, text, remote_id, media, dedupe=key)
 
     # --- out ---
@@ -172,7 +171,7 @@ class VoipmsCarrier(BaseCarrier):
                 if row.is_after(begin):
                     row = await self._with_media(row) if method == "getMMS" and not row.media else row
                     found[row.id, row.contact, row.did] = row
-        return [records.inbound(row) for row in sorted(found.values(), key=lambda row: (row.at, row.id))]
+        return [voipms_records.inbound(row) for row in sorted(found.values(), key=lambda row: (row.at, row.id))]
 
     async def _with_media(self, row: Row) -> Row:
         """Add the media of an MMS; getMMS often lacks media that getMediaMMS has."""
@@ -180,7 +179,7 @@ class VoipmsCarrier(BaseCarrier):
         word = payload.word_of(payload.mapping(json_of(reply)).get("status"))
         if word and word != "success" and word not in _WORDS:
             return row  # no media: a long text is an MMS, too
-        return replace(row, media=records.media_in(_body("getMediaMMS", reply)))
+        return replace(row, media=voipms_records.media_in(_body("getMediaMMS", reply)))
 
     async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
         """Look up an attempt without a response in the carrier's records; None if still unknown.
@@ -203,7 +202,7 @@ class VoipmsCarrier(BaseCarrier):
         end = began + self._config.timeout + SKEW  # until then a record with a changed text may be ours
         if now - began < YOUNG or any(not row.is_after(end) for row in candidates):
             return None
-        if any(records.letters(row.text) == records.letters(delivery.text) for row in free):
+        if any(voipms_records.letters(row.text) == voipms_records.letters(delivery.text) for row in free):
             return None  # our clock may have been wrong at the start of the attempt
         if abs(self._clocks_differ) > SKEW:  # with differing clocks a missing record proves nothing
             log.warning("carrier_clock", carrier=self.name, seconds=round(self._clocks_differ))
@@ -226,15 +225,15 @@ class VoipmsCarrier(BaseCarrier):
 
     async def _rows(self, method: str, first: float, last: float, fields: Mapping[str, str]) -> list[Row]:
         found: list[Row] = []
-        ranges = records.days(first, last)
+        ranges = voipms_records.days(first, last)
         while ranges:
             begin, end = ranges.pop()
-            asked = {"from": begin, "to": end, "limit": ROWS, "timezone": records.TIMEZONE, **fields}
+            asked = {"from": begin, "to": end, "limit": ROWS, "timezone": voipms_records.TIMEZONE, **fields}
             reply = await self._reply(method, asked)
             if is_cut(reply, MAX_RECORDS):
-                ranges += records.halves(begin, end) or _give_up(begin)
+                ranges += voipms_records.halves(begin, end) or _give_up(begin)
             else:
-                found += records.rows(_body(method, reply))
+                found += voipms_records.rows(_body(method, reply))
         return found
 
     async def _reply(self, method: str, fields: Mapping[str, str]) -> HttpReply:
@@ -257,7 +256,7 @@ def _webhook(request: HookRequest) -> Parsed:
 
 
 def _keyed(sms: InboundSms) -> InboundSms:
-    return replace(sms, dedupe=records.dedupe(sms.remote_id, sms.source, sms.destination))
+    return replace(sms, dedupe=voipms_records.dedupe(sms.remote_id, sms.source, sms.destination))
 
 
 # --- out -------------------------------------------------------------------------------------------------------------

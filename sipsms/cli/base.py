@@ -15,7 +15,7 @@ from rich.table import Table
 
 from sipsms import __version__
 from sipsms.accounts.import_file import telephone_number
-from sipsms.app import settings as configuration
+from sipsms.app import settings
 from sipsms.app.settings import Config
 from sipsms.core.e164 import normalise
 from sipsms.core.ha1 import ha1
@@ -45,7 +45,7 @@ class Context:
         return found
 
     def config(self) -> Config:
-        return configuration.load(self.path)
+        return settings.load(self.path)
 
     def store(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction on the store."""

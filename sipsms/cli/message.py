@@ -12,8 +12,7 @@ import rich_click as click
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
 from sipsms.core.media_types import safe_name
 from sipsms.core.message import Media
-from sipsms.store import accounts, message_list, operator_lists
-from sipsms.store import api_usage as sends
+from sipsms.store import accounts, api_usage, message_list, operator_lists
 from sipsms.store.store import Connection
 
 
@@ -99,6 +98,6 @@ def usage(context: Context, name: str, days: int, as_json: bool) -> None:
 
     def look(db: Connection) -> list[dict[str, object]]:
         accounts.customer(db, name)
-        return sends.show(db, name, since)
+        return api_usage.show(db, name, since)
 
     show(context.store(look), as_json, "day sends", "nothing")

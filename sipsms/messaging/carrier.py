@@ -15,7 +15,7 @@ from sipsms.messaging.media import MediaStore
 
 
 class Courier(Protocol):
-    """A door out. Never raises to say "later": that is what `Deferred` is for."""
+    """A way out. It must never raise to say "later": `Deferred` says that."""
 
     async def deliver(self, delivery: Delivery) -> Outcome: ...
 

@@ -1,4 +1,4 @@
-"""The middle: every door in ends in `submit`; a device that registers ends in `reachable`.
+"""The centre of messaging: every way in ends in `submit`; a device that registers ends in `reachable`.
 
 `submit` asks the dialplan, commits message, deliveries and duplicate key together, and only then returns: whoever
 called may answer its client. It knows couriers by name only and never waits for one.
@@ -123,7 +123,7 @@ class Gateway:
         device = lane.removeprefix("sip:")
         return device.isdigit() and self._location.binding_of(int(device), self._clock()) is not None
 
-    # --- doors ---
+    # --- ways in ---
 
     async def send(
         self, account: Account, source: str, destination: str, text: str, origin: str, *,

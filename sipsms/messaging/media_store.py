@@ -35,7 +35,7 @@ class MediaFiles:
     """`ports.MediaStore` in a folder: <folder>/<two characters>/<token>."""
 
     def __init__(self, folder: Path, base_url: Callable[[], str], max_size: int = MAX_FILE) -> None:
-        """`base_url`: how our HTTP door is reached from outside, without a slash at its end. `max_size` in bytes."""
+        """`base_url`: the URL of this server as others reach it, without a slash at its end. `max_size` in bytes."""
         self._folder = folder
         self._base_url = base_url
         self.max_size = max_size

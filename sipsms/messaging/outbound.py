@@ -86,7 +86,7 @@ class Order:
     source: str
     destination: str
     text: str
-    door: str  # the message's origin: rest, v1, v2, originate, acrobits, kannel
+    origin: str  # the message's origin: rest, v1, v2, originate, acrobits, kannel
     files: Sequence[File] = ()
     max_text: int = 160  # characters, without files
     due_at: float | None = None  # not before
@@ -126,7 +126,7 @@ class _Repeat:
         self.message = 0
 
 
-Likeness = tuple[str, str, str, str, str]  # door, account, source, destination, text
+Likeness = tuple[str, str, str, str, str]  # origin, account, source, destination, text
 Recent = Callable[[float, float], Awaitable[dict[Likeness, list[Past]]]]
 Named = Callable[[bytes], Awaitable[tuple[int, bytes] | None]]
 
@@ -228,7 +228,7 @@ class Sender:
             found = await self._recent(2 * REPEAT, self._started)  # retries of before have moved the half minute
             if self._before is None:  # another request may have been quicker
                 self._before = found
-        alike = self._before.get((order.door, order.account.name, source, destination, _plain(order.text)), [])
+        alike = self._before.get((order.origin, order.account.name, source, destination, _plain(order.text)), [])
         for past in list(alike):
             if not self._same_moment(past, order) or len(past.sizes) != len(order.files):
                 continue
@@ -322,7 +322,7 @@ class Sender:
         try:
             await self._save_files(order, media)
             result = await self._gateway.send(
-                order.account, source, destination, _plain(order.text), order.door, dedupe_key=key,
+                order.account, source, destination, _plain(order.text), order.origin, dedupe_key=key,
                 media=media, due_at=order.due_at, notify=order.notify,
                 expires_at=order.expires_at,
             )  # fmt: skip
@@ -413,7 +413,7 @@ def _digest(size: int, *parts: str, files: Sequence[File] = ()) -> bytes:
 
 
 def _repeat_key(order: Order, source: str, destination: str) -> bytes:
-    parts = (order.door, order.account.name, source, destination, order.text, order.when)
+    parts = (order.origin, order.account.name, source, destination, order.text, order.when)
     return _digest(16, *parts, files=order.files)
 
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from sipsms.core.registration import Binding, Device, host_of, identity
-from sipsms.sip import device_identity as phones
+from sipsms.sip import device_identity
 from sipsms.store import bindings as stored
 from sipsms.store.bindings import Change, key_of
 from sipsms.store.store import Store
@@ -189,7 +189,7 @@ class Location:
         gone = next((device for device in known if device.id == binding.device), None)
         if gone is None:
             return None
-        heir = phones.successor(gone, known, {device.id for device in known if device.id in self._by_device})
+        heir = device_identity.successor(gone, known, {device.id for device in known if device.id in self._by_device})
         return (gone, heir) if heir is not None else None
 
     async def forget(self, device: Device) -> None:
@@ -240,11 +240,11 @@ class Location:
     def _find(self, binding: Binding) -> Device | None:
         known = self.devices(binding.aor)
         device = next((one for one in known if one.id == binding.device), None) if binding.device else None
-        return device or phones.find(binding, known)
+        return device or device_identity.find(binding, known)
 
     def _inherit(self, binding: Binding) -> Device | None:
         known = self.devices(binding.aor)
-        return phones.inherit(binding, known, {device.id for device in known if device.id in self._by_device})
+        return device_identity.inherit(binding, known, {device.id for device in known if device.id in self._by_device})
 
     def _identify(self, binding: Binding, now: float, ids: list[int], forgotten: list[int]) -> Device:
         """Return the device of a binding: known, inherited, or new with the next of `ids`.
@@ -252,7 +252,7 @@ class Location:
         Ids of surplus devices are added to `forgotten`.
         """
         known = self._devices.setdefault(binding.aor, [])
-        key, stable = phones.key_of(binding)
+        key, stable = device_identity.key_of(binding)
         device = self._find(binding) or self._inherit(binding)
         if device is None:
             device = Device(ids.pop(0), binding.aor, key, binding.user_agent, now, now, stable)

@@ -39,7 +39,7 @@ _ANY_DOMAIN = frozenset(("MESSAGE", "SUBSCRIBE", "PUBLISH"))  # methods whose do
 _SUPPORTED = ("path", "outbound", "gruu")
 
 
-class TrunkDoor(Protocol):
+class TrunkRequests(Protocol):
     """Interface of a trunk that takes requests from its server."""
 
     def admit(self, request: Request, flow: Flow) -> Answer | Work | None:
@@ -79,7 +79,7 @@ class Server:
         self._flood = FloodLimiter(rules.flood_limit, trust=rules.policy.max_expires)
         self._spawn = spawn
         self._flow_key = flow_key
-        self.trunks: Mapping[str, TrunkDoor] = {}  # by the user part of the trunk's Contact
+        self.trunks: Mapping[str, TrunkRequests] = {}  # by the user part of the trunk's Contact
 
     @property
     def rules(self) -> SipRules:

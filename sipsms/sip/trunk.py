@@ -469,11 +469,11 @@ def outcome_of(response: Response, call_id: str) -> Outcome:
 class Trunks:
     """Set of all trunks of a node.
 
-    `doors`: trunks by the user part of their Contacts.
+    `by_token`: trunks by the user part of their Contacts.
     """
 
     def __init__(self, around: TrunkServices, spawn: Callable[[Coroutine[Any, Any, Any]], None]) -> None:
-        self.doors: dict[str, Trunk] = {}
+        self.by_token: dict[str, Trunk] = {}
         self._around = around
         self._spawn = spawn
         self._all: dict[str, Trunk] = {}
@@ -492,7 +492,7 @@ class Trunks:
             self._replace(old, config)
         trunk = self._all[name] = Trunk(name, config, self._around)
         if config.registers:
-            self.doors[trunk.token] = trunk
+            self.by_token[trunk.token] = trunk
         if self._started:
             trunk.start()
         return trunk
@@ -502,7 +502,7 @@ class Trunks:
 
         Its registration is removed only if the new trunk registers another account; else the new trunk takes it over.
         """
-        self.doors.pop(old.token, None)
+        self.by_token.pop(old.token, None)
         if config.registers and _account(config) == _account(old.config):
             old.stop()
             self._old.append(old)  # its requests in progress still get their responses
@@ -519,7 +519,7 @@ class Trunks:
         """End the trunks that are no longer configured."""
         for name in self._all.keys() - set(names):
             trunk = self._all.pop(name)
-            self.doors.pop(trunk.token, None)
+            self.by_token.pop(trunk.token, None)
             self._spawn(_end(trunk))
 
     def start(self) -> None:

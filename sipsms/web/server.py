@@ -35,11 +35,11 @@ Readiness = Callable[[], Awaitable[dict[str, str]]]  # component -> "ok", or its
 
 def build(
     hooks: Hooks, readiness: Readiness, provision: ProvisioningDownload, media: MediaDownload,
-    doors: Sequence[BaseRoute] = (), metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
+    apis: Sequence[BaseRoute] = (), metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
 ) -> Starlette:  # fmt: skip
     """Build the application.
 
-    `doors`: routes of the APIs. `metrics_from`: networks that may read /metrics."""
+    `apis`: routes of the APIs. `metrics_from`: networks that may read /metrics."""
     watchers = _networks(metrics_from)
 
     async def healthz(request: Request) -> Response:
@@ -63,7 +63,7 @@ def build(
             Route("/hooks/{carrier}/{secret}", hooks.handle, methods=["GET", "POST"]),
             Route("/provision/{token}/{app}.xml", provision.handle, methods=["GET"]),
             Route("/media/{token}/{name}", media.handle, methods=["GET", "HEAD"]),
-            *doors,
+            *apis,
         ],
         exception_handlers={ClientDisconnect: _gone},
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.carriers import voipms_records as records
+from sipsms.carriers import voipms_records
 from sipsms.carriers.settings import VoipmsConfig
 from sipsms.carriers.voipms import VoipmsCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
@@ -309,13 +309,13 @@ AT = 1_790_965_471.0  # 18:24:31 UTC
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:10])
 @pytest.mark.parametrize("field", [*ROW, "media", "col_media1"])
 def test_a_broken_row_spoils_no_other(field: str, junk: Any) -> None:
-    good = records.rows({"sms": [ROW | {"id": "6"}, ROW | {field: junk}, junk, ROW | {"id": "7"}]})
+    good = voipms_records.rows({"sms": [ROW | {"id": "6"}, ROW | {field: junk}, junk, ROW | {"id": "7"}]})
     assert {"6", "7"} <= {row.id for row in good}
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:10])
 def test_no_rows(junk: Any) -> None:
-    assert records.rows({"sms": junk}) == []
+    assert voipms_records.rows({"sms": junk}) == []
 
 
 KEYS = st.sampled_from(["sms", "mms", *ROW, "media", "col_media1"])
@@ -328,7 +328,7 @@ LISTS = st.recursive(
 @given(LISTS)
 def test_any_list_is_read(value: Any) -> None:
     for answer in ({"sms": value}, {"sms": [value]}, {"sms": [ROW | {"media": value, "date": value}]}):
-        assert all(row.id for row in records.rows(answer))
+        assert all(row.id for row in voipms_records.rows(answer))
 
 
 DATES = [
@@ -345,28 +345,31 @@ DATES = [
 @pytest.mark.parametrize("date", DATES)
 def test_odd_dates(date: str) -> None:
     """Even the hour that does not exist: a row with it is read, or left out."""
-    assert len(records.rows({"sms": [ROW | {"date": date}]})) <= 1
+    assert len(voipms_records.rows({"sms": [ROW | {"date": date}]})) <= 1
 
 
 def test_times_are_new_yorks() -> None:
-    assert records.moments("2026-10-02 14:24:31") == (AT, AT)
-    assert records.days(AT, AT + 10 * 3600) == [("2026-10-02", "2026-10-03")]
-    first, second = records.moments("2026-11-01 01:30:00")  # comes twice
+    assert voipms_records.moments("2026-10-02 14:24:31") == (AT, AT)
+    assert voipms_records.days(AT, AT + 10 * 3600) == [("2026-10-02", "2026-10-03")]
+    first, second = voipms_records.moments("2026-11-01 01:30:00")  # comes twice
     assert second - first == 3600.0
 
 
 def test_a_row_of_the_hour_that_comes_twice_is_not_lost() -> None:
-    first, second = records.moments("2026-11-01 01:30:00")
-    (row,) = records.rows({"sms": [ROW | {"date": "2026-11-01 01:30:00"}]})
+    first, second = voipms_records.moments("2026-11-01 01:30:00")
+    (row,) = voipms_records.rows({"sms": [ROW | {"date": "2026-11-01 01:30:00"}]})
     assert row.is_after(second)
     assert (row.distance(first), row.distance(second)) == (0.0, 0.0)
 
 
 def test_ranges() -> None:
-    assert records.days(AT, AT) == [("2026-10-02", "2026-10-02")]
-    assert records.days(AT - 100 * 86400, AT) == [("2026-06-24", "2026-09-23"), ("2026-09-24", "2026-10-02")]
-    assert records.halves("2026-10-01", "2026-10-04") == [("2026-10-01", "2026-10-02"), ("2026-10-03", "2026-10-04")]
-    assert records.halves("2026-10-01", "2026-10-01") == []
+    assert voipms_records.days(AT, AT) == [("2026-10-02", "2026-10-02")]
+    assert voipms_records.days(AT - 100 * 86400, AT) == [("2026-06-24", "2026-09-23"), ("2026-09-24", "2026-10-02")]
+    assert voipms_records.halves("2026-10-01", "2026-10-04") == [
+        ("2026-10-01", "2026-10-02"),
+        ("2026-10-03", "2026-10-04"),
+    ]
+    assert voipms_records.halves("2026-10-01", "2026-10-01") == []
 
 
 async def test_an_answer_that_is_too_large_is_asked_for_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:

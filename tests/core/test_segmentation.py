@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.core import segmentation as sms
+from sipsms.core import segmentation
 from sipsms.core.segmentation import LengthUnit
 from tests.support.weight import growth
 
@@ -29,19 +29,19 @@ ENCODINGS = {
 
 @pytest.mark.parametrize(("text", "encoding"), ENCODINGS.items())
 def test_encoding_of(text: str, encoding: str) -> None:
-    assert sms.encoding_of(text) == encoding
+    assert segmentation.encoding_of(text) == encoding
 
 
 def test_the_alphabet_has_its_size() -> None:
-    assert len(sms.BASIC) == len(set(sms.BASIC)) == 127  # 128 less the escape
-    assert not set(sms.BASIC) & set(sms.EXTENSION)
+    assert len(segmentation.BASIC) == len(set(segmentation.BASIC)) == 127  # 128 less the escape
+    assert not set(segmentation.BASIC) & set(segmentation.EXTENSION)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"), [("", 0), ("abc", 3), ("€", 2), ("a€[", 5), ("я" * 70, 160), ("😀" * 35, 160), ("я", 3)]
 )
 def test_septets(text: str, expected: int) -> None:
-    assert sms.septets(text) == expected
+    assert segmentation.septets(text) == expected
 
 
 SEGMENTS = [
@@ -70,18 +70,18 @@ SEGMENTS = [
 @pytest.mark.req("C-099", "C-7")
 @pytest.mark.parametrize(("text", "expected"), SEGMENTS)
 def test_segments(text: str, expected: int) -> None:
-    assert sms.segments(text) == expected
+    assert segmentation.segments(text) == expected
 
 
 def _pieces(text: str) -> list[int]:
     """The slow way: cut the text by hand and see that every piece fits."""
-    encoding = sms.encoding_of(text)
-    widths = [1 + (c in sms.EXTENSION if encoding == "gsm7" else c > "\uffff") for c in text]
-    if sum(widths) <= sms.SINGLE[encoding]:
+    encoding = segmentation.encoding_of(text)
+    widths = [1 + (c in segmentation.EXTENSION if encoding == "gsm7" else c > "\uffff") for c in text]
+    if sum(widths) <= segmentation.SINGLE[encoding]:
         return [sum(widths)]
     pieces = [0]
     for w in widths:
-        if pieces[-1] + w > sms.PART[encoding]:
+        if pieces[-1] + w > segmentation.PART[encoding]:
             pieces.append(0)
         pieces[-1] += w
     return pieces
@@ -89,7 +89,7 @@ def _pieces(text: str) -> list[int]:
 
 @given(st.text(alphabet="ab€[я😀\n", min_size=0, max_size=400))
 def test_segments_agree_with_cutting(text: str) -> None:
-    assert sms.segments(text) == len(_pieces(text))
+    assert segmentation.segments(text) == len(_pieces(text))
 
 
 LENGTHS: list[tuple[str, LengthUnit, int]] = [
@@ -108,20 +108,20 @@ LENGTHS: list[tuple[str, LengthUnit, int]] = [
 @pytest.mark.req("S-089", "C-7", "C-098", "C-099")
 @pytest.mark.parametrize(("text", "unit", "expected"), LENGTHS)
 def test_length(text: str, unit: LengthUnit, expected: int) -> None:
-    assert sms.length(text, unit) == expected
+    assert segmentation.length(text, unit) == expected
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------
 
 
 def cut(text: str, size: int = 160, unit: str = "septets") -> list[str]:
-    return [text[start:end] for start, end in sms.pieces(text, size, unit)]  # type: ignore[arg-type]
+    return [text[start:end] for start, end in segmentation.pieces(text, size, unit)]  # type: ignore[arg-type]
 
 
 @pytest.mark.req("S-032")
 @pytest.mark.parametrize("text", ["", "a", "a" * 160, "€" * 80, "я" * 70, "😀" * 35])
 def test_what_fits_is_one_piece(text: str) -> None:
-    assert sms.pieces(text, 160) == [(0, len(text))]
+    assert segmentation.pieces(text, 160) == [(0, len(text))]
 
 
 @pytest.mark.req("S-032")
@@ -168,7 +168,7 @@ def test_a_letter_that_is_too_wide_is_cut_after_all() -> None:
 
 
 def test_no_limit() -> None:
-    assert sms.pieces("a" * 1000, 0) == [(0, 1000)]
+    assert segmentation.pieces("a" * 1000, 0) == [(0, 1000)]
 
 
 _MIXED = st.text(st.sampled_from("ab €{я😀👍🏽\u200d\u0301\ufe0f🇨🇦\r\n"), max_size=120)
@@ -176,18 +176,18 @@ _MIXED = st.text(st.sampled_from("ab €{я😀👍🏽\u200d\u0301\ufe0f🇨�
 
 @given(st.one_of(st.text(max_size=400), _MIXED), st.integers(5, 200), st.sampled_from(["characters", "septets"]))
 def test_pieces_are_the_text_and_fit(text: str, size: int, unit: str) -> None:
-    found = sms.pieces(text, size, unit)  # type: ignore[arg-type]
+    found = segmentation.pieces(text, size, unit)  # type: ignore[arg-type]
     assert "".join(text[start:end] for start, end in found) == text
     assert all(start < end for start, end in found) or found == [(0, 0)]
-    room = size * 7 // 16 if sms.encoding_of(text) == "ucs2" and unit == "septets" else size
+    room = size * 7 // 16 if segmentation.encoding_of(text) == "ucs2" and unit == "septets" else size
     for start, end in found:
         piece = text[start:end]
         if unit == "characters":
             used = len(piece)
-        elif sms.encoding_of(text) == "ucs2":
-            used = sms.utf16_units(piece)
+        elif segmentation.encoding_of(text) == "ucs2":
+            used = segmentation.utf16_units(piece)
         else:
-            used = sms.septets(piece)
+            used = segmentation.septets(piece)
         assert used <= room or len(piece) == 1
 
 
@@ -217,7 +217,7 @@ def test_no_text_takes_long_to_cut(text: str) -> None:
     ],
 )
 def test_join_parts(parts: dict[int, str], total: int, joined: str) -> None:
-    assert sms.join_parts(parts, total) == joined
+    assert segmentation.join_parts(parts, total) == joined
 
 
 # --- names as senders -------------------------------------------------------------------------------------------------
@@ -246,20 +246,20 @@ def test_join_parts(parts: dict[int, str], total: int, joined: str) -> None:
     ],
 )
 def test_sender_name(name: str, shown: str) -> None:
-    assert sms.sender_name(name) == shown
+    assert segmentation.sender_name(name) == shown
 
 
 @pytest.mark.req("S-138", "S-139")
 def test_the_length_of_a_sender_name() -> None:
-    assert sms.sender_name("a" * 20) == "a" * 11
-    assert sms.sender_name("a" * 20, 10) == "a" * 10
+    assert segmentation.sender_name("a" * 20) == "a" * 11
+    assert segmentation.sender_name("a" * 20, 10) == "a" * 10
 
 
 @pytest.mark.req("S-136")
 @given(st.text())
 def test_any_name_is_in_the_alphabet(name: str) -> None:
-    shown = sms.sender_name(name)
-    assert set(shown) <= sms.SENDER_ALPHABET
+    shown = segmentation.sender_name(name)
+    assert set(shown) <= segmentation.SENDER_ALPHABET
     assert len(shown) <= 11
 
 
@@ -278,14 +278,16 @@ def test_any_name_is_in_the_alphabet(name: str) -> None:
     ],
 )
 def test_segments_of_one_long_sms(text: str, lengths: list[int]) -> None:
-    found = sms.pieces(text, 0, "segments")
+    found = segmentation.pieces(text, 0, "segments")
     assert [end - start for start, end in found] == lengths
-    assert sms.pieces(text, 7, "segments") == found, "the size says nothing"
+    assert segmentation.pieces(text, 7, "segments") == found, "the size says nothing"
 
 
 @given(st.text(alphabet="a€[я😀 é\n", max_size=500))
 def test_segments_are_as_many_as_are_counted(text: str) -> None:
-    found = sms.pieces(text, 0, "segments")
+    found = segmentation.pieces(text, 0, "segments")
     assert "".join(text[start:end] for start, end in found) == text
-    assert len(found) == sms.segments(text)
-    assert sms.segments(text) == 1 or all(_pieces(text[a:b]) <= [sms.PART[sms.encoding_of(text)]] for a, b in found)
+    assert len(found) == segmentation.segments(text)
+    assert segmentation.segments(text) == 1 or all(
+        _pieces(text[a:b]) <= [segmentation.PART[segmentation.encoding_of(text)]] for a, b in found
+    )

@@ -20,7 +20,7 @@ from sipsms.store.message_list_voipms import LOOKED_AT
 from sipsms.web.api.voipms import messages
 from sipsms.web.api.voipms.accounts import NOTHING
 from sipsms.web.api.voipms.params import MAX_DAYS
-from sipsms.web.api.voipms.service import rest_door
+from sipsms.web.api.voipms.service import voipms_api
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api" / "voipms.md").read_text()
 SITE = "https://sms.example.net"
@@ -73,7 +73,7 @@ def _run(command: str, environment: dict[str, str]) -> dict[str, Any]:
 def test_its_methods() -> None:
     nothing: Any = None
     sender: Any = type("", (), {"usage": type("", (), {"sent": None})})
-    door = rest_door(nothing, nothing, nothing, nothing, sender, nothing, nothing, nothing, nothing)
+    door = voipms_api(nothing, nothing, nothing, nothing, sender, nothing, nothing, nothing, nothing)
     table = PAGE.partition("## Methods")[2].partition("\nWhat sipsms")[0]
     first = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
     assert {name for cell in first for name in re.findall(r"`(\w+)`", cell)} == set(door._methods) - set(NOTHING)

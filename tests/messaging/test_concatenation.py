@@ -19,7 +19,7 @@ from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.gateway import Receipt
 from sipsms.store import concatenated_parts
 from sipsms.store.concatenated_parts import AGAIN
-from sipsms.store.schema import parts as parts_table
+from sipsms.store.schema import parts
 from tests.support.core import Core, ScriptedCourier, core
 
 DEMO = Account("demo")
@@ -78,7 +78,7 @@ async def test_a_restart_between_two_parts_cuts_no_text(tmp_path: Path) -> None:
     """However long the server was down: the other part has had no chance to come."""
     async with core(tmp_path) as here:
         await part(here, 1, "one ", 2)
-        early = update(parts_table).values(received_at=here.clock.now - 3 * PATIENCE)
+        early = update(parts).values(received_at=here.clock.now - 3 * PATIENCE)
         await here.store.write(lambda db: db.execute(early))
     async with core(tmp_path) as here:
         await here.gateway.deliver_late_parts()

@@ -30,7 +30,7 @@ from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding  # fmt: skip
 from sipsms.messaging.carrier import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
-from sipsms.messaging.concatenation import PATIENCE as PART_PATIENCE
+from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.forward import ForwardCourier
 from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
 from sipsms.messaging.opt_out import Answers, Terms
@@ -456,7 +456,7 @@ async def test_parts_are_joined_in_any_order_once(tmp_path: Path, order: tuple[i
             await arrive(here, texts[number], remote_id=f"id{number}", part=Part("7", number, 3))
         assert await here.rows("SELECT text, source FROM messages") == [("one two three", PHONE)]
         await arrive(here, texts[2], remote_id="id2", part=Part("7", 2, 3))  # the carrier says it once more
-        here.clock.now += PART_PATIENCE + 1
+        here.clock.now += PATIENCE + 1
         await here.gateway.deliver_late_parts()
         assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
 
@@ -466,7 +466,7 @@ async def test_a_part_that_does_not_come_is_marked(tmp_path: Path) -> None:
     async with core(tmp_path, prepare=with_did()) as here:
         await arrive(here, "one ", remote_id="a", part=Part("7", 1, 3))
         await arrive(here, "three", remote_id="c", part=Part("7", 3, 3))
-        here.clock.now += PART_PATIENCE - 1
+        here.clock.now += PATIENCE - 1
         await here.gateway.deliver_late_parts()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         here.clock.now += 2

@@ -16,7 +16,7 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Media, Message, Outcome
 from sipsms.core.ssrf import check_address
-from sipsms.messaging import media_store as module
+from sipsms.messaging import media_store
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.media_store import MAX_FILE, MediaCourier, MediaFiles
 from sipsms.web.client import AiohttpClient
@@ -81,7 +81,7 @@ async def test_a_full_disk_leaves_nothing(files: MediaFiles, tmp_path: Path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "media").mkdir()
-    monkeypatch.setattr(module, "_sync", lambda folder: None)
+    monkeypatch.setattr(media_store, "_sync", lambda folder: None)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError):
         await files.save(JPEG)

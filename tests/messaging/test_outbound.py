@@ -71,7 +71,7 @@ class Desk:
         return (bytes(2_000_000), "big") if "big" in url else (PNG, "a.png")
 
     async def send(self, text: str = "hi", **changes: Any) -> int:
-        values = {"account": DEMO, "source": "5550001111", "destination": PEER, "text": text, "door": "t", **changes}
+        values = {"account": DEMO, "source": "5550001111", "destination": PEER, "text": text, "origin": "t", **changes}
         sent = await self.sender.send(Order(**values))
         return sent.message
 
@@ -168,7 +168,7 @@ async def test_at_the_same_time(tmp_path: Path) -> None:
 
 async def test_another_account_or_door_is_another_message(tmp_path: Path) -> None:
     async with desk(tmp_path) as one:
-        ids = [await one.send(), await one.send(account=ALICE), await one.send(door="u"), await one.send(text="hi ")]
+        ids = [await one.send(), await one.send(account=ALICE), await one.send(origin="u"), await one.send(text="hi ")]
         assert len(set(ids)) == 4
 
 
@@ -193,7 +193,7 @@ async def test_a_retry_after_a_crash(tmp_path: Path) -> None:
         later = await one.send("next week", when="1", due_at=one.core.clock.now + 7 * 86400)
         one.core.clock.now += 5
         one.sender = one.make()  # as after kill -9
-        assert await one.send("did you get it?", door="u") != first, "another program's"
+        assert await one.send("did you get it?", origin="u") != first, "another program's"
         assert await one.send("did you get it?", account=ALICE) != first
         assert await one.send("next week") != later, "that one is held"
         again = await one.sender.send(Order(DEMO, "5550001111", PEER, "did you get it?", "t"))

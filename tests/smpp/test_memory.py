@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from sipsms.core.smpp_url import smpp_url
-from sipsms.smpp import resend_detection as doubted
+from sipsms.smpp import resend_detection
 from sipsms.smpp.bind import Bind, Target
 from sipsms.smpp.concat_refs import PATIENCE, ConcatReferences, Full, Name, reference_of
 from sipsms.smpp.pdu import Command, Pdu, encode
@@ -83,11 +83,11 @@ def test_the_mark_does_not_pass_what_is_in_doubt() -> None:
 @pytest.mark.req("A-43")
 def test_a_trail_is_bounded() -> None:
     trail: Trail[int] = Trail()
-    for number in range(doubted._MOST_OF_ONE + 5):
+    for number in range(resend_detection._MOST_OF_ONE + 5):
         trail.answered("key", number, 1.0)
         if number == 2:
             trail.looked(1.0, all_heard=True)
-    assert len(trail) == doubted._MOST_OF_ONE
+    assert len(trail) == resend_detection._MOST_OF_ONE
     assert trail.unsure(1.0)[0] == ("key", 5)
 
 

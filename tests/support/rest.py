@@ -27,7 +27,7 @@ from sipsms.store import api_usage
 from sipsms.store.schema import dids
 from sipsms.web.api.voipms.accounts import Place
 from sipsms.web.api.voipms.routes import PATH
-from sipsms.web.api.voipms.service import rest_door
+from sipsms.web.api.voipms.service import voipms_api
 from sipsms.web.server import HttpServer
 from tests.support.core import Core, ScriptedCourier, core
 from tests.support.http import listening
@@ -130,7 +130,7 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
             lambda span, until: store.read(lambda db: api_usage.recent(db, span, until)), store.named,
         )  # fmt: skip
         access = Access(here.directory, here.clock, config.realm, lambda: per_minute)
-        door = rest_door(
+        door = voipms_api(
             access, store, service, here.directory, sender, media.url,
             lambda account: here.location.bindings(account, here.clock()),
             lambda: Place("sip.example.net", "192.0.2.1"), here.clock,

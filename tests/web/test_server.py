@@ -23,14 +23,14 @@ from tests.support.http import listening
 
 @asynccontextmanager
 async def _served(
-    state: str = "ok", watchers: Sequence[str] = ("127.0.0.1",), doors: Sequence[Route] = ()
+    state: str = "ok", watchers: Sequence[str] = ("127.0.0.1",), apis: Sequence[Route] = ()
 ) -> AsyncIterator[int]:
     async def readiness() -> dict[str, str]:
         return {"store": state}
 
     no_gateway: Any = None
     hooks = Hooks(no_gateway, {}, str, time.time)
-    application = build(hooks, readiness, ProvisioningDownload(no_gateway), MediaDownload(no_gateway), doors, watchers)
+    application = build(hooks, readiness, ProvisioningDownload(no_gateway), MediaDownload(no_gateway), apis, watchers)
     server = listening(application)
     task = asyncio.create_task(server.run())
     try:
@@ -51,7 +51,7 @@ async def test_a_body_that_is_broken_off_is_no_error(caplog: pytest.LogCaptureFi
         finally:
             over.set()
 
-    async with _served(doors=[Route("/door", door, methods=["POST"])]) as port, asyncio.timeout(5):
+    async with _served(apis=[Route("/door", door, methods=["POST"])]) as port, asyncio.timeout(5):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /door HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
         await writer.drain()

@@ -98,7 +98,7 @@ async def test_a_carrier_that_never_answers_is_left_alone_soon(tmp_path: Path) -
         await here.until("SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
                          [("accepted", 5), ("unknown", 3)])  # fmt: skip
         assert first.texts == ["m0", "m1", "m2"]
-        assert second.texts == ["m3", "m4", "m5", "m6", "m7"]
+        assert sorted(second.texts) == ["m3", "m4", "m5", "m6", "m7"]  # lanes of their own: in any order
 
 
 async def test_opted_out_is_no_reason_to_try_another(tmp_path: Path) -> None:

@@ -78,11 +78,11 @@ class AcrobitsApi:
         self._clock = clock
 
     def routes(self) -> list[Route]:
-        doors = {"send": self._send, "fetch": self._fetch_messages, "push": self._push, "balance": self._balance}
-        return [route(f"/acrobits/{name}", self._guarded(door)) for name, door in doors.items()]
+        routes = {"send": self._send, "fetch": self._fetch_messages, "push": self._push, "balance": self._balance}
+        return [route(f"/acrobits/{name}", self._guarded(handler)) for name, handler in routes.items()]
 
     def _guarded(
-        self, door: Callable[[Request, User, Fields], Awaitable[dict[str, Any]]]
+        self, handler: Callable[[Request, User, Fields], Awaitable[dict[str, Any]]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
             fields: Fields = {}
@@ -92,7 +92,7 @@ class AcrobitsApi:
                 user = user or text(fields, "username", "from", "user", "account")
                 password = password or text(fields, "password", "pass")
                 who = self._access.user(user, password, address_of(request), "acrobits")
-                return _answer(request, fields, 200, await door(request, who, fields))
+                return _answer(request, fields, 200, await handler(request, who, fields))
             except Denied as denied:
                 status = {DenialCode.TOO_MANY: 429, DenialCode.ADDRESS: 403}.get(denied.code, 401)
                 return _answer(request, fields, status, {"message": denied.reason})

@@ -16,7 +16,7 @@ from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.carrier import InboundSms
 from sipsms.web.api.v1 import schemas as m
-from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.middleware import ORIGIN
 from sipsms.web.api.v1.paging import Cursor, Limit, found_page, number_after, pack
 from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, OPERATOR, Permissions, reach_of
 from sipsms.web.api.v1.problems import Problem, missing, wrong
@@ -163,7 +163,7 @@ def router(parts: Services) -> APIRouter:
             raise wrong("from", "not a number, short code or sender name")
         if "\0" in given.text:
             raise wrong("text", "it has a NUL")
-        result = await parts.gateway.receive(InboundSms(source, did.number, given.text), DOOR)
+        result = await parts.gateway.receive(InboundSms(source, did.number, given.text), ORIGIN)
         if result is None:
             raise wrong("to", "there is no such DID")
         if isinstance(result, Refusal):

@@ -21,7 +21,7 @@ from sipsms.web.api.v1.permissions import Permissions
 from sipsms.web.api.v1.problems import Problem, missing, unavailable
 from sipsms.web.request import BadRequest, Held, Room, address_of, bearer_of
 
-DOOR: Final = "v1"
+ORIGIN: Final = "v1"
 SMALL: Final = 256 * 1024
 LARGE: Final = 5 * 2**20  # bytes of a message with media
 MEMORY: Final = 64 * 2**20  # bytes for all bodies being read
@@ -78,7 +78,7 @@ class Middleware:
 
     def _reach(self, request: Request) -> Permissions:
         try:
-            return Permissions(self._access.bearer(bearer_of(request), address_of(request), DOOR), self._directory)
+            return Permissions(self._access.bearer(bearer_of(request), address_of(request), ORIGIN), self._directory)
         except Denied as error:
             raise denied(error, self._clock()) from None
 

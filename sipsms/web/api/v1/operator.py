@@ -11,7 +11,7 @@ from starlette.responses import Response
 from sipsms.core import log
 from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.messages import Id, courier_shown
-from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.middleware import ORIGIN
 from sipsms.web.api.v1.paging import Cursor, Limit, cut, found_page, number_after, unpack
 from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Permissions, reach_of
 from sipsms.web.api.v1.problems import conflict, missing
@@ -62,7 +62,7 @@ def router(parts: Services) -> APIRouter:
         if not may_be_sent_twice:
             raise conflict("It may have arrived: with may_be_sent_twice=true it is sent again all the same.")
         await service.resend_unknown(delivery)
-        log.audit(DOOR, reach.caller.name, str(delivery), "an unknown delivery is sent again by hand")
+        log.audit(ORIGIN, reach.caller.name, str(delivery), "an unknown delivery is sent again by hand")
         return {"count": 1}
 
     @routes.get("/dead-letters", response_model=m.Page[m.DeadShown], tags=["numbers"])

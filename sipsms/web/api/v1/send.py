@@ -21,7 +21,7 @@ from sipsms.core.e164 import normalise
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.delivery_reports import BY_WEBHOOK
 from sipsms.messaging.outbound import File, Order, SendCode, SendRefused
-from sipsms.web.api.v1.middleware import DOOR
+from sipsms.web.api.v1.middleware import ORIGIN
 from sipsms.web.api.v1.permissions import ALL, Permissions, reach_of
 from sipsms.web.api.v1.problems import Problem, wrong
 from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven
@@ -63,7 +63,7 @@ async def send(parts: Services, request: Request) -> Response:
     given = _read(request.scope["sipsms.body"])
     account = _sender(parts, reach, given)
     order = Order(
-        account, given.from_ or reach.caller.did, given.to, given.text, DOOR,
+        account, given.from_ or reach.caller.did, given.to, given.text, ORIGIN,
         files=[_file(one, index) for index, one in enumerate(given.media)],
         max_text=parts.max_text(), due_at=_due(given.send_at, parts.clock()), when=str(given.send_at or ""),
         idempotency=_key(request),

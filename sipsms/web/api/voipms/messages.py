@@ -24,7 +24,7 @@ from sipsms.core.message import Direction, Media, Message
 from sipsms.messaging.outbound import File, Order, SendCode, Sender, SendRefused
 from sipsms.web.api.voipms.params import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
 
-DOOR: Final = "rest"
+ORIGIN: Final = "rest"
 MAX_SMS: Final = 160  # characters
 LIMIT: Final = 50  # rows, unless the client asks for more ...
 MAX_ROWS: Final = 20_000  # ... which are at most these, ...
@@ -118,7 +118,7 @@ class Messages:
         text = _text(params)
         if not files and not text.strip():
             raise Refused("message_empty" if params.given("message") else "missing_sms", "the text is empty")
-        order = Order(call.account, did, destination, text, DOOR, files, longest)
+        order = Order(call.account, did, destination, text, ORIGIN, files, longest)
         try:
             sent = await self._sender.send(order)
         except SendRefused as error:

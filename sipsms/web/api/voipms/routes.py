@@ -20,7 +20,7 @@ from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.errors import Unavailable
-from sipsms.web.api.voipms.messages import DOOR
+from sipsms.web.api.voipms.messages import ORIGIN
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused
 from sipsms.web.request import BadRequest, Fields, Held, Room, address_of, fields_of, query_of
 from sipsms.web.response_ack import when_heard
@@ -85,7 +85,7 @@ class RestPhp:
         If credentials are missing and the body could not be read, the error is about the body: it may hold the
         credentials."""
         try:
-            return self._access.api(params.text("api_username"), params.text("api_password"), address, DOOR)
+            return self._access.api(params.text("api_username"), params.text("api_password"), address, ORIGIN)
         except Denied as error:
             if problem is not None and error.code is DenialCode.MISSING:
                 raise problem from None

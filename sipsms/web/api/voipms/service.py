@@ -98,7 +98,7 @@ async def _in_words(work: Awaitable[None], otherwise: str) -> None:
         raise Refused(otherwise, str(error)) from None
 
 
-def rest_door(
+def voipms_api(
     access: Access, store: Store, service: AccountService, directory: Directory, sender: Sender,
     url: Callable[[Media], str],
     bindings: Callable[[str], Sequence[Binding]], place: Callable[[], Place], clock: Clock,
