@@ -134,7 +134,10 @@ def test_the_200_is_lost(make_site: MakeSite) -> None:
 
         relay.drop = first_200
         site.sms(account.did, "did you get it?")
-        first, again = phone.take(), phone.take(2.0)
+        first = phone.request()
+        phone.answer(first)
+        again = phone.request(2.0)
+        phone.answer(again)
         assert lost
         assert again.raw == first.raw
         row = site.settled(account.did, "did you get it?", "delivered")

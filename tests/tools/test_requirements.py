@@ -74,7 +74,7 @@ def test_an_id_is_shown_by_a_passing_test_and_spoilt_by_a_failing_one() -> None:
 def test_as_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main(["--root", str(tmp_path)]) == 1
     assert "run pytest first" in capsys.readouterr().err
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/dev").mkdir(parents=True)
     (tmp_path / ".pytest_cache").mkdir()
     for name, text in zip(tool.DOCUMENTS, (REQUIREMENTS, RELIABILITY), strict=True):
         (tmp_path / name).write_text(text)
@@ -92,6 +92,8 @@ def test_as_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_hook_writes_down_what_was_shown(tmp_path: Path, workers: str) -> None:
     """With and without pytest-xdist: set-up, call and tear-down count, an unmarked test does not."""
     (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
+    (tmp_path / "support").mkdir()
+    (tmp_path / "support/guardian.py").write_text((ROOT / "tests/support/guardian.py").read_text())
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    req(*ids): ids\n")
     (tmp_path / "test_it.py").write_text(
         """
