@@ -233,6 +233,8 @@ class Tracer:
                 pass
         except (OSError, ValueError, AttributeError, TimeoutError):
             pass
+        except asyncio.CancelledError:  # the loop ends: asyncio would log a cancelled connection with a traceback
+            pass
         finally:
             if watcher is not None:
                 self._watchers.discard(watcher)
