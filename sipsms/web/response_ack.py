@@ -86,13 +86,20 @@ class ResponseAcks:
     async def look(self) -> None:
         """Read the system's state of all connections, which the event loop may not have seen yet.
 
-        Wait until no reset can follow a FIN that has come."""
+        Wait until no reset can follow a FIN that has come. A FIN can be overtaken by the request of another
+        connection that the client opened after it: wait for that, too."""
+        self._look_once()
+        if self.waiting:
+            await asyncio.sleep(GRACE)
+            self._look_once()
+        for ended in [one for one in self._ended.values() if one.has_fin]:
+            await ended.is_settled.wait()
+
+    def _look_once(self) -> None:
         for link in list(self.waiting):
             link.look()
         for ended in list(self._ended.values()):
             ended.look()
-        for ended in [one for one in self._ended.values() if one.has_fin]:
-            await ended.is_settled.wait()
 
     def end(self, descriptor: int, actions: Actions) -> None:
         """Run the actions once the client has closed in order a connection that our side has finished.
@@ -279,7 +286,8 @@ def _run(actions: Actions) -> None:
 async def look() -> None:
     """Check all connections with unacknowledged answers: has the client closed any meanwhile?
 
-    Takes at most `GRACE` seconds, and no time if no client has just closed its connection."""
+    Takes at most twice `GRACE` seconds, and no time if every client has asked for more or has closed its connection
+    long ago."""
     for links in list(_all):
         await links.look()
 

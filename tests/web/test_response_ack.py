@@ -115,6 +115,18 @@ async def place(*proxies: str) -> AsyncIterator[Place]:
         await task
 
 
+async def test_end_that_another_request_has_overtaken_is_waited_for() -> None:
+    """The client closes, then asks by another connection; the system may tell of the second first."""
+    async with place() as here:
+        sock = await here.connect()
+        await here.ask(sock)
+        await here.read(sock)
+        looking = asyncio.create_task(here.look())
+        await asyncio.sleep(0)
+        sock.close()
+        assert await looking
+
+
 async def test_who_asks_for_more_has_heard() -> None:
     async with place() as here:
         sock = await here.connect()
