@@ -7,15 +7,13 @@ from typing import Any
 
 from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
-from sipsms.accounts.quota import Usage
 from sipsms.accounts.service import AccountService
 from sipsms.app.couriers import Couriers
 from sipsms.app.settings import Config
 from sipsms.core.clock import Clock
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
-from sipsms.messaging.outbound import Sender
-from sipsms.store import api_usage
+from sipsms.messaging.outbound import Outbound
 from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store
 from sipsms.web.api.acrobits.inbox import Inbox
@@ -28,25 +26,16 @@ from sipsms.web.api.v1.services import Services
 from sipsms.web.api.voipms.accounts import Place
 from sipsms.web.api.voipms.service import voipms_api
 from sipsms.web.api.wildix.routes import WildixApi
-from sipsms.web.response_ack import look
 
 
 class HttpApis:
     def __init__(
-        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, couriers: Couriers,
-        clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
+        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, outbound: Outbound,
+        couriers: Couriers, clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
     ) -> None:  # fmt: skip
         """`take_over`: read the directory again, and see what waits in the queue."""
         self.access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
-        self.usage = Usage(
-            clock,
-            lambda day, account: store.read(lambda db: api_usage.sent(db, day, account)),
-            lambda day, counts: store.write(lambda db: api_usage.add(db, day, counts)),
-        )
-        self.sender = Sender(
-            gateway, directory, couriers.files, couriers.fetch, self.usage, clock, lambda: config().api.daily_sends,
-            lambda span, until: store.read(lambda db: api_usage.recent(db, span, until)), store.named, look,
-        )  # fmt: skip
+        self.outbound = outbound
         self.service = AccountService(store, lambda: config().service, take_over)
         self._inbox = Inbox(store, gateway, couriers.taken, clock)
         self._config = config
@@ -55,7 +44,7 @@ class HttpApis:
         self._gateway = gateway
         self._couriers = couriers
         self._rest = voipms_api(
-            self.access, store, self.service, directory, self.sender, couriers.files.url,
+            self.access, store, self.service, directory, outbound, couriers.files.url,
             lambda account: location.bindings(account, clock()),
             lambda: Place(config().domain, config().sip.advertised or ""), clock,
         )  # fmt: skip
@@ -63,7 +52,7 @@ class HttpApis:
         records = Queries(self.service, lambda: config().carriers, lambda: config().for_phones, directory, gateway)
         self._v1 = V1Api(
             Services(
-                self.access, directory, gateway, self.sender, self.service, records, couriers.files, clock,
+                self.access, directory, gateway, outbound, self.service, records, couriers.files, clock,
                 lambda: config().messages.max_length, lambda: config().api.daily_sends, AdminError,
             )
         )  # fmt: skip
@@ -77,16 +66,16 @@ class HttpApis:
         config = self._config
         apis = (  # those with few routes first: a request is compared with one route after the other
             self._rest,
-            TelnyxApi(self.access, self._directory, self.sender),
+            TelnyxApi(self.access, self._directory, self.outbound),
             WildixApi(
-                self.access, self.sender, self._clock, lambda: config().api.originate_length,
+                self.access, self.outbound, self._clock, lambda: config().api.originate_length,
                 lambda: config().api.timezone,
             ),
             AcrobitsApi(
-                self.access, self._directory, self.sender, self._couriers.fetch, self._inbox,
+                self.access, self._directory, self.outbound, self._couriers.fetch, self._inbox,
                 self._couriers.files.url, self._clock,
             ),
-            KannelApi(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
+            KannelApi(self.access, self.outbound, self._clock, lambda: config().callbacks.allow_private),
             self._v1,
         )  # fmt: skip
         return [route for api in apis for route in api.routes()]

@@ -15,7 +15,7 @@ from sipsms.accounts.service import AccountService
 from sipsms.core.clock import Clock
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media import MediaStore
-from sipsms.messaging.outbound import Sender
+from sipsms.messaging.outbound import Outbound
 
 BY_HAND, BY_CUSTOMER = "by hand", "by the customer"  # who made a block; as in `store.blocks`
 Sees = Callable[[str, str, float], bool]  # (account, DID, time received) of a message
@@ -65,7 +65,7 @@ class Services:
     access: Access
     directory: Directory
     gateway: Gateway
-    sender: Sender
+    sender: Outbound
     service: AccountService
     records: Records
     files: MediaStore

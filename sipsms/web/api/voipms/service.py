@@ -15,7 +15,7 @@ from sipsms.accounts.service import AccountService, Full
 from sipsms.core.clock import Clock
 from sipsms.core.message import Media, Message
 from sipsms.core.registration import Binding
-from sipsms.messaging.outbound import Sender
+from sipsms.messaging.outbound import Outbound
 from sipsms.store import message_list_voipms, voipms_fields
 from sipsms.store.accounts import AdminError, BadValue
 from sipsms.store.store import Store
@@ -99,7 +99,7 @@ async def _in_words(work: Awaitable[None], otherwise: str) -> None:
 
 
 def voipms_api(
-    access: Access, store: Store, service: AccountService, directory: Directory, sender: Sender,
+    access: Access, store: Store, service: AccountService, directory: Directory, outbound: Outbound,
     url: Callable[[Media], str],
     bindings: Callable[[str], Sequence[Binding]], place: Callable[[], Place], clock: Clock,
 ) -> RestPhp:  # fmt: skip
@@ -109,7 +109,7 @@ def voipms_api(
     changes = VoipmsService(service)
     return RestPhp(
         access,
-        Messages(sender, directory, Records(store), url, clock).methods(),
+        Messages(outbound, directory, Records(store), url, clock).methods(),
         Dids(directory, changes).methods(),
-        Accounts(directory, changes, bindings, place, sender.usage.sent).methods(),
+        Accounts(directory, changes, bindings, place, outbound.usage.sent).methods(),
     )
