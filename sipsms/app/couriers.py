@@ -21,6 +21,7 @@ from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.courier_name import courier_name
 from sipsms.core.errors import Unavailable
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Deferred, Delivery, Media, Outcome, Rejected
 from sipsms.core.segmentation import sender_name
 from sipsms.core.ssrf import check_address
@@ -210,7 +211,7 @@ class Couriers:
         """An account's app has fetched these: each has stood aside in a lane of its own."""
         self.apps.taken(deliveries)
         for one in deliveries:
-            self._queue.forget(f"{APP}/{account}#{one}")
+            self._queue.forget(LaneKey.to(APP, account).aside(one))
 
     def idempotent(self) -> list[str]:
         """Return couriers to which an attempt that a kill cut off may be sent again."""

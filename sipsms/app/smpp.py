@@ -13,6 +13,7 @@ from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.account import Did
 from sipsms.core.clock import Clock
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Media
 from sipsms.core.ssrf import check_address
 from sipsms.messaging.build import Messaging
@@ -143,8 +144,8 @@ class SmppNode:
         self._is_over = False
 
     def _wake(self, did: str) -> None:
-        lane = f"{SMPP}/{did}"
-        for key in (lane, *(f"{lane}~{n}" for n in range(RECEIPT_LANES))):
+        lane = LaneKey.to(SMPP, did)
+        for key in (lane, *map(lane.branch, range(RECEIPT_LANES))):
             self._queue.wake(key)
 
     async def start(self) -> None:

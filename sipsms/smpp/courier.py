@@ -303,7 +303,7 @@ def _away(delivery: Delivery, why: str) -> Outcome:
 
     A delivery in a lane of its own is not woken by a bind, so it is retried by time.
     """
-    return Deferred(why, retry_after=_ASIDE) if "#" in delivery.lane else Deferred(why, parked=True)
+    return Deferred(why, retry_after=_ASIDE) if delivery.lane.is_aside else Deferred(why, parked=True)
 
 
 def refusal(status: int) -> Outcome:

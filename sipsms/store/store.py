@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sipsms.core.directory_rows import Block, DirectoryChanges
 from sipsms.core.errors import Unavailable
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, Message, State
 from sipsms.core.queue_rows import CarrierReceipt, Closing, Doubt, Due, Stored, StoredPart
 from sipsms.store import (
@@ -179,11 +180,11 @@ class Store:
         rows = await self.read(pending_reports.ended)
         return [(message_of(row), row.to or "", bool(row.carrier_id)) for row in rows]
 
-    async def adopt_open(self, account: str, device: int, lane: str, now: float) -> int:
+    async def adopt_open(self, account: str, device: int, lane: LaneKey, now: float) -> int:
         """Give a new device what came while no device of its account was known; return how many deliveries."""
         return await self.write(lambda connection: reassign.adopt_open(connection, account, device, lane, now))
 
-    async def move_lane(self, old_device: int, old_lane: str, device: int, lane: str, now: float) -> int:
+    async def move_lane(self, old_device: int, old_lane: str, device: int, lane: LaneKey, now: float) -> int:
         """Move what waits for one device to another, but for messages that the other already has or had."""
         return await self.write(
             lambda connection: reassign.move_lane(connection, old_device, old_lane, device, lane, now)
@@ -192,7 +193,7 @@ class Store:
     async def open_accounts(self) -> list[str]:
         """Return accounts with messages that arrived before any of their devices was known."""
         query = select(deliveries.c.destination).where(deliveries.c.open).distinct()
-        return await self.read(lambda connection: list(connection.execute(query).scalars()))
+        return await self.read(lambda connection: list(map(LaneKey, connection.execute(query).scalars())))
 
     # --- queue ---
 
@@ -246,10 +247,10 @@ class Store:
         """
         return await self.write(lambda connection: queue.recover(connection, self.node if own else "", idempotent, now))
 
-    async def waiting_lanes(self) -> list[str]:
+    async def waiting_lanes(self) -> list[LaneKey]:
         """Return every lane with a queued delivery."""
         query = select(deliveries.c.lane).where(QUEUED).distinct()
-        return await self.read(lambda connection: list(connection.execute(query).scalars()))
+        return await self.read(lambda connection: list(map(LaneKey, connection.execute(query).scalars())))
 
     async def claim_new(self) -> list[Delivery]:
         """Take over queued deliveries that a command beside the server has committed."""

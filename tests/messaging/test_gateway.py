@@ -14,7 +14,7 @@ from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.registration import Binding
 from sipsms.core.report_request import ReportRequest, SmppRequest, UrlRequest
 from sipsms.messaging.carrier import CarrierLimits, InboundSms
-from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
+from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key
 from sipsms.messaging.order import Sent
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -177,7 +177,6 @@ async def test_destinations(tmp_path: Path) -> None:
 
 
 def test_lane_names() -> None:
-    assert device_lane(7) == "sip:7"
     assert carrier_key("a", "1") != carrier_key("b", "1")
     assert carrier_key("a", "") is None
 
