@@ -19,8 +19,8 @@ from typing import Any, Protocol, cast
 
 from sipsms.core import log
 from sipsms.core.listener import BACKLOG, bind
+from sipsms.core.network import network_of
 from sipsms.sip import stun
-from sipsms.sip.flood_limiter import network_of
 from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is aborted

@@ -12,7 +12,6 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, Final
 
 from sipsms.accounts.auth import Access, Denied
@@ -22,6 +21,7 @@ from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
+from sipsms.core.network import network_of
 from sipsms.messaging.gateway import Gateway
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.esme import Esme, Options, Records
@@ -114,14 +114,14 @@ class Smsc:
 
     def _greet(self, address: str) -> bool:
         """Count a connection from an address; False if there are too many."""
-        network, limit = _network(address), self._options().max_binds_per_address
+        network, limit = network_of(address), self._options().max_binds_per_address
         full = self._of_address.total() >= self._most or self._of_address[network] >= limit
         self._of_address[network] += 1
         return not full and not self._stopping
 
     def _gone(self, address: str) -> None:
         """Uncount a connection from an address."""
-        network = _network(address)
+        network = network_of(address)
         self._of_address[network] -= 1
         if not self._of_address[network]:
             del self._of_address[network]
@@ -378,15 +378,3 @@ class _Incoming(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._opened(self)
-
-
-def _network(address: str) -> str:
-    """Return an IPv4 address, or the /64 of an IPv6 address.
-
-    An IPv6 host has a /64 to itself.
-    """
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(int(found) >> 64) if found.version == 6 else address
