@@ -25,24 +25,13 @@ from sipsms.app.couriers import Couriers, base_url
 from sipsms.app.directory_refresh import DirectoryRefresh
 from sipsms.app.http_apis import HttpApis
 from sipsms.app.reload import reload
-from sipsms.app.settings import Config, literal_secrets, path_of, short_secrets
+from sipsms.app.settings import Config, literal_secrets, load_dialplan, path_of, short_secrets
 from sipsms.app.smpp import SmppNode, smscs_of
 from sipsms.app.tasks import Job, Tasks, keep_doing, survives
-from sipsms.app.wiring import (
-    check_certificate,
-    connection_limit,
-    hep_target,
-    load_dialplan,
-    nonce_key,
-    open_store,
-    presence_limits,
-    rules_of,
-    terms_of,
-)
 from sipsms.core import log
 from sipsms.core.clock import steady_clock
 from sipsms.core.errors import Unavailable
-from sipsms.core.listener import ListenError, bind_url, describe
+from sipsms.core.listener import ListenError, bind_url, connection_limit, describe
 from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding, received_of
 from sipsms.core.yaml_file import Document
@@ -60,12 +49,15 @@ from sipsms.sip.message_server import MessageServer
 from sipsms.sip.presence import Presence
 from sipsms.sip.presence_server import PresenceServer
 from sipsms.sip.proxy_server import ProxyServer
+from sipsms.sip.rules import SipRules
 from sipsms.sip.server import Server
+from sipsms.sip.tls import ServerCertificate
 from sipsms.sip.trace import Tracer
-from sipsms.sip.transport import Flow, Limits, StreamConnection
+from sipsms.sip.transport import Flow, StreamConnection
 from sipsms.sip.trunk import Trunks, TrunkServices
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
+from sipsms.store.store import open_store
 from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDownload
 from sipsms.web.provisioning import ProvisioningDownload
@@ -105,7 +97,7 @@ class Node:
     # --- start ---
 
     async def start(self) -> None:
-        """Bind, recover, load, then listen. Raises StartError, ConfigError, StoreError or OSError.
+        """Bind, recover, load, then listen. Raises TlsError, ConfigError, StoreError or OSError.
 
         Nobody may meet a server that is half loaded: an empty directory refuses right passwords, an empty queue lets
         messages pass each other. So nothing is read from any socket before all is loaded (see `listener`).
@@ -119,7 +111,7 @@ class Node:
             sockets = self._bind()
             for bound in sockets:
                 undo.callback(bound.sock.close)
-            self.store = open_store(self.config, socket.gethostname(), self._changed.set)
+            self.store = open_store(self.config.store_url, socket.gethostname(), self._changed.set)
             undo.push_async_callback(self.store.close)
             await self._build(plan)
             undo.push_async_callback(self.endpoint.close, 0)
@@ -134,7 +126,7 @@ class Node:
         pace = Pace(config.queue.retry_min, config.queue.retry_max)
         messaging = build_messaging(
             self.store, self.directory, self.location, plan, self._clock, keep=config.queue.keep,
-            terms=lambda: terms_of(self.config), pace=pace, on_change=self._delivery_changed,
+            policy=config.policy, pace=pace, on_change=self._delivery_changed,
         )  # fmt: skip
         self.queue, self.gateway = messaging.queue, messaging.gateway
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
@@ -171,23 +163,16 @@ class Node:
     def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:
         config = self.config
         sip = config.sip
-        limits = Limits(
-            sip.max_connections_per_address,
-            sip.first_message_timeout,
-            sip.handshake_timeout,
-            sip.idle_timeout,
-            sip.advertised or "",
-        )
-        self.endpoint = Endpoint(limits, self._tls, self._origin_allowed, connection_limit(), tag_key)
+        self.endpoint = Endpoint(sip, self._tls, self._origin_allowed, connection_limit(), tag_key)
         self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.tasks.spawn)
-        nonces = Nonces(nonce_key(config), sip.nonce_lifetime)
+        nonces = Nonces(sip.nonce_key(), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
-        presence = Presence(config.domain, presence_limits(config))
+        presence = Presence(config.domain, sip.min_expires, sip.max_expires)
         self.notifier = PresenceServer(
             presence, self.endpoint, self.directory, self.location, self._clock, self.tasks.spawn
         )
         self.location.on_change = self.notifier.changed
-        rules, key = rules_of(config), os.urandom(32)
+        rules, key = SipRules(config.domain, config.aliases, sip, config.messages), os.urandom(32)
         messages = MessageServer(
             rules,
             self.directory,
@@ -207,7 +192,7 @@ class Node:
         )  # fmt: skip
         self.queue.set_courier(SIP, self.courier, CourierLimits(config.queue.sip_concurrency))
         around = TrunkServices(
-            self.endpoint, limits, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock,
+            self.endpoint, sip, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock,
             self._is_known, trunk_key,
         )  # fmt: skip
         self.trunks = Trunks(around, self.tasks.spawn)
@@ -244,9 +229,10 @@ class Node:
     # --- sockets ---
 
     def _certify(self) -> None:
-        certificate, tls = check_certificate(self.config), self.config.tls
-        self._tls = certificate.context if certificate is not None else None
-        if certificate is not None and tls is not None:
+        self._tls = None
+        if (tls := self.config.tls) is not None:
+            certificate = ServerCertificate(tls.certificate, tls.key)
+            self._tls = certificate.context
             self.certificates = CertificateWatch(certificate, tls.certificate, self._clock)
 
     def _bind(self) -> list[BoundSocket]:
@@ -309,7 +295,7 @@ class Node:
         await self.smpp.start()
 
     def _run(self) -> None:
-        self.tracer.send_to(hep_target(self.config))
+        self.tracer.send_to(self.config.trace.hep)
         self.tasks.spawn(self.queue.run())
         self.tasks.spawn(self._watch_store())
         self.tasks.spawn(keep_doing(self._jobs(), self._clock))

@@ -8,14 +8,14 @@ from typing import Any
 
 from sipsms.accounts.directory import Directory
 from sipsms.app.couriers import limits_of, media_files
-from sipsms.app.settings import Config
-from sipsms.app.wiring import load_dialplan, open_store, terms_of
+from sipsms.app.settings import Config, load_dialplan
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
 from sipsms.messaging.build import build
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.sip.location import Location
+from sipsms.store.store import open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ async def offline(
     `accounts`: whose phones have to be known for that.
     """
     clock = steady_clock()
-    store = open_store(config, "", lambda: None)
+    store = open_store(config.store_url, "", lambda: None)
     try:
         directory, location = Directory(), Location(store)
         directory.update(*await store.directory(0))
@@ -43,7 +43,7 @@ async def offline(
             await location.load(clock(), name)
         gateway = build(
             store, directory, location, load_dialplan(config), clock, keep=config.queue.keep,
-            terms=lambda: terms_of(config),
+            policy=config.policy,
         ).gateway  # fmt: skip
         gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
         return await work(Offline(gateway, directory, media_files(config)))

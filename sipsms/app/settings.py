@@ -35,10 +35,8 @@ from sipsms.core.validators import (
     HttpAddress,
     HttpListen,
     Network,
-    Origin,
     Positive,
     Realm,
-    Secret,
     SipAddress,
     SipListen,
     SmppAddress,
@@ -50,6 +48,10 @@ from sipsms.core.validators import (
 )
 from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.mail.settings import Smtp
+from sipsms.messaging.settings import MessageSettings, PolicySettings
+from sipsms.routing import rules_file
+from sipsms.routing.dialplan import Dialplan
+from sipsms.sip.settings import HepSettings, SipSettings
 from sipsms.sip.trace import socket_path
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig
@@ -63,46 +65,13 @@ class Listen(Model):
     smpp: tuple[SmppAddress, ...] = ()
 
 
-class Sip(Model):
-    min_expires: Count = 60
-    max_expires: Count = 7200
-    default_expires: Count = 3600
-    max_contacts: Count = 10
-    nonce_lifetime: Positive = 300.0
-    nonce_secret: Secret | None = None
-    max_connections_per_address: Count = 100
-    first_message_timeout: Positive = 5.0
-    handshake_timeout: Positive = 10.0
-    idle_timeout: Positive = 180.0
-    max_datagram: Annotated[int, Field(ge=200, le=65535)] = 1300
-    advertised: Domain | None = None
-    websocket_origins: tuple[Origin, ...] = ()
-    flood_limit: Annotated[int, Field(ge=0)] = 100
-    scanners: Literal["drop", "answer"] = "drop"
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Sip:
-        if not self.min_expires <= self.default_expires <= self.max_expires:
-            raise ValueError("expected min_expires <= default_expires <= max_expires")
-        return self
-
-
 class Tls(Model):
     certificate: AbsolutePath
     key: AbsolutePath
 
 
-class Hep(Model):
-    """A capture server (Homer, sngrep -L, heplify) that gets a copy of every SIP message."""
-
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 9060
-    id: Annotated[int, Field(ge=1, le=2**32 - 1)] = 2001
-    password: Secret | None = None
-
-
 class Trace(Model):
-    hep: Hep | None = None
+    hep: HepSettings | None = None
 
 
 class Web(Model):
@@ -155,25 +124,6 @@ class Smpp(Model):
     verify: bool = True
 
 
-class Policy(Model):
-    """Content policy, and the answers to STOP, START and HELP."""
-
-    keywords: bool = True
-    stop_reply: Annotated[str, Field(max_length=160)] = ""
-    start_reply: Annotated[str, Field(max_length=160)] = ""
-    help_reply: Annotated[str, Field(max_length=160)] = ""
-    shorteners: tuple[Domain, ...] | None = None
-    same_text: Annotated[int, Field(ge=0)] = 20
-    destinations: Annotated[int, Field(ge=0)] = 100
-    window: Positive = 3600.0
-
-
-class Messages(Model):
-    max_length: Count = 160
-    length_unit: Literal["characters", "septets", "bytes"] = "characters"
-    copy_prefix: Annotated[str, Field(max_length=40)] = "Me: "
-
-
 class Queue(Model):
     keep: Positive = 14 * 86400.0
     device_memory: Positive = 30 * 86400.0
@@ -202,8 +152,8 @@ class Config(Model):
     listen: Listen = Listen()
     digest: Annotated[tuple[Literal["md5", "sha-256"], ...], AfterValidator(some_once)] = ("md5",)
     tls: Tls | None = None
-    sip: Sip = Sip()
-    messages: Messages = Messages()
+    sip: SipSettings = SipSettings()
+    messages: MessageSettings = MessageSettings()
     queue: Queue = Queue()
     dialplan: str | None = None
     log: Log = Log()
@@ -212,7 +162,7 @@ class Config(Model):
     smtp: Smtp | None = None
     callbacks: Callbacks = Callbacks()
     media: Media = Media()
-    policy: Policy = Policy()
+    policy: PolicySettings = PolicySettings()
     api: Api = Api()
     smpp: Smpp = Smpp()
     carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
@@ -283,6 +233,12 @@ def load(path: Path) -> Config:
     if directory is not None and not directory.is_dir():
         raise ConfigError([document.error(("dialplan",), f"{directory} is no directory")])
     return config
+
+
+def load_dialplan(config: Config) -> Dialplan:
+    """Raises ConfigError."""
+    weights = {name: one.weight for name, one in config.carriers.items()}
+    return rules_file.load(config.dialplan_directory, list(config.carriers), weights)
 
 
 CarrierConfig = Annotated[

@@ -11,8 +11,9 @@ from sipsms.core.clock import Clock
 from sipsms.core.message import Delivery, State
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
-from sipsms.messaging.opt_out import SendingPolicy, Terms
+from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.queue.queue import Pace, Queue
+from sipsms.messaging.settings import PolicySettings
 from sipsms.routing.dialplan import Dialplan
 from sipsms.store.store import Store
 
@@ -22,7 +23,6 @@ class Messaging:
     """The parts that every message passes."""
 
     queue: Queue
-    policy: SendingPolicy
     gateway: Gateway
 
 
@@ -32,17 +32,17 @@ def _unheeded(delivery: Delivery, state: State, detail: str) -> None:
 
 def build(
     store: Store, directory: Directory, location: Location, dialplan: Dialplan, clock: Clock, *, keep: float,
-    terms: Callable[[], Terms], pace: Pace | None = None, jitter: Callable[[], float] = random.random,
+    policy: PolicySettings, pace: Pace | None = None, jitter: Callable[[], float] = random.random,
     on_change: Callable[[Delivery, State, str], None] = _unheeded,
 ) -> Messaging:  # fmt: skip
     """Build the parts and join them.
 
-    `keep`: seconds that a delivery may wait. `terms`: the settings of the sending policy, as they are now.
+    `keep`: seconds that a delivery may wait.
     `on_change`: a delivery, its state after an attempt or when it expired, and why.
     """
     queue = Queue(
         store, clock, pace or Pace(), jitter, is_reachable=lambda lane: gateway.is_reachable(lane), on_change=on_change
     )
-    policy = SendingPolicy(store, directory, clock, terms)
-    gateway = Gateway(store, directory, location, queue, dialplan, clock, keep, policy)
-    return Messaging(queue, policy, gateway)
+    consent = SendingPolicy(store, directory, clock, policy)
+    gateway = Gateway(store, directory, location, queue, dialplan, clock, keep, consent)
+    return Messaging(queue, gateway)

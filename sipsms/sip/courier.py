@@ -24,7 +24,7 @@ from sipsms.messaging.location import Location
 from sipsms.sip.body_writer import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request, Response
-from sipsms.sip.settings import SipRules
+from sipsms.sip.rules import SipRules
 from sipsms.sip.transport import Flow, hostport
 from sipsms.sip.uri import ParseError, Uri, parse_uri
 
@@ -157,7 +157,7 @@ class SipCourier:
         return None
 
     def _text(self, delivery: Delivery) -> str:
-        prefix = self._rules().copy_prefix if is_copy(delivery) else ""
+        prefix = self._rules().messages.copy_prefix if is_copy(delivery) else ""
         links = [self._media_url(one) for one in delivery.message.media]
         return prefix + "\n".join(filter(None, (delivery.message.text, *links)))
 

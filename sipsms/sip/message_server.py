@@ -30,7 +30,7 @@ from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import Request
 from sipsms.sip.proxy_server import ProxyServer
 from sipsms.sip.registrar import gruu_of
-from sipsms.sip.settings import RETRY_AFTER, SipRules
+from sipsms.sip.rules import RETRY_AFTER, SipRules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError, Uri
 
@@ -239,9 +239,9 @@ class MessageServer:
             if len(text) > MAX_INTERNAL:
                 raise self._refuse(413, f"the text has {len(text)} characters, at most {MAX_INTERNAL}")
             return text
-        count = length(text, self.rules.length_unit)  # type: ignore[arg-type]
-        if count > self.rules.max_length:
-            raise self._refuse(413, f"the text has {count} {self.rules.length_unit}, at most {self.rules.max_length}")
+        limits = self.rules.messages
+        if (count := length(text, limits.length_unit)) > limits.max_length:
+            raise self._refuse(413, f"the text has {count} {limits.length_unit}, at most {limits.max_length}")
         return text
 
     def _device(self, flow: Flow, account: Account) -> int:

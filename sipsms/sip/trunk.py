@@ -41,9 +41,10 @@ from sipsms.sip.digest_client import Digest, Exchange, Registration, number_in, 
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, NotSent, Unreachable, Work
 from sipsms.sip.headers import quote_string
 from sipsms.sip.message import Request, Response
-from sipsms.sip.settings import SipRules
+from sipsms.sip.rules import SipRules
+from sipsms.sip.settings import SipSettings
 from sipsms.sip.transaction import T1
-from sipsms.sip.transport import Flow, Limits, StreamConnection
+from sipsms.sip.transport import Flow, StreamConnection
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.sip.trunk_transport import TrunkTransport
 from sipsms.sip.uri import ParseError
@@ -69,7 +70,7 @@ class TrunkServices:
     """Collaborators shared by all trunks of a node."""
 
     endpoint: Endpoint
-    limits: Limits
+    settings: SipSettings
     receive: Receive
     rules: Callable[[], SipRules]
     trust: Callable[[str], None]  # exempts an address from muting
@@ -85,7 +86,7 @@ class Trunk(BaseCarrier):
         super().__init__(name)
         self.config = config
         self._around = around
-        self._uplink = TrunkTransport(around.endpoint, config, around.limits)
+        self._uplink = TrunkTransport(around.endpoint, config, around.settings)
         password = config.password.get_secret_value()
         self._digest = Digest(config.username, password)
         host = config.domain or config.server

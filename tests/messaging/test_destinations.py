@@ -33,8 +33,8 @@ from sipsms.messaging.carrier import CarrierLimits, InboundMedia, InboundSms, No
 from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.forward import ForwardCourier
 from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
-from sipsms.messaging.opt_out import Answers, Terms
 from sipsms.messaging.reconciliation import LOOK_EVERY, Reconciler
+from sipsms.messaging.settings import PolicySettings
 from sipsms.store import message_list
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -289,8 +289,8 @@ async def test_stop_survives_a_restart(tmp_path: Path) -> None:
 async def test_stop_holds_for_what_waits_too(tmp_path: Path) -> None:
     """Accepted before, the carrier away, then STOP: it does not go out any more. The answer to the STOP does."""
     sim = ScriptedCourier()
-    terms = Terms(Answers(stop="You are off the list."))
-    async with core(tmp_path, terms=terms) as here:
+    policy = PolicySettings(stop_reply="You are off the list.")
+    async with core(tmp_path, policy=policy) as here:
         await send(here, "news")
         await arrive(here, "STOP", remote_id="1")
         here.queue.set_courier("carrier:sim", CarrierCourier(Sends(sim), LoopbackConfig(type="loopback"), here.gateway))
@@ -320,7 +320,7 @@ async def test_shorteners_and_bulk(tmp_path: Path) -> None:
         numbers = [Did("5550003333", "free")]
         here.directory.update(2, False, people, numbers, frozenset())
 
-    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare, terms=Terms()) as here:
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare, policy=PolicySettings()) as here:
         link = await send(here, "look: https://bit.ly/x")
         assert isinstance(link, Refusal)
         assert link.code is RefusalCode.POLICY
