@@ -26,7 +26,7 @@ from sipsms.app.directory_refresh import DirectoryRefresh
 from sipsms.app.http_apis import HttpApis
 from sipsms.app.reload import reload
 from sipsms.app.settings import Config, literal_secrets, load_dialplan, path_of, short_secrets
-from sipsms.app.smpp import SmppNode, smscs_of
+from sipsms.app.smpp import SmppNode, resolver
 from sipsms.app.tasks import Job, Tasks, keep_doing, survives
 from sipsms.core import log
 from sipsms.core.clock import steady_clock
@@ -55,6 +55,8 @@ from sipsms.sip.tls import ServerCertificate
 from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, StreamConnection
 from sipsms.sip.trunk import Trunks, TrunkServices
+from sipsms.smpp.carrier import SmppCarrier, SmppCarriers
+from sipsms.smpp.settings import SmppConfig
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.store.store import open_store
@@ -130,7 +132,7 @@ class Node:
         )  # fmt: skip
         self.queue, self.gateway = messaging.queue, messaging.gateway
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
-        self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.tasks.spawn)
+        self.smscs = SmppCarriers(self._smpp_carrier, self.tasks.spawn)
         self.couriers = Couriers(
             config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
             self.smscs.make, self._changed.set,
@@ -149,6 +151,12 @@ class Node:
         )
         self.links = ProvisioningLookup(self.store, self.directory, lambda: base_url(self.config))
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
+
+    def _smpp_carrier(self, name: str, config: SmppConfig) -> SmppCarrier:
+        return SmppCarrier(
+            name, config, self.gateway, self.directory, self.store, self._clock, resolver(lambda address: ""),
+            self.tasks.spawn,
+        )  # fmt: skip
 
     def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
         self.gateway.changed(delivery, state, detail)

@@ -29,7 +29,6 @@ from sipsms.core.validators import (
     ROOTS,
     AbsolutePath,
     CarrierName,
-    Charsets,
     Count,
     Domain,
     HttpAddress,
@@ -54,7 +53,7 @@ from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.settings import HepSettings, SipSettings
 from sipsms.sip.trace import socket_path
 from sipsms.sip.trunk_settings import SipConfig
-from sipsms.smpp.settings import SmppConfig
+from sipsms.smpp.settings import SmppConfig, SmppSettings
 
 # --- sipsms.yaml -----------------------------------------------------------------------------------------------------
 
@@ -108,22 +107,6 @@ class Api(Model):
     acrobits_push: Annotated[str, AfterValidator(http_url)] | None = "https://pnm.cloudsoftphone.com/pnm2/send"
 
 
-class Smpp(Model):
-    """Customers' programs that speak SMPP, with us as their SMSC, and customers' servers that we bind to."""
-
-    system_id: Annotated[str, Field(pattern="^[!-~]{1,15}$")] = "sipsms"
-    window: Annotated[int, Field(ge=1, le=10_000)] = 100
-    deliver_window: Annotated[int, Field(ge=1, le=10_000)] = 10
-    rate: Annotated[float, Field(ge=0)] = 0.0
-    max_binds: Count = 10
-    max_binds_per_address: Count = 50
-    bind_timeout: Positive = 10.0
-    enquire_link: Positive = 30.0
-    response_timeout: Positive = 30.0
-    charsets: Charsets = Field(default_factory=dict)
-    verify: bool = True
-
-
 class Queue(Model):
     keep: Positive = 14 * 86400.0
     device_memory: Positive = 30 * 86400.0
@@ -164,7 +147,7 @@ class Config(Model):
     media: Media = Media()
     policy: PolicySettings = PolicySettings()
     api: Api = Api()
-    smpp: Smpp = Smpp()
+    smpp: SmppSettings = SmppSettings()
     carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
 
     _directory: Path = PrivateAttr(default=Path())
