@@ -54,9 +54,8 @@ from sipsms.sip.server import Server
 from sipsms.sip.tls import ServerCertificate
 from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, StreamConnection
-from sipsms.sip.trunk import Trunks, TrunkServices
+from sipsms.sip.trunk import Trunk, Trunks
 from sipsms.smpp.carrier import SmppCarrier, SmppCarriers
-from sipsms.smpp.settings import SmppConfig
 from sipsms.store import accounts, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.store.store import open_store
@@ -132,7 +131,13 @@ class Node:
         )  # fmt: skip
         self.queue, self.gateway = messaging.queue, messaging.gateway
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
-        self.smscs = SmppCarriers(self._smpp_carrier, self.tasks.spawn)
+        self.smscs = SmppCarriers(
+            lambda name, one: SmppCarrier(
+                name, one, self.gateway, self.directory, self.store, self._clock, resolver(lambda address: ""),
+                self.tasks.spawn,
+            ),
+            self.tasks.spawn,
+        )  # fmt: skip
         self.couriers = Couriers(
             config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
             self.smscs.make, self._changed.set,
@@ -151,12 +156,6 @@ class Node:
         )
         self.links = ProvisioningLookup(self.store, self.directory, lambda: base_url(self.config))
         self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
-
-    def _smpp_carrier(self, name: str, config: SmppConfig) -> SmppCarrier:
-        return SmppCarrier(
-            name, config, self.gateway, self.directory, self.store, self._clock, resolver(lambda address: ""),
-            self.tasks.spawn,
-        )  # fmt: skip
 
     def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
         self.gateway.changed(delivery, state, detail)
@@ -199,18 +198,17 @@ class Node:
             lambda media: self.couriers.files.url(media),
         )  # fmt: skip
         self.queue.set_courier(SIP, self.courier, CourierLimits(config.queue.sip_concurrency))
-        around = TrunkServices(
-            self.endpoint, sip, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock,
-            self._is_known, trunk_key,
+        self.trunks = Trunks(
+            lambda name, one: Trunk(
+                name, one, self.endpoint, sip, self.gateway, lambda: self.server.rules, trunk_key, self.server.trust,
+                self._clock,
+            ),
+            self.tasks.spawn,
         )  # fmt: skip
-        self.trunks = Trunks(around, self.tasks.spawn)
         self.server.trunks = self.trunks.by_token
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected
         self.endpoint.on_disconnect = self._disconnected
-
-    async def _is_known(self, key: bytes) -> bool:
-        return await self.gateway.known(key) is not None
 
     def _origin_allowed(self, origin: str) -> bool:
         """A page of our own domain, or one that the configuration names (RFC 7118 section 7)."""
