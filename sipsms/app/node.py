@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning_lookup import ProvisioningLookup
-from sipsms.app import certificates
+from sipsms.app import carrier_status, certificates
+from sipsms.app.carrier_set import CarrierSet
+from sipsms.app.carrier_status import CarrierStatus
 from sipsms.app.certificates import CertificateWatch
-from sipsms.app.couriers import Couriers, base_url
+from sipsms.app.couriers import IDEMPOTENT, Couriers
 from sipsms.app.directory_refresh import DirectoryRefresh
 from sipsms.app.http_apis import HttpApis
 from sipsms.app.reload import reload
@@ -38,8 +40,10 @@ from sipsms.core.yaml_file import Document
 from sipsms.messaging.build import build as build_messaging
 from sipsms.messaging.delivery_reports import Stage, is_wanted
 from sipsms.messaging.gateway import SIP
+from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace
+from sipsms.messaging.reconciliation import Reconciler
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.courier import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
@@ -56,10 +60,11 @@ from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, StreamConnection
 from sipsms.sip.trunk import Trunk, Trunks
 from sipsms.smpp.carrier import SmppCarrier, SmppCarriers
-from sipsms.store import accounts, provisioning_links, secrets
+from sipsms.store import accounts, carrier_state, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
 from sipsms.store.store import open_store
 from sipsms.web.carrier_hooks import Hooks
+from sipsms.web.client import AiohttpClient
 from sipsms.web.media import MediaDownload
 from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.server import HttpServer, build
@@ -68,6 +73,7 @@ DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
 DRAIN_PHONES = 2.0  # for phones: what they do not answer is sent again, under the same Call-ID, after the start
 _FORGET_EVERY = 3600.0
 _NOTICES_EVERY = 600.0
+_LATE_PARTS_EVERY = _DIRECTORY_EVERY = _MEDIA_EVERY = 10.0
 
 
 class BoundSocket(NamedTuple):
@@ -138,24 +144,34 @@ class Node:
             ),
             self.tasks.spawn,
         )  # fmt: skip
+        self._client = AiohttpClient()  # for URLs that the operator has configured
+        files = MediaFiles(config.media_folder, lambda: self.config.base_url)
+        self.carriers = CarrierSet(self._client, files, self.gateway, self.queue, self._clock, self.trunks, self.smscs)
         self.couriers = Couriers(
-            config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
-            self.smscs.make, self._changed.set,
+            lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock, files, self._client,
+            self.carriers.media_headers,
         )  # fmt: skip
+        self.carriers.configure(config)
         self.couriers.configure(config)
+        self._status = CarrierStatus(self.store, self.gateway, self.queue, self.carriers.by_name, self._clock)
+        self._reconciler = Reconciler(
+            self.store, self.gateway, self.queue, self.carriers.by_name, self._clock,
+            lambda name: self.store.read(lambda db: carrier_state.polled_at(db, name)),
+            lambda name, when: self.store.write(lambda db: carrier_state.set_polled(db, name, when)),
+        )  # fmt: skip
         self.apis = HttpApis(
             lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over,
             self.location,
         )  # fmt: skip
         self.smpp = SmppNode(
             lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock,
-            self.couriers.files.url, node, self.smscs, connection_limit() // 8,
+            files.url, node, self.smscs, connection_limit() // 8,
         )  # fmt: skip
         self.changes = DirectoryRefresh(
             self.store, self.directory, self.location, self.endpoint, self.queue, self.notifier, self.smpp
         )
-        self.links = ProvisioningLookup(self.store, self.directory, lambda: base_url(self.config))
-        self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
+        self.links = ProvisioningLookup(self.store, self.directory, lambda: self.config.base_url)
+        self.hooks = Hooks(self.gateway, self.carriers.by_name, lambda: self.config.base_url, time.time)
 
     def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
         self.gateway.changed(delivery, state, detail)
@@ -296,7 +312,7 @@ class Node:
         await self.location.load(self._clock())
         for host in self.location.hosts():
             self.server.trust(host)
-        await self.queue.start([SIP, *self.couriers.idempotent()], hold=True)
+        await self.queue.start([SIP, *IDEMPOTENT, *self.carriers.idempotent()], hold=True)
         await self.gateway.start(await self.store.open_accounts())
         await self.smpp.start()
 
@@ -305,7 +321,7 @@ class Node:
         self.tasks.spawn(self.queue.run())
         self.tasks.spawn(self._watch_store())
         self.tasks.spawn(keep_doing(self._jobs(), self._clock))
-        self.tasks.spawn(self._follow())
+        self.tasks.spawn(keep_doing(self._carrier_jobs(), self._clock))
         self.trunks.start()
         self.smscs.start()
         if self.http is not None:
@@ -326,11 +342,24 @@ class Node:
         await self.changes.refresh()
         await self.gateway.take_new()
 
-    async def _follow(self) -> None:
-        """Ask the carriers what nobody told us; write down how they are; deliver what other parts do not come for."""
-        while True:
-            await asyncio.sleep(1)
-            await survives(self.couriers.follow)
+    def _carrier_jobs(self) -> list[Job]:
+        """Return the jobs that may take long, because carriers are asked or files removed."""
+        return [
+            Job(1.0, self._reconciler.step), Job(_LATE_PARTS_EVERY, self.gateway.deliver_late_parts),
+            Job(_DIRECTORY_EVERY, self._look_at_directory), Job(carrier_status.EVERY, self._status.report),
+            Job(_MEDIA_EVERY, self._forget_media),
+        ]  # fmt: skip
+
+    async def _look_at_directory(self) -> None:
+        """Take over a change of the directory that nothing else has told us of."""
+        if await self.store.directory_version() > self.directory.version:
+            self._changed.set()
+
+    async def _forget_media(self) -> None:
+        try:
+            await self.couriers.files.forget(time.time() - self.config.media.keep)
+        except OSError as error:
+            log.warning("media_not_removed", why=error.strerror or str(error))
 
     def _jobs(self) -> list[Job]:
         """Jobs that are done again and again, and how often."""
@@ -408,6 +437,7 @@ class Node:
         await self.tasks.end()
         await survives(self.apis.usage.save)
         await self.couriers.close()
+        await self._client.close()
         await self.store.close()
         if self._lock is not None:
             self._lock.close()

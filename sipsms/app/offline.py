@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipsms.accounts.directory import Directory
-from sipsms.app.couriers import limits_of, media_files
 from sipsms.app.settings import Config, load_dialplan
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
@@ -45,7 +44,7 @@ async def offline(
             store, directory, location, load_dialplan(config), clock, keep=config.queue.keep,
             policy=config.policy,
         ).gateway  # fmt: skip
-        gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
-        return await work(Offline(gateway, directory, media_files(config)))
+        gateway.limits = {courier_name(name): one for name, one in config.carriers.items()}
+        return await work(Offline(gateway, directory, MediaFiles(config.media_folder, lambda: config.base_url)))
     finally:
         await store.close()

@@ -16,8 +16,6 @@ from sipsms.core.courier_name import courier_name
 from sipsms.core.yaml_file import ConfigError
 from sipsms.sip.rules import SipRules
 from sipsms.sip.tls import TlsError
-from sipsms.sip.trunk_settings import SipConfig
-from sipsms.smpp.settings import SmppConfig
 
 if TYPE_CHECKING:
     from sipsms.app.node import Node
@@ -46,9 +44,8 @@ def reload(node: Node) -> None:
     node.server.rules = rules
     node.gateway.dialplan = plan
     node.gateway.keep = fresh.queue.keep
+    node.carriers.configure(fresh)
     node.couriers.configure(fresh)
-    node.trunks.keep(name for name, one in fresh.carriers.items() if isinstance(one, SipConfig))
-    node.smscs.keep(name for name, one in fresh.carriers.items() if isinstance(one, SmppConfig))
     node.tracer.send_to(fresh.trace.hep)
     node.queue.set_paused(courier_name(name) for name in node.directory.paused)
     node.config = fresh

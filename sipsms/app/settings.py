@@ -54,6 +54,7 @@ from sipsms.sip.settings import HepSettings, SipSettings
 from sipsms.sip.trace import socket_path
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig, SmppSettings
+from sipsms.web.settings import CallbackSettings
 
 # --- sipsms.yaml -----------------------------------------------------------------------------------------------------
 
@@ -75,15 +76,6 @@ class Trace(Model):
 
 class Web(Model):
     url: Annotated[str, AfterValidator(http_url)] | None = None
-
-
-class Callbacks(Model):
-    """Customers' servers that we call: URL callbacks and webhooks."""
-
-    allow_private: bool = False
-    timeout: Positive = 15.0
-    retry_every: Positive = 1800.0
-    give_up_after: Positive = 3 * 86400.0
 
 
 class Media(Model):
@@ -143,7 +135,7 @@ class Config(Model):
     trace: Trace = Trace()
     web: Web = Web()
     smtp: Smtp | None = None
-    callbacks: Callbacks = Callbacks()
+    callbacks: CallbackSettings = CallbackSettings()
     media: Media = Media()
     policy: PolicySettings = PolicySettings()
     api: Api = Api()
@@ -183,6 +175,23 @@ class Config(Model):
             return self.store
         base = Path("/") if path.parts[0] in ROOTS else self._directory.absolute()
         return f"sqlite:///{base / path}"
+
+    @property
+    def base_url(self) -> str:
+        """Return the URL by which this server is reached from outside."""
+        if self.web.url is not None:
+            return self.web.url.rstrip("/")
+        port = self.listen.http.port if self.listen.http is not None else 80
+        return f"http://{self.domain}:{port}"
+
+    @property
+    def media_folder(self) -> Path:
+        """Return the folder for parts of MMS: beside an SQLite store, unless `media.directory` names one."""
+        if self.media.directory is not None:
+            return self.media.directory
+        if self.store_url.startswith("sqlite:///"):
+            return Path(self.store_url.removeprefix("sqlite:///")).parent / "media"
+        return Path("/var/lib/sipsms/media")
 
     @property
     def dialplan_directory(self) -> Path | None:

@@ -25,7 +25,8 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Device
 from sipsms.core.segmentation import encoding_of, pieces, segments
 from sipsms.messaging import delivery_reports
-from sipsms.messaging.carrier import CarrierLimits, InboundSms, Part
+from sipsms.messaging.carrier import InboundSms, Part
+from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.concatenation import Concatenation
 from sipsms.messaging.delivery_reports import DLR, STATUS, Stage, is_wanted, report_of
 from sipsms.messaging.event_stream import EventStream
@@ -45,7 +46,7 @@ ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
 _REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK, delivery_reports.SMPP: SMPP}
 RECEIPT_LANES = 32  # of a DID: receipts need no order, and none waits for a lost answer to another
-_USUAL = CarrierLimits(mms=True)
+_USUAL = CarrierOptions(mms=True)
 
 
 class Receipt(NamedTuple):
@@ -106,7 +107,7 @@ class Gateway:
         self._adopted: set[int] = set()  # devices that have been given those
         self.dialplan = dialplan
         self.consent = consent
-        self.limits: dict[str, CarrierLimits] = {}  # by courier
+        self.limits: dict[str, CarrierOptions] = {}  # by courier
         self.patience = dict(PATIENCE)
         self.operator = ""  # e-mail address of who hears of trouble
         self._assembly = Concatenation(store, clock, self._whole)
@@ -460,7 +461,7 @@ class Gateway:
         parts = len(self._spans(message, decision.routes))
         how = f"{segments(message.text)} segments at a carrier that takes it whole"
         if parts:
-            unit = self.limits.get(decision.routes[0].courier, _USUAL).unit
+            unit = self.limits.get(decision.routes[0].courier, _USUAL).text_unit
             how = f"in {parts} segments of one SMS" if unit == "segments" else f"in {parts} messages"
         trace = [f"text: {len(message.text)} characters, {encoding}, {how}"] if message.text else []
         return decision._replace(trace=(*decision.trace, *trace))
@@ -498,9 +499,9 @@ class Gateway:
         found: list[tuple[int, int]] = []
         for route in routes:
             limits = self.limits.get(route.courier, _USUAL)
-            cuts = limits.max_text or limits.unit == "segments"
-            if cuts and not (limits.long_as_mms and limits.mms) and not message.media:
-                found = max(found, pieces(message.text, limits.max_text, limits.unit), key=len)
+            cuts = limits.max_text or limits.text_unit == "segments"
+            if cuts and not (limits.long_texts == "mms" and limits.mms) and not message.media:
+                found = max(found, pieces(message.text, limits.max_text, limits.text_unit), key=len)
         return found if len(found) > 1 else []
 
     def _by(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.app.couriers import CarrierCourier
+from sipsms.app.carrier_set import CarrierCourier
 from sipsms.carriers.settings import LoopbackConfig
 from sipsms.core.account import Account, Callback, Did, Webhook
 from sipsms.core.directory_rows import Block
@@ -29,7 +29,8 @@ from sipsms.core.message import (
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding  # fmt: skip
-from sipsms.messaging.carrier import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
+from sipsms.messaging.carrier import InboundMedia, InboundSms, NotThere, Part
+from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.forward import ForwardCourier
 from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
@@ -392,11 +393,11 @@ async def test_an_mms_to_a_did_without_mms_is_kept(tmp_path: Path) -> None:
 async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
     first, second = ScriptedCourier(), ScriptedCourier()
     async with core(tmp_path, {"carrier:first": first, "carrier:second": second}) as here:
-        here.gateway.limits = {"carrier:first": CarrierLimits(), "carrier:second": CarrierLimits(mms=True)}
+        here.gateway.limits = {"carrier:first": CarrierOptions(), "carrier:second": CarrierOptions(mms=True)}
         assert isinstance(await send(here, media=(PICTURE,)), Receipt)
         await second.wait(1)
         assert first.seen == []
-        here.gateway.limits["carrier:second"] = CarrierLimits()
+        here.gateway.limits["carrier:second"] = CarrierOptions()
         refusal = await send(here, media=(PICTURE,))
         assert isinstance(refusal, Refusal)
         assert refusal.code is RefusalCode.NO_MMS
@@ -409,12 +410,12 @@ async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
 async def test_a_long_text_goes_in_pieces_in_order(tmp_path: Path) -> None:
     sim, text = ScriptedCourier(), "word " * 90
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        here.gateway.limits = {"carrier:sim": CarrierOptions(max_text=160)}
         assert isinstance(await send(here, text), Receipt)
         await sim.wait(3)
         assert "".join(one.text for one in sim.seen) == text
         assert all(len(one.text) <= 160 for one in sim.seen)
-        here.gateway.limits = {"carrier:sim": CarrierLimits(160, long_as_mms=True, mms=True)}
+        here.gateway.limits = {"carrier:sim": CarrierOptions(max_text=160, long_texts="mms", mms=True)}
         await send(here, text)
         await sim.wait(4)
         assert sim.seen[3].text == text
@@ -424,7 +425,7 @@ async def test_after_a_restart_only_the_pieces_that_are_left_go(tmp_path: Path) 
     text = "word " * 90
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}, run=False) as here:
-        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        here.gateway.limits = {"carrier:sim": CarrierOptions(max_text=160)}
         await send(here, text)
     done = [one.text for one in sim.seen]
     again = ScriptedCourier()
@@ -437,7 +438,7 @@ async def test_after_a_restart_only_the_pieces_that_are_left_go(tmp_path: Path) 
 async def test_one_verdict_for_all_pieces(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        here.gateway.limits = {"carrier:sim": CarrierOptions(max_text=160)}
         result = await send(here, "word " * 60)
         assert isinstance(result, Receipt)
         await here.until("SELECT remote_id FROM deliveries ORDER BY id", [("r1",), ("r2",)])
@@ -830,7 +831,7 @@ async def test_a_copy_on_ones_own_phone_is_no_delivery(tmp_path: Path) -> None:
 async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
     sim = ScriptedCourier(Accepted("a"), Rejected("no"))
     async with core(tmp_path, {SIM: sim}) as here:
-        here.gateway.limits = {SIM: CarrierLimits(160)}
+        here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
         await send(here, "word " * 60)
         await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("failed",)])
         (row,) = await here.store.read(lambda db: message_list.newest(db, message_list.Wanted(), 9))

@@ -18,6 +18,7 @@ from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, R
 from sipsms.web.outbound.callback import Disable, switch_off
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
+from sipsms.web.settings import CallbackSettings
 
 _H: Final = 3600.0
 # seconds after the 1st, 2nd, ... attempt
@@ -37,7 +38,7 @@ class WebhookCourier:
         disable: Disable,
         endpoints: EndpointLimits,
         clock: Clock,
-        timeout: Callable[[], float] = lambda: 15.0,
+        settings: Callable[[], CallbackSettings] = CallbackSettings,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
@@ -46,7 +47,7 @@ class WebhookCourier:
         self._disable = disable
         self._endpoints = endpoints
         self._clock = clock
-        self._timeout = timeout
+        self._settings = settings
         self._jitter = jitter
         self._since = clock()
         self._worked_at: dict[str, float] = {}  # DID -> time of the last delivered message, in order of time
@@ -63,7 +64,7 @@ class WebhookCourier:
             async with self._endpoints.turn(webhook.url):
                 headers = _headers(webhook, delivery, body, self._clock())
                 reply = await self._client.request(
-                    "POST", webhook.url, headers=headers, body=body, timeout=self._timeout()
+                    "POST", webhook.url, headers=headers, body=body, timeout=self._settings().timeout
                 )
         except Busy as busy:
             return busy.outcome()
