@@ -25,7 +25,8 @@ from sipsms.core.registration import Device
 from sipsms.core.report_request import ImdnRequest
 from sipsms.core.segmentation import encoding_of, pieces, segments
 from sipsms.messaging import delivery_reports
-from sipsms.messaging.carrier import CarrierLimits, InboundSms
+from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.concatenation import Concatenation
 from sipsms.messaging.delivery_reports import Stage, report_of
 from sipsms.messaging.event_stream import EventStream
@@ -44,7 +45,7 @@ SMPP = "smpp"  # a customer's ESME, or its SMPP server
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
 _REPORTS = {MessageKind.STATUS: WEBHOOK, MessageKind.DLR: CALLBACK, MessageKind.SMPP: SMPP}
 RECEIPT_LANES = 32  # of a DID: receipts need no order, and none waits for a lost answer to another
-_USUAL = CarrierLimits(mms=True)
+_USUAL = CarrierOptions(mms=True)
 
 
 class Receipt(NamedTuple):
@@ -103,7 +104,7 @@ class Gateway:
         self.dialplan = dialplan
         self.consent = consent
         self.parts = parts
-        self.limits: dict[str, CarrierLimits] = {}  # by courier
+        self.limits: dict[str, CarrierOptions] = {}  # by courier
         self.patience = dict(PATIENCE)
         self.operator = ""  # e-mail address of who hears of trouble
 
@@ -378,7 +379,7 @@ class Gateway:
         parts = len(self._spans(message, decision.routes))
         how = f"{segments(message.text)} segments at a carrier that takes it whole"
         if parts:
-            unit = self.limits.get(decision.routes[0].courier, _USUAL).unit
+            unit = self.limits.get(decision.routes[0].courier, _USUAL).text_unit
             how = f"in {parts} segments of one SMS" if unit == "segments" else f"in {parts} messages"
         trace = [f"text: {len(message.text)} characters, {encoding}, {how}"] if message.text else []
         return decision._replace(trace=(*decision.trace, *trace))
@@ -416,9 +417,9 @@ class Gateway:
         found: list[tuple[int, int]] = []
         for route in routes:
             limits = self.limits.get(route.courier, _USUAL)
-            cuts = limits.max_text or limits.unit == "segments"
-            if cuts and not (limits.long_as_mms and limits.mms) and not message.media:
-                found = max(found, pieces(message.text, limits.max_text, limits.unit), key=len)
+            cuts = limits.max_text or limits.text_unit == "segments"
+            if cuts and not (limits.long_texts == "mms" and limits.mms) and not message.media:
+                found = max(found, pieces(message.text, limits.max_text, limits.text_unit), key=len)
         return found if len(found) > 1 else []
 
     def _by(
