@@ -16,15 +16,13 @@ from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.messaging.outbound import Sender
 from sipsms.store import api_usage
-from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store
 from sipsms.web.api.acrobits.inbox import Inbox
 from sipsms.web.api.acrobits.routes import AcrobitsApi
 from sipsms.web.api.kannel.routes import KannelApi
 from sipsms.web.api.telnyx import TelnyxApi
 from sipsms.web.api.v1.app import V1Api
-from sipsms.web.api.v1.queries import Queries
-from sipsms.web.api.v1.services import Services
+from sipsms.web.api.v1.dependencies import Services
 from sipsms.web.api.voipms.accounts import Place
 from sipsms.web.api.voipms.service import voipms_api
 from sipsms.web.api.wildix.routes import WildixApi
@@ -60,13 +58,11 @@ class HttpApis:
             lambda: Place(config().domain, config().sip.advertised or ""), clock,
         )  # fmt: skip
 
-        records = Queries(self.service, lambda: config().carriers, lambda: config().for_phones, directory, gateway)
-        self._v1 = V1Api(
-            Services(
-                self.access, directory, gateway, self.sender, self.service, records, couriers.files, clock,
-                lambda: config().messages.max_length, lambda: config().api.daily_sends, AdminError,
-            )
+        services = Services(
+            directory, gateway, self.sender, self.service, store, couriers.files, clock,
+            lambda: config().messages.max_length, lambda: config().api.daily_sends, lambda: config().carriers,
         )  # fmt: skip
+        self._v1 = V1Api(self.access, services)
 
     def close(self) -> None:
         """The server stops: event streams end."""

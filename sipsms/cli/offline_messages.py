@@ -22,10 +22,10 @@ from sipsms.core.message import Media
 from sipsms.core.refusal import Refusal
 from sipsms.core.segmentation import length
 from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.explain import explain
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.media_store import MAX_FILES, MAX_TEXT
 from sipsms.store.accounts import AdminError
-from sipsms.web.api.v1.queries import explain
 
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be scheduled ahead
 

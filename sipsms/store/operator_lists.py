@@ -26,37 +26,24 @@ def pause_carrier(connection: Connection, name: str, *, paused: bool) -> None:
     changed(connection)
 
 
-def carrier_states(connection: Connection) -> tuple[set[str], dict[str, int], dict[str, dict[str, Any]]]:
-    """Return the paused carriers, waiting deliveries by courier, and last status by carrier."""
-    rows = connection.execute(select(carriers)).all()
-    waiting = connection.execute(
-        select(deliveries.c.courier, func.count()).where(QUEUED).group_by(deliveries.c.courier)
-    )
-    return (
-        {row.name for row in rows if row.paused},
-        {row.courier: row[1] for row in waiting},
-        {row.name: json.loads(row.status) for row in rows if row.status},
-    )
-
-
-def show_carriers(
-    configured: Iterable[tuple[str, str, float | None]], paused: set[str], waiting: dict[str, int],
-    seen: dict[str, dict[str, Any]],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Return rows for the list of carriers.
-
-    `configured`: name, type and rate of each; the rest from `carrier_states`."""
-    rows = []
+def list_carriers(
+    connection: Connection, configured: Iterable[tuple[str, str, float | None]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the configured carriers with their state. `configured`: name, type and rate of each."""
+    known = {row.name: row for row in connection.execute(select(carriers))}
+    queued = select(deliveries.c.courier, func.count()).where(QUEUED).group_by(deliveries.c.courier)
+    waiting = {row.courier: row[1] for row in connection.execute(queued)}
     for name, kind, rate in configured:
-        status = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}, **seen.get(name, {})}
-        rows.append(
-            {
-                "name": name, "type": kind, "state": "paused" if name in paused else status["state"],
-                "why": status["why"], "paused": name in paused, "waiting": waiting.get(f"carrier:{name}", 0),
-                "rate": status["rate"], "limit": rate, "counts": status["counts"],
-            }
-        )  # fmt: skip
-    return rows
+        row = known.get(name)
+        paused = row is not None and row.paused
+        status: dict[str, Any] = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}}
+        if row is not None and row.status:
+            status |= json.loads(row.status)
+        yield {
+            "name": name, "type": kind, "state": "paused" if paused else status["state"], "why": status["why"],
+            "paused": paused, "waiting": waiting.get(f"carrier:{name}", 0), "rate": status["rate"], "limit": rate,
+            "counts": status["counts"],
+        }  # fmt: skip
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------

@@ -21,11 +21,11 @@ from sipsms.core.e164 import normalise
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.delivery_reports import BY_WEBHOOK
 from sipsms.messaging.outbound import File, Order, SendCode, SendRefused
+from sipsms.web.api.v1.dependencies import Services
 from sipsms.web.api.v1.middleware import ORIGIN
 from sipsms.web.api.v1.permissions import ALL, Permissions, reach_of
 from sipsms.web.api.v1.problems import Problem, wrong
 from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven
-from sipsms.web.api.v1.services import Services
 from sipsms.web.response_ack import when_heard
 
 _BODY: Final = TypeAdapter(MessageGiven)

@@ -62,8 +62,9 @@ class Records:
 class VoipmsService:
     """The account service for VoIP.ms' methods. Errors become VoIP.ms' status words."""
 
-    def __init__(self, service: AccountService) -> None:
+    def __init__(self, service: AccountService, store: Store) -> None:
         self._service = service
+        self._store = store
 
     async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
         await _in_words(self._service.change_did(number, given), "invalid_did")
@@ -81,7 +82,7 @@ class VoipmsService:
         await _in_words(work, "invalid_account")
 
     async def written(self, customer: str) -> Mapping[str, Mapping[str, str]]:
-        return await self._service.read(lambda db: voipms_fields.written(db, customer))
+        return await self._store.read(lambda db: voipms_fields.written(db, customer))
 
     async def remove_account(self, name: str) -> None:
         await _in_words(self._service.remove_account(name), "invalid_account")
@@ -106,7 +107,7 @@ def voipms_api(
     """Build the API.
 
     `url` returns the URL of an MMS part; `bindings` an account's current bindings."""
-    changes = VoipmsService(service)
+    changes = VoipmsService(service, store)
     return RestPhp(
         access,
         Messages(sender, directory, Records(store), url, clock).methods(),

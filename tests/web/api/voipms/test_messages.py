@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sipsms.core.account import Did
-from sipsms.core.directory_rows import Block
 from sipsms.core.errors import Unavailable
 from sipsms.core.media_types import MAX_FILE
+from sipsms.store.blocks import BY_HAND
 from sipsms.web.api.voipms import messages
 from sipsms.web.api.voipms.params import Call, Params, Refused
 from tests.support.media import JPEG, PNG
@@ -87,7 +87,7 @@ async def test_what_is_refused(site: Rest, fields: dict[str, Any], word: str) ->
 
 
 async def test_a_number_that_is_blocked(site: Rest) -> None:
-    await site.service.put_block(Block(DID, PHONE, "out"))
+    await site.service.put_blocks(DID, PHONE, ("out",), active=True, by=BY_HAND)
     found = await site.call("sendSMS", **TEXT, message="hello")
     assert (found["status"], bool(found["message"])) == ("sms_failed", True)
 
