@@ -23,8 +23,10 @@ from sipsms.web.api.kannel.routes import KannelApi
 from sipsms.web.api.telnyx import TelnyxApi
 from sipsms.web.api.v1.app import V1Api
 from sipsms.web.api.v1.dependencies import Services
-from sipsms.web.api.voipms.accounts import Place
-from sipsms.web.api.voipms.service import voipms_api
+from sipsms.web.api.voipms.accounts import Accounts, Place
+from sipsms.web.api.voipms.dids import Dids
+from sipsms.web.api.voipms.messages import Messages
+from sipsms.web.api.voipms.routes import RestPhp
 from sipsms.web.api.wildix.routes import WildixApi
 from sipsms.web.response_ack import look
 
@@ -46,23 +48,32 @@ class HttpApis:
             lambda span, until: store.read(lambda db: api_usage.recent(db, span, until)), store.named, look,
         )  # fmt: skip
         self.service = AccountService(store, lambda: config().service, take_over)
-        self._inbox = Inbox(store, gateway, couriers.taken, clock)
-        self._config = config
-        self._clock = clock
-        self._directory = directory
-        self._gateway = gateway
-        self._couriers = couriers
-        self._rest = voipms_api(
-            self.access, store, self.service, directory, self.sender, couriers.files.url,
-            lambda account: location.bindings(account, clock()),
-            lambda: Place(config().domain, config().sip.advertised or ""), clock,
-        )  # fmt: skip
-
         services = Services(
             directory, gateway, self.sender, self.service, store, couriers.files, clock,
             lambda: config().messages.max_length, lambda: config().api.daily_sends, lambda: config().carriers,
         )  # fmt: skip
         self._v1 = V1Api(self.access, services)
+        self._apis = (  # those with few routes first: a request is compared with one route after the other
+            RestPhp(
+                self.access,
+                Messages(self.sender, directory, store, couriers.files.url, clock).methods(),
+                Dids(directory, self.service).methods(),
+                Accounts(
+                    directory, self.service, store, lambda account: location.bindings(account, clock()),
+                    lambda: Place(config().domain, config().sip.advertised or ""), self.usage.sent,
+                ).methods(),
+            ),
+            TelnyxApi(self.access, directory, self.sender),
+            WildixApi(
+                self.access, self.sender, clock, lambda: config().api.originate_length, lambda: config().api.timezone
+            ),
+            AcrobitsApi(
+                self.access, directory, self.sender, couriers.fetch, Inbox(store, gateway, couriers.taken, clock),
+                couriers.files.url, clock,
+            ),
+            KannelApi(self.access, self.sender, clock, lambda: config().callbacks.allow_private),
+            self._v1,
+        )  # fmt: skip
 
     def close(self) -> None:
         """The server stops: event streams end."""
@@ -70,19 +81,4 @@ class HttpApis:
 
     def routes(self) -> list[Any]:
         """Return Starlette's routes of all APIs."""
-        config = self._config
-        apis = (  # those with few routes first: a request is compared with one route after the other
-            self._rest,
-            TelnyxApi(self.access, self._directory, self.sender),
-            WildixApi(
-                self.access, self.sender, self._clock, lambda: config().api.originate_length,
-                lambda: config().api.timezone,
-            ),
-            AcrobitsApi(
-                self.access, self._directory, self.sender, self._couriers.fetch, self._inbox,
-                self._couriers.files.url, self._clock,
-            ),
-            KannelApi(self.access, self.sender, self._clock, lambda: config().callbacks.allow_private),
-            self._v1,
-        )  # fmt: skip
-        return [route for api in apis for route in api.routes()]
+        return [route for api in self._apis for route in api.routes()]

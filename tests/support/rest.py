@@ -25,9 +25,10 @@ from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.outbound import Sender
 from sipsms.store import api_usage
 from sipsms.store.schema import dids
-from sipsms.web.api.voipms.accounts import Place
-from sipsms.web.api.voipms.routes import PATH
-from sipsms.web.api.voipms.service import voipms_api
+from sipsms.web.api.voipms.accounts import Accounts, Place
+from sipsms.web.api.voipms.dids import Dids
+from sipsms.web.api.voipms.messages import Messages
+from sipsms.web.api.voipms.routes import PATH, RestPhp
 from sipsms.web.server import HttpServer
 from tests.support.core import Core, ScriptedCourier, core
 from tests.support.http import listening
@@ -130,10 +131,14 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
             lambda span, until: store.read(lambda db: api_usage.recent(db, span, until)), store.named,
         )  # fmt: skip
         access = Access(here.directory, here.clock, config.realm, lambda: per_minute)
-        door = voipms_api(
-            access, store, service, here.directory, sender, media.url,
-            lambda account: here.location.bindings(account, here.clock()),
-            lambda: Place("sip.example.net", "192.0.2.1"), here.clock,
+        door = RestPhp(
+            access,
+            Messages(sender, here.directory, store, media.url, here.clock).methods(),
+            Dids(here.directory, service).methods(),
+            Accounts(
+                here.directory, service, store, lambda account: here.location.bindings(account, here.clock()),
+                lambda: Place("sip.example.net", "192.0.2.1"), sent.sent,
+            ).methods(),
         )  # fmt: skip
         server = listening(Starlette(routes=door.routes()))
         site = Rest(here, service, sender, server, folder)
