@@ -24,7 +24,7 @@ _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "e
 @pass_context
 def registrations(context: Context, as_json: bool) -> None:
     """List phones that are registered now."""
-    rows = context.store(lambda db: list(operator_lists.list_bindings(db, time.time())))
+    rows, _ = context.store(lambda db: message_list.list_bindings(db, None, (), message_list.UNLIMITED, time.time()))
     show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
 
 

@@ -5,8 +5,8 @@ Rows are switched off and never deleted, so that the server sees the change by i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import Connection, func, insert, literal, select, update
 
@@ -67,15 +67,3 @@ def check_share(connection: Connection, owner: str) -> None:
     mine = select(func.count()).where(blocks.c.owner.in_(owners), blocks.c.reason == BY_CUSTOMER)
     if (connection.execute(mine).scalar() or 0) >= MOST:
         raise AdminError(f"a customer makes at most {MOST:,} blocks")
-
-
-def show(connection: Connection, owner: str) -> Iterator[dict[str, Any]]:
-    """Yield active blocks, of all owners or of one."""
-    query = select(blocks).where(blocks.c.active).order_by(blocks.c.owner, blocks.c.number)
-    if owner:
-        query = query.where(blocks.c.owner == owner)
-    for row in connection.execute(query):
-        yield {
-            "owner": row.owner, "number": row.number, "direction": row.direction, "reason": row.reason,
-            "created_at": row.created_at,
-        }  # fmt: skip

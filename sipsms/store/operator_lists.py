@@ -6,7 +6,7 @@ Synchronous. These functions also run in commands while the server is running.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,14 +49,6 @@ def list_carriers(
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 
-def list_bindings(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
-    for row in connection.execute(select(bindings).where(bindings.c.expires_at > now).order_by(bindings.c.aor)):
-        yield {
-            "account": row.aor, "contact": row.contact, "received": row.received, "device": row.device,
-            "user_agent": row.user_agent, "expires_in": round(row.expires_at - now),
-        }  # fmt: skip
-
-
 def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
     bound = set(connection.execute(select(bindings.c.device).where(bindings.c.expires_at > now)).scalars())
     waiting = {
@@ -68,24 +60,32 @@ def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]
         )
     }
     for row in connection.execute(select(devices).order_by(devices.c.aor, devices.c.id)):
-        yield {
-            "device": row.id, "account": row.aor, "key": row.key, "user_agent": row.user_agent,
-            "registered": row.id in bound, "waiting": waiting.get(row.id, 0), "last_seen": row.last_seen,
-        }  # fmt: skip
+        yield device_row(row, bound, waiting)
+
+
+def device_row(row: Any, bound: set[int], waiting: Mapping[int, int]) -> dict[str, Any]:
+    """Return a device as lists show it. `bound`: devices with a binding; `waiting`: messages by device."""
+    return {
+        "device": row.id, "account": row.aor, "key": row.key, "user_agent": row.user_agent,
+        "registered": row.id in bound, "waiting": waiting.get(row.id, 0), "last_seen": row.last_seen,
+    }  # fmt: skip
 
 
 def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield open deliveries, oldest first.
+    """Return open deliveries, oldest first.
 
-    `unknown`: yield deliveries with an unknown outcome instead."""
+    `unknown`: return deliveries with an unknown outcome instead."""
     chosen = deliveries.c.state == literal_column("'unknown'") if unknown else OPEN
     query = select(deliveries).where(chosen).order_by(deliveries.c.id).limit(limit)
-    for row in connection.execute(query):
-        yield {
-            "delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,
-            "device": row.device, "state": row.state, "attempts": row.attempts, "due_at": row.due_at,
-            "expires_at": row.expires_at, "last_error": row.last_error,
-        }  # fmt: skip
+    return map(queue_row, connection.execute(query))
+
+
+def queue_row(row: Any) -> dict[str, Any]:
+    return {
+        "delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,
+        "device": row.device, "state": row.state, "attempts": row.attempts, "due_at": row.due_at,
+        "expires_at": row.expires_at, "last_error": row.last_error,
+    }  # fmt: skip
 
 
 def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
@@ -137,11 +137,15 @@ def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
         .limit(limit)
     )
     for row in connection.execute(query):
-        yield {
-            "delivery": row.id, "message": row.message_id, "did": row.did, "from": row.sender, "courier": row.courier,
-            "destination": row.destination, "state": row.state, "attempts": row.attempts, "last_error": row.last_error,
-            "created_at": datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="seconds"),
-        }  # fmt: skip
+        yield {**dead_row(row), "created_at": datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="seconds")}
+
+
+def dead_row(row: Any) -> dict[str, Any]:
+    return {
+        "delivery": row.id, "message": row.message_id, "did": row.did, "from": row.sender, "courier": row.courier,
+        "destination": row.destination, "state": row.state, "attempts": row.attempts, "last_error": row.last_error,
+        "created_at": row.created_at,
+    }  # fmt: skip
 
 
 def retry_dead(connection: Connection, delivery: int | None, now: float, keep: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
@@ -11,9 +11,9 @@ from starlette.responses import Response
 from sipsms.accounts.directory import EVERYBODY
 from sipsms.core.account import Did
 from sipsms.core.e164 import normalise
-from sipsms.core.smpp_url import without_password
 from sipsms.store import message_list
 from sipsms.store.blocks import BY_CUSTOMER, BY_HAND
+from sipsms.store.dids import did_row, endpoint_rows
 from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.accounts import telephone_number
 from sipsms.web.api.v1.dependencies import Api, Reach, Services, Whose
@@ -89,7 +89,7 @@ async def list_webhooks(api: Api, reach: Reach, limit: Limit = 50, cursor: Curso
         chosen = page([one for one in numbers if _has_endpoint(api.directory.did(one))], after, limit + 1)
     found = cut(chosen, limit, lambda number: number)
     dids = [did for number in found["items"] if (did := api.directory.did(number)) is not None]
-    return {**found, "items": [row for did in dids for row in _endpoints(did)]}
+    return {**found, "items": [row for did in dids for row in endpoint_rows(did)]}
 
 
 # --- groups ---
@@ -262,23 +262,12 @@ async def _put_blocks(
 
 
 def _shown(did: Did) -> dict[str, Any]:
-    callback, webhook, smpp = did.callback, did.webhook, did.smpp
+    webhook, smpp = did.webhook, did.smpp
     return {
-        "number": did.number, "account": did.account, "sip_account": did.sip_account, "sms": did.sms, "mms": did.mms,
-        "dialing_mode": did.dialing_mode, "group": did.group, "emails": list(did.emails), "forward": did.forward,
-        "callback": callback.url if callback else "", "callback_retry": callback.retry if callback else False,
-        "webhook": webhook.url if webhook else "", "webhook_bearer": bool(webhook and webhook.bearer),
-        "webhook_signed": bool(webhook and webhook.secret), "smpp": smpp is not None and smpp.enabled,
-        "smpp_username": did.smpp_username, "smpp_has_password": bool(smpp and smpp.password),
-        "smpp_url": without_password(smpp.url) if smpp else "",
+        **did_row(did), "webhook_bearer": bool(webhook and webhook.bearer),
+        "webhook_signed": bool(webhook and webhook.secret), "smpp_has_password": bool(smpp and smpp.password),
     }  # fmt: skip
 
 
 def _has_endpoint(did: Did | None) -> bool:
     return did is not None and (did.callback is not None or did.webhook is not None)
-
-
-def _endpoints(did: Did) -> Iterator[dict[str, Any]]:
-    for kind, one in (("callback", did.callback), ("webhook", did.webhook)):
-        if one is not None:
-            yield {"did": did.number, "kind": kind, "url": one.url, "on": not one.disabled, "why": one.disabled}
