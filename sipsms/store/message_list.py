@@ -13,7 +13,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, case, func, literal, literal_column, select, true, tuple_
+from sqlalchemy import Connection, and_, bindparam, case, func, literal, literal_column, select, true, tuple_
 
 from sipsms.store.operator_lists import DEAD, dead_row, device_row, message_row, queue_row
 from sipsms.store.rows import OPEN
@@ -165,18 +165,25 @@ def _ids_between(connection: Connection, wanted: Wanted) -> tuple[int, int]:
     """Return the range of ids for the requested times, both ends exclusive.
 
     Ids grow with time: times are bisected."""
-    low = _id_at(connection, wanted.since - _SLACK) if wanted.since is not None else 0
-    high = _id_at(connection, wanted.until + _SLACK) + 1 if wanted.until is not None else _NEVER
+    low = last_before(connection, wanted.since - _SLACK) if wanted.since is not None else 0
+    high = last_before(connection, wanted.until + _SLACK) + 1 if wanted.until is not None else _NEVER
     return low, min(high, wanted.before or _NEVER)
 
 
-def _id_at(connection: Connection, when: float) -> int:
-    """Return the last id before a time, or an id near it."""
+RECEIVED_AT: Final = (
+    select(messages.c.received_at)
+    .where(messages.c.id <= bindparam("most"))
+    .order_by(messages.c.id.desc())
+    .limit(1)
+)  # fmt: skip
+
+
+def last_before(connection: Connection, when: float) -> int:
+    """Return the last id of a message received before a time, or an id near it. Ids grow with time."""
     low, high = 0, int(connection.execute(select(func.max(messages.c.id))).scalar() or 0)
     while low < high:
         middle = (low + high + 1) // 2
-        query = select(messages.c.received_at).where(messages.c.id <= middle).order_by(messages.c.id.desc()).limit(1)
-        at = connection.execute(query).scalar()
+        at = connection.execute(RECEIVED_AT, {"most": middle}).scalar()
         if at is None or at < when:
             low = middle
         else:

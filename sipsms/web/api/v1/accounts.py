@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from sipsms.accounts.provisioning_link import Order
+from sipsms.core import e164
 from sipsms.core.account import Account, Scope
-from sipsms.core.e164 import normalise
 from sipsms.store import api_usage, message_list
+from sipsms.store.accounts import shown_account
 from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.dependencies import Api, Reach, Services, Whose
 from sipsms.web.api.v1.paging import Cursor, Limit, cut, name_after
@@ -34,8 +35,8 @@ router = APIRouter(tags=["accounts"])
 
 def telephone_number(given: str, field: str) -> str:
     """Return ten digits, or + and digits; an empty text stays empty. Raises Problem."""
-    number = normalise(given) if given else ""
-    if number is None or (number and not (number.lstrip("+").isdigit() and len(number) >= 10)):
+    number = e164.telephone_number(given) if given else ""
+    if number is None:
         raise wrong(field, "this is not a telephone number")
     return number
 
@@ -63,7 +64,7 @@ async def list_accounts(api: Api, reach: Reach, customer: Whose = "", limit: Lim
     else:
         chosen = page(names, after, limit + 1)
     found = [account for name in chosen if (account := api.directory.account(name)) is not None]
-    return cut([_shown(one) for one in found], limit, lambda row: row["name"])
+    return cut([shown_account(one) for one in found], limit, lambda row: row["name"])
 
 
 @router.post("/accounts", response_model=m.AccountShown, status_code=201)
@@ -76,13 +77,13 @@ async def add_account(api: Api, reach: Reach, given: m.AccountGiven) -> Any:
     parent = reach.customer(given.parent, "parent").name if given.parent else ""
     reseller = "" if parent else reach.own
     await api.service.add_account(given.name, given.password, parent=parent, caller_id=caller_id, reseller=reseller)
-    return _shown(reach.account(given.name))
+    return shown_account(reach.account(given.name))
 
 
 @router.get("/accounts/{name}", response_model=m.AccountShown)
 async def get_account(reach: Reach, name: str) -> Any:
     """Return a customer or a subaccount."""
-    return _shown(reach.need(CUSTOMERS).account(name))
+    return shown_account(reach.need(CUSTOMERS).account(name))
 
 
 @router.patch("/accounts/{name}", response_model=m.AccountShown)
@@ -95,7 +96,7 @@ async def change_account(api: Api, reach: Reach, name: str, given: m.AccountChan
     await api.service.set_account(account.name, **values)
     for setting in sorted(_TOLD & values.keys()):
         reach.note(f"{setting} set to {values[setting] if values[setting] is not None else 'default'}", account.name)
-    return _shown(reach.account(name))
+    return shown_account(reach.account(name))
 
 
 @router.delete("/accounts/{name}", status_code=204, response_class=Response)
@@ -266,14 +267,3 @@ def _check_rights(reach: Permissions, account: Account, values: dict[str, Any]) 
     for name in values:
         if name not in allowed:
             raise Problem(403, "scope", f"{name} is not for a token of this scope.", [(name, "not for this token")])
-
-
-def _shown(account: Account) -> dict[str, Any]:
-    return {
-        "name": account.name, "customer": account.customer, "subaccount": bool(account.parent),
-        "caller_id": account.caller_id, "enabled": account.enabled, "legacy_digest": account.legacy_digest,
-        "presence": account.presence, "copies": account.copies, "bulk": account.bulk,
-        "shorteners": account.shorteners, "app_messages": account.app_messages, "api": bool(account.api_hash),
-        "api_daily_limit": account.api_daily_limit, "smpp_rate": account.smpp_rate,
-        "api_allow_ip": account.api_allow_ip, "email": account.email, "reseller": account.reseller,
-    }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.service import AccountService
 from sipsms.core.account import Account, Callback, Did, Webhook
+from sipsms.core.e164 import telephone_number
 from sipsms.core.smpp_url import without_password
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused, Row, on
 
@@ -169,8 +170,8 @@ def _url(params: Params, target: Target, did: Did) -> dict[str, Any]:
 
 def _forward(value: str, word: str) -> str:
     """Return a number that SMS can be forwarded to. Raises Refused for a short code or a name."""
-    number = Params({"": [value]}).number(word, "")
-    if number and not (len(number) >= 10 and number.removeprefix("+").isdigit()):
+    number = telephone_number(value) if value else ""
+    if number is None:
         raise Refused(word, f"{value[:32]} is not a telephone number")
     return number
 
