@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from sipsms.core.clock import Clock
+from sipsms.store import api_usage
+from sipsms.store.store import Store
 
 
 class Usage:
@@ -13,14 +15,9 @@ class Usage:
 
     The counts are kept in memory and written to the store once a second."""
 
-    def __init__(
-        self, clock: Clock, load: Callable[[str, str], Awaitable[int]],
-        save: Callable[[str, dict[str, int]], Awaitable[None]],
-    ) -> None:  # fmt: skip
-        """Store the functions: `load(day, account)` -> sent; `save(day, {account: more})`."""
+    def __init__(self, clock: Clock, store: Store) -> None:
         self._clock = clock
-        self._load = load
-        self._save = save
+        self._store = store
         self._day, self._number = "", -1
         self._sent: dict[str, int] = {}
         self._unsaved: dict[str, dict[str, int]] = {}  # day -> account -> sends
@@ -29,7 +26,7 @@ class Usage:
         """Return the messages sent today. Raises Unavailable."""
         day = self._today()
         if account not in self._sent:
-            stored = await self._load(day, account)
+            stored = await self._store.read(lambda db: api_usage.sent(db, day, account))
             unsaved = self._unsaved.get(day, {}).get(account, 0)
             if day == self._day:
                 self._sent.setdefault(account, stored + unsaved)
@@ -55,8 +52,9 @@ class Usage:
         """Write the counts to the store. Raises Unavailable; the counts are then saved later."""
         for day in list(self._unsaved):
             counts = self._unsaved.pop(day)
+            more = {name: count for name, count in counts.items() if count}
             try:
-                await self._save(day, {name: count for name, count in counts.items() if count})
+                await self._store.write(partial(api_usage.add, day=day, counts=more))
             except BaseException:
                 kept = self._unsaved.setdefault(day, {})
                 for name, count in counts.items():

@@ -116,14 +116,14 @@ def media_folder(config: Config) -> Path:
     return Path("/var/lib/sipsms/media")
 
 
-def media_files(config: Config) -> MediaFiles:
-    return MediaFiles(media_folder(config), lambda: base_url(config))
+def media_files(config: Callable[[], Config]) -> MediaFiles:
+    return MediaFiles(media_folder(config()), lambda: base_url(config()))
 
 
 class Couriers:
     def __init__(
-        self, config: Config, store: Store, directory: Directory, gateway: Gateway, queue: Queue, clock: Clock,
-        trunk: MakeTrunk, smsc: MakeSmsc, changed: Callable[[], None],
+        self, config: Config, store: Store, directory: Directory, gateway: Gateway, queue: Queue, files: MediaFiles,
+        clock: Clock, trunk: MakeTrunk, smsc: MakeSmsc, changed: Callable[[], None],
     ) -> None:  # fmt: skip
         """`changed`: the directory is to be read again."""
         self._changed = changed
@@ -147,7 +147,7 @@ class Couriers:
         self._told = (0, 0.0)  # doubts that the operator knows of, and when he may hear of the next
         self._sent: dict[str, int] = {}
         self._reported: dict[str, dict[str, Any]] = {}
-        self.files = MediaFiles(media_folder(config), lambda: base_url(self._config))
+        self.files = files
         self.carriers: dict[str, Carrier] = {}
         self._add_customer_couriers()
         self.follower = Reconciler(
@@ -169,7 +169,7 @@ class Couriers:
         now = self._clock()
         if now >= self._report_at:
             self._report_at = now + _REPORT_EVERY
-            await self._gateway.deliver_late_parts()
+            await self._gateway.parts.give_up_waiting()
             if await self._store.directory_version() > self._directory.version:
                 self._changed()
             await self._report(now)

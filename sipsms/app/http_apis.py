@@ -7,15 +7,13 @@ from typing import Any
 
 from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
-from sipsms.accounts.quota import Usage
 from sipsms.accounts.service import AccountService
 from sipsms.app.couriers import Couriers
 from sipsms.app.settings import Config
 from sipsms.core.clock import Clock
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
-from sipsms.messaging.outbound import Sender
-from sipsms.store import api_usage
+from sipsms.messaging.outbound import Outbound
 from sipsms.store.store import Store
 from sipsms.web.api.acrobits.inbox import Inbox
 from sipsms.web.api.acrobits.routes import AcrobitsApi
@@ -28,50 +26,40 @@ from sipsms.web.api.voipms.dids import Dids
 from sipsms.web.api.voipms.messages import Messages
 from sipsms.web.api.voipms.routes import RestPhp
 from sipsms.web.api.wildix.routes import WildixApi
-from sipsms.web.response_ack import look
 
 
 class HttpApis:
     def __init__(
-        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, couriers: Couriers,
-        clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
+        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, outbound: Outbound,
+        couriers: Couriers, clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
     ) -> None:  # fmt: skip
         """`take_over`: read the directory again, and see what waits in the queue."""
-        self.access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
-        self.usage = Usage(
-            clock,
-            lambda day, account: store.read(lambda db: api_usage.sent(db, day, account)),
-            lambda day, counts: store.write(lambda db: api_usage.add(db, day, counts)),
-        )
-        self.sender = Sender(
-            gateway, directory, couriers.files, couriers.fetch, self.usage, clock, lambda: config().api.daily_sends,
-            lambda span, until: store.read(lambda db: api_usage.recent(db, span, until)), store.named, look,
-        )  # fmt: skip
-        self.service = AccountService(store, lambda: config().service, take_over)
+        access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
+        service = AccountService(store, lambda: config().service, take_over)
         services = Services(
-            directory, gateway, self.sender, self.service, store, couriers.files, clock,
+            directory, gateway, outbound, service, store, couriers.files, clock,
             lambda: config().messages.max_length, lambda: config().api.daily_sends, lambda: config().carriers,
         )  # fmt: skip
-        self._v1 = V1Api(self.access, services)
+        self._v1 = V1Api(access, services)
         self._apis = (  # those with few routes first: a request is compared with one route after the other
             RestPhp(
-                self.access,
-                Messages(self.sender, directory, store, couriers.files.url, clock).methods(),
-                Dids(directory, self.service).methods(),
+                access,
+                Messages(outbound, directory, store, couriers.files.url, clock).methods(),
+                Dids(directory, service).methods(),
                 Accounts(
-                    directory, self.service, store, lambda account: location.bindings(account, clock()),
-                    lambda: Place(config().domain, config().sip.advertised or ""), self.usage.sent,
+                    directory, service, store, lambda account: location.bindings(account, clock()),
+                    lambda: Place(config().domain, config().sip.advertised or ""), outbound.usage.sent,
                 ).methods(),
             ),
-            TelnyxApi(self.access, directory, self.sender),
+            TelnyxApi(access, directory, outbound),
             WildixApi(
-                self.access, self.sender, clock, lambda: config().api.originate_length, lambda: config().api.timezone
+                access, outbound, clock, lambda: config().api.originate_length, lambda: config().api.timezone
             ),
             AcrobitsApi(
-                self.access, directory, self.sender, couriers.fetch, Inbox(store, gateway, couriers.taken, clock),
+                access, directory, outbound, couriers.fetch, Inbox(store, gateway, couriers.taken, clock),
                 couriers.files.url, clock,
             ),
-            KannelApi(self.access, self.sender, clock, lambda: config().callbacks.allow_private),
+            KannelApi(access, outbound, clock, lambda: config().callbacks.allow_private),
             self._v1,
         )  # fmt: skip
 

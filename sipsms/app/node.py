@@ -21,7 +21,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning_lookup import ProvisioningLookup
 from sipsms.app import certificates
 from sipsms.app.certificates import CertificateWatch
-from sipsms.app.couriers import Couriers, base_url
+from sipsms.app.couriers import Couriers, base_url, media_files
 from sipsms.app.directory_refresh import DirectoryRefresh
 from sipsms.app.http_apis import HttpApis
 from sipsms.app.reload import reload
@@ -69,6 +69,7 @@ from sipsms.store.engine import lock, open_engine
 from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDownload
 from sipsms.web.provisioning import ProvisioningDownload
+from sipsms.web.response_ack import look
 from sipsms.web.server import HttpServer, build
 
 DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
@@ -88,6 +89,9 @@ class BoundSocket(NamedTuple):
 
 class Node:
     """A running server: builds all parts, runs, reloads and stops them."""
+
+    couriers: Couriers
+    trunks: Trunks
 
     def __init__(self, config: Config, path: Path) -> None:
         self.config = config
@@ -132,24 +136,27 @@ class Node:
         config, node = self.config, socket.gethostname()
         self.location = Location(self.store)
         pace = Pace(config.queue.retry_min, config.queue.retry_max)
+        files = media_files(lambda: self.config)
         messaging = build_messaging(
-            self.store, self.directory, self.location, plan, self._clock, keep=config.queue.keep,
+            self.store, self.directory, self.location, plan, self._clock, files, keep=config.queue.keep,
             terms=lambda: terms_of(self.config), pace=pace, on_change=self._delivery_changed,
+            fetch=lambda url, customer="": self.couriers.fetch(url, customer),
+            daily=lambda: self.config.api.daily_sends, look=look,
         )  # fmt: skip
-        self.queue, self.gateway = messaging.queue, messaging.gateway
+        self.queue, self.gateway, self.outbound = messaging.queue, messaging.gateway, messaging.outbound
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
         self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.tasks.spawn)
         self.couriers = Couriers(
-            config, self.store, self.directory, self.gateway, self.queue, self._clock, self.trunks.make,
+            config, self.store, self.directory, self.gateway, self.queue, files, self._clock, self.trunks.make,
             self.smscs.make, self._changed.set,
         )  # fmt: skip
         self.couriers.configure(config)
         self.apis = HttpApis(
-            lambda: self.config, self.store, self.directory, self.gateway, self.couriers, self._clock, self._take_over,
-            self.location,
+            lambda: self.config, self.store, self.directory, self.gateway, self.outbound, self.couriers, self._clock,
+            self._take_over, self.location,
         )  # fmt: skip
         self.smpp = SmppNode(
-            lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock,
+            lambda: self.config, self.store, self.directory, messaging, self._clock,
             self.couriers.files.url, node, self.smscs, connection_limit() // 8,
         )  # fmt: skip
         self.changes = DirectoryRefresh(
@@ -193,6 +200,7 @@ class Node:
             self.directory,
             self.location,
             self.gateway,
+            self.outbound,
             ProxyServer(self.endpoint, config.realm, key),
             self._clock,
             key,
@@ -343,7 +351,7 @@ class Node:
     def _jobs(self) -> list[Job]:
         """Jobs that are done again and again, and how often."""
         jobs = [
-            Job(1.0, self._sweep), Job(1.0, self.smpp.sweep), Job(1.0, self.apis.usage.save),
+            Job(1.0, self._sweep), Job(1.0, self.smpp.sweep), Job(1.0, self.outbound.usage.save),
             Job(1.0, self._move_to_successors), Job(_NOTICES_EVERY, self.gateway.tell_ended),
             Job(_FORGET_EVERY, self._forget, first=60.0),
         ]  # fmt: skip
@@ -414,7 +422,7 @@ class Node:
         self.trunks.close()
         self.tracer.close()
         await self.tasks.end()
-        await survives(self.apis.usage.save)
+        await survives(self.outbound.usage.save)
         await self.couriers.close()
         await self.store.close()
         if self._lock is not None:

@@ -14,7 +14,7 @@ from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
 from sipsms.messaging.build import build
 from sipsms.messaging.gateway import Gateway
-from sipsms.messaging.media_store import MediaFiles
+from sipsms.messaging.outbound import Outbound
 from sipsms.sip.location import Location
 
 
@@ -23,8 +23,8 @@ class Offline:
     """Parts that a command works with, without a server."""
 
     gateway: Gateway
+    outbound: Outbound
     directory: Directory
-    files: MediaFiles
 
 
 async def offline(
@@ -41,11 +41,11 @@ async def offline(
         directory.update(*await store.directory(0))
         for name in accounts(directory):
             await location.load(clock(), name)
-        gateway = build(
-            store, directory, location, load_dialplan(config), clock, keep=config.queue.keep,
-            terms=lambda: terms_of(config),
-        ).gateway  # fmt: skip
-        gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
-        return await work(Offline(gateway, directory, media_files(config)))
+        messaging = build(
+            store, directory, location, load_dialplan(config), clock, media_files(lambda: config),
+            keep=config.queue.keep, terms=lambda: terms_of(config),
+        )  # fmt: skip
+        messaging.gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
+        return await work(Offline(messaging.gateway, messaging.outbound, directory))
     finally:
         await store.close()

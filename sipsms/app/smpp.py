@@ -15,9 +15,9 @@ from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.message import Media
 from sipsms.core.ssrf import check_address
+from sipsms.messaging.build import Messaging
 from sipsms.messaging.gateway import RECEIPT_LANES, SMPP, Gateway
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Queue
 from sipsms.smpp.bind import Resolve
 from sipsms.smpp.carrier import CarrierServices, SmppCarriers
 from sipsms.smpp.courier import LateAnswers, SmppCourier
@@ -116,13 +116,13 @@ def smscs_of(
 
 class SmppNode:
     def __init__(
-        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, queue: Queue,
+        self, config: Callable[[], Config], store: Store, directory: Directory, messaging: Messaging,
         clock: Clock, media_url: Callable[[Media], str], node: str, carriers: HasBinds, most: int,
     ) -> None:  # fmt: skip
         """`carriers`: sessions with them, for the list. `most`: connections of ESMEs at once."""
         self._config = config
         self._store = store
-        self._queue = queue
+        self._queue = messaging.queue
         self._clock = clock
         self._node = node
         self._carriers = carriers
@@ -131,12 +131,13 @@ class SmppNode:
         self._pushes = CustomerSmscs(lambda: push_options(config()), clock, guarded, late.came)
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
-            lambda: options_of(config()), access, directory, gateway, SmscQueries(store, clock), clock, self._wake, most
-        )
+            lambda: options_of(config()), access, directory, messaging.gateway, messaging.outbound,
+            SmscQueries(store, clock), clock, self._wake, most,
+        )  # fmt: skip
         courier = SmppCourier(
             self.smsc, directory, self._pushes, media_url, late, lambda: options_of(config()).charsets
         )
-        queue.set_courier(SMPP, courier, _LINE)
+        messaging.queue.set_courier(SMPP, courier, _LINE)
         self._shown: list[dict[str, Any]] | None = None
         self._write_at = self._mark_at = 0.0
         self._is_over = False

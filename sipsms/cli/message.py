@@ -60,7 +60,7 @@ def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
     """Save the files of a message as MESSAGE-INDEX-NAME. An existing file is never overwritten."""
     from sipsms.app.couriers import media_files
 
-    files = media_files(context.config())
+    files = media_files(context.config)
     folder.mkdir(parents=True, exist_ok=True)
     for index, one in enumerate(found["media"]):
         media = Media(**one)

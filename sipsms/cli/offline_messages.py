@@ -17,14 +17,10 @@ from sipsms.app.node import run_loop
 from sipsms.app.offline import Offline, offline
 from sipsms.app.settings import Config
 from sipsms.core import log
-from sipsms.core.e164 import normalise
-from sipsms.core.message import Media
 from sipsms.core.refusal import Refusal
-from sipsms.core.segmentation import length
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.explain import explain
-from sipsms.messaging.media import MediaRefused
-from sipsms.messaging.media_store import MAX_FILES, MAX_TEXT
+from sipsms.messaging.order import File, Order
 from sipsms.store.accounts import AdminError
 
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be scheduled ahead
@@ -67,40 +63,23 @@ def send(
         owner = here.directory.account(did.account) if did is not None else None
         if owner is None or not here.directory.may_send_from(owner, source):
             raise AdminError(f"{source} is not an SMS-enabled DID of this server")
-        number = here.gateway.dialplan.numbering.check(normalise(target) or target)
-        if isinstance(number, Refusal):
-            raise AdminError(number.reason)
-        _check_length(config, text, len(files))
-        media = [await _saved(here, path) for path in files]
-        result = await here.gateway.send(owner, source, number, text, "cli", media=media, due_at=due_at)
-        if isinstance(result, Refusal):
-            raise AdminError(result.reason)
-        return f"message {result.message_id} accepted"
+        unit, most = config.messages.length_unit, config.messages.max_length
+        given = [await asyncio.to_thread(_read, path) for path in files]
+        sent = await here.outbound.send(
+            Order(owner, source, target, text, "cli", given, max_text=most, unit=unit, due_at=due_at)
+        )
+        if isinstance(sent, Refusal):
+            raise AdminError(sent.reason)
+        return f"message {sent.message} accepted"
 
     return str(_run(config, work, source))
 
 
-async def _saved(here: Offline, path: Path) -> Media:
+def _read(path: Path) -> File:
     try:
-        return await here.files.save(await asyncio.to_thread(path.read_bytes), path.name)
-    except MediaRefused as error:
-        raise AdminError(f"{path}: {error}") from None
+        return File(path.read_bytes(), name=path.name)
     except OSError as error:
         raise AdminError(f"{path}: {error.strerror}") from None
-
-
-def _check_length(config: Config, text: str, files: int) -> None:
-    if files:
-        if files > MAX_FILES:
-            raise AdminError(f"{files} files, an MMS has at most {MAX_FILES}")
-        if len(text) > MAX_TEXT:
-            raise AdminError(f"the text has {len(text)} characters, with files at most {MAX_TEXT}")
-        return
-    unit, limit = config.messages.length_unit, config.messages.max_length
-    if not text.strip():
-        raise AdminError("the text is empty")
-    if length(text, unit) > limit:
-        raise AdminError(f"the text has {length(text, unit)} {unit}, at most {limit}")
 
 
 def route(config: Config, source: str, target: str, text: str = "") -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+HTTP_APIS: Final = frozenset({"rest", "v1", "v2", "originate", "acrobits", "sendsms"})  # origins of messages
+
 
 class Direction(StrEnum):
     IN = "in"  # from the telephone network to an account (carriers: MO)

@@ -1,4 +1,4 @@
-"""Composition of messaging: queue, sending policy and gateway on one store, for server, commands and tests alike."""
+"""Composition of messaging on one store, for server, commands and tests alike."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sipsms.accounts.directory import Directory
+from sipsms.accounts.quota import Usage
 from sipsms.core.clock import Clock
 from sipsms.core.message import Delivery, State
-from sipsms.messaging.gateway import Gateway
+from sipsms.core.refusal import Refusal
+from sipsms.messaging.concatenation import Concatenation
+from sipsms.messaging.gateway import Gateway, Receipt
 from sipsms.messaging.location import Location
+from sipsms.messaging.media import MediaRefused, MediaStore
 from sipsms.messaging.opt_out import SendingPolicy, Terms
+from sipsms.messaging.order import Fetch
+from sipsms.messaging.outbound import Outbound
 from sipsms.messaging.queue.queue import Pace, Queue
+from sipsms.messaging.retry_guard import Look
 from sipsms.routing.dialplan import Dialplan
 from sipsms.store.store import Store
 
@@ -24,25 +31,41 @@ class Messaging:
     queue: Queue
     policy: SendingPolicy
     gateway: Gateway
+    outbound: Outbound
 
 
 def _unheeded(delivery: Delivery, state: State, detail: str) -> None:
     """Nobody listens."""
 
 
+async def _no_answers() -> None:
+    """Nobody answers by HTTP here."""
+
+
+async def _no_fetch(url: str, customer: str = "") -> tuple[bytes, str]:
+    raise MediaRefused("files are not fetched here")
+
+
 def build(
-    store: Store, directory: Directory, location: Location, dialplan: Dialplan, clock: Clock, *, keep: float,
-    terms: Callable[[], Terms], pace: Pace | None = None, jitter: Callable[[], float] = random.random,
-    on_change: Callable[[Delivery, State, str], None] = _unheeded,
+    store: Store, directory: Directory, location: Location, dialplan: Dialplan, clock: Clock, media: MediaStore, *,
+    keep: float, terms: Callable[[], Terms], pace: Pace | None = None, jitter: Callable[[], float] = random.random,
+    on_change: Callable[[Delivery, State, str], None] = _unheeded, fetch: Fetch = _no_fetch,
+    daily: Callable[[], int] = lambda: 0, look: Look = _no_answers,
 ) -> Messaging:  # fmt: skip
     """Build the parts and join them.
 
     `keep`: seconds that a delivery may wait. `terms`: the settings of the sending policy, as they are now.
-    `on_change`: a delivery, its state after an attempt or when it expired, and why.
+    `on_change`: a delivery, its state after an attempt or when it expired, and why. `fetch`, `daily`, `look`: as for
+    `Outbound`.
     """
     queue = Queue(
         store, clock, pace or Pace(), jitter, is_reachable=lambda lane: gateway.is_reachable(lane), on_change=on_change
     )
     policy = SendingPolicy(store, directory, clock, terms)
-    gateway = Gateway(store, directory, location, queue, dialplan, clock, keep, policy)
-    return Messaging(queue, policy, gateway)
+    parts = Concatenation[Receipt | Refusal | None](
+        store, clock, lambda found, text: (outbound if found[0].account else gateway).whole(found, text)
+    )
+    gateway = Gateway(store, directory, location, queue, dialplan, clock, keep, policy, parts)
+    usage = Usage(clock, store)
+    outbound = Outbound(store, directory, gateway, policy, parts, clock, usage, media, fetch, daily, look)
+    return Messaging(queue, policy, gateway, outbound)

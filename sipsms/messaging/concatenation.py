@@ -8,6 +8,7 @@ part is durable when `add` returns, and a text is given up on, with its gaps mar
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
 from typing import Generic, TypeVar
 
 from sipsms.core.clock import Clock
@@ -19,6 +20,11 @@ PATIENCE = 300.0  # seconds to wait for the other parts
 _JOINING = 5.0  # seconds in which a text is joined when its last part has come
 
 Answer = TypeVar("Answer")
+
+
+def parts_key(reference: str) -> bytes:
+    """Return the duplicate key of a long text that an ESME sends in parts."""
+    return blake2b(b"smpp parts\n" + reference.encode(), digest_size=20).digest()
 
 
 class Concatenation(Generic[Answer]):

@@ -7,7 +7,6 @@ called may answer its client. It knows couriers by name only and never waits for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
@@ -18,14 +17,13 @@ from sipsms.core.account import Account, Did
 from sipsms.core.clock import Clock
 from sipsms.core.directory_rows import Block
 from sipsms.core.e164 import normalise
-from sipsms.core.errors import Unavailable  # fmt: skip
 from sipsms.core.message import Delivery, Direction, Media, Message, Route, State
 from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Device
 from sipsms.core.segmentation import encoding_of, pieces, segments
 from sipsms.messaging import delivery_reports
-from sipsms.messaging.carrier import CarrierLimits, InboundSms, Part
+from sipsms.messaging.carrier import CarrierLimits, InboundSms
 from sipsms.messaging.concatenation import Concatenation
 from sipsms.messaging.delivery_reports import DLR, STATUS, Stage, is_wanted, report_of
 from sipsms.messaging.event_stream import EventStream
@@ -92,6 +90,7 @@ class Gateway:
         clock: Clock,
         keep: float,
         consent: SendingPolicy,
+        parts: Concatenation[Receipt | Refusal | None],
         feed: EventStream | None = None,
     ) -> None:
         """`keep`: seconds a message waits for its destination before it expires."""
@@ -106,10 +105,10 @@ class Gateway:
         self._adopted: set[int] = set()  # devices that have been given those
         self.dialplan = dialplan
         self.consent = consent
+        self.parts = parts
         self.limits: dict[str, CarrierLimits] = {}  # by courier
         self.patience = dict(PATIENCE)
         self.operator = ""  # e-mail address of who hears of trouble
-        self._assembly = Concatenation(store, clock, self._whole)
 
     async def start(self, accounts: Sequence[str]) -> None:
         """After a restart. `accounts` still have messages from before their first device."""
@@ -125,39 +124,7 @@ class Gateway:
 
     # --- ways in ---
 
-    async def send(
-        self, account: Account, source: str, destination: str, text: str, origin: str, *,
-        dedupe_key: bytes | None = None, expires_at: float | None = None, to_account: str = "", instance: str = "",
-        device: int = 0, notify: str = "", media: Sequence[Media] = (), due_at: float | None = None,
-    ) -> Receipt | Refusal:  # fmt: skip
-        """An account's SMS goes out, or its message to another account; not before `due_at`. Raises Unavailable.
-
-        `source` and `destination` have been checked. `to_account`: instead of a number; `instance`: only that device of
-        it. `device`: of the account, where this was written. `notify`: what it calls the message, if it wants a notice.
-        """
-        if not to_account and (refusal := self._may_send(account, source, destination, text, bool(media))):
-            return refusal
-        message = Message(
-            Direction.OUT, source, to_account or destination, text, origin, self._clock(), account.name,
-            "" if to_account else source, expires_at, dedupe_key, notify=notify, device=device if notify else 0,
-            media=tuple(media),
-        )  # fmt: skip
-        copies = self._copies(account, device, message) if account.copies and device and not to_account else []
-        result = await self.submit(message, copies, instance, due_at)
-        if isinstance(result, Receipt) and not to_account:
-            try:
-                await self.consent.said(source, destination, text)
-            except Unavailable as error:  # the message is committed: its answer must not say otherwise
-                log.warning("store_unavailable", why=str(error), lost="a STOP of our user")
-        return result
-
-    def _may_send(self, account: Account, source: str, destination: str, text: str, mms: bool) -> Refusal | None:
-        did = self._directory.did(source)
-        if mms and did is not None and not did.mms:
-            return Refusal(RefusalCode.NO_MMS, f"{source} is not enabled for MMS")
-        return self.consent.may_send(account, source, destination, text)
-
-    def _copies(self, account: Account, device: int, message: Message) -> list[Delivery]:
+    def copies(self, account: Account, device: int, message: Message) -> list[Delivery]:
         """Return copies of what one device has sent for the account's other devices."""
         route = Route(SIP, account.name, message.destination, "copy")
         now = self._clock()
@@ -186,22 +153,6 @@ class Gateway:
         )  # fmt: skip
         return await self._incoming(message, did)
 
-    async def send_part(
-        self, account: Account, source: str, destination: str, text: str, part: Part, *, origin: str, notify: str = "",
-        expires_at: float | None = None,
-    ) -> Receipt | Refusal:  # fmt: skip
-        """Take one part of a long text that a program of the account sends; the text leaves when all parts are here.
-
-        `part.reference`: no other text of any account has it, nor ever had it in the last 10 minutes. Durable when it
-        returns; the receipt names a message with the last part only. A text whose other parts do not come goes out
-        with the gap marked. Raises Unavailable.
-        """
-        stored = StoredPart(
-            origin, source, destination, part.reference[:64], part.number, part.total, text, notify, self._clock(),
-            account=account.name, expires_at=expires_at,
-        )  # fmt: skip
-        return await self._assembly.add(stored) or Receipt(0)
-
     async def _incoming(self, message: Message, did: Did) -> Receipt | Refusal:
         answer = ""
         if self.consent.concerns(message) and not await self._is_there(message):
@@ -223,17 +174,10 @@ class Gateway:
             origin, source, did.number, sms.part.reference[:64], sms.part.number, sms.part.total, sms.text,
             sms.remote_id[:128], self._clock(),
         )  # fmt: skip
-        return await self._assembly.add(part) or Receipt(0)
+        return await self.parts.add(part) or Receipt(0)
 
-    async def deliver_late_parts(self) -> None:
-        """Texts whose other parts do not come (P-13)."""
-        await self._assembly.give_up_waiting()
-
-    async def _whole(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal | None:
+    async def whole(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal | None:
         """A long text, as far as it has come. None: its number is no DID of ours any more."""
-        return await (self._whole_out if parts[0].account else self._whole_in)(parts, text)
-
-    async def _whole_in(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal | None:
         first = parts[0]
         did = self._directory.did(first.destination)
         if did is None:
@@ -244,28 +188,6 @@ class Gateway:
             carrier_key(f"parts of {first.carrier}", f"{first.reference} {name}"), first.remote_id,
         )  # fmt: skip
         return await self._incoming(message, did)
-
-    async def _whole_out(self, parts: Sequence[StoredPart], text: str) -> Receipt | Refusal:
-        """Parts were answered as accepted: if the whole is refused, the sender is told as of a message that failed."""
-        first = parts[0]
-        notify = delivery_reports.of_parts(one.remote_id for one in parts)
-        expires_at = min((one.expires_at for one in parts if one.expires_at is not None), default=None)
-        key = blake2b(b"smpp parts\n" + first.reference.encode(), digest_size=20).digest()
-        account = self._directory.account(first.account)
-        if account is None or not account.enabled or not self._directory.may_send_from(account, first.source):
-            return Refusal(RefusalCode.POLICY, f"{first.source} is not a number of an account that may send")
-        answer = await self.send(
-            replace(account, bulk=True), first.source, first.destination, text, first.carrier, dedupe_key=key,
-            expires_at=expires_at, notify=notify,
-        )  # fmt: skip
-        if isinstance(answer, Refusal):
-            log.warning("parts_refused", account=account.name, source=first.source, why=answer.reason)
-            lost = Message(
-                Direction.OUT, first.source, first.destination, text, first.carrier, first.received_at, account.name,
-                first.source, dedupe_key=key, notify=notify,
-            )  # fmt: skip
-            await self.report(lost, Stage.REJECTED)
-        return answer
 
     async def complete(self, message: Message, media: Sequence[Media]) -> None:
         """The parts of an incoming MMS have been fetched, as far as they could be: now it is delivered."""

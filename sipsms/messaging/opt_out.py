@@ -59,17 +59,16 @@ class SendingPolicy:
 
     # --- out ---
 
-    def may_send(self, account: Account, did: str, destination: str, text: str) -> Refusal | None:
-        """Return why an account's SMS must not go out; an SMS that may go out is counted."""
-        refusal = self.objection(account, did, destination, text)
+    def bulk(self, account: Account, destination: str, text: str) -> Refusal | None:
+        """Count a message; return a refusal if the account sends similar texts to too many numbers."""
         customer = self._directory.account(account.customer) or account
-        if refusal is not None or account.bulk or customer.bulk:
-            return refusal
+        if account.bulk or customer.bulk:
+            return None
         why = self._patterns.check(account.customer, destination, text, self._clock())
         return Refusal(RefusalCode.BULK, f"bulk sending is off for {account.customer}: {why}") if why else None
 
     def objection(self, account: Account, did: str, destination: str, text: str) -> Refusal | None:
-        """The same for a message alone, whatever else the account has sent."""
+        """Return why a message must not go out, whatever else the account has sent; None: it may."""
         owner = self._directory.did(did)
         if owner is not None and self._directory.is_blocked(owner, destination, "out"):
             return Refusal(

@@ -47,7 +47,7 @@ class Numbering:
             return Refusal(RefusalCode.LEADING_ONE, self._must(f"{shown(raw)} starts with 1: leave it out"))
         if len(digits) == 10:
             return None
-        code = RefusalCode.TOO_SHORT if len(digits) < 10 else RefusalCode.TOO_LONG
+        code = RefusalCode.TOO_FEW_DIGITS if len(digits) < 10 else RefusalCode.TOO_MANY_DIGITS
         return Refusal(code, self._must(f"{shown(raw)} has {len(digits)}"))
 
     def _must(self, why: str) -> str:

@@ -18,9 +18,10 @@ from sipsms.core.e164 import is_ten_digits
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding, received_of
-from sipsms.core.segmentation import length
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
+from sipsms.messaging.order import Order
+from sipsms.messaging.outbound import Outbound
 from sipsms.routing.dialplan import Internal
 from sipsms.sip import body_reader, proxy
 from sipsms.sip.digest import Credentials, issued_at
@@ -39,8 +40,11 @@ MAX_INTERNAL = 10_000  # characters of a message between accounts, which has no 
 
 # Decision D8. A code that is not here is 403.
 _STATUS = {
-    RefusalCode.TOO_SHORT: 484,
-    RefusalCode.TOO_LONG: 404,
+    RefusalCode.EMPTY: 400,
+    RefusalCode.TEXT: 400,
+    RefusalCode.TOO_LONG: 413,
+    RefusalCode.TOO_FEW_DIGITS: 484,
+    RefusalCode.TOO_MANY_DIGITS: 404,
     RefusalCode.NOT_DIGITS: 404,
     RefusalCode.LEADING_ONE: 404,
     RefusalCode.INVALID: 404,
@@ -70,13 +74,14 @@ class _Target(NamedTuple):
 
 class MessageServer:
     def __init__(
-        self, rules: SipRules, directory: Directory, location: Location, gateway: Gateway, relay: ProxyServer,
-        clock: Clock, flow_key: bytes,
+        self, rules: SipRules, directory: Directory, location: Location, gateway: Gateway, outbound: Outbound,
+        relay: ProxyServer, clock: Clock, flow_key: bytes,
     ) -> None:  # fmt: skip
         self.rules = rules
         self._directory = directory
         self._location = location
         self._gateway = gateway
+        self._outbound = outbound
         self._relay = relay
         self._clock = clock
         self._flow_key = flow_key
@@ -124,7 +129,7 @@ class MessageServer:
             return _Target(number=number)
         known = self._directory.account(user)
         if known is None or not known.enabled or self._internal is Internal.OFF or is_ten_digits(user):
-            raise self._refuse_destination(number, account, user)
+            raise self._refuse_order(number, account, user)
         if request.target.param("gr") is not None:
             return self._device_of(known.name, request.target.param("gr") or "")
         return _Target(account=known.name)
@@ -179,7 +184,7 @@ class MessageServer:
         if not is_ten_digits(user) and user != account.name:
             raise self._refuse(403, "From must be the account or one of its numbers")
 
-    def _refuse_destination(self, refusal: Refusal, account: Account, destination: str) -> _Refused:
+    def _refuse_order(self, refusal: Refusal, account: Account, destination: str) -> _Refused:
         if refusal.code in _AUDITED:
             log.audit("sip", account.name, destination[:32], refusal.reason)
         return self._refuse(_STATUS.get(refusal.code, 403), refusal.reason)
@@ -191,32 +196,25 @@ class MessageServer:
     ) -> Answer:
         source = self._caller_id(request, account) if target.number else account.name
         found = self._content(request, account, source)
-        text = self._text(found, sms=bool(target.number))
-        device = self._device(flow, account)
+        most, unit = (self.rules.max_length, self.rules.length_unit) if target.number else (MAX_INTERNAL, "characters")
+        order = Order(
+            account, source, target.number, found.text, "sip", max_text=most, unit=unit,  # type: ignore[arg-type]
+            dedupe_key=retransmission_key(request, account, credentials), expires_at=self._expires_at(request),
+            to_account=target.account, device=self._device(flow, account), instance=target.instance,
+            notify=found.notify,
+        )  # fmt: skip
         try:
-            result = await self._gateway.send(
-                account, source, target.number, text, "sip",
-                dedupe_key=retransmission_key(request, account, credentials), expires_at=self._expires_at(request),
-                to_account=target.account, device=device, instance=target.instance, notify=found.notify,
-            )  # fmt: skip
+            sent = await self._outbound.send(order)
         except Unavailable:
             return self.rules.unavailable()
-        if isinstance(result, Refusal):
-            raise self._refuse_destination(result, account, target.number)
+        if isinstance(sent, Refusal):
+            raise self._refuse_order(sent, account, target.number)
         return Answer(202)
 
     def _caller_id(self, request: Request, account: Account) -> str:
-        """Return the caller ID (D8): a ten-digit display name or From user, else the account's.
-
-        Raises _Refused if there is no caller ID or if the account may not use it.
-        """
+        """Return the caller ID (D8): a ten-digit display name or From user, else the account's."""
         assert request.from_ is not None
-        source = _stated(request.from_, request.from_.parsed().username) or account.caller_id
-        if not source:
-            raise self._refuse(403, "no caller ID: send From a number of the account, or set the account's caller ID")
-        if not self._directory.may_send_from(account, source):
-            raise self._refuse(403, f"caller ID {source} is not an SMS-enabled number of this account")
-        return source
+        return _stated(request.from_, request.from_.parsed().username) or account.caller_id
 
     def _content(self, request: Request, account: Account, source: str) -> body_reader.Text:
         found = body_reader.read(request)
@@ -228,21 +226,6 @@ class MessageServer:
         if found.author and found.author not in (account.name, source):
             raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
         return found
-
-    def _text(self, found: body_reader.Text, *, sms: bool) -> str:
-        text = found.text.replace("\r\n", "\n")
-        if not text.strip():
-            raise self._refuse(400, "the text is empty")
-        if "\0" in text:
-            raise self._refuse(400, "the text contains a NUL character")
-        if not sms:
-            if len(text) > MAX_INTERNAL:
-                raise self._refuse(413, f"the text has {len(text)} characters, at most {MAX_INTERNAL}")
-            return text
-        count = length(text, self.rules.length_unit)  # type: ignore[arg-type]
-        if count > self.rules.max_length:
-            raise self._refuse(413, f"the text has {count} {self.rules.length_unit}, at most {self.rules.max_length}")
-        return text
 
     def _device(self, flow: Flow, account: Account) -> int:
         """Return the account's device that is registered on this flow; 0 if unknown."""

@@ -82,11 +82,18 @@ class ConcatReferences:
 
         If the segment was the last one, the text is reopened: the store has the other segments.
         """
+        if name in self._open:
+            self.refused(name, token, number)
+        else:
+            self._begin(name, token, now)
+
+    def refused(self, name: Name, token: str, number: int) -> None:
+        """Forget a segment that was refused; a refused text must not fill the table."""
         known = self._open.get(name)
-        if known is None:
-            known = self._begin(name, token, now)
-        if known.token == token:
+        if known is not None and known.token == token:
             known.parts.pop(number, None)
+            if not known.parts:
+                self._close(name)
 
     def recall(self, name: Name, token: str, number: int, text: str, now: float) -> None:
         """Restore a waiting segment after a restart; call it in the order of arrival."""

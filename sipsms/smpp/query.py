@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from typing import Final
 
 from sipsms.accounts.directory import Directory
 from sipsms.core.message import Message, State
 from sipsms.core.segmentation import encoding_of, segments
+from sipsms.messaging.concatenation import parts_key
 from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.order import MAX_LONG
+from sipsms.messaging.outbound import text_refusal
 from sipsms.smpp import receipt
 from sipsms.smpp.data_coding import Charset
 from sipsms.smpp.esme import Esme, Looked, Options, Records
 from sipsms.smpp.pdu import Pdu, Status
+from sipsms.smpp.submit import refused
 from sipsms.smpp.submit_sm import Refused, number, read_text, smpp_time
 
 _STATES: Final = {
@@ -64,9 +67,9 @@ class QueryHandler:
         coding = _coding(pdu.fields["short_message"], found.message.text, charsets)
         as_submit = Pdu(pdu.command, pdu.sequence, 0, {**pdu.fields, "esm_class": 0, "data_coding": coding}, pdu.tlvs)
         text = read_text(as_submit, charsets)
+        self._check(found.message, text)
         if segments(text) > 1:
             raise Refused(Status.REPLACE_FAILED, "longer than one segment")
-        self._check(found.message, text)
         if not await self._records.replace_text(found.message.id, text):
             raise Refused(Status.REPLACE_FAILED, "it is not held, or it is not whole")
         bound.connection.answer(pdu)
@@ -76,9 +79,11 @@ class QueryHandler:
         account = self._directory.account(message.account)
         if account is None or not account.enabled:
             raise Refused(Status.SUBMIT_FAILED, "the account is off")
-        refusal = self._gateway.consent.objection(account, message.source, message.destination, text)
+        refusal = text_refusal(text, MAX_LONG) or self._gateway.consent.objection(
+            account, message.source, message.destination, text
+        )
         if refusal is not None:
-            raise Refused(Status.SUBMIT_FAILED, refusal.reason)
+            raise refused(refusal)
 
     async def _own(self, bound: Esme, pdu: Pdu, status: Status) -> Looked:
         """Return the customer's message with this id and source. Raises Refused or Unavailable."""
@@ -102,7 +107,7 @@ class QueryHandler:
         if message_id.isascii() and message_id.isdigit() and len(message_id) < 19:
             return int(message_id)
         token, _, _ = message_id.rpartition("-")
-        known = await self._gateway.known(blake2b(b"smpp parts\n" + token.encode(), digest_size=20).digest())
+        known = await self._gateway.known(parts_key(token))
         return known.message_id if known is not None else 0
 
 

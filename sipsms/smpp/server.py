@@ -23,6 +23,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
 from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.outbound import Outbound
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.esme import Esme, Options, Records
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
@@ -40,8 +41,8 @@ _HANDSHAKE: Final = 10.0  # seconds for the TLS handshake
 
 class Smsc:
     def __init__(
-        self, options: Callable[[], Options], access: Access, directory: Directory, gateway: Gateway, records: Records,
-        clock: Clock, wake: Callable[[str], None], most: int,
+        self, options: Callable[[], Options], access: Access, directory: Directory, gateway: Gateway,
+        outbound: Outbound, records: Records, clock: Clock, wake: Callable[[str], None], most: int,
     ) -> None:  # fmt: skip
         """Create the SMSC without listeners.
 
@@ -64,7 +65,7 @@ class Smsc:
         self._throttled: Counter[str] = Counter()  # username -> throttled submits since the last sweep
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
-        self._intake = SubmitHandler(options, directory, gateway, records, clock, self._refuse)
+        self._intake = SubmitHandler(options, directory, outbound, records, clock, self._refuse)
         self._enquiries = enquiries = QueryHandler(options, directory, gateway, records)
         self._handlers: Mapping[int, Callable[[Esme, Pdu], Awaitable[None]]] = {
             Command.SUBMIT_MULTI: self._intake.submit_multi, Command.QUERY_SM: enquiries.query,

@@ -1,4 +1,4 @@
-"""Submits of bound ESMEs: checked, sent to the gateway, and answered when stored (S-069, S-070).
+"""Submits of bound ESMEs: sent as orders, and answered when stored (S-069, S-070).
 
 A submit that is sent again because its response was lost must get the id of the first submit (see `ResendDetection`).
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from math import inf
 from secrets import token_hex
@@ -15,13 +14,13 @@ from typing import Any, Final
 
 from sipsms.accounts.directory import Directory
 from sipsms.core import log
-from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.messaging.carrier import Part
 from sipsms.messaging.delivery_reports import by_smpp
-from sipsms.messaging.gateway import Gateway, Receipt
+from sipsms.messaging.order import MAX_LONG, Order
+from sipsms.messaging.outbound import Outbound
 from sipsms.smpp.concat_refs import ConcatReferences, Full, Name, reference_of
 from sipsms.smpp.data_coding import Concat
 from sipsms.smpp.esme import Esme, Options, Records, Taken, known
@@ -30,8 +29,14 @@ from sipsms.smpp.resend_detection import HEARD, LONGEST, Key, Mark, ResendDetect
 from sipsms.smpp.submit_sm import Refused, Submission, read
 
 ORIGIN: Final = "smpp"
-_OF_REFUSAL: Final = {
+_STATUS: Final = {
+    RefusalCode.NO_SOURCE: Status.INVALID_SOURCE,
+    RefusalCode.SOURCE: Status.INVALID_SOURCE,
+    RefusalCode.NO_DESTINATION: Status.INVALID_DESTINATION,
+    RefusalCode.DESTINATION: Status.INVALID_DESTINATION,
     RefusalCode.NO_ROUTE: Status.INVALID_DESTINATION,
+    RefusalCode.EMPTY: Status.INVALID_MESSAGE_LENGTH,
+    RefusalCode.TOO_LONG: Status.INVALID_MESSAGE_LENGTH,
 }  # every other refusal: SUBMIT_FAILED, because a retry cannot succeed
 
 
@@ -54,7 +59,7 @@ class Bucket:
 
 class SubmitHandler:
     def __init__(
-        self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records, clock: Clock,
+        self, options: Callable[[], Options], directory: Directory, outbound: Outbound, records: Records, clock: Clock,
         refuse: Callable[[Esme, Pdu, BaseException], None],
     ) -> None:  # fmt: skip
         """Create the handler.
@@ -63,7 +68,7 @@ class SubmitHandler:
         """
         self._options = options
         self._directory = directory
-        self._gateway = gateway
+        self._outbound = outbound
         self._records = records
         self._clock = clock
         self._refuse = refuse
@@ -72,7 +77,6 @@ class SubmitHandler:
         self._texts = ConcatReferences(partial(token_hex, 6))
         self._buckets: dict[str, Bucket] = {}
         self._mark = Mark()
-        self._senders: dict[str, tuple[Account, Account]] = {}
         self.tasks: set[asyncio.Future[Any]] = set()
 
     async def start(self) -> None:
@@ -137,12 +141,11 @@ class SubmitHandler:
         try:
             self._check_rate(bound, 1, now)
             submission = read(pdu, self._options().charsets, now)
-            destination = self._destination(submission.destinations[0])
             self._check_source(bound, submission.source)
         except Refused as refused:
             self._refuse(bound, pdu, refused)
             return
-        concat = submission.body.concat
+        destination, concat = submission.destinations[0], submission.body.concat
         part = (concat.reference, concat.total, concat.number) if concat is not None and concat.total > 1 else None
         key = (bound.customer, submission.source, destination, submission.body.text, part)
         taken, since = self._again(bound, key, now), now - LONGEST
@@ -186,40 +189,43 @@ class SubmitHandler:
         concat = submission.body.concat
         if concat is not None and concat.total > 1:
             return await self._take_part(bound, pdu, submission, destination, concat)
-        wish = _wish(pdu, submission)
-        return str(await self._send(bound, submission, destination, wish))
+        return str(await self._send(bound, submission, destination, _wish(pdu, submission)))
 
-    async def _send(self, bound: Esme, submission: Submission, destination: str, wish: str) -> int:
-        result = await self._gateway.send(
-            self._sender(bound), submission.source, destination, submission.body.text, ORIGIN, notify=wish,
-            due_at=submission.due_at, expires_at=submission.expires_at,
+    async def _send(
+        self, bound: Esme, submission: Submission, destination: str, wish: str, part: Part | None = None
+    ) -> int:
+        account = self._directory.account(bound.customer)
+        if account is None or not account.enabled:
+            raise Refused(Status.SUBMIT_FAILED, "the account is off")
+        order = Order(
+            account, submission.source, destination, submission.body.text, ORIGIN, max_text=MAX_LONG, notify=wish,
+            due_at=submission.due_at, expires_at=submission.expires_at, part=part,
         )  # fmt: skip
-        return _stored(result).message_id
+        sent = await self._outbound.send(order)
+        if isinstance(sent, Refusal):
+            raise refused(sent)
+        return sent.message
 
     async def _take_part(
         self, bound: Esme, pdu: Pdu, submission: Submission, destination: str, concat: Concat
     ) -> str:  # fmt: skip
         if submission.due_at is not None:
             raise Refused(Status.INVALID_SCHEDULE, "a part of a long text cannot be held")
-        account, source = self._sender(bound), submission.source
-        objection = self._gateway.consent.objection(account, source, destination, submission.body.text)
-        if objection is not None:
-            raise _refused(objection)
-        name, now = Name(bound.customer, source, destination, concat.reference, concat.total), self._clock()
+        name = Name(bound.customer, submission.source, destination, concat.reference, concat.total)
+        now = self._clock()
         try:
             token = self._texts.place(name, concat.number, submission.body.text, now)
         except Full as full:
             raise Refused(Status.QUEUE_FULL, str(full)) from None
-        part = Part(token, concat.number, concat.total)
+        wish = _wish(pdu, submission, concat.number, token)
         try:
-            result = await self._gateway.send_part(
-                account, source, destination, submission.body.text, part, origin=ORIGIN,
-                notify=_wish(pdu, submission, concat.number, token), expires_at=submission.expires_at,
-            )  # fmt: skip
+            await self._send(bound, submission, destination, wish, Part(token, concat.number, concat.total))
+        except Refused:
+            self._texts.refused(name, token, concat.number)
+            raise
         except Unavailable:
             self._texts.failed(name, token, concat.number, now)
             raise
-        _stored(result)
         return f"{token}-{concat.number}"
 
     def _check_rate(self, bound: Esme, count: int, now: float) -> None:
@@ -236,26 +242,6 @@ class SubmitHandler:
             or did.smpp_username != bound.username or did.smpp.password != bound.password
         ):  # fmt: skip
             raise Refused(Status.INVALID_SOURCE, f"{source} is not a number that this user sends from")
-
-    def _destination(self, destination: str) -> str:
-        if not destination:
-            raise Refused(Status.INVALID_DESTINATION, "not a telephone number")
-        if (refusal := self._gateway.dialplan.numbering.policy(destination)) is not None:
-            raise Refused(Status.INVALID_DESTINATION, refusal.reason)
-        return destination
-
-    def _sender(self, bound: Esme) -> Account:
-        """Return the customer's account. Raises Refused.
-
-        A customer with SMPP may send similar texts to many recipients (C-6).
-        """
-        account = self._directory.account(bound.customer)
-        if account is None or not account.enabled:
-            raise Refused(Status.SUBMIT_FAILED, "the account is off")
-        known = self._senders.get(bound.customer)
-        if known is None or known[0] is not account:
-            known = self._senders[bound.customer] = (account, replace(account, bulk=True))
-        return known[1]
 
     # --- submit_multi ---
 
@@ -274,7 +260,7 @@ class SubmitHandler:
                 failures.append(address._replace(address=address.list_name, status=Status.CANNOT_SUBMIT_TO_LIST))
                 continue
             try:
-                taken = self._one_of_many(bound, pdu, submission, address, self._destination(destination), first)
+                taken = self._one_of_many(bound, pdu, submission, address, destination, first)
                 message_id = await asyncio.shield(taken)
             except Refused as refused:
                 failures.append(address._replace(status=refused.status))
@@ -335,11 +321,6 @@ def _reference(pdu: Pdu) -> int | None:
     return int.from_bytes(octets, "big") if len(octets) == 2 else None
 
 
-def _stored(result: Receipt | Refusal) -> Receipt:
-    if isinstance(result, Refusal):
-        raise _refused(result)
-    return result
-
-
-def _refused(refusal: Refusal) -> Refused:
-    return Refused(_OF_REFUSAL.get(refusal.code, Status.SUBMIT_FAILED), refusal.reason)
+def refused(refusal: Refusal) -> Refused:
+    """Return a refusal in SMPP's words."""
+    return Refused(_STATUS.get(refusal.in_short, Status.SUBMIT_FAILED), refusal.reason)

@@ -16,7 +16,6 @@ from sipsms.core.segmentation import keep_halves, whole_letters
 from sipsms.smpp.data_coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
 from sipsms.smpp.pdu import Pdu, Status, Tag
 
-MAX_TEXT: Final = 1600  # characters of a whole text: some ten segments, as the other APIs accept
 FARTHEST: Final = 366 * 86400.0  # longest hold or validity, seconds
 MAX_PARTS: Final = 24  # 1600 characters in segments of 67
 _UDHI: Final = 0x40
@@ -143,7 +142,7 @@ def _shown(pdu: Pdu, octets: bytes) -> str:
 
 
 def read_text(pdu: Pdu, charsets: Mapping[int, Charset]) -> str:
-    """Return the text of a PDU that carries a whole text. Raises Refused."""
+    """Return the text of a PDU that carries a whole text, unchecked. Raises Refused."""
     body = read_body(pdu, charsets)
     _check(body)
     return body.text
@@ -161,12 +160,8 @@ def _sar(tlvs: Mapping[int, bytes]) -> Concat | None:
 def _check(body: Body) -> None:
     if body.binary:
         raise Refused(Status.INVALID_DATA_CODING, "binary, or a data_coding that is not known")
-    if "\0" in body.text:
-        raise Refused(Status.SUBMIT_FAILED, "the text has a NUL")
-    if len(body.text) > MAX_TEXT or (body.concat is not None and body.concat.total > MAX_PARTS):
-        raise Refused(Status.INVALID_MESSAGE_LENGTH, f"longer than {MAX_TEXT} characters")
-    if body.concat is None and not body.text.strip():
-        raise Refused(Status.INVALID_MESSAGE_LENGTH, "the text is empty")
+    if body.concat is not None and body.concat.total > MAX_PARTS:
+        raise Refused(Status.INVALID_MESSAGE_LENGTH, f"more than {MAX_PARTS} segments")
 
 
 def moment(fields: Mapping[str, Any], name: str, now: float, status: Status) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from sipsms.core.message import HTTP_APIS
 from sipsms.core.queue_rows import Past
 from sipsms.store.rows import message_of
 from sipsms.store.schema import api_usage, deliveries, messages
@@ -19,8 +20,6 @@ from sipsms.store.schema import api_usage, deliveries, messages
 _RECENT = 200_000  # rows: a minute at 3,000 messages a second
 _DOWN = 120.0  # seconds
 Likeness = tuple[str, str, str, str, str]
-
-_NO_APIS = ("sip", "cli", "auto", "forward")
 
 
 def sent(connection: Connection, day: str, account: str) -> int:
@@ -57,7 +56,7 @@ def recent(connection: Connection, span: float, until: float) -> dict[Likeness, 
         since = since or max(row.received_at, until - _DOWN) - span
         if row.received_at < since:
             break
-        if row.direction == "out" and row.origin not in _NO_APIS:
+        if row.direction == "out" and row.origin in HTTP_APIS:
             rows.append(row)
     held = _held(connection, [row.id for row in rows])
     found: dict[Likeness, list[Past]] = {}

@@ -15,7 +15,7 @@ import pytest
 from support.node import Node
 
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
-from sipsms.messaging.outbound import REPEAT
+from sipsms.messaging.retry_guard import REPEAT
 from sipsms.store.message_list_voipms import LOOKED_AT
 from sipsms.web.api.voipms import messages
 from sipsms.web.api.voipms.accounts import NOTHING, Accounts

@@ -16,7 +16,7 @@ from sipsms.core.refusal import Refusal
 from sipsms.messaging import delivery_reports
 from sipsms.messaging.carrier import InboundSms, Part
 from sipsms.messaging.concatenation import PATIENCE
-from sipsms.messaging.gateway import Receipt
+from sipsms.messaging.order import Sent
 from sipsms.store import concatenated_parts
 from sipsms.store.concatenated_parts import AGAIN
 from sipsms.store.schema import parts
@@ -30,10 +30,11 @@ def notify(number: int) -> str:
     return delivery_reports.by_smpp(1, DID, PHONE, 1, 1, 1, 1, number, "tok")
 
 
-async def part(here: Core, number: int, text: str, total: int = 3, reference: str = "r1") -> Receipt | Refusal:
-    return await here.gateway.send_part(
-        DEMO, DID, PHONE, text, Part(reference, number, total), origin="smpp", notify=notify(number)
-    )
+async def part(here: Core, number: int, text: str, total: int = 3, reference: str = "r1") -> int | Refusal:
+    """The message; 0 while parts are missing."""
+    wish = notify(number)
+    sent = await here.send(DEMO, DID, PHONE, text, "smpp", part=Part(reference, number, total), notify=wish)
+    return sent.message if isinstance(sent, Sent) else sent
 
 
 @pytest.mark.req("P-13")
@@ -44,13 +45,13 @@ async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         answers = [await part(here, number, texts[number]) for number in order]
         last = answers.pop()
-        assert isinstance(last, Receipt)
-        assert last.message_id > 0
-        assert set(answers) == {Receipt(0)}
+        assert isinstance(last, int)
+        assert last > 0
+        assert set(answers) == {0}
         again = await part(here, order[-1], texts[order[-1]])
-        assert again == Receipt(0), "its answer was lost: told again"
+        assert again == 0, "its answer was lost: told again"
         here.clock.now += PATIENCE + 1
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         await sim.wait(1)
         found = await here.rows("SELECT text, source, destination, account, did, origin, notify FROM messages")
         assert found == [
@@ -81,12 +82,12 @@ async def test_a_restart_between_two_parts_cuts_no_text(tmp_path: Path) -> None:
         early = update(parts).values(received_at=here.clock.now - 3 * PATIENCE)
         await here.store.write(lambda db: db.execute(early))
     async with core(tmp_path) as here:
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         here.clock.now += PATIENCE - 1
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         here.clock.now += 1
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT text FROM messages") == [("one [part 2 of 2 is missing]",)]
 
 
@@ -120,7 +121,7 @@ async def test_a_part_with_an_id_is_told_again_however_late(tmp_path: Path) -> N
         await arrive(here, 2, "two", "b")
         here.clock.now += 20 * AGAIN
         await arrive(here, 1, "one ", "a")
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM parts WHERE NOT joined") == [(0,)]
 
 
@@ -150,11 +151,11 @@ async def test_what_came_goes_out_with_the_gap_marked(tmp_path: Path) -> None:
         await part(here, 1, "one ")
         await part(here, 3, "three")
         here.clock.now += PATIENCE - 1
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         here.clock.now += 2
-        await here.gateway.deliver_late_parts()
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT text, direction FROM messages") == [("one [part 2 of 3 is missing]three", "out")]
 
 
@@ -181,10 +182,10 @@ async def test_parts_that_were_answered_and_then_refused_are_reported(tmp_path: 
         await part(here, 1, "one ", 2)
         here.directory.block(Block(DID, PHONE, "out"))
         assert isinstance(await part(here, 2, "two", 2), Refusal)
+        here.clock.now += PATIENCE + 1
+        await here.gateway.parts.give_up_waiting()
         await told.wait(1)
         assert json.loads(told.seen[0].text)["stage"] == "rejected"
-        here.clock.now += PATIENCE + 1
-        await here.gateway.deliver_late_parts()
         assert await here.rows("SELECT count(*) FROM messages WHERE direction = 'out'") == [(0,)]
 
 
@@ -193,7 +194,7 @@ async def test_a_number_that_is_anothers_now_sends_nothing(tmp_path: Path) -> No
         await part(here, 1, "one ", 2)
         here.directory.update(2, False, [Account("other")], [Did(DID, "other")], frozenset())
         here.clock.now += PATIENCE + 1
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         assert await here.store.late_parts(here.clock.now) == [], "over"
 
@@ -207,12 +208,12 @@ async def test_what_was_whole_when_the_server_ended_goes_soon(tmp_path: Path) ->
         for number, text in ((1, "one "), (2, "two")):
             stored = StoredPart("smpp", DID, PHONE, "r9", number, 2, text, notify(number), now, account="demo")
             await here.store.write(lambda db, stored=stored: concatenated_parts.add(db, stored))
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT text FROM messages") == [], "they may be about to be joined"
         here.clock.now += 6
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         await sim.wait(1)
         assert await here.rows("SELECT text FROM messages") == [("one two",)]
         here.clock.now += 6
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert len(await here.rows("SELECT text FROM messages")) == 1

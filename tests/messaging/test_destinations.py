@@ -34,9 +34,11 @@ from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.forward import ForwardCourier
 from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
 from sipsms.messaging.opt_out import Answers, Terms
+from sipsms.messaging.order import File, Sent
 from sipsms.messaging.reconciliation import LOOK_EVERY, Reconciler
 from sipsms.store import message_list
 from tests.support.core import Core, ScriptedCourier, core
+from tests.support.media import PNG
 
 ALICE = Account("alice", "demo")
 DID, PHONE = "5550001111", "2125550123"
@@ -60,8 +62,8 @@ async def arrive(here: Core, text: str = "hello", source: str = PHONE, to: str =
     return result
 
 
-async def send(here: Core, text: str = "hi", to: str = PHONE, **values: Any) -> Receipt | Refusal:
-    return await here.gateway.send(ALICE, DID, to, text, "test", **values)
+async def send(here: Core, text: str = "hi", to: str = PHONE, **values: Any) -> Sent | Refusal:
+    return await here.send(ALICE, DID, to, text, "test", **values)
 
 
 # --- destinations ----------------------------------------------------------------------------------------------------
@@ -204,15 +206,15 @@ class Sends:
 @pytest.mark.req("S-131", "G12")
 async def test_a_number_that_says_stop_gets_nothing_more(tmp_path: Path) -> None:
     async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
-        assert isinstance(await send(here), Receipt)
+        assert isinstance(await send(here), Sent)
         await arrive(here, "Stop. Thank you")
         refusal = await send(here)
         assert isinstance(refusal, Refusal)
         assert refusal.code is RefusalCode.BLOCKED
         assert PHONE in refusal.reason
-        assert isinstance(await send(here, to="2125550124"), Receipt), "only that number"
+        assert isinstance(await send(here, to="2125550124"), Sent), "only that number"
         await arrive(here, "START")
-        assert isinstance(await send(here), Receipt)
+        assert isinstance(await send(here), Sent)
         assert await here.rows("SELECT owner, number, direction, active FROM blocks") == [(DID, PHONE, "out", 0)]
 
 
@@ -223,7 +225,7 @@ async def test_a_stop_that_is_told_again_blocks_nobody_anew(tmp_path: Path) -> N
         await arrive(here, "STOP", remote_id="1")
         await arrive(here, "START", remote_id="2")
         assert (await arrive(here, "STOP", remote_id="1")).duplicate
-        assert isinstance(await send(here), Receipt)
+        assert isinstance(await send(here), Sent)
 
 
 @pytest.mark.req("F-20", "G03")
@@ -242,7 +244,7 @@ async def test_one_id_to_two_of_our_numbers_is_two_messages(tmp_path: Path) -> N
 async def test_a_sentence_with_stop_in_it_stops_nothing(tmp_path: Path) -> None:
     async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
         await arrive(here, "please stop by the shop")
-        assert isinstance(await send(here), Receipt)
+        assert isinstance(await send(here), Sent)
 
 
 @pytest.mark.req("S-131")
@@ -252,7 +254,7 @@ async def test_our_user_who_says_stop_hears_nothing_more(tmp_path: Path) -> None
     async with core(tmp_path, couriers, prepare=with_did(emails=("a@b.net",))) as here:
         await arrive(here, "buy!", remote_id="1")
         await mail.wait(1)
-        assert isinstance(await send(here, "STOP"), Receipt)
+        assert isinstance(await send(here, "STOP"), Sent)
         await arrive(here, "buy!!", remote_id="2")
         await arrive(here, "me, too", "2125550124", remote_id="3")
         await mail.wait(2)
@@ -260,7 +262,7 @@ async def test_our_user_who_says_stop_hears_nothing_more(tmp_path: Path) -> None
         assert await here.rows("SELECT text FROM messages WHERE direction = 'in' ORDER BY id") == [
             ("buy!",), ("buy!!",), ("me, too",),
         ], "kept all the same"  # fmt: skip
-        assert isinstance(await send(here, "start"), Receipt)
+        assert isinstance(await send(here, "start"), Sent)
         await arrive(here, "thanks", remote_id="4")
         await mail.wait(3)
 
@@ -326,16 +328,16 @@ async def test_shorteners_and_bulk(tmp_path: Path) -> None:
         assert link.code is RefusalCode.POLICY
         assert "bit.ly" in link.reason
         for number in range(20):
-            assert isinstance(await send(here, "Our big sale starts now!", f"21255502{number:02}"), Receipt)
+            assert isinstance(await send(here, "Our big sale starts now!", f"21255502{number:02}"), Sent)
         bulk = await send(here, "Our big sale starts now!", "2125550299")
         assert isinstance(bulk, Refusal)
         assert bulk.code is RefusalCode.BULK
-        assert isinstance(await send(here, "a word to you alone", "2125550299"), Receipt)
+        assert isinstance(await send(here, "a word to you alone", "2125550299"), Sent)
         free = people[2]
         for number in range(30):
             text = "Our big sale: bit.ly/sale"
             to = f"21255502{number:02}"
-            assert isinstance(await here.gateway.send(free, "5550003333", to, text, "test"), Receipt)
+            assert isinstance(await here.send(free, "5550003333", to, text, "test"), Sent)
 
 
 # --- MMS -------------------------------------------------------------------------------------------------------------
@@ -384,7 +386,7 @@ async def test_an_mms_to_a_did_without_mms_is_kept(tmp_path: Path) -> None:
         holder["here"] = here
         await arrive(here, "see", media=(InboundMedia("https://c.example/1.png"),))
         await here.until(BY, [(MEDIA, DID, "delivered")])
-        refusal = await send(here, media=(PICTURE,))
+        refusal = await send(here, files=(File(PNG),))
         assert isinstance(refusal, Refusal)
         assert refusal.code is RefusalCode.NO_MMS
 
@@ -393,11 +395,11 @@ async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
     first, second = ScriptedCourier(), ScriptedCourier()
     async with core(tmp_path, {"carrier:first": first, "carrier:second": second}) as here:
         here.gateway.limits = {"carrier:first": CarrierLimits(), "carrier:second": CarrierLimits(mms=True)}
-        assert isinstance(await send(here, media=(PICTURE,)), Receipt)
+        assert isinstance(await send(here, files=(File(PNG),)), Sent)
         await second.wait(1)
         assert first.seen == []
         here.gateway.limits["carrier:second"] = CarrierLimits()
-        refusal = await send(here, media=(PICTURE,))
+        refusal = await send(here, files=(File(PNG),))
         assert isinstance(refusal, Refusal)
         assert refusal.code is RefusalCode.NO_MMS
 
@@ -410,7 +412,7 @@ async def test_a_long_text_goes_in_pieces_in_order(tmp_path: Path) -> None:
     sim, text = ScriptedCourier(), "word " * 90
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
-        assert isinstance(await send(here, text), Receipt)
+        assert isinstance(await send(here, text), Sent)
         await sim.wait(3)
         assert "".join(one.text for one in sim.seen) == text
         assert all(len(one.text) <= 160 for one in sim.seen)
@@ -439,12 +441,12 @@ async def test_one_verdict_for_all_pieces(tmp_path: Path) -> None:
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
         result = await send(here, "word " * 60)
-        assert isinstance(result, Receipt)
+        assert isinstance(result, Sent)
         await here.until("SELECT remote_id FROM deliveries ORDER BY id", [("r1",), ("r2",)])
         await here.gateway.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
-        assert await here.store.outcome(result.message_id) is State.ACCEPTED
+        assert await here.store.outcome(result.message) is State.ACCEPTED
         await here.gateway.receipt("carrier:sim", CarrierReceipt("r2", State.FAILED, "no such number"))
-        assert await here.store.outcome(result.message_id) is State.FAILED
+        assert await here.store.outcome(result.message) is State.FAILED
 
 
 @pytest.mark.req("P-13", "G08")
@@ -457,7 +459,7 @@ async def test_parts_are_joined_in_any_order_once(tmp_path: Path, order: tuple[i
         assert await here.rows("SELECT text, source FROM messages") == [("one two three", PHONE)]
         await arrive(here, texts[2], remote_id="id2", part=Part("7", 2, 3))  # the carrier says it once more
         here.clock.now += PATIENCE + 1
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
 
 
@@ -467,15 +469,15 @@ async def test_a_part_that_does_not_come_is_marked(tmp_path: Path) -> None:
         await arrive(here, "one ", remote_id="a", part=Part("7", 1, 3))
         await arrive(here, "three", remote_id="c", part=Part("7", 3, 3))
         here.clock.now += PATIENCE - 1
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         here.clock.now += 2
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         ((text,),) = await here.rows("SELECT text FROM messages")
         assert text.startswith("one ")
         assert text.endswith("three")
         assert "2 of 3" in text
-        await here.gateway.deliver_late_parts()
+        await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
 
 
@@ -795,7 +797,7 @@ async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, re
         binding = Binding("alice", "sip:a@192.0.2.1", here.clock.now + 60, "c", 1, "udp:192.0.2.1:5060", instance="<i>")
         async with here.location.turn("alice"):
             (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
-        assert isinstance(await send(here, device=device.id, notify="imdn-1"), Receipt)
+        assert isinstance(await send(here, device=device.id, notify="imdn-1"), Sent)
         await sim.wait(1)
         await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
         for _ in range(2):
@@ -820,11 +822,11 @@ async def test_a_copy_on_ones_own_phone_is_no_delivery(tmp_path: Path) -> None:
             async with here.location.turn("alice"):
                 devices = await here.location.apply("alice", [binding], [], here.clock.now)
         copier = Account("alice", "demo", copies=True)
-        result = await here.gateway.send(copier, DID, PHONE, "hi", "test", device=devices[-1].id, notify="imdn-1")
-        assert isinstance(result, Receipt)
+        result = await here.send(copier, DID, PHONE, "hi", "test", device=devices[-1].id, notify="imdn-1")
+        assert isinstance(result, Sent)
         await here.until(f"SELECT state FROM deliveries WHERE courier = '{SIM}'", [("failed",)])
         await here.until("SELECT count(*) FROM deliveries WHERE courier = 'sip' AND state = 'accepted'", [(1,)])
-        assert await here.store.outcome(result.message_id) is State.FAILED
+        assert await here.store.outcome(result.message) is State.FAILED
 
 
 async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from sipsms.core.registration import Binding
 from sipsms.messaging.carrier import CarrierLimits, InboundSms
 from sipsms.messaging.delivery_reports import by_smpp, by_url
 from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
+from sipsms.messaging.order import Sent
 from tests.support.core import Core, ScriptedCourier, core
 
 DEMO = Account("demo")
@@ -218,8 +219,8 @@ async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
     async with core(tmp_path, {"carrier:sim": sim}, prepare=_with_smpp(Smpp("", "p", "smpp://h", False))) as here:  # type: ignore[arg-type]
         wish = by_smpp(1, "5550001111", "2125550123", 1, 1, 1, 1)
         for number in range(12):
-            result = await here.gateway.send(DEMO, "5550001111", "2125550123", f"m{number}", "smpp", notify=wish)
-            assert isinstance(result, Receipt)
+            result = await here.send(DEMO, "5550001111", "2125550123", f"m{number}", "smpp", notify=wish)
+            assert isinstance(result, Sent)
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(12,)])
         for number in range(12):
             name = sim.seen[number].id
@@ -257,7 +258,7 @@ async def test_what_has_expired_is_reported(
                 ended.set_result(delivery)
 
         here.queue._on_change = over
-        await here.gateway.send(DEMO, "5550001111", "2125550123", "hi", "test", notify=wish)
+        await here.send(DEMO, "5550001111", "2125550123", "hi", "test", notify=wish)
         await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
         if by_carrier:
             receipt = CarrierReceipt("c-1", State.EXPIRED)
@@ -286,6 +287,6 @@ async def test_a_long_text_goes_in_real_segments(tmp_path: Path) -> None:
         assert "200 characters, gsm7, in 2 segments of one SMS" in here.gateway.explain(message).trace[-1]
         short = message._replace(text="a" * 160)
         assert "1 segments at a carrier that takes it whole" in here.gateway.explain(short).trace[-1]
-        await here.gateway.send(DEMO, "5550001111", "2125550123", "a" * 200, "test")
+        await here.send(DEMO, "5550001111", "2125550123", "a" * 200, "test")
         await sim.wait(2)
         assert [(one.start, one.end) for one in sim.seen] == [(0, 153), (153, 200)]

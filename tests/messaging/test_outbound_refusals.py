@@ -38,7 +38,7 @@ def blocked(here: Core) -> None:
 async def test_what_waited(tmp_path: Path, happens: Callable[[Core], None], why: str) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        await here.gateway.send(ALICE, "5550001111", PEER, "remember", "v1")
+        await here.send(ALICE, "5550001111", PEER, "remember", "v1")
         await sim.wait(1)
         assert here.gateway.objection(sim.seen[0]) == ""
         happens(here)

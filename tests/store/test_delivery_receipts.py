@@ -20,7 +20,7 @@ STATES = "SELECT state FROM deliveries ORDER BY id"
 
 
 async def send(here: Core, to: str = FIRST) -> None:
-    await here.gateway.send(ALICE, "5550001111", to, "hello", "test")
+    await here.send(ALICE, "5550001111", to, "hello", "test")
 
 
 async def tell(

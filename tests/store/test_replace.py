@@ -7,7 +7,7 @@ from pathlib import Path
 from sipsms.core.account import Account
 from sipsms.core.message import Deferred
 from sipsms.messaging.carrier import CarrierLimits
-from sipsms.messaging.gateway import Receipt
+from sipsms.messaging.order import Sent
 from sipsms.store.replace import cancel_whole, replace_text
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -17,9 +17,9 @@ ALICE = Account("alice", "demo")
 
 async def send(here: Core, text: str = "hello", wait: float = 0.0, notify: str = "") -> int:
     due = here.clock.now + wait if wait else None
-    result = await here.gateway.send(ALICE, "5550001111", "2125550123", text, "smpp", due_at=due, notify=notify)
-    assert isinstance(result, Receipt)
-    return result.message_id
+    result = await here.send(ALICE, "5550001111", "2125550123", text, "smpp", due_at=due, notify=notify)
+    assert isinstance(result, Sent)
+    return result.message
 
 
 async def replaced(here: Core, message: int, text: str) -> bool:

@@ -17,7 +17,10 @@ from sipsms.core.message import Accepted, Delivery, Outcome
 from sipsms.messaging.build import build
 from sipsms.messaging.content_policy import PatternLimits
 from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.opt_out import Terms
+from sipsms.messaging.order import Order
+from sipsms.messaging.outbound import Outbound
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.routing import rules_file
@@ -67,10 +70,16 @@ class Core:
     store: Store
     queue: Queue
     gateway: Gateway
+    outbound: Outbound
     location: Location
     directory: Directory
+    files: MediaFiles
     clock: Clock
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    async def send(self, account: Account, source: str, to: str, text: str, origin: str = "test", **more: Any) -> Any:
+        """What `Outbound.send` returns."""
+        return await self.outbound.send(Order(account, source, to, text, origin, **{"max_text": 1600, **more}))
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What the store says, once the writer has done all that was asked of it before."""
@@ -95,8 +104,13 @@ async def core(
     run: bool = True,
     idempotent: tuple[str, ...] = ("sip",),
     prepare: Callable[[Core], Any] | None = None,
+    media_url: str = "http://x",
+    **more: Any,
 ) -> AsyncIterator[Core]:
-    """A node's core with customer `demo`, accounts alice and bob, DIDs 5550001111 and 5550002222."""
+    """A node's core with customer `demo`, accounts alice and bob, DIDs 5550001111 and 5550002222.
+
+    `more`: see `messaging.build`.
+    """
     url = f"sqlite:///{folder / 'core.db'}"
     writing = open_engine(url)
     ensure_schema(writing)
@@ -106,14 +120,16 @@ async def core(
     numbers = [Did("5550001111", "demo", "alice"), Did("5550002222", "demo", "bob", sms=False)]
     directory.update(1, True, people, numbers, frozenset())
     carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
+    files = MediaFiles(folder / "media", lambda: media_url)
     messaging = build(
-        store, directory, location, rules_file.load(None, carriers or ["sim"]), clock, keep=86400.0,
-        terms=lambda: terms or Terms(patterns=PatternLimits(0, 0)), pace=pace, jitter=lambda: 0.5,
+        store, directory, location, rules_file.load(None, carriers or ["sim"]), clock,
+        files, keep=86400.0,
+        terms=lambda: terms or Terms(patterns=PatternLimits(0, 0)), pace=pace, jitter=lambda: 0.5, **more,
     )  # fmt: skip
     queue, gateway = messaging.queue, messaging.gateway
     for name, courier in (couriers or {}).items():
         queue.set_courier(name, courier, line or CourierLimits())
-    here = Core(store, queue, gateway, location, directory, clock)
+    here = Core(store, queue, gateway, messaging.outbound, location, directory, files, clock)
     if prepare is not None:
         prepare(here)
     await location.load(clock())

@@ -16,14 +16,11 @@ import aiohttp
 from starlette.applications import Starlette
 
 from sipsms.accounts.auth import Access
-from sipsms.accounts.quota import Usage
 from sipsms.accounts.service import AccountService
 from sipsms.app.settings import Config
 from sipsms.messaging.carrier import InboundMedia, InboundSms
 from sipsms.messaging.media import MediaRefused
-from sipsms.messaging.media_store import MediaFiles
-from sipsms.messaging.outbound import Sender
-from sipsms.store import api_usage
+from sipsms.messaging.outbound import Outbound
 from sipsms.store.schema import dids
 from sipsms.web.api.voipms.accounts import Accounts, Place
 from sipsms.web.api.voipms.dids import Dids
@@ -39,10 +36,12 @@ NOON = 1790960400.0  # 2026-10-02 12:20:00 in New York
 
 
 class Rest:
-    def __init__(self, core: Core, service: AccountService, sender: Sender, server: HttpServer, folder: Path) -> None:
+    def __init__(
+        self, core: Core, service: AccountService, outbound: Outbound, server: HttpServer, folder: Path
+    ) -> None:
         self.core = core
         self.service = service
-        self.sender = sender
+        self.outbound = outbound
         self.server = server
         self.folder = folder
         self.passwords: dict[str, str] = {}
@@ -107,41 +106,43 @@ async def until(true: Any, seconds: float = 15.0) -> None:
 
 @asynccontextmanager
 async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterator[Rest]:
+    site: Rest
+
     def prepare(here: Core) -> None:
         here.clock.now = NOON
 
     config = Config.model_validate({"domain": "sip.example.net", "store": f"sqlite:///{folder / 'core.db'}"})
-    async with core(folder, {"carrier:sim": ScriptedCourier()}, prepare=prepare) as here:
+
+    def fetch(url: str, customer: str = "") -> Any:
+        return site.fetch(url)
+
+    async with core(
+        folder,
+        {"carrier:sim": ScriptedCourier()},
+        prepare=prepare,
+        fetch=fetch,
+        daily=lambda: daily,
+        media_url="https://sms.example.net",
+    ) as here:
         here.directory.update(0, True, [], [], frozenset())
         store = here.store
-        site: Rest
 
         async def take_over() -> None:
             await site.take_over()
 
         service = AccountService(store, lambda: config.service, take_over)
-        sent = Usage(
-            here.clock,
-            lambda day, account: store.read(lambda db: api_usage.sent(db, day, account)),
-            lambda day, counts: store.write(lambda db: api_usage.add(db, day, counts)),
-        )
-        media = MediaFiles(folder / "media", lambda: "https://sms.example.net")
-        sender = Sender(
-            here.gateway, here.directory, media, lambda url, customer: site.fetch(url), sent, here.clock, lambda: daily,
-            lambda span, until: store.read(lambda db: api_usage.recent(db, span, until)), store.named,
-        )  # fmt: skip
         access = Access(here.directory, here.clock, config.realm, lambda: per_minute)
         door = RestPhp(
             access,
-            Messages(sender, here.directory, store, media.url, here.clock).methods(),
+            Messages(here.outbound, here.directory, store, here.files.url, here.clock).methods(),
             Dids(here.directory, service).methods(),
             Accounts(
                 here.directory, service, store, lambda account: here.location.bindings(account, here.clock()),
-                lambda: Place("sip.example.net", "192.0.2.1"), sent.sent,
+                lambda: Place("sip.example.net", "192.0.2.1"), here.outbound.usage.sent,
             ).methods(),
         )  # fmt: skip
         server = listening(Starlette(routes=door.routes()))
-        site = Rest(here, service, sender, server, folder)
+        site = Rest(here, service, here.outbound, server, folder)
         task = asyncio.create_task(server.run())
         await _fill(site)
         async with aiohttp.ClientSession() as site.session:

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from sipsms.core.errors import Unavailable
-from sipsms.messaging.outbound import Order, Sender, SendRefused, Sent
+from sipsms.core.refusal import Refusal
+from sipsms.messaging.order import Order, Sent
+from sipsms.messaging.outbound import Outbound
 
 
 class Result(NamedTuple):
     sent: list[Sent]
-    refused: list[tuple[str, SendRefused]]  # (receiver, reason)
+    refused: list[tuple[str, Refusal]]  # (receiver, reason)
     failed: list[str]  # receivers whose message could not be stored
 
     @property
@@ -23,7 +25,7 @@ class Result(NamedTuple):
         return [number for number, _ in self.refused] + self.failed
 
 
-async def send_all(sender: Sender, orders: Iterable[Order]) -> Result:
+async def send_all(outbound: Outbound, orders: Iterable[Order]) -> Result:
     """Send the orders in sequence. Raises Unavailable only if no message was accepted."""
     result = Result([], [], [])
     for order in orders:
@@ -31,11 +33,14 @@ async def send_all(sender: Sender, orders: Iterable[Order]) -> Result:
             result.failed.append(order.destination)
             continue
         try:
-            result.sent.append(await sender.send(order))
-        except SendRefused as error:
-            result.refused.append((order.destination, error))
+            sent = await outbound.send(order)
         except Unavailable:
             if not result.sent:
                 raise
             result.failed.append(order.destination)
+            continue
+        if isinstance(sent, Refusal):
+            result.refused.append((order.destination, sent))
+        else:
+            result.sent.append(sent)
     return result

@@ -29,32 +29,34 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
 from sipsms.core.e164 import as_format, normalise
 from sipsms.core.errors import Unavailable
+from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.delivery_reports import BY_WEBHOOK
-from sipsms.messaging.outbound import MAX_LONG, File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.messaging.order import MAX_LONG, File, Order, Sent
+from sipsms.messaging.outbound import Outbound
 from sipsms.web.json_response import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object
 from sipsms.web.response_ack import when_heard
 
 # code -> HTTP status, Telnyx's code, title, invalid field
-_REFUSED: Final[dict[SendCode, tuple[int, str, str, str]]] = {
-    SendCode.NO_SOURCE: (422, "40305", "Invalid 'from' address", "from"),
-    SendCode.SOURCE: (422, "40305", "Invalid 'from' address", "from"),
-    SendCode.NO_DESTINATION: (422, "40310", "Invalid 'to' address", "to"),
-    SendCode.DESTINATION: (422, "40310", "Invalid 'to' address", "to"),
-    SendCode.EMPTY: (422, "40316", "No content provided", "text"),
-    SendCode.TEXT: (422, "40304", "Invalid text", "text"),
-    SendCode.TOO_LONG: (422, "40302", "Message too large", "text"),
-    SendCode.LIMIT: (429, "40318", "Limit reached", ""),
-    SendCode.BLOCKED: (422, "40300", "Blocked as per recipient's request", "to"),
-    SendCode.POLICY: (422, "40002", "Blocked as spam", "text"),
-    SendCode.BULK: (429, "40333", "Too many recipients", "to"),
-    SendCode.NO_ROUTE: (422, "40309", "No route to this number", "to"),
-    SendCode.NO_MMS: (422, "40319", "Not MMS-capable", "from"),
-    SendCode.MEDIA: (422, "40321", "Invalid media", "media_urls"),
-    SendCode.MEDIA_SIZE: (422, "40302", "Media too large", "media_urls"),
-    SendCode.MEDIA_COUNT: (422, "40320", "Too many media", "media_urls"),
-    SendCode.CONFLICT: (409, "10007", "Idempotency key in use", ""),
+_REFUSED: Final[dict[RefusalCode, tuple[int, str, str, str]]] = {
+    RefusalCode.NO_SOURCE: (422, "40305", "Invalid 'from' address", "from"),
+    RefusalCode.SOURCE: (422, "40305", "Invalid 'from' address", "from"),
+    RefusalCode.NO_DESTINATION: (422, "40310", "Invalid 'to' address", "to"),
+    RefusalCode.DESTINATION: (422, "40310", "Invalid 'to' address", "to"),
+    RefusalCode.EMPTY: (422, "40316", "No content provided", "text"),
+    RefusalCode.TEXT: (422, "40304", "Invalid text", "text"),
+    RefusalCode.TOO_LONG: (422, "40302", "Message too large", "text"),
+    RefusalCode.LIMIT: (429, "40318", "Limit reached", ""),
+    RefusalCode.BLOCKED: (422, "40300", "Blocked as per recipient's request", "to"),
+    RefusalCode.POLICY: (422, "40002", "Blocked as spam", "text"),
+    RefusalCode.BULK: (429, "40333", "Too many recipients", "to"),
+    RefusalCode.NO_ROUTE: (422, "40309", "No route to this number", "to"),
+    RefusalCode.NO_MMS: (422, "40319", "Not MMS-capable", "from"),
+    RefusalCode.MEDIA: (422, "40321", "Invalid media", "media_urls"),
+    RefusalCode.MEDIA_SIZE: (422, "40302", "Media too large", "media_urls"),
+    RefusalCode.MEDIA_COUNT: (422, "40320", "Too many media", "media_urls"),
+    RefusalCode.CONFLICT: (409, "10007", "Idempotency key in use", ""),
 }
 _DENIED: Final[dict[DenialCode, tuple[int, str]]] = {
     DenialCode.MISSING: (401, "Authentication failed"),
@@ -65,11 +67,17 @@ _DENIED: Final[dict[DenialCode, tuple[int, str]]] = {
 }
 
 
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
 class TelnyxApi:
-    def __init__(self, access: Access, directory: Directory, sender: Sender) -> None:
+    def __init__(self, access: Access, directory: Directory, outbound: Outbound) -> None:
         self._access = access
         self._directory = directory
-        self._sender = sender
+        self._outbound = outbound
 
     def routes(self) -> list[Route]:
         return [Route("/v2/messages", self.send, methods=["POST"])]
@@ -78,26 +86,28 @@ class TelnyxApi:
         try:
             caller = self._access.bearer(bearer_of(request), address_of(request), "v2")
             order = self._order(caller, json_object(await body_of(request, SMALL_BODY)))
-            sent = await self._sender.send(order)
+            sent = await self._outbound.send(order)
+            if isinstance(sent, Refusal):
+                raise _Refused(sent)
         except Denied as denied:
             status, title = _DENIED[denied.code]
             return _error(status, "10009" if status == 401 else "10010", title, denied.reason)
         except BadRequest as error:
             return _error(error.status, "10015", "Bad request", error.reason)
-        except SendRefused as refused:
-            status, code, title, field = _REFUSED[refused.code]
-            return _error(status, code, title, refused.reason, field)
+        except _Refused as refused:
+            status, code, title, field = _REFUSED[refused.refusal.in_short]
+            return _error(status, code, title, refused.refusal.reason, field)
         except Unavailable:
             return _error(503, "10011", "Try again later", "nothing was stored")
-        when_heard(request, partial(self._sender.answered, sent))
+        when_heard(request, partial(self._outbound.answered, sent))
         return Json({"data": _data(sent, order)})
 
     def _order(self, caller: Caller, body: Mapping[str, Any]) -> Order:
-        """Return the checked order. Raises BadRequest or SendRefused."""
+        """Return the checked order. Raises BadRequest or _Refused."""
         source, text = _string(body, "from"), _string(body, "text")
         urls = body.get("media_urls") or []
         if not isinstance(urls, list) or not all(isinstance(one, str) for one in urls):
-            raise SendRefused(SendCode.MEDIA, "media_urls is not a list of URLs")
+            raise _Refused(Refusal(RefusalCode.MEDIA, "media_urls is not a list of URLs"))
         if not source and body.get("messaging_profile_id") and caller.account is not None:
             account, source = caller.account, caller.did
         else:
@@ -108,16 +118,15 @@ class TelnyxApi:
         )  # fmt: skip
 
     def _owner(self, caller: Caller, source: str) -> Account:
-        """Return the customer that owns `source`, if the token permits this DID. Raises SendRefused.
+        """Return the customer that owns `source`, if the token permits this DID. Raises _Refused.
 
         The error is the same for another customer's number and for an unknown number."""
         did = self._directory.did(normalise(source) or "")
         owner = self._directory.account(did.account) if did is not None else None
         if did is None or owner is None or not self._access.opens(caller, did):
-            raise SendRefused(
-                SendCode.SOURCE if source else SendCode.NO_SOURCE,
-                f"{source[:32]} is not an SMS-enabled number of this account" if source else "no sender",
-            )
+            if not source:
+                raise _Refused(Refusal(RefusalCode.NO_SOURCE, "no sender"))
+            raise _Refused(Refusal(RefusalCode.SOURCE, f"{source[:32]} is not an SMS-enabled number of this account"))
         return owner
 
 
@@ -136,7 +145,7 @@ def _one_number(value: Any) -> str:
     """Return the recipient. `to` is a number or a list with one number."""
     if isinstance(value, list):
         if len(value) > 1:
-            raise SendRefused(SendCode.DESTINATION, "one recipient a message")
+            raise _Refused(Refusal(RefusalCode.DESTINATION, "one recipient a message"))
         value = value[0] if value else ""
     if isinstance(value, dict):
         value = value.get("phone_number", "")

@@ -13,7 +13,7 @@ from sipsms.core.account import Account, Callback, Did
 from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
 from sipsms.core.queue_rows import Due
 from sipsms.messaging.carrier import InboundSms
-from sipsms.messaging.gateway import Receipt
+from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits, Lane
 from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
@@ -24,7 +24,7 @@ AWAY = Deferred("not sent: cannot connect", whole_courier=True)
 
 
 async def send(here: Core, text: str, to: str = "2125550123") -> None:
-    assert isinstance(await here.gateway.send(ALICE, "5550001111", to, text, "test"), Receipt)
+    assert isinstance(await here.send(ALICE, "5550001111", to, text, "test"), Sent)
 
 
 def two(first: ScriptedCourier, second: ScriptedCourier) -> dict[str, ScriptedCourier]:

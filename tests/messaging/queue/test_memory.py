@@ -15,7 +15,8 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
 from sipsms.core.registration import Binding
 from sipsms.messaging.carrier import InboundSms
-from sipsms.messaging.gateway import Receipt, device_lane
+from sipsms.messaging.gateway import device_lane
+from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
@@ -25,7 +26,7 @@ OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending')"
 
 
 async def _send(here: Core, text: str, to: str) -> None:
-    assert isinstance(await here.gateway.send(ALICE, "5550001111", to, text, "test"), Receipt)
+    assert isinstance(await here.send(ALICE, "5550001111", to, text, "test"), Sent)
 
 
 async def _arrive(here: Core, text: str) -> None:

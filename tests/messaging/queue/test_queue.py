@@ -10,6 +10,7 @@ import pytest
 from sipsms.core.account import Account
 from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Rejected, State, Unknown
 from sipsms.messaging.gateway import Receipt
+from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace
 from tests.support.core import Core, ScriptedCourier, core
@@ -18,9 +19,9 @@ STATES = "SELECT state, attempts FROM deliveries ORDER BY id"
 ALICE = Account("alice", "demo")
 
 
-async def _send(here: Core, text: str, to: str = "2125550123", key: bytes | None = None) -> Receipt:
-    result = await here.gateway.send(ALICE, "5550001111", to, text, "test", dedupe_key=key)
-    assert isinstance(result, Receipt)
+async def _send(here: Core, text: str, to: str = "2125550123", key: bytes | None = None) -> Sent:
+    result = await here.send(ALICE, "5550001111", to, text, "test", dedupe_key=key)
+    assert isinstance(result, Sent)
     return result
 
 
@@ -197,10 +198,10 @@ async def test_duplicates_are_known(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         first, *others = await asyncio.gather(*(_send(here, "once", key=b"k") for _ in range(20)))
-        assert {receipt.message_id for receipt in others} == {first.message_id}
+        assert {one.message for one in others} == {first.message}
         assert [first.duplicate, *(one.duplicate for one in others)].count(False) == 1
         await here.until(STATES, [("accepted", 1)])
-        assert await here.gateway.known(b"k") == Receipt(first.message_id, duplicate=True)
+        assert await here.gateway.known(b"k") == Receipt(first.message, duplicate=True)
         assert await here.gateway.known(b"other") is None
 
 

@@ -30,7 +30,7 @@ from sipsms.messaging.delivery_reports import (
     report_of,
     smpp_wish,
 )
-from sipsms.messaging.gateway import Receipt
+from sipsms.messaging.order import Sent
 from sipsms.web.api.acrobits import format as acrobits
 from sipsms.web.api.kannel import format as kannel
 from sipsms.web.api.wildix import format as originate
@@ -268,8 +268,8 @@ async def test_a_report_that_was_lost_in_a_crash_is_sent_after_all(tmp_path: Pat
         here.directory.update(2, False, [], [Did("5550001111", "demo", webhook=Webhook("http://x"))], frozenset())
         demo = here.directory.account("demo")
         assert demo is not None
-        sent = await here.gateway.send(demo, "5550001111", "5551234567", "hi", "v2", notify=BY_WEBHOOK)
-        assert isinstance(sent, Receipt)
+        sent = await here.send(demo, "5550001111", "5551234567", "hi", "v2", notify=BY_WEBHOOK)
+        assert isinstance(sent, Sent)
         await here.until("SELECT state FROM deliveries", [("failed",)])
         await here.gateway.tell_ended()
         await told.wait(1)

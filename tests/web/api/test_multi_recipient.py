@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from sipsms.accounts.auth import Access
 from sipsms.core.errors import Unavailable
+from sipsms.core.message import Message
 from sipsms.web.api.acrobits.routes import AcrobitsApi
 from sipsms.web.api.kannel.routes import KannelApi
 from sipsms.web.api.wildix.routes import WildixApi
@@ -58,14 +59,14 @@ class Doors:
     def break_at(self, number: str) -> None:
         """From now on the store cannot take what goes there."""
         gateway: Any = self.site.core.gateway
-        real = gateway.send
+        real = gateway.submit
 
-        async def send(account: Any, source: str, destination: str, *rest: Any, **more: Any) -> Any:
-            if destination == number:
+        async def submit(message: Message, *rest: Any) -> Any:
+            if message.destination == number:
                 raise Unavailable("disk full")
-            return await real(account, source, destination, *rest, **more)
+            return await real(message, *rest)
 
-        gateway.send = send
+        gateway.submit = submit
 
     async def receivers(self) -> list[str]:
         """Of all that was taken, in order."""
@@ -81,9 +82,9 @@ async def doors(folder: Path, daily: int = 0) -> AsyncIterator[Doors]:
         access = Access(core.directory, core.clock, "sip.example.net", lambda: 0)
         nothing: Any = None
         routes = [
-            *KannelApi(access, site.sender, core.clock, lambda: False).routes(),
-            *AcrobitsApi(access, core.directory, site.sender, nothing, nothing, nothing, core.clock).routes(),
-            *WildixApi(access, site.sender, core.clock, lambda: 300, lambda: "UTC").routes(),
+            *KannelApi(access, site.outbound, core.clock, lambda: False).routes(),
+            *AcrobitsApi(access, core.directory, site.outbound, nothing, nothing, nothing, core.clock).routes(),
+            *WildixApi(access, site.outbound, core.clock, lambda: 300, lambda: "UTC").routes(),
         ]
         server = listening(Starlette(routes=routes))
         task = asyncio.create_task(server.run())

@@ -26,8 +26,10 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Media
 from sipsms.core.queue_rows import PushToken
+from sipsms.core.refusal import RefusalCode
 from sipsms.messaging.media import MediaRefused
-from sipsms.messaging.outbound import MAX_LONG, Fetch, File, Order, SendCode, Sender
+from sipsms.messaging.order import MAX_LONG, Fetch, File, Order
+from sipsms.messaging.outbound import Outbound
 from sipsms.web.api.acrobits import format as acrobits
 from sipsms.web.api.acrobits.inbox import Inbox
 from sipsms.web.api.multi_recipient import send_all
@@ -39,7 +41,7 @@ MAX_BODY: Final = 64 * 1024
 AT_ONCE: Final = 100  # messages in one answer
 HISTORY: Final = 30 * 86400.0  # seconds of history for an app that asks without an id
 _DIDS: Final = 100
-_STATUS: Final = {SendCode.LIMIT: 429, SendCode.BULK: 429, SendCode.BLOCKED: 403, SendCode.POLICY: 403}
+_STATUS: Final = {RefusalCode.LIMIT: 429, RefusalCode.BULK: 429, RefusalCode.BLOCKED: 403, RefusalCode.POLICY: 403}
 
 
 class Refused(Exception):
@@ -51,12 +53,12 @@ class Refused(Exception):
 
 class AcrobitsApi:
     def __init__(
-        self, access: Access, directory: Directory, sender: Sender, fetch: Fetch, inbox: Inbox,
+        self, access: Access, directory: Directory, outbound: Outbound, fetch: Fetch, inbox: Inbox,
         media_url: Callable[[Media], str], clock: Clock,
     ) -> None:  # fmt: skip
         self._access = access
         self._directory = directory
-        self._sender = sender
+        self._outbound = outbound
         self._fetch = fetch
         self._inbox = inbox
         self._media_url = media_url
@@ -111,11 +113,11 @@ class AcrobitsApi:
             Order(who.account, "", number, body, "acrobits", files, max_text=MAX_LONG, counted=not who.is_phone)
             for number in to or [""]
         ]
-        sent, refused, failed = await send_all(self._sender, orders)
+        sent, refused, failed = await send_all(self._outbound, orders)
         if not sent:
             first = refused[0][1]
             raise Refused(_STATUS.get(first.code, 400), first.reason)
-        when_heard(request, lambda: self._sender.answered(*sent))
+        when_heard(request, lambda: self._outbound.answered(*sent))
         answer: dict[str, Any] = {"sms_id": str(acrobits.sent_id(sent[0].message))}
         reasons = [one.reason for _, one in refused] + [
             f"{number[:32]}: not sent, try again later" for number in failed

@@ -22,9 +22,11 @@ from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
+from sipsms.core.refusal import RefusalCode
 from sipsms.core.ssrf import check_url
 from sipsms.messaging.delivery_reports import MAX_URL, by_url
-from sipsms.messaging.outbound import MAX_LONG, Order, SendCode, Sender
+from sipsms.messaging.order import MAX_LONG, Order
+from sipsms.messaging.outbound import Outbound
 from sipsms.web.api.kannel import format as kannel
 from sipsms.web.api.multi_recipient import Result, send_all
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of, route
@@ -32,21 +34,21 @@ from sipsms.web.response_ack import when_heard
 
 PATHS: Final = ("/cgi-bin/sendsms", "/sendsms")
 _ANSWERS: Final = {
-    SendCode.NO_SOURCE: "Sender missing and no global set, rejected",
-    SendCode.SOURCE: "Sender is not a number of this account, rejected",
-    SendCode.DESTINATION: "Number(s) has/have been denied by white- and/or black-lists.",
-    SendCode.BLOCKED: "Number(s) has/have been denied by white- and/or black-lists.",
-    SendCode.EMPTY: "Empty text not allowed, rejected",
+    RefusalCode.NO_SOURCE: "Outbound missing and no global set, rejected",
+    RefusalCode.SOURCE: "Outbound is not a number of this account, rejected",
+    RefusalCode.DESTINATION: "Number(s) has/have been denied by white- and/or black-lists.",
+    RefusalCode.BLOCKED: "Number(s) has/have been denied by white- and/or black-lists.",
+    RefusalCode.EMPTY: "Empty text not allowed, rejected",
 }
 
 
 class KannelApi:
-    def __init__(self, access: Access, sender: Sender, clock: Clock, allow_private: Callable[[], bool]) -> None:
+    def __init__(self, access: Access, outbound: Outbound, clock: Clock, allow_private: Callable[[], bool]) -> None:
         """Store the services.
 
         `allow_private` returns whether a dlr-url may lead to a private address."""
         self._access = access
-        self._sender = sender
+        self._outbound = outbound
         self._clock = clock
         self._allow_private = allow_private
 
@@ -58,7 +60,7 @@ class KannelApi:
             found = await _parameters(request)
             account, _ = self._access.user(*kannel.credentials(found), address_of(request), "sendsms")
             orders = self._orders(account, kannel.read(found))
-            result = await send_all(self._sender, orders)
+            result = await send_all(self._outbound, orders)
         except Denied as denied:
             if denied.code is DenialCode.TOO_MANY:
                 return PlainTextResponse("Temporal failure, try again later.", 429, {"Retry-After": "60"})
@@ -69,7 +71,7 @@ class KannelApi:
             return PlainTextResponse(str(rejected), 400)
         except Unavailable:
             return PlainTextResponse("Temporal failure, try again later.", 503, {"Retry-After": "5"})
-        when_heard(request, lambda: self._sender.answered(*result.sent))
+        when_heard(request, lambda: self._outbound.answered(*result.sent))
         return _answer(result, later=bool(orders[0].due_at))
 
     def _orders(self, account: Account, asked: kannel.Request) -> list[Order]:
@@ -84,7 +86,7 @@ class KannelApi:
             Order(
                 account, asked.source, number, asked.text, "sendsms", max_text=MAX_LONG, due_at=due_at,
                 when=f"{asked.deferred} {asked.validity}" if asked.deferred else "", notify=notify,
-                expires_at=expires_at,
+                expires_at=expires_at, counted=True,
             )
             for number in asked.numbers
         ]  # fmt: skip
@@ -105,8 +107,8 @@ async def _parameters(request: Request) -> dict[str, str]:
 def _answer(result: Result, *, later: bool) -> Response:
     if not result.sent:
         refused = result.refused[0][1]
-        status = 429 if refused.code is SendCode.LIMIT else 400
-        return PlainTextResponse(_ANSWERS.get(refused.code, f"{refused.reason}, rejected"), status)
+        status = 429 if refused.code is RefusalCode.LIMIT else 400
+        return PlainTextResponse(_ANSWERS.get(refused.in_short, f"{refused.reason}, rejected"), status)
     text = kannel.QUEUED if later else kannel.ACCEPTED
     if result.others:
         text += "\nDenied receivers are: " + " ".join(number[:32] for number in result.others)

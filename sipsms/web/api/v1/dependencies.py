@@ -15,7 +15,7 @@ from sipsms.core.clock import Clock
 from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media import MediaStore
-from sipsms.messaging.outbound import Sender
+from sipsms.messaging.outbound import Outbound
 from sipsms.store.store import Store
 from sipsms.web.api.v1.permissions import Permissions, reach_of
 
@@ -26,7 +26,7 @@ class Services:
 
     directory: Directory
     gateway: Gateway
-    sender: Sender
+    outbound: Outbound
     service: AccountService
     store: Store
     files: MediaStore

@@ -1,6 +1,6 @@
 """POST /v1/messages, the hot path.
 
-The body is validated once and passed to the Sender; the framework does neither.
+The body is validated once and passed on as an order; the framework does neither.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from starlette.responses import Response
 
 from sipsms.core.account import Account
 from sipsms.core.e164 import normalise
+from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.delivery_reports import BY_WEBHOOK
-from sipsms.messaging.outbound import File, Order, SendCode, SendRefused
+from sipsms.messaging.order import File, Order
 from sipsms.web.api.v1.dependencies import Services
 from sipsms.web.api.v1.middleware import ORIGIN
 from sipsms.web.api.v1.permissions import ALL, Permissions, reach_of
@@ -33,25 +34,25 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _YEAR: Final = 366 * 86400.0
 _DAY: Final = 86400
 
-# Codes of the Sender's refusals -> HTTP status, invalid field.
+# Codes of refusals -> HTTP status, invalid field.
 _REFUSALS: Final = {
-    SendCode.NO_SOURCE: (422, "from"),
-    SendCode.SOURCE: (422, "from"),
-    SendCode.NO_DESTINATION: (422, "to"),
-    SendCode.DESTINATION: (422, "to"),
-    SendCode.EMPTY: (422, "text"),
-    SendCode.TEXT: (422, "text"),
-    SendCode.TOO_LONG: (422, "text"),
-    SendCode.LIMIT: (429, ""),
-    SendCode.BLOCKED: (422, "to"),
-    SendCode.POLICY: (422, "text"),
-    SendCode.BULK: (422, "text"),
-    SendCode.NO_ROUTE: (422, "to"),
-    SendCode.NO_MMS: (422, "media"),
-    SendCode.MEDIA: (422, "media"),
-    SendCode.MEDIA_SIZE: (422, "media"),
-    SendCode.MEDIA_COUNT: (422, "media"),
-    SendCode.CONFLICT: (409, "Idempotency-Key"),
+    RefusalCode.NO_SOURCE: (422, "from"),
+    RefusalCode.SOURCE: (422, "from"),
+    RefusalCode.NO_DESTINATION: (422, "to"),
+    RefusalCode.DESTINATION: (422, "to"),
+    RefusalCode.EMPTY: (422, "text"),
+    RefusalCode.TEXT: (422, "text"),
+    RefusalCode.TOO_LONG: (422, "text"),
+    RefusalCode.LIMIT: (429, ""),
+    RefusalCode.BLOCKED: (422, "to"),
+    RefusalCode.POLICY: (422, "text"),
+    RefusalCode.BULK: (422, "text"),
+    RefusalCode.NO_ROUTE: (422, "to"),
+    RefusalCode.NO_MMS: (422, "media"),
+    RefusalCode.MEDIA: (422, "media"),
+    RefusalCode.MEDIA_SIZE: (422, "media"),
+    RefusalCode.MEDIA_COUNT: (422, "media"),
+    RefusalCode.CONFLICT: (409, "Idempotency-Key"),
 }
 
 
@@ -69,11 +70,10 @@ async def send(parts: Services, request: Request) -> Response:
         idempotency=_key(request),
         counted=not reach.is_operator, notify=_notify(parts, account, given),
     )  # fmt: skip
-    try:
-        sent = await parts.sender.send(order)
-    except SendRefused as error:
-        raise refused(error, parts.clock()) from None
-    when_heard(request, lambda: parts.sender.answered(sent))
+    sent = await parts.outbound.send(order)
+    if isinstance(sent, Refusal):
+        raise refused(sent, parts.clock())
+    when_heard(request, lambda: parts.outbound.answered(sent))
     body = {
         "id": sent.message, "state": "accepted", "from": sent.source, "to": sent.destination,
         "encoding": encoding_of(given.text), "segments": segments(given.text),
@@ -95,12 +95,11 @@ def unreadable(errors: list[Any]) -> Problem:
     return Problem(422, "invalid", f"{found[0][0]}: {found[0][1]}", found)
 
 
-def refused(error: SendRefused, now: float) -> Problem:
-    status, field = _REFUSALS[error.code]
+def refused(refusal: Refusal, now: float) -> Problem:
+    code, reason = refusal.in_short, refusal.reason
+    status, field = _REFUSALS[code]
     headers = {"Retry-After": str(_DAY - int(now % _DAY))} if status == 429 else {}
-    return Problem(
-        status, error.code.replace("_", "-"), error.reason, [(field, error.reason)] if field else (), headers
-    )
+    return Problem(status, code.replace("_", "-"), reason, [(field, reason)] if field else (), headers)
 
 
 def _sender(parts: Services, reach: Permissions, given: MessageGiven) -> Account:

@@ -21,7 +21,9 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.clock import Clock
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.core.message import Direction, Media, Message
-from sipsms.messaging.outbound import File, Order, SendCode, Sender, SendRefused
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.messaging.order import File, Order
+from sipsms.messaging.outbound import Outbound
 from sipsms.store import message_list_voipms
 from sipsms.store.store import Store
 from sipsms.web.api.voipms.params import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
@@ -36,18 +38,18 @@ _MAX_URL: Final = 2048
 _MAX_ID: Final = 2**63 - 1
 _SLOTS: Final = 3  # columns for media in a row, including empty ones
 
-_WORDS: Final[Mapping[SendCode, str]] = {
-    SendCode.NO_SOURCE: "missing_did",
-    SendCode.SOURCE: "invalid_did",
-    SendCode.NO_DESTINATION: "invalid_dst",
-    SendCode.DESTINATION: "invalid_dst",
-    SendCode.EMPTY: "message_empty",
-    SendCode.TEXT: "invalid_sms",
-    SendCode.TOO_LONG: "sms_toolong",
-    SendCode.LIMIT: "limit_reached",
-    SendCode.MEDIA: "invalid_file",
-    SendCode.MEDIA_SIZE: "exceeds_file_size",
-    SendCode.MEDIA_COUNT: "invalid_file",
+_WORDS: Final[Mapping[RefusalCode, str]] = {
+    RefusalCode.NO_SOURCE: "missing_did",
+    RefusalCode.SOURCE: "invalid_did",
+    RefusalCode.NO_DESTINATION: "invalid_dst",
+    RefusalCode.DESTINATION: "invalid_dst",
+    RefusalCode.EMPTY: "message_empty",
+    RefusalCode.TEXT: "invalid_sms",
+    RefusalCode.TOO_LONG: "sms_toolong",
+    RefusalCode.LIMIT: "limit_reached",
+    RefusalCode.MEDIA: "invalid_file",
+    RefusalCode.MEDIA_SIZE: "exceeds_file_size",
+    RefusalCode.MEDIA_COUNT: "invalid_file",
 }  # any other code is `sms_failed`
 
 _TYPES: Final = {"": None, "1": Direction.IN, "0": Direction.OUT}
@@ -55,10 +57,10 @@ _TYPES: Final = {"": None, "1": Direction.IN, "0": Direction.OUT}
 
 class Messages:
     def __init__(
-        self, sender: Sender, directory: Directory, store: Store, url: Callable[[Media], str], clock: Clock
+        self, outbound: Outbound, directory: Directory, store: Store, url: Callable[[Media], str], clock: Clock
     ) -> None:
         """Store the services. `url` returns the URL of an MMS part."""
-        self._sender = sender
+        self._outbound = outbound
         self._directory = directory
         self._store = store
         self._url = url
@@ -94,12 +96,12 @@ class Messages:
         text = _text(params)
         if not files and not text.strip():
             raise Refused("message_empty" if params.given("message") else "missing_sms", "the text is empty")
-        order = Order(call.account, did, destination, text, ORIGIN, files, longest)
-        try:
-            sent = await self._sender.send(order)
-        except SendRefused as error:
-            raise Refused(_WORDS.get(error.code, "sms_failed"), error.reason) from None
-        call.answered = lambda: self._sender.answered(sent)
+        sent = await self._outbound.send(
+            Order(call.account, did, destination, text, ORIGIN, files, longest, counted=True)
+        )
+        if isinstance(sent, Refusal):
+            raise Refused(_WORDS.get(sent.in_short, "sms_failed"), sent.reason)
+        call.answered = lambda: self._outbound.answered(sent)
         return sent.message
 
     # --- lists ---

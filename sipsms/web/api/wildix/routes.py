@@ -20,7 +20,9 @@ from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
-from sipsms.messaging.outbound import File, Order, SendCode, Sender, SendRefused, Sent
+from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.messaging.order import File, Order, Sent
+from sipsms.messaging.outbound import Outbound
 from sipsms.web.api.wildix.format import MAX_NUMBERS, SUCCESS, as_curl_sends_it, error, moment, numbers_in, warning
 from sipsms.web.json_response import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, Fields, address_of, basic_of, fields_of, route, text
@@ -29,25 +31,25 @@ from sipsms.web.response_ack import when_heard
 PATHS: Final = ("/api/v1/originate/sms", "/api/v1/orginate/sms", "/api/v1/originate/sms/", "/api/v1/orginate/sms/")
 _AT_ONCE: Final = 50
 _OF_ALL: Final = {  # errors of the message and not of one number
-    SendCode.EMPTY: "Message should not be empty",
-    SendCode.TEXT: "Message has characters that cannot be sent",
-    SendCode.NO_SOURCE: "No number to send from: set the caller ID of the user",
-    SendCode.SOURCE: "The caller ID of the user is not an SMS-enabled number",
-    SendCode.MEDIA: "Unable to get a file of media",
-    SendCode.MEDIA_SIZE: "A file of media is too large",
-    SendCode.MEDIA_COUNT: "Too many files in media",
+    RefusalCode.EMPTY: "Message should not be empty",
+    RefusalCode.TEXT: "Message has characters that cannot be sent",
+    RefusalCode.NO_SOURCE: "No number to send from: set the caller ID of the user",
+    RefusalCode.SOURCE: "The caller ID of the user is not an SMS-enabled number",
+    RefusalCode.MEDIA: "Unable to get a file of media",
+    RefusalCode.MEDIA_SIZE: "A file of media is too large",
+    RefusalCode.MEDIA_COUNT: "Too many files in media",
 }
 
 
 class WildixApi:
     def __init__(
-        self, access: Access, sender: Sender, clock: Clock, longest: Callable[[], int], zone: Callable[[], str]
+        self, access: Access, outbound: Outbound, clock: Clock, longest: Callable[[], int], zone: Callable[[], str]
     ) -> None:
         """Store the services.
 
         `longest`: maximum characters of a message. `zone`: name of the time zone of `postpone`."""
         self._access = access
-        self._sender = sender
+        self._outbound = outbound
         self._clock = clock
         self._longest = longest
         self._zone = zone
@@ -67,7 +69,7 @@ class WildixApi:
             return Json(error(bad.reason), bad.status if bad.status == 413 else 200)
         except Unavailable:
             return Json(error("Try again later"), 503, {"Retry-After": "5"})
-        when_heard(request, lambda: self._sender.answered(*sent))
+        when_heard(request, lambda: self._outbound.answered(*sent))
         return Json(reply)
 
     async def _send(self, account: Account, fields: Fields, agent: str) -> tuple[dict[str, Any], list[Sent]]:
@@ -92,13 +94,14 @@ class WildixApi:
             return error("Media should be a list of URLs"), []
         files = [File(url=one) for one in media]
         if files and len(numbers) > 1:
-            try:
-                files = await self._sender.fetched(files, account.customer)  # fetched once for all numbers
-            except SendRefused as refused:
-                return error(_OF_ALL[refused.code]), []
+            found = await self._outbound.fetched(files, account.customer)  # fetched once for all numbers
+            if isinstance(found, Refusal):
+                return error(_OF_ALL[found.code]), []
+            files = found
         orders = [
             Order(
-                account, "", number, message, "originate", files, max_text=self._longest(), due_at=due_at, when=when
+                account, "", number, message, "originate", files, max_text=self._longest(), due_at=due_at, when=when,
+                counted=True,
             )
             for number in numbers
         ]  # fmt: skip
@@ -107,25 +110,25 @@ class WildixApi:
     async def _send_all(self, orders: list[Order]) -> tuple[dict[str, Any], list[Sent]]:
         """Return an error only if no message was accepted: a client would repeat the whole request."""
         sent: list[Sent] = []
-        failures: list[tuple[str, Exception]] = []
+        failures: list[tuple[str, Refusal | Unavailable]] = []
         for start in range(0, len(orders), _AT_ONCE):
             chunk = orders[start : start + _AT_ONCE]
-            results = await asyncio.gather(*(self._sender.send(one) for one in chunk), return_exceptions=True)
+            results = await asyncio.gather(*(self._outbound.send(one) for one in chunk), return_exceptions=True)
             for order, result in zip(chunk, results, strict=True):
                 if isinstance(result, Sent):
                     sent.append(result)
-                elif isinstance(result, (SendRefused, Unavailable)):
+                elif isinstance(result, (Refusal, Unavailable)):
                     failures.append((order.destination, result))
                 else:
                     raise result
-            if not sent and not isinstance(failures[0][1], SendRefused):
+            if not sent and isinstance(failures[0][1], Unavailable):
                 break  # the store cannot write now
         if sent:
             return (warning([number for number, _ in failures]) if failures else SUCCESS), sent
         first = failures[0][1]
         if isinstance(first, Unavailable):
             raise first
-        if isinstance(first, SendRefused) and first.code in _OF_ALL:
+        if first.code in _OF_ALL:
             return error(_OF_ALL[first.code]), []
         return warning([order.destination for order in orders]), []
 

@@ -257,7 +257,7 @@ async def test_a_bug_is_no_500(site: Rest, monkeypatch: pytest.MonkeyPatch) -> N
     async def bug(*_: Any, **__: Any) -> Any:
         raise KeyError("secret detail")
 
-    monkeypatch.setattr(site.sender, "send", bug)
+    monkeypatch.setattr(site.outbound, "send", bug)
     found = await site.call(**TEXT, message="hello")
     assert (found["status"], "secret" in str(found)) == ("method_maintenance", False)
 
@@ -271,11 +271,11 @@ async def test_a_blind_retry_is_one_message(site: Rest) -> None:
     with site.blocked():
         _, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-        await until(lambda: site.sender._repeats)
+        await until(lambda: site.outbound._retries._repeats)
         writer.close()
         await until(lambda: not site.sessions())
     await site.core.until(COUNT, [(1,)])
-    await until(lambda: all(one.result.done() for one in site.sender._repeats.values()))
+    await until(lambda: all(one.result.done() for one in site.outbound._retries._repeats.values()))
     again = await site.call(**TEXT, message="only once")
     assert again == {"status": "success", "sms": 1}
     assert await site.core.rows(COUNT) == [(1,)]
@@ -290,7 +290,7 @@ async def test_three_at_once_are_one_message(site: Rest) -> None:
         for _ in range(3):
             _, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
             writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-            await until(lambda: site.sender._repeats)
+            await until(lambda: site.outbound._retries._repeats)
             writer.close()
         await until(lambda: not site.sessions())
     await site.core.until(COUNT, [(1,)])
