@@ -45,9 +45,10 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.listener import ListenError, bind_url, describe
 from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding, received_of
+from sipsms.core.report_request import ImdnRequest
 from sipsms.core.yaml_file import Document
 from sipsms.messaging.build import build as build_messaging
-from sipsms.messaging.delivery_reports import Stage, is_wanted
+from sipsms.messaging.delivery_reports import Stage
 from sipsms.messaging.gateway import SIP
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace
@@ -167,12 +168,12 @@ class Node:
 
     def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
         self.gateway.changed(delivery, state, detail)
-        notify = delivery.message.notify
-        if not notify or state is State.QUEUED or is_copy(delivery):
+        request = delivery.message.report
+        if request is None or state is State.QUEUED or is_copy(delivery):
             return
         if state is not State.ACCEPTED:
             self.tasks.spawn(self.gateway.ended(delivery))
-        elif is_wanted(notify):
+        elif not isinstance(request, ImdnRequest):
             self.tasks.spawn(self.gateway.report(delivery.message, Stage.SENT))
 
     def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from sipsms.core.report_request import ReportRequest
+
 HTTP_APIS: Final = frozenset({"rest", "v1", "v2", "originate", "acrobits", "sendsms"})  # origins of messages
 
 
@@ -32,6 +34,19 @@ class State(StrEnum):
     UNKNOWN = "unknown"  # bytes may have left, no answer came: must never be re-sent automatically
     FAILED = "failed"
     EXPIRED = "expired"
+
+
+class MessageKind(StrEnum):
+    """Kind of a message. Only `TEXT` is from or to a person; the others are made by us.
+
+    The values are content types: that of an IMDN is written in its MESSAGE."""
+
+    TEXT = ""
+    IMDN = "message/imdn+xml"  # a delivery notification for a phone (RFC 5438)
+    STATUS = "application/x-sipsms-status+json"  # a report for a DID's webhook
+    DLR = "text/x-sipsms-dlr"  # a report as a URL to be called (Kannel's dlr-url)
+    SMPP = "application/x-sipsms-smpp-receipt+json"  # a receipt for an ESME
+    ALARM = "text/x-sipsms-alarm"  # an e-mail to the operator
 
 
 class Media(NamedTuple):
@@ -60,15 +75,15 @@ class Message(NamedTuple):
     expires_at: float | None = None  # the sender's own expiry (RFC 3428 section 4, Expires)
     dedupe_key: bytes | None = None
     remote_id: str = ""  # the carrier's id, for incoming messages
-    content_type: str = ""  # content type of `text`; empty: text/plain
+    kind: MessageKind = MessageKind.TEXT
     device: int = 0  # the sending device of `account`, to which an IMDN notification returns
-    notify: str = ""  # requested delivery report; SIP: the imdn.Message-ID (RFC 5438)
+    report: ReportRequest | None = None  # who is told what becomes of it
     media: tuple[Media, ...] = ()
     id: int = 0
 
     @property
-    def kind(self) -> str:
-        return "mms" if self.media else "sms"
+    def is_mms(self) -> bool:
+        return bool(self.media)
 
 
 class Route(NamedTuple):

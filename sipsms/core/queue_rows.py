@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sipsms.core.message import Delivery, State
+from sipsms.core.report_request import ReportRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +99,16 @@ class Doubt(NamedTuple):
 class StoredPart(NamedTuple):
     """A segment of a long text that waits for the other segments."""
 
-    carrier: str  # the carrier; for outgoing segments the origin
+    origin: str  # the carrier's, or smpp
     source: str
     destination: str
     reference: str
     number: int
     total: int
     text: str
-    remote_id: str  # the carrier's id; for outgoing segments the requested report (`notify`)
+    remote_id: str  # the carrier's id
     received_at: float
     joined: bool = False
     account: str = ""  # the sending account; empty: incoming
     expires_at: float | None = None
+    report: ReportRequest | None = None

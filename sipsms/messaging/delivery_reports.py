@@ -1,30 +1,20 @@
 """Delivery reports to the program that sent a message: the DID's webhook, a URL, or the ESME that sent it by SMPP.
 
-The request for reports is the message's `notify`. Each report is a message of its own, so it is durable and leaves
-once. Pure.
+The request is the message's `report`. Each report is a message of its own, so it is durable and leaves once. Pure.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 from urllib.parse import quote_plus
 
 from sipsms.core.account import Did
-from sipsms.core.message import Direction, Message
-
-STATUS: Final = "application/x-sipsms-status+json"  # content type of what a DID's webhook hears
-DLR: Final = "text/x-sipsms-dlr"  # content type of a URL that is to be called, as Kannel's dlr-url
-SMPP: Final = "application/x-sipsms-smpp-receipt+json"  # content type of what an ESME gets as a receipt
-BY_WEBHOOK: Final = "#webhook"  # as `notify`
-_BY_URL: Final = "#dlr "
-_BY_SMPP: Final = "#smpp\t"
-MAX_URL: Final = 240  # characters: `notify` is kept with each message
-
+from sipsms.core.message import Direction, Message, MessageKind
+from sipsms.core.report_request import SmppRequest, UrlRequest, WebhookRequest
 
 Kind = Literal["message.sent", "message.finalized"]
 Status = Literal["sent", "delivered", "sending_failed", "delivery_failed"]
@@ -54,114 +44,35 @@ _FINAL = {  # values of registered_delivery's bits
 _INTERMEDIATE = 0x10  # of registered_delivery (SMPP 3.4 section 5.2.17)
 
 
-class UrlReport(NamedTuple):
-    mask: int
-    url: str
-
-
-class SmppReport(NamedTuple):
-    """Receipts that an ESME asked for, and the addresses as it wrote them: its receipts must have the same."""
-
-    mask: int  # registered_delivery
-    source_ton: int
-    source_npi: int
-    dest_ton: int
-    dest_npi: int
-    parts: tuple[int, ...]  # of a long text, those whose receipt is wanted; none: it is one message
-    token: str  # of the ids that these were told (TOKEN-1, TOKEN-2, ...); empty: the message's own id
-    source: str
-    destination: str
-    reference: int | None = None  # the program's own (user_message_reference)
-
-    def wants(self, stage: Stage) -> bool:
-        if stage is Stage.SENT:
-            return bool(self.mask & _INTERMEDIATE)
-        return self.mask & 3 in _FINAL[stage]
-
-
-def by_url(mask: int, url: str) -> str:
-    """Return the `notify` of Kannel's dlr-mask and dlr-url."""
-    return f"{_BY_URL}{mask} {url}"
-
-
-def by_smpp(
-    mask: int, source: str, destination: str, source_ton: int, source_npi: int, dest_ton: int, dest_npi: int,
-    part: int = 0, token: str = "", reference: int | None = None,
-) -> str:  # fmt: skip
-    """Return the `notify` of registered_delivery `mask`: at most 127 characters, with a token of up to 24."""
-    source, destination = _plain(source), _plain(destination)
-    numbers = (part,) if part else ()
-    return _written(
-        SmppReport(
-            mask, source_ton, source_npi, dest_ton, dest_npi, numbers, _plain(token), source, destination, reference
-        )
-    )
-
-
-def _written(wish: SmppReport) -> str:
-    mask, *kinds, numbers, token, source, destination, reference = wish
-    first = mask if reference is None else f"{mask}/{reference}"
-    return _BY_SMPP + "\t".join(map(str, (first, *kinds, ".".join(map(str, numbers)), token, source, destination)))
-
-
-def of_parts(wishes: Iterable[str]) -> str:
-    """Return the `notify` of a long text from those of its parts; empty: no report."""
-    found = [wish for wish in map(smpp_wish, wishes) if wish is not None]
-    if not found:
-        return ""
-    numbers = sorted({number for wish in found for number in wish.parts})
-    references = {wish.reference for wish in found}
-    reference = references.pop() if len(references) == 1 else None
-    return _written(found[0]._replace(parts=tuple(numbers), reference=reference))
-
-
-def _plain(address: str) -> str:
-    return "".join(char if " " <= char <= "~" else "?" for char in address[:24])
-
-
-def smpp_wish(notify: str) -> SmppReport | None:
-    """The reading of `by_smpp`."""
-    if not notify.startswith(_BY_SMPP):
-        return None
-    first, *kinds, parts, token, source, destination = notify.removeprefix(_BY_SMPP).split("\t")
-    mask, _, reference = first.partition("/")
-    source_ton, source_npi, dest_ton, dest_npi = map(int, kinds)
-    numbers = tuple(map(int, filter(None, parts.split("."))))
-    return SmppReport(
-        int(mask), source_ton, source_npi, dest_ton, dest_npi, numbers, token, source, destination,
-        int(reference) if reference else None,
-    )  # fmt: skip
-
-
-def is_wanted(notify: str) -> bool:
-    """Does anybody but a phone want to hear of it?"""
-    return notify.startswith("#")
-
-
 def loss(message: Message, *, expired: bool, was_taken: bool) -> Stage:
     """Return the stage that the sender is told of a message that will not arrive."""
-    if expired and smpp_wish(message.notify) is not None:
+    if expired and isinstance(message.report, SmppRequest):
         return Stage.EXPIRED
     return Stage.FAILED if was_taken else Stage.REJECTED
 
 
 def report_of(message: Message, stage: Stage, did: Did, now: float) -> Message | None:
     """The message that reports it; None if nobody wants to hear this. `did`: it was sent from."""
-    if message.notify == BY_WEBHOOK and did.webhook is not None:
-        kind, status = _EVENTS[stage]
-        return _message(message, did, kind, STATUS, report(message, kind, status, now), now)
-    if message.notify.startswith(_BY_URL):
-        mask, _, url = message.notify.removeprefix(_BY_URL).partition(" ")
-        if int(mask) & _KANNEL[stage]:
-            text = fill(url, message, stage, now, int(mask))
-            return _message(message, did, f"dlr {_KANNEL[stage]}", DLR, text, now)
-    wish = smpp_wish(message.notify)
-    if wish is not None and wish.wants(stage):
-        return _message(message, did, f"smpp {stage}", SMPP, _smpp_text(message, wish, stage, now), now)
+    match message.report:
+        case WebhookRequest() if did.webhook is not None:
+            kind, status = _EVENTS[stage]
+            return _message(message, did, kind, MessageKind.STATUS, report(message, kind, status, now), now)
+        case UrlRequest(mask, url) if mask & _KANNEL[stage]:
+            text = fill(url, message, stage, now, mask)
+            return _message(message, did, f"dlr {_KANNEL[stage]}", MessageKind.DLR, text, now)
+        case SmppRequest() as request if _wants(request, stage):
+            text = _smpp_text(message, request, stage, now)
+            return _message(message, did, f"smpp {stage}", MessageKind.SMPP, text, now)
     return None
 
 
-def _smpp_text(message: Message, wish: SmppReport, stage: Stage, now: float) -> str:
+def _wants(request: SmppRequest, stage: Stage) -> bool:
+    if stage is Stage.SENT:
+        return bool(request.mask & _INTERMEDIATE)
+    return request.mask & 3 in _FINAL[stage]
+
+
+def _smpp_text(message: Message, wish: SmppRequest, stage: Stage, now: float) -> str:
     """All that a receipt says, for the courier to write as SMPP does."""
     return json.dumps({
         "id": wish.token or str(message.id), "parts": list(wish.parts), "stage": str(stage),
@@ -172,12 +83,12 @@ def _smpp_text(message: Message, wish: SmppReport, stage: Stage, now: float) -> 
     })  # fmt: skip
 
 
-def _message(of: Message, did: Did, what: str, content_type: str, text: str, now: float) -> Message:
+def _message(of: Message, did: Did, what: str, kind: MessageKind, text: str, now: float) -> Message:
     name = str(of.id or of.dedupe_key)  # one that was not stored has no id
     key = blake2b(f"{what}\n{name}".encode(), digest_size=20).digest()
     return Message(
         Direction.IN, of.destination, of.did, text, "status", now, did.account, did.number, None, key,
-        content_type=content_type,
+        kind=kind,
     )  # fmt: skip
 
 

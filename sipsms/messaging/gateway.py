@@ -17,17 +17,18 @@ from sipsms.core.account import Account, Did
 from sipsms.core.clock import Clock
 from sipsms.core.directory_rows import Block
 from sipsms.core.e164 import normalise
-from sipsms.core.message import Delivery, Direction, Media, Message, Route, State
+from sipsms.core.message import Delivery, Direction, Media, Message, MessageKind, Route, State
 from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Device
+from sipsms.core.report_request import ImdnRequest
 from sipsms.core.segmentation import encoding_of, pieces, segments
 from sipsms.messaging import delivery_reports
 from sipsms.messaging.carrier import CarrierLimits, InboundSms
 from sipsms.messaging.concatenation import Concatenation
-from sipsms.messaging.delivery_reports import DLR, STATUS, Stage, is_wanted, report_of
+from sipsms.messaging.delivery_reports import Stage, report_of
 from sipsms.messaging.event_stream import EventStream
-from sipsms.messaging.imdn import IMDN, delivery_notice
+from sipsms.messaging.imdn import delivery_notice
 from sipsms.messaging.location import Location
 from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.queue.queue import Queue, carrier_lane
@@ -37,11 +38,10 @@ from sipsms.store.store import Store
 SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
 APP = "app"  # fetched by an app of the account
 SMPP = "smpp"  # a customer's ESME, or its SMPP server
-ALARM = "text/x-sipsms-alarm"  # content type of what is for the operator
 
 # Seconds that a delivery is tried, where that is not as long as a message is kept.
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
-_REPORTS = {STATUS: WEBHOOK, DLR: CALLBACK, delivery_reports.SMPP: SMPP}
+_REPORTS = {MessageKind.STATUS: WEBHOOK, MessageKind.DLR: CALLBACK, MessageKind.SMPP: SMPP}
 RECEIPT_LANES = 32  # of a DID: receipts need no order, and none waits for a lost answer to another
 _USUAL = CarrierLimits(mms=True)
 
@@ -184,8 +184,8 @@ class Gateway:
             return None
         name = " ".join(one.remote_id or f"{one.received_at!r}" for one in parts)
         message = Message(
-            Direction.IN, first.source, did.number, text, first.carrier, self._clock(), did.account, did.number, None,
-            carrier_key(f"parts of {first.carrier}", f"{first.reference} {name}"), first.remote_id,
+            Direction.IN, first.source, did.number, text, first.origin, self._clock(), did.account, did.number, None,
+            carrier_key(f"parts of {first.origin}", f"{first.reference} {name}"), first.remote_id,
         )  # fmt: skip
         return await self._incoming(message, did)
 
@@ -231,7 +231,7 @@ class Gateway:
             stored.message_id, message.direction.value, message.origin, message.source, message.destination,
             len(stored.deliveries),
         )  # fmt: skip
-        if not message.content_type:
+        if not message.kind:
             self.feed.note(message._replace(id=stored.message_id), "accepted")
         self._queue.offer(stored.deliveries, deliveries)
         if any(one.courier == SIP for one in stored.deliveries):
@@ -249,12 +249,12 @@ class Gateway:
         self.changed(changed, changed.state, receipt.detail)
         if receipt.opt_out:
             await self.opted_out(changed)
-        if changed.message.notify and changed.state is not State.ACCEPTED:
+        if changed.message.report and changed.state is not State.ACCEPTED:
             await self.ended(changed)
 
     def changed(self, delivery: Delivery, state: State, detail: str = "") -> None:
         """A delivery is in another state, or has been tried in vain: tell who listens."""
-        if not delivery.message.content_type:
+        if not delivery.message.kind:
             self.feed.note(delivery.message, str(state), delivery.courier, detail)
 
     def objection(self, delivery: Delivery) -> str:
@@ -316,15 +316,15 @@ class Gateway:
 
     async def _notify(self, message: Message, recipient: str, stage: Stage) -> None:
         """A notice of delivery, or that there will be none (RFC 5438), or a report to a program."""
-        if is_wanted(message.notify):
+        if not isinstance(message.report, ImdnRequest):
             await self.report(message, stage)
             await self._store.noticed(message.id)
             return
         delivered = stage is Stage.DELIVERED
-        text = delivery_notice(message.notify, recipient, self._clock(), delivered=delivered)
+        text = delivery_notice(message.report.message_id, recipient, self._clock(), delivered=delivered)
         notice = Message(
             Direction.IN, recipient, message.account, text, "notice", self._clock(), message.account, "", None,
-            _notice_key(message), content_type=IMDN, device=message.device,
+            _notice_key(message), kind=MessageKind.IMDN, device=message.device,
         )  # fmt: skip
         if message.device:
             await self.submit(notice)
@@ -342,7 +342,7 @@ class Gateway:
         """Tell the operator by e-mail, if there is an address."""
         if self.operator:
             now = self._clock()
-            message = Message(Direction.IN, "sipsms", "operator", text, "alarm", now, content_type=ALARM)
+            message = Message(Direction.IN, "sipsms", "operator", text, "alarm", now, kind=MessageKind.ALARM)
             await self.submit(message)
 
     async def known(self, dedupe_key: bytes) -> Receipt | None:
@@ -359,19 +359,19 @@ class Gateway:
     def plan(self, message: Message) -> Decision:
         """Return the routes of a message; a message that concerns no number is for the account it names."""
         if not message.did:
-            if message.content_type == ALARM:
+            if message.kind is MessageKind.ALARM:
                 return Decision((Route(MAIL, self.operator, message.source, "to the operator"),))
             return Decision((Route(SIP, message.destination, message.source, "to an account"),))
-        if message.content_type in _REPORTS:
-            return Decision((Route(_REPORTS[message.content_type], message.did, message.source, "of one it sent"),))
+        if message.kind in _REPORTS:
+            return Decision((Route(_REPORTS[message.kind], message.did, message.source, "of one it sent"),))
         facts = Facts(
             direction=message.direction, account=message.account, did=message.did, source=message.source,
-            destination=message.destination, kind=message.kind,
+            destination=message.destination, kind="mms" if message.is_mms else "sms",
         )  # fmt: skip
         if message.direction is Direction.IN:
             return self._plan_incoming(facts)
         decision = self.dialplan.outgoing(facts)
-        return decision if message.kind == "sms" or decision.refusal else self._with_mms(decision)
+        return decision if not message.is_mms or decision.refusal else self._with_mms(decision)
 
     def explain(self, message: Message) -> Decision:
         """Return the decision of `plan`, with the changes to the text on the way."""
@@ -435,20 +435,20 @@ class Gateway:
             lane = carrier_lane(courier, source, destination)
         else:
             lane = f"{courier}/{destination}"[:128]
-        if message.content_type == delivery_reports.SMPP:
+        if message.kind is MessageKind.SMPP:
             lane = f"{lane}~{crc32(message.dedupe_key or b'') % RECEIPT_LANES}"
         return Delivery(message, courier, destination, source, lane, expires_at, now, due_at=now, others=others)
 
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
         """To all phones of an account, or by one of the other ways."""
         owner = self._directory.account(route.destination) if route.courier == SIP else None
-        if owner is not None and owner.app_messages and not message.content_type:
+        if owner is not None and owner.app_messages and not message.kind:
             return [self._by(APP, message, route.destination, route.source, now)]
         if route.courier != SIP:
             return [self._by(route.courier, message, route.destination, route.source, now)]
         expires_at = min(message.expires_at or now + self.keep, now + self.keep)
         known = self._location.devices(route.destination)
-        if message.content_type and message.device:  # a notice is for the phone that wanted it
+        if message.kind and message.device:  # a notice is for the phone that wanted it
             known = [one for one in known if one.id == message.device]
         elif not known:
             self._open.add(route.destination)

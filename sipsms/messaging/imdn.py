@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape
-
-IMDN: Final = "message/imdn+xml"
 
 
 def delivery_notice(message_id: str, recipient: str, now: float, *, delivered: bool) -> str:

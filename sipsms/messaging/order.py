@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from sipsms.core.account import Account
+from sipsms.core.report_request import ReportRequest
 from sipsms.core.segmentation import LengthUnit
 from sipsms.messaging.carrier import Part
 
@@ -38,7 +39,7 @@ class Order(NamedTuple):
     idempotency: str = ""  # the client's own name for this request: durable, for ever
     dedupe_key: bytes | None = None  # the duplicate key, where the protocol itself names the request
     counted: bool = False  # against the daily limit of the HTTP APIs
-    notify: str = ""  # who hears what becomes of it: `delivery_reports.BY_WEBHOOK`, an imdn.Message-ID, ...
+    report: ReportRequest | None = None  # who is told what becomes of it
     device: int = 0  # the account's device that wrote it
     to_account: str = ""  # instead of a number
     instance: str = ""  # only this device of `to_account`

@@ -20,9 +20,10 @@ from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.core.message import HTTP_APIS, Direction, Media, Message
 from sipsms.core.queue_rows import StoredPart
 from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.report_request import of_parts
 from sipsms.core.segmentation import LengthUnit, length, unix_newlines
 from sipsms.messaging.concatenation import Concatenation, parts_key
-from sipsms.messaging.delivery_reports import Stage, of_parts
+from sipsms.messaging.delivery_reports import Stage
 from sipsms.messaging.gateway import SMPP, Gateway, Receipt
 from sipsms.messaging.media import MediaRefused, MediaStore
 from sipsms.messaging.opt_out import SendingPolicy
@@ -166,7 +167,7 @@ class Outbound:
             return refusal  # ESMEs may send similar texts to many (C-6)
         message = Message(
             Direction.OUT, source, destination, order.text, order.origin, self._clock(), account.name, did,
-            order.expires_at, key, notify=order.notify, device=order.device if order.notify else 0, media=tuple(media),
+            order.expires_at, key, report=order.report, device=order.device if order.report else 0, media=tuple(media),
         )  # fmt: skip
         copies = self._gateway.copies(account, order.device, message) if did and account.copies and order.device else ()
         result = await self._gateway.submit(message, copies, order.instance, order.due_at)
@@ -219,8 +220,8 @@ class Outbound:
         part = order.part
         assert part is not None
         stored = StoredPart(
-            order.origin, order.source, order.destination, part.reference[:64], part.number, part.total, order.text,
-            order.notify, self._clock(), account=order.account.name, expires_at=order.expires_at,
+            order.origin, order.source, order.destination, part.reference[:64], part.number, part.total, order.text, "",
+            self._clock(), account=order.account.name, expires_at=order.expires_at, report=order.report,
         )  # fmt: skip
         result = await self._parts.add(stored)
         if isinstance(result, Refusal):
@@ -237,17 +238,17 @@ class Outbound:
         if account is None or not account.enabled or not self._directory.may_send_from(account, first.source):
             return Refusal(RefusalCode.POLICY, f"{first.source} is not a number of an account that may send")
         expires_at = min((one.expires_at for one in parts if one.expires_at is not None), default=None)
-        notify = of_parts(one.remote_id for one in parts)
+        report = of_parts(one.report for one in parts)
         order = Order(
-            account, first.source, first.destination, text, first.carrier, notify=notify, expires_at=expires_at
+            account, first.source, first.destination, text, first.origin, report=report, expires_at=expires_at
         )
         sent = await self._take(order, key)
         if isinstance(sent, Sent):
             return Receipt(sent.message, sent.duplicate)
         log.warning("parts_refused", account=account.name, source=first.source, why=sent.reason)
         lost = Message(
-            Direction.OUT, first.source, first.destination, text, first.carrier, first.received_at, account.name,
-            first.source, dedupe_key=key, notify=notify,
+            Direction.OUT, first.source, first.destination, text, first.origin, first.received_at, account.name,
+            first.source, dedupe_key=key, report=report,
         )  # fmt: skip
         await self._gateway.report(lost, Stage.REJECTED)
         return sent

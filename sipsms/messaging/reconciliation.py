@@ -143,7 +143,7 @@ class Reconciler:
         self._asked.pop(delivery.id, None)
         log.settled(delivery.message.id, delivery.id, str(state), detail)
         self._gateway.changed(delivery, state, detail)
-        if delivery.message.notify and state is not State.ACCEPTED:
+        if delivery.message.report and state is not State.ACCEPTED:
             await self._gateway.ended(delivery._replace(state=state))
         return True
 

@@ -16,6 +16,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.clock import Clock
 from sipsms.core.queue_rows import Past
 from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.report_request import encode
 from sipsms.messaging.order import File, Order, Sent
 from sipsms.store import api_usage
 from sipsms.store.api_usage import Likeness
@@ -126,7 +127,7 @@ class RetryGuard:
     async def _once_for_ever(self, order: Order) -> Sent | Refusal:
         """Take one request at a time for an idempotency key: later ones find the first in the store."""
         name = self._name(order)
-        parts = (order.source, order.destination, order.text, order.when, order.notify)
+        parts = (order.source, order.destination, order.text, order.when, encode(order.report))
         key = name + _digest(12, *parts, files=order.files)
         while (ahead := self._under_way.get(name)) is not None:
             await asyncio.wait((ahead,))

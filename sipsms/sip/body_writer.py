@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
-from sipsms.core.message import Message
+from sipsms.core.message import Message, MessageKind
 from sipsms.core.registration import Binding
-from sipsms.messaging.imdn import IMDN
 
 CPIM = "message/cpim"
+IMDN = str(MessageKind.IMDN)
 PLAIN = "text/plain;charset=UTF-8"
 
 _ASTERISK = re.compile(r"asterisk|fpbx|freepbx|issabel|elastix|vitalpbx|xorcom", re.I)
@@ -38,7 +38,7 @@ def forms(message: Message, text: str, accept: str, aor: str) -> list[Form]:
     A phone that answers 415 gets the next form. `text`: one segment of the message.
     """
     body = text.encode("utf-8", "replace")
-    if message.content_type == IMDN:
+    if message.kind is MessageKind.IMDN:
         return [Form(CPIM, cpim(message.source, aor, message.received_at, IMDN, body)), Form(IMDN, body)]
     plain = [Form(PLAIN, body), Form("text/plain", body)]
     if _admits(accept, CPIM) and not _admits(accept, "text/plain"):

@@ -95,7 +95,7 @@ class SipCourier:
         count, limit = self._arrived.get(delivery.id, (0, -1))
         if limit < 0:
             flow, limit = self._limit(delivery, binding, flow, len(text.encode("utf-8", "replace")))
-        parts = pieces(text, 0 if delivery.message.content_type else limit)
+        parts = pieces(text, 0 if delivery.message.kind else limit)
         outcome: Outcome = Delivered()
         for number, part in enumerate(parts[count:], count + 1):
             response = await self._send(delivery, binding, flow, part, number, len(parts))
@@ -216,7 +216,7 @@ class SipCourier:
             raise _NextWay(Deferred(reason))
         if status in _LATER:
             return Deferred(reason)
-        if status in _NEVER or status >= 600 or delivery.message.content_type:
+        if status in _NEVER or status >= 600 or delivery.message.kind:
             return Rejected(response.reason[:120], str(status))
         # 3xx and 5xx may be temporary; any other 4xx lasts until the phone registers again.
         return Deferred(reason, parked=status // 100 == 4)

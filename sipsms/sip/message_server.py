@@ -18,6 +18,7 @@ from sipsms.core.e164 import is_ten_digits
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding, received_of
+from sipsms.core.report_request import ImdnRequest
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.messaging.order import Order
@@ -201,7 +202,7 @@ class MessageServer:
             account, source, target.number, found.text, "sip", max_text=most, unit=unit,  # type: ignore[arg-type]
             dedupe_key=retransmission_key(request, account, credentials), expires_at=self._expires_at(request),
             to_account=target.account, device=self._device(flow, account), instance=target.instance,
-            notify=found.notify,
+            report=ImdnRequest(found.notify) if found.notify else None,
         )  # fmt: skip
         try:
             sent = await self._outbound.send(order)

@@ -17,9 +17,8 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.e164 import is_digits
 from sipsms.core.errors import Unavailable
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, MessageKind, Outcome, Rejected
 from sipsms.core.segmentation import pieces
-from sipsms.messaging import delivery_reports
 from sipsms.smpp import receipt
 from sipsms.smpp.data_coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
 from sipsms.smpp.esme import Esme
@@ -179,7 +178,7 @@ class SmppCourier:
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         did = self._directory.did(delivery.destination)
-        is_receipt = delivery.message.content_type == delivery_reports.SMPP
+        is_receipt = delivery.message.kind is MessageKind.SMPP
         if did is None or did.smpp is None or not did.smpp.enabled:
             return Rejected("SMPP is off for this number", unsent=True)
         if delivery.message.account != did.account:

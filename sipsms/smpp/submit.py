@@ -17,8 +17,8 @@ from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.report_request import SmppRequest
 from sipsms.messaging.carrier import Part
-from sipsms.messaging.delivery_reports import by_smpp
 from sipsms.messaging.order import MAX_LONG, Order
 from sipsms.messaging.outbound import Outbound
 from sipsms.smpp.concat_refs import ConcatReferences, Full, Name, reference_of
@@ -189,16 +189,21 @@ class SubmitHandler:
         concat = submission.body.concat
         if concat is not None and concat.total > 1:
             return await self._take_part(bound, pdu, submission, destination, concat)
-        return str(await self._send(bound, submission, destination, _wish(pdu, submission)))
+        return str(await self._send(bound, submission, destination, _report(pdu, submission)))
 
     async def _send(
-        self, bound: Esme, submission: Submission, destination: str, wish: str, part: Part | None = None
+        self,
+        bound: Esme,
+        submission: Submission,
+        destination: str,
+        report: SmppRequest | None,
+        part: Part | None = None,
     ) -> int:
         account = self._directory.account(bound.customer)
         if account is None or not account.enabled:
             raise Refused(Status.SUBMIT_FAILED, "the account is off")
         order = Order(
-            account, submission.source, destination, submission.body.text, ORIGIN, max_text=MAX_LONG, notify=wish,
+            account, submission.source, destination, submission.body.text, ORIGIN, max_text=MAX_LONG, report=report,
             due_at=submission.due_at, expires_at=submission.expires_at, part=part,
         )  # fmt: skip
         sent = await self._outbound.send(order)
@@ -217,9 +222,9 @@ class SubmitHandler:
             token = self._texts.place(name, concat.number, submission.body.text, now)
         except Full as full:
             raise Refused(Status.QUEUE_FULL, str(full)) from None
-        wish = _wish(pdu, submission, concat.number, token)
+        report = _report(pdu, submission, concat.number, token)
         try:
-            await self._send(bound, submission, destination, wish, Part(token, concat.number, concat.total))
+            await self._send(bound, submission, destination, report, Part(token, concat.number, concat.total))
         except Refused:
             self._texts.refused(name, token, concat.number)
             raise
@@ -283,14 +288,14 @@ class SubmitHandler:
         taken, since = self._again(bound, key, now), now - LONGEST
         if taken is None:
             since = now
-            wish = _wish(pdu, submission, token=first, to=address)
-            taken = asyncio.ensure_future(self._one_id(bound, submission, destination, wish))
+            report = _report(pdu, submission, token=first, to=address)
+            taken = asyncio.ensure_future(self._one_id(bound, submission, destination, report))
         bound.under_way[taken] = Started(key, since)
         taken.add_done_callback(partial(self._one_done, bound))
         return taken
 
-    async def _one_id(self, bound: Esme, submission: Submission, destination: str, wish: str) -> str:
-        return str(await self._send(bound, submission, destination, wish))
+    async def _one_id(self, bound: Esme, submission: Submission, destination: str, report: SmppRequest | None) -> str:
+        return str(await self._send(bound, submission, destination, report))
 
     def _one_done(self, bound: Esme, taken: Taken) -> None:
         if taken.cancelled() or taken.exception() is not None:
@@ -299,17 +304,19 @@ class SubmitHandler:
             self._answered(bound, taken)
 
 
-def _wish(pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: Address | None = None) -> str:
-    """Return the receipts that the ESME requests; empty if none."""
+def _report(
+    pdu: Pdu, submission: Submission, part: int = 0, token: str = "", to: Address | None = None
+) -> SmppRequest | None:
+    """Return the receipts that the ESME requests; None if none."""
     mask = submission.registered_delivery & 0x1F
     if not mask:
-        return ""
+        return None
     fields = pdu.fields
     ton, npi, address = (
         (to.ton, to.npi, to.address) if to is not None
         else (fields["dest_addr_ton"], fields["dest_addr_npi"], fields["destination_addr"])
     )  # fmt: skip
-    return by_smpp(
+    return SmppRequest.of(
         mask, fields["source_addr"], address, fields["source_addr_ton"], fields["source_addr_npi"], ton, npi, part,
         token, _reference(pdu),
     )  # fmt: skip

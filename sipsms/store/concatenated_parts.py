@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
+from sipsms.core import report_request
 from sipsms.core.queue_rows import StoredPart
 from sipsms.store.schema import parts
 
@@ -17,9 +18,23 @@ AGAIN = 60.0  # seconds in which an SMSC that received no response sends a segme
 def _of(part: StoredPart) -> list[Any]:
     """Return the conditions for the rows of the text that a segment belongs to."""
     return [
-        parts.c.carrier == part.carrier, parts.c.source == part.source, parts.c.destination == part.destination,
+        parts.c.carrier == part.origin, parts.c.source == part.source, parts.c.destination == part.destination,
         parts.c.reference == part.reference,
     ]  # fmt: skip
+
+
+def _name(part: StoredPart) -> str:
+    return report_request.encode(part.report) if part.account else part.remote_id
+
+
+def _row(part: StoredPart) -> dict[str, Any]:
+    """Return a row: the column `remote_id` has the requested report of a segment that an account sends."""
+    return dict(zip(parts.c.keys(), part._replace(remote_id=_name(part))[:-1], strict=True))
+
+
+def _part(row: Any) -> StoredPart:
+    part = StoredPart(*row)
+    return part._replace(remote_id="", report=report_request.decode(part.remote_id)) if part.account else part
 
 
 def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
@@ -27,7 +42,7 @@ def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
 
     If the reference is still in use by another incomplete text, return that text's segments and store nothing. The
     caller must deliver them first and then call again. A repeated segment changes nothing."""
-    known = [StoredPart(*row) for row in connection.execute(select(parts).where(*_of(part)).order_by(parts.c.number))]
+    known = [_part(row) for row in connection.execute(select(parts).where(*_of(part)).order_by(parts.c.number))]
     twin = next((one for one in known if one.number == part.number), None)
     if twin is not None and _same(twin, part):
         return _complete(known) if not twin.joined else []
@@ -37,7 +52,7 @@ def add(connection: Connection, part: StoredPart) -> list[StoredPart]:
     if known and not waiting:  # the old text was delivered: the reference is used again
         connection.execute(delete(parts).where(*_of(part)))
         known = []
-    connection.execute(insert(parts), part._asdict())
+    connection.execute(insert(parts), _row(part))
     return _complete([*known, part])
 
 
@@ -52,7 +67,7 @@ def _same(old: StoredPart, new: StoredPart) -> bool:
     if not old.joined:
         return True
     has_name = bool(old.remote_id or new.account)  # accounts' own messages have a unique reference
-    return old.remote_id == new.remote_id and (has_name or new.received_at - old.received_at < AGAIN)
+    return _name(old) == _name(new) and (has_name or new.received_at - old.received_at < AGAIN)
 
 
 def _complete(known: list[StoredPart]) -> list[StoredPart]:
@@ -65,7 +80,7 @@ def late(connection: Connection, before: float, whole: float = 0.0) -> list[list
     A complete text is returned already if its newest segment is older than `whole`."""
     groups: dict[tuple[str, ...], list[StoredPart]] = defaultdict(list)
     for row in connection.execute(late_query(before, whole)):
-        part = StoredPart(*row)
+        part = _part(row)
         groups[part[:4]].append(part)
     return list(groups.values())
 
@@ -92,7 +107,7 @@ def open_parts(connection: Connection, origin: str, since: float) -> list[Stored
     Incoming and outgoing segments are included."""
     mine = select(parts).where(parts.c.carrier == origin)
     waiting = mine.where(~parts.c.joined | (parts.c.received_at >= since))
-    return [StoredPart(*row) for row in connection.execute(waiting.order_by(parts.c.received_at))]
+    return [_part(row) for row in connection.execute(waiting.order_by(parts.c.received_at))]
 
 
 def forget(connection: Connection, before: float) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert, Row, and_, bindparam, insert, literal_column, or_, select, update
 
-from sipsms.core.message import Delivery, Direction, Media, Message, State
+from sipsms.core import report_request
+from sipsms.core.message import Delivery, Direction, Media, Message, MessageKind, State
 from sipsms.store.schema import counters, deliveries, messages
 
 LEASE = 900.0  # seconds; longer than any attempt
@@ -137,7 +138,7 @@ def message_row(message: Message, message_id: int) -> tuple[Any, ...]:
     return (
         message_id, str(message.direction), message.source, message.destination, message.text, message.origin,
         message.account, message.did, message.received_at, message.expires_at, message.dedupe_key, message.remote_id,
-        message.content_type, message.device, message.notify, media_text(message.media),
+        str(message.kind), message.device, report_request.encode(message.report), media_text(message.media),
     )  # fmt: skip
 
 
@@ -172,14 +173,16 @@ def delivery_of(row: Row[Any]) -> Delivery:
     )
 
 
-_FIELDS = tuple(name for name in Message._fields if name not in ("direction", "media"))
+_FIELDS = tuple(name for name in Message._fields if name not in ("direction", "kind", "report", "media"))
 
 
 def message_of(row: Row[Any], prefix: str = "") -> Message:
     values = row._mapping
     fields: dict[str, Any] = {name: values[prefix + name] for name in _FIELDS}
-    media = media_of(values[prefix + "media"])
-    return Message(direction=Direction(values[prefix + "direction"]), media=media, **fields)
+    return Message(
+        direction=Direction(values[prefix + "direction"]), kind=MessageKind(values[prefix + "content_type"]),
+        report=report_request.decode(values[prefix + "notify"]), media=media_of(values[prefix + "media"]), **fields,
+    )  # fmt: skip
 
 
 def media_text(media: tuple[Media, ...]) -> str:

@@ -38,7 +38,8 @@ PURPOSE: Final = {
 # Modules that get bytes and `now` and give back values: no asyncio, clock, chance, socket or file.
 PURE: Final = frozenset({
     "core.account", "core.courier_name", "core.directory_rows", "core.e164", "core.errors", "core.ha1",
-    "core.media_types", "core.message", "core.queue_rows", "core.refusal", "core.registration", "core.segmentation",
+    "core.media_types", "core.message", "core.queue_rows", "core.refusal", "core.registration", "core.report_request",
+    "core.segmentation",
     "core.smpp_url", "core.ssrf", "routing.dialplan", "routing.numbering", "accounts.provisioning", "mail.mime",
     "messaging.content_policy", "messaging.delivery_reports", "messaging.imdn", "messaging.opt_out_keywords",
     "sip.auth_limiter", "sip.body_reader", "sip.body_writer", "sip.device_identity", "sip.digest", "sip.digest_client",

@@ -10,10 +10,10 @@ from sqlalchemy import Connection, update
 
 from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
-from sipsms.core.message import State
+from sipsms.core.message import MessageKind, State
 from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal
-from sipsms.messaging import delivery_reports
+from sipsms.core.report_request import SmppRequest, encode, of_parts
 from sipsms.messaging.carrier import InboundSms, Part
 from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.order import Sent
@@ -26,14 +26,13 @@ DEMO = Account("demo")
 DID, PHONE = "5550001111", "2125550123"
 
 
-def notify(number: int) -> str:
-    return delivery_reports.by_smpp(1, DID, PHONE, 1, 1, 1, 1, number, "tok")
+def request(number: int) -> SmppRequest:
+    return SmppRequest.of(1, DID, PHONE, 1, 1, 1, 1, number, "tok")
 
 
 async def part(here: Core, number: int, text: str, total: int = 3, reference: str = "r1") -> int | Refusal:
     """The message; 0 while parts are missing."""
-    wish = notify(number)
-    sent = await here.send(DEMO, DID, PHONE, text, "smpp", part=Part(reference, number, total), notify=wish)
+    sent = await here.send(DEMO, DID, PHONE, text, "smpp", part=Part(reference, number, total), report=request(number))
     return sent.message if isinstance(sent, Sent) else sent
 
 
@@ -54,9 +53,7 @@ async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...
         await here.gateway.parts.give_up_waiting()
         await sim.wait(1)
         found = await here.rows("SELECT text, source, destination, account, did, origin, notify FROM messages")
-        assert found == [
-            ("one two three", DID, PHONE, "demo", DID, "smpp", delivery_reports.of_parts(map(notify, (1, 2, 3))))
-        ]
+        assert found == [("one two three", DID, PHONE, "demo", DID, "smpp", encode(of_parts(map(request, (1, 2, 3)))))]
 
 
 @pytest.mark.req("P-13", "F-01")
@@ -170,7 +167,7 @@ async def test_one_verdict(tmp_path: Path) -> None:
         await here.gateway.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
         await told.wait(1)
         receipt = told.seen[0]
-        assert receipt.message.content_type == delivery_reports.SMPP
+        assert receipt.message.kind is MessageKind.SMPP
         said = json.loads(receipt.text)
         assert (said["id"], said["parts"], said["stage"], said["text"]) == ("tok", [1, 2, 3], "delivered", "123")
 
@@ -206,7 +203,9 @@ async def test_what_was_whole_when_the_server_ended_goes_soon(tmp_path: Path) ->
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         now = here.clock.now
         for number, text in ((1, "one "), (2, "two")):
-            stored = StoredPart("smpp", DID, PHONE, "r9", number, 2, text, notify(number), now, account="demo")
+            stored = StoredPart(
+                "smpp", DID, PHONE, "r9", number, 2, text, "", now, account="demo", report=request(number)
+            )
             await here.store.write(lambda db, stored=stored: concatenated_parts.add(db, stored))
         await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT text FROM messages") == [], "they may be about to be joined"

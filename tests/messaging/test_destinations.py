@@ -29,6 +29,7 @@ from sipsms.core.message import (
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding  # fmt: skip
+from sipsms.core.report_request import ImdnRequest
 from sipsms.messaging.carrier import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
 from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.forward import ForwardCourier
@@ -372,7 +373,7 @@ async def test_an_mms_is_stored_at_once_and_delivered_when_its_parts_are_here(tm
         await mail.wait(1)
         (delivery,) = mail.seen
         assert delivery.message.media == (PICTURE,)
-        assert delivery.message.kind == "mms"
+        assert delivery.message.is_mms
         await here.until(BY, [(MAIL, "a@b.net", "accepted"), (MEDIA, DID, "delivered")])
         await here.gateway.complete(delivery.message, (PICTURE,))  # after a crash between the two commits
         assert len(await here.rows(BY)) == 2
@@ -790,14 +791,14 @@ async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, re
     async with core(tmp_path, {SIM: sim}) as here:
 
         def over(delivery: Delivery, state: State, detail: str) -> None:
-            if delivery.message.notify and state not in (State.QUEUED, State.ACCEPTED):
+            if delivery.message.report and state not in (State.QUEUED, State.ACCEPTED):
                 here.tasks.append(asyncio.create_task(here.gateway.ended(delivery)))
 
         here.queue._on_change = over
         binding = Binding("alice", "sip:a@192.0.2.1", here.clock.now + 60, "c", 1, "udp:192.0.2.1:5060", instance="<i>")
         async with here.location.turn("alice"):
             (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
-        assert isinstance(await send(here, device=device.id, notify="imdn-1"), Sent)
+        assert isinstance(await send(here, device=device.id, report=ImdnRequest("imdn-1")), Sent)
         await sim.wait(1)
         await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
         for _ in range(2):
@@ -822,7 +823,7 @@ async def test_a_copy_on_ones_own_phone_is_no_delivery(tmp_path: Path) -> None:
             async with here.location.turn("alice"):
                 devices = await here.location.apply("alice", [binding], [], here.clock.now)
         copier = Account("alice", "demo", copies=True)
-        result = await here.send(copier, DID, PHONE, "hi", "test", device=devices[-1].id, notify="imdn-1")
+        result = await here.send(copier, DID, PHONE, "hi", "test", device=devices[-1].id, report=ImdnRequest("imdn-1"))
         assert isinstance(result, Sent)
         await here.until(f"SELECT state FROM deliveries WHERE courier = '{SIM}'", [("failed",)])
         await here.until("SELECT count(*) FROM deliveries WHERE courier = 'sip' AND state = 'accepted'", [(1,)])

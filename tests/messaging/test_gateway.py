@@ -12,8 +12,8 @@ from sipsms.core.account import Account, Did, Smpp
 from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Direction, Message, State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.registration import Binding
+from sipsms.core.report_request import ReportRequest, SmppRequest, UrlRequest
 from sipsms.messaging.carrier import CarrierLimits, InboundSms
-from sipsms.messaging.delivery_reports import by_smpp, by_url
 from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
 from sipsms.messaging.order import Sent
 from tests.support.core import Core, ScriptedCourier, core
@@ -217,9 +217,9 @@ async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
     """They need no order, and go to the program that is bound, whether or not the DID gets messages by SMPP."""
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}, prepare=_with_smpp(Smpp("", "p", "smpp://h", False))) as here:  # type: ignore[arg-type]
-        wish = by_smpp(1, "5550001111", "2125550123", 1, 1, 1, 1)
+        wish = SmppRequest.of(1, "5550001111", "2125550123", 1, 1, 1, 1)
         for number in range(12):
-            result = await here.send(DEMO, "5550001111", "2125550123", f"m{number}", "smpp", notify=wish)
+            result = await here.send(DEMO, "5550001111", "2125550123", f"m{number}", "smpp", report=wish)
             assert isinstance(result, Sent)
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(12,)])
         for number in range(12):
@@ -238,15 +238,15 @@ async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wish", "by_carrier", "said"),
     [
-        (by_smpp(1, "5550001111", "2125550123", 1, 1, 1, 1), False, "expired"),
-        (by_smpp(1, "5550001111", "2125550123", 1, 1, 1, 1), True, "expired"),
-        (by_smpp(3, "5550001111", "2125550123", 1, 1, 1, 1), False, ""),  # only of success
-        (by_url(31, "http://x/?n=%d"), False, "http://x/?n=16"),  # as if no carrier took it
-        (by_url(31, "http://x/?n=%d"), True, "http://x/?n=2"),
+        (SmppRequest.of(1, "5550001111", "2125550123", 1, 1, 1, 1), False, "expired"),
+        (SmppRequest.of(1, "5550001111", "2125550123", 1, 1, 1, 1), True, "expired"),
+        (SmppRequest.of(3, "5550001111", "2125550123", 1, 1, 1, 1), False, ""),  # only of success
+        (UrlRequest(31, "http://x/?n=%d"), False, "http://x/?n=16"),  # as if no carrier took it
+        (UrlRequest(31, "http://x/?n=%d"), True, "http://x/?n=2"),
     ],
 )
 async def test_what_has_expired_is_reported(
-    tmp_path: Path, wish: str, by_carrier: bool, said: str, restarted: bool
+    tmp_path: Path, wish: ReportRequest, by_carrier: bool, said: str, restarted: bool
 ) -> None:  # fmt: skip
     """ESMEs hear that it expired, others what they have always heard."""
     sim = ScriptedCourier(Accepted("c-1") if by_carrier else Deferred("busy"))
@@ -258,7 +258,7 @@ async def test_what_has_expired_is_reported(
                 ended.set_result(delivery)
 
         here.queue._on_change = over
-        await here.send(DEMO, "5550001111", "2125550123", "hi", "test", notify=wish)
+        await here.send(DEMO, "5550001111", "2125550123", "hi", "test", report=wish)
         await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
         if by_carrier:
             receipt = CarrierReceipt("c-1", State.EXPIRED)

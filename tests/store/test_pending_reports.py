@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from sipsms.core.message import Delivery, Direction, Message, State
+from sipsms.core.report_request import decode
 from sipsms.store import message_list, messages, pending_reports
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries
@@ -26,7 +27,7 @@ def db(tmp_path: Path) -> Iterator[Connection]:
 def put(db: Connection, *ways: str, pieces: bool = False, notify: str = "wanted") -> int:
     """A message whose deliveries are in these states; one that ends in a + has a carrier's id, a copy is in ()."""
     message = Message(Direction.OUT, "5550001111", "4445556666", "x" * 99, "v1", 1.0, "acme", "5550001111")
-    message = message._replace(notify=notify)
+    message = message._replace(report=decode(notify))
     made = []
     for index, way in enumerate(ways):
         to = "acme" if way.startswith("(") else "4445556666"
@@ -65,7 +66,7 @@ def test_ended(db: Connection) -> None:
 
 def _put(db: Connection, direction: Direction, did: str, *parts: tuple[str, str, str], notify: str = "wanted") -> int:
     """A message of acme with deliveries of (courier, destination, state)."""
-    message = Message(direction, "5550001111", "4445556666", "x", "v1", 1.0, "acme", did, notify=notify)
+    message = Message(direction, "5550001111", "4445556666", "x", "v1", 1.0, "acme", did, report=decode(notify))
     made = [Delivery(message, courier, to, "", f"lane{n}", 9e9, 1.0, state=State(state))
             for n, (courier, to, state) in enumerate(parts)]  # fmt: skip
     return messages.accept_all(db, [(message, made, "node", 1.0)])[0].message_id

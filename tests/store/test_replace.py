@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sipsms.core.account import Account
 from sipsms.core.message import Deferred
+from sipsms.core.report_request import ReportRequest, WebhookRequest
 from sipsms.messaging.carrier import CarrierLimits
 from sipsms.messaging.order import Sent
 from sipsms.store.replace import cancel_whole, replace_text
@@ -15,9 +16,9 @@ SIM = "carrier:sim"
 ALICE = Account("alice", "demo")
 
 
-async def send(here: Core, text: str = "hello", wait: float = 0.0, notify: str = "") -> int:
+async def send(here: Core, text: str = "hello", wait: float = 0.0, report: ReportRequest | None = None) -> int:
     due = here.clock.now + wait if wait else None
-    result = await here.send(ALICE, "5550001111", "2125550123", text, "smpp", due_at=due, notify=notify)
+    result = await here.send(ALICE, "5550001111", "2125550123", text, "smpp", due_at=due, report=report)
     assert isinstance(result, Sent)
     return result.message
 
@@ -57,7 +58,7 @@ async def test_not_what_goes_in_pieces_or_was_tried(tmp_path: Path) -> None:
 async def test_all_of_it_or_nothing_is_called_back(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}) as here:
-        message = await send(here, wait=60, notify="#webhook")
+        message = await send(here, wait=60, report=WebhookRequest())
         assert await cancelled(here, message)
         assert await here.rows("SELECT state, last_error FROM deliveries") == [("failed", "cancelled")]
         assert await here.rows("SELECT notify FROM messages") == [("",)], "nobody is told of a loss"

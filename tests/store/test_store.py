@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, event
 
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Delivery, Direction, Message, State
+from sipsms.core.report_request import ImdnRequest
 from sipsms.store.engine import StoreError, ensure_schema, is_served, lock, open_engine
 from sipsms.store.store import Store
 from tests.support.core import core
@@ -142,12 +143,12 @@ async def test_notices_are_waited_for_a_while_only(tmp_path: Path) -> None:
     """What a sender wanted to know and never came to pass is not looked through at every start for ever."""
     store, now = _store(tmp_path), 5000.0
     for name, at in (("young", now), ("old", now - 1000)):
-        message = _message(name)._replace(received_at=at, notify=name, device=1)
+        message = _message(name)._replace(received_at=at, report=ImdnRequest(name), device=1)
         delivery = Delivery(
             message, "carrier:x", "2125550123", "5550001111", name, now + 99, now, state=State.DELIVERED
         )
         await store.accept(message, [delivery], now)
-    assert sorted(message.notify for message, _ in await store.unnoticed()) == ["old", "young"]
+    assert sorted(message.report.message_id for message, _ in await store.unnoticed()) == ["old", "young"]
     await store.forget_notices(now - 500)
-    assert [(message.notify, to) for message, to in await store.unnoticed()] == [("young", "2125550123")]
+    assert [(message.report.message_id, to) for message, to in await store.unnoticed()] == [("young", "2125550123")]
     await store.close()

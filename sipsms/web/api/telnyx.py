@@ -30,8 +30,8 @@ from sipsms.core.account import Account
 from sipsms.core.e164 import as_format, normalise
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.report_request import WebhookRequest
 from sipsms.core.segmentation import encoding_of, segments
-from sipsms.messaging.delivery_reports import BY_WEBHOOK
 from sipsms.messaging.order import MAX_LONG, File, Order, Sent
 from sipsms.messaging.outbound import Outbound
 from sipsms.web.json_response import Json
@@ -114,7 +114,7 @@ class TelnyxApi:
             account = self._owner(caller, source)
         return Order(
             account, source, _one_number(body.get("to")), text, "v2", [File(url=one) for one in urls],
-            max_text=MAX_LONG, counted=caller.account is not None, notify=BY_WEBHOOK,
+            max_text=MAX_LONG, counted=caller.account is not None, report=WebhookRequest(),
         )  # fmt: skip
 
     def _owner(self, caller: Caller, source: str) -> Account:

@@ -20,8 +20,7 @@ from sipsms.core.account import Callback, Did
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected
-from sipsms.messaging.delivery_reports import DLR
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, MessageKind, Outcome, Rejected
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import number_in
 
@@ -68,7 +67,7 @@ class CallbackCourier:
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         message = delivery.message
-        if message.content_type == DLR:
+        if message.kind is MessageKind.DLR:
             return await self._report(message.text)
         did = self._did_of(message.did)
         callback = did.callback if did is not None else None

@@ -94,7 +94,7 @@ class WebhookCourier:
         return watched and self._worked_at.get(number, 0.0) < delivery.created_at
 
     def _body(self, delivery: Delivery, did: Did) -> bytes:
-        if delivery.message.content_type:
+        if delivery.message.kind:
             return encode(status(delivery.message.text, delivery.id, did.dialing_mode))
         media = [(url, one.content_type) for one in delivery.message.media if (url := self._media_url(one))]
         return encode(received(delivery.message, media, did.dialing_mode))

@@ -69,7 +69,7 @@ def _payload(message: Message, state: str, mode: str) -> Event:
         "id": message.id,
         "record_type": "message",
         "direction": "inbound" if message.direction is Direction.IN else "outbound",
-        "type": message.kind.upper(),
+        "type": "MMS" if message.is_mms else "SMS",
         "from": {"phone_number": number_in(message.source, mode, "e164")},
         "to": [{"phone_number": number_in(message.destination, mode, "e164"), "status": state}],
         "text": message.text,

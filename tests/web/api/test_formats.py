@@ -15,21 +15,9 @@ from hypothesis import strategies as st
 from support.core import ScriptedCourier, core
 
 from sipsms.core.account import Did, Webhook
-from sipsms.core.message import Direction, Media, Message, Rejected
-from sipsms.messaging.delivery_reports import (
-    BY_WEBHOOK,
-    DLR,
-    SMPP,
-    STATUS,
-    SmppReport,
-    Stage,
-    by_smpp,
-    by_url,
-    fill,
-    is_wanted,
-    report_of,
-    smpp_wish,
-)
+from sipsms.core.message import Direction, Media, Message, MessageKind, Rejected
+from sipsms.core.report_request import SmppRequest, UrlRequest, WebhookRequest
+from sipsms.messaging.delivery_reports import Stage, fill, report_of
 from sipsms.messaging.order import Sent
 from sipsms.web.api.acrobits import format as acrobits
 from sipsms.web.api.kannel import format as kannel
@@ -137,24 +125,23 @@ DID = Did("5550001111", "acme", webhook=Webhook("http://x"))
 
 
 def test_a_report_by_webhook() -> None:
-    sent = message(notify=BY_WEBHOOK)
+    sent = message(report=WebhookRequest())
     reports = [report_of(sent, stage, DID, NOW) for stage in Stage]
-    assert all(one is not None and one.content_type == STATUS and one.did == DID.number for one in reports)
+    assert all(one is not None and one.kind is MessageKind.STATUS and one.did == DID.number for one in reports)
     keys = [one.dedupe_key for one in reports if one is not None]
     assert len(set(keys)) == 2, "one end, whatever it was"
     assert report_of(sent, Stage.SENT, Did("5550001111", "acme"), NOW) is None, "it has no webhook"
     assert report_of(message(), Stage.SENT, DID, NOW) is None, "nobody asked"
-    assert (is_wanted(BY_WEBHOOK), is_wanted("msg-id"), is_wanted("")) == (True, False, False)
 
 
 def test_a_report_by_url() -> None:
-    sent = message(notify=by_url(1 | 16, "http://x/?t=%d&to=%p&from=%P&at=%T"))
+    sent = message(report=UrlRequest(1 | 16, "http://x/?t=%d&to=%p&from=%P&at=%T"))
     told = {stage: report_of(sent, stage, DID, NOW) for stage in Stage}
     assert (told[Stage.SENT], told[Stage.FAILED]) == (None, None)
     delivered, rejected = told[Stage.DELIVERED], told[Stage.REJECTED]
     assert delivered is not None
     assert rejected is not None
-    assert (delivered.content_type, rejected.content_type) == (DLR, DLR)
+    assert (delivered.kind, rejected.kind) == (MessageKind.DLR, MessageKind.DLR)
     assert delivered.text == f"http://x/?t=1&to=5551234567&from=5550001111&at={int(NOW)}"
     assert "t=16&" in rejected.text
 
@@ -167,27 +154,22 @@ def test_a_report_by_url() -> None:
      (4, "")],
 )  # fmt: skip
 def test_a_receipt_by_smpp(mask: int, stages: str) -> None:
-    sent = message(notify=by_smpp(mask, "15550001111", "+1 555\t123", 1, 1, 2, 9), id=7)
+    sent = message(report=SmppRequest.of(mask, "15550001111", "+1 555\t123", 1, 1, 2, 9), id=7)
     told = {stage: report_of(sent, stage, DID, NOW) for stage in Stage}
     assert {str(stage) for stage, one in told.items() if one is not None} == set(stages.split())
     for stage, one in told.items():
         if one is not None:
-            assert (one.content_type, one.did, one.source) == (SMPP, DID.number, sent.destination)
+            assert (one.kind, one.did, one.source) == (MessageKind.SMPP, DID.number, sent.destination)
             assert json.loads(one.text) == {
                 "id": "7", "parts": [], "stage": str(stage), "submitted": sent.received_at, "done": NOW,
                 "source": "15550001111", "source_ton": 1, "source_npi": 1, "destination": "+1 555?123", "dest_ton": 2,
                 "dest_npi": 9, "text": sent.text[:20],
             }  # fmt: skip
-    assert is_wanted(sent.notify)
 
 
-def test_a_wish_by_smpp_fits_and_reads_back() -> None:
-    wish = by_smpp(255, "1" * 30, "2" * 30, 255, 255, 255, 255, 255, "t" * 24)
-    assert len(wish) <= 127
-    assert smpp_wish(wish) == SmppReport(255, 255, 255, 255, 255, (255,), "t" * 24, "1" * 24, "2" * 24)
-    assert smpp_wish("msg-id") is None
-    assert smpp_wish(BY_WEBHOOK) is None
-    parts = report_of(message(notify=by_smpp(1, "a", "b", 0, 0, 0, 0, 3, "tok")), Stage.DELIVERED, DID, NOW)
+def test_a_receipt_by_smpp_names_the_parts_that_want_it() -> None:
+    sent = message(report=SmppRequest.of(1, "a", "b", 0, 0, 0, 0, 3, "tok"))
+    parts = report_of(sent, Stage.DELIVERED, DID, NOW)
     assert parts is not None
     assert (json.loads(parts.text)["id"], json.loads(parts.text)["parts"]) == ("tok", [3])
 
@@ -268,7 +250,7 @@ async def test_a_report_that_was_lost_in_a_crash_is_sent_after_all(tmp_path: Pat
         here.directory.update(2, False, [], [Did("5550001111", "demo", webhook=Webhook("http://x"))], frozenset())
         demo = here.directory.account("demo")
         assert demo is not None
-        sent = await here.send(demo, "5550001111", "5551234567", "hi", "v2", notify=BY_WEBHOOK)
+        sent = await here.send(demo, "5550001111", "5551234567", "hi", "v2", report=WebhookRequest())
         assert isinstance(sent, Sent)
         await here.until("SELECT state FROM deliveries", [("failed",)])
         await here.gateway.tell_ended()

@@ -23,8 +23,8 @@ from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import RefusalCode
+from sipsms.core.report_request import MAX_URL, UrlRequest
 from sipsms.core.ssrf import check_url
-from sipsms.messaging.delivery_reports import MAX_URL, by_url
 from sipsms.messaging.order import MAX_LONG, Order
 from sipsms.messaging.outbound import Outbound
 from sipsms.web.api.kannel import format as kannel
@@ -81,11 +81,11 @@ class KannelApi:
         now = self._clock()
         due_at = now + asked.deferred * 60 if asked.deferred else None
         expires_at = (due_at or now) + asked.validity * 60 if asked.validity else None
-        notify = by_url(asked.mask, asked.url) if asked.mask else ""
+        report = UrlRequest(asked.mask, asked.url) if asked.mask else None
         return [
             Order(
                 account, asked.source, number, asked.text, "sendsms", max_text=MAX_LONG, due_at=due_at,
-                when=f"{asked.deferred} {asked.validity}" if asked.deferred else "", notify=notify,
+                when=f"{asked.deferred} {asked.validity}" if asked.deferred else "", report=report,
                 expires_at=expires_at, counted=True,
             )
             for number in asked.numbers

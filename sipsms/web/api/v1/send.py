@@ -19,8 +19,8 @@ from starlette.responses import Response
 from sipsms.core.account import Account
 from sipsms.core.e164 import normalise
 from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.core.report_request import WebhookRequest
 from sipsms.core.segmentation import encoding_of, segments
-from sipsms.messaging.delivery_reports import BY_WEBHOOK
 from sipsms.messaging.order import File, Order
 from sipsms.web.api.v1.dependencies import Services
 from sipsms.web.api.v1.middleware import ORIGIN
@@ -68,7 +68,7 @@ async def send(parts: Services, request: Request) -> Response:
         files=[_file(one, index) for index, one in enumerate(given.media)],
         max_text=parts.max_text(), due_at=_due(given.send_at, parts.clock()), when=str(given.send_at or ""),
         idempotency=_key(request),
-        counted=not reach.is_operator, notify=_notify(parts, account, given),
+        counted=not reach.is_operator, report=_report(parts, account, given),
     )  # fmt: skip
     sent = await parts.outbound.send(order)
     if isinstance(sent, Refusal):
@@ -124,12 +124,12 @@ def _sender(parts: Services, reach: Permissions, given: MessageGiven) -> Account
     return owner
 
 
-def _notify(parts: Services, account: Account, given: MessageGiven) -> str:
-    """Return the requested report: BY_WEBHOOK if the number has a webhook or is unknown.
+def _report(parts: Services, account: Account, given: MessageGiven) -> WebhookRequest | None:
+    """Return the requested report: by webhook if the number has one or is unknown.
 
     Reports cost work, so none is made if the number has no webhook to receive it."""
     did = parts.directory.did(normalise(given.from_ or account.caller_id) or "")
-    return BY_WEBHOOK if did is None or did.webhook is not None else ""
+    return WebhookRequest() if did is None or did.webhook is not None else None
 
 
 def _not_yours(number: str) -> Problem:
