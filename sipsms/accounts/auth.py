@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from hashlib import md5, sha256
+from hashlib import md5
 from ipaddress import ip_network
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from sipsms.core import log
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.clock import Clock
 from sipsms.core.network import Network, is_in, network_of
+from sipsms.store.tokens import digest
 
 FAILURES = 60  # wrong credentials from one address in a minute
 GUESSES = 100  # wrong passwords for one name in a minute, from all addresses
@@ -97,7 +98,7 @@ class Access:
         if not name or not password:
             raise Denied(DenialCode.MISSING, "no credentials")
         account = self._directory.known_as(name)
-        right = hmac.compare_digest(_digest(password), (account.api_hash if account else "") or _NOBODY)
+        right = hmac.compare_digest(digest(password), (account.api_hash if account else "") or _NOBODY)
         if account is None or not right or not account.enabled:
             raise self._failure(api, name, address, "wrong name or password")
         if account.parent:
@@ -116,7 +117,7 @@ class Access:
         account = self._directory.account(name)
         ha1 = md5(f"{name}:{self._realm}:{password}".encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
         as_phone = hmac.compare_digest(ha1, (account.ha1_md5 if account else "") or _NOBODY[:32])
-        as_program = hmac.compare_digest(_digest(password), (account.api_hash if account else "") or _NOBODY)
+        as_program = hmac.compare_digest(digest(password), (account.api_hash if account else "") or _NOBODY)
         if not as_program and not self._may_guess(name, account, address):
             raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
         if account is None or not (as_phone or as_program) or not account.enabled:
@@ -133,7 +134,7 @@ class Access:
         if not token:
             raise Denied(DenialCode.MISSING, "no token")
         # a digest: the time of the comparison reveals nothing of the token
-        found = self._directory.token(_digest(token))
+        found = self._directory.token(digest(token))
         caller = self._caller(found) if found is not None else None
         if found is None or caller is None:
             raise self._failure(api, found.name if found else "", address, "wrong token")
@@ -146,8 +147,8 @@ class Access:
         """Return the DIDs of the one customer with this SMPP username and password. Raises Denied."""
         self._check_address(address)
         known = self._directory.smpp_dids(username)
-        given = _digest(password)
-        right = [did for did in known if did.smpp and hmac.compare_digest(_digest(did.smpp.password), given)]
+        given = digest(password)
+        right = [did for did in known if did.smpp and hmac.compare_digest(digest(did.smpp.password), given)]
         if not known:
             hmac.compare_digest(_NOBODY, given)
         if len({did.account for did in right}) != 1:
@@ -242,10 +243,6 @@ class Access:
         self._asked[who] += 1
         if self._asked[who] > limit:
             raise Denied(DenialCode.TOO_MANY, f"more than {limit} requests in a minute")
-
-
-def _digest(secret: str) -> str:
-    return sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 def _counter(name: str) -> int:

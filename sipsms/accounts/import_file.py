@@ -10,7 +10,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from sipsms.core.e164 import normalise
+from sipsms.core.e164 import telephone_number
 from sipsms.core.ha1 import ha1
 from sipsms.core.ssrf import check_smpp_url, check_url
 from sipsms.core.yaml_file import ConfigError, Document, Model
@@ -164,12 +164,6 @@ def _did(did: Did, owner: str, sip_account: str) -> NewDid:
     number = telephone_number(did.number) or ""
     smpp = {name: value for name in SMPP if (value := getattr(did, name)) is not None}
     return NewDid(number, owner, {"sip_account": sip_account, "sms": did.sms, **said_columns}, given, smpp)
-
-
-def telephone_number(value: str | int) -> str | None:
-    """Return ten digits, or + and digits, as a DID or caller ID; None if the value is neither."""
-    number = normalise(str(value))
-    return number if number and number.lstrip("+").isdigit() and len(number) >= 10 else None
 
 
 def _account(entry: Subaccount, parent: str, realm: str) -> NewAccount:

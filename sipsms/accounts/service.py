@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+from sipsms.accounts.provisioning_link import Order, Server, facts, issue
 from sipsms.core.account import Scope
 from sipsms.core.directory_rows import Block
 from sipsms.core.ha1 import ha1
@@ -31,6 +32,7 @@ class ServiceSettings(NamedTuple):
     realm: str
     allow_private: bool  # customers' URLs may lead to private addresses
     keep: float  # seconds that a retried delivery may wait
+    phones: Server
 
 
 class AccountService:
@@ -46,9 +48,6 @@ class AccountService:
         self._settings = settings
         self._take_over = take_over
 
-    async def read(self, query: Callable[[Connection], T]) -> T:
-        return await self._store.read(query)
-
     async def change(self, work: Callable[[Connection], T]) -> T:
         result = await self._store.write(work)
         await self._take_over()
@@ -61,7 +60,7 @@ class AccountService:
     # --- accounts ---
 
     async def add_account(
-        self, name: str, password: str, *, parent: str = "", caller_id: str = "",
+        self, name: str, password: str, *, parent: str = "", caller_id: str = "", reseller: str = "",
         fields: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         """Add an account. `fields`: see `store.voipms_fields`. Raises also Full."""
@@ -71,6 +70,8 @@ class AccountService:
             if parent:
                 _check_room(db, parent)
             accounts.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id)
+            if reseller:
+                accounts.set_account(db, name, reseller=reseller)
             voipms_fields.write(db, name, fields or {})
 
         await self.change(add)
@@ -106,6 +107,10 @@ class AccountService:
     async def drop_api_password(self, name: str) -> None:
         await self.change(lambda db: tokens.drop_password(db, name))
 
+    async def provision(self, order: Order) -> dict[str, Any]:
+        """Make a link by which a phone sets itself up; without a password the account gets a new one."""
+        return facts(await self.change(lambda db: issue(self._settings().phones, db, order, time.time())))
+
     # --- tokens ---
 
     async def add_token(
@@ -137,9 +142,21 @@ class AccountService:
 
     # --- blocks, carriers, the queue ---
 
-    async def put_block(self, block: Block) -> bool:
-        """Set a block for the operator. Return False if nothing changed."""
-        return await self.change(lambda db: blocks.put(db, block, blocks.BY_HAND, time.time()))
+    async def put_blocks(self, owner: str, number: str, directions: Sequence[str], *, active: bool, by: str) -> int:
+        """Switch blocks on or off. Return how many changed.
+
+        `by`: `blocks.BY_HAND` (operator) or `blocks.BY_CUSTOMER`, which cannot lift the operator's blocks."""
+
+        def put(db: Connection) -> int:
+            if active and by == blocks.BY_CUSTOMER:
+                blocks.check_share(db, owner)
+            now = time.time()
+            changed = sum(blocks.put(db, Block(owner, number, way, active), by, now) for way in directions)
+            if not changed and not active and blocks.is_operators(db, owner, number, directions):
+                raise AdminError("the operator has made this block")
+            return changed
+
+        return await self.change(put)
 
     async def pause_carrier(self, name: str, *, paused: bool) -> None:
         await self.change(lambda db: operator_lists.pause_carrier(db, name, paused=paused))

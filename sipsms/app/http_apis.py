@@ -14,17 +14,17 @@ from sipsms.core.clock import Clock
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.messaging.outbound import Outbound
-from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store
 from sipsms.web.api.acrobits.inbox import Inbox
 from sipsms.web.api.acrobits.routes import AcrobitsApi
 from sipsms.web.api.kannel.routes import KannelApi
 from sipsms.web.api.telnyx import TelnyxApi
 from sipsms.web.api.v1.app import V1Api
-from sipsms.web.api.v1.queries import Queries
-from sipsms.web.api.v1.services import Services
-from sipsms.web.api.voipms.accounts import Place
-from sipsms.web.api.voipms.service import voipms_api
+from sipsms.web.api.v1.dependencies import Services
+from sipsms.web.api.voipms.accounts import Accounts, Place
+from sipsms.web.api.voipms.dids import Dids
+from sipsms.web.api.voipms.messages import Messages
+from sipsms.web.api.voipms.routes import RestPhp
 from sipsms.web.api.wildix.routes import WildixApi
 
 
@@ -34,27 +34,33 @@ class HttpApis:
         couriers: Couriers, clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
     ) -> None:  # fmt: skip
         """`take_over`: read the directory again, and see what waits in the queue."""
-        self.access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
-        self.outbound = outbound
-        self.service = AccountService(store, lambda: config().service, take_over)
-        self._inbox = Inbox(store, gateway, couriers.taken, clock)
-        self._config = config
-        self._clock = clock
-        self._directory = directory
-        self._gateway = gateway
-        self._couriers = couriers
-        self._rest = voipms_api(
-            self.access, store, self.service, directory, outbound, couriers.files.url,
-            lambda account: location.bindings(account, clock()),
-            lambda: Place(config().domain, config().sip.advertised or ""), clock,
+        access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
+        service = AccountService(store, lambda: config().service, take_over)
+        services = Services(
+            directory, gateway, outbound, service, store, couriers.files, clock,
+            lambda: config().messages.max_length, lambda: config().api.daily_sends, lambda: config().carriers,
         )  # fmt: skip
-
-        records = Queries(self.service, lambda: config().carriers, lambda: config().for_phones, directory, gateway)
-        self._v1 = V1Api(
-            Services(
-                self.access, directory, gateway, outbound, self.service, records, couriers.files, clock,
-                lambda: config().messages.max_length, lambda: config().api.daily_sends, AdminError,
-            )
+        self._v1 = V1Api(access, services)
+        self._apis = (  # those with few routes first: a request is compared with one route after the other
+            RestPhp(
+                access,
+                Messages(outbound, directory, store, couriers.files.url, clock).methods(),
+                Dids(directory, service).methods(),
+                Accounts(
+                    directory, service, store, lambda account: location.bindings(account, clock()),
+                    lambda: Place(config().domain, config().sip.advertised or ""), outbound.usage.sent,
+                ).methods(),
+            ),
+            TelnyxApi(access, directory, outbound),
+            WildixApi(
+                access, outbound, clock, lambda: config().api.originate_length, lambda: config().api.timezone
+            ),
+            AcrobitsApi(
+                access, directory, outbound, couriers.fetch, Inbox(store, gateway, couriers.taken, clock),
+                couriers.files.url, clock,
+            ),
+            KannelApi(access, outbound, clock, lambda: config().callbacks.allow_private),
+            self._v1,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -63,19 +69,4 @@ class HttpApis:
 
     def routes(self) -> list[Any]:
         """Return Starlette's routes of all APIs."""
-        config = self._config
-        apis = (  # those with few routes first: a request is compared with one route after the other
-            self._rest,
-            TelnyxApi(self.access, self._directory, self.outbound),
-            WildixApi(
-                self.access, self.outbound, self._clock, lambda: config().api.originate_length,
-                lambda: config().api.timezone,
-            ),
-            AcrobitsApi(
-                self.access, self._directory, self.outbound, self._couriers.fetch, self._inbox,
-                self._couriers.files.url, self._clock,
-            ),
-            KannelApi(self.access, self.outbound, self._clock, lambda: config().callbacks.allow_private),
-            self._v1,
-        )  # fmt: skip
-        return [route for api in apis for route in api.routes()]
+        return [route for api in self._apis for route in api.routes()]

@@ -204,7 +204,7 @@ class Config(Model):
     @property
     def service(self) -> ServiceSettings:
         """The part that changes to accounts depend on."""
-        return ServiceSettings(self.realm, self.callbacks.allow_private, self.queue.keep)
+        return ServiceSettings(self.realm, self.callbacks.allow_private, self.queue.keep, self.for_phones)
 
     @property
     def for_phones(self) -> Server:

@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sipsms import __version__
-from sipsms.accounts.import_file import telephone_number
 from sipsms.app import settings
 from sipsms.app.settings import Config
-from sipsms.core.e164 import normalise
+from sipsms.core.e164 import normalise, telephone_number
 from sipsms.core.ha1 import ha1
 from sipsms.store.accounts import Hashes
 from sipsms.store.engine import ensure_schema, open_engine

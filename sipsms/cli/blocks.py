@@ -9,7 +9,7 @@ import rich_click as click
 
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, sender, show
 from sipsms.core.directory_rows import Block
-from sipsms.store import blocks
+from sipsms.store import blocks, message_list
 from sipsms.store.accounts import AdminError, account
 
 
@@ -80,5 +80,6 @@ def block_remove(context: Context, number: str, did: str | None, customer: str |
 @pass_context
 def block_list(context: Context, owner: str, as_json: bool) -> None:
     """List all blocks."""
-    rows = context.store(lambda db: list(blocks.show(db, owner)))
+    owners = [owner] if owner else None
+    rows, _ = context.store(lambda db: message_list.list_blocks(db, owners, (), message_list.UNLIMITED))
     show(rows, as_json, "owner number direction reason created_at", "none")

@@ -10,7 +10,7 @@ from typing import Any
 import rich_click as click
 
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
-from sipsms.store import dids
+from sipsms.store import dids, message_list
 from sipsms.store.accounts import BadValue
 
 
@@ -114,7 +114,7 @@ def did_set(context: Context, /, number: str, **given: Any) -> None:
 @pass_context
 def did_list(context: Context, as_json: bool) -> None:
     """List all numbers."""
-    rows = context.store(lambda db: list(dids.list_dids(db)))
+    rows = context.store(lambda db: [dids.did_row(one) for one in dids.all_dids(db)])
     if not as_json:
         rows = [{**row, "also": _also(row)} for row in rows]
     show(rows, as_json, "number account sip_account sms mms also", "no DIDs")
@@ -142,7 +142,7 @@ def webhooks(context: Context, as_json: bool) -> None:
 
     A URL is off if its server answered 410, or if a webhook failed for days. Set the URL again with `sipsms did set` to
     switch it on."""
-    rows = context.store(lambda db: list(dids.list_endpoints(db)))
+    rows = context.store(lambda db: [row for one in dids.all_dids(db) for row in dids.endpoint_rows(one)])
     show(rows, as_json, "did kind on why url", "no DID has one")
 
 
@@ -173,7 +173,7 @@ def group_add(context: Context, name: str, members: tuple[str, ...]) -> None:
 @pass_context
 def group_list(context: Context, as_json: bool) -> None:
     """List all groups."""
-    rows = context.store(lambda db: list(dids.list_groups(db)))
+    rows = context.store(lambda db: message_list.list_groups(db, None, "", message_list.UNLIMITED))
     if not as_json:
         rows = [{**row, "members": " ".join(row["members"])} for row in rows]
     show(rows, as_json, "name account members", "no groups")

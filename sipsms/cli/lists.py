@@ -24,7 +24,7 @@ _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "e
 @pass_context
 def registrations(context: Context, as_json: bool) -> None:
     """List phones that are registered now."""
-    rows = context.store(lambda db: list(operator_lists.list_bindings(db, time.time())))
+    rows, _ = context.store(lambda db: message_list.list_bindings(db, None, (), message_list.UNLIMITED, time.time()))
     show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
 
 
@@ -81,9 +81,8 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
     if click_context.invoked_subcommand is not None:
         return
     context: Context = click_context.obj
-    paused, waiting, seen = context.store(operator_lists.carrier_states)
     configured = [(name, one.type, one.rate) for name, one in context.config().carriers.items()]
-    rows = operator_lists.show_carriers(configured, paused, waiting, seen)
+    rows = context.store(lambda db: list(operator_lists.list_carriers(db, configured)))
     show(rows, as_json, "name type state waiting rate why", "no carriers are configured")
 
 

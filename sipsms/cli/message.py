@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +94,9 @@ def conversations(context: Context, number: str, limit: int, as_json: bool) -> N
 @pass_context
 def usage(context: Context, name: str, days: int, as_json: bool) -> None:
     """Show how many messages a customer sent by the APIs, by day (UTC)."""
-    since = (datetime.now(UTC) - timedelta(days=days - 1)).strftime("%Y-%m-%d")
 
     def look(db: Connection) -> list[dict[str, object]]:
         accounts.customer(db, name)
-        return api_usage.show(db, name, since)
+        return api_usage.show(db, name, days)
 
     show(context.store(look), as_json, "day sends", "nothing")

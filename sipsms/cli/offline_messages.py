@@ -19,9 +19,9 @@ from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.refusal import Refusal
 from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.explain import explain
 from sipsms.messaging.order import File, Order
 from sipsms.store.accounts import AdminError
-from sipsms.web.api.v1.queries import explain
 
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be scheduled ahead
 

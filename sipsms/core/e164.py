@@ -80,6 +80,12 @@ def normalise(raw: str) -> str | None:
     return text if _is_sender(text) else None
 
 
+def telephone_number(value: str | int) -> str | None:
+    """Return ten digits, or + and digits, as a DID or caller ID; None if the value is neither."""
+    number = normalise(str(value))
+    return number if number and number.lstrip("+").isdigit() and len(number) >= 10 else None
+
+
 def _international(digits: str) -> str | None:
     if not is_digits(digits) or not 7 <= len(digits) <= MAX_E164_DIGITS or digits[0] == "0":
         return None

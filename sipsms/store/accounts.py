@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from sipsms.core.account import Account
 from sipsms.store import destinations, provisioning_links, reassign
 from sipsms.store.rows import counter, take_ids
 from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
@@ -204,15 +205,18 @@ def count_subaccounts(connection: Connection, customer: str) -> int:
 
 
 def list_accounts(connection: Connection) -> Iterator[dict[str, Any]]:
-    for row in connection.execute(select(accounts).order_by(accounts.c.name)):
-        yield {
-            "name": row.name, "customer": row.parent or row.name, "subaccount": bool(row.parent),
-            "caller_id": row.caller_id, "enabled": row.enabled, "legacy_digest": row.legacy_digest,
-            "presence": row.presence, "copies": row.copies,
-            "bulk": row.bulk, "shorteners": row.shorteners, "api": bool(row.api_hash),
-            "api_daily_limit": row.api_daily_limit, "api_allow_ip": row.api_allow_ip, "email": row.email,
-            "reseller": row.reseller, "app_messages": row.app_messages, "smpp_rate": row.smpp_rate,
-        }  # fmt: skip
+    return map(shown_account, connection.execute(select(accounts).order_by(accounts.c.name)))
+
+
+def shown_account(row: Row[Any] | Account) -> dict[str, Any]:
+    """Return an account as lists show it, without its secrets."""
+    return {
+        "name": row.name, "customer": row.parent or row.name, "subaccount": bool(row.parent),
+        "caller_id": row.caller_id, "enabled": row.enabled, "legacy_digest": row.legacy_digest,
+        "presence": row.presence, "copies": row.copies, "bulk": row.bulk, "shorteners": row.shorteners,
+        "api": bool(row.api_hash), "api_daily_limit": row.api_daily_limit, "api_allow_ip": row.api_allow_ip,
+        "email": row.email, "reseller": row.reseller, "app_messages": row.app_messages, "smpp_rate": row.smpp_rate,
+    }  # fmt: skip
 
 
 def other_realms(connection: Connection, realm: str) -> int:

@@ -6,6 +6,7 @@ The retry detection reads the messages sent just before a start.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -33,8 +34,9 @@ def add(connection: Connection, day: str, counts: Mapping[str, int]) -> None:
             connection.execute(insert(api_usage), {"account": account, "day": day, "sends": count})
 
 
-def show(connection: Connection, account: str, since: str) -> list[dict[str, Any]]:
-    """Return the sends of an account by day, oldest first, from the day `since` on."""
+def show(connection: Connection, account: str, days: int) -> list[dict[str, Any]]:
+    """Return the sends of an account by day (UTC) of the last `days` days, oldest first."""
+    since = f"{datetime.now(UTC) - timedelta(days=days - 1):%Y-%m-%d}"
     query = select(api_usage).where(api_usage.c.account == account, api_usage.c.day >= since)
     return [{"day": row.day, "sends": row.sends} for row in connection.execute(query.order_by(api_usage.c.day))]
 

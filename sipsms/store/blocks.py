@@ -5,15 +5,15 @@ Rows are switched off and never deleted, so that the server sees the change by i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 
 from sipsms.core.directory_rows import Block
 from sipsms.store.accounts import AdminError
 from sipsms.store.rows import take_ids
-from sipsms.store.schema import blocks
+from sipsms.store.schema import blocks, dids
 
 BY_HAND = "by hand"  # made by the operator, who alone may lift it
 BY_CUSTOMER = "by the customer"
@@ -58,23 +58,12 @@ def is_operators(connection: Connection, owner: str, number: str, directions: Se
     return connection.execute(query.limit(1)).first() is not None
 
 
-def check_share(connection: Connection, owners: Sequence[str]) -> None:
-    """Check that a customer may make more blocks for itself and its DIDs. Raises AdminError."""
-    count = 0
-    for start in range(0, len(owners), 500):
-        mine = blocks.c.owner.in_(owners[start : start + 500]) & (blocks.c.reason == BY_CUSTOMER)
-        count += int(connection.execute(select(func.count()).where(mine)).scalar() or 0)
-    if count >= MOST:
+def check_share(connection: Connection, owner: str) -> None:
+    """Check that a customer may make more blocks for itself and its DIDs. Raises AdminError.
+
+    `owner`: the customer or one of its DIDs."""
+    customer = connection.execute(select(dids.c.account).where(dids.c.number == owner)).scalar() or owner
+    owners = select(literal(customer)).union_all(select(dids.c.number).where(dids.c.account == customer))
+    mine = select(func.count()).where(blocks.c.owner.in_(owners), blocks.c.reason == BY_CUSTOMER)
+    if (connection.execute(mine).scalar() or 0) >= MOST:
         raise AdminError(f"a customer makes at most {MOST:,} blocks")
-
-
-def show(connection: Connection, owner: str) -> Iterator[dict[str, Any]]:
-    """Yield active blocks, of all owners or of one."""
-    query = select(blocks).where(blocks.c.active).order_by(blocks.c.owner, blocks.c.number)
-    if owner:
-        query = query.where(blocks.c.owner == owner)
-    for row in connection.execute(query):
-        yield {
-            "owner": row.owner, "number": row.number, "direction": row.direction, "reason": row.reason,
-            "created_at": row.created_at,
-        }  # fmt: skip

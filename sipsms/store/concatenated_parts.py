@@ -96,6 +96,7 @@ def late_query(before: float, whole: float = 0.0) -> Select[Any]:
 
 
 def joined(connection: Connection, done: Sequence[StoredPart]) -> None:
+    """Mark these segments as stored in one message."""
     for one in done:
         connection.execute(update(parts).where(*_of(one), parts.c.number == one.number).values(joined=True))
 

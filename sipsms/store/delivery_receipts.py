@@ -202,6 +202,7 @@ _DOUBTS = (
 
 
 def doubts(connection: Connection, courier: str, since: float, after: int, limit: int) -> list[Doubt]:
+    """Return deliveries created since then whose outcome is unknown, oldest first, with ids above `after`."""
     rows = connection.execute(_DOUBTS, {"carrier": courier, "since": since, "after": after, "most": limit})
     return [Doubt(delivery_of(row), row.began) for row in rows]
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from sipsms.core.account import Did
 from sipsms.core.smpp_url import without_password
 from sipsms.core.ssrf import check_url
 from sipsms.store import destinations as targets
@@ -172,26 +173,28 @@ def remove_did(connection: Connection, number: str) -> None:
     changed(connection, removed=True)
 
 
-def list_dids(connection: Connection) -> Iterator[dict[str, Any]]:
-    rows = connection.execute(select(dids).order_by(dids.c.number)).all()
-    for did in with_targets(connection, rows):
-        yield {
-            "number": did.number, "account": did.account, "sip_account": did.sip_account, "sms": did.sms,
-            "mms": did.mms, "dialing_mode": did.dialing_mode, "group": did.group, "emails": list(did.emails),
-            "forward": did.forward, "callback": did.callback.url if did.callback else "",
-            "callback_retry": did.callback.retry if did.callback else False,
-            "webhook": did.webhook.url if did.webhook else "", "smpp": did.smpp is not None and did.smpp.enabled,
-            "smpp_username": did.smpp_username, "smpp_url": without_password(did.smpp.url) if did.smpp else "",
-        }  # fmt: skip
+def all_dids(connection: Connection) -> Iterator[Did]:
+    """Yield all DIDs with their destinations, by number."""
+    yield from with_targets(connection, connection.execute(select(dids).order_by(dids.c.number)).all())
 
 
-def list_endpoints(connection: Connection) -> Iterator[dict[str, Any]]:
-    """Yield callbacks and webhooks of all DIDs, and whether each is disabled."""
-    rows = connection.execute(select(dids).order_by(dids.c.number)).all()
-    for did in with_targets(connection, rows):
-        for kind, one in (("callback", did.callback), ("webhook", did.webhook)):
-            if one is not None:
-                yield {"did": did.number, "kind": kind, "url": one.url, "on": not one.disabled, "why": one.disabled}
+def did_row(did: Did) -> dict[str, Any]:
+    """Return a DID as lists show it, without its secrets."""
+    return {
+        "number": did.number, "account": did.account, "sip_account": did.sip_account, "sms": did.sms, "mms": did.mms,
+        "dialing_mode": did.dialing_mode, "group": did.group, "emails": list(did.emails), "forward": did.forward,
+        "callback": did.callback.url if did.callback else "",
+        "callback_retry": did.callback.retry if did.callback else False,
+        "webhook": did.webhook.url if did.webhook else "", "smpp": did.smpp is not None and did.smpp.enabled,
+        "smpp_username": did.smpp_username, "smpp_url": without_password(did.smpp.url) if did.smpp else "",
+    }  # fmt: skip
+
+
+def endpoint_rows(did: Did) -> Iterator[dict[str, Any]]:
+    """Yield the callback and the webhook of a DID, and whether each is disabled."""
+    for kind, one in (("callback", did.callback), ("webhook", did.webhook)):
+        if one is not None:
+            yield {"did": did.number, "kind": kind, "url": one.url, "on": not one.disabled, "why": one.disabled}
 
 
 # --- groups ----------------------------------------------------------------------------------------------------------
@@ -235,10 +238,3 @@ def remove_group(connection: Connection, name: str) -> None:
         raise AdminError(f"group {name} is used by DID {using[0]}: take it off there first")
     connection.execute(delete(groups).where(groups.c.name == name))
     connection.execute(delete(group_members).where(group_members.c.group_name == name))
-
-
-def list_groups(connection: Connection) -> Iterator[dict[str, Any]]:
-    for row in connection.execute(select(groups).order_by(groups.c.name)):
-        found = select(group_members.c.member).where(group_members.c.group_name == row.name)
-        members = sorted(connection.execute(found).scalars())
-        yield {"name": row.name, "account": row.account, "members": members}

@@ -13,8 +13,8 @@ from sipsms.core.smpp_url import without_password
 from sipsms.store import destinations as targets
 from sipsms.store import smpp_settings
 from sipsms.store.accounts import AdminError, BadValue, NewAccount, account_row, changed, end_registrations
-from sipsms.store.dids import Destinations, check_group, list_groups, put_group
-from sipsms.store.directory import with_targets
+from sipsms.store.dids import Destinations, all_dids, check_group, put_group
+from sipsms.store.message_list import UNLIMITED, list_groups
 from sipsms.store.schema import accounts, dids
 
 
@@ -63,7 +63,7 @@ def import_all(
 def _import_dids(
     connection: Connection, numbers: Sequence[NewDid], now: float, version: int, counts: dict[str, int]
 ) -> None:
-    owned = {did.number: did for did in with_targets(connection, connection.execute(select(dids)).all())}
+    owned = {did.number: did for did in all_dids(connection)}
     rows = []
     for one in numbers:
         old = owned.get(one.number)
@@ -188,11 +188,11 @@ def export_all(connection: Connection) -> dict[str, Any]:
             tree[row.name] = {**entry, "dids": [], "subaccounts": []}
         elif row.parent in tree:
             tree[row.parent]["subaccounts"].append(entry)
-    for group in list_groups(connection):
+    for group in list_groups(connection, None, "", UNLIMITED):
         if group["account"] in tree:
             groups = tree[group["account"]].setdefault("groups", [])
             groups.append({"name": group["name"], "members": group["members"]})
-    for did in with_targets(connection, connection.execute(select(dids).order_by(dids.c.number)).all()):
+    for did in all_dids(connection):
         if did.account in tree:
             tree[did.account]["dids"].append(_exported(did))
     return {"accounts": list(tree.values())}

@@ -1,8 +1,8 @@
 """The lists of the API: paged by indexed keys, limited to rows that the caller may see.
 
-Synchronous. A page must cost no more with a million stored messages than with a thousand. Whatever the filters, one
-query walks at most `SCAN` rows of an index, newest first, and returns where the next query continues. So a page may be
-short or even empty although more rows follow.
+Commands show some of them as one page. Synchronous. A page must cost no more with a million stored messages than with a
+thousand. Whatever the filters, one query walks at most `SCAN` rows of an index, newest first, and returns where the
+next query continues. So a page may be short or even empty although more rows follow.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from heapq import merge
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, case, func, literal, literal_column, select, true, tuple_
+from sqlalchemy import Connection, and_, bindparam, case, func, literal, literal_column, select, true, tuple_
 
-from sipsms.store.operator_lists import DEAD, message_row
+from sipsms.store.operator_lists import DEAD, dead_row, device_row, message_row, queue_row
 from sipsms.store.rows import OPEN
 from sipsms.store.schema import (
     accounts,
@@ -32,6 +32,7 @@ from sipsms.store.schema import (
     tokens,
 )  # fmt: skip
 
+UNLIMITED: Final = 2**31  # limit of a page that has all rows
 SCAN: Final = 2000  # messages examined by one query
 SPOKEN: Final = 2000  # newest messages of a number that are searched for conversations
 MOST_DIDS: Final = 200  # with more DIDs, all messages are walked instead of each number's
@@ -164,18 +165,25 @@ def _ids_between(connection: Connection, wanted: Wanted) -> tuple[int, int]:
     """Return the range of ids for the requested times, both ends exclusive.
 
     Ids grow with time: times are bisected."""
-    low = _id_at(connection, wanted.since - _SLACK) if wanted.since is not None else 0
-    high = _id_at(connection, wanted.until + _SLACK) + 1 if wanted.until is not None else _NEVER
+    low = last_before(connection, wanted.since - _SLACK) if wanted.since is not None else 0
+    high = last_before(connection, wanted.until + _SLACK) + 1 if wanted.until is not None else _NEVER
     return low, min(high, wanted.before or _NEVER)
 
 
-def _id_at(connection: Connection, when: float) -> int:
-    """Return the last id before a time, or an id near it."""
+RECEIVED_AT: Final = (
+    select(messages.c.received_at)
+    .where(messages.c.id <= bindparam("most"))
+    .order_by(messages.c.id.desc())
+    .limit(1)
+)  # fmt: skip
+
+
+def last_before(connection: Connection, when: float) -> int:
+    """Return the last id of a message received before a time, or an id near it. Ids grow with time."""
     low, high = 0, int(connection.execute(select(func.max(messages.c.id))).scalar() or 0)
     while low < high:
         middle = (low + high + 1) // 2
-        query = select(messages.c.received_at).where(messages.c.id <= middle).order_by(messages.c.id.desc()).limit(1)
-        at = connection.execute(query).scalar()
+        at = connection.execute(RECEIVED_AT, {"most": middle}).scalar()
         if at is None or at < when:
             low = middle
         else:
@@ -267,7 +275,7 @@ def list_groups(connection: Connection, owners: Sequence[str] | None, after: str
     query = select(groups).where(groups.c.name > after).order_by(groups.c.name)
     rows = sorted(_of(connection, query, groups.c.account, owners, limit), key=lambda row: str(row.name))[:limit]
     members: dict[str, list[str]] = {row.name: [] for row in rows}
-    for one in connection.execute(select(group_members).where(group_members.c.group_name.in_(members))):
+    for one in _of(connection, select(group_members), group_members.c.group_name, list(members), UNLIMITED):
         members[one.group_name].append(one.member)
     return [{"name": row.name, "account": row.account, "members": sorted(members[row.name])} for row in rows]
 
@@ -317,11 +325,7 @@ def list_devices(
         select(deliveries.c.lane, func.count()).where(OPEN, deliveries.c.lane.in_(lanes)).group_by(deliveries.c.lane)
     )
     waiting = {lanes[row.lane]: row[1] for row in connection.execute(queued)}
-    return [
-        {"device": row.id, "account": row.aor, "key": row.key, "user_agent": row.user_agent,
-         "registered": row.id in bound, "waiting": waiting.get(row.id, 0), "last_seen": row.last_seen}
-        for row in rows
-    ]  # fmt: skip
+    return [device_row(row, bound, waiting) for row in rows]
 
 
 def list_bindings(
@@ -377,14 +381,8 @@ def list_queue(connection: Connection, after: Sequence[Any], limit: int, *, unkn
         query = select(deliveries).where(OPEN).order_by(*key)
         query = query.where(tuple_(*key) > tuple_(*map(literal, after))) if after else query
     found = connection.execute(query.limit(limit + 1)).all()
-    rows = [
-        {"delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,
-         "device": row.device, "state": row.state, "attempts": row.attempts, "due_at": row.due_at,
-         "expires_at": row.expires_at, "last_error": row.last_error}
-        for row in found[:limit]
-    ]  # fmt: skip
     last = found[limit - 1] if len(found) > limit else None
-    return rows, None if last is None else [last.lane, last.id]
+    return [queue_row(row) for row in found[:limit]], None if last is None else [last.lane, last.id]
 
 
 def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees) -> Found:
@@ -409,7 +407,7 @@ def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees
             return found, last
         last, count = row.id, count + 1
         if sees(row.whose, row.did, row.received_at):
-            found.append(_dead(row))
+            found.append(dead_row(row))
     return found, last if count == SCAN else None
 
 
@@ -422,14 +420,6 @@ def dead_letter(connection: Connection, delivery: int, sees: Sees) -> bool:
     )
     row = connection.execute(query).first()
     return row is not None and sees(row.account, row.did, row.received_at)
-
-
-def _dead(row: Any) -> dict[str, Any]:
-    return {
-        "delivery": row.id, "message": row.message_id, "did": row.did, "from": row.sender, "courier": row.courier,
-        "destination": row.destination, "state": row.state, "attempts": row.attempts, "last_error": row.last_error,
-        "created_at": row.created_at,
-    }  # fmt: skip
 
 
 def state_of(connection: Connection, delivery: int) -> str:

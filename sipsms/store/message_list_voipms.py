@@ -14,9 +14,10 @@ from operator import attrgetter
 from time import sleep
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from sipsms.core.message import Direction, Message
+from sipsms.store.message_list import last_before
 from sipsms.store.rows import media_of
 from sipsms.store.schema import messages
 
@@ -38,12 +39,6 @@ _OF_DID = (
     .order_by(messages.c.id.desc())
     .limit(bindparam("size"))
 )  # fmt: skip
-_AT = (
-    select(messages.c.received_at)
-    .where(messages.c.id <= bindparam("most"))
-    .order_by(messages.c.id.desc())
-    .limit(1)
-)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -58,8 +53,8 @@ def past(
     `render` returns None for a message to skip. `dids`: DID -> start of the customer's ownership. Messages the number
     carried for an earlier owner are never returned.
     """
-    least = _first_at(connection, since - _SLACK)
-    below = _first_at(connection, until + _SLACK)
+    least = last_before(connection, since - _SLACK) + 1
+    below = last_before(connection, until + _SLACK) + 1
     found = merge(*(_of(connection, one, least, below) for one in dids), key=attrgetter("id"), reverse=True)
     wanted = (
         rendered
@@ -92,19 +87,6 @@ def _is(
         and (not contact or other == contact)
         and (mms is None or bool(row.media) == mms)
     )
-
-
-def _first_at(connection: Connection, moment: float) -> int:
-    """Return the least id received at `moment` or later; the id after the last if there is none."""
-    low, high = 0, int(connection.execute(select(func.max(messages.c.id))).scalar() or 0) + 1
-    while low < high:
-        middle = (low + high) // 2
-        at = connection.execute(_AT, {"most": middle}).scalar()
-        if at is None or at < moment:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 def _of(connection: Connection, did: str, least: int, below: int) -> Iterator[Any]:

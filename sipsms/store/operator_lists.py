@@ -6,7 +6,7 @@ Synchronous. These functions also run in commands while the server is running.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,48 +26,27 @@ def pause_carrier(connection: Connection, name: str, *, paused: bool) -> None:
     changed(connection)
 
 
-def carrier_states(connection: Connection) -> tuple[set[str], dict[str, int], dict[str, dict[str, Any]]]:
-    """Return the paused carriers, waiting deliveries by courier, and last status by carrier."""
-    rows = connection.execute(select(carriers)).all()
-    waiting = connection.execute(
-        select(deliveries.c.courier, func.count()).where(QUEUED).group_by(deliveries.c.courier)
-    )
-    return (
-        {row.name for row in rows if row.paused},
-        {row.courier: row[1] for row in waiting},
-        {row.name: json.loads(row.status) for row in rows if row.status},
-    )
-
-
-def show_carriers(
-    configured: Iterable[tuple[str, str, float | None]], paused: set[str], waiting: dict[str, int],
-    seen: dict[str, dict[str, Any]],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Return rows for the list of carriers.
-
-    `configured`: name, type and rate of each; the rest from `carrier_states`."""
-    rows = []
+def list_carriers(
+    connection: Connection, configured: Iterable[tuple[str, str, float | None]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the configured carriers with their state. `configured`: name, type and rate of each."""
+    known = {row.name: row for row in connection.execute(select(carriers))}
+    queued = select(deliveries.c.courier, func.count()).where(QUEUED).group_by(deliveries.c.courier)
+    waiting = {row.courier: row[1] for row in connection.execute(queued)}
     for name, kind, rate in configured:
-        status = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}, **seen.get(name, {})}
-        rows.append(
-            {
-                "name": name, "type": kind, "state": "paused" if name in paused else status["state"],
-                "why": status["why"], "paused": name in paused, "waiting": waiting.get(f"carrier:{name}", 0),
-                "rate": status["rate"], "limit": rate, "counts": status["counts"],
-            }
-        )  # fmt: skip
-    return rows
+        row = known.get(name)
+        paused = row is not None and row.paused
+        status: dict[str, Any] = {"state": "not seen yet", "why": "", "rate": 0.0, "counts": {}}
+        if row is not None and row.status:
+            status |= json.loads(row.status)
+        yield {
+            "name": name, "type": kind, "state": "paused" if paused else status["state"], "why": status["why"],
+            "paused": paused, "waiting": waiting.get(f"carrier:{name}", 0), "rate": status["rate"], "limit": rate,
+            "counts": status["counts"],
+        }  # fmt: skip
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
-
-
-def list_bindings(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
-    for row in connection.execute(select(bindings).where(bindings.c.expires_at > now).order_by(bindings.c.aor)):
-        yield {
-            "account": row.aor, "contact": row.contact, "received": row.received, "device": row.device,
-            "user_agent": row.user_agent, "expires_in": round(row.expires_at - now),
-        }  # fmt: skip
 
 
 def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]:
@@ -81,24 +60,32 @@ def list_devices(connection: Connection, now: float) -> Iterator[dict[str, Any]]
         )
     }
     for row in connection.execute(select(devices).order_by(devices.c.aor, devices.c.id)):
-        yield {
-            "device": row.id, "account": row.aor, "key": row.key, "user_agent": row.user_agent,
-            "registered": row.id in bound, "waiting": waiting.get(row.id, 0), "last_seen": row.last_seen,
-        }  # fmt: skip
+        yield device_row(row, bound, waiting)
+
+
+def device_row(row: Any, bound: set[int], waiting: Mapping[int, int]) -> dict[str, Any]:
+    """Return a device as lists show it. `bound`: devices with a binding; `waiting`: messages by device."""
+    return {
+        "device": row.id, "account": row.aor, "key": row.key, "user_agent": row.user_agent,
+        "registered": row.id in bound, "waiting": waiting.get(row.id, 0), "last_seen": row.last_seen,
+    }  # fmt: skip
 
 
 def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield open deliveries, oldest first.
+    """Return open deliveries, oldest first.
 
-    `unknown`: yield deliveries with an unknown outcome instead."""
+    `unknown`: return deliveries with an unknown outcome instead."""
     chosen = deliveries.c.state == literal_column("'unknown'") if unknown else OPEN
     query = select(deliveries).where(chosen).order_by(deliveries.c.id).limit(limit)
-    for row in connection.execute(query):
-        yield {
-            "delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,
-            "device": row.device, "state": row.state, "attempts": row.attempts, "due_at": row.due_at,
-            "expires_at": row.expires_at, "last_error": row.last_error,
-        }  # fmt: skip
+    return map(queue_row, connection.execute(query))
+
+
+def queue_row(row: Any) -> dict[str, Any]:
+    return {
+        "delivery": row.id, "message": row.message_id, "courier": row.courier, "destination": row.destination,
+        "device": row.device, "state": row.state, "attempts": row.attempts, "due_at": row.due_at,
+        "expires_at": row.expires_at, "last_error": row.last_error,
+    }  # fmt: skip
 
 
 def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
@@ -150,11 +137,15 @@ def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
         .limit(limit)
     )
     for row in connection.execute(query):
-        yield {
-            "delivery": row.id, "message": row.message_id, "did": row.did, "from": row.sender, "courier": row.courier,
-            "destination": row.destination, "state": row.state, "attempts": row.attempts, "last_error": row.last_error,
-            "created_at": datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="seconds"),
-        }  # fmt: skip
+        yield {**dead_row(row), "created_at": datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="seconds")}
+
+
+def dead_row(row: Any) -> dict[str, Any]:
+    return {
+        "delivery": row.id, "message": row.message_id, "did": row.did, "from": row.sender, "courier": row.courier,
+        "destination": row.destination, "state": row.state, "attempts": row.attempts, "last_error": row.last_error,
+        "created_at": row.created_at,
+    }  # fmt: skip
 
 
 def retry_dead(connection: Connection, delivery: int | None, now: float, keep: float) -> int:

@@ -5,13 +5,12 @@ The column `notify` holds the request and is cleared when the report is sent or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, literal_column, or_, select, update
 
-from sipsms.core.message import State, state_of
-from sipsms.store.rows import IS_COPY
+from sipsms.core.message import Message, State, state_of
+from sipsms.store.rows import IS_COPY, message_of
 from sipsms.store.schema import deliveries, messages
 
 _WAITED_FOR = messages.c.notify != literal_column("''")
@@ -57,7 +56,6 @@ _ENDED = select(
     .correlate(messages)
     .scalar_subquery()
     .label("carrier_id"),
-    _of(_LOST, deliveries.c.state == literal_column("'failed'")).label("failed"),
 ).where(
     _WAITED_FOR,
     _of(_LOST),
@@ -76,17 +74,16 @@ def forget(connection: Connection, before: float) -> None:
     connection.execute(_FORGET, {"before": before})
 
 
-def due(connection: Connection) -> Sequence[Row[Any]]:
-    """Return delivered messages whose report is not sent yet, with `to`, the destination reached."""
-    return [row for row in connection.execute(_DUE) if row.to]
+def due(connection: Connection) -> list[tuple[Message, str]]:
+    """Return delivered messages whose report is not sent yet, with the destination reached."""
+    return [(message_of(row), row.to) for row in connection.execute(_DUE) if row.to]
 
 
-def ended(connection: Connection) -> Sequence[Row[Any]]:
+def ended(connection: Connection) -> list[tuple[Message, str, bool]]:
     """Return messages that failed or expired whose report is not sent yet.
 
-    Each row has `to` (the intended destination), `failed` (False: expired) and `carrier_id` (empty if no carrier
-    accepted the message)."""
-    return connection.execute(_ENDED).all()
+    With each its intended destination, and whether a carrier ever accepted it."""
+    return [(message_of(row), row.to or "", bool(row.carrier_id)) for row in connection.execute(_ENDED)]
 
 
 def outcome(connection: Connection, message: int) -> State:

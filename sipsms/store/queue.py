@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, select, true, update
 
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, State
 from sipsms.core.queue_rows import Closing, Due, DueLane
 from sipsms.store import delivery_receipts
@@ -104,6 +105,7 @@ def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
 
 
 def divert(connection: Connection, delivery: Delivery, closing: Closing) -> bool:
+    """Give a queued delivery to another courier. Return False if its state has changed."""
     assert closing.moved is not None
     courier, lane, others = closing.moved
     same = (deliveries.c.id == delivery.id, QUEUED, deliveries.c.attempts == delivery.attempts)
@@ -126,6 +128,7 @@ _LANE = (
 
 
 def load_lane(connection: Connection, lane: str, limit: int, node: str, now: float) -> list[Delivery] | None:
+    """Return the lane's queued deliveries in order, due or not; None if another node is working on the lane."""
     rows = connection.execute(_LANE, {"key": lane, "most": limit}).all()
     if any(row.lease_until > now and row.lease_owner != node for row in rows):
         return None
@@ -143,7 +146,13 @@ def claim_new(connection: Connection, node: str) -> list[Delivery]:
     return fresh
 
 
+def waiting_lanes(connection: Connection) -> list[LaneKey]:
+    """Return every lane with a queued delivery."""
+    return list(map(LaneKey, connection.execute(select(deliveries.c.lane).where(QUEUED).distinct()).scalars()))
+
+
 def make_due(connection: Connection, lanes: Sequence[str], now: float) -> None:
+    """Make the oldest queued delivery of each of these lanes due now."""
     for names in _chunks(list(lanes), 500):
         heads = (
             select(func.min(deliveries.c.id)).where(deliveries.c.lane.in_(names), QUEUED).group_by(deliveries.c.lane)
@@ -154,8 +163,12 @@ def make_due(connection: Connection, lanes: Sequence[str], now: float) -> None:
 
 
 def due(
-    connection: Connection, courier: str, now: float, limit: int, after: tuple[float, int] | None, movable: bool
-) -> Due:
+    connection: Connection, courier: str, now: float, limit: int, after: tuple[float, int] | None = None, *,
+    movable: bool = False,
+) -> Due:  # fmt: skip
+    """Return lanes with due deliveries, oldest first, at most `limit`; `after` continues a previous page.
+
+    `movable`: only deliveries that another courier may take."""
     mine = and_(deliveries.c.courier == courier, QUEUED)
     oldest = (
         WITH_MESSAGE.where(mine, deliveries.c.due_at <= now).order_by(deliveries.c.due_at, deliveries.c.id).limit(limit)
@@ -207,6 +220,7 @@ def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
 
 
 def hold_back(connection: Connection, lane: str, until: float | None) -> None:
+    """Postpone a lane's head, and so all behind it, until a time (None: until an event)."""
     early = deliveries.c.due_at.is_not(None) if until is None else deliveries.c.due_at < until
     connection.execute(update(deliveries).where(deliveries.c.lane == lane, QUEUED, early).values(due_at=until))
 

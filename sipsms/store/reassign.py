@@ -50,6 +50,9 @@ def adopt_open(connection: Connection, account: str, device: int, lane: LaneKey,
 
 
 def move_lane(connection: Connection, old_device: int, old_lane: str, device: int, lane: LaneKey, now: float) -> int:
+    """Move waiting deliveries of a device to another, except messages that the other already has or had.
+
+    Return the number of deliveries."""
     other = deliveries.alias()
     has_it = exists().where(other.c.message_id == deliveries.c.message_id, other.c.device == device)
     return connection.execute(
@@ -57,6 +60,11 @@ def move_lane(connection: Connection, old_device: int, old_lane: str, device: in
         .where(deliveries.c.lane == old_lane, QUEUED, ~has_it)
         .values(device=device, lane=lane, due_at=now, updated_at=now)
     ).rowcount
+
+
+def open_accounts(connection: Connection) -> list[str]:
+    """Return accounts with messages that arrived before any of their devices was known."""
+    return list(connection.execute(select(deliveries.c.destination).where(deliveries.c.open).distinct()).scalars())
 
 
 # --- removal of an account or of its app -----------------------------------------------------------------------------

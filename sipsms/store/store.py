@@ -1,44 +1,62 @@
 """The operations that the gateway, the queue and the location service commit and read.
 
 Every write goes through the writer thread in batches. Every read runs in a worker thread on a connection of its own.
-The statements (SQLAlchemy Core) are in the modules that this class calls.
+The statements (SQLAlchemy Core) are in functions of other modules; `_reads` and `_writes` make methods of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from sipsms.core.directory_rows import Block, DirectoryChanges
 from sipsms.core.errors import Unavailable
-from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, Message, State
-from sipsms.core.queue_rows import CarrierReceipt, Closing, Doubt, Due, Stored, StoredPart
+from sipsms.core.queue_rows import CarrierReceipt, Closing, Stored
 from sipsms.store import (
     blocks,
     concatenated_parts,
     delivery_receipts,
     destinations,
-    directory,
     messages,
     operator_lists,
     pending_reports,
     queue,
     reassign,
 )
+from sipsms.store.directory import changes
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, open_engine
-from sipsms.store.rows import QUEUED, counter, message_of
-from sipsms.store.schema import deliveries
+from sipsms.store.rows import counter
 from sipsms.store.writer import Writer
 
 __all__ = ["Connection", "Store"]  # other packages use the type and pass connections to functions of this package
 
+P = ParamSpec("P")
 T = TypeVar("T")
+_Function = Callable[Concatenate[Connection, P], T]
+_Method = Callable[Concatenate["Store", P], Coroutine[Any, Any, T]]
+
+
+def _reads(query: _Function[P, T]) -> _Method[P, T]:
+    """Make a method that runs a query in a worker thread. Raises Unavailable."""
+
+    def method(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return self.read(lambda connection: query(connection, *args, **kwargs))
+
+    return method
+
+
+def _writes(change: _Function[P, T]) -> _Method[P, T]:
+    """Make a method that runs a change in the writer. Raises Unavailable."""
+
+    def method(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return self.write(lambda connection: change(connection, *args, **kwargs))
+
+    return method
 
 
 class Store:
@@ -86,41 +104,19 @@ class Store:
         stored: Stored = await self.writer.put(messages.accept_all, (message, new, self.node, now))
         return stored
 
-    async def find_duplicate(self, dedupe_key: bytes) -> int | None:
-        """Return the id of the message with this key."""
-        return await self.read(lambda connection: messages.message_with_key(connection, dedupe_key))
-
-    async def named(self, start: bytes) -> tuple[int, bytes] | None:
-        """Return the message whose key begins like this, and the whole key."""
-        return await self.read(lambda connection: messages.message_named(connection, start))
-
-    async def noticed(self, message: int) -> None:
-        """Write down that the sender has got its notice of delivery."""
-        await self.write(lambda connection: pending_reports.done(connection, message))
-
     async def add(self, message: Message, new: Sequence[Delivery], fetcher: str, now: float) -> tuple[Delivery, ...]:
         """Store the media that courier `fetcher` has fetched for a message and, once, its deliveries."""
         return await self.write(lambda db: messages.add(db, (message, new, fetcher, self.node, now)))
 
-    async def message(self, message: int) -> Message | None:
-        """Return a message; None if there is none with this id."""
-        return await self.read(lambda db: messages.message_with_id(db, message))
-
-    async def outcome(self, message: int) -> State:
-        """Return the state of a message (see `core.message.state_of`)."""
-        return await self.read(lambda db: pending_reports.outcome(db, message))
-
-    async def is_cancelled(self, message: int) -> bool:
-        """Return whether all deliveries of a message were cancelled before they left."""
-        return await self.read(lambda db: operator_lists.is_cancelled(db, message))
-
-    async def set_block(self, block: Block, reason: str, now: float) -> bool:
-        """Set or lift a block. False: nothing changed."""
-        return await self.write(lambda db: blocks.put(db, block, reason, now))
-
-    async def disable_target(self, did: str, kind: str, why: str) -> bool:
-        """Switch off a DID's callback or webhook, until its owner sets it again. False: it was off."""
-        return await self.write(lambda db: destinations.disable(db, did, kind, why))
+    find_duplicate = _reads(messages.message_with_key)
+    named = _reads(messages.message_named)
+    message = _reads(messages.message_with_id)
+    is_cancelled = _reads(operator_lists.is_cancelled)
+    set_block = _writes(blocks.put)
+    disable_target = _writes(destinations.disable)
+    adopt_open = _writes(reassign.adopt_open)
+    move_lane = _writes(reassign.move_lane)
+    open_accounts = _reads(reassign.open_accounts)
 
     # --- receipts, unknown outcomes, segments ---
 
@@ -132,35 +128,19 @@ class Store:
         changed: Delivery | None = await self.writer.put(delivery_receipts.apply_all, (courier, receipt, now))
         return changed
 
-    async def doubts(self, courier: str, since: float, after: int, limit: int) -> list[Doubt]:
-        """Return deliveries created since then whose outcome is unknown, oldest first, behind the delivery `after`."""
-        return await self.read(lambda db: delivery_receipts.doubts(db, courier, since, after, limit))
-
-    async def settle(self, closing: Closing) -> bool:
-        """Write the outcome of an unknown delivery. False: it was settled already."""
-        return await self.write(lambda db: delivery_receipts.settle(db, closing))
-
-    async def add_part(self, part: StoredPart) -> list[StoredPart]:
-        """Store a segment; return all segments when the last one has come. A known segment changes nothing.
-
-        Another text under the same reference begins a new message: then the segments of the old one are returned, to
-        be delivered as they are, and this segment must be added again.
-        """
-        return await self.write(lambda db: concatenated_parts.add(db, part))
-
-    async def late_parts(self, before: float, whole: float = 0.0) -> list[list[StoredPart]]:
-        """Return texts without a new segment since `before`; `whole`: the same for texts that lack none."""
-        return await self.read(lambda db: concatenated_parts.late(db, before, whole))
-
-    async def joined(self, done: Sequence[StoredPart]) -> None:
-        """Mark these segments as stored in one message."""
-        await self.write(lambda db: concatenated_parts.joined(db, done))
+    doubts = _reads(delivery_receipts.doubts)
+    settle = _writes(delivery_receipts.settle)
+    add_part = _writes(concatenated_parts.add)
+    late_parts = _reads(concatenated_parts.late)
+    joined = _writes(concatenated_parts.joined)
 
     # --- delivery reports ---
 
-    async def forget_notices(self, before: float) -> None:
-        """Forget senders who have waited since before then for a notice of delivery."""
-        await self.write(lambda connection: pending_reports.forget(connection, before))
+    outcome = _reads(pending_reports.outcome)
+    noticed = _writes(pending_reports.done)
+    unnoticed = _reads(pending_reports.due)
+    unnoticed_losses = _reads(pending_reports.ended)
+    forget_notices = _writes(pending_reports.forget)
 
     async def forget_receipts(self, now: float) -> None:
         """Delete unmatched receipts after 72 hours (P-11) and segments of delivered texts after a day."""
@@ -170,31 +150,6 @@ class Store:
             concatenated_parts.forget(connection, now - 86400.0)
 
         await self.write(forget)
-
-    async def unnoticed(self) -> list[tuple[Message, str]]:
-        """Return delivered messages whose sender is still owed a notice, with whom they went to."""
-        rows = await self.read(pending_reports.due)
-        return [(message_of(row), row.to) for row in rows]
-
-    async def unnoticed_losses(self) -> list[tuple[Message, str, bool]]:
-        """Return the same for messages that failed or expired, and whether a carrier ever took them."""
-        rows = await self.read(pending_reports.ended)
-        return [(message_of(row), row.to or "", bool(row.carrier_id)) for row in rows]
-
-    async def adopt_open(self, account: str, device: int, lane: LaneKey, now: float) -> int:
-        """Give a new device what came while no device of its account was known; return how many deliveries."""
-        return await self.write(lambda connection: reassign.adopt_open(connection, account, device, lane, now))
-
-    async def move_lane(self, old_device: int, old_lane: str, device: int, lane: LaneKey, now: float) -> int:
-        """Move what waits for one device to another, but for messages that the other already has or had."""
-        return await self.write(
-            lambda connection: reassign.move_lane(connection, old_device, old_lane, device, lane, now)
-        )
-
-    async def open_accounts(self) -> list[str]:
-        """Return accounts with messages that arrived before any of their devices was known."""
-        query = select(deliveries.c.destination).where(deliveries.c.open).distinct()
-        return await self.read(lambda connection: list(map(LaneKey, connection.execute(query).scalars())))
 
     # --- queue ---
 
@@ -212,26 +167,11 @@ class Store:
         """Return the lane's queued deliveries in order, due or not. None: another node is working on it."""
         return await self.read(lambda connection: queue.load_lane(connection, lane, limit, self.node, now))
 
-    async def divert(self, delivery: Delivery, closing: Closing) -> bool:
-        """Give a queued delivery to another courier. False: its state has changed."""
-        return await self.write(lambda connection: queue.divert(connection, delivery, closing))
-
-    async def due(
-        self, courier: str, now: float, limit: int, after: tuple[float, int] | None = None, *, movable: bool = False
-    ) -> Due:
-        """Return lanes with due deliveries, oldest first, at most `limit`; `after` continues a previous page.
-
-        `movable`: only deliveries that another courier may take.
-        """
-        return await self.read(lambda connection: queue.due(connection, courier, now, limit, after, movable))
-
-    async def make_due(self, keys: Sequence[str], now: float) -> None:
-        """Make the oldest queued delivery of each of these lanes due now."""
-        await self.write(lambda connection: queue.make_due(connection, keys, now))
-
-    async def hold_back(self, lane: str, until: float | None) -> None:
-        """Postpone a lane's head, and so all behind it, until then (None: until an event)."""
-        await self.write(lambda connection: queue.hold_back(connection, lane, until))
+    divert = _writes(queue.divert)
+    due = _reads(queue.due)
+    make_due = _writes(queue.make_due)
+    hold_back = _writes(queue.hold_back)
+    waiting_lanes = _reads(queue.waiting_lanes)
 
     async def expire(self, now: float, limit: int) -> list[Delivery]:
         """Close queued deliveries whose time is over, at most `limit`."""
@@ -248,11 +188,6 @@ class Store:
         """
         return await self.write(lambda connection: queue.recover(connection, self.node if own else "", idempotent, now))
 
-    async def waiting_lanes(self) -> list[LaneKey]:
-        """Return every lane with a queued delivery."""
-        query = select(deliveries.c.lane).where(QUEUED).distinct()
-        return await self.read(lambda connection: list(map(LaneKey, connection.execute(query).scalars())))
-
     async def claim_new(self) -> list[Delivery]:
         """Take over queued deliveries that a command beside the server has committed."""
         if await self.read(lambda connection: connection.execute(queue.UNCLAIMED.limit(1)).first()) is None:
@@ -265,9 +200,7 @@ class Store:
         """Return the version of the directory."""
         return await self.read(lambda db: counter(db, "directory"))
 
-    async def directory(self, since: int) -> DirectoryChanges:
-        """Return the changes after version `since`."""
-        return await self.read(lambda connection: directory.changes(connection, since))
+    directory = _reads(changes)
 
 
 def _call_each(connection: Connection, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from support.node import Node
 from support.sipwire import Phone, Udp
 
-from sipsms.store import message_list, operator_lists
+from sipsms.store import message_list
 from sipsms.store.engine import open_engine
 
 DOMAIN = "sip.example.net"
@@ -69,7 +69,7 @@ class Lab(Node):
 
     def bindings(self, account: str) -> dict[str, dict[str, Any]]:
         with self._engine.begin() as connection:
-            rows = list(operator_lists.list_bindings(connection, time.time()))
+            rows, _ = message_list.list_bindings(connection, None, (), message_list.UNLIMITED, time.time())
         return {row["contact"]: row for row in rows if row["account"] == account}
 
     def wait(self, look: Callable[[], Any], seconds: float = 15.0) -> Any:

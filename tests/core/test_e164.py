@@ -132,3 +132,12 @@ def test_region_is_asked_once_per_area_code() -> None:
 def test_every_region_has_a_name() -> None:
     found = {e164.region_of_area(str(area)) for area in range(200, 1000)}
     assert found - {None} == set(e164.REGIONS)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("(416) 555-1234", "4165551234"), (4165551234, "4165551234"), ("+447911123456", "+447911123456"),
+     ("72345", None), ("MyBank", None), ("", None)],
+)  # fmt: skip
+def test_a_telephone_number_is_neither_a_short_code_nor_a_name(value: str | int, number: str | None) -> None:
+    assert e164.telephone_number(value) == number

@@ -22,7 +22,7 @@ from unittest import mock
 from support.node import Node
 
 from sipsms.cli import main
-from sipsms.store import message_list, operator_lists
+from sipsms.store import message_list
 from sipsms.store.engine import open_engine
 
 DOMAIN = "sip.example.net"
@@ -138,7 +138,7 @@ class Site(Node):
     def contacts(self, account: Account) -> list[str]:
         """What `sipsms registrations --json` prints of one account."""
         with self._engine.begin() as connection:
-            rows = list(operator_lists.list_bindings(connection, time.time()))
+            rows, _ = message_list.list_bindings(connection, None, (), message_list.UNLIMITED, time.time())
         return [row["contact"] for row in rows if row["account"] == account.name]
 
     def settled(self, did: str, text: str, *states: str, seconds: float = 15.0) -> dict[str, Any]:

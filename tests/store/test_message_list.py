@@ -105,7 +105,7 @@ def test_pages_join_up(db: Connection, numbers: list[str] | None, limit: int) ->
 
 @pytest.mark.parametrize("when", [-10.0, 0.0, 1.0, 2999.5, 5999.0, 9e9])
 def test_a_time_is_found_by_halving(db: Connection, when: float) -> None:
-    assert message_list._id_at(db, when) == sum(1 for n in range(STORED) if n < when)
+    assert message_list.last_before(db, when) == sum(1 for n in range(STORED) if n < when)
 
 
 def test_what_is_not_to_be_seen_is_passed_by(db: Connection) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, event, insert
 
 from sipsms.core.message import Direction, Media, Message
-from sipsms.store import message_list_voipms
+from sipsms.store import message_list, message_list_voipms
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.rows import media_text
 from sipsms.store.schema import messages
@@ -131,7 +131,7 @@ def test_the_cost_does_not_grow(db: Connection, monkeypatch: pytest.MonkeyPatch)
     fill(db, 99_000, first=1001)
     many = statements(db, lambda: found(db, A, since=999_000, limit=50))
     assert many <= few + 16, "two bisections, of which each has seven steps more"
-    for statement in (message_list_voipms._OF_DID, message_list_voipms._AT):
+    for statement in (message_list_voipms._OF_DID, message_list.RECEIVED_AT):
         sql = str(statement.compile(db))
         plan = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?")).all()
         (step,) = [row[3] for row in plan]

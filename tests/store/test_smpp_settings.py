@@ -59,7 +59,7 @@ def test_set_step_by_step(db: Connection) -> None:
 @pytest.mark.req("S-074")
 def test_a_url_that_was_shown_can_be_given_back(db: Connection) -> None:
     change(db, smpp_url=SECRET)
-    (row,) = (one for one in dids.list_dids(db) if one["number"] == DID)
+    (row,) = (dids.did_row(one) for one in dids.all_dids(db) if one.number == DID)
     assert (row["smpp"], row["smpp_username"], row["smpp_url"]) == (True, "acme", "ssmpp://me:***@smsc.example.com")
     found = change(db, smpp_url=row["smpp_url"])
     assert found is not None

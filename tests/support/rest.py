@@ -22,9 +22,10 @@ from sipsms.messaging.carrier import InboundMedia, InboundSms
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.outbound import Outbound
 from sipsms.store.schema import dids
-from sipsms.web.api.voipms.accounts import Place
-from sipsms.web.api.voipms.routes import PATH
-from sipsms.web.api.voipms.service import voipms_api
+from sipsms.web.api.voipms.accounts import Accounts, Place
+from sipsms.web.api.voipms.dids import Dids
+from sipsms.web.api.voipms.messages import Messages
+from sipsms.web.api.voipms.routes import PATH, RestPhp
 from sipsms.web.server import HttpServer
 from tests.support.core import Core, ScriptedCourier, core
 from tests.support.http import listening
@@ -131,10 +132,14 @@ async def rest(folder: Path, per_minute: int = 0, daily: int = 0) -> AsyncIterat
 
         service = AccountService(store, lambda: config.service, take_over)
         access = Access(here.directory, here.clock, config.realm, lambda: per_minute)
-        door = voipms_api(
-            access, store, service, here.directory, here.outbound, here.files.url,
-            lambda account: here.location.bindings(account, here.clock()),
-            lambda: Place("sip.example.net", "192.0.2.1"), here.clock,
+        door = RestPhp(
+            access,
+            Messages(here.outbound, here.directory, store, here.files.url, here.clock).methods(),
+            Dids(here.directory, service).methods(),
+            Accounts(
+                here.directory, service, store, lambda account: here.location.bindings(account, here.clock()),
+                lambda: Place("sip.example.net", "192.0.2.1"), here.outbound.usage.sent,
+            ).methods(),
         )  # fmt: skip
         server = listening(Starlette(routes=door.routes()))
         site = Rest(here, service, here.outbound, server, folder)

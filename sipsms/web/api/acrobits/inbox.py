@@ -37,6 +37,7 @@ class Inbox:
         self._passed: dict[str, _Passed] = {}  # by account
 
     async def received(self, account: Account, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
+        """Return messages for the account's apps, with the ids of their deliveries."""
         return await self._store.read(
             lambda db: app_messages.received(db, account.name, account.since, after, since, limit)
         )
@@ -61,6 +62,7 @@ class Inbox:
         return found
 
     async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
+        """Mark these messages as delivered to the app."""
         ids = [delivery for delivery, _ in received]
         self._taken(account, ids)  # before the write: a push for these messages may be under way
         fresh = set(await self._store.write(lambda db: app_messages.fetched(db, ids, self._clock())))

@@ -12,8 +12,8 @@ account's phones by SIP.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,13 +24,14 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
-from sipsms.core.message import Media, Message
+from sipsms.core.message import Media
 from sipsms.core.queue_rows import PushToken
 from sipsms.core.refusal import RefusalCode
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.order import MAX_LONG, Fetch, File, Order
 from sipsms.messaging.outbound import Outbound
 from sipsms.web.api.acrobits import format as acrobits
+from sipsms.web.api.acrobits.inbox import Inbox
 from sipsms.web.api.multi_recipient import send_all
 from sipsms.web.json_response import Json
 from sipsms.web.request import BadRequest, Fields, address_of, basic_of, fields_of, route, text
@@ -41,22 +42,6 @@ AT_ONCE: Final = 100  # messages in one answer
 HISTORY: Final = 30 * 86400.0  # seconds of history for an app that asks without an id
 _DIDS: Final = 100
 _STATUS: Final = {RefusalCode.LIMIT: 429, RefusalCode.BULK: 429, RefusalCode.BLOCKED: 403, RefusalCode.POLICY: 403}
-
-
-class Inbox(Protocol):
-    """Stored data of an account's messages."""
-
-    async def received(self, account: Account, after: int, since: float, limit: int) -> Sequence[tuple[int, Message]]:
-        """Return messages for the account's apps, with the ids of their deliveries."""
-
-    async def sent(
-        self, account: Account, dids: Sequence[str], after: int, since: float, limit: int
-    ) -> Sequence[Message]: ...
-
-    async def fetched(self, account: str, received: Sequence[tuple[int, Message]]) -> None:
-        """Mark these messages as delivered to the app."""
-
-    async def report_token(self, account: str, token: PushToken) -> None: ...
 
 
 class Refused(Exception):

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
@@ -21,17 +21,19 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 
 from sipsms import __version__
-from sipsms.core.account import Token
+from sipsms.accounts.auth import Access
 from sipsms.core.errors import Unavailable
+from sipsms.store.accounts import AdminError
 from sipsms.web.api.v1 import accounts, dids, events, messages, operator
+from sipsms.web.api.v1.dependencies import Services
 from sipsms.web.api.v1.middleware import Middleware, problem_of
-from sipsms.web.api.v1.permissions import ALL, reach_of, token_of
+from sipsms.web.api.v1.permissions import reach_of
 from sipsms.web.api.v1.problems import JSON, Problem, conflict, missing, wrong
 from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven, ProblemBody
 from sipsms.web.api.v1.send import unreadable
-from sipsms.web.api.v1.services import Services
 
 PREFIX: Final = "/v1"
+_MODULES: Final = (messages, events, accounts, dids, operator)  # in the order of the OpenAPI document
 _PROBLEM: Final = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"description": "Not like this", **_PROBLEM},
@@ -46,73 +48,28 @@ _ABOUT: Final = (
 class V1Api:
     """The routes of /v1 and /docs."""
 
-    def __init__(self, parts: Services) -> None:
-        self._parts = parts
-        self.streams = events.Streams(parts.gateway.feed)
-        self.application = self._build()
+    def __init__(self, access: Access, services: Services) -> None:
+        self.application = app = FastAPI(
+            title="sipsms", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None,
+            openapi_url=None, redirect_slashes=False, responses=_ERRORS,
+        )  # fmt: skip
+        self._streams = events.Streams(services.gateway.feed)
+        app.state.services, app.state.streams = services, self._streams
+        for module in _MODULES:
+            app.include_router(module.router)
+        for error, handler in _HANDLERS.items():
+            app.add_exception_handler(error, handler)
+        app.add_route("/openapi.json", _shown(app), include_in_schema=False)
+        self._guarded = Middleware(app, access, services.directory, services.clock)
 
     def routes(self) -> list[BaseRoute]:
-        guarded = Middleware(self.application, self._parts.access, self._parts.directory, self._parts.clock)
-        mount = Mount(PREFIX, app=guarded)
+        mount = Mount(PREFIX, app=self._guarded)
         mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)  # we answer paths with a line feed
         return [mount, *docs()]
 
     def close(self) -> None:
         """End all event streams when the server stops."""
-        self.streams.close()
-
-    def _build(self) -> FastAPI:
-        parts = self._parts
-        app = FastAPI(
-            title="sipsms", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None,
-            openapi_url=None, redirect_slashes=False, responses=_ERRORS,
-        )  # fmt: skip
-        routers = (
-            messages.router(parts), self._events(), accounts.router(parts), dids.router(parts),
-            operator.router(parts),
-        )  # fmt: skip
-        for router in routers:
-            app.include_router(router)
-        app.state.routes = [route for router in routers for route in router.routes]
-        app.add_exception_handler(Problem, _told)
-        app.add_exception_handler(RequestValidationError, _invalid)
-        app.add_exception_handler(HTTPException, _http)
-        app.add_exception_handler(parts.refused, _refused)
-        app.add_exception_handler(Unavailable, _failed)
-        app.add_exception_handler(Exception, _failed)
-        app.add_route("/openapi.json", _shown(app), include_in_schema=False)
-        return app
-
-    def _events(self) -> APIRouter:
-        routes = APIRouter(tags=["messages"])
-        streams, directory = self.streams, self._parts.directory
-        stream = {"text/event-stream": {"schema": {"type": "string"}}}
-
-        @routes.get("/events", response_class=Response, responses={200: {"content": stream}})
-        async def follow_events(request: Request, last_event_id: str = "") -> Response:
-            """Stream changes of messages as Server-Sent Events.
-
-            `Last-Event-ID` continues after that event."""
-            reach = reach_of(request).need(ALL)
-            token, account = token_of(request, directory), reach.caller.account
-            parts = self._parts
-
-            def still() -> bool:
-                same = token is not None and directory.token(token.hash) == token
-                return same and not _is_over(token, parts.clock()) and (account is None or _is_on(parts, account.name))
-
-            return events.EventResponse(streams, reach, request.headers.get("last-event-id", last_event_id), still)
-
-        return routes
-
-
-def _is_over(token: Token | None, now: float) -> bool:
-    return token is None or (token.expires_at is not None and token.expires_at <= now)
-
-
-def _is_on(parts: Services, name: str) -> bool:
-    account = parts.directory.account(name)
-    return account is not None and account.enabled
+        self._streams.close()
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -134,7 +91,7 @@ async def _invalid(_: Request, error: Any) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """Return all methods of a path. Each method is a route of its own."""
-    routes = [one for one in request.app.state.routes if isinstance(one, Route)]
+    routes = [one for module in _MODULES for one in module.router.routes if isinstance(one, Route)]
     found = [one for one in routes if one.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for route in found for method in route.methods or ()})
 
@@ -161,6 +118,12 @@ async def _refused(request: Request, error: Any) -> Response:
     if field == "email" and not reach_of(request).is_operator and "belongs" in error.why:
         return wrong(field, "somebody has this address").response()
     return (wrong(field, error.why) if field else conflict(str(error))).response()
+
+
+_HANDLERS: Final[dict[type[Exception], Any]] = {
+    Problem: _told, RequestValidationError: _invalid, HTTPException: _http, AdminError: _refused,
+    Unavailable: _failed, Exception: _failed,
+}  # fmt: skip
 
 
 # --- the document ----------------------------------------------------------------------------------------------------

@@ -14,12 +14,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sipsms.accounts.directory import Directory
+from sipsms.core.account import Token
 from sipsms.core.message import Direction
 from sipsms.messaging.event_stream import Change, EventStream, Gap
-from sipsms.web.api.v1.permissions import Permissions
+from sipsms.web.api.v1.dependencies import Api, Reach
+from sipsms.web.api.v1.permissions import ALL, Permissions, token_of
 from sipsms.web.api.v1.problems import Problem
 
 STREAMS: Final = 200
@@ -38,6 +43,34 @@ _NAMES: Final = {
     "expired": "message.expired",
     "unknown": "message.unknown",
 }
+_STREAM: Final = {"text/event-stream": {"schema": {"type": "string"}}}
+
+router = APIRouter(tags=["messages"])
+
+
+@router.get("/events", response_class=Response, responses={200: {"content": _STREAM}})
+async def follow_events(request: Request, api: Api, reach: Reach, last_event_id: str = "") -> Response:
+    """Stream changes of messages as Server-Sent Events.
+
+    `Last-Event-ID` continues after that event."""
+    token, account = token_of(request, api.directory), reach.need(ALL).own
+
+    def still() -> bool:
+        return _is_valid(api.directory, token, api.clock()) and (not account or _is_on(api.directory, account))
+
+    last = request.headers.get("last-event-id", last_event_id)
+    return EventResponse(request.app.state.streams, reach, last, still)
+
+
+def _is_valid(directory: Directory, token: Token | None, now: float) -> bool:
+    if token is None or directory.token(token.hash) != token:
+        return False
+    return token.expires_at is None or token.expires_at > now
+
+
+def _is_on(directory: Directory, name: str) -> bool:
+    account = directory.account(name)
+    return account is not None and account.enabled
 
 
 class Streams:

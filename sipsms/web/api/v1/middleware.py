@@ -101,7 +101,7 @@ def problem_of(error: Exception, scope: Scope) -> Problem:
 def denied(error: Denied, now: float) -> Problem:
     if error.code is DenialCode.TOO_MANY:
         return Problem(429, "too-many", error.reason, headers={"Retry-After": str(60 - int(now % 60))})
-    if error.code in (DenialCode.ADDRESS, DenialCode.OFF):
+    if error.code is DenialCode.ADDRESS:
         return Problem(403, "address", "This token may not be used from this address.")
     parameters = "" if error.code is DenialCode.MISSING else ', error="invalid_token"'
     headers = {"WWW-Authenticate": f'Bearer realm="sipsms"{parameters}'}

@@ -6,7 +6,6 @@ Every question reads the directory anew, so that a number that moves to another 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final
 
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from sipsms.accounts.directory import EVERYBODY, Directory
 from sipsms.core import log
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.e164 import normalise
+from sipsms.store.tokens import digest
 from sipsms.web.api.v1.problems import Problem, missing, wrong
 from sipsms.web.request import bearer_of
 
@@ -168,8 +168,7 @@ def reach_of(request: Request) -> Permissions:
 
 def token_of(request: Request, directory: Directory) -> Token | None:
     """Return the token of this request."""
-    secret = bearer_of(request)
-    return directory.token(sha256(secret.encode("utf-8", "replace")).hexdigest())
+    return directory.token(digest(bearer_of(request)))
 
 
 def page(names: Sequence[str], after: str, limit: int) -> list[str]:

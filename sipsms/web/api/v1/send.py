@@ -22,11 +22,11 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.report_request import WebhookRequest
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.order import File, Order
+from sipsms.web.api.v1.dependencies import Services
 from sipsms.web.api.v1.middleware import ORIGIN
 from sipsms.web.api.v1.permissions import ALL, Permissions, reach_of
 from sipsms.web.api.v1.problems import Problem, wrong
 from sipsms.web.api.v1.schemas import MediaGiven, MessageGiven
-from sipsms.web.api.v1.services import Services
 from sipsms.web.response_ack import when_heard
 
 _BODY: Final = TypeAdapter(MessageGiven)
@@ -70,10 +70,10 @@ async def send(parts: Services, request: Request) -> Response:
         idempotency=_key(request),
         counted=not reach.is_operator, report=_report(parts, account, given),
     )  # fmt: skip
-    sent = await parts.sender.send(order)
+    sent = await parts.outbound.send(order)
     if isinstance(sent, Refusal):
         raise refused(sent, parts.clock())
-    when_heard(request, lambda: parts.sender.answered(sent))
+    when_heard(request, lambda: parts.outbound.answered(sent))
     body = {
         "id": sent.message, "state": "accepted", "from": sent.source, "to": sent.destination,
         "encoding": encoding_of(given.text), "segments": segments(given.text),

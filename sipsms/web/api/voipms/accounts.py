@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from sipsms.accounts.directory import Directory
+from sipsms.accounts.service import AccountService
 from sipsms.core.account import Account
 from sipsms.core.registration import Binding
+from sipsms.store import voipms_fields
+from sipsms.store.store import Store
 from sipsms.web.api.voipms.dids import POP
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused, Row, wall
 
@@ -76,35 +79,19 @@ class Place(NamedTuple):
     address: str = ""
 
 
-class Changes(Protocol):
-    """Changes of subaccounts. All methods raise Refused and Unavailable."""
-
-    async def add_subaccount(
-        self, name: str, password: str, *, parent: str, caller_id: str, fields: Mapping[str, str]
-    ) -> None: ...
-
-    async def change_subaccount(
-        self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
-    ) -> None:
-        """Change a subaccount. None and absent `fields` stay; empty fields get their default."""
-
-    async def written(self, customer: str) -> Mapping[str, Mapping[str, str]]:
-        """Return the stored fields of a customer's subaccounts, by name."""
-
-    async def remove_account(self, name: str) -> None: ...
-
-
 class Accounts:
     def __init__(
-        self, directory: Directory, changes: Changes, bindings: Callable[[str], Sequence[Binding]],
-        place: Callable[[], Place], sent_today: Callable[[str], Awaitable[int]],
+        self, directory: Directory, service: AccountService, store: Store,
+        bindings: Callable[[str], Sequence[Binding]], place: Callable[[], Place],
+        sent_today: Callable[[str], Awaitable[int]],
     ) -> None:  # fmt: skip
         """Store the services.
 
         `bindings` returns an account's current bindings. `sent_today` returns the messages sent by the APIs; raises
         Unavailable."""
         self._directory = directory
-        self._changes = changes
+        self._service = service
+        self._store = store
         self._bindings = bindings
         self._place = place
         self._sent_today = sent_today
@@ -126,7 +113,7 @@ class Accounts:
         found = [one for one in self._directory.subaccounts(owner) if named in ("", one.name, _suffix(one))]
         if not found:
             raise Refused("no_subaccount" if named else "no_account")
-        written = await self._changes.written(owner)
+        written = await self._store.read(lambda db: voipms_fields.written(db, owner))
         rows = [_row(one, written.get(one.name, {})) for one in found]
         return {"accounts": rows, "subaccounts": rows}
 
@@ -147,7 +134,7 @@ class Accounts:
         number = identity(name)
         if self._directory.account(name) or any(identity(one.name) == number for one in self._subaccounts(call)):
             raise Refused("used_username")
-        await self._changes.add_subaccount(name, password, parent=owner, caller_id=caller_id, fields=_kept(params))
+        await self._service.add_account(name, password, parent=owner, caller_id=caller_id, fields=_kept(params))
         return {"id": number, "account": name}
 
     def _check_settings(self, params: Params) -> None:
@@ -191,13 +178,13 @@ class Accounts:
             check_password(password, _suffix(account))
         caller_id = self._caller_id(call)
         is_new = params.given("callerid_number") and caller_id != account.caller_id
-        await self._changes.change_subaccount(
+        await self._service.change_subaccount(
             account.name, caller_id=caller_id if is_new else None, password=password or None, fields=_kept(params)
         )
         return {}
 
     async def _remove(self, call: Call) -> Answer:
-        await self._changes.remove_account(self._named(call).name)
+        await self._service.remove_account(self._named(call).name)
         return {}
 
     # --- registrations ---

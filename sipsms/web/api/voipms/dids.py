@@ -8,10 +8,12 @@ be changed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from sipsms.accounts.directory import Directory
+from sipsms.accounts.service import AccountService
 from sipsms.core.account import Account, Callback, Did, Webhook
+from sipsms.core.e164 import telephone_number
 from sipsms.core.smpp_url import without_password
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused, Row, on
 
@@ -32,7 +34,7 @@ _CALLS: Final = {
 class Target(NamedTuple):
     """A destination in setSMS: a flag and a value."""
 
-    setting: str  # name of the setting in Changes.change_did
+    setting: str  # name of the setting in `store.dids.change_did`
     value: str
     flags: tuple[str, ...]
     bad_value: str  # status words
@@ -63,15 +65,10 @@ BAD: Final = {one.setting: one.bad_value for one in _TARGETS} | {
 _SMPP: Final = {"smpp_user": "smpp_username", "smpp_pass": "smpp_password", "smpp_url": "smpp_url"}
 
 
-class Changes(Protocol):
-    async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
-        """Change a DID. Absent settings stay. Raises Refused or Unavailable."""
-
-
 class Dids:
-    def __init__(self, directory: Directory, changes: Changes) -> None:
+    def __init__(self, directory: Directory, service: AccountService) -> None:
         self._directory = directory
-        self._changes = changes
+        self._service = service
 
     def methods(self) -> dict[str, Method]:
         return {"getDIDsInfo": self._list, "setSMS": self._set_sms, "setDIDInfo": self._set_info}
@@ -111,11 +108,11 @@ class Dids:
             elif params.flag(target.bad_flag, *target.flags) and not _has(did, target.setting):
                 raise Refused(target.bad_value, f"{target.value} is empty")
         given |= _retry(params, did, given) | _mode(params, did, given) | _smpp(params)
-        await self._changes.change_did(did.number, given)
+        await self._service.change_did(did.number, given)
         return {}
 
     def _read(self, target: Target, value: str, account: Account) -> Any:
-        """Return a value in the form of `Changes.change_did`. Raises Refused."""
+        """Return a value in the form of `store.dids.change_did`. Raises Refused."""
         if target.setting == "emails":
             return [one.strip() for one in value.replace(";", ",").split(",") if one.strip()]
         if target.setting == "forward":
@@ -140,7 +137,7 @@ class Dids:
             if name != "did" and said and said != value and not (said in ("no", "none") and value == "0"):
                 raise Refused(f"invalid_{name}", "sipsms has no settings for calls")
         if smpp:
-            await self._changes.change_did(did.number, smpp)
+            await self._service.change_did(did.number, smpp)
         return {}
 
 
@@ -173,8 +170,8 @@ def _url(params: Params, target: Target, did: Did) -> dict[str, Any]:
 
 def _forward(value: str, word: str) -> str:
     """Return a number that SMS can be forwarded to. Raises Refused for a short code or a name."""
-    number = Params({"": [value]}).number(word, "")
-    if number and not (len(number) >= 10 and number.removeprefix("+").isdigit()):
+    number = telephone_number(value) if value else ""
+    if number is None:
         raise Refused(word, f"{value[:32]} is not a telephone number")
     return number
 
@@ -204,7 +201,7 @@ def _mode(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _smpp(params: Params) -> dict[str, Any]:
-    """Return the SMPP settings in the form of `Changes.change_did`.
+    """Return the SMPP settings in the form of `store.dids.change_did`.
 
     An empty password changes nothing, because the password is displayed as empty."""
     on = params.flag("invalid_smpp_enabled", "smpp_enabled", "smpp_enable")

@@ -7,15 +7,15 @@ from an alphanumeric sender must not appear in a list: the Android application r
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from sipsms.accounts.directory import Directory
 from sipsms.core.clock import Clock
@@ -24,6 +24,8 @@ from sipsms.core.message import Direction, Media, Message
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.messaging.order import File, Order
 from sipsms.messaging.outbound import Outbound
+from sipsms.store import message_list_voipms
+from sipsms.store.store import Store
 from sipsms.web.api.voipms.params import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
 
 ORIGIN: Final = "rest"
@@ -53,45 +55,19 @@ _WORDS: Final[Mapping[RefusalCode, str]] = {
 _TYPES: Final = {"": None, "1": Direction.IN, "0": Direction.OUT}
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Filter of messages to list.
-
-    `since` and `until` are approximate; `mms`: None for both kinds."""
-
-    dids: Mapping[str, float]  # DID -> start of the customer's ownership
-    since: float
-    until: float
-    direction: Direction | None
-    contact: str
-    mms: bool | None
-    limit: int
-
-
-class Records(Protocol):
-    """Reads of stored messages. All methods raise Unavailable."""
-
-    async def past(self, wanted: Wanted, render: Callable[[Message], bytes | None]) -> list[bytes]:
-        """Return rendered messages, newest first.
-
-        `render` runs in a worker thread and returns None for a message to skip."""
-
-    async def one(self, message: int, dids: Mapping[str, float]) -> Message | None: ...
-
-    async def hide(self, message: int, dids: Mapping[str, float]) -> bool:
-        """Remove a message from the lists. Return False if these DIDs have no such message."""
-
-
 class Messages:
     def __init__(
-        self, outbound: Outbound, directory: Directory, records: Records, url: Callable[[Media], str], clock: Clock
+        self, outbound: Outbound, directory: Directory, store: Store, url: Callable[[Media], str], clock: Clock
     ) -> None:
+        """Store the services. `url` returns the URL of an MMS part."""
         self._outbound = outbound
         self._directory = directory
-        self._records = records
+        self._store = store
         self._url = url
         self._clock = clock
         self._listing: Counter[str] = Counter()  # customer -> lists running or waiting
+        # A long list takes half a second of a reader thread, and the queue needs the readers too.
+        self._turn = asyncio.Semaphore(1)
 
     def methods(self) -> dict[str, Method]:
         return {
@@ -165,7 +141,7 @@ class Messages:
             self._listing += Counter()  # removes customers without lists
 
     async def _one(self, call: Call, named: str, mms: bool | None, shift: timedelta) -> list[bytes]:
-        message = await self._records.one(_id(named), self._numbers(call))
+        message = await self._stored(_id(named), call)
         if message is None or (mms is not None and bool(message.media) != mms):
             return []
         rendered = _encoded(message, wall(message.received_at, shift), self._url)
@@ -184,11 +160,20 @@ class Messages:
         since, until = days.bounds()
         limit = _limit(params.text("limit"))
         asked = {did: numbers[did]} if did else numbers
-        wanted = Wanted(asked, since, until, _TYPES[kind], contact, mms, limit)
-        return await self._records.past(wanted, Pen(days, self._url))
+        async with self._turn:
+            return await self._store.read(
+                lambda db: message_list_voipms.past(
+                    db, asked, since, until, Pen(days, self._url), limit=limit, direction=_TYPES[kind],
+                    contact=contact, mms=mms,
+                )
+            )  # fmt: skip
+
+    async def _stored(self, message: int, call: Call) -> Message | None:
+        dids = self._numbers(call)
+        return await self._store.read(lambda db: message_list_voipms.one(db, message, dids))
 
     async def _get_media(self, call: Call) -> Answer:
-        message = await self._records.one(self._asked(call), self._numbers(call))
+        message = await self._stored(self._asked(call), call)
         if message is None:
             raise Refused("invalid_id", "no such message")
         links = [self._url(one) for one in message.media]
@@ -197,7 +182,10 @@ class Messages:
         return {"id": str(message.id), "date": wall(message.received_at, shift_of(call.params)), "media": media}
 
     async def _delete(self, call: Call) -> Answer:
-        if not await self._records.hide(self._asked(call), self._numbers(call)):
+        message, dids = self._asked(call), self._numbers(call)
+        if await self._stored(message, call) is None:  # a client that guesses ids must not occupy the writer
+            raise Refused("invalid_id", "no such message")
+        if not await self._store.write(lambda db: message_list_voipms.hide(db, message, dids)):
             raise Refused("invalid_id", "no such message")
         return {}
 

@@ -132,7 +132,7 @@ def shift_of(params: Params) -> timedelta:
     if not text:
         return timedelta()
     if not _HOURS.fullmatch(text) or not -12 <= float(text) <= 14:
-        raise Refused("invalid_timezone", "timezone is a number of hours from -12 to 13")
+        raise Refused("invalid_timezone", "timezone is a number of hours from -12 to 14")
     return timedelta(hours=float(text) - EASTERN)
 
 

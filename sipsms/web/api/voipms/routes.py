@@ -17,9 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sipsms.accounts.auth import Access, DenialCode, Denied
+from sipsms.accounts.service import Full
 from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.errors import Unavailable
+from sipsms.store.accounts import AdminError, BadValue
+from sipsms.web.api.voipms.dids import BAD
 from sipsms.web.api.voipms.messages import ORIGIN
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused
 from sipsms.web.request import BadRequest, Fields, Held, Room, address_of, fields_of, query_of
@@ -38,6 +41,16 @@ _DENIED: Final = {
     DenialCode.TOO_MANY: "api_limit_exceeded",
 }
 LATER: Final = "method_maintenance"  # a temporary failure
+
+# Invalid setting -> status word; method -> status word of any other change that cannot be made.
+_SETTINGS: Final = {
+    **BAD, "callback_retry": "invalid_callback_retry", "dialing_mode": "invalid_dialmode",
+    "sms_by_customer": "sms_apply_regulations", "internal_extension": "used_extension",
+}  # fmt: skip
+_CHANGES: Final = {
+    "setSMS": "invalid_did", "setDIDInfo": "invalid_did", "createSubAccount": "used_username",
+    "setSubAccount": "invalid_account", "delSubAccount": "invalid_account",
+}  # fmt: skip
 
 
 class RestPhp:
@@ -73,6 +86,8 @@ class RestPhp:
             return call, _written(await self._method(params)(call))
         except Refused as error:
             return None, _refusal(error)
+        except AdminError as error:
+            return None, _refusal(_in_words(error, params.text("method")))
         except (Unavailable, OSError) as error:
             log.warning("store_unavailable", why=str(error))
         except Exception as error:
@@ -111,6 +126,14 @@ async def _read(request: Request, held: Held) -> tuple[Fields, Refused | None]:
         return query_of(request), Refused(word, error.reason)
     except TimeoutError:
         return query_of(request), Refused("missing_params", "the body did not arrive")
+
+
+def _in_words(error: AdminError, method: str) -> Refused:
+    """Return the status word for a change that cannot be made."""
+    otherwise = _CHANGES.get(method, LATER)
+    if isinstance(error, BadValue):
+        return Refused(_SETTINGS.get(error.field, otherwise), error.why)
+    return Refused("limit_reached" if isinstance(error, Full) else otherwise, str(error))
 
 
 def _written(answer: Answer) -> bytes:

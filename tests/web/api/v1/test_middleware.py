@@ -181,7 +181,6 @@ class Broken:
 
     def __init__(self, error: Exception) -> None:
         self._error = error
-        self.refused = KeyError
         self.feed = EventStream(lambda: 1.0)
 
     def __getattr__(self, name: str) -> Any:
@@ -197,7 +196,7 @@ class Broken:
 @pytest.mark.parametrize(("method", "path"), [("GET", "/devices"), ("POST", "/messages"), ("GET", "/messages/5")])
 async def test_so_it_is_behind_the_framework(error: Exception, status: int, method: str, path: str) -> None:
     parts: Any = Broken(error)
-    asked = Asked(V1Api(parts).application, path, method)
+    asked = Asked(V1Api(parts, parts).application, path, method)
     asked.scope["headers"].append((b"content-type", b"application/json"))
     parts.max_text, parts.clock = (lambda: 160), (lambda: 1.0)
     parts.directory = Directory()

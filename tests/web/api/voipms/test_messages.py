@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sipsms.core.account import Did
-from sipsms.core.directory_rows import Block
 from sipsms.core.errors import Unavailable
 from sipsms.core.media_types import MAX_FILE
+from sipsms.store.blocks import BY_HAND
 from sipsms.web.api.voipms import messages
 from sipsms.web.api.voipms.params import Call, Params, Refused
 from tests.support.media import JPEG, PNG
@@ -87,7 +87,7 @@ async def test_what_is_refused(site: Rest, fields: dict[str, Any], word: str) ->
 
 
 async def test_a_number_that_is_blocked(site: Rest) -> None:
-    await site.service.put_block(Block(DID, PHONE, "out"))
+    await site.service.put_blocks(DID, PHONE, ("out",), active=True, by=BY_HAND)
     found = await site.call("sendSMS", **TEXT, message="hello")
     assert (found["status"], bool(found["message"])) == ("sms_failed", True)
 
@@ -226,37 +226,39 @@ async def test_only_so_many_rows(site: Rest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Slow:
-    """Records whose lists take until they may go on."""
+    """A store whose lists take until they may go on; the second fails."""
 
     def __init__(self) -> None:
-        self.asked: list[set[str]] = []
+        self.asked = 0
         self.go_on = asyncio.Event()
 
-    async def past(self, wanted: messages.Wanted, render: Any) -> list[bytes]:
-        self.asked.append(set(wanted.dids))
+    async def read(self, query: Any) -> list[bytes]:
+        self.asked += 1
+        fails = self.asked == 2
         await self.go_on.wait()
-        if not wanted.limit % 2:
+        if fails:
             raise Unavailable("disk is gone")
         return [b"{}"]
 
 
 async def test_lists_at_once(site: Rest) -> None:
-    """Two of a customer; another customer's do not wait behind more of them."""
+    """One is read at a time. Two of a customer wait; another customer's do not wait behind more of them."""
     slow = Slow()
     directory = site.core.directory
     nothing: Any = None
     methods = messages.Messages(nothing, directory, slow, nothing, site.core.clock).methods()  # type: ignore
 
-    def ask(method: str, name: str, limit: str = "1") -> asyncio.Task[Any]:
+    def ask(method: str, name: str) -> asyncio.Task[Any]:
         account = directory.account(name)
         assert account is not None
-        return asyncio.create_task(methods[method](Call(account, Params({"limit": [limit]}), "")))  # type: ignore
+        return asyncio.create_task(methods[method](Call(account, Params({}), "")))  # type: ignore
 
-    under_way = [ask("getSMS", "acme"), ask("getMMS", "acme", "2"), ask("getSMS", "other")]
-    await until(lambda: len(slow.asked) == 3)
+    under_way = [ask("getSMS", "acme"), ask("getMMS", "acme"), ask("getSMS", "other")]
+    await until(lambda: slow.asked)
     for method in ("getSMS", "getMMS"):
         with pytest.raises(Refused, match="api_limit_exceeded"):
             await asyncio.wait_for(ask(method, "acme"), 2)
+    assert slow.asked == 1
     slow.go_on.set()
     first, failed, third = await asyncio.gather(*under_way, return_exceptions=True)
     assert first == third == b'{"status":"success","sms":[{}]}'
