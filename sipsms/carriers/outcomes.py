@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sipsms.carriers.settings import Meaning
 from sipsms.core.http_client import MAX_ANSWER, HttpClient, HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Scope, Unknown
 
 MAX_RETRY_AFTER: Final = 3600.0
 NOBODY_KNOWS: Final = frozenset({504, 520, 522, 524})  # sent by proxies: the carrier behind them may have the message
@@ -33,7 +33,7 @@ async def ask(
     try:
         return await client.request(method, url, headers=headers, body=body, timeout=timeout)
     except NotSent as error:
-        return Deferred(f"not sent: {error}", whole_courier=True)
+        return Deferred(f"not sent: {error}", scope=Scope.COURIER)
     except NoAnswer as error:
         return Unknown(f"no answer: {error}")
 
@@ -44,13 +44,13 @@ def by_status(answer: HttpReply) -> Outcome:
     if 200 <= status < 300:
         return Unknown(f"answered {status} with a body that is not understood")
     if status in (401, 402, 403, 407):
-        return Deferred(f"answered {status}: the carrier refuses our credentials", whole_courier=True)
+        return Deferred(f"answered {status}: the carrier refuses our credentials", scope=Scope.COURIER)
     if status in NOBODY_KNOWS:
         return Unknown(f"answered {status}: something between us and the carrier had no answer from it")
     if 300 <= status < 400:
-        return Deferred(f"answered {status}: the carrier is elsewhere", whole_courier=True)
+        return Deferred(f"answered {status}: the carrier is elsewhere", scope=Scope.COURIER)
     if status in (408, 429) or status >= 500:
-        return Deferred(f"answered {status}", retry_after=retry_after(answer))
+        return Deferred(f"answered {status}", retry=retry_after(answer))
     return Rejected(f"answered {status}", code=str(status))
 
 
@@ -62,7 +62,7 @@ def by_meaning(meaning: Meaning, reason: str, code: str = "", retry_after: float
         case "later":
             return Deferred(reason, retry_after)
         case "down":
-            return Deferred(reason, retry_after, whole_courier=True)
+            return Deferred(reason, retry_after, scope=Scope.COURIER)
         case "unknown":
             return Unknown(reason)
         case _:

@@ -27,7 +27,7 @@ from sipsms.carriers.voipms_records import Row
 from sipsms.core import log
 from sipsms.core.e164 import as_format, normalise
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Accepted, Deferred, Delivery, Media, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Delivery, Media, Outcome, Rejected, Scope, Unknown
 from sipsms.messaging.base_carrier import BaseCarrier
 from sipsms.messaging.carrier import CarrierTools, HookError, HookReply, HookRequest, InboundSms, NotThere, Parsed
 
@@ -114,7 +114,7 @@ class VoipmsCarrier(BaseCarrier):
         try:
             fields = await self._fields(method, delivery)
         except OSError:
-            return Deferred("a part of the message cannot be read", aside=True)
+            return Deferred("a part of the message cannot be read", scope=Scope.MESSAGE)
         boundary, body = _multipart(fields)
         answer = await ask(
             self._tools.client, "POST", self._config.url,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+from math import inf
 from typing import Final, NamedTuple
 
 from sipsms.core.lane_key import LaneKey
@@ -174,24 +175,33 @@ class Accepted:
     remote_id: str = ""
 
 
+EVENT: Final = inf  # as `Deferred.retry`: when an event comes (a REGISTER, a bind), not at a time
+
+
+class Scope(Enum):
+    """Deliveries that a deferred one holds up."""
+
+    MESSAGE = auto()  # only itself: it moves to a lane of its own
+    LANE = auto()  # those behind it in its lane
+    COURIER = auto()  # all lanes of its courier: the far side is unreachable as a whole
+
+
+class Attempt(Enum):
+    """Effect of a deferred attempt."""
+
+    NOT_MADE = auto()  # nothing was sent, and the attempt does not count
+    FAILED = auto()
+    MAYBE_ARRIVED = auto()  # the far side would detect a second copy: it may be sent again there, and nowhere else
+
+
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Certainly not delivered; may be tried again.
-
-    `retry_after`: seconds (None: the queue's back-off). `parked`: wait for an event instead of a time. `whole_courier`:
-    the far side is unreachable as a whole, so the courier's other lanes would fail too. `aside`: move the delivery to a
-    lane of its own, so that later deliveries of its lane need not wait. `untried`: nothing was sent, and the attempt
-    does not count. `maybe`: the delivery may have arrived, but the far side would detect a duplicate; so it may be
-    retried there, and nowhere else.
-    """
+    """Not delivered; to be tried again."""
 
     reason: str
-    retry_after: float | None = None
-    parked: bool = False
-    whole_courier: bool = False
-    aside: bool = False
-    untried: bool = False
-    maybe: bool = False
+    retry: float | None = None  # seconds; None: the queue's back-off
+    scope: Scope = Scope.LANE
+    attempt: Attempt = Attempt.FAILED
 
 
 @dataclass(frozen=True, slots=True)

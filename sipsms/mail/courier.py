@@ -19,7 +19,7 @@ import aiosmtplib
 from aiosmtplib import SMTPRecipientsRefused, SMTPResponseException, SMTPSenderRefused
 
 from sipsms.core import log
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Rejected, Scope
 from sipsms.mail.mime import Part, compose
 from sipsms.mail.settings import Smtp
 from sipsms.messaging.media import MediaStore
@@ -62,7 +62,7 @@ class MailCourier:
             client = self._client()
             await client.connect()
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            return Deferred(f"mail server: {_told(error)}", whole_courier=True)
+            return Deferred(f"mail server: {_told(error)}", scope=Scope.COURIER)
         try:
             return await self._send(client, delivery, data)
         finally:
@@ -84,7 +84,7 @@ class MailCourier:
             # The sender is our own address, the same for every message, so the cause is not this message.
             if error.code == _TOO_LARGE:
                 return self._refused(error, delivery.attempts)
-            return Deferred(f"mail server: {_told(error)}", whole_courier=True)
+            return Deferred(f"mail server: {_told(error)}", scope=Scope.COURIER)
         except SMTPResponseException as error:
             return self._refused(error, delivery.attempts)
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -95,7 +95,7 @@ class MailCourier:
 
     def _refused(self, error: SMTPResponseException, attempts: int) -> Outcome:
         if error.code == _SHUTTING_DOWN:
-            return Deferred(f"mail server: {_told(error)}", whole_courier=True)
+            return Deferred(f"mail server: {_told(error)}", scope=Scope.COURIER)
         if 500 <= error.code < 600:
             return Rejected(_printable(error.message), str(error.code))
         return self._aside(f"mail server: {_told(error)}", attempts)
@@ -103,7 +103,7 @@ class MailCourier:
     def _aside(self, why: str, attempts: int) -> Deferred:
         pause = min(RETRY_MAX, RETRY_MIN * 2 ** min(max(attempts, 1) - 1, 10))
         pause = min(RETRY_MAX, pause * (1 + 0.1 * self._jitter()))
-        return Deferred(why, retry_after=pause, aside=True)
+        return Deferred(why, retry=pause, scope=Scope.MESSAGE)
 
     async def _parts(self, message: Message) -> list[Part]:
         parts, room = [], MAX_ATTACHED

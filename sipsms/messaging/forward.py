@@ -46,7 +46,7 @@ class ForwardCourier:
         if self._is_loop(did.number, now):
             log.warning("forward_loop", did=did.number, to=delivery.destination)
             await self._tell(did.number, delivery.destination, now)
-            return Deferred("too many forwards at once: this looks like a loop", retry_after=_PAUSE)
+            return Deferred("too many forwards at once: this looks like a loop", retry=_PAUSE)
         key = blake2b(f"forward\n{delivery.id}".encode(), digest_size=20).digest()
         copy = Message(
             Direction.OUT, did.number, delivery.destination, message.text, "forward", now, did.account, did.number,

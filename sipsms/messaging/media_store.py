@@ -22,7 +22,7 @@ from sipsms.core import log
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import Forbidden, HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT, safe_name, type_of
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, Outcome, Scope
 from sipsms.messaging.media import MediaRefused, MediaStore
 
 __all__ = ["MAX_FILE", "MAX_FILES", "MAX_TEXT", "Fetcher", "MediaCourier", "MediaFiles"]
@@ -178,12 +178,12 @@ class MediaCourier:
         media, why = await self._gather(delivery.message, saved)
         if why and delivery.attempts < TRIES:
             self._remember(delivery.id, saved)
-            return Deferred(why, retry_after=_pause(delivery.attempts), aside=True)
+            return Deferred(why, retry=_pause(delivery.attempts), scope=Scope.MESSAGE)
         try:
             await self._complete(delivery.message, media)
         except Unavailable as error:
             self._remember(delivery.id, saved)
-            return Deferred(f"store: {error}", retry_after=RETRY_MIN, aside=True)
+            return Deferred(f"store: {error}", retry=RETRY_MIN, scope=Scope.MESSAGE)
         self._fetched.pop(delivery.id, None)
         return Delivered(why)
 

@@ -18,7 +18,7 @@ from hashlib import blake2b
 from urllib.parse import quote
 
 from sipsms.core.clock import Clock
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected, is_copy
+from sipsms.core.message import EVENT, Deferred, Delivered, Delivery, Media, Outcome, Rejected, is_copy
 from sipsms.core.registration import Binding
 from sipsms.messaging.location import Location
 from sipsms.sip.body_writer import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
@@ -72,8 +72,8 @@ class SipCourier:
         """Try the device's flows, newest first, until one of the flows gives an outcome."""
         bindings = self._location.ways(delivery.device, self._clock())
         if not bindings:
-            return Deferred("not registered", parked=True)
-        why: Outcome = Deferred("not registered", parked=True)
+            return Deferred("not registered", retry=EVENT)
+        why: Outcome = Deferred("not registered", retry=EVENT)
         unanswered = False
         for binding in bindings:
             try:
@@ -91,7 +91,7 @@ class SipCourier:
         """
         flow = self._endpoint.flow(binding.received, binding.local, binding.flow)
         if flow is None:
-            raise _NextWay(Deferred("its connection is closed", parked=True))
+            raise _NextWay(Deferred("its connection is closed", retry=EVENT))
         text = self._text(delivery)
         count, limit = self._arrived.get(delivery.id, (0, -1))
         if limit < 0:
@@ -212,7 +212,7 @@ class SipCourier:
             return Delivered(reason)
         if status in (404, 410):
             await self._location.drop(binding)
-            raise _NextWay(Deferred(reason, parked=True))
+            raise _NextWay(Deferred(reason, retry=EVENT))
         if status in (408, 430, 503):
             raise _NextWay(Deferred(reason))
         if status in _LATER:
@@ -220,7 +220,7 @@ class SipCourier:
         if status in _NEVER or status >= 600 or delivery.message.kind:
             return Rejected(response.reason[:120], str(status))
         # 3xx and 5xx may be temporary; any other 4xx lasts until the phone registers again.
-        return Deferred(reason, parked=status // 100 == 4)
+        return Deferred(reason, retry=EVENT if status // 100 == 4 else None)
 
 
 def first_cseq(now: float) -> int:

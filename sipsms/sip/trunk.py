@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from sipsms.core.clock import Clock
 from sipsms.core.e164 import as_format
-from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Attempt, Deferred, Delivery, Outcome, Rejected, Scope, Unknown
 from sipsms.messaging.base_carrier import BaseCarrier
 from sipsms.messaging.gateway import Gateway
 from sipsms.sip.connection_pool import NotConnected
@@ -107,14 +107,14 @@ class Trunk(BaseCarrier):
         try:
             flow = await self._way()
         except NotConnected as error:
-            return Deferred(str(error), whole_courier=True)
+            return Deferred(str(error), scope=Scope.COURIER)
         began = asyncio.get_running_loop().time()
         uri, headers = self._message(delivery)
         cseq, body = count(delivery.attempts * _TRIES + 1), delivery.text.encode("utf-8", "replace")
         try:
             response = await self._client.ask("MESSAGE", uri, headers, flow, cseq, body)
         except NotSent as error:
-            return Deferred(str(error), whole_courier=True)
+            return Deferred(str(error), scope=Scope.COURIER)
         except NoResponse as error:
             first = asyncio.get_running_loop().time() - began < T1  # only one copy was sent
             quick = isinstance(error, Unreachable) and error.certain and first
@@ -161,8 +161,10 @@ class Trunk(BaseCarrier):
         """
         self._doubt(why, flow)
         if nothing_came:
-            return Deferred(why, whole_courier=True)
-        return Deferred(why, whole_courier=True, maybe=True) if self.config.drops_duplicates else Unknown(why)
+            return Deferred(why, scope=Scope.COURIER)
+        if self.config.drops_duplicates:
+            return Deferred(why, scope=Scope.COURIER, attempt=Attempt.MAYBE_ARRIVED)
+        return Unknown(why)
 
     def _doubt(self, why: str, flow: Flow) -> None:
         """Check whether the server is there, by a REGISTER; without registration, send nothing for a moment."""
@@ -179,11 +181,11 @@ def outcome_of(response: Response, call_id: str) -> Outcome:
     if status < 300:
         return Accepted(call_id)
     if status in (401, 407):
-        return Deferred("the server refuses our password", whole_courier=True)
+        return Deferred("the server refuses our password", scope=Scope.COURIER)
     if status in _NEVER or status >= 600:
         return Rejected(why, str(status))
     later = min(number_in(response, "retry-after"), 3600)
-    return Deferred(why, retry_after=float(later) or None, whole_courier=status in _WHOLE)
+    return Deferred(why, retry=float(later) or None, scope=Scope.COURIER if status in _WHOLE else Scope.LANE)
 
 
 class Trunks:

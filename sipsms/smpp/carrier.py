@@ -18,7 +18,18 @@ from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.courier_name import courier_name
-from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
+from sipsms.core.message import (
+    Accepted,
+    Attempt,
+    Deferred,
+    Delivered,
+    Delivery,
+    Outcome,
+    Rejected,
+    Scope,
+    State,
+    Unknown,
+)
 from sipsms.messaging.base_carrier import BaseCarrier
 from sipsms.messaging.carrier import NotThere
 from sipsms.messaging.gateway import Gateway
@@ -127,14 +138,14 @@ class SmppCarrier(BaseCarrier):
         """
         now = self._clock()
         if paused := self._pace.paused(now):
-            return Deferred("throttled", retry_after=paused, whole_courier=True, untried=True)
+            return Deferred("throttled", retry=paused, scope=Scope.COURIER, attempt=Attempt.NOT_MADE)
         binds = self._pool.transmitters()
         if not binds:
             why = self._pool.why or "no transmitter is bound"
-            return Deferred(why, retry_after=_NOT_BOUND, whole_courier=True, untried=True)
+            return Deferred(why, retry=_NOT_BOUND, scope=Scope.COURIER, attempt=Attempt.NOT_MADE)
         bind = min(binds, key=lambda one: one.submits)
         if bind.submits >= self.config.window:
-            return Deferred("the window is full", retry_after=_NO_ROOM, untried=True)
+            return Deferred("the window is full", retry=_NO_ROOM, attempt=Attempt.NOT_MADE)
         try:
             sm = encode(delivery, self.config, now)
         except Exception as error:  # a bug; nothing was sent
@@ -144,7 +155,7 @@ class SmppCarrier(BaseCarrier):
         try:
             answer = await bind.ask(Command.SUBMIT_SM, sm.fields, sm.tlvs, delivery.id)
         except NotBound:
-            return Deferred("the bind has just ended", retry_after=_NOT_BOUND, whole_courier=True, untried=True)
+            return Deferred("the bind has just ended", retry=_NOT_BOUND, scope=Scope.COURIER, attempt=Attempt.NOT_MADE)
         except Gone as error:
             return Unknown(str(error))
         finally:
@@ -161,11 +172,11 @@ class SmppCarrier(BaseCarrier):
             return Accepted(answer.fields.get("message_id", "").strip())
         reason = f"the SMSC answered {status:#x}"
         if status in _THROTTLES:
-            return Deferred(reason, retry_after=self._pace.throttled(now), whole_courier=True)
+            return Deferred(reason, retry=self._pace.throttled(now), scope=Scope.COURIER)
         if status in _LATER:
             return Deferred(reason)
         if status in _MEND:
-            return Deferred(reason, whole_courier=True)
+            return Deferred(reason, scope=Scope.COURIER)
         return Rejected(reason, f"{status:#x}")
 
     # --- lost responses ---

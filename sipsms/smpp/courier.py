@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.errors import Unavailable
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, MessageKind, Outcome, Rejected
+from sipsms.core.message import EVENT, Deferred, Delivered, Delivery, Media, MessageKind, Outcome, Rejected, Scope
 from sipsms.smpp import receipt
 from sipsms.smpp.data_coding import NOTIFICATION, RECEIPT, Charset, choose, segments_of
 from sipsms.smpp.esme import Esme
@@ -166,7 +166,7 @@ class SmppCourier:
         except (Gone, NotBound) as error:
             if self._smsc.hearing(did) is None:
                 return _away(delivery, f"the ESME is gone: {error}")
-            return Deferred(str(error), retry_after=1.0)
+            return Deferred(str(error), retry=1.0)
         if isinstance(outcome, Delivered):
             bound.connection.sent += 1
         return outcome
@@ -267,7 +267,7 @@ def _away(delivery: Delivery, why: str) -> Outcome:
 
     A delivery in a lane of its own is not woken by a bind, so it is retried by time.
     """
-    return Deferred(why, retry_after=_ASIDE) if delivery.lane.is_aside else Deferred(why, parked=True)
+    return Deferred(why, retry=_ASIDE) if delivery.lane.is_aside else Deferred(why, retry=EVENT)
 
 
 def refusal(status: int) -> Outcome:
@@ -276,5 +276,5 @@ def refusal(status: int) -> Outcome:
     if status in NEVER:
         return Rejected(reason)
     if status in BUSY:
-        return Deferred(reason, retry_after=_ESME_IS_BUSY)
-    return Deferred(reason, aside=True)
+        return Deferred(reason, retry=_ESME_IS_BUSY)
+    return Deferred(reason, scope=Scope.MESSAGE)

@@ -13,7 +13,7 @@ from sipsms.carriers.bandwidth import BandwidthCarrier
 from sipsms.carriers.outcomes import basic
 from sipsms.carriers.settings import BandwidthConfig
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Scope, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import Carrier, InboundMedia, InboundSms
 from tests.carriers.kit import JSON, JUNK, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
@@ -46,11 +46,11 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply(b'{"id": "b', 202), NOTHING),
     (reply([], 202), NOTHING),
     (reply({"type": "request-validation", "description": "p4ss hi"}, 400), Rejected("answered 400", "400")),
-    (reply({}, 401), Deferred("answered 401: the carrier refuses our credentials", whole_courier=True)),
-    (reply({}, 403), Deferred("answered 403: the carrier refuses our credentials", whole_courier=True)),
+    (reply({}, 401), Deferred("answered 401: the carrier refuses our credentials", scope=Scope.COURIER)),
+    (reply({}, 403), Deferred("answered 403: the carrier refuses our credentials", scope=Scope.COURIER)),
     (reply({}, 429, retry_after="2"), Deferred("answered 429", 2.0)),
     (reply({}, 500), Deferred("answered 500")),
-    (NotSent("cannot connect"), Deferred("not sent: cannot connect", whole_courier=True)),
+    (NotSent("cannot connect"), Deferred("not sent: cannot connect", scope=Scope.COURIER)),
     (NoAnswer("no answer in time"), Unknown("no answer: no answer in time")),
 ]
 

@@ -19,7 +19,7 @@ import pytest
 
 from sipsms.app import settings
 from sipsms.carriers.registry import build
-from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Scope, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import Carrier, CarrierTools, HookRequest, InboundMedia, InboundSms, Part
 from sipsms.web.client import AiohttpClient
@@ -134,7 +134,7 @@ def vonage(status: str) -> Any:
     return {"message-count": "1", "messages": [{"status": status, "error-text": "s3cret hi"}]}
 
 
-DOWN = {"whole_courier": True}
+DOWN = {"scope": Scope.COURIER}
 ANSWERS: list[tuple[str, Answer, Outcome]] = [
     ("flowroute", Answer(401, {}), Deferred("answered 401", **DOWN)),
     ("flowroute", Answer(403, {}), Deferred("answered 403", **DOWN)),

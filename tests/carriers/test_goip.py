@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from sipsms.app import settings
 from sipsms.carriers.http_api import HttpCarrier
 from sipsms.carriers.settings import HttpCarrierConfig, Inbound
-from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Scope, Unknown
 from sipsms.core.yaml_file import ConfigError
 from sipsms.messaging.carrier import HookRequest, InboundSms
 from sipsms.web.client import AiohttpClient
@@ -80,7 +80,7 @@ async def test_what_is_sent(shipped: HttpCarrierConfig, stub: StubCarrier, clien
     assert "hunter2" not in repr(shipped)
 
 
-DOWN = {"whole_courier": True}
+DOWN = {"scope": Scope.COURIER}
 OTHER = "answered 200 with a text that is not in ok.text"
 ANSWERS: list[tuple[Answer | str, Outcome]] = [
     (Answer(200, b"Sending,L1 Send SMS to:5551234567"), Accepted("")),

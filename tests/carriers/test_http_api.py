@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sipsms.carriers.http_api import HttpCarrier, at_path
 from sipsms.carriers.settings import HttpCarrierConfig
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Scope, Unknown
 from sipsms.messaging.carrier import Carrier, CarrierTools, HookError, HookReply, HookRequest, InboundSms
 from tests.carriers.kit import KeptMedia
 
@@ -169,18 +169,18 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply(200, b"[" * 60000), Unknown("answered 200 with a body that is not JSON")),
     (reply(204), Unknown("answered 204, which is not in ok.status")),
     (reply(429), Deferred("answered 429")),
-    (reply(429, retry_after="17"), Deferred("answered 429", retry_after=17.0)),
-    (reply(503, retry_after="86400"), Deferred("answered 503", retry_after=3600.0)),
+    (reply(429, retry_after="17"), Deferred("answered 429", retry=17.0)),
+    (reply(503, retry_after="86400"), Deferred("answered 503", retry=3600.0)),
     (reply(503, retry_after="9" * 5000), Deferred("answered 503")),
     (reply(503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), Deferred("answered 503")),
     (reply(503, retry_after="-1"), Deferred("answered 503")),
     (reply(500), Deferred("answered 500")),
     (reply(502), Deferred("answered 502")),
     (reply(400, b"t0ken hi"), Rejected("answered 400", code="400")),
-    (reply(401), Deferred("answered 401: the carrier refuses our credentials", whole_courier=True)),
+    (reply(401), Deferred("answered 401: the carrier refuses our credentials", scope=Scope.COURIER)),
     (reply(504), Unknown("answered 504: something between us and the carrier had no answer from it")),
-    (reply(301, location="https://x"), Deferred("answered 301: the carrier is elsewhere", whole_courier=True)),
-    (NotSent("cannot connect"), Deferred("not sent: cannot connect", whole_courier=True)),
+    (reply(301, location="https://x"), Deferred("answered 301: the carrier is elsewhere", scope=Scope.COURIER)),
+    (NotSent("cannot connect"), Deferred("not sent: cannot connect", scope=Scope.COURIER)),
     (NoAnswer("no answer in time"), Unknown("no answer: no answer in time")),
 ]
 

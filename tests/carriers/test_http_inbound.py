@@ -17,7 +17,7 @@ from sipsms.carriers.http_api import HttpCarrier
 from sipsms.carriers.outcomes import basic
 from sipsms.carriers.settings import HttpCarrierConfig
 from sipsms.core.http_client import HttpReply
-from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Scope, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import HookRequest, InboundMedia, Part
 from tests.carriers.kit import FORM, HOOK_URL, JSON, JUNK, NOW, PICTURE, ScriptedClient, delivery, hook, refusal
@@ -50,7 +50,7 @@ MEANT: list[tuple[HttpReply, Outcome]] = [
     (answered({"word": 0, "id": 5}), Accepted("5")),
     (answered({"word": "0"}), Accepted("")),
     (answered({"word": "busy"}, retry_after="9"), Deferred("answered busy", 9.0)),
-    (answered({"word": "locked"}), Deferred("answered locked", whole_courier=True)),
+    (answered({"word": "locked"}), Deferred("answered locked", scope=Scope.COURIER)),
     (answered({"word": "never"}), Rejected("answered never", "never")),
     (answered({"word": "stop"}), Rejected("answered stop", "stop", opt_out=True)),
     (answered({"word": "hm"}), Unknown("answered hm")),
@@ -59,7 +59,7 @@ MEANT: list[tuple[HttpReply, Outcome]] = [
     (answered({}), Unknown("answered 200 without a word at word")),
     (answered({"word": None}), Unknown("answered 200 without a word at word")),
     (answered(b'{"word": "0'), Unknown("answered 200 with a body that is not JSON")),
-    (answered({}, 401), Deferred("answered 401", whole_courier=True)),
+    (answered({}, 401), Deferred("answered 401", scope=Scope.COURIER)),
     (answered({}, 403), Rejected("answered 403", "403", opt_out=True)),
     (answered({}, 404), Deferred("answered 404")),
     (answered({"word": "stop"}, 400), Rejected("answered stop", "stop", opt_out=True)),

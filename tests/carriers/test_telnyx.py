@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from sipsms.carriers.settings import TelnyxConfig
 from sipsms.carriers.telnyx import TelnyxCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Scope, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import Carrier, HookError, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import JSON, JUNK, NOW, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
@@ -62,9 +62,9 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply(b'{"data": {"id": "m'), NOTHING),
     (reply(b"<html>"), NOTHING),
     (reply([]), NOTHING),
-    (failed(401, "10009"), Deferred("answered 401, error 10009", whole_courier=True)),
-    (failed(403, "10010"), Deferred("answered 403, error 10010", whole_courier=True)),
-    (failed(403, "20100"), Deferred("answered 403, error 20100", whole_courier=True)),
+    (failed(401, "10009"), Deferred("answered 401, error 10009", scope=Scope.COURIER)),
+    (failed(403, "10010"), Deferred("answered 403, error 10010", scope=Scope.COURIER)),
+    (failed(403, "20100"), Deferred("answered 403, error 20100", scope=Scope.COURIER)),
     (failed(429, "10011", retry_after="3"), Deferred("answered 429, error 10011", 3.0)),
     (failed(400, "40318"), Deferred("answered 400, error 40318")),
     (failed(403, "40300"), Rejected("answered 403, error 40300", "40300", opt_out=True)),
@@ -72,12 +72,12 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (failed(422, "40310"), Rejected("answered 422, error 40310", "40310")),
     (failed(400, "KEY123 hi there"), Rejected("answered 400, error no plain word", "no plain word")),
     (reply({}, 400), Rejected("answered 400", "400")),
-    (reply(b"", 401), Deferred("answered 401: the carrier refuses our credentials", whole_courier=True)),
-    (reply(b"", 403), Deferred("answered 403: the carrier refuses our credentials", whole_courier=True)),
+    (reply(b"", 401), Deferred("answered 401: the carrier refuses our credentials", scope=Scope.COURIER)),
+    (reply(b"", 403), Deferred("answered 403: the carrier refuses our credentials", scope=Scope.COURIER)),
     (reply(b"", 429), Deferred("answered 429")),
     (reply(b"", 503, retry_after="5"), Deferred("answered 503", 5.0)),
-    (reply(b"", 302), Deferred("answered 302: the carrier is elsewhere", whole_courier=True)),
-    (NotSent("cannot connect"), Deferred("not sent: cannot connect", whole_courier=True)),
+    (reply(b"", 302), Deferred("answered 302: the carrier is elsewhere", scope=Scope.COURIER)),
+    (NotSent("cannot connect"), Deferred("not sent: cannot connect", scope=Scope.COURIER)),
     (NoAnswer("no answer in time"), Unknown("no answer: no answer in time")),
 ]
 

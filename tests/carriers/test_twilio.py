@@ -16,7 +16,7 @@ from sipsms.carriers.outcomes import basic
 from sipsms.carriers.settings import TwilioConfig
 from sipsms.carriers.twilio import TwilioCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, State, Unknown
+from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Scope, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import Carrier, HookReply, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import FORM, HOOK_URL, JSON, PICTURE, ScriptedClient, delivery, hook, refusal, reply, tools
@@ -81,13 +81,13 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (failed(400, 21610), Rejected("answered 400, error 21610", "21610", opt_out=True)),
     (failed(400, 21211), Rejected("answered 400, error 21211", "21211")),
     (failed(400, 30001), Deferred("answered 400, error 30001")),
-    (failed(401, 20003), Deferred("answered 401, error 20003", whole_courier=True)),
-    (failed(403, 20005), Deferred("answered 403, error 20005", whole_courier=True)),
+    (failed(401, 20003), Deferred("answered 401, error 20003", scope=Scope.COURIER)),
+    (failed(403, 20005), Deferred("answered 403, error 20005", scope=Scope.COURIER)),
     (failed(429, 20429, retry_after="4"), Deferred("answered 429, error 20429", 4.0)),
-    (failed(401, None), Deferred("answered 401: the carrier refuses our credentials", whole_courier=True)),
+    (failed(401, None), Deferred("answered 401: the carrier refuses our credentials", scope=Scope.COURIER)),
     (reply(b"", 503), Deferred("answered 503")),
     (reply(b"", 404), Rejected("answered 404", "404")),
-    (NotSent("cannot connect"), Deferred("not sent: cannot connect", whole_courier=True)),
+    (NotSent("cannot connect"), Deferred("not sent: cannot connect", scope=Scope.COURIER)),
     (NoAnswer("no answer in time"), Unknown("no answer: no answer in time")),
 ]  # fmt: skip
 

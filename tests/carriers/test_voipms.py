@@ -15,7 +15,7 @@ from sipsms.carriers import voipms_records
 from sipsms.carriers.settings import VoipmsConfig
 from sipsms.carriers.voipms import VoipmsCarrier
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Accepted, Deferred, Media, Outcome, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Media, Outcome, Rejected, Scope, Unknown
 from sipsms.messaging.carrier import Carrier, HookRequest, InboundMedia, InboundSms
 from tests.carriers.kit import (
     DID,
@@ -48,13 +48,13 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply({"status": "success", "sms": "23434"}), Accepted("sms:23434")),
     (reply({"status": "success"}), Accepted("")),
     (reply({"status": "success", "sms": None}), Accepted("")),
-    (reply({"status": "invalid_credentials"}), Deferred("answered invalid_credentials", whole_courier=True)),
-    (reply({"status": "api_not_enabled"}), Deferred("answered api_not_enabled", whole_courier=True)),
-    (reply({"status": "ip_not_enabled"}), Deferred("answered ip_not_enabled", whole_courier=True)),
-    (reply({"status": "non_sufficient_funds"}), Deferred("answered non_sufficient_funds", whole_courier=True)),
-    (reply({"status": "method_maintenance"}), Deferred("answered method_maintenance", 300.0, whole_courier=True)),
-    (reply({"status": "limit_reached"}), Deferred("answered limit_reached", 900.0, whole_courier=True)),
-    (reply({"status": "api_limit_exceeded"}), Deferred("answered api_limit_exceeded", 60.0, whole_courier=True)),
+    (reply({"status": "invalid_credentials"}), Deferred("answered invalid_credentials", scope=Scope.COURIER)),
+    (reply({"status": "api_not_enabled"}), Deferred("answered api_not_enabled", scope=Scope.COURIER)),
+    (reply({"status": "ip_not_enabled"}), Deferred("answered ip_not_enabled", scope=Scope.COURIER)),
+    (reply({"status": "non_sufficient_funds"}), Deferred("answered non_sufficient_funds", scope=Scope.COURIER)),
+    (reply({"status": "method_maintenance"}), Deferred("answered method_maintenance", 300.0, scope=Scope.COURIER)),
+    (reply({"status": "limit_reached"}), Deferred("answered limit_reached", 900.0, scope=Scope.COURIER)),
+    (reply({"status": "api_limit_exceeded"}), Deferred("answered api_limit_exceeded", 60.0, scope=Scope.COURIER)),
     (reply({"status": "sms_wait_message"}), Deferred("answered sms_wait_message", 60.0)),
     (reply({"status": "invalid_dst"}), Rejected("answered invalid_dst", "invalid_dst")),
     (reply({"status": "sms_failed"}), Rejected("answered sms_failed", "sms_failed")),
@@ -69,8 +69,8 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
     (reply({"status": "success"}, 429, retry_after="7"), Deferred("answered 429", 7.0)),
     (reply({}, 503), Deferred("answered 503")),
     (reply({}, 404), Rejected("answered 404", "404")),
-    (reply({}, 301), Deferred("answered 301: the carrier is elsewhere", whole_courier=True)),
-    (NotSent("cannot connect"), Deferred("not sent: cannot connect", whole_courier=True)),
+    (reply({}, 301), Deferred("answered 301: the carrier is elsewhere", scope=Scope.COURIER)),
+    (NotSent("cannot connect"), Deferred("not sent: cannot connect", scope=Scope.COURIER)),
     (NoAnswer("no answer in time"), Unknown("no answer: no answer in time")),
 ]
 
@@ -135,7 +135,7 @@ async def test_media_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(acme._tools.media, "read", fails)
     outcome = await acme.send(delivery("", PICTURE._replace(token="t" * 32)))
-    assert outcome == Deferred("a part of the message cannot be read", aside=True)
+    assert outcome == Deferred("a part of the message cannot be read", scope=Scope.MESSAGE)
     assert client.requests == []
 
 

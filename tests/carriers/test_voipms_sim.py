@@ -14,7 +14,7 @@ import pytest
 from sipsms.carriers.settings import VoipmsConfig
 from sipsms.carriers.voipms import VoipmsCarrier
 from sipsms.core.http_client import NoAnswer, NotSent
-from sipsms.core.message import Accepted, Deferred, Rejected, Unknown
+from sipsms.core.message import Accepted, Deferred, Rejected, Scope, Unknown
 from sipsms.messaging.carrier import CarrierTools, HookError, HookRequest, InboundMedia, NotThere
 from sipsms.web.client import AiohttpClient
 from tests.carriers.kit import DID, HOOK_URL, PHONE, PICTURE, KeptMedia, delivery
@@ -70,8 +70,8 @@ FAULTS: list[tuple[str, Any]] = [
     ("hang_up", Unknown("no answer: connection closed before an answer came")),
     ("garbage", Unknown("answered 200 with a body that is not understood")),
     ("half", Unknown("answered 200 with a body that is not understood")),
-    ("throttle", Deferred("answered api_limit_exceeded", 60.0, whole_courier=True)),
-    ("limit_reached", Deferred("answered limit_reached", 900.0, whole_courier=True)),
+    ("throttle", Deferred("answered api_limit_exceeded", 60.0, scope=Scope.COURIER)),
+    ("limit_reached", Deferred("answered limit_reached", 900.0, scope=Scope.COURIER)),
 ]
 
 
@@ -93,7 +93,7 @@ async def test_nobody_there(sim: CarrierSim, client: AiohttpClient) -> None:
     sim.stop()
     outcome = await carrier(sim, client).send(delivery())
     assert isinstance(outcome, Deferred)
-    assert outcome.whole_courier
+    assert outcome.scope is Scope.COURIER
     sim.start()
     assert isinstance(await carrier(sim, client).send(delivery()), Accepted)
 
@@ -107,7 +107,7 @@ async def test_the_days_hundred(sim: CarrierSim, client: AiohttpClient) -> None:
 
 async def test_wrong_password_and_wrong_number(sim: CarrierSim, client: AiohttpClient) -> None:
     wrong = await carrier(sim, client, password="wrong").send(delivery())
-    assert wrong == Deferred("answered invalid_credentials", whole_courier=True)
+    assert wrong == Deferred("answered invalid_credentials", scope=Scope.COURIER)
     assert await carrier(sim, client).send(delivery(to="911")) == Rejected("answered invalid_dst", "invalid_dst")
     assert await carrier(sim, client).send(delivery(source="4165559999")) == Rejected(
         "answered invalid_did", "invalid_did"

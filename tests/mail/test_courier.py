@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected, Scope
 from sipsms.mail.courier import MailCourier
 from sipsms.mail.settings import Smtp
 from tests.support.calls import delivery, message
@@ -120,7 +120,7 @@ async def test_starttls_with_a_login(site: Any, tls: str) -> None:
         assert inbox.taken[0][0].ssl is not None
         bad = await courier(port, tls=tls, ca=str(ca), username="me", password="wrong").deliver(to())
         assert isinstance(bad, Deferred)
-        assert bad.whole_courier
+        assert bad.scope is Scope.COURIER
         unchecked = await courier(port, tls=tls, username="me", password="s3cret").deliver(to())
         assert isinstance(unchecked, Deferred), "a password went to a server that nobody vouches for"
         assert len(inbox.taken) == 1
@@ -133,14 +133,14 @@ async def test_starttls_as_it_comes(site: Any) -> None:
         assert inbox.taken[0][0].ssl is not None
         refused = await courier(port, tls="required").deliver(to())
         assert isinstance(refused, Deferred)
-        assert refused.whole_courier
+        assert refused.scope is Scope.COURIER
 
 
 async def test_no_starttls_where_it_is_demanded() -> None:
     async with server() as (inbox, port):
         outcome = await courier(port, tls="required").deliver(to())
         assert isinstance(outcome, Deferred)
-        assert outcome.whole_courier
+        assert outcome.scope is Scope.COURIER
         assert inbox.taken == []
 
 
@@ -208,13 +208,13 @@ async def test_the_servers_trouble(answers: dict[str, str]) -> None:
     """Every other message would meet it too; none is lost by it."""
     result = await outcome(**answers)
     assert isinstance(result, Deferred), result
-    assert result.whole_courier
+    assert result.scope is Scope.COURIER
 
 
 async def test_a_wrong_password() -> None:
     async with scripted(ehlo="250-hi\r\n250 AUTH PLAIN", auth="535 5.7.8 wrong") as (_, port):
         result = await courier(port, tls="off", username="me", password="s3cret").deliver(to())
-        assert result == Deferred("mail server: 535 5.7.8 wrong", whole_courier=True)
+        assert result == Deferred("mail server: 535 5.7.8 wrong", scope=Scope.COURIER)
 
 
 @pytest.mark.req("F-37")
@@ -223,20 +223,20 @@ async def test_nobody_listens() -> None:
         pass
     result = await courier(port).deliver(to())
     assert isinstance(result, Deferred)
-    assert result.whole_courier
+    assert result.scope is Scope.COURIER
 
 
 @pytest.mark.req("F-37")
 @pytest.mark.parametrize("where", ["rcpt", "data", "end"])
 async def test_later_for_this_message(where: str) -> None:
     result = await outcome(**{where: "451 4.7.1 greylisted"})
-    assert result == Deferred("mail server: 451 4.7.1 greylisted", 300.0, aside=True)
+    assert result == Deferred("mail server: 451 4.7.1 greylisted", 300.0, scope=Scope.MESSAGE)
 
 
 @pytest.mark.req("F-37")
 async def test_the_pauses_grow() -> None:
     pauses = [(await outcome(attempt, rcpt="450 full")) for attempt in (1, 2, 3, 4, 5, 60)]
-    assert [one.retry_after for one in pauses if isinstance(one, Deferred)] == [300, 600, 1200, 2400, 4000, 4000]
+    assert [one.retry for one in pauses if isinstance(one, Deferred)] == [300, 600, 1200, 2400, 4000, 4000]
 
 
 @pytest.mark.req("F-37")
@@ -255,7 +255,7 @@ async def test_too_large_is_this_messages_fault() -> None:
 async def test_a_connection_that_is_lost(where: str, how: str) -> None:
     result = await outcome(timeout=0.2, **{where: how})
     assert isinstance(result, Deferred)
-    assert (result.aside, result.whole_courier, result.retry_after) == (True, False, 300.0)
+    assert (result.scope, result.retry) == (Scope.MESSAGE, 300.0)
 
 
 async def test_the_second_copy_has_the_first_ones_id() -> None:
@@ -311,5 +311,5 @@ async def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
         async with scripted() as (heard, port):
             result = await courier(port, tls="required", ca=str(ca)).deliver(to())
             assert isinstance(result, Deferred)
-            assert result.whole_courier
+            assert result.scope is Scope.COURIER
             assert heard == []

@@ -783,7 +783,7 @@ def _add_did(db: Any) -> None:
         (Accepted("c-1"), State.FAILED, "failed"),
         (Accepted("c-1"), State.DELIVERED, "delivered"),
         (Unknown("no answer"), None, ""),
-        (Deferred("later", retry_after=3600), None, "failed"),
+        (Deferred("later", retry=3600), None, "failed"),
     ],
 )
 async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, receipt: State | None, word: str) -> None:

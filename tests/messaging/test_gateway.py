@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sipsms.core.account import Account, Did, Smpp
-from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Direction, Message, State
+from sipsms.core.message import EVENT, Accepted, Deferred, Delivered, Delivery, Direction, Message, State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.registration import Binding
 from sipsms.core.report_request import ReportRequest, SmppRequest, UrlRequest
@@ -57,7 +57,7 @@ class Phones(ScriptedCourier):
     async def deliver(self, delivery: Delivery) -> Delivered | Deferred:
         assert self.here is not None
         if self.here.location.binding_of(delivery.device, self.here.clock.now) is None:
-            return Deferred("not registered", parked=True)
+            return Deferred("not registered", retry=EVENT)
         await super().deliver(delivery)
         return Delivered("200")
 

@@ -14,7 +14,7 @@ import pytest
 
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
-from sipsms.core.message import Deferred, Delivered, Media, Message, Outcome
+from sipsms.core.message import Deferred, Delivered, Media, Message, Outcome, Scope
 from sipsms.core.ssrf import check_address
 from sipsms.messaging import media_store
 from sipsms.messaging.media import MediaRefused
@@ -191,8 +191,8 @@ async def test_trouble_is_tried_again_and_not_for_ever(files: MediaFiles, answer
     for attempt in range(1, 8):
         outcome, desk, _ = await fetch(files, (link(),), answer, attempts=attempt)
         assert isinstance(outcome, Deferred)
-        assert (outcome.reason, outcome.aside, desk.done) == (why, True, [])
-        pauses.append(outcome.retry_after)
+        assert (outcome.reason, outcome.scope, desk.done) == (why, Scope.MESSAGE, [])
+        pauses.append(outcome.retry)
     assert pauses == [5, 10, 20, 40, 80, 160, 320]
     outcome, desk, _ = await fetch(files, (link(),), answer, attempts=8)
     assert outcome == Delivered(why)
@@ -205,7 +205,7 @@ async def test_a_part_is_not_fetched_twice(files: MediaFiles) -> None:
     courier = MediaCourier(files, client, desk.headers_of, desk.complete)
     what = delivery(message(media=(link(), link("b.png"))), "media")
     assert isinstance(await courier.deliver(what), Deferred)
-    assert await courier.deliver(what._replace(attempts=2)) == Deferred("store: disk is full", 5.0, aside=True)
+    assert await courier.deliver(what._replace(attempts=2)) == Deferred("store: disk is full", 5.0, scope=Scope.MESSAGE)
     assert await courier.deliver(what._replace(attempts=3)) == Delivered()
     assert [one.url for one in client.asked] == [
         "https://carrier/a.jpg",
@@ -222,7 +222,7 @@ async def test_a_full_disk_is_trouble(files: MediaFiles, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(files, "save", full)
     outcome, _, _ = await fetch(files, (link(),), reply(200, JPEG))
-    assert outcome == Deferred("cannot save a part: No space left on device", 5.0, aside=True)
+    assert outcome == Deferred("cannot save a part: No space left on device", 5.0, scope=Scope.MESSAGE)
 
 
 @pytest.mark.req("S-023")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected
+from sipsms.core.message import Accepted, Attempt, Deferred, Delivery, Direction, Message, Outcome, Rejected
 from sipsms.messaging.carrier import NotThere
 from sipsms.smpp.carrier import SmppCarrier
 from sipsms.smpp.pdu import GENERIC_NACK, Pdu, Status
@@ -160,4 +160,4 @@ async def test_what_comes_after_the_end_does_not_wait(world: World) -> None:
     await carrier.close()
     outcome = await asyncio.wait_for(carrier.send(delivery()), 1)
     assert isinstance(outcome, Deferred)
-    assert outcome.untried
+    assert outcome.attempt is Attempt.NOT_MADE

@@ -47,7 +47,7 @@ async def test_another_text_leaves(tmp_path: Path) -> None:
 
 
 async def test_not_what_goes_in_pieces_or_was_tried(tmp_path: Path) -> None:
-    async with core(tmp_path, {SIM: ScriptedCourier(Deferred("later", retry_after=60))}) as here:
+    async with core(tmp_path, {SIM: ScriptedCourier(Deferred("later", retry=60))}) as here:
         here.gateway.limits = {SIM: CarrierOptions.model_construct(text_unit="segments")}
         assert not await replaced(here, await send(here, "a" * 161, wait=60), "x")
         tried = await send(here)

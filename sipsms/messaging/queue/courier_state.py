@@ -12,7 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, Unknown
+from sipsms.core.message import (
+    EVENT,
+    Accepted,
+    Attempt,
+    Deferred,
+    Delivered,
+    Delivery,
+    Outcome,
+    Rejected,
+    Scope,
+    Unknown,
+)
 from sipsms.messaging.carrier import Courier
 
 BREAKER_MAX = 30.0  # seconds: a carrier that is back is noticed soon
@@ -107,7 +118,7 @@ class CourierState:
     def note(self, outcome: Outcome) -> bool:
         """Learn from an attempt. True: the breaker has to open (again)."""
         match outcome:
-            case Rejected(unsent=True) | Deferred(untried=True, whole_courier=False):
+            case Rejected(unsent=True) | Deferred(attempt=Attempt.NOT_MADE, scope=Scope.LANE | Scope.MESSAGE):
                 return False
             case Delivered() | Accepted() | Rejected():
                 self._doubts = self._soft = self.failures = 0
@@ -118,8 +129,8 @@ class CourierState:
                 tripped = self.line.breaker and (self._doubts >= _DOUBTS or self.failures > 0)
             case Deferred(reason):
                 self._soft += 1
-                soft = self.line.breaker and not outcome.parked and not outcome.aside
-                tripped = outcome.whole_courier or (soft and (self._soft >= _SOFT or self.failures > 0))
+                soft = self.line.breaker and outcome.retry != EVENT and outcome.scope is not Scope.MESSAGE
+                tripped = outcome.scope is Scope.COURIER or (soft and (self._soft >= _SOFT or self.failures > 0))
         if tripped:
             self.why = reason
         return tripped

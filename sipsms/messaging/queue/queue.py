@@ -23,7 +23,19 @@ from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.lane_key import LaneKey
-from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
+from sipsms.core.message import (
+    EVENT,
+    Accepted,
+    Attempt,
+    Deferred,
+    Delivered,
+    Delivery,
+    Outcome,
+    Rejected,
+    Scope,
+    State,
+    Unknown,
+)
 from sipsms.core.queue_rows import Closing
 from sipsms.messaging.carrier import Courier
 from sipsms.messaging.queue.courier_state import CourierLimits, CourierState, Health, Lane
@@ -501,14 +513,15 @@ class Queue:
 
     def _elsewhere(self, closing: Closing, delivery: Delivery, outcome: Outcome) -> Closing:
         """Certainly not sent, and there is another carrier: it goes on there. Or it steps aside in its lane."""
-        if isinstance(outcome, Deferred) and outcome.maybe:
-            return closing._replace(moved=(delivery.courier, delivery.lane, ""))
-        if isinstance(outcome, Rejected) and not outcome.opt_out:
-            return self._to_next(closing, delivery, refused=True) or closing
-        if isinstance(outcome, Deferred) and outcome.whole_courier and (moved := self._to_next(closing, delivery)):
-            return moved
-        if isinstance(outcome, Deferred) and outcome.aside and not delivery.lane.is_aside:
-            return closing._replace(moved=(delivery.courier, delivery.lane.aside(delivery.id), delivery.others))
+        match outcome:
+            case Deferred(attempt=Attempt.MAYBE_ARRIVED):
+                return closing._replace(moved=(delivery.courier, delivery.lane, ""))
+            case Rejected(opt_out=False):
+                return self._to_next(closing, delivery, refused=True) or closing
+            case Deferred(scope=Scope.COURIER):
+                return self._to_next(closing, delivery) or closing
+            case Deferred(scope=Scope.MESSAGE) if not delivery.lane.is_aside:
+                return closing._replace(moved=(delivery.courier, delivery.lane.aside(delivery.id), delivery.others))
         return closing
 
     def _to_next(self, closing: Closing, delivery: Delivery, *, refused: bool = False) -> Closing | None:
@@ -556,15 +569,15 @@ class Queue:
             case Unknown(reason):
                 return Closing(delivery.id, number, State.UNKNOWN, "unknown", reason, now)
             case Deferred():
-                due = None if outcome.parked else now + self._delay(desk, number, outcome)
+                due = None if outcome.retry == EVENT else now + self._delay(desk, number, outcome)
                 closing = Closing(delivery.id, number, State.QUEUED, "deferred", outcome.reason, now, due)
-                return closing._replace(untried=outcome.untried)
+                return closing._replace(untried=outcome.attempt is Attempt.NOT_MADE)
 
     def _delay(self, desk: CourierState, number: int, outcome: Outcome) -> float:
         """Exponential from retry_min to retry_max, with up to a fifth of jitter."""
-        if isinstance(outcome, Deferred) and outcome.retry_after is not None:
-            return max(outcome.retry_after, 1.0)
-        own = isinstance(outcome, Deferred) and not outcome.whole_courier and not desk.why
+        if isinstance(outcome, Deferred) and outcome.retry is not None:
+            return max(outcome.retry, 1.0)
+        own = isinstance(outcome, Deferred) and outcome.scope is not Scope.COURIER and not desk.why
         tries = number if own else desk.failures + 1
         delay: float = min(self._pace.retry_max, self._pace.retry_min * 2 ** min(tries - 1, 20))
         return delay * (0.9 + 0.2 * self._jitter())

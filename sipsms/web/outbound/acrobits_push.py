@@ -13,7 +13,7 @@ from typing import Final
 
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient, NoAnswer, NotSent
-from sipsms.core.message import Deferred, Delivered, Delivery, Outcome
+from sipsms.core.message import EVENT, Deferred, Delivered, Delivery, Outcome, Scope
 from sipsms.core.queue_rows import PushToken
 from sipsms.web.outbound.concurrency import told
 
@@ -21,7 +21,7 @@ TRIES: Final = 5
 PAUSE: Final = 60.0  # seconds
 TIMEOUT: Final = 10.0
 _REMEMBERED: Final = 10_000
-WAITS: Final = Deferred("waits for the app to fetch it", parked=True, aside=True)
+WAITS: Final = Deferred("waits for the app to fetch it", retry=EVENT, scope=Scope.MESSAGE)
 
 TokensOf = Callable[[str], Awaitable[Sequence[PushToken]]]
 
@@ -46,7 +46,7 @@ class AppCourier:
             del self._taken[delivery.id]
             return Delivered("fetched")
         if why and delivery.attempts < TRIES:
-            return Deferred(why, retry_after=PAUSE, aside=True)
+            return Deferred(why, retry=PAUSE, scope=Scope.MESSAGE)
         return WAITS
 
     async def _push(self, account: str) -> str:

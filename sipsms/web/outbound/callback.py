@@ -19,7 +19,7 @@ from sipsms.core.account import Callback, Did
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, MessageKind, Outcome, Rejected
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, MessageKind, Outcome, Rejected, Scope
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import number_in
 from sipsms.web.settings import CallbackSettings
@@ -88,12 +88,12 @@ class CallbackCourier:
         except Busy as busy:
             return busy.outcome()
         except (NotSent, NoAnswer) as error:
-            return Deferred(str(error), retry_after=settings.retry_every, aside=True)
+            return Deferred(str(error), retry=settings.retry_every, scope=Scope.MESSAGE)
         if 200 <= reply.status < 300:
             return Delivered()
         if 400 <= reply.status < 500 and reply.status not in (408, 425, 429):
             return Rejected(told(reply))
-        return Deferred(told(reply), retry_after=settings.retry_every, aside=True)
+        return Deferred(told(reply), retry=settings.retry_every, scope=Scope.MESSAGE)
 
     def _judge(self, callback: Callback, settings: CallbackSettings, reply: HttpReply) -> Outcome:
         said_ok = reply.body.removeprefix(_BOM).strip().lower() == b"ok"
@@ -115,7 +115,7 @@ def _failed(callback: Callback, settings: CallbackSettings, why: str, asked: flo
     With retry, the page must detect duplicates by {ID}."""
     if not callback.retry:
         return Rejected(why)
-    return Deferred(why, retry_after=max(asked, SOONEST) if asked else settings.retry_every, aside=True)
+    return Deferred(why, retry=max(asked, SOONEST) if asked else settings.retry_every, scope=Scope.MESSAGE)
 
 
 async def switch_off(disable: Disable, number: str, kind: str, why: str) -> None:

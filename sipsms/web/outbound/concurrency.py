@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from sipsms.core.e164 import is_digits
 from sipsms.core.http_client import HttpReply
-from sipsms.core.message import Deferred
+from sipsms.core.message import Attempt, Deferred, Scope
 
 COME_BACK: Final = 15.0  # seconds
 LONGEST_WAIT: Final = 86400.0  # seconds that Retry-After may ask for at most
@@ -29,7 +29,12 @@ class Busy(Exception):
     """The endpoint has enough calls from us already. Nothing was sent."""
 
     def outcome(self) -> Deferred:
-        return Deferred("the server is busy with others of our calls", retry_after=COME_BACK, aside=True, untried=True)
+        return Deferred(
+            "the server is busy with others of our calls",
+            retry=COME_BACK,
+            scope=Scope.MESSAGE,
+            attempt=Attempt.NOT_MADE,
+        )
 
 
 @dataclass(slots=True)

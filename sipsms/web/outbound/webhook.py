@@ -14,7 +14,7 @@ from typing import Final
 from sipsms.core.account import Did, Webhook
 from sipsms.core.clock import Clock
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
-from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected
+from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected, Scope
 from sipsms.web.outbound.callback import Disable, switch_off
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
@@ -86,7 +86,7 @@ class WebhookCourier:
         tries = max(1, delivery.attempts)
         if tries < TRIES:
             pause = PAUSES[tries - 1] * (1 - JITTER + 2 * JITTER * self._jitter())
-            return Deferred(why, retry_after=max(pause, asked), aside=True)
+            return Deferred(why, retry=max(pause, asked), scope=Scope.MESSAGE)
         if self._is_dead(delivery, number):
             await switch_off(self._disable, number, "webhook", f"nothing got through in {TRIES} tries: {why}")
         return Rejected(f"gave up after {tries} tries: {why}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.core.message import Accepted, Deferred, Outcome, Rejected, Unknown
+from sipsms.core.message import EVENT, Accepted, Attempt, Deferred, Outcome, Rejected, Scope, Unknown
 from sipsms.messaging.queue.courier_state import BREAKER_MAX, CourierLimits, CourierState
 from tests.support.core import ScriptedCourier
 
@@ -20,7 +20,7 @@ def opens_after(one: CourierState, *outcomes: Outcome) -> list[bool]:
 def test_without_a_breaker_single_failures_say_nothing_of_the_courier() -> None:
     one = desk()
     assert not any(opens_after(one, *[Unknown("?")] * 10, *[Deferred("480")] * 10))
-    assert opens_after(one, Deferred("away", whole_courier=True)) == [True]
+    assert opens_after(one, Deferred("away", scope=Scope.COURIER)) == [True]
 
 
 @pytest.mark.req("F-10", "F-12")
@@ -29,7 +29,7 @@ def test_the_breaker_opens_where_no_clear_answers_come() -> None:
     assert opens_after(one, Unknown("1"), Unknown("2"), Unknown("3")) == [False, False, True]
     other = desk(breaker=True)
     assert opens_after(other, *[Deferred("500")] * 5) == [False] * 4 + [True]
-    assert opens_after(desk(breaker=True), Deferred("cannot connect", whole_courier=True)) == [True]
+    assert opens_after(desk(breaker=True), Deferred("cannot connect", scope=Scope.COURIER)) == [True]
 
 
 def test_answers_in_between_are_a_sign_of_life() -> None:
@@ -37,7 +37,7 @@ def test_answers_in_between_are_a_sign_of_life() -> None:
     assert not any(
         opens_after(one, Unknown("1"), Unknown("2"), Rejected("400"), Unknown("3"), Unknown("4"), Accepted())
     )
-    assert not any(opens_after(one, Deferred("parked", parked=True), Deferred("aside", aside=True)) * 5)
+    assert not any(opens_after(one, Deferred("parked", retry=EVENT), Deferred("aside", scope=Scope.MESSAGE)) * 5)
 
 
 @pytest.mark.req("F-10")
@@ -56,7 +56,7 @@ def test_after_a_failure_one_goes_first_and_the_pause_is_short() -> None:
 
 def test_health() -> None:
     one = desk(breaker=True)
-    one.note(Deferred("cannot connect: refused", whole_courier=True))
+    one.note(Deferred("cannot connect: refused", scope=Scope.COURIER))
     one.close_for(5.0, now=0.0)
     assert one.health(1.0)[:2] == ("down", "cannot connect: refused")
     assert one.health(6.0).state == "trying"
@@ -69,8 +69,8 @@ def test_health() -> None:
 def test_what_was_not_tried_says_nothing_of_the_far_side() -> None:
     one = desk(breaker=True)
     for _ in range(10):
-        assert not one.note(Deferred("the window is full", untried=True))
-    assert one.note(Deferred("not bound", untried=True, whole_courier=True))
+        assert not one.note(Deferred("the window is full", attempt=Attempt.NOT_MADE))
+    assert one.note(Deferred("not bound", attempt=Attempt.NOT_MADE, scope=Scope.COURIER))
 
 
 def test_the_courier_says_how_much_it_takes_now() -> None:

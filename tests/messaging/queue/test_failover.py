@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 
 from sipsms.core.account import Account, Callback, Did
-from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Unknown
+from sipsms.core.message import (
+    Accepted,
+    Attempt,
+    Deferred,
+    Delivery,
+    Direction,
+    Message,
+    Outcome,
+    Rejected,
+    Scope,
+    Unknown,
+)
 from sipsms.core.queue_rows import Due
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.order import Sent
@@ -20,7 +31,7 @@ from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
 STATES = "SELECT state, attempts, courier FROM deliveries ORDER BY id"
-AWAY = Deferred("not sent: cannot connect", whole_courier=True)
+AWAY = Deferred("not sent: cannot connect", scope=Scope.COURIER)
 
 
 async def send(here: Core, text: str, to: str = "2125550123") -> None:
@@ -134,7 +145,7 @@ async def test_stopping_does_not_wait_for_slots(tmp_path: Path) -> None:
 
 @pytest.mark.req("S-044")
 async def test_aside_lets_the_others_pass_and_comes_again(tmp_path: Path) -> None:
-    callback = ScriptedCourier(Deferred("not ok", retry_after=1800, aside=True))
+    callback = ScriptedCourier(Deferred("not ok", retry=1800, scope=Scope.MESSAGE))
 
     def prepare(here: Core) -> None:
         here.directory.update(2, False, [], [Did("5550001111", "demo", "", emails=("a@example.net",))], frozenset())
@@ -200,7 +211,7 @@ async def test_only_what_has_another_way_is_diverted(tmp_path: Path) -> None:
 
 @pytest.mark.req("W-03")
 async def test_an_attempt_that_never_was_does_not_count(tmp_path: Path) -> None:
-    busy = Deferred("busy", retry_after=15, aside=True, untried=True)
+    busy = Deferred("busy", retry=15, scope=Scope.MESSAGE, attempt=Attempt.NOT_MADE)
     callback = ScriptedCourier(busy, busy, busy)
 
     def prepare(here: Core) -> None:
@@ -304,7 +315,7 @@ async def test_a_crowded_lane_hides_no_other_and_costs_nothing(tmp_path: Path) -
             if delivery.message.did == "5550001111":
                 await gate.wait()
                 return Accepted()
-            return Deferred("not ok", retry_after=2, aside=True) if delivery.attempts == 1 else Accepted()
+            return Deferred("not ok", retry=2, scope=Scope.MESSAGE) if delivery.attempts == 1 else Accepted()
 
     def prepare(here: Core) -> None:
         dids = [Did(number, "demo", callback=Callback("http://x/")) for number in ("5550001111", "5550002222")]
@@ -346,7 +357,7 @@ async def test_all_carriers_away_costs_nothing(tmp_path: Path, backlog: int) -> 
 @pytest.mark.req("I2", "D6")
 async def test_what_may_be_there_goes_to_nobody_else(tmp_path: Path) -> None:
     """The far side would know a second copy, another carrier would not: not at once, not later, not after a crash."""
-    maybe = Deferred("no answer", whole_courier=True, maybe=True)
+    maybe = Deferred("no answer", scope=Scope.COURIER, attempt=Attempt.MAYBE_ARRIVED)
     first, second = ScriptedCourier(maybe), ScriptedCourier()
     async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
         await send(here, "m0")

@@ -13,7 +13,7 @@ import pytest
 from sipsms.core.account import Account, Did
 from sipsms.core.errors import Unavailable
 from sipsms.core.lane_key import LaneKey
-from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
+from sipsms.core.message import EVENT, Accepted, Deferred, Delivery, Outcome, Rejected, Scope, Unknown
 from sipsms.core.registration import Binding
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.order import Sent
@@ -55,7 +55,7 @@ async def test_a_backlog_larger_than_one_look(tmp_path: Path) -> None:
 
 
 async def test_a_read_that_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sim = ScriptedCourier(Deferred("busy", retry_after=5))
+    sim = ScriptedCourier(Deferred("busy", retry=5))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await _send(here, "one", "2125550123")
         await here.until("SELECT state, attempts FROM deliveries", [("queued", 1)])
@@ -75,7 +75,7 @@ async def test_a_read_that_fails_once(tmp_path: Path, monkeypatch: pytest.Monkey
         await sim.wait(2)
 
 
-@pytest.mark.parametrize("answer", [Deferred("480", retry_after=3600), Deferred("gone", parked=True)])
+@pytest.mark.parametrize("answer", [Deferred("480", retry=3600), Deferred("gone", retry=EVENT)])
 async def test_a_phone_with_much_waiting_is_asked_once_a_registration(tmp_path: Path, answer: Outcome) -> None:
     phone = ScriptedCourier(*[answer] * 1000)
     async with core(tmp_path, {"sip": phone}) as here:
@@ -132,7 +132,7 @@ async def test_a_carrier_taken_away_while_the_message_is_being_stored(tmp_path: 
 
 async def test_what_waits_moves_after_the_attempt_that_is_out(tmp_path: Path) -> None:
     """The phone crashed and is back as another device, while an attempt to reach the old one is still out."""
-    phone = ScriptedCourier(Deferred("no answer", parked=True))
+    phone = ScriptedCourier(Deferred("no answer", retry=EVENT))
     phone.gate = asyncio.Event()
     async with core(tmp_path, {"sip": phone}) as here:
         await _register(here, "sip:a@h:1111")
@@ -277,9 +277,9 @@ class Moody:
     def _answer(self, delivery: Delivery) -> Outcome:
         mood = 1.0 if self.calm else self.dice.random()
         if mood < 0.08:
-            return Deferred("busy", retry_after=self.dice.choice([1.0, 5.0, 60.0]))
+            return Deferred("busy", retry=self.dice.choice([1.0, 5.0, 60.0]))
         if mood < 0.10:
-            return Deferred("down", whole_courier=True, retry_after=2.0)
+            return Deferred("down", scope=Scope.COURIER, retry=2.0)
         self.taken[delivery.lane].append(delivery.id)
         if mood < 0.12:
             self.over[delivery.id] = "failed"
@@ -371,7 +371,7 @@ async def test_an_event_that_comes_while_the_lane_is_being_read(
     """The head waits for it, what stands behind does not; it comes between the look and what follows from that."""
     crashes: list[str] = []
     monkeypatch.setattr("sipsms.core.log.crash", lambda event, *_, **__: crashes.append(event))
-    phone = ScriptedCourier(Deferred("away", parked=True))
+    phone = ScriptedCourier(Deferred("away", retry=EVENT))
     async with core(tmp_path, {"sip": phone}) as here:
         await _register(here, "sip:alice@h:1")
         real = here.store.load_lane
@@ -407,7 +407,7 @@ async def test_an_event_is_not_lost_on_a_lane_that_was_read_before_it_was_writte
         async def deliver(self, delivery: Delivery) -> Outcome:
             if not parked.is_set():
                 parked.set()
-                return Deferred("away", parked=True)
+                return Deferred("away", retry=EVENT)
             return await super().deliver(delivery)
 
     phone = Phone()

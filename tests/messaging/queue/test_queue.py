@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sipsms.core.account import Account
-from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Rejected, State, Unknown
+from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Rejected, Scope, State, Unknown
 from sipsms.messaging.gateway import Receipt
 from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
@@ -42,7 +42,7 @@ async def test_attempt_is_in_the_journal_before_the_courier_is_called(tmp_path: 
 
 @pytest.mark.parametrize("scanned", [True, False])
 async def test_order_within_a_lane_and_freedom_between_lanes(tmp_path: Path, scanned: bool) -> None:
-    sim = ScriptedCourier(Deferred("busy", retry_after=1000))
+    sim = ScriptedCourier(Deferred("busy", retry=1000))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         if scanned:
             await here.queue._scan()
@@ -83,7 +83,7 @@ async def test_unknown_is_not_sent_again_and_does_not_block_its_lane(tmp_path: P
 
 
 async def test_a_failing_courier_is_left_alone_as_a_whole(tmp_path: Path) -> None:
-    sim = ScriptedCourier(Deferred("refused", whole_courier=True))
+    sim = ScriptedCourier(Deferred("refused", scope=Scope.COURIER))
     async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=CourierLimits(1)) as here:
         await _send(here, "one")
         await here.until(STATES, [("queued", 1)])
@@ -99,7 +99,7 @@ async def test_a_failing_courier_is_left_alone_as_a_whole(tmp_path: Path) -> Non
 
 @pytest.mark.req("F-40")
 async def test_the_next_carrier_takes_what_the_first_certainly_did_not_send(tmp_path: Path) -> None:
-    first = ScriptedCourier(Rejected("no", "403"), Unknown("no answer"), Deferred("down", whole_courier=True))
+    first = ScriptedCourier(Rejected("no", "403"), Unknown("no answer"), Deferred("down", scope=Scope.COURIER))
     second = ScriptedCourier()
     async with core(tmp_path, {"carrier:a": first, "carrier:b": second}) as here:
         for text in ("refused", "unclear", "unreachable"):
@@ -112,7 +112,7 @@ async def test_the_next_carrier_takes_what_the_first_certainly_did_not_send(tmp_
 
 
 async def test_a_message_that_is_over_is_never_sent(tmp_path: Path) -> None:
-    sim = ScriptedCourier(Deferred("busy", retry_after=90000))
+    sim = ScriptedCourier(Deferred("busy", retry=90000))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await _send(here, "one")
         await here.until(STATES, [("queued", 1)])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sipsms.core.account import Callback, Did
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
-from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected
+from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected, Scope
 from sipsms.core.ssrf import check_address
 from sipsms.web.client import AiohttpClient
 from sipsms.web.outbound.callback import CallbackCourier, fields, fill
@@ -123,7 +123,7 @@ async def test_ok_is_the_end(body: bytes) -> None:
 @pytest.mark.req("S-044")
 @pytest.mark.parametrize("body", [b"", b"okay", b"<html>ok</html>", b"not ok", b"\xff\xfe"])
 async def test_anything_else_is_asked_again_in_half_an_hour(body: bytes) -> None:
-    assert await outcome(reply(body=body)) == Deferred("the page did not say ok", 1800.0, aside=True)
+    assert await outcome(reply(body=body)) == Deferred("the page did not say ok", 1800.0, scope=Scope.MESSAGE)
 
 
 @pytest.mark.req("S-044", "W-02")
@@ -139,7 +139,7 @@ async def test_anything_else_is_asked_again_in_half_an_hour(body: bytes) -> None
     ],
 )
 async def test_failures(answer: Any, why: str) -> None:
-    assert await outcome(answer) == Deferred(why, 1800.0, aside=True)
+    assert await outcome(answer) == Deferred(why, 1800.0, scope=Scope.MESSAGE)
     assert await outcome(answer, NO_RETRY) == Rejected(why)
 
 
@@ -166,7 +166,7 @@ async def test_without_retry_nothing_is_expected(body: bytes) -> None:
 async def test_the_server_may_say_when(header: str, seconds: float) -> None:
     for status in (429, 503):
         assert await outcome(reply(status, retry_after=header)) == Deferred(
-            f"the server answered {status}", seconds, aside=True
+            f"the server answered {status}", seconds, scope=Scope.MESSAGE
         )
 
 
@@ -219,7 +219,7 @@ async def test_an_address_inside_is_not_called() -> None:
     client = AiohttpClient(check_address)
     with StubCarrier() as stub:
         result = await courier(client, at(stub)).deliver(delivery(message()))
-        assert result == Deferred("address 127.0.0.1 is private", 1800.0, aside=True)
+        assert result == Deferred("address 127.0.0.1 is private", 1800.0, scope=Scope.MESSAGE)
         assert stub.taken == []
     await client.close()
 

@@ -13,7 +13,7 @@ import pytest
 from sipsms.core.account import Did, Webhook
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
-from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected
+from sipsms.core.message import Attempt, Deferred, Delivered, Media, Outcome, Rejected, Scope
 from sipsms.core.ssrf import check_address
 from sipsms.web.client import AiohttpClient
 from sipsms.web.outbound.concurrency import EndpointLimits
@@ -107,15 +107,15 @@ async def test_any_2xx_is_the_end(status: int) -> None:
 async def test_what_is_tried_again(answer: Any, why: str) -> None:
     site = Site()
     site.client.answer(answer)
-    assert await site.deliver() == Deferred(why, 5.0, aside=True)
+    assert await site.deliver() == Deferred(why, 5.0, scope=Scope.MESSAGE)
 
 
 @pytest.mark.req("W-02")
 async def test_retry_after_is_honoured_but_does_not_shorten_the_schedule() -> None:
     site = Site()
     site.client.answer(reply(429, retry_after="77"))
-    assert await site.deliver(1) == Deferred("the server answered 429", 77.0, aside=True)
-    assert await site.deliver(2) == Deferred("the server answered 429", 300.0, aside=True)
+    assert await site.deliver(1) == Deferred("the server answered 429", 77.0, scope=Scope.MESSAGE)
+    assert await site.deliver(2) == Deferred("the server answered 429", 300.0, scope=Scope.MESSAGE)
 
 
 @pytest.mark.req("W-02")
@@ -137,7 +137,7 @@ async def test_the_schedule_and_its_jitter() -> None:
         for attempt, pause in enumerate(PAUSES, 1):
             outcome = await site.deliver(attempt)
             assert isinstance(outcome, Deferred)
-            assert outcome.retry_after == pytest.approx(pause * factor)
+            assert outcome.retry == pytest.approx(pause * factor)
     assert sum(PAUSES) == pytest.approx(76 * 3600, rel=0.01)
 
 
@@ -148,7 +148,7 @@ async def test_a_receiver_that_is_down_for_76_hours() -> None:
     for attempt in range(1, TRIES + 1):
         outcome = await site.deliver(attempt)
         if isinstance(outcome, Deferred):
-            site.now += outcome.retry_after or 0
+            site.now += outcome.retry or 0
     assert outcome == Rejected("gave up after 10 tries: cannot connect")
     assert len(site.client.asked) == 10
     assert site.now - AT == pytest.approx(75.6 * 3600, rel=0.01)
@@ -180,9 +180,9 @@ async def test_waiting_for_a_busy_server_is_no_try() -> None:
     site.client.answer(reply(500))
     async with site.endpoints.turn(URL):
         assert await site.deliver(1) == Deferred(
-            "the server is busy with others of our calls", 15.0, aside=True, untried=True
+            "the server is busy with others of our calls", 15.0, scope=Scope.MESSAGE, attempt=Attempt.NOT_MADE
         )
-    assert await site.deliver(1) == Deferred("the server answered 500", 5.0, aside=True)
+    assert await site.deliver(1) == Deferred("the server answered 500", 5.0, scope=Scope.MESSAGE)
     assert len(site.client.asked) == 1
 
 
