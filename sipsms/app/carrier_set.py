@@ -13,7 +13,7 @@ from sipsms.carriers.registry import build
 from sipsms.carriers.settings import LoopbackConfig
 from sipsms.core import log
 from sipsms.core.clock import Clock
-from sipsms.core.courier_name import courier_name
+from sipsms.core.courier_id import CourierId, carrier_of
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient
 from sipsms.core.message import Deferred, Delivery, Media, Outcome, Rejected
@@ -75,15 +75,15 @@ class CarrierSet:
         """Build all carriers anew; deliveries of removed carriers stay in the store."""
         fresh = {name: self._build(name, one, config.base_url) for name, one in config.carriers.items()}
         for name in self.by_name.keys() - fresh.keys():
-            self._queue.remove_courier(courier_name(name))
+            self._queue.remove_courier(CourierId.of_carrier(name))
         for name, carrier in fresh.items():
             options = config.carriers[name]
             courier = CarrierCourier(carrier, options, self._gateway)
             limits = limits_of(carrier, options, config.queue.carrier_concurrency)
-            self._queue.set_courier(courier_name(name), courier, limits)
+            self._queue.set_courier(CourierId.of_carrier(name), courier, limits)
         self.by_name.clear()
         self.by_name.update(fresh)
-        self._gateway.limits = {courier_name(name): one for name, one in config.carriers.items()}
+        self._gateway.limits = {CourierId.of_carrier(name): one for name, one in config.carriers.items()}
         self._trunks.keep(fresh)
         self._smscs.keep(fresh)
 
@@ -97,16 +97,16 @@ class CarrierSet:
         return build(name, config, CarrierTools(self._client, self._files, self._clock, f"{url}/hooks/{name}"))
 
     async def _looped_back(self, name: str, sms: InboundSms, media: tuple[Media, ...]) -> bool:
-        return await self._gateway.receive(sms, courier_name(name), sms_key(name, sms), media) is not None
+        return await self._gateway.receive(sms, CourierId.of_carrier(name), sms_key(name, sms), media) is not None
 
     def media_headers(self, origin: str, url: str) -> Mapping[str, str]:
         """Return the headers for a part of an MMS whose carrier asks for credentials."""
-        carrier = self.by_name.get(origin.partition(":")[2])
+        carrier = self.by_name.get(carrier_of(origin))
         return carrier.media_headers(url) if carrier is not None else {}
 
     def idempotent(self) -> list[str]:
         """Return couriers to which an attempt that a kill cut off may be sent again."""
-        return [courier_name(name) for name, one in self.by_name.items() if one.drops_duplicates]
+        return [CourierId.of_carrier(name) for name, one in self.by_name.items() if one.drops_duplicates]
 
 
 def limits_of(carrier: Carrier, options: CarrierOptions, usual: int) -> CourierLimits:

@@ -33,10 +33,10 @@ class CarrierStatus:
     async def report(self) -> None:
         """Write the states that have changed. Call it every `EVERY` seconds. Raises Unavailable."""
         now = self._clock()
-        health = {name: one for name, one in self._queue.health().items() if name.startswith("carrier:")}
+        health = {name: one for name, one in self._queue.health().items() if name.carrier}
         fresh = {}
         for courier, one in health.items():
-            name = courier.partition(":")[2]
+            name = courier.carrier
             sent = sum(one.counts.values())
             rate = (sent - self._sent.get(name, sent)) / EVERY
             self._sent[name] = sent

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from sipsms.accounts.directory import Directory
 from sipsms.app.settings import Config
 from sipsms.core.clock import Clock
+from sipsms.core.courier_id import APP, CALLBACK, FORWARD, MAIL, MEDIA, SMPP, WEBHOOK
 from sipsms.core.http_client import HttpClient
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.ssrf import check_address
 from sipsms.mail.courier import MailCourier
 from sipsms.messaging.forward import ForwardCourier
-from sipsms.messaging.gateway import APP, CALLBACK, FORWARD, MAIL, MEDIA, SMPP, WEBHOOK, Gateway
+from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import Fetcher, MediaCourier, MediaFiles
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Queue

@@ -13,7 +13,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.app.smpp import SmppNode
 from sipsms.core import log
 from sipsms.core.account import Account
-from sipsms.core.courier_name import courier_name
+from sipsms.core.courier_id import CourierId
 from sipsms.messaging.queue.queue import Queue
 from sipsms.sip.endpoint import Endpoint
 from sipsms.sip.location import Location
@@ -58,7 +58,7 @@ class DirectoryRefresh:
         self._locked_out.update(self._lose_access(changes.accounts))
         self._removed.update(self._directory.update(*changes))
         self._presence.review(None if changes.whole else [account.name for account in changes.accounts])
-        self._queue.set_paused(courier_name(name) for name in changes.paused)
+        self._queue.set_paused(CourierId.of_carrier(name) for name in changes.paused)
         self._smpp.review(changes.dids)
         await self._end_registrations()
         log.note("directory", version=changes.version, accounts=len(self._directory))

@@ -32,6 +32,7 @@ from sipsms.app.smpp import SmppNode, resolver
 from sipsms.app.tasks import Job, Tasks, keep_doing, survives
 from sipsms.core import log
 from sipsms.core.clock import steady_clock
+from sipsms.core.courier_id import SIP
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import ListenError, bind_url, connection_limit, describe
 from sipsms.core.message import Delivery, State, is_copy
@@ -40,7 +41,6 @@ from sipsms.core.report_request import ImdnRequest
 from sipsms.core.yaml_file import Document
 from sipsms.messaging.build import build as build_messaging
 from sipsms.messaging.delivery_reports import Stage
-from sipsms.messaging.gateway import SIP
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace

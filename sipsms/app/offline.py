@@ -9,7 +9,7 @@ from typing import Any
 from sipsms.accounts.directory import Directory
 from sipsms.app.settings import Config, load_dialplan
 from sipsms.core.clock import steady_clock
-from sipsms.core.courier_name import courier_name
+from sipsms.core.courier_id import CourierId
 from sipsms.messaging.build import build
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import MediaFiles
@@ -46,7 +46,7 @@ async def offline(
             store, directory, location, load_dialplan(config), clock, files, keep=config.queue.keep,
             policy=config.policy,
         )  # fmt: skip
-        messaging.gateway.limits = {courier_name(name): one for name, one in config.carriers.items()}
+        messaging.gateway.limits = {CourierId.of_carrier(name): one for name, one in config.carriers.items()}
         return await work(Offline(messaging.gateway, messaging.outbound, directory))
     finally:
         await store.close()

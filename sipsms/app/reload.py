@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sipsms.app import settings
 from sipsms.app.settings import Config
 from sipsms.core import log
-from sipsms.core.courier_name import courier_name
+from sipsms.core.courier_id import CourierId
 from sipsms.core.yaml_file import ConfigError
 from sipsms.sip.rules import SipRules
 from sipsms.sip.tls import TlsError
@@ -47,7 +47,7 @@ def reload(node: Node) -> None:
     node.carriers.configure(fresh)
     node.couriers.configure(fresh)
     node.tracer.send_to(fresh.trace.hep)
-    node.queue.set_paused(courier_name(name) for name in node.directory.paused)
+    node.queue.set_paused(CourierId.of_carrier(name) for name in node.directory.paused)
     node.config = fresh
     node.gateway.consent.apply(fresh.policy)
     if node.certificates is not None:

@@ -13,11 +13,12 @@ from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.account import Did
 from sipsms.core.clock import Clock
+from sipsms.core.courier_id import SMPP
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Media
 from sipsms.core.ssrf import check_address
 from sipsms.messaging.build import Messaging
-from sipsms.messaging.gateway import RECEIPT_LANES, SMPP
+from sipsms.messaging.gateway import RECEIPT_LANES
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.smpp.bind import Resolve
 from sipsms.smpp.courier import LateAnswers, SmppCourier

@@ -13,6 +13,7 @@ from enum import Enum, StrEnum, auto
 from math import inf
 from typing import Final, NamedTuple
 
+from sipsms.core.courier_id import CourierId
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.report_request import ReportRequest
 
@@ -91,7 +92,7 @@ class Message(NamedTuple):
 class Route(NamedTuple):
     """A route of the dialplan: a courier with a destination, and the reason."""
 
-    courier: str  # "sip" or "carrier:NAME"
+    courier: CourierId
     destination: str  # account name for "sip", number for a carrier
     source: str  # the From to display
     why: str = ""
@@ -101,7 +102,7 @@ class Delivery(NamedTuple):
     """A message to a single destination (for SIP: to a single device) by one courier."""
 
     message: Message
-    courier: str
+    courier: CourierId
     destination: str
     source: str
     lane: LaneKey  # deliveries of one lane are sent one at a time, in order of id

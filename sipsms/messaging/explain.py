@@ -54,7 +54,7 @@ def _carriers(carriers: Mapping[str, CarrierOptions], decision: Decision) -> lis
     """Return the sender name and the rate that each carrier of the route applies."""
     found = []
     for route in decision.routes:
-        options = carriers.get(route.courier.removeprefix("carrier:"))
+        options = carriers.get(route.courier.carrier)
         if options is None:
             continue
         if options.sender_name:

@@ -15,6 +15,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account, Did
 from sipsms.core.clock import Clock
+from sipsms.core.courier_id import APP, CALLBACK, MAIL, MEDIA, SIP, SMPP, WEBHOOK, CourierId
 from sipsms.core.directory_rows import Block
 from sipsms.core.e164 import normalise
 from sipsms.core.lane_key import LaneKey
@@ -36,10 +37,6 @@ from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.queue.queue import Queue
 from sipsms.routing.dialplan import Decision, Dialplan, Facts
 from sipsms.store.store import Store
-
-SIP, CALLBACK, WEBHOOK, MAIL, FORWARD, MEDIA = "sip", "callback", "webhook", "mail", "forward", "media"
-APP = "app"  # fetched by an app of the account
-SMPP = "smpp"  # a customer's ESME, or its SMPP server
 
 # Seconds that a delivery is tried, where that is not as long as a message is kept.
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
@@ -423,7 +420,7 @@ class Gateway:
         return found if len(found) > 1 else []
 
     def _by(
-        self, courier: str, message: Message, destination: str, source: str, now: float, others: str = ""
+        self, courier: CourierId, message: Message, destination: str, source: str, now: float, others: str = ""
     ) -> Delivery:
         """By anything but SIP, as soon as may be."""
         keep = self.patience.get(courier, self.keep)

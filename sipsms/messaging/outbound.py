@@ -14,6 +14,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.accounts.quota import Usage
 from sipsms.core import log
 from sipsms.core.clock import Clock
+from sipsms.core.courier_id import SMPP
 from sipsms.core.e164 import normalise
 from sipsms.core.errors import Unavailable
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
@@ -24,7 +25,7 @@ from sipsms.core.report_request import of_parts
 from sipsms.core.segmentation import LengthUnit, length, unix_newlines
 from sipsms.messaging.concatenation import Concatenation, parts_key
 from sipsms.messaging.delivery_reports import Stage
-from sipsms.messaging.gateway import SMPP, Gateway, Receipt
+from sipsms.messaging.gateway import Gateway, Receipt
 from sipsms.messaging.media import MediaRefused, MediaStore
 from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.order import Fetch, File, Order, Sent

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from sipsms.core import log
 from sipsms.core.clock import Clock
-from sipsms.core.courier_name import courier_name
+from sipsms.core.courier_id import CourierId, hook_origin
 from sipsms.core.http_client import NoAnswer, NotSent
 from sipsms.core.message import Accepted, Delivered, Outcome, Rejected, State
 from sipsms.core.queue_rows import LOOK_BACK, Closing, Doubt
@@ -76,7 +76,7 @@ class Reconciler:
             return False
         new = 0
         for sms in found:
-            result = await self._gateway.receive(sms, f"hook:{name}", sms_key(name, sms))
+            result = await self._gateway.receive(sms, hook_origin(name), sms_key(name, sms))
             if result is None or isinstance(result, Refusal):
                 log.note("poll_skipped", carrier=name, destination=sms.destination[:32])
             elif not result.duplicate:
@@ -95,7 +95,7 @@ class Reconciler:
             if not carrier.can_look_up:
                 continue
             after = self._cursor.get(name, 0)
-            found = await self._store.doubts(courier_name(name), now - LOOK_BACK, after, _AT_ONCE)
+            found = await self._store.doubts(CourierId.of_carrier(name), now - LOOK_BACK, after, _AT_ONCE)
             self._cursor[name] = found[-1].delivery.id if len(found) == _AT_ONCE else 0
             due = [doubt for doubt in found if now >= self._asked.get(doubt.delivery.id, (0.0, 0))[0]]
             due.sort(key=lambda doubt: self._asked.get(doubt.delivery.id, (0.0, 0))[0])  # the longest unasked first

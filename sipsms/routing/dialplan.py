@@ -14,6 +14,7 @@ from math import log
 from typing import NamedTuple
 
 from sipsms.core.account import Did
+from sipsms.core.courier_id import CALLBACK, FORWARD, MAIL, SIP, SMPP, WEBHOOK, CourierId
 from sipsms.core.message import Direction, Route
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.routing.numbering import Numbering, shown
@@ -146,18 +147,18 @@ def _destinations(facts: Facts, did: Did) -> Iterator[Route]:
     at = f"DID {did.number}"
     for account in dict.fromkeys(name for name in (did.sip_account, *did.members) if name):
         what = "SIP account" if account == did.sip_account else f"member of group {did.group}, SIP account"
-        yield Route("sip", account, facts.source, f"{at}: to {what} {account}")
+        yield Route(SIP, account, facts.source, f"{at}: to {what} {account}")
     for address in did.emails:
-        yield Route("mail", address, facts.source, f"{at}: e-mail to {address}")
+        yield Route(MAIL, address, facts.source, f"{at}: e-mail to {address}")
     if did.callback is not None and not did.callback.disabled:
-        yield Route("callback", did.number, facts.source, f"{at}: URL callback")
+        yield Route(CALLBACK, did.number, facts.source, f"{at}: URL callback")
     if did.webhook is not None and not did.webhook.disabled:
-        yield Route("webhook", did.number, facts.source, f"{at}: webhook")
+        yield Route(WEBHOOK, did.number, facts.source, f"{at}: webhook")
     if did.smpp is not None and did.smpp.delivers:
         whose = "the customer's server" if did.smpp.url else f"whoever is bound as {did.smpp_username}"
-        yield Route("smpp", did.number, facts.source, f"{at}: SMPP, to {whose}")
+        yield Route(SMPP, did.number, facts.source, f"{at}: SMPP, to {whose}")
     if did.forward and not _no_forward(facts, did):
-        yield Route("forward", did.forward, did.number, f"{at}: forward to {did.forward}")
+        yield Route(FORWARD, did.forward, did.number, f"{at}: forward to {did.forward}")
 
 
 def _no_forward(facts: Facts, did: Did) -> str:
@@ -175,7 +176,7 @@ def _by_carriers(rule: Rule, matched: str, facts: Facts, trace: tuple[str, ...])
     if not rule.carriers:
         return _no_route(list(trace), "no carrier is configured")
     names = rule.ordered(facts)
-    routes = tuple(Route(f"carrier:{name}", facts.destination, facts.source, matched) for name in names)
+    routes = tuple(Route(CourierId.of_carrier(name), facts.destination, facts.source, matched) for name in names)
     return Decision(routes, trace)
 
 

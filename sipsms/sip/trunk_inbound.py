@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sipsms.core import log
 from sipsms.core.clock import Clock
-from sipsms.core.courier_name import courier_name
+from sipsms.core.courier_id import CourierId
 from sipsms.core.e164 import normalise
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal
@@ -65,7 +65,7 @@ class TrunkInbound:
         sms = InboundSms(_source(request), destination, text, request.call_id, part=_part(request))
         try:
             key = await self._key(request, sms)
-            result = await self._gateway.receive(sms, courier_name(self._name), key)
+            result = await self._gateway.receive(sms, CourierId.of_carrier(self._name), key)
         except Unavailable:
             return self._rules().unavailable()
         if result is None:

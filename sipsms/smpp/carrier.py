@@ -17,7 +17,7 @@ from typing import Any, Final
 from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.clock import Clock
-from sipsms.core.courier_name import courier_name
+from sipsms.core.courier_id import CourierId
 from sipsms.core.message import (
     Accepted,
     Attempt,
@@ -100,7 +100,7 @@ class SmppCarrier(BaseCarrier):
 
     def binds(self) -> Iterator[dict[str, Any]]:
         """Yield the rows for `sipsms binds`."""
-        return self._pool.rows(courier_name(self.name))
+        return self._pool.rows(CourierId.of_carrier(self.name))
 
     # --- out ---
 
@@ -196,7 +196,7 @@ class SmppCarrier(BaseCarrier):
         if late is not None:
             return self._late_outcome(late)
         ours = "" if self.config.sender_name else delivery.source  # as in receipts: a sender name is no DID
-        courier, since = courier_name(self.name), began - 1.0
+        courier, since = CourierId.of_carrier(self.name), began - 1.0
         found = await self._store.read(
             lambda db: delivery_receipts.unmatched(db, courier, ours, delivery.destination, since)
         )
@@ -292,7 +292,7 @@ class SmppCarriers:
         oldest = {name: carrier.oldest(now) for name, carrier in self._all.items()}
         for old in self._old:
             oldest[old.name] = min(oldest.get(old.name, inf), old.oldest(now))
-        return {f"carrier:{name}": one.heard_by(now, span, oldest[name]) for name, one in self._all.items()}
+        return {CourierId.of_carrier(name): one.heard_by(now, span, oldest[name]) for name, one in self._all.items()}
 
     async def close(self) -> None:
         await asyncio.gather(*(carrier.close() for carrier in (*self._all.values(), *self._old)))

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.clock import Clock
+from sipsms.core.courier_id import CourierId
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
@@ -43,7 +44,7 @@ class DeliverHandler:
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
     ) -> None:  # fmt: skip
         self._name = name
-        self._origin = f"carrier:{name}"
+        self._origin = CourierId.of_carrier(name)
         self._config = config
         self._gateway = gateway
         self._directory = directory

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, literal_column, select, update
 
+from sipsms.core.courier_id import CourierId, carrier_of
 from sipsms.core.message import State, is_copy_of, state_of
 from sipsms.store.accounts import AdminError, changed
 from sipsms.store.rows import OPEN, QUEUED, media_of
@@ -41,8 +42,8 @@ def list_carriers(
             status |= json.loads(row.status)
         yield {
             "name": name, "type": kind, "state": "paused" if paused else status["state"], "why": status["why"],
-            "paused": paused, "waiting": waiting.get(f"carrier:{name}", 0), "rate": status["rate"], "limit": rate,
-            "counts": status["counts"],
+            "paused": paused, "waiting": waiting.get(CourierId.of_carrier(name), 0), "rate": status["rate"],
+            "limit": rate, "counts": status["counts"],
         }  # fmt: skip
 
 
@@ -95,8 +96,8 @@ def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
         for part in parts
         if not is_copy_of(row.direction, row.did, part.courier, part.destination, row.account)
     )
-    carrier = next((part for part in parts if part.courier.startswith("carrier:")), None)
-    inbound = row.origin.partition(":")[2] if row.direction == "in" else ""
+    carrier = next((part for part in parts if carrier_of(part.courier)), None)
+    inbound = carrier_of(row.origin) if row.direction == "in" else ""
     return {
         "id": row.id,
         "direction": row.direction,
@@ -107,7 +108,7 @@ def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
         "state": str(state),
         "created_at": datetime.fromtimestamp(row.received_at, UTC).isoformat(timespec="milliseconds"),
         "account": row.account,
-        "carrier": carrier.courier.removeprefix("carrier:") if carrier else inbound,
+        "carrier": carrier_of(carrier.courier) if carrier else inbound,
         "carrier_id": carrier.remote_id if carrier else row.remote_id,
         "deliveries": [
             {

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, Row, and_, bindparam, insert, literal_column, or_, select, update
 
 from sipsms.core import report_request
+from sipsms.core.courier_id import CourierId
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, Direction, Media, Message, MessageKind, State
 from sipsms.store.schema import counters, deliveries, messages
@@ -154,7 +155,7 @@ def delivery_row(delivery: Delivery, delivery_id: int, message_id: int, node: st
 def delivery_of(row: Row[Any]) -> Delivery:
     return Delivery(
         message=message_of(row, "m_"),
-        courier=row.courier,
+        courier=CourierId(row.courier),
         destination=row.destination,
         source=row.source,
         lane=LaneKey(row.lane),

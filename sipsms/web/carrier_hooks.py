@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from sipsms.core import log
 from sipsms.core.clock import Clock
-from sipsms.core.courier_name import courier_name
+from sipsms.core.courier_id import CourierId, hook_origin
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal
 from sipsms.messaging.carrier import Carrier, HookError, HookRequest, InboundSms, Parsed
@@ -83,12 +83,12 @@ class Hooks:
                 wrong = error
                 log.warning("hook_refused", carrier=carrier.name, status=error.status, why=error.reason)
         for receipt in parsed.receipts:
-            await self._gateway.receipt(courier_name(carrier.name), receipt)
+            await self._gateway.receipt(CourierId.of_carrier(carrier.name), receipt)
         if wrong is not None and len(parsed.messages) + len(parsed.receipts) == 1:
             raise wrong
 
     async def _take(self, carrier: Carrier, sms: InboundSms) -> None:
-        result = await self._gateway.receive(sms, f"hook:{carrier.name}", sms_key(carrier.name, sms))
+        result = await self._gateway.receive(sms, hook_origin(carrier.name), sms_key(carrier.name, sms))
         if result is None:
             raise HookError(404, f"{sms.destination[:32]} is not a number of this server")
         if isinstance(result, Refusal):

@@ -43,7 +43,7 @@ ELSEWHERE: Final = {
     "cli/tokens": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "core/account": "values and types only, used by every test of the rooms beside",
     "core/clock": "values and types only, used by every test of the rooms beside",
-    "core/courier_name": "values and types only, used by every test of the rooms beside",
+    "core/courier_id": "values and types only, used by every test of the rooms beside",
     "core/directory_rows": "values and types only, used by every test of the rooms beside",
     "core/errors": "values and types only, used by every test of the rooms beside",
     "core/http_client": "values and types only, used by every test of the rooms beside",

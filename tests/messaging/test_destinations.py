@@ -12,6 +12,7 @@ import pytest
 from sipsms.app.carrier_set import CarrierCourier
 from sipsms.carriers.settings import LoopbackConfig
 from sipsms.core.account import Account, Callback, Did, Webhook
+from sipsms.core.courier_id import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK
 from sipsms.core.directory_rows import Block
 from sipsms.core.http_client import NoAnswer
 from sipsms.core.message import (
@@ -34,7 +35,7 @@ from sipsms.messaging.carrier import InboundMedia, InboundSms, NotThere, Part
 from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.forward import ForwardCourier
-from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
+from sipsms.messaging.gateway import Gateway, Receipt, carrier_key, sms_key
 from sipsms.messaging.order import File, Sent
 from sipsms.messaging.reconciliation import LOOK_EVERY, Reconciler
 from sipsms.messaging.settings import PolicySettings

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from sipsms.core import log
 from sipsms.core.clock import Clock
+from sipsms.core.courier_id import CourierId
 from sipsms.core.errors import Unavailable
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import (
@@ -131,10 +132,10 @@ class Queue:
         desk = self._desks.get(name)
         return desk is None or (not desk.paused and not desk.open(self._clock()))
 
-    def health(self) -> dict[str, Health]:
+    def health(self) -> dict[CourierId, Health]:
         """Return the health of each courier, by name."""
         now = self._clock()
-        return {name: desk.health(now) for name, desk in self._desks.items()}
+        return {CourierId(name): desk.health(now) for name, desk in self._desks.items()}
 
     async def start(self, idempotent: Iterable[str], *, hold: bool = False) -> None:
         """Recover what a crash left half done, and learn which lanes wait. Raises Unavailable.
@@ -493,7 +494,7 @@ class Queue:
         assert closing.moved is not None
         courier, key, others = closing.moved
         moved = delivery._replace(
-            courier=courier, lane=key, others=others, state=State.QUEUED, due_at=closing.due_at,
+            courier=CourierId(courier), lane=key, others=others, state=State.QUEUED, due_at=closing.due_at,
             attempts=closing.number - closing.untried,
         )  # fmt: skip
         if closing.due_at is not None and closing.due_at <= self._clock():

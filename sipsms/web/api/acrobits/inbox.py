@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
+from sipsms.core.courier_id import APP
 from sipsms.core.message import Message, State
 from sipsms.core.queue_rows import PushToken
-from sipsms.messaging.gateway import APP, Gateway
+from sipsms.messaging.gateway import Gateway
 from sipsms.store import app_messages
 from sipsms.store.store import Store
 

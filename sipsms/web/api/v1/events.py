@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Token
+from sipsms.core.courier_id import CourierId
 from sipsms.core.message import Direction
 from sipsms.messaging.event_stream import Change, EventStream, Gap
 from sipsms.web.api.v1.dependencies import Api, Reach
@@ -212,7 +213,7 @@ def _event(feed: EventStream, change: Change, reach: Permissions) -> bytes:
     data = {
         "id": message.id, "direction": str(message.direction), "did": message.did, "from": message.source,
         "to": message.destination, "state": change.state,
-        "courier": change.courier if reach.is_operator else change.courier.partition(":")[0],
+        "courier": change.courier if reach.is_operator else CourierId(change.courier).kind,
         "detail": change.detail, "at": datetime.fromtimestamp(change.at, UTC).isoformat(timespec="milliseconds"),
     }  # fmt: skip
     return f"id: {feed.run}-{change.number}\nevent: {name_of(change)}\ndata: {json.dumps(data)}\n\n".encode()

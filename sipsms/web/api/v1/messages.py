@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sipsms.core.courier_id import CourierId
 from sipsms.core.e164 import normalise
 from sipsms.core.media_types import EXTENSIONS, safe_name
 from sipsms.core.message import Direction, Media, Message
@@ -217,7 +218,7 @@ def _shown(row: dict[str, Any], reach: Permissions) -> dict[str, Any]:
 
 
 def courier_shown(courier: str, reach: Permissions) -> str:
-    return courier if reach.is_operator else courier.partition(":")[0]
+    return courier if reach.is_operator else CourierId(courier).kind
 
 
 def _event_of(found: dict[str, Any]) -> Message:
