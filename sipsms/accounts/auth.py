@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import md5
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import NamedTuple
 
 from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.clock import Clock
+from sipsms.core.network import Network, is_in, network_of
 from sipsms.store.tokens import digest
 
 FAILURES = 60  # wrong credentials from one address in a minute
@@ -194,10 +195,10 @@ class Access:
     def may_stay(self, customer: str, address: str) -> bool:
         """Return whether a session may continue under the customer's present networks."""
         owner = self._directory.account(customer)
-        return owner is None or not owner.api_allow_ip or _is_in(address, owner.api_allow_ip)
+        return owner is None or not owner.api_allow_ip or is_in(address, _networks(owner.api_allow_ip))
 
     def _check_network(self, account: Account, address: str) -> None:
-        if account.api_allow_ip and not _is_in(address, account.api_allow_ip):
+        if account.api_allow_ip and not is_in(address, _networks(account.api_allow_ip)):
             raise Denied(DenialCode.ADDRESS, "not from this address")
 
     def _turn(self) -> None:
@@ -212,7 +213,7 @@ class Access:
 
     def _check_address(self, address: str) -> None:
         self._turn()
-        if self._failed[_network(address)] >= self._most_failures:
+        if self._failed[network_of(address)] >= self._most_failures:
             raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
 
     def _may_guess(self, name: str, account: Account | None, address: str) -> bool:
@@ -221,17 +222,17 @@ class Access:
         The owner, at the usual networks, must never be locked out by the guesses of others."""
         if self._guessed[_counter(name)] < self._most_guesses:
             return True
-        return account is not None and (account.name, _network(address)) in self._familiar
+        return account is not None and (account.name, network_of(address)) in self._familiar
 
     def _remember(self, account: Account, address: str) -> None:
-        place = (account.name, _network(address))
+        place = (account.name, network_of(address))
         self._familiar[place] = None
         self._familiar.move_to_end(place)
         if len(self._familiar) > _MOST:
             self._familiar.popitem(last=False)
 
     def _failure(self, api: str, name: str, address: str, reason: str) -> Denied:
-        self._failed[_network(address)] += 1
+        self._failed[network_of(address)] += 1
         log.auth_failure(api, name, address, 0, reason)
         return Denied(DenialCode.WRONG, reason)
 
@@ -251,24 +252,6 @@ def _counter(name: str) -> int:
     return hash(name.casefold()) % _NAMES
 
 
-def _network(address: str) -> str:
-    """Return the address as it is counted: an IPv6 host has a whole /64 to itself."""
-    address = address.removeprefix("::ffff:")
-    if ":" not in address:
-        return address
-    try:
-        return str(int(IPv6Address(address.partition("%")[0])) >> 64)
-    except ValueError:
-        return address
-
-
 @lru_cache(maxsize=4096)
-def _is_in(address: str, networks: str) -> bool:
-    try:
-        here = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(here, IPv6Address) and here.ipv4_mapped is not None:
-        here = here.ipv4_mapped
-    found: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks.split()]
-    return any(here in network for network in found)
+def _networks(written: str) -> tuple[Network, ...]:
+    return tuple(ip_network(one) for one in written.split())

@@ -19,30 +19,21 @@ from urllib.parse import urlsplit
 
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning_lookup import ProvisioningLookup
-from sipsms.app import certificates
+from sipsms.app import carrier_status, certificates
+from sipsms.app.carrier_set import CarrierSet
+from sipsms.app.carrier_status import CarrierStatus
 from sipsms.app.certificates import CertificateWatch
-from sipsms.app.couriers import Couriers, base_url, media_files
+from sipsms.app.couriers import IDEMPOTENT, Couriers
 from sipsms.app.directory_refresh import DirectoryRefresh
 from sipsms.app.http_apis import HttpApis
 from sipsms.app.reload import reload
-from sipsms.app.settings import Config, literal_secrets, path_of, short_secrets
-from sipsms.app.smpp import SmppNode, smscs_of
+from sipsms.app.settings import Config, literal_secrets, load_dialplan, path_of, short_secrets
+from sipsms.app.smpp import SmppNode, resolver
 from sipsms.app.tasks import Job, Tasks, keep_doing, survives
-from sipsms.app.wiring import (
-    check_certificate,
-    connection_limit,
-    hep_target,
-    load_dialplan,
-    nonce_key,
-    open_store,
-    presence_limits,
-    rules_of,
-    terms_of,
-)
 from sipsms.core import log
 from sipsms.core.clock import steady_clock
 from sipsms.core.errors import Unavailable
-from sipsms.core.listener import ListenError, bind_url, describe
+from sipsms.core.listener import ListenError, bind_url, connection_limit, describe
 from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding, received_of
 from sipsms.core.report_request import ImdnRequest
@@ -50,8 +41,10 @@ from sipsms.core.yaml_file import Document
 from sipsms.messaging.build import build as build_messaging
 from sipsms.messaging.delivery_reports import Stage
 from sipsms.messaging.gateway import SIP
+from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace
+from sipsms.messaging.reconciliation import Reconciler
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.courier import SipCourier
 from sipsms.sip.digest import Authenticator, Nonces
@@ -61,13 +54,18 @@ from sipsms.sip.message_server import MessageServer
 from sipsms.sip.presence import Presence
 from sipsms.sip.presence_server import PresenceServer
 from sipsms.sip.proxy_server import ProxyServer
+from sipsms.sip.rules import SipRules
 from sipsms.sip.server import Server
+from sipsms.sip.tls import ServerCertificate
 from sipsms.sip.trace import Tracer
-from sipsms.sip.transport import Flow, Limits, StreamConnection
-from sipsms.sip.trunk import Trunks, TrunkServices
-from sipsms.store import accounts, provisioning_links, secrets
+from sipsms.sip.transport import Flow, StreamConnection
+from sipsms.sip.trunk import Trunk, Trunks
+from sipsms.smpp.carrier import SmppCarrier, SmppCarriers
+from sipsms.store import accounts, carrier_state, provisioning_links, secrets
 from sipsms.store.engine import lock, open_engine
+from sipsms.store.store import open_store
 from sipsms.web.carrier_hooks import Hooks
+from sipsms.web.client import AiohttpClient
 from sipsms.web.media import MediaDownload
 from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.response_ack import look
@@ -77,6 +75,7 @@ DRAIN = 10.0  # seconds that what is out may take to come back on SIGTERM
 DRAIN_PHONES = 2.0  # for phones: what they do not answer is sent again, under the same Call-ID, after the start
 _FORGET_EVERY = 3600.0
 _NOTICES_EVERY = 600.0
+_LATE_PARTS_EVERY = _DIRECTORY_EVERY = _MEDIA_EVERY = 10.0
 
 
 class BoundSocket(NamedTuple):
@@ -110,7 +109,7 @@ class Node:
     # --- start ---
 
     async def start(self) -> None:
-        """Bind, recover, load, then listen. Raises StartError, ConfigError, StoreError or OSError.
+        """Bind, recover, load, then listen. Raises TlsError, ConfigError, StoreError or OSError.
 
         Nobody may meet a server that is half loaded: an empty directory refuses right passwords, an empty queue lets
         messages pass each other. So nothing is read from any socket before all is loaded (see `listener`).
@@ -124,7 +123,7 @@ class Node:
             sockets = self._bind()
             for bound in sockets:
                 undo.callback(bound.sock.close)
-            self.store = open_store(self.config, socket.gethostname(), self._changed.set)
+            self.store = open_store(self.config.store_url, socket.gethostname(), self._changed.set)
             undo.push_async_callback(self.store.close)
             await self._build(plan)
             undo.push_async_callback(self.endpoint.close, 0)
@@ -137,34 +136,49 @@ class Node:
         config, node = self.config, socket.gethostname()
         self.location = Location(self.store)
         pace = Pace(config.queue.retry_min, config.queue.retry_max)
-        files = media_files(lambda: self.config)
+        files = MediaFiles(config.media_folder, lambda: self.config.base_url)
         messaging = build_messaging(
             self.store, self.directory, self.location, plan, self._clock, files, keep=config.queue.keep,
-            terms=lambda: terms_of(self.config), pace=pace, on_change=self._delivery_changed,
+            policy=config.policy, pace=pace, on_change=self._delivery_changed,
             fetch=lambda url, customer="": self.couriers.fetch(url, customer),
             daily=lambda: self.config.api.daily_sends, look=look,
         )  # fmt: skip
         self.queue, self.gateway, self.outbound = messaging.queue, messaging.gateway, messaging.outbound
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
-        self.smscs = smscs_of(self.store, self.directory, self.gateway, self._clock, self.tasks.spawn)
-        self.couriers = Couriers(
-            config, self.store, self.directory, self.gateway, self.queue, files, self._clock, self.trunks.make,
-            self.smscs.make, self._changed.set,
+        self.smscs = SmppCarriers(
+            lambda name, one: SmppCarrier(
+                name, one, self.gateway, self.directory, self.store, self._clock, resolver(lambda address: ""),
+                self.tasks.spawn,
+            ),
+            self.tasks.spawn,
         )  # fmt: skip
+        self._client = AiohttpClient()  # for URLs that the operator has configured
+        self.carriers = CarrierSet(self._client, files, self.gateway, self.queue, self._clock, self.trunks, self.smscs)
+        self.couriers = Couriers(
+            lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock, files, self._client,
+            self.carriers.media_headers,
+        )  # fmt: skip
+        self.carriers.configure(config)
         self.couriers.configure(config)
+        self._status = CarrierStatus(self.store, self.gateway, self.queue, self.carriers.by_name, self._clock)
+        self._reconciler = Reconciler(
+            self.store, self.gateway, self.queue, self.carriers.by_name, self._clock,
+            lambda name: self.store.read(lambda db: carrier_state.polled_at(db, name)),
+            lambda name, when: self.store.write(lambda db: carrier_state.set_polled(db, name, when)),
+        )  # fmt: skip
         self.apis = HttpApis(
             lambda: self.config, self.store, self.directory, self.gateway, self.outbound, self.couriers, self._clock,
             self._take_over, self.location,
         )  # fmt: skip
         self.smpp = SmppNode(
             lambda: self.config, self.store, self.directory, messaging, self._clock,
-            self.couriers.files.url, node, self.smscs, connection_limit() // 8,
+            files.url, node, self.smscs, connection_limit() // 8,
         )  # fmt: skip
         self.changes = DirectoryRefresh(
             self.store, self.directory, self.location, self.endpoint, self.queue, self.notifier, self.smpp
         )
-        self.links = ProvisioningLookup(self.store, self.directory, lambda: base_url(self.config))
-        self.hooks = Hooks(self.gateway, self.couriers.carriers, lambda: base_url(self.config), time.time)
+        self.links = ProvisioningLookup(self.store, self.directory, lambda: self.config.base_url)
+        self.hooks = Hooks(self.gateway, self.carriers.by_name, lambda: self.config.base_url, time.time)
 
     def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
         self.gateway.changed(delivery, state, detail)
@@ -179,23 +193,16 @@ class Node:
     def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:
         config = self.config
         sip = config.sip
-        limits = Limits(
-            sip.max_connections_per_address,
-            sip.first_message_timeout,
-            sip.handshake_timeout,
-            sip.idle_timeout,
-            sip.advertised or "",
-        )
-        self.endpoint = Endpoint(limits, self._tls, self._origin_allowed, connection_limit(), tag_key)
+        self.endpoint = Endpoint(sip, self._tls, self._origin_allowed, connection_limit(), tag_key)
         self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.tasks.spawn)
-        nonces = Nonces(nonce_key(config), sip.nonce_lifetime)
+        nonces = Nonces(sip.nonce_key(), sip.nonce_lifetime)
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
-        presence = Presence(config.domain, presence_limits(config))
+        presence = Presence(config.domain, sip.min_expires, sip.max_expires)
         self.notifier = PresenceServer(
             presence, self.endpoint, self.directory, self.location, self._clock, self.tasks.spawn
         )
         self.location.on_change = self.notifier.changed
-        rules, key = rules_of(config), os.urandom(32)
+        rules, key = SipRules(config.domain, config.aliases, sip, config.messages), os.urandom(32)
         messages = MessageServer(
             rules,
             self.directory,
@@ -215,18 +222,17 @@ class Node:
             lambda media: self.couriers.files.url(media),
         )  # fmt: skip
         self.queue.set_courier(SIP, self.courier, CourierLimits(config.queue.sip_concurrency))
-        around = TrunkServices(
-            self.endpoint, limits, self.gateway.receive, lambda: self.server.rules, self.server.trust, self._clock,
-            self._is_known, trunk_key,
+        self.trunks = Trunks(
+            lambda name, one: Trunk(
+                name, one, self.endpoint, sip, self.gateway, lambda: self.server.rules, trunk_key, self.server.trust,
+                self._clock,
+            ),
+            self.tasks.spawn,
         )  # fmt: skip
-        self.trunks = Trunks(around, self.tasks.spawn)
         self.server.trunks = self.trunks.by_token
         self.endpoint.serve(self.server)
         self.endpoint.on_connect = self._connected
         self.endpoint.on_disconnect = self._disconnected
-
-    async def _is_known(self, key: bytes) -> bool:
-        return await self.gateway.known(key) is not None
 
     def _origin_allowed(self, origin: str) -> bool:
         """A page of our own domain, or one that the configuration names (RFC 7118 section 7)."""
@@ -253,9 +259,10 @@ class Node:
     # --- sockets ---
 
     def _certify(self) -> None:
-        certificate, tls = check_certificate(self.config), self.config.tls
-        self._tls = certificate.context if certificate is not None else None
-        if certificate is not None and tls is not None:
+        self._tls = None
+        if (tls := self.config.tls) is not None:
+            certificate = ServerCertificate(tls.certificate, tls.key)
+            self._tls = certificate.context
             self.certificates = CertificateWatch(certificate, tls.certificate, self._clock)
 
     def _bind(self) -> list[BoundSocket]:
@@ -313,16 +320,16 @@ class Node:
         await self.location.load(self._clock())
         for host in self.location.hosts():
             self.server.trust(host)
-        await self.queue.start([SIP, *self.couriers.idempotent()], hold=True)
+        await self.queue.start([SIP, *IDEMPOTENT, *self.carriers.idempotent()], hold=True)
         await self.gateway.start(await self.store.open_accounts())
         await self.smpp.start()
 
     def _run(self) -> None:
-        self.tracer.send_to(hep_target(self.config))
+        self.tracer.send_to(self.config.trace.hep)
         self.tasks.spawn(self.queue.run())
         self.tasks.spawn(self._watch_store())
         self.tasks.spawn(keep_doing(self._jobs(), self._clock))
-        self.tasks.spawn(self._follow())
+        self.tasks.spawn(keep_doing(self._carrier_jobs(), self._clock))
         self.trunks.start()
         self.smscs.start()
         if self.http is not None:
@@ -343,11 +350,24 @@ class Node:
         await self.changes.refresh()
         await self.gateway.take_new()
 
-    async def _follow(self) -> None:
-        """Ask the carriers what nobody told us; write down how they are; deliver what other parts do not come for."""
-        while True:
-            await asyncio.sleep(1)
-            await survives(self.couriers.follow)
+    def _carrier_jobs(self) -> list[Job]:
+        """Return the jobs that may take long, because carriers are asked or files removed."""
+        return [
+            Job(1.0, self._reconciler.step), Job(_LATE_PARTS_EVERY, self.gateway.parts.give_up_waiting),
+            Job(_DIRECTORY_EVERY, self._look_at_directory), Job(carrier_status.EVERY, self._status.report),
+            Job(_MEDIA_EVERY, self._forget_media),
+        ]  # fmt: skip
+
+    async def _look_at_directory(self) -> None:
+        """Take over a change of the directory that nothing else has told us of."""
+        if await self.store.directory_version() > self.directory.version:
+            self._changed.set()
+
+    async def _forget_media(self) -> None:
+        try:
+            await self.couriers.files.forget(time.time() - self.config.media.keep)
+        except OSError as error:
+            log.warning("media_not_removed", why=error.strerror or str(error))
 
     def _jobs(self) -> list[Job]:
         """Jobs that are done again and again, and how often."""
@@ -425,6 +445,7 @@ class Node:
         await self.tasks.end()
         await survives(self.outbound.usage.save)
         await self.couriers.close()
+        await self._client.close()
         await self.store.close()
         if self._lock is not None:
             self._lock.close()

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipsms.accounts.directory import Directory
-from sipsms.app.couriers import limits_of, media_files
-from sipsms.app.settings import Config
-from sipsms.app.wiring import load_dialplan, open_store, terms_of
+from sipsms.app.settings import Config, load_dialplan
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_name import courier_name
 from sipsms.messaging.build import build
 from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.outbound import Outbound
 from sipsms.sip.location import Location
+from sipsms.store.store import open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,18 @@ async def offline(
     `accounts`: whose phones have to be known for that.
     """
     clock = steady_clock()
-    store = open_store(config, "", lambda: None)
+    store = open_store(config.store_url, "", lambda: None)
     try:
         directory, location = Directory(), Location(store)
         directory.update(*await store.directory(0))
         for name in accounts(directory):
             await location.load(clock(), name)
+        files = MediaFiles(config.media_folder, lambda: config.base_url)
         messaging = build(
-            store, directory, location, load_dialplan(config), clock, media_files(lambda: config),
-            keep=config.queue.keep, terms=lambda: terms_of(config),
+            store, directory, location, load_dialplan(config), clock, files, keep=config.queue.keep,
+            policy=config.policy,
         )  # fmt: skip
-        messaging.gateway.limits = {courier_name(name): limits_of(one) for name, one in config.carriers.items()}
+        messaging.gateway.limits = {courier_name(name): one for name, one in config.carriers.items()}
         return await work(Offline(messaging.gateway, messaging.outbound, directory))
     finally:
         await store.close()

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 from sipsms.app import settings
 from sipsms.app.settings import Config
-from sipsms.app.wiring import hep_target, load_dialplan, rules_of
 from sipsms.core import log
 from sipsms.core.courier_name import courier_name
 from sipsms.core.yaml_file import ConfigError
+from sipsms.sip.rules import SipRules
 from sipsms.sip.tls import TlsError
-from sipsms.sip.trunk_settings import SipConfig
-from sipsms.smpp.settings import SmppConfig
 
 if TYPE_CHECKING:
     from sipsms.app.node import Node
@@ -35,8 +33,8 @@ def reload(node: Node) -> None:
     """Read the configuration again and take it over; log why not, if it is bad."""
     try:
         fresh = settings.load(node.path)
-        plan = load_dialplan(fresh)
-        rules = rules_of(fresh.model_copy(update={"domain": node.config.domain}))
+        plan = settings.load_dialplan(fresh)
+        rules = SipRules(node.config.domain, fresh.aliases, fresh.sip, fresh.messages)
         if node.certificates is not None and fresh.tls is not None:
             node.certificates.move(fresh.tls.certificate, fresh.tls.key)
     except (ConfigError, TlsError) as error:
@@ -46,13 +44,12 @@ def reload(node: Node) -> None:
     node.server.rules = rules
     node.gateway.dialplan = plan
     node.gateway.keep = fresh.queue.keep
+    node.carriers.configure(fresh)
     node.couriers.configure(fresh)
-    node.trunks.keep(name for name, one in fresh.carriers.items() if isinstance(one, SipConfig))
-    node.smscs.keep(name for name, one in fresh.carriers.items() if isinstance(one, SmppConfig))
-    node.tracer.send_to(hep_target(fresh))
+    node.tracer.send_to(fresh.trace.hep)
     node.queue.set_paused(courier_name(name) for name in node.directory.paused)
     node.config = fresh
-    node.gateway.consent.reload()
+    node.gateway.consent.apply(fresh.policy)
     if node.certificates is not None:
         node.tasks.spawn(node.certificates.look())
     log.setup(fresh.log.level, fresh.log.format)

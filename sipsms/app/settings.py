@@ -29,16 +29,13 @@ from sipsms.core.validators import (
     ROOTS,
     AbsolutePath,
     CarrierName,
-    Charsets,
     Count,
     Domain,
     HttpAddress,
     HttpListen,
     Network,
-    Origin,
     Positive,
     Realm,
-    Secret,
     SipAddress,
     SipListen,
     SmppAddress,
@@ -50,9 +47,14 @@ from sipsms.core.validators import (
 )
 from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.mail.settings import Smtp
+from sipsms.messaging.settings import MessageSettings, PolicySettings
+from sipsms.routing import rules_file
+from sipsms.routing.dialplan import Dialplan
+from sipsms.sip.settings import HepSettings, SipSettings
 from sipsms.sip.trace import socket_path
 from sipsms.sip.trunk_settings import SipConfig
-from sipsms.smpp.settings import SmppConfig
+from sipsms.smpp.settings import SmppConfig, SmppSettings
+from sipsms.web.settings import CallbackSettings
 
 # --- sipsms.yaml -----------------------------------------------------------------------------------------------------
 
@@ -63,59 +65,17 @@ class Listen(Model):
     smpp: tuple[SmppAddress, ...] = ()
 
 
-class Sip(Model):
-    min_expires: Count = 60
-    max_expires: Count = 7200
-    default_expires: Count = 3600
-    max_contacts: Count = 10
-    nonce_lifetime: Positive = 300.0
-    nonce_secret: Secret | None = None
-    max_connections_per_address: Count = 100
-    first_message_timeout: Positive = 5.0
-    handshake_timeout: Positive = 10.0
-    idle_timeout: Positive = 180.0
-    max_datagram: Annotated[int, Field(ge=200, le=65535)] = 1300
-    advertised: Domain | None = None
-    websocket_origins: tuple[Origin, ...] = ()
-    flood_limit: Annotated[int, Field(ge=0)] = 100
-    scanners: Literal["drop", "answer"] = "drop"
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Sip:
-        if not self.min_expires <= self.default_expires <= self.max_expires:
-            raise ValueError("expected min_expires <= default_expires <= max_expires")
-        return self
-
-
 class Tls(Model):
     certificate: AbsolutePath
     key: AbsolutePath
 
 
-class Hep(Model):
-    """A capture server (Homer, sngrep -L, heplify) that gets a copy of every SIP message."""
-
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 9060
-    id: Annotated[int, Field(ge=1, le=2**32 - 1)] = 2001
-    password: Secret | None = None
-
-
 class Trace(Model):
-    hep: Hep | None = None
+    hep: HepSettings | None = None
 
 
 class Web(Model):
     url: Annotated[str, AfterValidator(http_url)] | None = None
-
-
-class Callbacks(Model):
-    """Customers' servers that we call: URL callbacks and webhooks."""
-
-    allow_private: bool = False
-    timeout: Positive = 15.0
-    retry_every: Positive = 1800.0
-    give_up_after: Positive = 3 * 86400.0
 
 
 class Media(Model):
@@ -137,41 +97,6 @@ class Api(Model):
         "127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
     )  # fmt: skip
     acrobits_push: Annotated[str, AfterValidator(http_url)] | None = "https://pnm.cloudsoftphone.com/pnm2/send"
-
-
-class Smpp(Model):
-    """Customers' programs that speak SMPP, with us as their SMSC, and customers' servers that we bind to."""
-
-    system_id: Annotated[str, Field(pattern="^[!-~]{1,15}$")] = "sipsms"
-    window: Annotated[int, Field(ge=1, le=10_000)] = 100
-    deliver_window: Annotated[int, Field(ge=1, le=10_000)] = 10
-    rate: Annotated[float, Field(ge=0)] = 0.0
-    max_binds: Count = 10
-    max_binds_per_address: Count = 50
-    bind_timeout: Positive = 10.0
-    enquire_link: Positive = 30.0
-    response_timeout: Positive = 30.0
-    charsets: Charsets = Field(default_factory=dict)
-    verify: bool = True
-
-
-class Policy(Model):
-    """Content policy, and the answers to STOP, START and HELP."""
-
-    keywords: bool = True
-    stop_reply: Annotated[str, Field(max_length=160)] = ""
-    start_reply: Annotated[str, Field(max_length=160)] = ""
-    help_reply: Annotated[str, Field(max_length=160)] = ""
-    shorteners: tuple[Domain, ...] | None = None
-    same_text: Annotated[int, Field(ge=0)] = 20
-    destinations: Annotated[int, Field(ge=0)] = 100
-    window: Positive = 3600.0
-
-
-class Messages(Model):
-    max_length: Count = 160
-    length_unit: Literal["characters", "septets", "bytes"] = "characters"
-    copy_prefix: Annotated[str, Field(max_length=40)] = "Me: "
 
 
 class Queue(Model):
@@ -202,19 +127,19 @@ class Config(Model):
     listen: Listen = Listen()
     digest: Annotated[tuple[Literal["md5", "sha-256"], ...], AfterValidator(some_once)] = ("md5",)
     tls: Tls | None = None
-    sip: Sip = Sip()
-    messages: Messages = Messages()
+    sip: SipSettings = SipSettings()
+    messages: MessageSettings = MessageSettings()
     queue: Queue = Queue()
     dialplan: str | None = None
     log: Log = Log()
     trace: Trace = Trace()
     web: Web = Web()
     smtp: Smtp | None = None
-    callbacks: Callbacks = Callbacks()
+    callbacks: CallbackSettings = CallbackSettings()
     media: Media = Media()
-    policy: Policy = Policy()
+    policy: PolicySettings = PolicySettings()
     api: Api = Api()
-    smpp: Smpp = Smpp()
+    smpp: SmppSettings = SmppSettings()
     carriers: dict[CarrierName, CarrierConfig] = Field(default_factory=dict)
 
     _directory: Path = PrivateAttr(default=Path())
@@ -252,6 +177,23 @@ class Config(Model):
         return f"sqlite:///{base / path}"
 
     @property
+    def base_url(self) -> str:
+        """Return the URL by which this server is reached from outside."""
+        if self.web.url is not None:
+            return self.web.url.rstrip("/")
+        port = self.listen.http.port if self.listen.http is not None else 80
+        return f"http://{self.domain}:{port}"
+
+    @property
+    def media_folder(self) -> Path:
+        """Return the folder for parts of MMS: beside an SQLite store, unless `media.directory` names one."""
+        if self.media.directory is not None:
+            return self.media.directory
+        if self.store_url.startswith("sqlite:///"):
+            return Path(self.store_url.removeprefix("sqlite:///")).parent / "media"
+        return Path("/var/lib/sipsms/media")
+
+    @property
     def dialplan_directory(self) -> Path | None:
         """Return the folder of the dialplan's files; None: the built-in rules."""
         if self.dialplan is not None:
@@ -283,6 +225,12 @@ def load(path: Path) -> Config:
     if directory is not None and not directory.is_dir():
         raise ConfigError([document.error(("dialplan",), f"{directory} is no directory")])
     return config
+
+
+def load_dialplan(config: Config) -> Dialplan:
+    """Raises ConfigError."""
+    weights = {name: one.weight for name, one in config.carriers.items()}
+    return rules_file.load(config.dialplan_directory, list(config.carriers), weights)
 
 
 CarrierConfig = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from sipsms.accounts.auth import Access
@@ -13,23 +13,19 @@ from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.account import Did
 from sipsms.core.clock import Clock
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Media
 from sipsms.core.ssrf import check_address
 from sipsms.messaging.build import Messaging
-from sipsms.messaging.gateway import RECEIPT_LANES, SMPP, Gateway
+from sipsms.messaging.gateway import RECEIPT_LANES, SMPP
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.smpp.bind import Resolve
-from sipsms.smpp.carrier import CarrierServices, SmppCarriers
 from sipsms.smpp.courier import LateAnswers, SmppCourier
-from sipsms.smpp.customer_smsc import CustomerSmscOptions, CustomerSmscs
-from sipsms.smpp.data_coding import CHARSETS
-from sipsms.smpp.esme import Looked, Options, Recalled
+from sipsms.smpp.customer_smsc import CustomerSmscs
 from sipsms.smpp.resend_detection import HEARD
 from sipsms.smpp.server import Smsc
-from sipsms.smpp.session import Limits
 from sipsms.smpp.submit import ORIGIN
-from sipsms.store import delivery_receipts, recent, replace, smpp_binds, smpp_marks
-from sipsms.store.accounts import AdminError
+from sipsms.store import smpp_binds, smpp_marks
 from sipsms.store.store import Store
 from sipsms.web.client import GuardedResolver
 
@@ -45,19 +41,6 @@ class HasBinds(Protocol):
     def heard_by(self, now: float, span: float) -> dict[str, float]: ...
 
 
-def options_of(config: Config) -> Options:
-    smpp = config.smpp
-    limits = Limits(smpp.window, smpp.bind_timeout, smpp.enquire_link, smpp.response_timeout)
-    return Options(
-        smpp.system_id, limits, smpp.rate, smpp.max_binds, smpp.max_binds_per_address, {**CHARSETS, **smpp.charsets},
-        smpp.deliver_window,
-    )  # fmt: skip
-
-
-def push_options(config: Config) -> CustomerSmscOptions:
-    return CustomerSmscOptions(options_of(config).limits, config.smpp.verify, config.smpp.deliver_window)
-
-
 def resolver(guard: Callable[[str], str]) -> Resolve:
     """The system's, in threads of its own; `guard`: why there is to be no connection to an IP address."""
     found = GuardedResolver(guard)
@@ -67,51 +50,6 @@ def resolver(guard: Callable[[str], str]) -> Resolve:
         return list(dict.fromkeys(one["host"] for one in results))
 
     return resolve
-
-
-class SmscQueries:
-    """Queries of the SMSC to the store."""
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
-
-    async def look(self, message: int) -> Looked | None:
-        found = await self._store.message(message)
-        if found is None:
-            return None
-        state = await self._store.outcome(message)
-        return Looked(found, state, await self._store.read(lambda db: replace.settled_at(db, message)))
-
-    async def cancel(self, message: int) -> bool:
-        try:
-            return await self._store.write(lambda db: replace.cancel_whole(db, message, self._clock()))
-        except AdminError:
-            return False
-
-    async def replace_text(self, message: int, text: str) -> bool:
-        return await self._store.write(lambda db: replace.replace_text(db, message, text, self._clock()))
-
-    async def recall(self) -> Recalled:
-        return await self._store.read(lambda db: Recalled(*recent.recall(db, ORIGIN, self._clock())))
-
-    async def errors(self, message: int) -> Sequence[str]:
-        return await self._store.read(lambda db: replace.errors(db, message))
-
-
-def smscs_of(
-    store: Store, directory: Directory, gateway: Gateway, clock: Clock,
-    spawn: Callable[[Coroutine[Any, Any, Any]], None],
-) -> SmppCarriers:  # fmt: skip
-    """Carriers of type smpp."""
-    return SmppCarriers(CarrierServices(
-        gateway.receive, gateway.receipt, lambda number: directory.did(number) is not None,
-        lambda courier, sender, recipient, since: store.read(
-            lambda db: delivery_receipts.unmatched(db, courier, sender, recipient, since)
-        ),
-        lambda origin: store.read(lambda db: Recalled(*recent.recall(db, origin, clock()))), clock, spawn,
-        resolver(lambda address: ""),
-    ))  # fmt: skip
 
 
 class SmppNode:
@@ -128,23 +66,21 @@ class SmppNode:
         self._carriers = carriers
         guarded = resolver(lambda address: check_address(address, config().callbacks.allow_private))
         late = LateAnswers()
-        self._pushes = CustomerSmscs(lambda: push_options(config()), clock, guarded, late.came)
+        self._pushes = CustomerSmscs(lambda: config().smpp, clock, guarded, late.came)
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
-            lambda: options_of(config()), access, directory, messaging.gateway, messaging.outbound,
-            SmscQueries(store, clock), clock, self._wake, most,
+            lambda: config().smpp, access, directory, messaging.gateway, messaging.outbound, store, clock, self._wake,
+            most,
         )  # fmt: skip
-        courier = SmppCourier(
-            self.smsc, directory, self._pushes, media_url, late, lambda: options_of(config()).charsets
-        )
+        courier = SmppCourier(self.smsc, directory, self._pushes, media_url, late, lambda: config().smpp.charsets)
         messaging.queue.set_courier(SMPP, courier, _LINE)
         self._shown: list[dict[str, Any]] | None = None
         self._write_at = self._mark_at = 0.0
         self._is_over = False
 
     def _wake(self, did: str) -> None:
-        lane = f"{SMPP}/{did}"
-        for key in (lane, *(f"{lane}~{n}" for n in range(RECEIPT_LANES))):
+        lane = LaneKey.to(SMPP, did)
+        for key in (lane, *map(lane.branch, range(RECEIPT_LANES))):
             self._queue.wake(key)
 
     async def start(self) -> None:

@@ -52,11 +52,11 @@ def main() -> None:
 
 
 def _is_expected(error: Exception) -> bool:
-    from sipsms.app.wiring import StartError
     from sipsms.core.errors import Unavailable
+    from sipsms.sip.tls import TlsError
     from sipsms.store.engine import DriverError
 
-    return isinstance(error, (DriverError, StartError, Unavailable, OSError))
+    return isinstance(error, (DriverError, TlsError, Unavailable, OSError))
 
 
 def _fail(text: str, code: int) -> None:

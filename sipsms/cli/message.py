@@ -58,9 +58,10 @@ def message(context: Context, message: int, folder: Path | None, as_json: bool) 
 
 def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
     """Save the files of a message as MESSAGE-INDEX-NAME. An existing file is never overwritten."""
-    from sipsms.app.couriers import media_files
+    from sipsms.messaging.media_store import MediaFiles
 
-    files = media_files(context.config)
+    config = context.config()
+    files = MediaFiles(config.media_folder, lambda: config.base_url)
     folder.mkdir(parents=True, exist_ok=True)
     for index, one in enumerate(found["media"]):
         media = Media(**one)

@@ -6,7 +6,7 @@ import sys
 
 import rich_click as click
 
-from sipsms.app.settings import literal_secrets, short_secrets
+from sipsms.app.settings import literal_secrets, load_dialplan, short_secrets
 from sipsms.cli.base import Context, cli, json_option, pass_context
 from sipsms.core.yaml_file import Document
 from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
@@ -30,11 +30,12 @@ def check_config(context: Context) -> None:
     """Check the configuration and the dialplan for errors.
 
     Prints warnings about secrets. Next, run `sipsms serve`, or send SIGHUP to a running server."""
-    from sipsms.app import wiring
+    from sipsms.sip.tls import ServerCertificate
 
     config = context.config()
-    wiring.load_dialplan(config)
-    wiring.check_certificate(config)
+    load_dialplan(config)
+    if config.tls is not None:
+        ServerCertificate(config.tls.certificate, config.tls.key)
     for line in [*literal_secrets(Document.read(context.path)), *short_secrets(config.carriers)]:
         click.echo(f"warning: {line}", err=True)
     click.echo(f"{context.path}: good")

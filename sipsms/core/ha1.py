@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-_HASH = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+HASHES = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
 
 def ha1(username: str, realm: str, password: str, algorithm: str = "MD5") -> str:
     """Return H(username:realm:password) in hex (RFC 7616 section 3.4.2)."""
-    return _HASH[algorithm](f"{username}:{realm}:{password}".encode("utf-8", "surrogateescape")).hexdigest()
+    return HASHES[algorithm](f"{username}:{realm}:{password}".encode("utf-8", "surrogateescape")).hexdigest()

@@ -9,9 +9,11 @@ would arrive anyway. If the ports were released after a first check, other progr
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 
 BACKLOG = 1024  # connections waiting to be accepted
+_KEPT_FILES = 256  # descriptors that connections leave to the store, HTTP and the carriers (A-23)
 _BUFFER = 8 * 1024 * 1024  # bytes of datagrams, in each direction
 
 
@@ -71,3 +73,17 @@ def describe(error: OSError, url: str) -> str:
         errno.EADDRNOTAVAIL: "this machine does not have that address",
     }.get(error.errno or 0, error.strerror or str(error))
     return f"cannot listen on {url}: {why}"
+
+
+def connection_limit() -> int:
+    """Return how many connections this process can hold: the files it may open, less those for other uses.
+
+    The limit of open files is raised as far as the system allows.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(hard, 1_048_576) if hard != resource.RLIM_INFINITY else 1_048_576
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most - min(_KEPT_FILES, most // 2)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.report_request import ReportRequest
 
 HTTP_APIS: Final = frozenset({"rest", "v1", "v2", "originate", "acrobits", "sendsms"})  # origins of messages
@@ -102,7 +103,7 @@ class Delivery(NamedTuple):
     courier: str
     destination: str
     source: str
-    lane: str  # deliveries of one lane are sent one at a time, in order of id
+    lane: LaneKey  # deliveries of one lane are sent one at a time, in order of id
     expires_at: float
     created_at: float
     device: int = 0  # SIP: the device's id; 0 while no device of the account is known

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, State
 from sipsms.core.report_request import ReportRequest
 
@@ -56,7 +57,7 @@ class Closing(NamedTuple):
     now: float
     due_at: float | None = None
     remote_id: str = ""
-    moved: tuple[str, str, str] | None = None  # new courier, new lane, and the couriers after it; None: not moved
+    moved: tuple[str, LaneKey, str] | None = None  # new courier, new lane, and the couriers after it; None: not moved
     untried: bool = False  # no attempt was made: delete its row and reuse its number
 
 

@@ -120,12 +120,12 @@ def pieces(text: str, size: int, unit: PieceUnit = "septets") -> list[tuple[int,
     if size <= 0 or sum(map(width, text)) <= room:
         return [(0, len(text))]
     found, start, used = [], 0, 0
-    letters = deque(_letters(text, width, room))
-    while letters:
-        begin, _, wide = letters[0]
+    waiting = deque(letters(text, width, room))
+    while waiting:
+        begin, _, wide = waiting[0]
         if not used or used + wide <= room:
             used += wide
-            letters.popleft()
+            waiting.popleft()
             continue
         cut = _near_space(text, start, begin)
         found.append((start, cut))
@@ -166,7 +166,7 @@ def _near_space(text: str, start: int, cut: int) -> int:
     return behind if behind > start else cut
 
 
-def _letters(text: str, width: Callable[[str], int], room: int) -> Iterator[tuple[int, int, int]]:
+def letters(text: str, width: Callable[[str], int], room: int) -> Iterator[tuple[int, int, int]]:
     """Yield (start, end, width) of each letter as a reader sees it.
 
     A letter that is too wide for a part is yielded as single characters."""

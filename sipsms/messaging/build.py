@@ -15,11 +15,12 @@ from sipsms.messaging.concatenation import Concatenation
 from sipsms.messaging.gateway import Gateway, Receipt
 from sipsms.messaging.location import Location
 from sipsms.messaging.media import MediaRefused, MediaStore
-from sipsms.messaging.opt_out import SendingPolicy, Terms
+from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.order import Fetch
 from sipsms.messaging.outbound import Outbound
 from sipsms.messaging.queue.queue import Pace, Queue
 from sipsms.messaging.retry_guard import Look
+from sipsms.messaging.settings import PolicySettings
 from sipsms.routing.dialplan import Dialplan
 from sipsms.store.store import Store
 
@@ -29,7 +30,6 @@ class Messaging:
     """The parts that every message passes."""
 
     queue: Queue
-    policy: SendingPolicy
     gateway: Gateway
     outbound: Outbound
 
@@ -48,24 +48,23 @@ async def _no_fetch(url: str, customer: str = "") -> tuple[bytes, str]:
 
 def build(
     store: Store, directory: Directory, location: Location, dialplan: Dialplan, clock: Clock, media: MediaStore, *,
-    keep: float, terms: Callable[[], Terms], pace: Pace | None = None, jitter: Callable[[], float] = random.random,
+    keep: float, policy: PolicySettings, pace: Pace | None = None, jitter: Callable[[], float] = random.random,
     on_change: Callable[[Delivery, State, str], None] = _unheeded, fetch: Fetch = _no_fetch,
     daily: Callable[[], int] = lambda: 0, look: Look = _no_answers,
 ) -> Messaging:  # fmt: skip
     """Build the parts and join them.
 
-    `keep`: seconds that a delivery may wait. `terms`: the settings of the sending policy, as they are now.
-    `on_change`: a delivery, its state after an attempt or when it expired, and why. `fetch`, `daily`, `look`: as for
-    `Outbound`.
+    `keep`: seconds that a delivery may wait. `on_change`: a delivery, its state after an attempt or when it expired,
+    and why. `fetch`, `daily`, `look`: as for `Outbound`.
     """
     queue = Queue(
         store, clock, pace or Pace(), jitter, is_reachable=lambda lane: gateway.is_reachable(lane), on_change=on_change
     )
-    policy = SendingPolicy(store, directory, clock, terms)
+    consent = SendingPolicy(store, directory, clock, policy)
     parts = Concatenation[Receipt | Refusal | None](
         store, clock, lambda found, text: (outbound if found[0].account else gateway).whole(found, text)
     )
-    gateway = Gateway(store, directory, location, queue, dialplan, clock, keep, policy, parts)
+    gateway = Gateway(store, directory, location, queue, dialplan, clock, keep, consent, parts)
     usage = Usage(clock, store)
-    outbound = Outbound(store, directory, gateway, policy, parts, clock, usage, media, fetch, daily, look)
-    return Messaging(queue, policy, gateway, outbound)
+    outbound = Outbound(store, directory, gateway, consent, parts, clock, usage, media, fetch, daily, look)
+    return Messaging(queue, gateway, outbound)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sipsms.core.clock import Clock
 from sipsms.core.http_client import HttpClient
 from sipsms.core.message import Delivery, Outcome
 from sipsms.core.queue_rows import CarrierReceipt
-from sipsms.core.segmentation import PieceUnit
 from sipsms.messaging.media import MediaStore
 
 
@@ -87,15 +86,6 @@ class HookError(Exception):
         super().__init__(reason)
         self.status = status
         self.reason = reason
-
-
-class CarrierLimits(NamedTuple):
-    """Limits of a carrier: length of a text, MMS."""
-
-    max_text: int = 0  # a longer text goes in pieces of this size; 0: as it is
-    unit: PieceUnit = "septets"  # what max_text counts; segments: it takes real ones, max_text says nothing
-    long_as_mms: bool = False  # instead of in pieces
-    mms: bool = False  # it takes media
 
 
 class NotThere(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,7 +29,7 @@ _HOST: Final = re.compile(
 _MAX_LABELS: Final = 3
 
 
-def shortener_in(text: str, domains: frozenset[str] | None = None) -> str:
+def shortener_in(text: str, domains: Collection[str] | None = None) -> str:
     """The first of these domains that the text links to, as `bit.ly`, or empty. None: `SHORTENERS`.
 
     With or without http://, in any case, `www.` or another name before it; not within another word (habit.ly, bit.lyon)
@@ -43,18 +44,6 @@ def shortener_in(text: str, domains: frozenset[str] | None = None) -> str:
             if (domain := ".".join(labels[-count:])) in known:
                 return domain
     return ""
-
-
-@dataclass(frozen=True, slots=True)
-class PatternLimits:
-    """Different numbers that one customer may write to within `window` seconds: with the same text, and at all.
-
-    0: no limit.
-    """
-
-    same_text: int = 20
-    destinations: int = 100
-    window: float = 3600.0
 
 
 @dataclass(slots=True)
@@ -75,26 +64,31 @@ _NOT_COMPARED: Final = re.compile(r"[\d\W_]+")
 class Patterns:
     """Over a sliding window. After a restart it starts anew."""
 
-    def __init__(self, limits: PatternLimits) -> None:
-        self._limits = limits
+    def __init__(self, same_text: int, destinations: int, window: float) -> None:
+        """Count the different numbers that one customer writes to within `window` seconds.
+
+        `same_text`: at most so many with the same text. `destinations`: at most so many at all. 0: no limit.
+        """
+        self._same_text = same_text
+        self._destinations = destinations
+        self._window = window
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
     def check(self, account: str, destination: str, text: str, now: float) -> str:
         """Return why this message must not go out; empty: it may, and counts. `now`: seconds, of a steady clock."""
-        if not self._limits.same_text and not self._limits.destinations:
+        if not self._same_text and not self._destinations:
             return ""
-        limits, seen = self._limits, self._account(account)
-        since = now - limits.window
+        seen, since = self._account(account), now - self._window
         _forget(seen.reached, since)
-        if _is_full(seen.reached, destination, limits.destinations):
-            return f"more than {limits.destinations} numbers in {_span(limits.window)}"
+        if _is_full(seen.reached, destination, self._destinations):
+            return f"more than {self._destinations} numbers in {_span(self._window)}"
         same = self._same(seen, text)
         if same is not None:
             _forget(same, since)
-            if _is_full(same, destination, limits.same_text):
-                return f"the same text to more than {limits.same_text} numbers in {_span(limits.window)}"
+            if _is_full(same, destination, self._same_text):
+                return f"the same text to more than {self._same_text} numbers in {_span(self._window)}"
             _note(same, destination, now)
-        if limits.destinations:
+        if self._destinations:
             _note(seen.reached, destination, now)
         return ""
 
@@ -110,7 +104,7 @@ class Patterns:
     def _same(self, seen: _Account, text: str) -> OrderedDict[str, float] | None:
         """The numbers that got a text like this: alike but for digits, signs and case."""
         plain = _NOT_COMPARED.sub("", text[:_COMPARED].casefold())
-        if len(plain) < _SMALL or not self._limits.same_text:
+        if len(plain) < _SMALL or not self._same_text:
             return None
         key = hash(plain)
         numbers = seen.texts.setdefault(key, OrderedDict())

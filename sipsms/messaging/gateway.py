@@ -17,6 +17,7 @@ from sipsms.core.account import Account, Did
 from sipsms.core.clock import Clock
 from sipsms.core.directory_rows import Block
 from sipsms.core.e164 import normalise
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, Direction, Media, Message, MessageKind, Route, State
 from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal, RefusalCode
@@ -24,14 +25,15 @@ from sipsms.core.registration import Device
 from sipsms.core.report_request import ImdnRequest
 from sipsms.core.segmentation import encoding_of, pieces, segments
 from sipsms.messaging import delivery_reports
-from sipsms.messaging.carrier import CarrierLimits, InboundSms
+from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.concatenation import Concatenation
 from sipsms.messaging.delivery_reports import Stage, report_of
 from sipsms.messaging.event_stream import EventStream
 from sipsms.messaging.imdn import delivery_notice
 from sipsms.messaging.location import Location
 from sipsms.messaging.opt_out import SendingPolicy
-from sipsms.messaging.queue.queue import Queue, carrier_lane
+from sipsms.messaging.queue.queue import Queue
 from sipsms.routing.dialplan import Decision, Dialplan, Facts
 from sipsms.store.store import Store
 
@@ -43,7 +45,7 @@ SMPP = "smpp"  # a customer's ESME, or its SMPP server
 PATIENCE = {CALLBACK: 3 * 86400.0, WEBHOOK: 4 * 86400.0, MAIL: 5 * 86400.0}
 _REPORTS = {MessageKind.STATUS: WEBHOOK, MessageKind.DLR: CALLBACK, MessageKind.SMPP: SMPP}
 RECEIPT_LANES = 32  # of a DID: receipts need no order, and none waits for a lost answer to another
-_USUAL = CarrierLimits(mms=True)
+_USUAL = CarrierOptions(mms=True)
 
 
 class Receipt(NamedTuple):
@@ -72,11 +74,7 @@ def _held(delivery: Delivery, due_at: float) -> Delivery:
     """Not before its time, and in a lane of its own: what is written meanwhile does not wait for it."""
     later = delivery.expires_at + due_at - delivery.created_at
     expires_at = min(later, delivery.message.expires_at or later)  # the sender's own limit is no span
-    return delivery._replace(lane=f"{delivery.lane}@{due_at:.0f}", due_at=due_at, expires_at=expires_at)
-
-
-def device_lane(device: int) -> str:
-    return f"sip:{device}"
+    return delivery._replace(lane=delivery.lane.held(due_at), due_at=due_at, expires_at=expires_at)
 
 
 class Gateway:
@@ -106,7 +104,7 @@ class Gateway:
         self.dialplan = dialplan
         self.consent = consent
         self.parts = parts
-        self.limits: dict[str, CarrierLimits] = {}  # by courier
+        self.limits: dict[str, CarrierOptions] = {}  # by courier
         self.patience = dict(PATIENCE)
         self.operator = ""  # e-mail address of who hears of trouble
 
@@ -117,10 +115,9 @@ class Gateway:
             await self._adopt_all(account)
         await self.take_new()
 
-    def is_reachable(self, lane: str) -> bool:
+    def is_reachable(self, lane: LaneKey) -> bool:
         """Does a device's lane wait although the device is registered?"""
-        device = lane.removeprefix("sip:")
-        return device.isdigit() and self._location.binding_of(int(device), self._clock()) is not None
+        return bool(lane.device) and self._location.binding_of(lane.device, self._clock()) is not None
 
     # --- ways in ---
 
@@ -382,7 +379,7 @@ class Gateway:
         parts = len(self._spans(message, decision.routes))
         how = f"{segments(message.text)} segments at a carrier that takes it whole"
         if parts:
-            unit = self.limits.get(decision.routes[0].courier, _USUAL).unit
+            unit = self.limits.get(decision.routes[0].courier, _USUAL).text_unit
             how = f"in {parts} segments of one SMS" if unit == "segments" else f"in {parts} messages"
         trace = [f"text: {len(message.text)} characters, {encoding}, {how}"] if message.text else []
         return decision._replace(trace=(*decision.trace, *trace))
@@ -420,9 +417,9 @@ class Gateway:
         found: list[tuple[int, int]] = []
         for route in routes:
             limits = self.limits.get(route.courier, _USUAL)
-            cuts = limits.max_text or limits.unit == "segments"
-            if cuts and not (limits.long_as_mms and limits.mms) and not message.media:
-                found = max(found, pieces(message.text, limits.max_text, limits.unit), key=len)
+            cuts = limits.max_text or limits.text_unit == "segments"
+            if cuts and not (limits.long_texts == "mms" and limits.mms) and not message.media:
+                found = max(found, pieces(message.text, limits.max_text, limits.text_unit), key=len)
         return found if len(found) > 1 else []
 
     def _by(
@@ -432,11 +429,11 @@ class Gateway:
         keep = self.patience.get(courier, self.keep)
         expires_at = min(message.expires_at or now + keep, now + keep)
         if message.direction is Direction.OUT:
-            lane = carrier_lane(courier, source, destination)
+            lane = LaneKey.between(courier, source, destination)
         else:
-            lane = f"{courier}/{destination}"[:128]
+            lane = LaneKey.to(courier, destination)
         if message.kind is MessageKind.SMPP:
-            lane = f"{lane}~{crc32(message.dedupe_key or b'') % RECEIPT_LANES}"
+            lane = lane.branch(crc32(message.dedupe_key or b"") % RECEIPT_LANES)
         return Delivery(message, courier, destination, source, lane, expires_at, now, due_at=now, others=others)
 
     def _deliveries(self, message: Message, route: Route, now: float) -> list[Delivery]:
@@ -452,14 +449,14 @@ class Gateway:
             known = [one for one in known if one.id == message.device]
         elif not known:
             self._open.add(route.destination)
-            lane = f"sip:{route.destination}"
+            lane = LaneKey.to(SIP, route.destination)
             return [Delivery(message, SIP, route.destination, route.source, lane, expires_at, now, open=True)]
         return [self._to_device(message, route, device, expires_at, now) for device in known]
 
     def _to_device(self, message: Message, route: Route, device: Device, expires_at: float, now: float) -> Delivery:
         reachable = self._location.binding_of(device.id, now) is not None and not self._owes(device)
         return Delivery(
-            message, SIP, route.destination, route.source, device_lane(device.id), expires_at, now, device.id,
+            message, SIP, route.destination, route.source, LaneKey.of_device(device.id), expires_at, now, device.id,
             State.QUEUED, due_at=now if reachable else None,
         )  # fmt: skip
 
@@ -467,7 +464,7 @@ class Gateway:
 
     async def reachable(self, device: Device) -> None:
         """A device registered: what waits for it goes out now."""
-        lane = device_lane(device.id)
+        lane = LaneKey.of_device(device.id)
         if self._owes(device):
             self._queue.expect(lane)
             count = await self._store.adopt_open(device.aor, device.id, lane, self._clock())
@@ -485,11 +482,11 @@ class Gateway:
 
         False: an attempt to reach the old one is still out; ask again when it is over.
         """
-        lane = device_lane(heir.id)
-        if self._queue.is_working_on(device_lane(gone.id)):
+        lane = LaneKey.of_device(heir.id)
+        if self._queue.is_working_on(LaneKey.of_device(gone.id)):
             return False
         self._queue.expect(lane)
-        count = await self._store.move_lane(gone.id, device_lane(gone.id), heir.id, lane, self._clock())
+        count = await self._store.move_lane(gone.id, LaneKey.of_device(gone.id), heir.id, lane, self._clock())
         if count:
             log.handed_over(gone.aor, count, "the phone came back under another contact")
             self._queue.wake(lane)

@@ -6,8 +6,7 @@ number gets nothing from it any more. Both hold per DID and number; operators an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from sipsms.accounts.directory import Directory
 from sipsms.core import log
@@ -16,46 +15,27 @@ from sipsms.core.clock import Clock
 from sipsms.core.directory_rows import Block
 from sipsms.core.message import Message
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.messaging.content_policy import PatternLimits, Patterns, shortener_in
+from sipsms.messaging.content_policy import Patterns, shortener_in
 from sipsms.messaging.opt_out_keywords import Keyword, classify
+from sipsms.messaging.settings import PolicySettings
 from sipsms.store.store import Store
 
 _REMEMBERED = 10_000  # numbers that were told something by themselves
 _ONCE_IN = 3600.0  # seconds between two answers to HELP
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """Answers to keywords; empty: none (carriers may answer by themselves)."""
-
-    stop: str = ""
-    start: str = ""
-    help: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Settings: answers, keywords, refused links, limits of patterns."""
-
-    answers: Answers = Answers()
-    keywords: bool = True
-    shorteners: frozenset[str] | None = None  # domains; None: the usual ones
-    patterns: PatternLimits = field(default_factory=PatternLimits)
-
-
 class SendingPolicy:
-    def __init__(self, store: Store, directory: Directory, clock: Clock, terms: Callable[[], Terms]) -> None:
+    def __init__(self, store: Store, directory: Directory, clock: Clock, settings: PolicySettings) -> None:
         self._store = store
         self._directory = directory
         self._clock = clock
-        self._terms = terms
-        self._now = terms()
-        self._patterns = Patterns(self._now.patterns)
+        self.apply(settings)
         self._told: dict[tuple[str, str], float] = {}
 
-    def reload(self) -> None:
-        self._now = self._terms()
-        self._patterns = Patterns(self._now.patterns)
+    def apply(self, settings: PolicySettings) -> None:
+        """Apply new settings; the counts of bulk patterns start anew."""
+        self._settings = settings
+        self._patterns = Patterns(settings.same_text, settings.destinations, settings.window)
 
     # --- out ---
 
@@ -75,7 +55,7 @@ class SendingPolicy:
                 RefusalCode.BLOCKED, f"{destination} wants no messages from {did}: it answered STOP or is blocked"
             )
         customer = self._directory.account(account.customer) or account
-        if not (account.shorteners or customer.shorteners) and (found := shortener_in(text, self._now.shorteners)):
+        if not (account.shorteners or customer.shorteners) and (found := shortener_in(text, self._settings.shorteners)):
             return Refusal(
                 RefusalCode.POLICY, f"links of {found} are not sent: mobile carriers drop them; use the full one"
             )
@@ -91,18 +71,18 @@ class SendingPolicy:
 
     def concerns(self, message: Message) -> bool:
         """Is an incoming message one of the words?"""
-        return self._now.keywords and not message.media and classify(message.text) is not None
+        return self._settings.keywords and not message.media and classify(message.text) is not None
 
     async def heard(self, message: Message, did: Did) -> str:
         """A number wrote STOP, START or HELP to a DID: it does what it says. What is to be answered, or nothing."""
         keyword = classify(message.text)
-        answers = self._now.answers
+        settings = self._settings
         if keyword in (Keyword.STOP, Keyword.START):
             stopped = keyword is Keyword.STOP
             block = Block(did.number, message.source, "out", stopped)
             new = await self.set_block(block, "they answered STOP" if stopped else "they answered START")
-            return (answers.stop if stopped else answers.start) if new else ""
-        return answers.help if keyword is Keyword.HELP and self._first(did.number, message.source) else ""
+            return (settings.stop_reply if stopped else settings.start_reply) if new else ""
+        return settings.help_reply if keyword is Keyword.HELP and self._first(did.number, message.source) else ""
 
     def is_kept(self, did: Did, source: str) -> str:
         """Return why an incoming message is stored and not delivered."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sipsms.sip.flood_limiter import network_of
+from sipsms.core.network import network_of
 
 _INTERVAL = 2.0  # seconds between two guesses, in each half
 _AHEAD = 2  # burst for ports without failures: a request with a used nonce counts as a guess

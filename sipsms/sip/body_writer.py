@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from sipsms.core.message import Message, MessageKind
 from sipsms.core.registration import Binding
+from sipsms.core.segmentation import letters
 
 CPIM = "message/cpim"
 IMDN = str(MessageKind.IMDN)
@@ -91,36 +92,26 @@ def limit_of(binding: Binding, head: int, max_datagram: int, *, reliable: bool) 
 
 
 def pieces(text: str, limit: int) -> list[str]:
-    """Cut a text into segments of at most `limit` bytes, after a blank if possible.
+    """Cut a text into segments of at most `limit` bytes, after a blank if possible, never within a letter.
 
     The segments joined are the text again. `limit` 0 means no limit.
     """
-    if not limit or len(text.encode("utf-8", "replace")) <= limit:
+    if not limit:
         return [text]
     found: list[str] = []
-    while text:
+    while _octets(text) > limit:
         size = end = 0
-        while end < len(text) and (size := size + len(text[end].encode("utf-8", "replace"))) <= limit:
-            end += 1
-        if end < len(text):
-            blank = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end)) + 1
-            end = blank if blank > end // 2 else _whole_character(text, end)
+        for _, after, octets in letters(text, _octets, limit):
+            size += octets
+            if size > limit:
+                break
+            end = after
+        blank = max(text.rfind(" ", 0, end), text.rfind("\n", 0, end)) + 1
+        end = blank if blank > end // 2 else end
         found.append(text[:end])
         text = text[end:]
-    return found
+    return [*found, text]
 
 
-def _whole_character(text: str, end: int) -> int:
-    """Move a cut left so that no character is divided.
-
-    Accents, joiners, variation selectors and skin tones belong to the character before.
-    """
-    start = end
-    while start > 1 and end - start < 16 and (_joins(text[start]) or text[start - 1] == "\u200d"):
-        start -= 1
-    return start
-
-
-def _joins(character: str) -> bool:
-    code = ord(character)
-    return 0x300 <= code < 0x370 or code in (0x200D, 0xFE0E, 0xFE0F) or 0x1F3FB <= code <= 0x1F3FF
+def _octets(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))

@@ -12,8 +12,9 @@ import ssl
 from functools import partial
 from weakref import WeakSet
 
+from sipsms.sip.settings import SipSettings
 from sipsms.sip.tls import TlsLayer, is_for
-from sipsms.sip.transport import Limits, Receiver, StreamConnection, Streams
+from sipsms.sip.transport import Receiver, StreamConnection, Streams
 
 
 class NotConnected(Exception):
@@ -23,12 +24,12 @@ class NotConnected(Exception):
 class ConnectionPool(Streams):
     """Outgoing connections by domain and address, whose peers are authenticated (TLS)."""
 
-    def __init__(self, receiver: Receiver, transport: str, limits: Limits, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, receiver: Receiver, transport: str, settings: SipSettings, tls: ssl.SSLContext | None) -> None:
         """Create an empty pool.
 
         `tls`: trust settings for transport "tls", see `tls.client_context`.
         """
-        super().__init__(receiver, transport, limits, accepts=False)
+        super().__init__(receiver, transport, settings, accepts=False)
         self.local = f"{transport}:out"
         self._context = tls
         self._checked: WeakSet[StreamConnection] = WeakSet()
@@ -55,7 +56,7 @@ class ConnectionPool(Streams):
         connection, ready = StreamConnection(self, layer), asyncio.Event()
         connection.settled = ready.set
         try:
-            async with asyncio.timeout(self.limits.handshake):
+            async with asyncio.timeout(self.settings.handshake_timeout):
                 await self.loop.create_connection(partial(_same, connection), host, port)
                 await ready.wait()
         except (OSError, TimeoutError) as error:

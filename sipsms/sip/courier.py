@@ -24,7 +24,7 @@ from sipsms.messaging.location import Location
 from sipsms.sip.body_writer import ASTERISK_BODY, Form, forms, is_asterisk, limit_of, pieces
 from sipsms.sip.endpoint import Endpoint, NoResponse
 from sipsms.sip.message import Request, Response
-from sipsms.sip.settings import SipRules
+from sipsms.sip.rules import SipRules
 from sipsms.sip.transport import Flow, hostport
 from sipsms.sip.uri import ParseError, Uri, parse_uri
 
@@ -34,6 +34,7 @@ _LATER = frozenset((480, 481, 482, 486, 487, 491))  # the phone is reachable and
 _NEVER = frozenset((400, 406, 413, 414, 415, 416, 420, 421, 488, 493))
 _USUAL_HEAD = 600  # bytes of a request without the phone's own URIs; an upper bound
 _NEXT_FORM = 1_000_000  # added to CSeq for each further form; attempts never reach it
+_YEAR_2026 = 1_767_225_600  # seconds since the epoch
 _REMEMBERED = 10_000  # partly accepted deliveries remembered
 
 
@@ -64,7 +65,7 @@ class SipCourier:
         self._rules = rules
         self._clock = clock
         self._max_datagram = max_datagram
-        self._cseq = int(clock()) & 0x7FFFFFFF  # higher than before a restart
+        self._cseq = first_cseq(clock())
         self._arrived: OrderedDict[int, tuple[int, int]] = OrderedDict()  # delivery -> accepted segments, bytes of each
 
     async def deliver(self, delivery: Delivery) -> Outcome:
@@ -156,7 +157,7 @@ class SipCourier:
         return None
 
     def _text(self, delivery: Delivery) -> str:
-        prefix = self._rules().copy_prefix if is_copy(delivery) else ""
+        prefix = self._rules().messages.copy_prefix if is_copy(delivery) else ""
         links = [self._media_url(one) for one in delivery.message.media]
         return prefix + "\n".join(filter(None, (delivery.message.text, *links)))
 
@@ -188,7 +189,7 @@ class SipCourier:
         """
         domain = self._rules().domain
         if is_asterisk(binding):
-            self._cseq = (self._cseq + 1) & 0x7FFFFFFF
+            self._cseq += 1
             return f"device-{binding.device:x}@{domain}", f"device-{binding.device:x}", self._cseq
         # A hash hides the delivery's id and is the same after a restart.
         facts = f"{delivery.id} {delivery.created_at!r} {delivery.source} {delivery.message.text}"
@@ -220,6 +221,11 @@ class SipCourier:
             return Rejected(response.reason[:120], str(status))
         # 3xx and 5xx may be temporary; any other 4xx lasts until the phone registers again.
         return Deferred(reason, parked=status // 100 == 4)
+
+
+def first_cseq(now: float) -> int:
+    """Return the CSeq to count from after a start: higher than before the start, below 2**31 until 2094."""
+    return max(0, int(now) - _YEAR_2026)
 
 
 def request_uri(contact: str) -> str:

@@ -21,7 +21,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from sipsms.core.account import Account
-from sipsms.core.ha1 import _HASH, ha1
+from sipsms.core.ha1 import HASHES, ha1
 from sipsms.sip.headers import quote_string, unquote_string
 from sipsms.sip.uri import ParseError
 
@@ -112,7 +112,7 @@ def _any_params(text: str) -> dict[str, str]:
 
 def expected_response(credentials: Credentials, secret_hash: str, method: str) -> str:
     """Return the request-digest of RFC 7616 section 3.4.1; without nc and cnonce, of RFC 2069."""
-    hash_ = _HASH[credentials.algorithm]
+    hash_ = HASHES[credentials.algorithm]
     a2 = hash_(f"{method}:{credentials.uri}".encode("utf-8", "surrogateescape")).hexdigest()
     if credentials.qop and credentials.nc:
         middle = f"{credentials.nonce}:{credentials.nc}:{credentials.cnonce}:{credentials.qop}"
@@ -201,7 +201,7 @@ class Authenticator:
         self._algorithms = [ALGORITHMS[name] for name in algorithms]
         self._nonces = nonces
         self._quoted_realm = quote_string(realm)
-        self._dummy = {name: ha1("nobody", realm, "x", name) for name in _HASH}
+        self._dummy = {name: ha1("nobody", realm, "x", name) for name in HASHES}
 
     def challenges(self, now: float, *, stale: bool = False, last: bool = False) -> list[str]:
         """Return a challenge for each algorithm (RFC 8760 section 2.3), all with the same nonce."""

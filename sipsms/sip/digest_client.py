@@ -7,15 +7,14 @@ would only get us locked out. Chance and time come in as arguments.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import NamedTuple
 
+from sipsms.core.ha1 import HASHES
 from sipsms.sip.headers import parse_name_addr, quote_string, split_list, unquote_string
 from sipsms.sip.message import Response
 from sipsms.sip.uri import ParseError
 
-_HASH = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 _ANSWERED_BY = {401: ("www-authenticate", "authorization"), 407: ("proxy-authenticate", "proxy-authorization")}
 MAX_ANSWERS = 3  # challenges answered for one request
 MAX_CHALLENGE = 4096
@@ -62,7 +61,7 @@ def parse_challenge(value: str) -> Challenge | None:
     algorithm = params.get("algorithm")
     if "realm" not in params or not params.get("nonce") or (offered and "auth" not in offered):
         return None
-    if _family(algorithm) not in _HASH:
+    if _family(algorithm) not in HASHES:
         return None
     stale = params.get("stale", "").lower() == "true"
     return Challenge(params["realm"], params["nonce"], params.get("opaque"), algorithm, bool(offered), stale)
@@ -84,7 +83,7 @@ def answer(
     challenge: Challenge, username: str, password: str, method: str, uri: str, count: int, cnonce: str
 ) -> str:  # fmt: skip
     """Return the value of an Authorization header (RFC 7616 section 3.4; without qop, RFC 2069)."""
-    hash_ = _HASH[_family(challenge.algorithm)]
+    hash_ = HASHES[_family(challenge.algorithm)]
 
     def hashed(text: str) -> str:
         return hash_(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from sipsms.core import log
 from sipsms.core.listener import bind
 from sipsms.sip.message import REASONS, BadMessage, Broken, Framer, Ping, Request, Response, parse_datagram
+from sipsms.sip.settings import SipSettings
 from sipsms.sip.tls import TlsLayer
 from sipsms.sip.transaction import (
     MAGIC,
@@ -34,7 +35,6 @@ from sipsms.sip.transaction import (
 from sipsms.sip.transport import (
     Address,
     Flow,
-    Limits,
     StreamConnection,
     StreamListener,
     Streams,
@@ -129,7 +129,7 @@ class _Pending:
 
 class Endpoint:
     def __init__(
-        self, limits: Limits, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False,
+        self, settings: SipSettings, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False,
         most_connections: int = 1_000_000, tag_key: bytes = b"",
     ) -> None:  # fmt: skip
         """Create an endpoint without listeners.
@@ -139,7 +139,7 @@ class Endpoint:
         after a restart.
         """
         self._handler: Handler | None = None
-        self._limits = limits
+        self._settings = settings
         self._tally = Tally(most_connections)
         self._tls = tls
         self._origin_allowed = origin_allowed
@@ -169,12 +169,12 @@ class Endpoint:
     async def listen_on(self, transport: str, sock: socket.socket) -> int:
         """Accept requests on a bound socket and return its port. Raises OSError."""
         if transport == "udp":
-            udp = await UdpListener.on(self, sock, self._limits.advertised)
+            udp = await UdpListener.on(self, sock, self._settings.advertised)
             self._udp.append(udp)
             return udp.port
         make = self._make_websocket if transport in ("ws", "wss") else StreamConnection
         tls = self._tls if transport in ("tls", "wss") else None
-        listener = StreamListener(self, transport, self._limits, self._tally, make, tls)
+        listener = StreamListener(self, transport, self._settings, self._tally, make, tls)
         await listener.open(sock)
         self._streams[listener.local] = listener
         return listener.port

@@ -12,8 +12,9 @@ challenge, and requests with credentials are always read. Known scanners are rec
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from typing import Any
+
+from sipsms.core.network import network_of
 
 # Prefixes of User-Agent: svmap and its variants, sipp-like dialers of old botnets, sippts.
 SCANNERS = (
@@ -106,16 +107,6 @@ class FloodLimiter:
         _bound(self._trusted, _MOST_TRUSTED)
         if self._muted:
             self._muted.pop(network_of(address), None)
-
-
-def network_of(address: str) -> str:
-    """Return an IPv4 address, or the /64 of an IPv6 address.
-
-    An IPv6 host has a /64 to itself and can use a new address for each packet.
-    """
-    if ":" not in address:
-        return address
-    return str(int(IPv6Address(address.partition("%")[0])) >> 64)
 
 
 def _bound(table: dict[Any, Any], most: int) -> None:

@@ -32,7 +32,7 @@ from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import Request
 from sipsms.sip.proxy_server import ProxyServer
 from sipsms.sip.registrar import gruu_of
-from sipsms.sip.settings import RETRY_AFTER, SipRules
+from sipsms.sip.rules import RETRY_AFTER, SipRules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError, Uri
 
@@ -197,9 +197,10 @@ class MessageServer:
     ) -> Answer:
         source = self._caller_id(request, account) if target.number else account.name
         found = self._content(request, account, source)
-        most, unit = (self.rules.max_length, self.rules.length_unit) if target.number else (MAX_INTERNAL, "characters")
+        limits = self.rules.messages
+        most, unit = (limits.max_length, limits.length_unit) if target.number else (MAX_INTERNAL, "characters")
         order = Order(
-            account, source, target.number, found.text, "sip", max_text=most, unit=unit,  # type: ignore[arg-type]
+            account, source, target.number, found.text, "sip", max_text=most, unit=unit,
             dedupe_key=retransmission_key(request, account, credentials), expires_at=self._expires_at(request),
             to_account=target.account, device=self._device(flow, account), instance=target.instance,
             report=ImdnRequest(found.notify) if found.notify else None,

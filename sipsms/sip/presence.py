@@ -28,6 +28,7 @@ EVENT = "presence"
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _TAG = re.compile(f"(?:{TOKEN})?\\Z")
 _ADMITTING = frozenset((pidf.TYPE, "application/*", "*/*"))
+_MAX_EXPIRES = 3600  # seconds
 _MAX_DIALOG = 4096  # most bytes of URIs and routes in a subscription
 _RETRY_AFTER = ("Retry-After", "60")
 _ALLOW_EVENTS = ("Allow-Events", EVENT)
@@ -39,8 +40,6 @@ Find = Callable[[str], Account | None]
 class Limits:
     """Bounds and intervals: counts, bytes and seconds."""
 
-    min_expires: int = 60
-    max_expires: int = 3600
     subscriptions_per_account: int = 100
     subscriptions: int = 20_000
     publications_per_account: int = 10
@@ -133,9 +132,12 @@ def is_number(user: str) -> bool:
 
 
 class Presence:
-    def __init__(self, domain: str, limits: Limits | None = None) -> None:
+    def __init__(self, domain: str, min_expires: int, max_expires: int, limits: Limits | None = None) -> None:
+        """Create the state. Subscriptions and publications last as long as registrations may, an hour at most."""
         self._domain = domain
         self._limits = limits or Limits()
+        self._max_expires = min(_MAX_EXPIRES, max_expires)
+        self._min_expires = min(min_expires, self._max_expires)
         self._last = 0
         self._subscriptions: dict[int, Subscription] = {}
         self._dialogs: dict[tuple[str, str, str, str], Subscription] = {}
@@ -418,13 +420,13 @@ class Presence:
 
         Raises _Refused with 423 below the minimum (RFC 6665 section 4.2.1.1).
         """
-        text, limits = request.get("expires"), self._limits
+        text = request.get("expires")
         if not (text.isascii() and text.isdigit()) or len(text) > 10:
-            return limits.max_expires
-        if 0 < int(text) < limits.min_expires:
-            least = str(limits.min_expires)
+            return self._max_expires
+        if 0 < int(text) < self._min_expires:
+            least = str(self._min_expires)
             raise _Refused(423, f"Expires below {least}", ("Min-Expires", least))
-        return min(int(text), limits.max_expires)
+        return min(int(text), self._max_expires)
 
     # --- NOTIFY ---
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from sys import intern
+from typing import Protocol
 from urllib.parse import quote
 
 from sipsms.core.registration import Binding, host_of, identity
@@ -17,18 +18,21 @@ from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError, Uri, equal, parse_uri
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
+FLOW_TIMER = 120  # seconds between keep-alives that we ask for (RFC 5626 section 4.4.1)
 _GR_SAFE = "-_.!~*'()[]/:&+$"  # RFC 3261 section 25.1, paramchar
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Limits of a registration: seconds, and the most contacts of an AOR."""
+class RegistrarSettings(Protocol):
+    """Limits of a registration: seconds, and the most contacts of an AOR. `SipSettings` has them."""
 
-    min_expires: int = 60
-    max_expires: int = 7200
-    default_expires: int = 3600
-    max_contacts: int = 10
-    flow_timer: int = 120
+    @property
+    def min_expires(self) -> int: ...
+    @property
+    def max_expires(self) -> int: ...
+    @property
+    def default_expires(self) -> int: ...
+    @property
+    def max_contacts(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class _Refused(Exception):
 
 
 def register(
-    request: Request, aor: str, bindings: Sequence[Binding], now: float, policy: Policy, arrival: Arrival
+    request: Request, aor: str, bindings: Sequence[Binding], now: float, settings: RegistrarSettings, arrival: Arrival
 ) -> Result:
     """Apply a REGISTER to the bindings of one AOR."""
     current = [binding for binding in bindings if binding.expires_at > now]
@@ -77,7 +81,7 @@ def register(
         if "*" in contacts:
             return _remove_all(request, contacts, current)
         return _apply(
-            request, aor, contacts, current, now, policy, arrival, path, _is_outbound(request, contacts, path)
+            request, aor, contacts, current, now, settings, arrival, path, _is_outbound(request, contacts, path)
         )
     except ParseError as error:
         return Result(400, str(error))
@@ -134,7 +138,7 @@ def _apply(
     contacts: list[str],
     current: list[Binding],
     now: float,
-    policy: Policy,
+    settings: RegistrarSettings,
     arrival: Arrival,
     path: tuple[str, ...],
     outbound: bool,
@@ -144,7 +148,7 @@ def _apply(
     for text in contacts:
         contact = parse_name_addr(text)
         uri = contact.parsed()
-        seconds = _expires(request, contact, policy)
+        seconds = _expires(request, contact, settings)
         old = _find(current, contact, uri, arrival) or _restarted(current, request, contact, uri, arrival)
         if old is not None:
             if old not in updated:
@@ -160,8 +164,8 @@ def _apply(
             new.device = old.device
         current.append(new)
         updated.append(new)
-    if updated and len(current) > policy.max_contacts:
-        raise _Refused(403, f"more than {policy.max_contacts} contacts")
+    if updated and len(current) > settings.max_contacts:
+        raise _Refused(403, f"more than {settings.max_contacts} contacts")
     return Result(
         200,
         bindings=tuple(current),
@@ -171,7 +175,7 @@ def _apply(
     )
 
 
-def _expires(request: Request, contact: NameAddr, policy: Policy) -> int:
+def _expires(request: Request, contact: NameAddr, settings: RegistrarSettings) -> int:
     """Return the seconds: the contact's expires, else the Expires header, else the default.
 
     A malformed value counts as absent (RFC 4475 3.1.2.4). Raises _Refused with 423 below the minimum.
@@ -180,11 +184,11 @@ def _expires(request: Request, contact: NameAddr, policy: Policy) -> int:
     if text is None:
         text = request.get("expires") or None
     if text is None or not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) >= 2**32:
-        return policy.default_expires
+        return settings.default_expires
     seconds = int(text)
-    if 0 < seconds < policy.min_expires:
-        raise _Refused(423, f"expires below {policy.min_expires}", ("Min-Expires", str(policy.min_expires)))
-    return min(seconds, policy.max_expires)
+    if 0 < seconds < settings.min_expires:
+        raise _Refused(423, f"expires below {settings.min_expires}", ("Min-Expires", str(settings.min_expires)))
+    return min(seconds, settings.max_expires)
 
 
 def _find(current: list[Binding], contact: NameAddr, uri: Uri, arrival: Arrival) -> Binding | None:

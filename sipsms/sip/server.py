@@ -29,7 +29,7 @@ from sipsms.sip.flow_token import FlowName, seal
 from sipsms.sip.message import KNOWN_METHODS, Request
 from sipsms.sip.message_server import MessageServer, retransmission_key
 from sipsms.sip.presence_server import PresenceServer
-from sipsms.sip.settings import RETRY_AFTER, SipRules
+from sipsms.sip.rules import RETRY_AFTER, SipRules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError
 
@@ -76,7 +76,7 @@ class Server:
         self._notifier = notifier
         self._clock = clock
         self._guard = AuthLimiter()
-        self._flood = FloodLimiter(rules.flood_limit, trust=rules.policy.max_expires)
+        self._flood = FloodLimiter(rules.sip.flood_limit, trust=rules.sip.max_expires)
         self._spawn = spawn
         self._flow_key = flow_key
         self.trunks: Mapping[str, TrunkRequests] = {}  # by the user part of the trunk's Contact
@@ -88,7 +88,7 @@ class Server:
     @rules.setter
     def rules(self, rules: SipRules) -> None:
         self._rules = self._messages.rules = rules
-        self._flood.limit = rules.flood_limit
+        self._flood.limit = rules.sip.flood_limit
 
     # --- stateless part ---
 
@@ -113,7 +113,7 @@ class Server:
         self._flood.knows_password(address, self._clock())
 
     def _is_scanner(self, request: Request) -> bool:
-        return self.rules.drop_scanners and is_scanner(request.get("user-agent"))
+        return self.rules.sip.scanners == "drop" and is_scanner(request.get("user-agent"))
 
     def _bounded(self, answer: Answer, flow: Flow) -> Answer | None:
         """Return the answer, or None for a muted UDP sender.
@@ -271,7 +271,7 @@ class Server:
         try:
             async with self._location.turn(aor):
                 current = self._location.bindings(aor, now)
-                result = registrar.register(request, aor, current, now, self.rules.policy, arrival)
+                result = registrar.register(request, aor, current, now, self.rules.sip, arrival)
                 if result.updated or result.removed:
                     reached = await self._location.apply(aor, result.updated, result.removed, now)
         except Unavailable:  # RFC 3261 section 10.3, step 7: 500
@@ -303,7 +303,7 @@ class Server:
         gruu = self.rules.domain if "gruu" in _tokens(request, "supported") else ""
         headers = [("Contact", registrar.contact_value(binding, now, gruu)) for binding in result.bindings]
         if result.outbound:  # only this makes a phone keep its flow alive (RFC 5626 sections 4.4 and 6)
-            headers += [("Require", "outbound"), ("Flow-Timer", str(self.rules.policy.flow_timer))]
+            headers += [("Require", "outbound"), ("Flow-Timer", str(registrar.FLOW_TIMER))]
         headers += [("Path", value) for value in request.headers.get("path", ())]
         return [*headers, ("Date", formatdate(now, usegmt=True)), ("Supported", ", ".join(_SUPPORTED))]
 

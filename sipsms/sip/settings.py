@@ -1,41 +1,51 @@
-"""SIP settings of the configuration, and refusals that state the rule in words."""
+"""Settings of SIP: sections `sip` and `trace.hep` of sipsms.yaml."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from hashlib import blake2b
+from typing import Annotated, Literal
 
-from sipsms.sip.endpoint import Answer
-from sipsms.sip.registrar import Policy
-from sipsms.sip.transport import is_local_address
-from sipsms.sip.uri import Uri
+from pydantic import Field, model_validator
 
-RETRY_AFTER = "5"
+from sipsms.core.validators import Count, Domain, Origin, Positive, Secret
+from sipsms.core.yaml_file import Model
 
 
-class SipRules:
-    """Settings in force; replaced as a whole on reload."""
+class SipSettings(Model):
+    min_expires: Count = 60
+    max_expires: Count = 7200
+    default_expires: Count = 3600
+    max_contacts: Count = 10
+    nonce_lifetime: Positive = 300.0
+    nonce_secret: Secret | None = None
+    max_connections_per_address: Count = 100
+    first_message_timeout: Positive = 5.0
+    handshake_timeout: Positive = 10.0
+    idle_timeout: Positive = 180.0
+    max_datagram: Annotated[int, Field(ge=200, le=65535)] = 1300
+    advertised: Domain | None = None  # our host as peers see it, if not the bound address (NAT, containers)
+    websocket_origins: tuple[Origin, ...] = ()
+    flood_limit: Annotated[int, Field(ge=0)] = 100
+    scanners: Literal["drop", "answer"] = "drop"
 
-    def __init__(
-        self, domain: str, aliases: Iterable[str], policy: Policy, max_length: int, length_unit: str,
-        copy_prefix: str = "", flood_limit: int = 0, drop_scanners: bool = False,
-    ) -> None:  # fmt: skip
-        self.domain = domain.lower()
-        self.domains = frozenset((self.domain, "localhost", *(alias.lower() for alias in aliases)))
-        self.policy = policy
-        self.max_length = max_length
-        self.length_unit = length_unit
-        self.copy_prefix = copy_prefix
-        self.flood_limit = flood_limit
-        self.drop_scanners = drop_scanners
+    @model_validator(mode="after")
+    def _in_order(self) -> SipSettings:
+        if not self.min_expires <= self.default_expires <= self.max_expires:
+            raise ValueError("expected min_expires <= default_expires <= max_expires")
+        return self
 
-    def is_ours(self, uri: Uri) -> bool:
-        """Return True for one of our domains or an address of this machine, which many phones use."""
-        return uri.host in self.domains or is_local_address(uri.host)
+    def nonce_key(self) -> bytes:
+        """Return the key of nonces: new at each start, unless several servers share `nonce_secret` (C-082)."""
+        if self.nonce_secret is None:
+            return os.urandom(32)
+        return blake2b(self.nonce_secret.get_secret_value().encode(), digest_size=32).digest()
 
-    def refusal(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
-        """Return a refusal with the rule in words (Warning 399)."""
-        text = why.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
-        return Answer(status, (*headers, ("Warning", f'399 {self.domain} "{text[:200]}"')))
 
-    def unavailable(self) -> Answer:
-        return self.refusal(503, "the store cannot write now", ("Retry-After", RETRY_AFTER))
+class HepSettings(Model):
+    """A capture server (Homer, sngrep -L, heplify) that gets a copy of every SIP message."""
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 9060
+    id: Annotated[int, Field(ge=1, le=2**32 - 1)] = 2001
+    password: Secret | None = None

@@ -16,13 +16,14 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 from sipsms.core import log
 from sipsms.sip.hep import Seen, encode, without_hashes
+from sipsms.sip.settings import HepSettings
 from sipsms.sip.trace_summary import Summary, summarise
 from sipsms.sip.transport import Address, Flow, hostport
 
@@ -37,14 +38,6 @@ IsOf = Callable[[str, Flow], bool]  # (account, flow) -> True if the flow is a p
 
 class Tapped(Protocol):
     tap: Tap | None
-
-
-@dataclass(frozen=True, slots=True)
-class HepTarget:
-    host: str
-    port: int
-    id: int
-    password: str = ""
 
 
 def socket_path(store_url: str, key: str) -> Path:
@@ -109,7 +102,7 @@ class Tracer:
         self._watchers: set[_Watcher] = set()
         self._path: Path | None = None
         self._server: asyncio.Server | None = None
-        self._target: HepTarget | None = None
+        self._target: HepSettings | None = None
         self._socket: socket.socket | None = None
 
     # --- life ---
@@ -126,7 +119,7 @@ class Tracer:
         except OSError as error:
             log.warning("trace_unavailable", path=str(path), why=error.strerror or str(error))
 
-    def send_to(self, target: HepTarget | None) -> None:
+    def send_to(self, target: HepSettings | None) -> None:
         """Send copies to this capture server from now on; None stops the copies."""
         if target == self._target:
             return
@@ -160,7 +153,7 @@ class Tracer:
 
     # --- HEP ---
 
-    async def _connect(self, target: HepTarget) -> None:
+    async def _connect(self, target: HepSettings) -> None:
         """Resolve the capture server's name, again and again until it has an address."""
         loop = asyncio.get_running_loop()
         while self._target == target:
@@ -181,8 +174,9 @@ class Tracer:
     def _send(self, seen: Seen) -> None:
         assert self._socket is not None
         assert self._target is not None
+        password = self._target.password.get_secret_value() if self._target.password is not None else ""
         try:
-            self._socket.send(encode(seen, self._target.id, self._target.password))
+            self._socket.send(encode(seen, self._target.id, password))
         except OSError:  # the buffer is full, or no process listens there (ICMP)
             log.HEP_PACKETS.labels("dropped").inc()
         else:

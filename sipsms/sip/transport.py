@@ -13,14 +13,14 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from sipsms.core import log
 from sipsms.core.listener import BACKLOG, bind
+from sipsms.core.network import network_of
 from sipsms.sip import stun
-from sipsms.sip.flood_limiter import network_of
+from sipsms.sip.settings import SipSettings
 from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is aborted
@@ -74,17 +74,6 @@ class Receiver(Protocol):
         """Handle one whole SIP message of a message-based transport."""
 
     def disconnected(self, connection: StreamConnection) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of connections: seconds and counts (decision D10 of the reliability plan)."""
-
-    connections_per_address: int = 100
-    first_message: float = 5.0
-    handshake: float = 10.0
-    idle: float = 180.0
-    advertised: str = ""  # our host as peers see it, if not the bound address (NAT, containers)
 
 
 class Tally:
@@ -167,18 +156,18 @@ class UdpListener(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._socket: socket.socket | None = None
         self._host = ""
-        self._advertised = ""
+        self._advertised: str | None = None
         self._bounced = False  # the last send failed with the error of an earlier datagram
         self.port = 0
         self.local = ""
 
     @classmethod
-    async def open(cls, receiver: Receiver, host: str, port: int, advertised: str = "") -> UdpListener:
+    async def open(cls, receiver: Receiver, host: str, port: int, advertised: str | None = None) -> UdpListener:
         """Bind an address and read from it. Raises OSError if it is not available."""
         return await cls.on(receiver, bind(host, port, datagrams=True), advertised)
 
     @classmethod
-    async def on(cls, receiver: Receiver, sock: socket.socket, advertised: str = "") -> UdpListener:
+    async def on(cls, receiver: Receiver, sock: socket.socket, advertised: str | None = None) -> UdpListener:
         """Read from a bound socket."""
         listener = cls(receiver)
         listener._socket = sock
@@ -287,7 +276,7 @@ class StreamConnection(asyncio.Protocol):
     def sent_by(self) -> str:
         assert self._transport is not None
         host, port = self._transport.get_extra_info("sockname")[:2]
-        return hostport(self._pool.limits.advertised or host, port)
+        return hostport(self._pool.settings.advertised or host, port)
 
     def close(self) -> None:
         """Close after the written bytes have been sent."""
@@ -313,7 +302,7 @@ class StreamConnection(asyncio.Protocol):
         if self._tls is None:
             self._begin()
             return
-        self._timer = self._pool.loop.call_later(self._pool.limits.handshake, stream.abort)
+        self._timer = self._pool.loop.call_later(self._pool.settings.handshake_timeout, stream.abort)
         if not self._tls.server_side:
             stream.write(self._tls.start())
 
@@ -322,7 +311,7 @@ class StreamConnection(asyncio.Protocol):
             self._timer.cancel()
         self._quiet_since = self._pool.loop.time()
         if self._pool.accepts:
-            self._timer = self._pool.loop.call_later(self._pool.limits.first_message, self._first_is_late)
+            self._timer = self._pool.loop.call_later(self._pool.settings.first_message_timeout, self._first_is_late)
         self._pool.receiver.connected(self)
         self.settled()
 
@@ -379,7 +368,7 @@ class StreamConnection(asyncio.Protocol):
 
     def _check_idle(self) -> None:
         """Close an idle connection, unless a registered phone needs it."""
-        limit = self._pool.limits.idle
+        limit = self._pool.settings.idle_timeout
         quiet = self._pool.loop.time() - self._quiet_since
         if quiet >= limit and not self.in_use():
             self.close()
@@ -413,13 +402,14 @@ class Streams:
     """
 
     def __init__(
-        self, receiver: Receiver, transport: str, limits: Limits, tally: Tally | None = None, *, accepts: bool = True
-    ) -> None:
+        self, receiver: Receiver, transport: str, settings: SipSettings, tally: Tally | None = None, *,
+        accepts: bool = True,
+    ) -> None:  # fmt: skip
         self.accepts = accepts
         self._tally = tally or Tally(1_000_000)
         self.receiver = receiver
         self.transport = transport
-        self.limits = limits
+        self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.local = ""
         self._last_number = int.from_bytes(os.urandom(5), "big")  # random: no number from before a restart is reused
@@ -429,7 +419,8 @@ class Streams:
     def admit(self, connection: StreamConnection) -> bool:
         """Number a new connection; False if its address or the process has too many connections."""
         address = network_of(connection.remote[0])
-        if self._tally.open >= self._tally.most or self._per_address[address] >= self.limits.connections_per_address:
+        most = self.settings.max_connections_per_address
+        if self._tally.open >= self._tally.most or self._per_address[address] >= most:
             return False
         self._tally.open += 1
         self._per_address[address] += 1
@@ -463,9 +454,10 @@ class StreamListener(Streams):
     """Listener of a stream transport; `make` builds the connection objects."""
 
     def __init__(
-        self, receiver: Receiver, transport: str, limits: Limits, tally: Tally, make: Make, tls: TlsContext | None
-    ) -> None:
-        super().__init__(receiver, transport, limits, tally)
+        self, receiver: Receiver, transport: str, settings: SipSettings, tally: Tally, make: Make,
+        tls: TlsContext | None,
+    ) -> None:  # fmt: skip
+        super().__init__(receiver, transport, settings, tally)
         self.port = 0
         self._make = make
         self._tls = tls

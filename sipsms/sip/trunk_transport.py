@@ -17,8 +17,9 @@ from functools import partial
 
 from sipsms.sip.connection_pool import ConnectionPool, NotConnected
 from sipsms.sip.endpoint import Endpoint
+from sipsms.sip.settings import SipSettings
 from sipsms.sip.tls import client_context
-from sipsms.sip.transport import Flow, Limits, StreamConnection, UdpFlow, UdpListener
+from sipsms.sip.transport import Flow, StreamConnection, UdpFlow, UdpListener
 from sipsms.sip.trunk_settings import SipConfig
 
 RESOLVE_TIMEOUT = 10.0
@@ -29,9 +30,9 @@ LAST_GOOD = 3600.0  # seconds that the last answer is used when the resolver fai
 
 
 class TrunkTransport:
-    def __init__(self, endpoint: Endpoint, config: SipConfig, limits: Limits) -> None:
+    def __init__(self, endpoint: Endpoint, config: SipConfig, settings: SipSettings) -> None:
         self._endpoint = endpoint
-        self._limits = limits
+        self._settings = settings
         self._transport = config.transport
         self._server = _short(config.server.strip("[]"))
         self._port = config.port or (5061 if config.transport == "tls" else 5060)
@@ -122,7 +123,7 @@ class TrunkTransport:
             return found
         everywhere = "::" if ":" in address else "0.0.0.0"
         try:
-            own = await UdpListener.open(self._endpoint, everywhere, 0, self._limits.advertised)
+            own = await UdpListener.open(self._endpoint, everywhere, 0, self._settings.advertised)
         except OSError as error:
             raise NotConnected(f"no socket: {error}") from None
         self._own.append(own)
@@ -136,7 +137,7 @@ class TrunkTransport:
                     context = client_context(self._authorities)
                 except (OSError, ssl.SSLError) as error:
                     raise NotConnected(f"ca: {self._authorities}: {error}") from None
-            self._connector = ConnectionPool(self._endpoint, self._transport, self._limits, context)
+            self._connector = ConnectionPool(self._endpoint, self._transport, self._settings, context)
         return self._connector
 
     def close(self) -> None:

@@ -19,7 +19,8 @@ from sipsms.core.smpp_url import SmppUrl
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.courier import Gone
 from sipsms.smpp.pdu import Command, Pdu
-from sipsms.smpp.resend_detection import Key, Started, Trail, oldest_of
+from sipsms.smpp.peer_session import PeerSession, Taken
+from sipsms.smpp.resend_detection import Key
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Limits, Lost, Mode, NotBound, Request, Session
 
 _CONNECT: Final = 10.0  # seconds for the connection, including TLS
@@ -55,7 +56,7 @@ def _client_context(target: Target) -> ssl.SSLContext:
     return context
 
 
-class Bind:
+class Bind(PeerSession):
     """Bind to a server, from its connection to its end."""
 
     def __init__(
@@ -66,12 +67,12 @@ class Bind:
 
         `on_late(about, answer)`: called with the response to a request that was given up.
         """
+        super().__init__()
         self.target = target
         self.mode: Mode = MODES[command]
         self.peer_id = ""  # the server's system_id
         self.why = ""  # reason of the end
-        self.trail: Trail[Any] = Trail()  # messages answered lately, recorded by the owner
-        self.under_way: dict[asyncio.Future[Any], Started] = {}
+        self.submits = 0  # messages in flight, counted by the owner
         self._command = command
         self._clock = clock
         self._on_request = on_request
@@ -79,9 +80,7 @@ class Bind:
         self._resolve = resolve
         self._connection: Connection | None = None
         self._ticker: asyncio.Task[None] | None = None
-        self._is_doubted = False
         self._left_at = inf  # time of our unbind; inf: none sent
-        self._told: set[asyncio.Future[Any]] = set()  # in-flight messages already returned by `unsure`
 
     # --- life ---
 
@@ -148,7 +147,7 @@ class Bind:
     def _heed(self, connection: Connection, event: Event) -> None:
         match event:
             case Request(pdu):
-                self._is_doubted = False
+                self.is_doubted = False
                 self._look(connection)
                 self._on_request(self, pdu)
             case Answer(token, pdu):
@@ -204,45 +203,15 @@ class Bind:
         connection = self._connection
         return connection is not None and bool(len(self.trail) or self.under_way) and connection.is_mute(now)
 
-    def doubts(self, now: float) -> list[tuple[Key, Any]]:
+    def doubts(self, now: float) -> list[tuple[Key, Taken]]:
         """Return the messages that the server may send again by another bind, if this bind is mute.
 
         The result is empty if the bind is not mute or if its messages were returned before.
         """
-        if self._is_doubted or not self.is_mute(now):
+        if self.is_doubted or not self.is_mute(now):
             return []
-        self._is_doubted = True
+        self.is_doubted = True
         return self.unsure(now)
-
-    def unsure(self, now: float) -> list[tuple[Key, Any]]:
-        """Return the messages that the server may send again after this bind broke.
-
-        Each message is returned once, by this method or by `doubts`.
-        """
-        left = self.trail.unsure(now)
-        left += [(one.key, taken) for taken, one in self.under_way.items() if taken not in self._told]
-        self.trail.forget()
-        self._told = set(self.under_way)
-        return left
-
-    def answered(self, taken: asyncio.Future[Any], now: float) -> None:
-        """Record the response to a message.
-
-        The server may send the message again if the response is lost.
-        """
-        started = self.under_way.pop(taken, None)
-        if started is not None and taken not in self._told:
-            self.trail.answered(started.key, taken, now, started.since)
-        self._told.discard(taken)
-
-    def failed(self, taken: asyncio.Future[Any]) -> None:
-        """Forget a message that was not stored."""
-        self.under_way.pop(taken, None)
-        self._told.discard(taken)
-
-    def oldest(self, now: float) -> float:
-        """Return the arrival time of the oldest message whose response may be lost; inf if none."""
-        return oldest_of(self.under_way.values(), self.trail, now)
 
     # --- use ---
 
@@ -251,9 +220,9 @@ class Bind:
         return self._connection is not None and self._connection.session.can_ask
 
     @property
-    def asked(self) -> int:
-        """Number of our requests without a response."""
-        return self._connection.session.asked if self._connection is not None else 0
+    def sent(self) -> int:
+        """Number of messages that the server has accepted."""
+        return self._connection.sent if self._connection is not None else 0
 
     async def ask(
         self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None

@@ -11,20 +11,19 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
-from sipsms.core.e164 import is_digits
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, MessageKind, Outcome, Rejected
-from sipsms.core.segmentation import pieces
 from sipsms.smpp import receipt
-from sipsms.smpp.data_coding import CHARSETS, NOTIFICATION, RECEIPT, UDHI, Charset, choose, concat_header, encode
+from sipsms.smpp.data_coding import NOTIFICATION, RECEIPT, Charset, choose, segments_of
 from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
 from sipsms.smpp.session import NotBound
+from sipsms.smpp.submit_sm import written
 
 # Statuses of a peer that is busy or full: the message is sent again.
 BUSY: Final = frozenset(
@@ -77,41 +76,6 @@ class Push(Protocol):
 
     async def peer(self, did: Did) -> Peer:
         """Return a bound peer for a DID. Raises Gone with the reason."""
-
-
-class Segment(NamedTuple):
-    """Content of one PDU of a text."""
-
-    esm_class: int
-    data_coding: int
-    octets: bytes
-
-
-def segments_of(text: str, reference: int, charsets: Mapping[int, Charset] = CHARSETS) -> list[Segment]:
-    """Split a text into segments with concatenation headers (3GPP TS 23.040 9.2.3.24.1).
-
-    A text that fits into one PDU gets no header.
-    """
-    spans = pieces(text, 0, "segments")
-    coding, whole = choose(text, charsets)
-    if len(spans) == 1 and len(whole) <= MAX_SHORT:
-        return [Segment(0, coding, whole)]
-    charset = charsets.get(coding, "ucs2")
-    found = []
-    for index, (start, end) in enumerate(spans):
-        part = text[start:end]
-        octets = encode(part, charset) or part.encode("utf-16-be", "replace")
-        found.append(Segment(UDHI, coding, concat_header(reference, len(spans), index + 1) + octets))
-    return found
-
-
-def written(number: str, mode: str) -> tuple[int, int, str]:
-    """Return (TON, NPI, address) of a number: national with ten digits, unless `mode` is e164."""
-    if number.startswith("+"):
-        return 1, 1, number[1:]
-    if is_digits(number) and len(number) == 10:
-        return (1, 1, f"1{number}") if mode == "e164" else (2, 1, number)
-    return (3, 0, number) if is_digits(number) else (5, 0, number[:11])
 
 
 class LateAnswers:
@@ -303,7 +267,7 @@ def _away(delivery: Delivery, why: str) -> Outcome:
 
     A delivery in a lane of its own is not woken by a bind, so it is retried by time.
     """
-    return Deferred(why, retry_after=_ASIDE) if "#" in delivery.lane else Deferred(why, parked=True)
+    return Deferred(why, retry_after=_ASIDE) if delivery.lane.is_aside else Deferred(why, parked=True)
 
 
 def refusal(status: int) -> Outcome:

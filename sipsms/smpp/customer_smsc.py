@@ -17,18 +17,11 @@ from sipsms.smpp.bind import Bind, Resolve, Target, unbound
 from sipsms.smpp.courier import Gone, Peer
 from sipsms.smpp.data_coding import is_receipt
 from sipsms.smpp.pdu import Command, Pdu, Status
-from sipsms.smpp.session import Limits, Mode
+from sipsms.smpp.session import Mode
+from sipsms.smpp.settings import SmppSettings
 
 _IDLE: Final = 300.0  # seconds without a message after which we unbind
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to bind
-
-
-class CustomerSmscOptions(NamedTuple):
-    """Settings from the configuration's `smpp` and `callbacks`."""
-
-    limits: Limits
-    verify: bool  # certificates of ssmpp:// servers
-    window: int  # unanswered messages of one server
 
 
 class _Server:
@@ -65,7 +58,7 @@ class _Paced(NamedTuple):
 
 class CustomerSmscs:
     def __init__(
-        self, options: Callable[[], CustomerSmscOptions], clock: Clock, resolve: Resolve,
+        self, settings: Callable[[], SmppSettings], clock: Clock, resolve: Resolve,
         late: Callable[[Any, Pdu], None],
     ) -> None:  # fmt: skip
         """Create the set of servers.
@@ -76,7 +69,7 @@ class CustomerSmscs:
         self._late = late
         self._resolve = resolve
         self._leaving: set[asyncio.Task[None]] = set()
-        self._options = options
+        self._settings = settings
         self._clock = clock
         self._servers: dict[tuple[str, str, str, str], _Server] = {}
 
@@ -86,13 +79,13 @@ class CustomerSmscs:
         The DID's own user and password are used if the URL has none.
         """
         assert did.smpp is not None
-        url, options = smpp_url(did.smpp.url), self._options()
+        url, settings = smpp_url(did.smpp.url), self._settings()
         username, password = url.username or did.smpp_username, url.password or did.smpp.password
         key = (did.account, url.text, username, password)  # a bind must carry only its customer's messages
         server = self._servers.get(key)
         if server is None:
-            target = Target(url, username, password, options.limits, options.verify)
-            server = self._servers[key] = _Server(target, options.window)
+            target = Target(url, username, password, settings.limits, settings.verify)
+            server = self._servers[key] = _Server(target, settings.deliver_window)
             server.account, server.did = did.account, did.number
         async with server.turn:
             return _Paced(await self._bound(server), server.room)

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from sipsms.core.segmentation import BASIC, EXTENSION, encoding_of
+from sipsms.core.segmentation import BASIC, EXTENSION, encoding_of, pieces
+from sipsms.smpp.pdu import MAX_SHORT
 
 Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
 CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}
@@ -175,3 +176,29 @@ def concat_header(reference: int, total: int, number: int) -> bytes:
 def is_receipt(esm_class: int) -> bool:
     """Return True for a delivery receipt or an intermediate notification."""
     return esm_class & _TYPE in (RECEIPT, NOTIFICATION)
+
+
+class Segment(NamedTuple):
+    """Content of one PDU of a text."""
+
+    esm_class: int
+    data_coding: int
+    octets: bytes
+
+
+def segments_of(text: str, reference: int, charsets: Mapping[int, Charset] = CHARSETS) -> list[Segment]:
+    """Split a text into segments with concatenation headers (3GPP TS 23.040 9.2.3.24.1).
+
+    A text that fits into one PDU gets no header.
+    """
+    spans = pieces(text, 0, "segments")
+    coding, whole = choose(text, charsets)
+    if len(spans) == 1 and len(whole) <= MAX_SHORT:
+        return [Segment(0, coding, whole)]
+    charset = charsets.get(coding, "ucs2")
+    found = []
+    for index, (start, end) in enumerate(spans):
+        part = text[start:end]
+        octets = encode(part, charset) or part.encode("utf-16-be", "replace")
+        found.append(Segment(UDHI, coding, concat_header(reference, len(spans), index + 1) + octets))
+    return found

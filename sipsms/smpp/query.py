@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sipsms.accounts.directory import Directory
+from sipsms.core.clock import Clock
 from sipsms.core.message import Message, State
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.concatenation import parts_key
@@ -14,10 +15,14 @@ from sipsms.messaging.order import MAX_LONG
 from sipsms.messaging.outbound import text_refusal
 from sipsms.smpp import receipt
 from sipsms.smpp.data_coding import Charset
-from sipsms.smpp.esme import Esme, Looked, Options, Records
+from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import Pdu, Status
+from sipsms.smpp.settings import SmppSettings
 from sipsms.smpp.submit import refused
 from sipsms.smpp.submit_sm import Refused, number, read_text, smpp_time
+from sipsms.store import replace
+from sipsms.store.accounts import AdminError
+from sipsms.store.store import Store
 
 _STATES: Final = {
     State.DELIVERED: "DELIVRD", State.FAILED: "UNDELIV", State.EXPIRED: "EXPIRED", State.UNKNOWN: "UNKNOWN",
@@ -27,20 +32,23 @@ _TIMES: Final = {"schedule_delivery_time": Status.INVALID_SCHEDULE, "validity_pe
 
 class QueryHandler:
     def __init__(
-        self, options: Callable[[], Options], directory: Directory, gateway: Gateway, records: Records
+        self, settings: Callable[[], SmppSettings], directory: Directory, gateway: Gateway, store: Store, clock: Clock
     ) -> None:
-        self._options = options
+        self._settings = settings
         self._directory = directory
         self._gateway = gateway
-        self._records = records
+        self._store = store
+        self._clock = clock
 
     async def query(self, bound: Esme, pdu: Pdu) -> None:
         """Answer query_sm. Raises Refused or Unavailable."""
-        found = await self._own(bound, pdu, Status.QUERY_FAILED)
-        word = _STATES.get(found.state, "ENROUTE")
-        if found.state is State.FAILED and await self._gateway.is_cancelled(found.message.id):
+        message = await self._own(bound, pdu, Status.QUERY_FAILED)
+        state = await self._store.outcome(message.id)
+        word, final = _STATES.get(state, "ENROUTE"), ""
+        if state is State.FAILED and await self._gateway.is_cancelled(message.id):
             word = "DELETED"
-        final = smpp_time(found.updated_at) if found.state in _STATES and found.state is not State.UNKNOWN else ""
+        if state in _STATES and state is not State.UNKNOWN:
+            final = smpp_time(await self._store.read(lambda db: replace.settled_at(db, message.id)))
         fields = {
             "message_id": pdu.fields["message_id"], "final_date": final, "message_state": receipt.CODES[word],
             "error_code": 0,
@@ -49,8 +57,12 @@ class QueryHandler:
 
     async def cancel(self, bound: Esme, pdu: Pdu) -> None:
         """Answer cancel_sm. Raises Refused or Unavailable."""
-        found = await self._own(bound, pdu, Status.CANCEL_FAILED)
-        if not await self._records.cancel(found.message.id):
+        message = await self._own(bound, pdu, Status.CANCEL_FAILED)
+        try:
+            cancelled = await self._store.write(lambda db: replace.cancel_whole(db, message.id, self._clock()))
+        except AdminError:
+            cancelled = False
+        if not cancelled:
             raise Refused(Status.CANCEL_FAILED, "it has left")
         bound.connection.answer(pdu)
 
@@ -59,18 +71,18 @@ class QueryHandler:
 
         Raises Refused or Unavailable.
         """
-        found = await self._own(bound, pdu, Status.REPLACE_FAILED)
+        message = await self._own(bound, pdu, Status.REPLACE_FAILED)
         for name, status in _TIMES.items():
             if pdu.fields[name]:
                 raise Refused(status, f"{name} cannot be changed")
-        charsets = self._options().charsets
-        coding = _coding(pdu.fields["short_message"], found.message.text, charsets)
+        charsets = self._settings().charsets
+        coding = _coding(pdu.fields["short_message"], message.text, charsets)
         as_submit = Pdu(pdu.command, pdu.sequence, 0, {**pdu.fields, "esm_class": 0, "data_coding": coding}, pdu.tlvs)
         text = read_text(as_submit, charsets)
-        self._check(found.message, text)
+        self._check(message, text)
         if segments(text) > 1:
             raise Refused(Status.REPLACE_FAILED, "longer than one segment")
-        if not await self._records.replace_text(found.message.id, text):
+        if not await self._store.write(lambda db: replace.replace_text(db, message.id, text, self._clock())):
             raise Refused(Status.REPLACE_FAILED, "it is not held, or it is not whole")
         bound.connection.answer(pdu)
 
@@ -85,22 +97,24 @@ class QueryHandler:
         if refusal is not None:
             raise refused(refusal)
 
-    async def _own(self, bound: Esme, pdu: Pdu, status: Status) -> Looked:
+    async def _own(self, bound: Esme, pdu: Pdu, status: Status) -> Message:
         """Return the customer's message with this id and source. Raises Refused or Unavailable."""
         message_id = await self._numbered(pdu.fields["message_id"])
-        found = await self._records.look(message_id) if message_id else None
+        found = await self._store.message(message_id) if message_id else None
         source = number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
-        if found is None or found.message.source not in {did.number for did in bound.dids(self._directory)}:
+        if found is None or found.source not in {did.number for did in bound.dids(self._directory)}:
             raise Refused(status, "no such message of this user")
-        account = self._directory.account(found.message.account)
-        if (account is None or account.customer != bound.customer) or (source and source != found.message.source):
+        account = self._directory.account(found.account)
+        if (account is None or account.customer != bound.customer) or (source and source != found.source):
             raise Refused(status, "no such message of this user")
         return found
 
     async def error_of(self, message_id: str) -> str:
         """Return the carrier's error code of a failed message, as in receipts. Raises Unavailable."""
         number = await self._numbered(message_id)
-        return receipt.error_code(await self._records.errors(number) if number else ())
+        if not number:
+            return receipt.error_code(())
+        return receipt.error_code(await self._store.read(lambda db: replace.errors(db, number)))
 
     async def _numbered(self, message_id: str) -> int:
         """Return the message of an id that an ESME was given; 0 if there is none."""

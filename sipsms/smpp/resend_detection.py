@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable, Iterator
 from math import inf
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 HEARD: Final = 10.0  # seconds after our response by which a live peer must have processed it
 PARTED: Final = 3.0  # the same for a peer that has closed the connection itself, but without an unbind
@@ -104,11 +104,6 @@ class Trail(Generic[T]):
         for entries in (self._told, self._heard):
             while entries and entries[0].at < before:
                 entries.popleft()
-
-
-def oldest_of(under_way: Iterable[Started], trail: Trail[Any], now: float) -> float:
-    """Return the arrival time of a session's oldest message whose response may be lost; inf if none."""
-    return min([one.since for one in under_way] + [trail.oldest(now)])
 
 
 class Mark:

@@ -12,7 +12,6 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, Final
 
 from sipsms.accounts.auth import Access, Denied
@@ -22,16 +21,19 @@ from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
+from sipsms.core.network import network_of
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.outbound import Outbound
 from sipsms.smpp.connection import Connection
-from sipsms.smpp.esme import Esme, Options, Records
+from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
 from sipsms.smpp.query import QueryHandler
 from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET
 from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Lost, Request, Session
+from sipsms.smpp.settings import SmppSettings
 from sipsms.smpp.submit import SubmitHandler
 from sipsms.smpp.submit_sm import Refused
+from sipsms.store.store import Store
 
 _WRONG_BINDS: Final = 3  # wrong binds of one connection (P-02)
 _PENALTY: Final = 1.0  # seconds before a wrong bind is answered
@@ -41,18 +43,18 @@ _HANDSHAKE: Final = 10.0  # seconds for the TLS handshake
 
 class Smsc:
     def __init__(
-        self, options: Callable[[], Options], access: Access, directory: Directory, gateway: Gateway,
-        outbound: Outbound, records: Records, clock: Clock, wake: Callable[[str], None], most: int,
+        self, settings: Callable[[], SmppSettings], access: Access, directory: Directory, gateway: Gateway,
+        outbound: Outbound, store: Store, clock: Clock, wake: Callable[[str], None], most: int,
     ) -> None:  # fmt: skip
         """Create the SMSC without listeners.
 
         `wake(did)`: called when an ESME that receives for this DID has bound. `most`: connections at once.
         """
-        self._options = options
+        self._settings = settings
         self._access = access
         self._directory = directory
         self._gateway = gateway
-        self._records = records
+        self._store = store
         self._clock = clock
         self._wake = wake
         self._most = most
@@ -65,8 +67,8 @@ class Smsc:
         self._throttled: Counter[str] = Counter()  # username -> throttled submits since the last sweep
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
-        self._intake = SubmitHandler(options, directory, outbound, records, clock, self._refuse)
-        self._enquiries = enquiries = QueryHandler(options, directory, gateway, records)
+        self._intake = SubmitHandler(settings, directory, outbound, store, clock, self._refuse)
+        self._enquiries = enquiries = QueryHandler(settings, directory, gateway, store, clock)
         self._handlers: Mapping[int, Callable[[Esme, Pdu], Awaitable[None]]] = {
             Command.SUBMIT_MULTI: self._intake.submit_multi, Command.QUERY_SM: enquiries.query,
             Command.CANCEL_SM: enquiries.cancel, Command.REPLACE_SM: enquiries.replace,
@@ -110,19 +112,19 @@ class Smsc:
             peer.close()
 
     def _connection(self, address: str) -> Connection:
-        session = Session("smsc", self._clock(), self._options().limits)
+        session = Session("smsc", self._clock(), self._settings().limits)
         return _Incoming(session, self._clock, self._heed, address, self._opened)
 
     def _greet(self, address: str) -> bool:
         """Count a connection from an address; False if there are too many."""
-        network, limit = _network(address), self._options().max_binds_per_address
+        network, limit = network_of(address), self._settings().max_binds_per_address
         full = self._of_address.total() >= self._most or self._of_address[network] >= limit
         self._of_address[network] += 1
         return not full and not self._stopping
 
     def _gone(self, address: str) -> None:
         """Uncount a connection from an address."""
-        network = _network(address)
+        network = network_of(address)
         self._of_address[network] -= 1
         if not self._of_address[network]:
             del self._of_address[network]
@@ -269,20 +271,20 @@ class Smsc:
         except Denied as denied:
             self._no_bind(connection, pdu, username, denied.reason)
             return
-        options, customer = self._options(), dids[0].account
+        settings, customer = self._settings(), dids[0].account
         binds = self._binds_of(customer)
-        if binds >= options.max_binds and self._make_room(username):
+        if binds >= settings.max_binds and self._make_room(username):
             binds = self._binds_of(customer)
-        if binds >= options.max_binds:
+        if binds >= settings.max_binds:
             self._no_bind(connection, pdu, username, f"{binds} binds already")
             return
         mode = MODES[Command(pdu.command)]
-        bound = Esme(connection, username, password, customer, mode, options.deliver_window)
+        bound = Esme(connection, username, password, customer, mode, settings.deliver_window)
         self._connections[connection] = bound
         self._bound.setdefault(username, []).append(bound)
         tlvs = {Tag.SC_INTERFACE_VERSION: _VERSION} if pdu.fields["interface_version"] >= 0x34 else {}
         connection.session.bound(mode)
-        connection.answer(pdu, fields={"system_id": options.system_id}, tlvs=tlvs)
+        connection.answer(pdu, fields={"system_id": settings.system_id}, tlvs=tlvs)
         log.note("smpp_bound", user=username, peer=connection.address, mode=str(mode))
         if bound.hears:
             self._wake_all(bound)
@@ -379,15 +381,3 @@ class _Incoming(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._opened(self)
-
-
-def _network(address: str) -> str:
-    """Return an IPv4 address, or the /64 of an IPv6 address.
-
-    An IPv6 host has a /64 to itself.
-    """
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(int(found) >> 64) if found.version == 6 else address

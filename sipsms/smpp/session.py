@@ -80,13 +80,10 @@ class Limits(NamedTuple):
     `window`: unanswered requests of the peer; further requests wait unread.
     """
 
-    window: int = 100
-    bind_timeout: float = 10.0
-    enquire_link: float = 30.0
-    response_timeout: float = 30.0
-
-
-_USUAL: Final = Limits()
+    window: int
+    bind_timeout: float
+    enquire_link: float
+    response_timeout: float
 
 
 class Request(NamedTuple):
@@ -143,7 +140,7 @@ _OURS: Final = object()  # token of the session's own requests
 
 
 class Session:
-    def __init__(self, role: Role, now: float, limits: Limits = _USUAL) -> None:
+    def __init__(self, role: Role, now: float, limits: Limits) -> None:
         self.role = role
         self.limits = limits
         self.state = State.OPEN

@@ -1,4 +1,4 @@
-"""Settings of a carrier that we bind to by SMPP."""
+"""Settings of SMPP: section `smpp` of sipsms.yaml, and of a carrier that we bind to."""
 
 from __future__ import annotations
 
@@ -7,13 +7,36 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sipsms.core.segmentation import PieceUnit
-from sipsms.core.validators import AbsolutePath, Charsets, Positive, Secret, SmppServer
+from sipsms.core.validators import AbsolutePath, Charsets, Count, Positive, Secret, SmppServer
+from sipsms.core.yaml_file import Model
 from sipsms.messaging.carrier_options import CarrierOptions
+from sipsms.smpp.session import Limits
 
 Ton = Annotated[int, Field(ge=0, le=6)] | None  # SMPP 3.4 section 5.2.5; None: derived from the number
 
 
 Npi = Annotated[int, Field(ge=0, le=18)] | None  # section 5.2.6
+
+
+class SmppSettings(Model):
+    """Customers' programs that speak SMPP, with us as their SMSC, and customers' servers that we bind to."""
+
+    system_id: Annotated[str, Field(pattern="^[!-~]{1,15}$")] = "sipsms"
+    window: Annotated[int, Field(ge=1, le=10_000)] = 100
+    deliver_window: Annotated[int, Field(ge=1, le=10_000)] = 10  # unanswered requests to one ESME or server
+    rate: Annotated[float, Field(ge=0)] = 0.0  # messages a second of a customer; 0: no limit
+    max_binds: Count = 10
+    max_binds_per_address: Count = 50
+    bind_timeout: Positive = 10.0
+    enquire_link: Positive = 30.0
+    response_timeout: Positive = 30.0
+    charsets: Charsets = Field(default_factory=dict)
+    verify: bool = True  # certificates of ssmpp:// servers
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of a session with a customer."""
+        return Limits(self.window, self.bind_timeout, self.enquire_link, self.response_timeout)
 
 
 class SmppConfig(CarrierOptions):

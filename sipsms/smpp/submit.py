@@ -23,10 +23,14 @@ from sipsms.messaging.order import MAX_LONG, Order
 from sipsms.messaging.outbound import Outbound
 from sipsms.smpp.concat_refs import ConcatReferences, Full, Name, reference_of
 from sipsms.smpp.data_coding import Concat
-from sipsms.smpp.esme import Esme, Options, Records, Taken, known
+from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import Address, Pdu, Status, Tag
+from sipsms.smpp.peer_session import Taken, known, take_again
 from sipsms.smpp.resend_detection import HEARD, LONGEST, Key, Mark, ResendDetection, Started
+from sipsms.smpp.settings import SmppSettings
 from sipsms.smpp.submit_sm import Refused, Submission, read
+from sipsms.store import recent
+from sipsms.store.store import Store
 
 ORIGIN: Final = "smpp"
 _STATUS: Final = {
@@ -59,17 +63,17 @@ class Bucket:
 
 class SubmitHandler:
     def __init__(
-        self, options: Callable[[], Options], directory: Directory, outbound: Outbound, records: Records, clock: Clock,
-        refuse: Callable[[Esme, Pdu, BaseException], None],
+        self, settings: Callable[[], SmppSettings], directory: Directory, outbound: Outbound, store: Store,
+        clock: Clock, refuse: Callable[[Esme, Pdu, BaseException], None],
     ) -> None:  # fmt: skip
         """Create the handler.
 
         `refuse`: answers a PDU with the status of an error.
         """
-        self._options = options
+        self._settings = settings
         self._directory = directory
         self._outbound = outbound
-        self._records = records
+        self._store = store
         self._clock = clock
         self._refuse = refuse
         self._loop = asyncio.get_running_loop()
@@ -86,10 +90,10 @@ class SubmitHandler:
         """
         now = self._clock()
         left: list[tuple[Key, Taken]] = []
-        recalled = await self._records.recall()
-        for one in recalled.messages:
+        messages, parts = await self._store.read(lambda db: recent.recall(db, ORIGIN, now))
+        for one in messages:
             left.append(((one.account, one.source, one.destination, one.text, None), known(str(one.id))))
-        for part in recalled.parts:
+        for part in parts:
             reference = reference_of(part.reference)
             name = Name(part.account, part.source, part.destination, reference, part.total)
             concat = (reference, part.total, part.number)
@@ -140,7 +144,7 @@ class SubmitHandler:
         now = self._clock()
         try:
             self._check_rate(bound, 1, now)
-            submission = read(pdu, self._options().charsets, now)
+            submission = read(pdu, self._settings().charsets, now)
             self._check_source(bound, submission.source)
         except Refused as refused:
             self._refuse(bound, pdu, refused)
@@ -148,7 +152,7 @@ class SubmitHandler:
         destination, concat = submission.destinations[0], submission.body.concat
         part = (concat.reference, concat.total, concat.number) if concat is not None and concat.total > 1 else None
         key = (bound.customer, submission.source, destination, submission.body.text, part)
-        taken, since = self._again(bound, key, now), now - LONGEST
+        taken, since = take_again(self._doubts, key, now, bound), now - LONGEST
         if taken is None:
             since = now
             taken = asyncio.ensure_future(self._take(bound, pdu, submission, destination))
@@ -158,16 +162,6 @@ class SubmitHandler:
             log.note("smpp_again", user=bound.username, source=submission.source, destination=destination)
         bound.under_way[taken] = Started(key, since)
         taken.add_done_callback(partial(self._answer, bound, pdu))
-
-    def _again(self, bound: Esme, key: Key, now: float) -> Taken | None:
-        """Return the result of the same submit in another session, or None.
-
-        There is a result only if its response may be lost.
-        """
-        taken = self._doubts.take(key, now, bound) if len(self._doubts) else None
-        if taken is not None and taken.done() and (taken.cancelled() or taken.exception() is not None):
-            return None
-        return taken
 
     def _answer(self, bound: Esme, pdu: Pdu, taken: Taken) -> None:
         if taken.cancelled():
@@ -236,7 +230,7 @@ class SubmitHandler:
     def _check_rate(self, bound: Esme, count: int, now: float) -> None:
         account = self._directory.account(bound.customer)
         own = account.smpp_rate if account is not None else None
-        rate = self._options().rate if own is None else float(own)
+        rate = self._settings().rate if own is None else float(own)
         if rate and not self._buckets.setdefault(bound.customer, Bucket(now)).take(rate, now, count):
             raise Refused(Status.THROTTLED, f"more than {rate:g} messages a second")
 
@@ -255,7 +249,7 @@ class SubmitHandler:
         now = self._clock()
         asked: tuple[Address, ...] = pdu.fields["dest_address"]
         self._check_rate(bound, len(asked), now)
-        submission = read(pdu, self._options().charsets, now)
+        submission = read(pdu, self._settings().charsets, now)
         self._check_source(bound, submission.source)
         if submission.body.concat is not None and submission.body.concat.total > 1:
             raise Refused(Status.INVALID_ESM_CLASS, "submit_multi of a part of a long text")
@@ -285,7 +279,7 @@ class SubmitHandler:
     ) -> Taken:  # fmt: skip
         now = self._clock()
         key = (bound.customer, submission.source, destination, submission.body.text, None)
-        taken, since = self._again(bound, key, now), now - LONGEST
+        taken, since = take_again(self._doubts, key, now, bound), now - LONGEST
         if taken is None:
             since = now
             report = _report(pdu, submission, token=first, to=address)

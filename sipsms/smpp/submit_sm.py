@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any, Final, NamedTuple
 
-from sipsms.core.e164 import is_ten_digits, normalise, region_of_area
+from sipsms.core.e164 import is_digits, is_ten_digits, normalise, region_of_area
 from sipsms.core.segmentation import keep_halves, whole_letters
 from sipsms.smpp.data_coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
 from sipsms.smpp.pdu import Pdu, Status, Tag
@@ -198,3 +198,12 @@ def _seconds(text: str, name: str, now: float, status: Status) -> float:
 def smpp_time(at: float) -> str:
     """Return an absolute time in UTC, as in `final_date`."""
     return datetime.fromtimestamp(at, UTC).strftime("%y%m%d%H%M%S") + "000+"
+
+
+def written(number: str, mode: str) -> tuple[int, int, str]:
+    """Return (TON, NPI, address) of a number: national with ten digits, unless `mode` is e164."""
+    if number.startswith("+"):
+        return 1, 1, number[1:]
+    if is_digits(number) and len(number) == 10:
+        return (1, 1, f"1{number}") if mode == "e164" else (2, 1, number)
+    return (3, 0, number) if is_digits(number) else (5, 0, number[:11])

@@ -6,12 +6,12 @@ The retry detection reads the messages sent just before a start.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import HTTP_APIS
 from sipsms.core.queue_rows import Past
 from sipsms.store.rows import message_of
@@ -68,14 +68,11 @@ def recent(connection: Connection, span: float, until: float) -> dict[Likeness, 
 
 
 def _held(connection: Connection, ids: Sequence[int]) -> dict[int, float]:
-    """Return the send times of messages that are or were scheduled.
-
-    A scheduled delivery's lane ends in "@time"."""
+    """Return the send times of messages that are or were scheduled."""
     found: dict[int, float] = {}
     for start in range(0, len(ids), 500):
         here = deliveries.c.message_id.in_(ids[start : start + 500])
         query = select(deliveries.c.message_id, deliveries.c.lane).where(here, deliveries.c.lane.contains("@"))
-        for row in connection.execute(query):
-            with suppress(ValueError):
-                found[row.message_id] = float(row.lane.rpartition("@")[2])
+        times = ((row.message_id, LaneKey(row.lane).held_until) for row in connection.execute(query))
+        found.update((message, until) for message, until in times if until)
     return found

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, case, delete, func, insert, literal_column, select, update
 
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Message
 from sipsms.core.queue_rows import PushToken
 from sipsms.store.rows import OPEN, in_lane, message_of
@@ -47,7 +48,7 @@ def received(
 
 
 def _oldest_waiting(connection: Connection, account: str, made: float) -> int | None:
-    waiting = and_(OPEN, in_lane(connection, f"app/{account}"), _OF_APPS, deliveries.c.created_at >= made)
+    waiting = and_(OPEN, in_lane(connection, LaneKey.to("app", account)), _OF_APPS, deliveries.c.created_at >= made)
     return connection.execute(select(func.min(deliveries.c.id)).where(waiting)).scalar()
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 DriverError = SQLAlchemyError  # raised by a statement that the database rejects
 
-HEAD = "0006"  # the newest migration; a test compares it with Alembic's
+HEAD = "0007"  # the newest migration; a test compares it with Alembic's
 SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
 SERVER_WAIT_AGAIN = 200  # milliseconds after a failed wait, until the lock is obtained again
 COMMAND_WAIT = 15000  # milliseconds a command waits; it may wait longer than a server

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, select, true, update
 
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, State
 from sipsms.core.queue_rows import Closing, Due, DueLane
 from sipsms.store import delivery_receipts
@@ -145,9 +146,9 @@ def claim_new(connection: Connection, node: str) -> list[Delivery]:
     return fresh
 
 
-def waiting_lanes(connection: Connection) -> list[str]:
+def waiting_lanes(connection: Connection) -> list[LaneKey]:
     """Return every lane with a queued delivery."""
-    return list(connection.execute(select(deliveries.c.lane).where(QUEUED).distinct()).scalars())
+    return list(map(LaneKey, connection.execute(select(deliveries.c.lane).where(QUEUED).distinct()).scalars()))
 
 
 def make_due(connection: Connection, lanes: Sequence[str], now: float) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, literal_column, select, update
 
+from sipsms.core.lane_key import LaneKey
 from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, in_lane, take_ids
 from sipsms.store.schema import accounts, deliveries, devices
 
 
-def adopt_open(connection: Connection, account: str, device: int, lane: str, now: float) -> int:
+def adopt_open(connection: Connection, account: str, device: int, lane: LaneKey, now: float) -> int:
     """Assign an account's waiting deliveries to its first device; copy them for each later device.
 
     The copies keep the order of the messages. Return the number of deliveries."""
@@ -48,7 +49,7 @@ def adopt_open(connection: Connection, account: str, device: int, lane: str, now
     return taken + len(unique)
 
 
-def move_lane(connection: Connection, old_device: int, old_lane: str, device: int, lane: str, now: float) -> int:
+def move_lane(connection: Connection, old_device: int, old_lane: str, device: int, lane: LaneKey, now: float) -> int:
     """Move waiting deliveries of a device to another, except messages that the other already has or had.
 
     Return the number of deliveries."""
@@ -77,13 +78,13 @@ def to_phones(connection: Connection, account: str, now: float) -> int:
 
     They are queued as if no phone had registered yet. The rows have no lease: the server claims them as it claims rows
     that a command has written."""
-    lane = in_lane(connection, f"app/{account}")
+    lane = in_lane(connection, LaneKey.to("app", account))
     waiting = select(deliveries).where(_APP, OPEN, lane, deliveries.c.expires_at > now)
     found = connection.execute(waiting.order_by(deliveries.c.id)).all()
     _fail(connection, [row.id for row in found], now, "its phones get it by SIP instead")
     if found:
         first = take_ids(connection, "delivery", len(found))
-        fresh = {"courier": "sip", "lane": f"sip:{account}", "device": 0, "open": True, "state": "queued",
+        fresh = {"courier": "sip", "lane": LaneKey.to("sip", account), "device": 0, "open": True, "state": "queued",
                  "attempts": 0, "due_at": None, "updated_at": now, "last_error": "", "remote_id": "",
                  "lease_owner": "", "lease_until": 0.0}  # fmt: skip
         rows = [{**row._mapping, **fresh, "id": first + index} for index, row in enumerate(found)]
@@ -96,7 +97,7 @@ def end(connection: Connection, account: str, now: float) -> None:
 
     A later account of the same name must never get them."""
     phones = connection.execute(select(devices.c.id).where(devices.c.aor == account)).scalars()
-    lanes = [f"sip:{account}", f"app/{account}", *(f"sip:{phone}" for phone in phones)]
+    lanes = [LaneKey.to("sip", account), LaneKey.to("app", account), *map(LaneKey.of_device, phones)]
     mine = deliveries.c.destination == account
     ids: list[int] = []
     for lane in lanes:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, Row, and_, bindparam, insert, literal_column, or_, select, update
 
 from sipsms.core import report_request
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, Direction, Media, Message, MessageKind, State
 from sipsms.store.schema import counters, deliveries, messages
 
@@ -156,7 +157,7 @@ def delivery_of(row: Row[Any]) -> Delivery:
         courier=row.courier,
         destination=row.destination,
         source=row.source,
-        lane=row.lane,
+        lane=LaneKey(row.lane),
         expires_at=row.expires_at,
         created_at=row.created_at,
         device=row.device,

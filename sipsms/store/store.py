@@ -29,6 +29,7 @@ from sipsms.store import (
     reassign,
 )
 from sipsms.store.directory import changes
+from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, open_engine
 from sipsms.store.rows import counter
 from sipsms.store.writer import Writer
 
@@ -206,3 +207,12 @@ class Store:
 
 def _call_each(connection: Connection, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:
     return [change(connection) for change in changes]
+
+
+def open_store(url: str, node: str, on_foreign_change: Callable[[], None]) -> Store:
+    """Open a store and upgrade its schema. Raises StoreError.
+
+    `node`: name of the server; empty for a command, which waits longer for a lock."""
+    writing = open_engine(url, lock_wait=SERVER_WAIT if node else COMMAND_WAIT)
+    ensure_schema(writing)
+    return Store(writing, open_engine(url, read_only=True), node, on_foreign_change)

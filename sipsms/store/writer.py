@@ -120,11 +120,13 @@ class Writer:
             return batch, False
 
     def _watch(self, connection: Connection) -> None:
-        """Detect writes of another process.
+        """Detect writes of another process (SQLite only).
 
         SQLite's data_version changes only by commits of other connections."""
         now = time.monotonic()
         if self._on_foreign_change is None or now - self._watched_at < _WATCH_EVERY:
+            return
+        if connection.dialect.name != "sqlite":
             return
         self._watched_at = now
         driver: Any = connection.connection.driver_connection

@@ -10,8 +10,7 @@ import contextlib
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any, ClassVar
 
 import uvicorn
@@ -23,13 +22,13 @@ from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.core.listener import BACKLOG
+from sipsms.core.network import Network, is_in, network_of
 from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDownload
 from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.request import address_of
 from sipsms.web.response_ack import KEY, ResponseAck, ResponseAcks
 
-Network = IPv4Network | IPv6Network
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # component -> "ok", or its problem
 
 
@@ -51,7 +50,7 @@ def build(
         return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
-        if not _is_in(address_of(request), watchers):
+        if not is_in(address_of(request), watchers):
             return PlainTextResponse("Not Found", 404)  # Starlette's own text
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
@@ -96,7 +95,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         peer = str((transport.get_extra_info("peername") or ("",))[0])
-        self._address, is_proxy = _counted_as(peer), _is_in(peer, self.proxies)
+        self._address, is_proxy = network_of(peer), is_in(peer, self.proxies)
         self.counts[self._address] += 1
         self.link = ResponseAck(transport, self.links)
         self._stuck: asyncio.TimerHandle | None = None
@@ -161,28 +160,6 @@ class _Protocol(HttpToolsProtocol):
 
 def _networks(written: Sequence[str]) -> tuple[Network, ...]:
     return tuple(ip_network(one, strict=False) for one in written)
-
-
-@lru_cache(maxsize=4096)
-def _host(address: str) -> IPv4Address | IPv6Address | None:
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
-
-
-def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
-    host = _host(address)
-    return host is not None and any(host in network for network in networks)
-
-
-def _counted_as(address: str) -> str:
-    """Return the key for counting an address: an IPv6 host has a whole /64 to itself."""
-    host = _host(address)
-    if host is None:
-        return address
-    return str(host) if host.version == 4 else str(int(host) >> 64)
 
 
 class _Server(uvicorn.Server):

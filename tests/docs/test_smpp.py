@@ -10,13 +10,12 @@ import pytest
 import yaml
 from support.node import Node, free_port
 
-from sipsms.app.settings import Smpp
 from sipsms.smpp import concat_refs, submit_sm
 from sipsms.smpp.courier import BUSY, NEVER
 from sipsms.smpp.pdu import Status
 from sipsms.smpp.receipt import parse
 from sipsms.smpp.resend_detection import AGAIN
-from sipsms.smpp.settings import SmppConfig
+from sipsms.smpp.settings import SmppConfig, SmppSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "smpp.md").read_text()
@@ -53,9 +52,9 @@ def test_the_statuses() -> None:
 
 def test_what_is_said_in_numbers() -> None:
     assert f"up to {submit_sm.MAX_TEXT:,} characters" in PAGE
-    assert f"A window of {Smpp().window}" in PAGE
+    assert f"A window of {SmppSettings().window}" in PAGE
     assert (AGAIN, concat_refs.PATIENCE) == (60.0, 300.0)  # "for a minute", "after five minutes"
-    assert Smpp().max_binds == 10
+    assert SmppSettings().max_binds == 10
 
 
 def test_the_receipt() -> None:

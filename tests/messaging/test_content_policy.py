@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.messaging.content_policy import SHORTENERS, PatternLimits, Patterns, shortener_in
+from sipsms.messaging.content_policy import SHORTENERS, Patterns, shortener_in
 from tests.support.weight import growth
 
 LINKS = [
@@ -81,7 +81,7 @@ def numbers(count: int, start: int = 0) -> list[str]:
 
 @pytest.mark.req("S-018")
 def test_the_same_text_to_many() -> None:
-    patterns = Patterns(PatternLimits())
+    patterns = Patterns(same_text=20, destinations=100, window=3600)
     assert [patterns.check("acme", to, AD, 1.0) for to in numbers(20)] == [""] * 20
     assert patterns.check("acme", "2125550000", AD, 2.0) == "the same text to more than 20 numbers in an hour"
     assert patterns.check("acme", "2125550000", "BIG sale today: 70 % off", 2.0), "digits and case make no other text"
@@ -92,7 +92,7 @@ def test_the_same_text_to_many() -> None:
 
 @pytest.mark.req("S-018")
 def test_many_numbers() -> None:
-    patterns = Patterns(PatternLimits())
+    patterns = Patterns(same_text=20, destinations=100, window=3600)
     letters = "abcdefghijklmnopqrstuvwxyz"
     for n, to in enumerate(numbers(100)):
         assert patterns.check("acme", to, f"my dear {letters[n % 26] * 5}{letters[n // 26] * 5}", 1.0) == ""
@@ -102,7 +102,7 @@ def test_many_numbers() -> None:
 
 @pytest.mark.req("S-018")
 def test_the_window_slides() -> None:
-    patterns = Patterns(PatternLimits(same_text=2, destinations=3, window=600))
+    patterns = Patterns(same_text=2, destinations=3, window=600)
     for n, to in enumerate(numbers(2)):
         assert patterns.check("acme", to, AD, 100.0 * n) == ""
     assert patterns.check("acme", "2125550000", AD, 599.0) == "the same text to more than 2 numbers in 10 minutes"
@@ -111,18 +111,18 @@ def test_the_window_slides() -> None:
 
 
 def test_short_texts_are_everybodys() -> None:
-    patterns = Patterns(PatternLimits(same_text=1, destinations=1000))
+    patterns = Patterns(same_text=1, destinations=1000, window=3600)
     assert all(patterns.check("acme", to, "ok 123!", 1.0) == "" for to in numbers(50))
 
 
 def test_no_limits() -> None:
-    patterns = Patterns(PatternLimits(same_text=0, destinations=0))
+    patterns = Patterns(same_text=0, destinations=0, window=3600)
     assert all(patterns.check("acme", to, AD, 1.0) == "" for to in numbers(2000))
     assert patterns._accounts == {}, "nothing is remembered"
 
 
 def test_what_is_refused_does_not_count() -> None:
-    patterns = Patterns(PatternLimits(same_text=1, destinations=2))
+    patterns = Patterns(same_text=1, destinations=2, window=3600)
     patterns.check("acme", "1", AD, 1.0)
     for to in numbers(10):
         assert patterns.check("acme", to, AD, 1.0)
@@ -131,7 +131,7 @@ def test_what_is_refused_does_not_count() -> None:
 
 @pytest.mark.req("S-018")
 def test_memory_is_bounded_and_a_check_is_quick() -> None:
-    patterns = Patterns(PatternLimits())
+    patterns = Patterns(same_text=20, destinations=100, window=3600)
     accounts = itertools.count()
 
     def check(times: int) -> None:
@@ -149,7 +149,7 @@ def test_memory_is_bounded_and_a_check_is_quick() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("1234567"), st.text(max_size=20), st.floats(0, 10))))
 def test_never_more_than_the_limit(calls: list[tuple[str, str, str, float]]) -> None:
-    patterns = Patterns(PatternLimits(same_text=2, destinations=3, window=100))
+    patterns = Patterns(same_text=2, destinations=3, window=100)
     let: dict[str, set[str]] = {}
     for account, to, text, step in calls:
         if patterns.check(account, to, text, step) == "":

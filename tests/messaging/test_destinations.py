@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.app.couriers import CarrierCourier
+from sipsms.app.carrier_set import CarrierCourier
 from sipsms.carriers.settings import LoopbackConfig
 from sipsms.core.account import Account, Callback, Did, Webhook
 from sipsms.core.directory_rows import Block
@@ -30,13 +30,14 @@ from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding  # fmt: skip
 from sipsms.core.report_request import ImdnRequest
-from sipsms.messaging.carrier import CarrierLimits, InboundMedia, InboundSms, NotThere, Part
+from sipsms.messaging.carrier import InboundMedia, InboundSms, NotThere, Part
+from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.concatenation import PATIENCE
 from sipsms.messaging.forward import ForwardCourier
 from sipsms.messaging.gateway import CALLBACK, FORWARD, MAIL, MEDIA, WEBHOOK, Gateway, Receipt, carrier_key, sms_key
-from sipsms.messaging.opt_out import Answers, Terms
 from sipsms.messaging.order import File, Sent
 from sipsms.messaging.reconciliation import LOOK_EVERY, Reconciler
+from sipsms.messaging.settings import PolicySettings
 from sipsms.store import message_list
 from tests.support.core import Core, ScriptedCourier, core
 from tests.support.media import PNG
@@ -292,8 +293,8 @@ async def test_stop_survives_a_restart(tmp_path: Path) -> None:
 async def test_stop_holds_for_what_waits_too(tmp_path: Path) -> None:
     """Accepted before, the carrier away, then STOP: it does not go out any more. The answer to the STOP does."""
     sim = ScriptedCourier()
-    terms = Terms(Answers(stop="You are off the list."))
-    async with core(tmp_path, terms=terms) as here:
+    policy = PolicySettings(stop_reply="You are off the list.")
+    async with core(tmp_path, policy=policy) as here:
         await send(here, "news")
         await arrive(here, "STOP", remote_id="1")
         here.queue.set_courier("carrier:sim", CarrierCourier(Sends(sim), LoopbackConfig(type="loopback"), here.gateway))
@@ -323,7 +324,7 @@ async def test_shorteners_and_bulk(tmp_path: Path) -> None:
         numbers = [Did("5550003333", "free")]
         here.directory.update(2, False, people, numbers, frozenset())
 
-    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare, terms=Terms()) as here:
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare, policy=PolicySettings()) as here:
         link = await send(here, "look: https://bit.ly/x")
         assert isinstance(link, Refusal)
         assert link.code is RefusalCode.POLICY
@@ -395,11 +396,11 @@ async def test_an_mms_to_a_did_without_mms_is_kept(tmp_path: Path) -> None:
 async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
     first, second = ScriptedCourier(), ScriptedCourier()
     async with core(tmp_path, {"carrier:first": first, "carrier:second": second}) as here:
-        here.gateway.limits = {"carrier:first": CarrierLimits(), "carrier:second": CarrierLimits(mms=True)}
+        here.gateway.limits = {"carrier:first": CarrierOptions(), "carrier:second": CarrierOptions(mms=True)}
         assert isinstance(await send(here, files=(File(PNG),)), Sent)
         await second.wait(1)
         assert first.seen == []
-        here.gateway.limits["carrier:second"] = CarrierLimits()
+        here.gateway.limits["carrier:second"] = CarrierOptions()
         refusal = await send(here, files=(File(PNG),))
         assert isinstance(refusal, Refusal)
         assert refusal.code is RefusalCode.NO_MMS
@@ -412,12 +413,12 @@ async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
 async def test_a_long_text_goes_in_pieces_in_order(tmp_path: Path) -> None:
     sim, text = ScriptedCourier(), "word " * 90
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        here.gateway.limits = {"carrier:sim": CarrierOptions(max_text=160)}
         assert isinstance(await send(here, text), Sent)
         await sim.wait(3)
         assert "".join(one.text for one in sim.seen) == text
         assert all(len(one.text) <= 160 for one in sim.seen)
-        here.gateway.limits = {"carrier:sim": CarrierLimits(160, long_as_mms=True, mms=True)}
+        here.gateway.limits = {"carrier:sim": CarrierOptions(max_text=160, long_texts="mms", mms=True)}
         await send(here, text)
         await sim.wait(4)
         assert sim.seen[3].text == text
@@ -427,7 +428,7 @@ async def test_after_a_restart_only_the_pieces_that_are_left_go(tmp_path: Path) 
     text = "word " * 90
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}, run=False) as here:
-        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        here.gateway.limits = {"carrier:sim": CarrierOptions(max_text=160)}
         await send(here, text)
     done = [one.text for one in sim.seen]
     again = ScriptedCourier()
@@ -440,7 +441,7 @@ async def test_after_a_restart_only_the_pieces_that_are_left_go(tmp_path: Path) 
 async def test_one_verdict_for_all_pieces(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        here.gateway.limits = {"carrier:sim": CarrierLimits(160)}
+        here.gateway.limits = {"carrier:sim": CarrierOptions(max_text=160)}
         result = await send(here, "word " * 60)
         assert isinstance(result, Sent)
         await here.until("SELECT remote_id FROM deliveries ORDER BY id", [("r1",), ("r2",)])
@@ -833,7 +834,7 @@ async def test_a_copy_on_ones_own_phone_is_no_delivery(tmp_path: Path) -> None:
 async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
     sim = ScriptedCourier(Accepted("a"), Rejected("no"))
     async with core(tmp_path, {SIM: sim}) as here:
-        here.gateway.limits = {SIM: CarrierLimits(160)}
+        here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
         await send(here, "word " * 60)
         await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("failed",)])
         (row,) = await here.store.read(lambda db: message_list.newest(db, message_list.Wanted(), 9))

@@ -13,8 +13,9 @@ from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Directi
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.registration import Binding
 from sipsms.core.report_request import ReportRequest, SmppRequest, UrlRequest
-from sipsms.messaging.carrier import CarrierLimits, InboundSms
-from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key, device_lane
+from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.carrier_options import CarrierOptions
+from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key
 from sipsms.messaging.order import Sent
 from tests.support.core import Core, ScriptedCourier, core
 
@@ -177,7 +178,6 @@ async def test_destinations(tmp_path: Path) -> None:
 
 
 def test_lane_names() -> None:
-    assert device_lane(7) == "sip:7"
     assert carrier_key("a", "1") != carrier_key("b", "1")
     assert carrier_key("a", "") is None
 
@@ -282,7 +282,7 @@ async def test_what_has_expired_is_reported(
 async def test_a_long_text_goes_in_real_segments(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        here.gateway.limits = {"carrier:sim": CarrierLimits(unit="segments")}
+        here.gateway.limits = {"carrier:sim": CarrierOptions.model_construct(text_unit="segments")}
         message = Message(Direction.OUT, "5550001111", "2125550123", "a" * 200, "t", 1.0, "demo", "5550001111")
         assert "200 characters, gsm7, in 2 segments of one SMS" in here.gateway.explain(message).trace[-1]
         short = message._replace(text="a" * 160)

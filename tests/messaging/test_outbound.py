@@ -11,9 +11,8 @@ from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import RefusalCode
-from sipsms.messaging.content_policy import PatternLimits
-from sipsms.messaging.opt_out import Terms
 from sipsms.messaging.order import File
+from sipsms.messaging.settings import PolicySettings
 from tests.support.program import broken, program
 
 DEMO = Account("demo", caller_id="")
@@ -48,7 +47,7 @@ async def test_who_is_meant_where_no_sender_is_named(tmp_path: Path) -> None:
 
 
 async def test_bulk_and_blocks(tmp_path: Path) -> None:
-    async with program(tmp_path, terms=Terms(patterns=PatternLimits(same_text=1, destinations=5))) as one:
+    async with program(tmp_path, policy=PolicySettings(same_text=1, destinations=5)) as one:
         await one.send("buy our things")
         assert await one.refused("buy our things", destination="5551230000") is RefusalCode.BULK
         await one.core.gateway.consent.set_block(Block("5550001111", PEER, "out"), "t")

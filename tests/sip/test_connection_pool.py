@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from sipsms.sip.connection_pool import ConnectionPool, NotConnected
+from sipsms.sip.settings import SipSettings
 from sipsms.sip.tls import client_context
-from sipsms.sip.transport import Limits
 
 DOMAIN = "carrier.example.net"
 NOW = datetime.datetime.now(datetime.UTC)
@@ -101,7 +101,7 @@ async def _serving(context: ssl.SSLContext) -> AsyncIterator[tuple[int, asyncio.
 
 def _connector(ca: Ca, folder: Path) -> ConnectionPool:
     context = client_context(ca.write(folder / "ca.pem"))
-    return ConnectionPool(_Receiver(), "tls", Limits(handshake=3.0), context)  # type: ignore[arg-type]
+    return ConnectionPool(_Receiver(), "tls", SipSettings(handshake_timeout=3.0), context)  # type: ignore[arg-type]
 
 
 GOOD: list[list[x509.GeneralName]] = [
@@ -182,6 +182,6 @@ async def test_closed_connection_is_not_used_again(tmp_path: Path) -> None:
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
-    connector = ConnectionPool(_Receiver(), "tcp", Limits(handshake=2.0), None)  # type: ignore[arg-type]
+    connector = ConnectionPool(_Receiver(), "tcp", SipSettings(handshake_timeout=2.0), None)  # type: ignore[arg-type]
     with pytest.raises(NotConnected, match=r"127\.0\.0\.1:1:"):
         await connector.connect(DOMAIN, "127.0.0.1", 1)

@@ -28,7 +28,7 @@ class World:
             one.name: one
             for one in (Account("alice"), Account("alice-sub", "alice"), Account("mallory"), Account("5551234567"))
         }
-        self.presence = Presence(DOMAIN, replace(Limits(), **limits))
+        self.presence = Presence(DOMAIN, 60, 7200, replace(Limits(), **limits))
 
     def change(self, name: str, **values: Any) -> list[Subscription]:
         self.accounts[name] = replace(self.accounts[name], **values)

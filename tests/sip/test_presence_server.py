@@ -70,7 +70,7 @@ class World:
     def __init__(self) -> None:
         self.now = NOW
         self.wire, self.places, self.directory = Wire(), Places(), Directory()
-        self.presence = Presence("example.com")
+        self.presence = Presence("example.com", 60, 7200)
         self.tasks: list[asyncio.Task[Any]] = []
         self.set(Account("alice"), Account("bob", "alice"))
         self.notifier = PresenceServer(

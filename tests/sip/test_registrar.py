@@ -6,10 +6,11 @@ import pytest
 
 from sipsms.core.registration import Binding
 from sipsms.sip.message import Request, parse_datagram
-from sipsms.sip.registrar import Arrival, Policy, Result, contact_value, register
+from sipsms.sip.registrar import Arrival, Result, contact_value, register
+from sipsms.sip.settings import SipSettings
 
 NOW = 1_000_000.0
-POLICY = Policy(60, 7200, 3600, 10)
+SETTINGS = SipSettings(min_expires=60, max_expires=7200, default_expires=3600, max_contacts=10)
 ARRIVAL = Arrival("udp:192.0.2.1:5060", "udp:0.0.0.0:5060", 0)
 
 
@@ -29,7 +30,7 @@ def _request(*headers: str, call_id: str = "c", cseq: int = 1) -> Request:
 
 
 def _register(bindings: list[Binding], *headers: str, now: float = NOW, cseq: int = 1, call_id: str = "c") -> Result:
-    return register(_request(*headers, cseq=cseq, call_id=call_id), "alice", bindings, now, POLICY, ARRIVAL)
+    return register(_request(*headers, cseq=cseq, call_id=call_id), "alice", bindings, now, SETTINGS, ARRIVAL)
 
 
 def _bound(*headers: str) -> list[Binding]:

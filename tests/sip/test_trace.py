@@ -14,7 +14,8 @@ import pytest
 
 from sipsms.core import log
 from sipsms.sip import trace
-from sipsms.sip.trace import HepTarget, Tap, Tracer, address_of, socket_path
+from sipsms.sip.settings import HepSettings
+from sipsms.sip.trace import Tap, Tracer, address_of, socket_path
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +84,7 @@ async def test_a_capture_server_that_changes(tapped: Tapped, tracer: Tracer) -> 
         for sock in (one, two):
             sock.bind(("127.0.0.1", 0))
             sock.settimeout(5)
-            tracer.send_to(HepTarget("localhost" if sock is one else "127.0.0.1", sock.getsockname()[1], 1))
+            tracer.send_to(HepSettings(host="localhost" if sock is one else "127.0.0.1", port=sock.getsockname()[1]))
             await _until(lambda: tapped.tap is not None)
             assert tapped.tap is not None
             tapped.tap(False, Flow(), b"OPTIONS sip:h SIP/2.0\r\n\r\n")
@@ -102,7 +103,7 @@ async def test_a_name_without_address_is_asked_again(
 ) -> None:
     log.setup("warning", "json")
     monkeypatch.setattr(trace, "_AGAIN", 0.01)
-    tracer.send_to(HepTarget("nowhere.invalid", 9060, 1))
+    tracer.send_to(HepSettings(host="nowhere.invalid"))
     seen = ""
     async with asyncio.timeout(20):
         while seen.count("hep_unavailable") < 2:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from sipsms.sip import trunk_transport
 from sipsms.sip.connection_pool import NotConnected
 from sipsms.sip.endpoint import Endpoint
-from sipsms.sip.transport import Limits, UdpFlow
+from sipsms.sip.settings import SipSettings
+from sipsms.sip.transport import UdpFlow
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.sip.trunk_transport import AGAIN, FRESH, LAST_GOOD, TrunkTransport, reaches
 
@@ -48,7 +49,7 @@ class Time:
 
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
-    one = Endpoint(Limits())
+    one = Endpoint(SipSettings())
     yield one
     await one.close(0)
 
@@ -65,7 +66,7 @@ def resolver() -> Resolver:
 @pytest.fixture
 async def link(endpoint: Endpoint, resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> TrunkTransport:
     """With a resolver that the test speaks for, and a clock that it can put ahead."""
-    one = TrunkTransport(endpoint, config(), Limits())
+    one = TrunkTransport(endpoint, config(), SipSettings())
     loop = _Loop(asyncio.get_running_loop(), resolver)
     monkeypatch.setattr(one, "_loop", loop)
     return one
@@ -148,7 +149,7 @@ async def test_the_one_that_answers_goes_first(link: TrunkTransport, resolver: R
 
 
 async def test_by_our_listener_or_by_a_socket_of_its_own(endpoint: Endpoint) -> None:
-    link = TrunkTransport(endpoint, config(server="127.0.0.1"), Limits())
+    link = TrunkTransport(endpoint, config(server="127.0.0.1"), SipSettings())
     own = await link.flow("127.0.0.1")
     assert own.remote == ("127.0.0.1", 5060)
     assert await link.flow("127.0.0.1") is not own
@@ -159,18 +160,18 @@ async def test_by_our_listener_or_by_a_socket_of_its_own(endpoint: Endpoint) -> 
 
 
 async def test_only_the_server_s_address_is_the_server(endpoint: Endpoint) -> None:
-    link = TrunkTransport(endpoint, config(server="127.0.0.1"), Limits())
+    link = TrunkTransport(endpoint, config(server="127.0.0.1"), SipSettings())
     listener = endpoint.udp_listeners[0] if await endpoint.listen("udp", "127.0.0.1", 0) else None
     assert listener is not None
     assert link.is_from(UdpFlow(listener, ("127.0.0.1", 9999)))
     assert not link.is_from(UdpFlow(listener, ("127.0.0.2", 5060)))
-    by_tcp = TrunkTransport(endpoint, config(server="127.0.0.1", transport="tcp"), Limits())
+    by_tcp = TrunkTransport(endpoint, config(server="127.0.0.1", transport="tcp"), SipSettings())
     assert not by_tcp.is_from(UdpFlow(listener, ("127.0.0.1", 5060)))
 
 
 async def test_authorities_that_are_not_there(endpoint: Endpoint, tmp_path: Any) -> None:
     """The trunk waits with a reason; the server runs."""
-    link = TrunkTransport(endpoint, config(transport="tls", ca=str(tmp_path / "none.pem")), Limits())
+    link = TrunkTransport(endpoint, config(transport="tls", ca=str(tmp_path / "none.pem")), SipSettings())
     with pytest.raises(NotConnected, match=r"none\.pem"):
         await link.flow("127.0.0.1")
 

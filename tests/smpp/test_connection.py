@@ -10,7 +10,8 @@ import pytest
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.pdu import Command
 from sipsms.smpp.resend_detection import QUIET
-from sipsms.smpp.session import Limits, Mode, Session
+from sipsms.smpp.session import Mode, Session
+from sipsms.smpp.settings import SmppSettings
 
 
 class Way(Connection):
@@ -18,7 +19,8 @@ class Way(Connection):
 
     def __init__(self) -> None:
         self.now = 100.0
-        super().__init__(Session("smsc", self.now, Limits()), lambda: self.now, lambda connection, event: None)
+        session = Session("smsc", self.now, SmppSettings().limits)
+        super().__init__(session, lambda: self.now, lambda connection, event: None)
         self.in_flight = 0
         self._transport = _Transport(self)  # type: ignore[assignment]
         self.session.bound(Mode.TRANSCEIVER)

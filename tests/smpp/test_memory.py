@@ -13,8 +13,9 @@ from sipsms.smpp import resend_detection
 from sipsms.smpp.bind import Bind, Target
 from sipsms.smpp.concat_refs import PATIENCE, ConcatReferences, Full, Name, reference_of
 from sipsms.smpp.pdu import Command, Pdu, encode
-from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET, Mark, ResendDetection, Started, Trail, oldest_of
-from sipsms.smpp.session import Limits
+from sipsms.smpp.peer_session import known
+from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET, Mark, ResendDetection, Started, Trail
+from sipsms.smpp.settings import SmppSettings
 
 NAME = Name("acme", "5550001111", "2125550123", 7, 3)
 
@@ -69,10 +70,8 @@ def test_the_mark_does_not_pass_what_is_in_doubt() -> None:
     assert trail.oldest(180.0) == 100.0, "it has been acknowledged only since the last look"
     assert mark.move(181.0, HEARD, trail.oldest(181.0)) == 0.0
     trail.looked(190.0, all_heard=True)
-    under_way = [Started("b", 150.0), Started("c", 189.0)]
-    assert oldest_of(under_way, trail, 190.0) == 150.0
-    assert 149.9 < mark.move(190.0, HEARD, oldest_of(under_way, trail, 190.0)) < 150.0
-    assert mark.move(190.0, 0.0, oldest_of([], trail, 190.0)) == 0.0, "the last message was earlier"
+    assert 149.9 < mark.move(190.0, HEARD, min(150.0, trail.oldest(190.0))) < 150.0
+    assert mark.move(190.0, 0.0, trail.oldest(190.0)) == 0.0, "the last message was earlier"
     mark.took_at = 195.0
     trail.answered("c", "2", 195.0, 189.0)
     assert 188.9 < mark.move(195.0, 0.0, trail.oldest(195.0)) < 189.0
@@ -127,13 +126,12 @@ async def test_a_link_whose_peer_receives_nothing_is_mute() -> None:
 
     def asked(link: Bind, pdu: Pdu) -> None:
         link.answer(pdu)
-        taken: asyncio.Future[None] = loop.create_future()
-        taken.set_result(None)
+        taken = known("")
         link.under_way[taken] = Started(pdu.sequence, now[0])
         link.answered(taken, now[0])
         came.release()
 
-    loop, came, ended = asyncio.get_running_loop(), asyncio.Semaphore(0), asyncio.Event()
+    came, ended = asyncio.Semaphore(0), asyncio.Event()
 
     async def smsc(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -146,7 +144,7 @@ async def test_a_link_whose_peer_receives_nothing_is_mute() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
     async with asyncio.timeout(30), await asyncio.start_server(smsc, sock=listener) as server:
-        target = Target(smpp_url(f"smpp://127.0.0.1:{listener.getsockname()[1]}"), "user", "pw", Limits())
+        target = Target(smpp_url(f"smpp://127.0.0.1:{listener.getsockname()[1]}"), "user", "pw", SmppSettings().limits)
         link = Bind(target, Command.BIND_TRANSCEIVER, lambda: now[0], asked, _resolve)
         await link.open()
         for _ in range(5000):

@@ -136,7 +136,7 @@ def test_no_answer_in_time_and_one_that_is_late() -> None:
 
 def test_nothing_is_asked_of_nobody() -> None:
     with pytest.raises(NotBound):
-        Session("smsc", 0.0).ask(Command.DELIVER_SM, {}, 0.0, "x")
+        Session("smsc", 0.0, LIMITS).ask(Command.DELIVER_SM, {}, 0.0, "x")
 
 
 @pytest.mark.req("P-07")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sipsms.smpp.pdu import Status
-from sipsms.smpp.submit_sm import FARTHEST, Refused, moment
+from sipsms.smpp.submit_sm import FARTHEST, Refused, moment, span
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
 DAY = 86400.0
@@ -42,3 +42,8 @@ def test_a_message_is_not_held_for_more_than_a_year(late: str) -> None:
     assert refused.value.status == Status.INVALID_SCHEDULE
     assert validity(late) == FARTHEST == 366 * DAY
     assert schedule("271123120000000+") == 366 * DAY
+
+
+def test_a_relative_time_has_an_end() -> None:
+    assert span(1e12).startswith("99")
+    assert len(span(1e12)) == 16

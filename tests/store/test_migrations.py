@@ -167,6 +167,38 @@ def test_0002_keeps_what_is_there(engine: Engine) -> None:
         assert connection.execute(text("SELECT text FROM messages")).scalars().all() == ["kept"]
 
 
+def test_0007_gives_accounts_lanes_of_their_own(engine: Engine) -> None:
+    """An account named 7, and device 7, waited in the same lane."""
+    rows = [
+        (1, "sip", 0, "sip:7", "queued"), (2, "sip", 7, "sip:7", "queued"), (3, "sip", 0, "sip:7@99#3", "queued"),
+        (4, "sip", 0, "sip:7", "accepted"), (5, "app", 0, "app/7", "queued"),
+    ]  # fmt: skip
+    with engine.begin() as connection:
+        command.upgrade(config(connection), "0006")
+        connection.execute(
+            text(
+                "INSERT INTO messages (id, direction, source, destination, text, received_at) "
+                "VALUES (1, 'in', '', '', '', 1.0)"
+            )
+        )
+        for row in rows:
+            values = dict(zip(("id", "courier", "device", "lane", "state"), row, strict=True))
+            connection.execute(
+                text(
+                    "INSERT INTO deliveries (id, message_id, courier, destination, source, device, lane, state, "
+                    "expires_at, created_at, updated_at) "
+                    "VALUES (:id, 1, :courier, '7', '', :device, :lane, :state, 2.0, 1.0, 1.0)"
+                ),
+                values,
+            )
+    lanes = text("SELECT lane FROM deliveries ORDER BY id")
+    assert store.ensure_schema(engine) is True
+    with engine.begin() as connection:
+        assert connection.execute(lanes).scalars().all() == ["sip/7", "sip:7", "sip/7@99#3", "sip:7", "app/7"]
+        command.downgrade(config(connection), "0006")
+        assert connection.execute(lanes).scalars().all() == [row[3] for row in rows]
+
+
 @pytest.mark.req("F-32")
 def test_0003_keeps_what_is_there(engine: Engine) -> None:
     """Messages, their deliveries and the carriers' pauses; new columns say "as before"; and back again."""

@@ -29,7 +29,7 @@ def db(tmp_path: Path) -> Iterator[Connection]:
 
 def put(db: Connection, courier: str = "sip", *, device: int = 0, at: float = 100.0) -> int:
     message = Message(Direction.IN, "4445556666", "5550001111", "code 4711", "hook", at, "acme", "5550001111")
-    lane = {"sip": f"sip:{device or '101'}", "app": "app/101"}[courier]
+    lane = {"sip": f"sip:{device}" if device else "sip/101", "app": "app/101"}[courier]
     due = at if courier == "app" else None
     one = Delivery(message, courier, "101", "4445556666", lane, 9e9, at, device, due_at=due, open=not device)
     one = one._replace(open=courier == "sip" and not device)

@@ -7,7 +7,7 @@ from pathlib import Path
 from sipsms.core.account import Account
 from sipsms.core.message import Deferred
 from sipsms.core.report_request import ReportRequest, WebhookRequest
-from sipsms.messaging.carrier import CarrierLimits
+from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.order import Sent
 from sipsms.store.replace import cancel_whole, replace_text
 from tests.support.core import Core, ScriptedCourier, core
@@ -48,7 +48,7 @@ async def test_another_text_leaves(tmp_path: Path) -> None:
 
 async def test_not_what_goes_in_pieces_or_was_tried(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Deferred("later", retry_after=60))}) as here:
-        here.gateway.limits = {SIM: CarrierLimits(unit="segments")}
+        here.gateway.limits = {SIM: CarrierOptions.model_construct(text_unit="segments")}
         assert not await replaced(here, await send(here, "a" * 161, wait=60), "x")
         tried = await send(here)
         await here.until("SELECT attempts FROM deliveries WHERE state = 'queued' AND attempts > 0", [(1,)])

@@ -15,14 +15,13 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Did
 from sipsms.core.message import Accepted, Delivery, Outcome
 from sipsms.messaging.build import build
-from sipsms.messaging.content_policy import PatternLimits
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import MediaFiles
-from sipsms.messaging.opt_out import Terms
 from sipsms.messaging.order import Order
 from sipsms.messaging.outbound import Outbound
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace, Queue
+from sipsms.messaging.settings import PolicySettings
 from sipsms.routing import rules_file
 from sipsms.sip.location import Location
 from sipsms.store.engine import ensure_schema, open_engine
@@ -93,6 +92,9 @@ class Core:
                 continue
 
 
+NO_PATTERNS = PolicySettings(same_text=0, destinations=0)
+
+
 @asynccontextmanager
 async def core(
     folder: Path,
@@ -100,7 +102,7 @@ async def core(
     *,
     pace: Pace | None = None,
     line: CourierLimits | None = None,
-    terms: Terms | None = None,
+    policy: PolicySettings = NO_PATTERNS,
     run: bool = True,
     idempotent: tuple[str, ...] = ("sip",),
     prepare: Callable[[Core], Any] | None = None,
@@ -123,8 +125,7 @@ async def core(
     files = MediaFiles(folder / "media", lambda: media_url)
     messaging = build(
         store, directory, location, rules_file.load(None, carriers or ["sim"]), clock,
-        files, keep=86400.0,
-        terms=lambda: terms or Terms(patterns=PatternLimits(0, 0)), pace=pace, jitter=lambda: 0.5, **more,
+        files, keep=86400.0, policy=policy, pace=pace, jitter=lambda: 0.5, **more,
     )  # fmt: skip
     queue, gateway = messaging.queue, messaging.gateway
     for name, courier in (couriers or {}).items():

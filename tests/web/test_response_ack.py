@@ -8,7 +8,6 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -341,23 +340,6 @@ async def test_a_proxy_has_as_many_connections_as_it_likes(monkeypatch: pytest.M
             await here.ask(sock)
             await here.read(sock)
             sock.close()
-
-
-@pytest.mark.parametrize(
-    ("address", "counted", "known"),
-    [
-        ("192.0.2.1", "192.0.2.1", False), ("::ffff:192.0.2.1", "192.0.2.1", False), ("10.9.9.9", "10.9.9.9", True),
-        ("::ffff:10.0.0.1", "10.0.0.1", True), ("", "", False), ("no address", "no address", False),
-    ],
-)  # fmt: skip
-def test_what_a_peer_is_counted_by(address: str, counted: str, known: bool) -> None:
-    assert app._counted_as(address) == counted
-    assert app._is_in(address, (ip_network("10.0.0.0/8"),)) is known
-
-
-def test_an_ipv6_host_has_a_network_to_itself() -> None:
-    one, other = app._counted_as("2001:db8::1"), app._counted_as("2001:db8::ffff:2%eth0")
-    assert one == other != app._counted_as("2001:db8:0:1::1")
 
 
 def reset(sock: socket.socket) -> None:

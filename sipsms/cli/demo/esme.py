@@ -17,7 +17,7 @@ from sipsms.smpp.bind import Bind, Target
 from sipsms.smpp.courier import Gone
 from sipsms.smpp.data_coding import choose, decode, is_receipt
 from sipsms.smpp.pdu import Command, Pdu
-from sipsms.smpp.session import Limits
+from sipsms.smpp.settings import SmppSettings
 
 
 class Heard(NamedTuple):
@@ -36,7 +36,7 @@ class Esme:
     def __init__(self, host: str, port: int, username: str, password: str) -> None:
         self.heard: list[Heard] = []
         self._host = host
-        self._target = Target(SmppUrl(False, host, port), username, password, Limits())
+        self._target = Target(SmppUrl(False, host, port), username, password, SmppSettings().limits)
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Accepted, Deferred, Delivered, Delivery, Outcome, Rejected, State, Unknown
 from sipsms.core.queue_rows import Closing
 from sipsms.messaging.carrier import Courier
@@ -45,11 +46,6 @@ class Pace:
     retry_max: float = 300.0
 
 
-def carrier_lane(courier: str, source: str, destination: str) -> str:
-    """Messages of one pair of numbers stay in order at a carrier."""
-    return f"{courier}/{source}/{destination}"
-
-
 class Queue:
     def __init__(
         self,
@@ -57,7 +53,7 @@ class Queue:
         clock: Clock,
         pace: Pace,
         jitter: Callable[[], float] = random.random,
-        is_reachable: Callable[[str], bool] = lambda lane: False,
+        is_reachable: Callable[[LaneKey], bool] = lambda lane: False,
         on_change: Callable[[Delivery, State, str], None] = lambda delivery, state, detail: None,
     ) -> None:
         """`is_reachable`: has the event come that this lane may wait for? Asked at the start for each that waits.
@@ -511,8 +507,8 @@ class Queue:
             return self._to_next(closing, delivery, refused=True) or closing
         if isinstance(outcome, Deferred) and outcome.whole_courier and (moved := self._to_next(closing, delivery)):
             return moved
-        if isinstance(outcome, Deferred) and outcome.aside and not delivery.lane.endswith(f"#{delivery.id}"):
-            return closing._replace(moved=(delivery.courier, f"{delivery.lane}#{delivery.id}", delivery.others))
+        if isinstance(outcome, Deferred) and outcome.aside and not delivery.lane.is_aside:
+            return closing._replace(moved=(delivery.courier, delivery.lane.aside(delivery.id), delivery.others))
         return closing
 
     def _to_next(self, closing: Closing, delivery: Delivery, *, refused: bool = False) -> Closing | None:
@@ -527,7 +523,7 @@ class Queue:
         others.remove(chosen)
         if not refused and delivery.courier not in others:
             others.append(delivery.courier)
-        lane = carrier_lane(chosen, delivery.source, delivery.destination)
+        lane = LaneKey.between(chosen, delivery.source, delivery.destination)
         return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(chosen, lane, ",".join(others)))
 
     async def _attempt(self, desk: CourierState, delivery: Delivery) -> Outcome:

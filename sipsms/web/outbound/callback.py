@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote_plus
@@ -23,6 +22,7 @@ from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, MessageKind, Outcome, Rejected
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import number_in
+from sipsms.web.settings import CallbackSettings
 
 _ZONE: Final = ZoneInfo("America/New_York")  # the clock of VoIP.ms, whose callbacks these imitate
 _PLACEHOLDER: Final = re.compile(r"\{(ID|TIMESTAMP|FROM|TO|MESSAGE|MEDIA)\}")
@@ -32,35 +32,24 @@ _BOM: Final = b"\xef\xbb\xbf"  # some editors write it in front of PHP
 Disable = Callable[[str, str, str], Awaitable[None]]  # (number of the DID, callback or webhook, reason)
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackOptions:
-    """Settings of callbacks, in seconds.
-
-    `dialing_mode` applies to DIDs without a mode of their own."""
-
-    timeout: float = 15.0
-    retry_every: float = 1800.0
-    dialing_mode: str = "nanpa"
-
-
 class CallbackCourier:
     def __init__(
         self,
         client: HttpClient,
         did_of: Callable[[str], Did | None],
         media_url: Callable[[Media], str],
-        options: Callable[[], CallbackOptions],
+        settings: Callable[[], CallbackSettings],
         disable: Disable,
         endpoints: EndpointLimits,
         clock: Clock,
     ) -> None:
         """Store the services.
 
-        `client` refuses forbidden addresses. DIDs and options are read anew for each delivery."""
+        `client` refuses forbidden addresses. DIDs and settings are read anew for each delivery."""
         self._client = client
         self._did_of = did_of
         self._media_url = media_url
-        self._options = options
+        self._settings = settings
         self._disable = disable
         self._endpoints = endpoints
         self._clock = clock
@@ -75,58 +64,58 @@ class CallbackCourier:
             return Rejected(f"{message.did} has no callback any more")
         if callback.disabled:
             return Rejected(f"the callback of {message.did} is off: {callback.disabled}")
-        options = self._options()
-        values = fields(message, did.dialing_mode or options.dialing_mode, self._media_url)
+        settings = self._settings()
+        values = fields(message, did.dialing_mode or "nanpa", self._media_url)
         try:
             async with self._endpoints.turn(callback.url):
                 url = fill(callback.url, values)
-                reply = await self._client.request("GET", url, headers={}, timeout=options.timeout)
+                reply = await self._client.request("GET", url, headers={}, timeout=settings.timeout)
         except Busy as busy:
             return busy.outcome()
         # includes refused addresses: the operator may allow the address, or the name may change
         except (NotSent, NoAnswer) as error:
-            return _failed(callback, options, str(error))
+            return _failed(callback, settings, str(error))
         if reply.status == 410:
             return await self._gone(did.number)
-        return self._judge(callback, options, reply)
+        return self._judge(callback, settings, reply)
 
     async def _report(self, url: str) -> Outcome:
         """Send a delivery report to the URL that was given with the message; any 2xx means delivered."""
-        options = self._options()
+        settings = self._settings()
         try:
             async with self._endpoints.turn(url):
-                reply = await self._client.request("GET", url, headers={}, timeout=options.timeout)
+                reply = await self._client.request("GET", url, headers={}, timeout=settings.timeout)
         except Busy as busy:
             return busy.outcome()
         except (NotSent, NoAnswer) as error:
-            return Deferred(str(error), retry_after=options.retry_every, aside=True)
+            return Deferred(str(error), retry_after=settings.retry_every, aside=True)
         if 200 <= reply.status < 300:
             return Delivered()
         if 400 <= reply.status < 500 and reply.status not in (408, 425, 429):
             return Rejected(told(reply))
-        return Deferred(told(reply), retry_after=options.retry_every, aside=True)
+        return Deferred(told(reply), retry_after=settings.retry_every, aside=True)
 
-    def _judge(self, callback: Callback, options: CallbackOptions, reply: HttpReply) -> Outcome:
+    def _judge(self, callback: Callback, settings: CallbackSettings, reply: HttpReply) -> Outcome:
         said_ok = reply.body.removeprefix(_BOM).strip().lower() == b"ok"
         if 200 <= reply.status < 300:
             if said_ok or not callback.retry:
                 return Delivered()
-            return _failed(callback, options, "the page did not say ok")
+            return _failed(callback, settings, "the page did not say ok")
         asked = retry_after(reply, self._clock()) if reply.status in (429, 503) else 0.0
-        return _failed(callback, options, told(reply), asked)
+        return _failed(callback, settings, told(reply), asked)
 
     async def _gone(self, number: str) -> Outcome:
         await switch_off(self._disable, number, "callback", "the server answered 410 Gone")
         return Rejected("the server answered 410: the callback is switched off", "410")
 
 
-def _failed(callback: Callback, options: CallbackOptions, why: str, asked: float = 0.0) -> Outcome:
+def _failed(callback: Callback, settings: CallbackSettings, why: str, asked: float = 0.0) -> Outcome:
     """Return the outcome of a failed call: a single attempt without retry, else another one later.
 
     With retry, the page must detect duplicates by {ID}."""
     if not callback.retry:
         return Rejected(why)
-    return Deferred(why, retry_after=max(asked, SOONEST) if asked else options.retry_every, aside=True)
+    return Deferred(why, retry_after=max(asked, SOONEST) if asked else settings.retry_every, aside=True)
 
 
 async def switch_off(disable: Disable, number: str, kind: str, why: str) -> None:

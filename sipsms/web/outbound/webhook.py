@@ -18,12 +18,14 @@ from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, R
 from sipsms.web.outbound.callback import Disable, switch_off
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
+from sipsms.web.settings import CallbackSettings
 
 _H: Final = 3600.0
 # seconds after the 1st, 2nd, ... attempt
 PAUSES: Final = (5.0, 300.0, 1800.0, 2 * _H, 5 * _H, 10 * _H, 14 * _H, 20 * _H, 24 * _H)
 TRIES: Final = len(PAUSES) + 1
 JITTER: Final = 0.2
+_REMEMBERED: Final = 100_000  # DIDs whose last delivered message is remembered
 _WATCHED: Final = 20 * _H  # seconds; after a shorter time since the start we cannot say that no message is delivered
 
 
@@ -36,7 +38,7 @@ class WebhookCourier:
         disable: Disable,
         endpoints: EndpointLimits,
         clock: Clock,
-        timeout: Callable[[], float] = lambda: 15.0,
+        settings: Callable[[], CallbackSettings] = CallbackSettings,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
@@ -45,10 +47,10 @@ class WebhookCourier:
         self._disable = disable
         self._endpoints = endpoints
         self._clock = clock
-        self._timeout = timeout
+        self._settings = settings
         self._jitter = jitter
         self._since = clock()
-        self._worked_at: dict[str, float] = {}  # DID -> time of the last delivered message
+        self._worked_at: dict[str, float] = {}  # DID -> time of the last delivered message, in order of time
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         did = self._did_of(delivery.message.did)
@@ -62,7 +64,7 @@ class WebhookCourier:
             async with self._endpoints.turn(webhook.url):
                 headers = _headers(webhook, delivery, body, self._clock())
                 reply = await self._client.request(
-                    "POST", webhook.url, headers=headers, body=body, timeout=self._timeout()
+                    "POST", webhook.url, headers=headers, body=body, timeout=self._settings().timeout
                 )
         except Busy as busy:
             return busy.outcome()
@@ -72,7 +74,7 @@ class WebhookCourier:
 
     async def _judge(self, delivery: Delivery, number: str, reply: HttpReply) -> Outcome:
         if 200 <= reply.status < 300:
-            self._worked_at[number] = self._clock()
+            self._note_worked(number)
             return Delivered()
         if reply.status == 410:
             await switch_off(self._disable, number, "webhook", "the server answered 410 Gone")
@@ -88,6 +90,12 @@ class WebhookCourier:
         if self._is_dead(delivery, number):
             await switch_off(self._disable, number, "webhook", f"nothing got through in {TRIES} tries: {why}")
         return Rejected(f"gave up after {tries} tries: {why}")
+
+    def _note_worked(self, number: str) -> None:
+        self._worked_at.pop(number, None)
+        self._worked_at[number] = self._clock()
+        if len(self._worked_at) > _REMEMBERED:
+            del self._worked_at[next(iter(self._worked_at))]
 
     def _is_dead(self, delivery: Delivery, number: str) -> bool:
         watched = self._clock() - self._since >= _WATCHED

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from sipsms.core.account import Account
+from sipsms.core.account import Account, Did
 from sipsms.core.errors import Unavailable
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Accepted, Deferred, Delivery, Outcome, Rejected, Unknown
 from sipsms.core.registration import Binding
 from sipsms.messaging.carrier import InboundSms
-from sipsms.messaging.gateway import device_lane
 from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.queue.queue import Pace
@@ -335,7 +335,7 @@ async def test_a_stream_binding_of_before_a_restart_is_nobodys(tmp_path: Path) -
         (binding,) = here.location.bindings("alice", here.clock.now)
         assert binding.flow == 0
         assert here.location.binding_of(binding.device, here.clock.now) is None
-        assert here.gateway.is_reachable(device_lane(binding.device)) is False
+        assert here.gateway.is_reachable(LaneKey.of_device(binding.device)) is False
 
 
 async def test_an_event_that_comes_while_the_last_one_is_being_written_down(
@@ -345,7 +345,7 @@ async def test_an_event_that_comes_while_the_last_one_is_being_written_down(
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
         device = await _register(here, "sip:alice@h:1")
-        lane, real, begun, go_on = device_lane(device), here.store.make_due, asyncio.Event(), asyncio.Event()
+        lane, real, begun, go_on = LaneKey.of_device(device), here.store.make_due, asyncio.Event(), asyncio.Event()
 
         async def slow(lanes: Any, now: float) -> None:
             await real(lanes, now)
@@ -412,7 +412,7 @@ async def test_an_event_is_not_lost_on_a_lane_that_was_read_before_it_was_writte
 
     phone = Phone()
     async with core(tmp_path, {"sip": phone}) as here:
-        lane = device_lane(await _register(here, "sip:alice@h:1"))
+        lane = LaneKey.of_device(await _register(here, "sip:alice@h:1"))
         real_due, real_load = here.store.make_due, here.store.load_lane
 
         async def slow_due(lanes: Any, now: float) -> None:
@@ -437,3 +437,17 @@ async def test_an_event_is_not_lost_on_a_lane_that_was_read_before_it_was_writte
         here.queue.wake(lane)
         await phone.wait(2)
         assert phone.texts == ["one", "two"]
+
+
+async def test_an_account_named_like_the_number_of_a_device_holds_up_nobody(tmp_path: Path) -> None:
+    """Extensions are often named 1, 2, 3: what waits for the first phone of account 1 is not in the way of device 1."""
+    phone = ScriptedCourier()
+    async with core(tmp_path, {"sip": phone}) as here:
+        here.directory.update(2, False, [Account("1", "demo")], [Did("5550003333", "demo", "1")], frozenset())
+        assert await here.gateway.receive(InboundSms("2125550123", "5550003333", "for account 1"), "test")
+        assert await _register(here, "sip:a@h:1") == 1
+        await _arrive(here, "for device 1")
+        await phone.wait(1)
+        assert phone.texts == ["for device 1"]
+        await here.until("SELECT text, state FROM messages JOIN deliveries ON message_id = messages.id ORDER BY 1",
+                         [("for account 1", "queued"), ("for device 1", "accepted")])  # fmt: skip

@@ -22,8 +22,9 @@ from sipsms.core.http_client import Forbidden, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Media, Outcome, Rejected
 from sipsms.core.ssrf import check_address
 from sipsms.web.client import AiohttpClient
-from sipsms.web.outbound.callback import CallbackCourier, CallbackOptions, fields, fill
+from sipsms.web.outbound.callback import CallbackCourier, fields, fill
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits
+from sipsms.web.settings import CallbackSettings
 from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply
 from tests.support.stubs import Answer, StubCarrier
 
@@ -35,7 +36,7 @@ NO_RETRY = replace(DID, callback=Callback(URL, retry=False))
 def courier(client: Any, did: Did = DID, dids: Dids | None = None) -> CallbackCourier:
     directory = dids or Dids(did)
     return CallbackCourier(
-        client, directory.dids.get, media_url, CallbackOptions, directory.disable, EndpointLimits(), lambda: AT
+        client, directory.dids.get, media_url, CallbackSettings, directory.disable, EndpointLimits(), lambda: AT
     )
 
 
@@ -300,7 +301,7 @@ async def test_a_line_is_left_when_time_is_up_and_forgotten_when_empty() -> None
     client = FakeClient()
     client.answer(reply(body=b"ok"))
     sender = CallbackCourier(
-        client, {DID.number: DID}.get, media_url, CallbackOptions, Dids().disable, endpoints, lambda: AT
+        client, {DID.number: DID}.get, media_url, CallbackSettings, Dids().disable, endpoints, lambda: AT
     )
     async with endpoints.turn(URL):
         assert isinstance(await sender.deliver(delivery(message())), Deferred)

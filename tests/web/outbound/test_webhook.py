@@ -222,3 +222,13 @@ async def test_a_token_cannot_add_headers(guarded: AiohttpClient, bearer: str) -
         site = Site(replace(DID, webhook=Webhook(stub.url, bearer=bearer)), guarded)
         assert isinstance(await site.deliver(), Deferred)
         assert stub.taken == []
+
+
+async def test_only_so_many_dids_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sipsms.web.outbound.webhook._REMEMBERED", 2, raising=False)
+    site = Site()
+    site.client.answer(reply())
+    for number in ("7185550101", "7185550102", "7185550101", "7185550103"):
+        site.dids.dids[number] = replace(DID, number=number)
+        await site.courier.deliver(delivery(message(did=number), "webhook"))
+    assert list(site.courier._worked_at) == ["7185550101", "7185550103"]

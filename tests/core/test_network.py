@@ -1,0 +1,27 @@
+"""Addresses of peers: how they are counted, and the networks that they are in."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from sipsms.core.network import is_in, network_of
+
+
+@pytest.mark.parametrize(
+    ("address", "counted", "known"),
+    [
+        ("192.0.2.1", "192.0.2.1", False), ("::ffff:192.0.2.1", "192.0.2.1", False), ("10.9.9.9", "10.9.9.9", True),
+        ("::ffff:10.0.0.1", "10.0.0.1", True), ("", "", False), ("no address", "no address", False),
+        ("a:b", "a:b", False),
+    ],
+)  # fmt: skip
+def test_what_a_peer_is_counted_by(address: str, counted: str, known: bool) -> None:
+    assert network_of(address) == counted
+    assert is_in(address, (ip_network("10.0.0.0/8"),)) is known
+
+
+def test_an_ipv6_host_has_a_network_to_itself() -> None:
+    one, other = network_of("2001:db8::1"), network_of("2001:db8::ffff:2%eth0")
+    assert one == other != network_of("2001:db8:0:1::1")

@@ -1,0 +1,26 @@
+"""SIP settings in force: the server's own names, and refusals in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipsms.messaging.settings import MessageSettings
+from sipsms.sip.rules import SipRules
+from sipsms.sip.settings import SipSettings
+from sipsms.sip.uri import parse_uri
+
+RULES = SipRules("Sms.Example.net", ["Alias.example.net"], SipSettings(), MessageSettings())
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [("sms.example.net", True), ("alias.example.net", True), ("127.0.0.1", True), ("example.net", False)],
+)
+def test_own_names(host: str, ours: bool) -> None:
+    assert RULES.is_ours(parse_uri(f"sip:alice@{host}")) is ours
+
+
+def test_a_refusal_says_why_in_one_ascii_line() -> None:
+    answer = RULES.refusal(413, 'too "long" é')
+    assert answer.status == 413
+    assert answer.headers == (("Warning", "399 sms.example.net \"too 'long' ?\""),)

@@ -1,0 +1,40 @@
+"""The writer thread; test_store tests it with a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from sipsms.store.writer import Writer
+
+
+class OtherDatabase:
+    """Engine and connection of a database that knows no PRAGMA."""
+
+    dialect = SimpleNamespace(name="postgresql")
+    invalidated = False
+
+    def connect(self) -> OtherDatabase:
+        return self
+
+    @property
+    def connection(self) -> Any:
+        raise AssertionError("SQLite's data_version was asked for")
+
+    @contextmanager
+    def begin(self) -> Iterator[None]:
+        yield
+
+    def close(self) -> None:
+        pass
+
+
+async def test_only_sqlite_is_asked_for_its_data_version() -> None:
+    def double(db: Any, payloads: Sequence[int]) -> Sequence[int]:
+        return [2 * one for one in payloads]
+
+    writer = Writer(OtherDatabase(), lambda: None)  # type: ignore[arg-type]
+    assert await writer.put(double, 21) == 42
+    await writer.close()
