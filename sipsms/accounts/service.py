@@ -16,7 +16,7 @@ from sipsms.core.directory_rows import Block
 from sipsms.core.ha1 import ha1
 from sipsms.store import accounts, blocks, dids, operator_lists, tokens, voipms_fields
 from sipsms.store.accounts import AdminError, Hashes
-from sipsms.store.store import Connection, Store
+from sipsms.store.store import Connection, Store, writes
 
 T = TypeVar("T")
 MAX_SUBACCOUNTS: Final = 1000  # subaccounts per customer made through the APIs; the command line has no limit
@@ -48,7 +48,8 @@ class AccountService:
         self._settings = settings
         self._take_over = take_over
 
-    async def change(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run a change in the store's writer, and apply it in the server."""
         result = await self._store.write(work)
         await self._take_over()
         return result
@@ -74,7 +75,7 @@ class AccountService:
                 accounts.set_account(db, name, reseller=reseller)
             voipms_fields.write(db, name, fields or {})
 
-        await self.change(add)
+        await self.write(add)
 
     async def change_subaccount(
         self, name: str, *, caller_id: str | None, password: str | None, fields: Mapping[str, str]
@@ -89,56 +90,43 @@ class AccountService:
             if hashes is not None:
                 accounts.set_password(db, name, hashes)
 
-        await self.change(change)
+        await self.write(change)
 
-    async def set_account(self, name: str, **values: Any) -> None:
-        await self.change(lambda db: accounts.set_account(db, name, **values))
+    set_account = writes(accounts.set_account)
+    remove_account = writes(accounts.remove_account)
+    make_api_password = writes(tokens.make_password)
+    drop_api_password = writes(tokens.drop_password)
 
     async def set_password(self, name: str, password: str) -> None:
         hashes = self.hashes(name, password)
-        await self.change(lambda db: accounts.set_password(db, name, hashes))
-
-    async def remove_account(self, name: str) -> None:
-        await self.change(lambda db: accounts.remove_account(db, name))
-
-    async def make_api_password(self, name: str) -> str:
-        return await self.change(lambda db: tokens.make_password(db, name))
-
-    async def drop_api_password(self, name: str) -> None:
-        await self.change(lambda db: tokens.drop_password(db, name))
+        await self.write(lambda db: accounts.set_password(db, name, hashes))
 
     async def provision(self, order: Order) -> dict[str, Any]:
         """Make a link by which a phone sets itself up; without a password the account gets a new one."""
-        return facts(await self.change(lambda db: issue(self._settings().phones, db, order, time.time())))
+        return facts(await self.write(lambda db: issue(self._settings().phones, db, order, time.time())))
 
     # --- tokens ---
 
     async def add_token(
         self, name: str, scope: Scope, account: str = "", did: str = "", expires_at: float | None = None
     ) -> str:
-        return await self.change(lambda db: tokens.add(db, name, scope, account, did, time.time(), expires_at))
+        return await self.write(lambda db: tokens.add(db, name, scope, account, did, time.time(), expires_at))
 
-    async def remove_token(self, name: str, account: str | None = None) -> None:
-        await self.change(lambda db: tokens.remove(db, name, account))
+    remove_token = writes(tokens.remove)
 
     # --- DIDs and groups ---
 
     async def add_did(self, number: str, account: str, *, sip_account: str, sms: bool = True) -> None:
-        await self.change(lambda db: dids.add_did(db, number, account, time.time(), sip_account=sip_account, sms=sms))
+        await self.write(lambda db: dids.add_did(db, number, account, time.time(), sip_account=sip_account, sms=sms))
 
     async def change_did(self, number: str, given: Mapping[str, Any]) -> None:
         """Change a DID. `given`: see `store.dids.change_did`."""
         allow_private = self._settings().allow_private
-        await self.change(lambda db: dids.change_did(db, number, given, allow_private=allow_private))
+        await self.write(lambda db: dids.change_did(db, number, given, allow_private=allow_private))
 
-    async def remove_did(self, number: str) -> None:
-        await self.change(lambda db: dids.remove_did(db, number))
-
-    async def put_group(self, name: str, members: Sequence[str]) -> str:
-        return await self.change(lambda db: dids.put_group(db, name, members))
-
-    async def remove_group(self, name: str) -> None:
-        await self.change(lambda db: dids.remove_group(db, name))
+    remove_did = writes(dids.remove_did)
+    put_group = writes(dids.put_group)
+    remove_group = writes(dids.remove_group)
 
     # --- blocks, carriers, the queue ---
 
@@ -156,20 +144,19 @@ class AccountService:
                 raise AdminError("the operator has made this block")
             return changed
 
-        return await self.change(put)
+        return await self.write(put)
 
-    async def pause_carrier(self, name: str, *, paused: bool) -> None:
-        await self.change(lambda db: operator_lists.pause_carrier(db, name, paused=paused))
+    pause_carrier = writes(operator_lists.pause_carrier)
 
     async def retry_dead(self, delivery: int | None) -> int:
-        return await self.change(lambda db: operator_lists.retry_dead(db, delivery, time.time(), self._settings().keep))
+        return await self.write(lambda db: operator_lists.retry_dead(db, delivery, time.time(), self._settings().keep))
 
     async def resend_unknown(self, delivery: int) -> None:
-        await self.change(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), self._settings().keep))
+        await self.write(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), self._settings().keep))
 
     async def cancel(self, message: int) -> int:
         """Cancel the message's deliveries that have not been sent. Return how many."""
-        return await self.change(lambda db: operator_lists.cancel(db, message, time.time()))
+        return await self.write(lambda db: operator_lists.cancel(db, message, time.time()))
 
 
 def _check_room(connection: Connection, customer: str) -> None:

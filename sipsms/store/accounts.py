@@ -101,7 +101,7 @@ def customer(connection: Connection, name: str) -> Any:
     return row
 
 
-def set_account(connection: Connection, name: str, **values: Any) -> None:
+def set_account(connection: Connection, /, name: str, **values: Any) -> None:
     row = account(connection, name)
     if row is None:
         raise AdminError(f"no account {name}")

@@ -1,7 +1,7 @@
 """The operations that the gateway, the queue and the location service commit and read.
 
 Every write goes through the writer thread in batches. Every read runs in a worker thread on a connection of its own.
-The statements (SQLAlchemy Core) are in functions of other modules; `_reads` and `_writes` make methods of them.
+The statements (SQLAlchemy Core) are in functions of other modules; `_reads` and `writes` make methods of them.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, open_e
 from sipsms.store.rows import counter
 from sipsms.store.writer import Writer
 
-__all__ = ["Connection", "Store"]  # other packages use the type and pass connections to functions of this package
+# Other packages use the type and pass connections to functions of this package.
+__all__ = ["Connection", "Store", "writes"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _Function = Callable[Concatenate[Connection, P], T]
-_Method = Callable[Concatenate["Store", P], Coroutine[Any, Any, T]]
+_Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]
 
 
 def _reads(query: _Function[P, T]) -> _Method[P, T]:
@@ -50,11 +51,12 @@ def _reads(query: _Function[P, T]) -> _Method[P, T]:
     return method
 
 
-def _writes(change: _Function[P, T]) -> _Method[P, T]:
-    """Make a method that runs a change in the writer. Raises Unavailable."""
+def writes(change: _Function[P, T]) -> _Method[P, T]:
+    """Make a method that passes a change to the method `write` of its class."""
 
-    def method(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        return self.write(lambda connection: change(connection, *args, **kwargs))
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        result: Coroutine[Any, Any, T] = self.write(lambda connection: change(connection, *args, **kwargs))
+        return result
 
     return method
 
@@ -112,10 +114,10 @@ class Store:
     named = _reads(messages.message_named)
     message = _reads(messages.message_with_id)
     is_cancelled = _reads(operator_lists.is_cancelled)
-    set_block = _writes(blocks.put)
-    disable_target = _writes(destinations.disable)
-    adopt_open = _writes(reassign.adopt_open)
-    move_lane = _writes(reassign.move_lane)
+    set_block = writes(blocks.put)
+    disable_target = writes(destinations.disable)
+    adopt_open = writes(reassign.adopt_open)
+    move_lane = writes(reassign.move_lane)
     open_accounts = _reads(reassign.open_accounts)
 
     # --- receipts, unknown outcomes, segments ---
@@ -129,18 +131,18 @@ class Store:
         return changed
 
     doubts = _reads(delivery_receipts.doubts)
-    settle = _writes(delivery_receipts.settle)
-    add_part = _writes(concatenated_parts.add)
+    settle = writes(delivery_receipts.settle)
+    add_part = writes(concatenated_parts.add)
     late_parts = _reads(concatenated_parts.late)
-    joined = _writes(concatenated_parts.joined)
+    joined = writes(concatenated_parts.joined)
 
     # --- delivery reports ---
 
     outcome = _reads(pending_reports.outcome)
-    noticed = _writes(pending_reports.done)
+    noticed = writes(pending_reports.done)
     unnoticed = _reads(pending_reports.due)
     unnoticed_losses = _reads(pending_reports.ended)
-    forget_notices = _writes(pending_reports.forget)
+    forget_notices = writes(pending_reports.forget)
 
     async def forget_receipts(self, now: float) -> None:
         """Delete unmatched receipts after 72 hours (P-11) and segments of delivered texts after a day."""
@@ -167,10 +169,10 @@ class Store:
         """Return the lane's queued deliveries in order, due or not. None: another node is working on it."""
         return await self.read(lambda connection: queue.load_lane(connection, lane, limit, self.node, now))
 
-    divert = _writes(queue.divert)
+    divert = writes(queue.divert)
     due = _reads(queue.due)
-    make_due = _writes(queue.make_due)
-    hold_back = _writes(queue.hold_back)
+    make_due = writes(queue.make_due)
+    hold_back = writes(queue.hold_back)
     waiting_lanes = _reads(queue.waiting_lanes)
 
     async def expire(self, now: float, limit: int) -> list[Delivery]:

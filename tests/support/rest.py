@@ -159,6 +159,6 @@ async def _fill(site: Rest) -> None:
         for number in numbers:
             await service.add_did(number, name, sip_account="")
             # The core's clock is long before today: the numbers are older than all messages.
-            await service.change(lambda db: db.execute(dids.update().values(created_at=0.0)))
+            await service.write(lambda db: db.execute(dids.update().values(created_at=0.0)))
             await service.change_did(number, {"sms": True})  # the directory looks at it again
         site.passwords[name] = await service.make_api_password(name)
