@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sipsms.app.carrier_status import CarrierStatus
+from sipsms.core.courier_id import SIP, CourierId
 from sipsms.messaging.queue.courier_state import Health
 from sipsms.store import carrier_state
 
@@ -36,7 +37,7 @@ class World:
         self.alarms.append(text)
 
     async def report(self, state: str = "up", why: str = "", **counts: int) -> None:
-        self.state = {"carrier:acme": Health(state, why, counts), "sip": Health("up", "", {"unknown": 99})}
+        self.state = {CourierId("carrier:acme"): Health(state, why, counts), SIP: Health("up", "", {"unknown": 99})}
         await self.status.report()
         self.now += 10
 
