@@ -137,10 +137,10 @@ class Node:
         )  # fmt: skip
         self.queue, self.gateway = messaging.queue, messaging.gateway
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
+        resolve = resolver(lambda address: "")  # the operator has configured the names
         self.smscs = SmppCarriers(
             lambda name, one: SmppCarrier(
-                name, one, self.gateway, self.directory, self.store, self._clock, resolver(lambda address: ""),
-                self.tasks.spawn,
+                name, one, self.gateway, self.directory, self.store, self._clock, resolve, self.tasks.spawn
             ),
             self.tasks.spawn,
         )  # fmt: skip
