@@ -42,7 +42,6 @@ from sipsms.messaging.delivery_reports import Stage, is_wanted
 from sipsms.messaging.gateway import SIP
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Pace
 from sipsms.messaging.reconciliation import Reconciler
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.courier import SipCourier
@@ -130,10 +129,9 @@ class Node:
     async def _build(self, plan: Dialplan) -> None:
         config, node = self.config, socket.gethostname()
         self.location = Location(self.store)
-        pace = Pace(config.queue.retry_min, config.queue.retry_max)
         messaging = build_messaging(
-            self.store, self.directory, self.location, plan, self._clock, keep=config.queue.keep,
-            policy=config.policy, pace=pace, on_change=self._delivery_changed,
+            self.store, self.directory, self.location, plan, self._clock, settings=config.queue,
+            policy=config.policy, on_change=self._delivery_changed,
         )  # fmt: skip
         self.queue, self.gateway = messaging.queue, messaging.gateway
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))

@@ -41,7 +41,7 @@ async def offline(
         for name in accounts(directory):
             await location.load(clock(), name)
         gateway = build(
-            store, directory, location, load_dialplan(config), clock, keep=config.queue.keep,
+            store, directory, location, load_dialplan(config), clock, settings=config.queue,
             policy=config.policy,
         ).gateway  # fmt: skip
         gateway.limits = {courier_name(name): one for name, one in config.carriers.items()}

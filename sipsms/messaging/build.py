@@ -12,8 +12,8 @@ from sipsms.core.message import Delivery, State
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.messaging.opt_out import SendingPolicy
-from sipsms.messaging.queue.queue import Pace, Queue
-from sipsms.messaging.settings import PolicySettings
+from sipsms.messaging.queue.queue import Queue
+from sipsms.messaging.settings import PolicySettings, QueueSettings
 from sipsms.routing.dialplan import Dialplan
 from sipsms.store.store import Store
 
@@ -31,18 +31,17 @@ def _unheeded(delivery: Delivery, state: State, detail: str) -> None:
 
 
 def build(
-    store: Store, directory: Directory, location: Location, dialplan: Dialplan, clock: Clock, *, keep: float,
-    policy: PolicySettings, pace: Pace | None = None, jitter: Callable[[], float] = random.random,
+    store: Store, directory: Directory, location: Location, dialplan: Dialplan, clock: Clock, *,
+    settings: QueueSettings, policy: PolicySettings, jitter: Callable[[], float] = random.random,
     on_change: Callable[[Delivery, State, str], None] = _unheeded,
 ) -> Messaging:  # fmt: skip
     """Build the parts and join them.
 
-    `keep`: seconds that a delivery may wait.
     `on_change`: a delivery, its state after an attempt or when it expired, and why.
     """
     queue = Queue(
-        store, clock, pace or Pace(), jitter, is_reachable=lambda lane: gateway.is_reachable(lane), on_change=on_change
+        store, clock, settings, jitter, is_reachable=lambda lane: gateway.is_reachable(lane), on_change=on_change
     )
     consent = SendingPolicy(store, directory, clock, policy)
-    gateway = Gateway(store, directory, location, queue, dialplan, clock, keep, consent)
+    gateway = Gateway(store, directory, location, queue, dialplan, clock, settings.keep, consent)
     return Messaging(queue, gateway)
