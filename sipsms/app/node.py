@@ -43,7 +43,6 @@ from sipsms.messaging.build import build as build_messaging
 from sipsms.messaging.delivery_reports import Stage
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Pace
 from sipsms.messaging.reconciliation import Reconciler
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.courier import SipCourier
@@ -135,20 +134,19 @@ class Node:
     async def _build(self, plan: Dialplan) -> None:
         config, node = self.config, socket.gethostname()
         self.location = Location(self.store)
-        pace = Pace(config.queue.retry_min, config.queue.retry_max)
         files = MediaFiles(config.media_folder, lambda: self.config.base_url)
         messaging = build_messaging(
-            self.store, self.directory, self.location, plan, self._clock, files, keep=config.queue.keep,
-            policy=config.policy, pace=pace, on_change=self._delivery_changed,
+            self.store, self.directory, self.location, plan, self._clock, files, settings=config.queue,
+            policy=config.policy, on_change=self._delivery_changed,
             fetch=lambda url, customer="": self.couriers.fetch(url, customer),
             daily=lambda: self.config.api.daily_sends, look=look,
         )  # fmt: skip
         self.queue, self.gateway, self.outbound = messaging.queue, messaging.gateway, messaging.outbound
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
+        resolve = resolver(lambda address: "")  # the operator has configured the names
         self.smscs = SmppCarriers(
             lambda name, one: SmppCarrier(
-                name, one, self.gateway, self.directory, self.store, self._clock, resolver(lambda address: ""),
-                self.tasks.spawn,
+                name, one, self.gateway, self.directory, self.store, self._clock, resolve, self.tasks.spawn
             ),
             self.tasks.spawn,
         )  # fmt: skip

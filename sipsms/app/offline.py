@@ -43,7 +43,7 @@ async def offline(
             await location.load(clock(), name)
         files = MediaFiles(config.media_folder, lambda: config.base_url)
         messaging = build(
-            store, directory, location, load_dialplan(config), clock, files, keep=config.queue.keep,
+            store, directory, location, load_dialplan(config), clock, files, settings=config.queue,
             policy=config.policy,
         )  # fmt: skip
         messaging.gateway.limits = {CourierId.of_carrier(name): one for name, one in config.carriers.items()}

@@ -29,7 +29,6 @@ from sipsms.core.validators import (
     ROOTS,
     AbsolutePath,
     CarrierName,
-    Count,
     Domain,
     HttpAddress,
     HttpListen,
@@ -47,7 +46,7 @@ from sipsms.core.validators import (
 )
 from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.mail.settings import Smtp
-from sipsms.messaging.settings import MessageSettings, PolicySettings
+from sipsms.messaging.settings import MessageSettings, PolicySettings, QueueSettings
 from sipsms.routing import rules_file
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.settings import HepSettings, SipSettings
@@ -99,21 +98,6 @@ class Api(Model):
     acrobits_push: Annotated[str, AfterValidator(http_url)] | None = "https://pnm.cloudsoftphone.com/pnm2/send"
 
 
-class Queue(Model):
-    keep: Positive = 14 * 86400.0
-    device_memory: Positive = 30 * 86400.0
-    sip_concurrency: Count = 1000
-    carrier_concurrency: Count = 32
-    retry_min: Positive = 5.0
-    retry_max: Positive = 300.0
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Queue:
-        if self.retry_min > self.retry_max:
-            raise ValueError("expected retry_min <= retry_max")
-        return self
-
-
 class Log(Model):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -129,7 +113,7 @@ class Config(Model):
     tls: Tls | None = None
     sip: SipSettings = SipSettings()
     messages: MessageSettings = MessageSettings()
-    queue: Queue = Queue()
+    queue: QueueSettings = QueueSettings()
     dialplan: str | None = None
     log: Log = Log()
     trace: Trace = Trace()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
@@ -21,6 +21,7 @@ from sipsms.messaging.build import Messaging
 from sipsms.messaging.gateway import RECEIPT_LANES
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.smpp.bind import Resolve
+from sipsms.smpp.carrier import SmppCarriers
 from sipsms.smpp.courier import LateAnswers, SmppCourier
 from sipsms.smpp.customer_smsc import CustomerSmscs
 from sipsms.smpp.resend_detection import HEARD
@@ -32,14 +33,6 @@ from sipsms.web.client import GuardedResolver
 
 _WRITE_EVERY = 5.0  # seconds between looks at how many messages went, where nothing else changed
 _LINE = CourierLimits(concurrency=2000)  # a DID has one message and a few receipts out at a time
-
-
-class HasBinds(Protocol):
-    """Carriers that we have bound to."""
-
-    def binds(self) -> Iterable[dict[str, Any]]: ...
-
-    def heard_by(self, now: float, span: float) -> dict[str, float]: ...
 
 
 def resolver(guard: Callable[[str], str]) -> Resolve:
@@ -56,7 +49,7 @@ def resolver(guard: Callable[[str], str]) -> Resolve:
 class SmppNode:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, messaging: Messaging,
-        clock: Clock, media_url: Callable[[Media], str], node: str, carriers: HasBinds, most: int,
+        clock: Clock, media_url: Callable[[Media], str], node: str, carriers: SmppCarriers, most: int,
     ) -> None:  # fmt: skip
         """`carriers`: sessions with them, for the list. `most`: connections of ESMEs at once."""
         self._config = config

@@ -18,9 +18,9 @@ from sipsms.messaging.media import MediaRefused, MediaStore
 from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.order import Fetch
 from sipsms.messaging.outbound import Outbound
-from sipsms.messaging.queue.queue import Pace, Queue
+from sipsms.messaging.queue.queue import Queue
 from sipsms.messaging.retry_guard import Look
-from sipsms.messaging.settings import PolicySettings
+from sipsms.messaging.settings import PolicySettings, QueueSettings
 from sipsms.routing.dialplan import Dialplan
 from sipsms.store.store import Store
 
@@ -48,23 +48,23 @@ async def _no_fetch(url: str, customer: str = "") -> tuple[bytes, str]:
 
 def build(
     store: Store, directory: Directory, location: Location, dialplan: Dialplan, clock: Clock, media: MediaStore, *,
-    keep: float, policy: PolicySettings, pace: Pace | None = None, jitter: Callable[[], float] = random.random,
+    settings: QueueSettings, policy: PolicySettings, jitter: Callable[[], float] = random.random,
     on_change: Callable[[Delivery, State, str], None] = _unheeded, fetch: Fetch = _no_fetch,
     daily: Callable[[], int] = lambda: 0, look: Look = _no_answers,
 ) -> Messaging:  # fmt: skip
     """Build the parts and join them.
 
-    `keep`: seconds that a delivery may wait. `on_change`: a delivery, its state after an attempt or when it expired,
-    and why. `fetch`, `daily`, `look`: as for `Outbound`.
+    `on_change`: a delivery, its state after an attempt or when it expired, and why. `fetch`, `daily`, `look`: as for
+    `Outbound`.
     """
     queue = Queue(
-        store, clock, pace or Pace(), jitter, is_reachable=lambda lane: gateway.is_reachable(lane), on_change=on_change
+        store, clock, settings, jitter, is_reachable=lambda lane: gateway.is_reachable(lane), on_change=on_change
     )
     consent = SendingPolicy(store, directory, clock, policy)
     parts = Concatenation[Receipt | Refusal | None](
         store, clock, lambda found, text: (outbound if found[0].account else gateway).whole(found, text)
     )
-    gateway = Gateway(store, directory, location, queue, dialplan, clock, keep, consent, parts)
+    gateway = Gateway(store, directory, location, queue, dialplan, clock, settings.keep, consent, parts)
     usage = Usage(clock, store)
     outbound = Outbound(store, directory, gateway, consent, parts, clock, usage, media, fetch, daily, look)
     return Messaging(queue, gateway, outbound)

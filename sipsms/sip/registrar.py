@@ -18,7 +18,7 @@ from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError, Uri, equal, parse_uri
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
-FLOW_TIMER = 120  # seconds between keep-alives that we ask for (RFC 5626 section 4.4.1)
+FLOW_TIMER = 120  # seconds between keep-alives that we ask for (RFC 5626)
 _GR_SAFE = "-_.!~*'()[]/:&+$"  # RFC 3261 section 25.1, paramchar
 
 

@@ -1,7 +1,4 @@
-"""Bound ESME: its session, settings for all ESMEs, and the SMSC's interface to the store.
-
-An ESME remembers the submits that its program may send again after a broken session.
-"""
+"""Bound ESME: its session, which remembers the submits that its program may send again."""
 
 from __future__ import annotations
 

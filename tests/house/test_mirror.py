@@ -82,7 +82,7 @@ ELSEWHERE: Final = {
     "sip/websocket": "real sockets: conformance",
     "smpp/bind": "by smpp/test_memory",
     "smpp/concat_refs": "by smpp/test_memory, docs/test_smpp",
-    "smpp/esme": "by smpp/test_carrier, smpp/test_leaving",
+    "smpp/esme": "by smpp/test_peer_session, smpp/test_submit",
     "smpp/resend_detection": "by smpp/test_memory, smpp/test_submit",
     "store/accounts": "by store/test_reassign, store/test_smpp_settings",
     "store/api_usage": "by cli/test_message, messaging/test_retry_guard",

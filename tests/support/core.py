@@ -20,8 +20,8 @@ from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.order import Order
 from sipsms.messaging.outbound import Outbound
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Pace, Queue
-from sipsms.messaging.settings import PolicySettings
+from sipsms.messaging.queue.queue import Queue
+from sipsms.messaging.settings import PolicySettings, QueueSettings
 from sipsms.routing import rules_file
 from sipsms.sip.location import Location
 from sipsms.store.engine import ensure_schema, open_engine
@@ -93,6 +93,8 @@ class Core:
 
 
 NO_PATTERNS = PolicySettings(same_text=0, destinations=0)
+A_DAY = QueueSettings(keep=86400.0)
+BACK_OFF = QueueSettings(keep=86400.0, retry_min=5, retry_max=60)
 
 
 @asynccontextmanager
@@ -100,7 +102,7 @@ async def core(
     folder: Path,
     couriers: dict[str, Any] | None = None,
     *,
-    pace: Pace | None = None,
+    settings: QueueSettings = A_DAY,
     line: CourierLimits | None = None,
     policy: PolicySettings = NO_PATTERNS,
     run: bool = True,
@@ -124,8 +126,8 @@ async def core(
     carriers = [name.removeprefix("carrier:") for name in couriers or {} if name.startswith("carrier:")]
     files = MediaFiles(folder / "media", lambda: media_url)
     messaging = build(
-        store, directory, location, rules_file.load(None, carriers or ["sim"]), clock,
-        files, keep=86400.0, policy=policy, pace=pace, jitter=lambda: 0.5, **more,
+        store, directory, location, rules_file.load(None, carriers or ["sim"]), clock, files,
+        settings=settings, policy=policy, jitter=lambda: 0.5, **more,
     )  # fmt: skip
     queue, gateway = messaging.queue, messaging.gateway
     for name, courier in (couriers or {}).items():

@@ -17,7 +17,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from sipsms.core import log
 from sipsms.core.clock import Clock
@@ -40,6 +39,7 @@ from sipsms.core.message import (
 from sipsms.core.queue_rows import Closing
 from sipsms.messaging.carrier import Courier
 from sipsms.messaging.queue.courier_state import CourierLimits, CourierState, Health, Lane
+from sipsms.messaging.settings import QueueSettings
 from sipsms.store.store import Store
 
 _LANE_CHUNK = 50  # deliveries of one lane in memory
@@ -51,20 +51,12 @@ _USUAL = CourierLimits()
 _SWEEP = 1.0  # seconds between looks for what has expired or fallen due
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Back-off between attempts, in seconds."""
-
-    retry_min: float = 5.0
-    retry_max: float = 300.0
-
-
 class Queue:
     def __init__(
         self,
         store: Store,
         clock: Clock,
-        pace: Pace,
+        settings: QueueSettings,
         jitter: Callable[[], float] = random.random,
         is_reachable: Callable[[LaneKey], bool] = lambda lane: False,
         on_change: Callable[[Delivery, State, str], None] = lambda delivery, state, detail: None,
@@ -74,7 +66,7 @@ class Queue:
         """
         self._store = store
         self._clock = clock
-        self._pace = pace
+        self._settings = settings
         self._jitter = jitter
         self._is_reachable = is_reachable
         self._on_change = on_change
@@ -419,7 +411,7 @@ class Queue:
         rows = await self._store.load_lane(lane.key, _LANE_CHUNK, now)
         if rows is None:  # another node is at it
             self._waiting.add(hash(lane.key))
-            desk.poll_at = min(desk.poll_at, now + self._pace.retry_min)
+            desk.poll_at = min(desk.poll_at, now + self._settings.retry_min)
             return False
         if not rows:
             self._waiting.discard(hash(lane.key))
@@ -580,7 +572,7 @@ class Queue:
             return max(outcome.retry, 1.0)
         own = isinstance(outcome, Deferred) and outcome.scope is not Scope.COURIER and not desk.why
         tries = number if own else desk.failures + 1
-        delay: float = min(self._pace.retry_max, self._pace.retry_min * 2 ** min(tries - 1, 20))
+        delay: float = min(self._settings.retry_max, self._settings.retry_min * 2 ** min(tries - 1, 20))
         return delay * (0.9 + 0.2 * self._jitter())
 
     # --- the clock's part ---

@@ -26,8 +26,7 @@ from sipsms.core.queue_rows import Due
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits, Lane
-from sipsms.messaging.queue.queue import Pace
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.core import BACK_OFF, Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
 STATES = "SELECT state, attempts, courier FROM deliveries ORDER BY id"
@@ -82,7 +81,7 @@ async def test_what_waits_at_a_carrier_that_goes_away_leaves_by_the_other(tmp_pa
 @pytest.mark.req("F-10")
 async def test_after_the_pause_one_goes_first(tmp_path: Path) -> None:
     sim = ScriptedCourier(AWAY)
-    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=CourierLimits(8, breaker=True)) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=CourierLimits(8, breaker=True)) as here:
         await here.queue._scan()
         await send(here, "m0", "2125550100")
         await here.until(STATES, [("queued", 1, "carrier:sim")])
@@ -173,7 +172,7 @@ async def test_the_breaker_knows_what_is_clear(tmp_path: Path) -> None:
 
 async def test_accepted_after_the_breaker_opened_closes_it(tmp_path: Path) -> None:
     sim = ScriptedCourier(AWAY, Accepted("r"))
-    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=BREAKER) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=BREAKER) as here:
         await send(here, "m0")
         await here.until(STATES, [("queued", 1, "carrier:sim")])
         assert not here.queue.is_open("carrier:sim")
@@ -187,7 +186,7 @@ async def test_accepted_after_the_breaker_opened_closes_it(tmp_path: Path) -> No
 async def test_only_what_has_another_way_is_diverted(tmp_path: Path) -> None:
     """One without stands behind one with, in the same lane: it waits for its carrier."""
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
-    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+    async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         await here.queue._scan()
         await send(here, "m0", "2125550199")
         await second.wait(1)
@@ -234,7 +233,7 @@ async def test_an_attempt_that_never_was_does_not_count(tmp_path: Path) -> None:
 async def test_a_blip_does_not_bind_a_message_to_the_last_carrier(tmp_path: Path) -> None:
     """First away for a moment, then second for good: what went to the second comes back to the first."""
     first, second = ScriptedCourier(AWAY), ScriptedCourier(*[AWAY] * 100)
-    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+    async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         await send(here, "m0")
         await here.until("SELECT state, attempts FROM deliveries", [("queued", 2)])
         here.clock.now += 40
@@ -278,7 +277,7 @@ async def test_what_waits_at_a_carrier_that_is_removed_goes_by_the_next(tmp_path
 
 async def test_both_away_is_no_ping_pong(tmp_path: Path) -> None:
     first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier(*[AWAY] * 100)
-    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+    async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         for number in range(10):
             await send(here, f"m{number}", f"21255501{number:02}")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'queued'", [(10,)])
@@ -342,7 +341,7 @@ async def test_a_crowded_lane_hides_no_other_and_costs_nothing(tmp_path: Path) -
 @pytest.mark.parametrize("backlog", [4, 600])
 async def test_all_carriers_away_costs_nothing(tmp_path: Path, backlog: int) -> None:
     first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier(*[AWAY] * 100)
-    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+    async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         for number in range(backlog):
             await send(here, f"m{number}", f"2125551{number % 7:03}")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'queued'", [(backlog,)])
@@ -359,7 +358,7 @@ async def test_what_may_be_there_goes_to_nobody_else(tmp_path: Path) -> None:
     """The far side would know a second copy, another carrier would not: not at once, not later, not after a crash."""
     maybe = Deferred("no answer", scope=Scope.COURIER, attempt=Attempt.MAYBE_ARRIVED)
     first, second = ScriptedCourier(maybe), ScriptedCourier()
-    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER) as here:
+    async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         await send(here, "m0")
         await here.until("SELECT state, courier, others FROM deliveries", [("queued", "carrier:first", "")])
         for _ in range(5):
@@ -381,7 +380,7 @@ async def test_what_may_be_there_goes_to_nobody_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["state = 'expired'", "state = 'delivered'", "attempts = 5"])
 async def test_what_is_not_as_it_was_is_not_diverted(tmp_path: Path, change: str) -> None:
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
-    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER, run=False) as here:
+    async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER, run=False) as here:
         await here.queue._scan()
         desk = here.queue._desks["carrier:first"]
         desk.close_for(30, here.clock.now)
@@ -398,7 +397,7 @@ async def test_what_is_not_as_it_was_is_not_diverted(tmp_path: Path, change: str
 @pytest.mark.req("F-10")
 async def test_who_has_no_other_way_hides_nobody_who_has(tmp_path: Path) -> None:
     first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier()
-    async with core(tmp_path, two(first, second), pace=Pace(5, 60), line=BREAKER, run=False) as here:
+    async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER, run=False) as here:
         await here.queue._scan()
         for number in range(1500):
             did, to = "5550001111", f"212{number:07}"

@@ -18,7 +18,7 @@ from sipsms.core.registration import Binding
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Pace
+from sipsms.messaging.settings import QueueSettings
 from tests.support.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
@@ -298,8 +298,8 @@ async def test_a_thousand_and_five_hundred_messages_in_bad_weather(tmp_path: Pat
     dice = random.Random(seed)
     moody, now, sent, total = Moody(dice), 1_000_000.0, 0, 1500
     while True:
-        pace, line = Pace(retry_max=30), CourierLimits(dice.choice([1, 8, 32]))
-        async with core(tmp_path, {"carrier:sim": moody}, pace=pace, line=line) as here:
+        settings, line = QueueSettings(keep=86400.0, retry_max=30), CourierLimits(dice.choice([1, 8, 32]))
+        async with core(tmp_path, {"carrier:sim": moody}, settings=settings, line=line) as here:
             here.clock.now = now
             for _ in range(dice.randint(10, 40)):
                 count = min(dice.randint(1, 40), total - sent)

@@ -12,8 +12,7 @@ from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Messag
 from sipsms.messaging.gateway import Receipt
 from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Pace
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.core import BACK_OFF, Core, ScriptedCourier, core
 
 STATES = "SELECT state, attempts FROM deliveries ORDER BY id"
 ALICE = Account("alice", "demo")
@@ -60,7 +59,7 @@ async def test_order_within_a_lane_and_freedom_between_lanes(tmp_path: Path, sca
 
 async def test_back_off_grows_and_is_capped(tmp_path: Path) -> None:
     sim = ScriptedCourier(*[Deferred("busy")] * 6)
-    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60)) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF) as here:
         await _send(here, "one")
         for attempt, delay in enumerate([5, 10, 20, 40, 60, 60], start=1):
             await here.until(STATES, [("queued", attempt)])
@@ -84,7 +83,7 @@ async def test_unknown_is_not_sent_again_and_does_not_block_its_lane(tmp_path: P
 
 async def test_a_failing_courier_is_left_alone_as_a_whole(tmp_path: Path) -> None:
     sim = ScriptedCourier(Deferred("refused", scope=Scope.COURIER))
-    async with core(tmp_path, {"carrier:sim": sim}, pace=Pace(5, 60), line=CourierLimits(1)) as here:
+    async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=CourierLimits(1)) as here:
         await _send(here, "one")
         await here.until(STATES, [("queued", 1)])
         await _send(here, "two", "2125550199")
