@@ -23,7 +23,7 @@ from sipsms.messaging.order import Sent
 from sipsms.store import concatenated_parts
 from sipsms.store.concatenated_parts import AGAIN
 from sipsms.store.schema import parts
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
 from tests.support.messaging.traffic import DID, PHONE, arrive, with_did
 
 DEMO = Account("demo")

@@ -15,9 +15,9 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.messaging.content_policy import SHORTENERS, Patterns, shortener_in
 from sipsms.messaging.order import Sent
 from sipsms.messaging.settings import PolicySettings
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
 from tests.support.messaging.traffic import send
-from tests.support.weight import growth
+from tests.support.tools.weight import growth
 
 LINKS = [
     ("see https://bit.ly/3xYz", "bit.ly"),

@@ -15,7 +15,7 @@ from sipsms.core.message import (
     Message,
 )
 from sipsms.messaging.forward import ForwardCourier
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
 from tests.support.messaging.traffic import DELIVERIES, DID, PHONE, SIM, arrive, with_did
 
 

@@ -34,8 +34,8 @@ from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.gateway import RECEIPT_LANES, Gateway, Receipt, carrier_key, sms_key
 from sipsms.messaging.order import File, Sent
 from sipsms.store import message_list
-from tests.support.core import Core, ScriptedCourier, core
-from tests.support.media import PNG
+from tests.support.messaging.core import Core, ScriptedCourier, core
+from tests.support.messaging.media import PNG
 from tests.support.messaging.traffic import DELIVERIES, DID, PHONE, SIM, arrive, send, with_did
 
 DEMO = Account("demo")

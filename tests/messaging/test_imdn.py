@@ -21,7 +21,7 @@ from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.registration import Binding
 from sipsms.core.report_request import ImdnRequest
 from sipsms.messaging.order import Sent
-from tests.support.core import ScriptedCourier, core
+from tests.support.messaging.core import ScriptedCourier, core
 from tests.support.messaging.traffic import DID, PHONE, SIM, send
 
 

@@ -16,7 +16,7 @@ from sipsms.core.message import (
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.messaging.order import Sent
 from sipsms.messaging.settings import PolicySettings
-from tests.support.core import ScriptedCourier, core
+from tests.support.messaging.core import ScriptedCourier, core
 from tests.support.messaging.traffic import DID, PHONE, SIM, arrive, send, with_did
 
 

@@ -21,7 +21,7 @@ from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import InboundSms, NotThere
 from sipsms.messaging.gateway import sms_key
 from sipsms.messaging.reconciliation import LOOK_EVERY, Reconciler
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
 from tests.support.messaging.traffic import DID, PHONE, SIM, send, with_did
 
 

@@ -10,7 +10,7 @@ from sipsms.core.refusal import Refusal
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.gateway import Receipt, carrier_key
 from sipsms.messaging.order import Sent
-from tests.support.core import Core
+from tests.support.messaging.core import Core
 
 ALICE = Account("alice", "demo")
 DID, PHONE = "5550001111", "2125550123"
