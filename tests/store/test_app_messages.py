@@ -87,14 +87,14 @@ def fill(db: Connection, dids: list[str], own: set[int], count: int, first: int 
 def test_what_others_do_hides_nothing_for_ever(db: Connection) -> None:
     own = {1, 2, 6100, 6101, 9000}
     fill(db, DIDS[:3], own, 9000)
-    found, after, passed, looks = [], 1, 1, 0
+    ids, after, passed, looks = [], 1, 1, 0
     while after < 9000:
         rows, passed = app_messages.sent(db, "101", DIDS[:3], max(after, passed), 0.0, 100)
-        found += [row.id for row in rows]
+        ids += [row.id for row in rows]
         after, looks = rows[-1].id if rows else after, looks + 1
         assert looks < 12
-    assert set(found) == own - {1}
-    assert found == sorted(found)
+    assert set(ids) == own - {1}
+    assert ids == sorted(ids)
 
 
 def test_the_newest_sent(db: Connection) -> None:

@@ -91,16 +91,16 @@ def test_no_list_scans_what_is_stored(db: Connection, name: str) -> None:
 @pytest.mark.parametrize("numbers", [None, NUMBERS, NUMBERS[3:5], NUMBERS[:1], []])
 @pytest.mark.parametrize("limit", [7, 50, 200])
 def test_pages_join_up(db: Connection, numbers: list[str] | None, limit: int) -> None:
-    found: list[int] = []
+    ids: list[int] = []
     before: int | None = None
     for _ in range(STORED + 2):
         rows, before = message_list.list_messages(db, Wanted(numbers=numbers, before=before, limit=limit), everything)
-        found += [row["id"] for row in rows]
-        if before is None or len(found) > 700:
+        ids += [row["id"] for row in rows]
+        if before is None or len(ids) > 700:
             break
     expected = [n + 1 for n in reversed(range(STORED)) if numbers is None or NUMBERS[n % 10] in numbers]
-    assert found == expected[: len(found)]
-    assert len(found) > 700 or found == expected
+    assert ids == expected[: len(ids)]
+    assert len(ids) > 700 or ids == expected
 
 
 @pytest.mark.parametrize("when", [-10.0, 0.0, 1.0, 2999.5, 5999.0, 9e9])
@@ -139,8 +139,8 @@ def test_a_look_is_bounded(db: Connection, numbers: list[str] | None, limit: int
 
 
 def test_the_queue_page_by_page(db: Connection) -> None:
-    found, after = [], ()
+    ids, after = [], ()
     while after is not None:
         rows, after = message_list.list_queue(db, after, 2, unknown=False)
-        found += [row["delivery"] for row in rows]
-    assert sorted(found) == [1000, 2000, 3000, 4000, 5000, 6000]
+        ids += [row["delivery"] for row in rows]
+    assert sorted(ids) == [1000, 2000, 3000, 4000, 5000, 6000]

@@ -55,8 +55,8 @@ def test_ended(db: Connection) -> None:
         put(db, *others)
     put(db, "delivered", "accepted", pieces=True)
     put(db, "failed", notify="")
-    found = {message.id: (to, was_accepted) for message, to, was_accepted in pending_reports.ended(db)}
-    assert found == expected
+    reported = {message.id: (to, was_accepted) for message, to, was_accepted in pending_reports.ended(db)}
+    assert reported == expected
     for lost in expected:
         assert pending_reports.outcome(db, lost) in (State.FAILED, State.EXPIRED)
         pending_reports.done(db, lost)

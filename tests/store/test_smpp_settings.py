@@ -61,9 +61,9 @@ def test_a_url_that_was_shown_can_be_given_back(db: Connection) -> None:
     change(db, smpp_url=SECRET)
     (row,) = (dids.did_row(one) for one in dids.all_dids(db) if one.number == DID)
     assert (row["smpp"], row["smpp_username"], row["smpp_url"]) == (True, "acme", "ssmpp://me:***@smsc.example.com")
-    found = change(db, smpp_url=row["smpp_url"])
-    assert found is not None
-    assert found.url == SECRET
+    rows = change(db, smpp_url=row["smpp_url"])
+    assert rows is not None
+    assert rows.url == SECRET
 
 
 def wrong(db: Connection, number: str = DID, **given: Any) -> str:
@@ -124,11 +124,11 @@ def test_sessions_are_listed(db: Connection) -> None:
     smpp_binds.replace(db, "a", [row, {**row, "number": 2, "direction": "out", "name": "carrier:x", "why": "w" * 300}])
     smpp_binds.replace(db, "b", [{**row, "name": "zeta"}])
     smpp_binds.replace(db, "b", [{**row, "name": "beta"}])
-    found = list(smpp_binds.list_binds(db))
-    assert [(one["node"], one["direction"], one["name"]) for one in found] == [
+    rows = list(smpp_binds.list_binds(db))
+    assert [(one["node"], one["direction"], one["name"]) for one in rows] == [
         ("a", "in", "acme"), ("b", "in", "beta"), ("a", "out", "carrier:x")
     ]  # fmt: skip
-    assert found[0] == {"node": "a", **{name: value for name, value in row.items() if name != "number"}}
-    assert len(found[2]["why"]) == 255
+    assert rows[0] == {"node": "a", **{name: value for name, value in row.items() if name != "number"}}
+    assert len(rows[2]["why"]) == 255
     smpp_binds.replace(db, "a", [])
     assert [one["node"] for one in smpp_binds.list_binds(db)] == ["b"]
