@@ -14,7 +14,7 @@ from sipsms.core.registration import host_of, received_of
         ("tls", "2001:db8::1", "tls:2001:db8::1:5060"),
     ],
 )
-def test_received(transport: str, host: str, expected: str) -> None:
+def test_the_received_address_is_written_and_read_back(transport: str, host: str, expected: str) -> None:
     received = received_of(transport, (host, 5060))
     assert received == expected
     assert host_of(received) == host
