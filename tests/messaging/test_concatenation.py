@@ -1,4 +1,4 @@
-"""Long texts in parts, in both directions: an account or ESME sends them, or a carrier delivers them."""
+"""Concatenated texts in both directions: parts that an account or an ESME sends, and parts from a carrier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links that are dropped on the way, and advertising."""
+"""The content policy: links to URL shorteners, and bulk messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to messages, told to whoever listens."""
+"""The stream of changes of messages, and its listeners."""
 
 from __future__ import annotations
 

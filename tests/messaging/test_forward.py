@@ -1,4 +1,4 @@
-"""A DID's forward to another number, and the loops that it must not start: the courier on a real store."""
+"""The courier that forwards a DID's messages to another number, and the loops that it must not start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets what: devices, phones that come back, doors. On a real store."""
+"""The gateway on a real store: devices, destinations, SMPP, MMS, long texts and carriers' receipts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of MMS on disk, and how they get there."""
+"""MMS files on disk, and the courier that fetches them from the carrier."""
 
 from __future__ import annotations
 

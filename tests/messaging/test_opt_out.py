@@ -1,4 +1,4 @@
-"""STOP and START in both directions: the gateway on a real store."""
+"""The opt-out words STOP and START in both directions: the gateway on a real store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""STOP, START and HELP, and what only looks like them."""
+"""The keywords STOP, START and HELP, and texts that only look like them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks that every way to send has, and what becomes of a refused message."""
+"""The checks before each outgoing message, for all ways to send."""
 
 from __future__ import annotations
 

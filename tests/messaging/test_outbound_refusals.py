@@ -1,4 +1,4 @@
-"""What was accepted and waits is judged again when it leaves: it may have waited for a year."""
+"""The checks when a queued message leaves; the message may have waited for a year."""
 
 from __future__ import annotations
 

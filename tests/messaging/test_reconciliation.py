@@ -1,4 +1,4 @@
-"""Deliveries whose answer was lost, and messages that no hook reported: sipsms asks the carrier."""
+"""The reconciler asks the carrier about lost answers, and polls for messages that no hook reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program that asks again sends one message."""
+"""The retry guard: a program that repeats a request sends one message."""
 
 from __future__ import annotations
 

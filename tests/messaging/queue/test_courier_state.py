@@ -1,4 +1,4 @@
-"""A courier's breaker and rate, as a value."""
+"""The state of a courier as a value: circuit breaker, window, rate and health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rates, breakers and fail-over of carriers, and deliveries that step aside: the queue on a real store."""
+"""The queue on a real store: rates and circuit breakers of carriers, failover, and deliveries that step aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the queue remembers may be wrong at any moment; nothing may be lost or sent twice by that. On a real store."""
+"""The queue on a real store: stale memory must not lose a message or send one twice."""
 
 from __future__ import annotations
 

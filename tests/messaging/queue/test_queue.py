@@ -1,4 +1,4 @@
-"""The queue on a real store: order, patience, the journal, and what a crash leaves behind."""
+"""The queue on a real store: order, expiry, stored attempts, and recovery after a crash."""
 
 from __future__ import annotations
 
