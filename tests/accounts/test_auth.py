@@ -215,8 +215,8 @@ def test_wrong_passwords_from_many_addresses_are_limited_for_each_name(access: A
     answers = set()
     for name in ("desk", "nobody"):
         guess(access, name)
-        one = denied(access.user, name, "pw", "2001:db8:1::1", "t")
-        answers.add((one.code, one.reason))
+        denial = denied(access.user, name, "pw", "2001:db8:1::1", "t")
+        answers.add((denial.code, denial.reason))
     assert answers == {(DenialCode.TOO_MANY, "too many wrong passwords")}
     assert access.user("desk", "pw", HERE, "t").account == DESK
     assert denied(access.user, "desk", "no", HERE, "t").code is DenialCode.WRONG, "his own mistakes are told"

@@ -51,9 +51,9 @@ def test_the_longest_request_fits_the_column() -> None:
 
 
 def test_an_address_with_a_tab_cannot_shift_the_fields() -> None:
-    one = SmppRequest.of(1, "a\tb", "\n\xe9", 0, 0, 0, 0)
-    assert (one.source, one.destination) == ("a?b", "??")
-    assert decode(encode(one)) == one
+    request = SmppRequest.of(1, "a\tb", "\n\xe9", 0, 0, 0, 0)
+    assert (request.source, request.destination) == ("a?b", "??")
+    assert decode(encode(request)) == request
 
 
 def test_a_long_text_is_reported_for_the_parts_that_want_it() -> None:

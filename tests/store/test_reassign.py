@@ -31,9 +31,9 @@ def put(db: Connection, courier: str = "sip", *, device: int = 0, at: float = 10
     message = Message(Direction.IN, "4445556666", "5550001111", "code 4711", "hook", at, "acme", "5550001111")
     lane = {"sip": f"sip:{device}" if device else "sip/101", "app": "app/101"}[courier]
     due = at if courier == "app" else None
-    one = Delivery(message, courier, "101", "4445556666", lane, 9e9, at, device, due_at=due, open=not device)
-    one = one._replace(open=courier == "sip" and not device)
-    (stored,) = messages.accept_all(db, [(message, [one], "node", at)])
+    delivery = Delivery(message, courier, "101", "4445556666", lane, 9e9, at, device, due_at=due, open=not device)
+    delivery = delivery._replace(open=courier == "sip" and not device)
+    (stored,) = messages.accept_all(db, [(message, [delivery], "node", at)])
     if courier == "app" and at != 99.0:  # one that has been tried steps aside
         db.execute(update(deliveries).where(deliveries.c.message_id == stored.message_id).values(lane="app/101#9"))
     return stored.message_id
