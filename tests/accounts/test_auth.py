@@ -142,9 +142,7 @@ def test_a_subaccount_and_a_token_of_a_disabled_customer_are_denied(access: Acce
         ("t-di", "1", {"acme"}),
     ],
 )
-def test_each_scope_of_token_opens_its_own_dids_and_accounts(
-    access: Access, token: str, opens: str, manages: set[str]
-) -> None:
+def test_each_token_opens_its_own_dids_and_accounts(access: Access, token: str, opens: str, manages: set[str]) -> None:
     caller = access.bearer(token, HERE, "t")
     assert "".join(did.number[-1] for did in DIDS if access.opens(caller, did)) == opens
     assert {name for name in ("acme", "kid", "other") if access.manages(caller, name)} == manages

@@ -61,9 +61,7 @@ def _closed(socks: list[socket.socket]) -> list[socket.socket]:
 
 @pytest.mark.req("A-21")
 @pytest.mark.parametrize("transport", ["tcp", "tls", "ws"])
-def test_a21_slow_connections_are_all_closed_in_time(
-    lab: Fort, account: Account, make_phone: MakePhone, transport: str
-) -> None:
+def test_a21_slow_connections_are_closed(lab: Fort, account: Account, make_phone: MakePhone, transport: str) -> None:
     """500 connections from ten addresses, each a byte now and then: all are closed in time, and phones are served."""
     good = make_phone(account, "tcp")
     good.register()
@@ -97,9 +95,7 @@ def test_a21_slow_connections_are_all_closed_in_time(
 
 
 @pytest.mark.req("A-22")
-def test_a22_other_peers_do_not_wait_for_one_that_never_reads(
-    lab: Fort, account: Account, make_phone: MakePhone
-) -> None:
+def test_a22_no_peer_waits_for_one_that_never_reads(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     wedge, good = Tcp(lab.address), make_phone(account, "tcp")
     wedge._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
     data = Phone(lab.address, "x", "x", wire=wedge).options().add("X-Padding", "y" * 500).bytes() * 20
@@ -131,9 +127,7 @@ def test_a22_other_peers_do_not_wait_for_one_that_never_reads(
 
 
 @pytest.mark.req("A-23")
-def test_a23_one_address_cannot_take_the_connections_of_others(
-    lab: Fort, account: Account, make_phone: MakePhone
-) -> None:
+def test_a23_an_address_has_a_limit_of_connections(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """A phone of that address that is connected stays; a second address is not concerned."""
     inside, outside = make_phone(account, "tcp"), lab.account()
     inside.register()
@@ -150,9 +144,7 @@ def test_a23_one_address_cannot_take_the_connections_of_others(
 
 
 @pytest.mark.req("A-23")
-def test_a23_open_files_are_reserved_for_store_http_and_carrier(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a23_open_files_are_reserved_for_store_and_carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that may open 512 files takes 256 connections: the store, HTTP and the carrier go on working."""
     few, limited = Fort(tmp_path / "few", 3), tmp_path / "limited"
     limited.write_text(f'#!/bin/sh\nulimit -n 512\nexec {sys.executable} "$@"\n')
@@ -260,9 +252,7 @@ def test_a24_half_handshakes_leave_no_open_file(lab: Fort, make_phone: MakePhone
 
 @pytest.mark.req("A-25")
 @pytest.mark.parametrize(("transport", "rounds"), [("tcp", 100), ("tls", 60), ("wss", 20)])
-def test_a25_resets_after_messages_lose_no_accepted_message(
-    lab: Fort, account: Account, transport: str, rounds: int
-) -> None:
+def test_a25_resets_lose_no_accepted_message(lab: Fort, account: Account, transport: str, rounds: int) -> None:
     """CVE-2018-7286: ten messages, then RST, again and again. As many rows as 202 were made, each sent once."""
     texts = []
     computed = lab.metric("sipsms_sip_requests_total", method="MESSAGE", status="202")

@@ -428,7 +428,7 @@ def hang_up(session: Session, pdu: Pdu) -> bool:
 
 @pytest.mark.req("F-14", "P-10")
 @pytest.mark.parametrize("how", [garbage, huge, wrong_command, long_id, strange_id, silence, hang_up])
-def test_a_submit_answered_by_nonsense_is_never_sent_again(
+def test_a_submit_answered_by_nonsense_is_sent_once(
     prey: Prey, evil: Evil, how: Callable[[Session, Pdu], bool]
 ) -> None:  # fmt: skip
     """It may have been taken: `unknown` (or accepted, where the answer can be read), and never sent again."""
@@ -505,7 +505,7 @@ def test_a_silent_smsc_is_closed_and_bound_again(prey: Prey, evil: Evil) -> None
 
 
 @pytest.mark.parametrize("how", [garbage, huge, wrong_command, silence, hang_up])
-def test_messages_answered_by_nonsense_are_pushed_again(
+def test_a_push_answered_by_nonsense_is_repeated(
     prey: Prey, evil: Evil, how: Callable[[Session, Pdu], bool]
 ) -> None:  # fmt: skip
     """What was pushed there is pushed again when it has come to its senses."""

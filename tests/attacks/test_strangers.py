@@ -49,9 +49,7 @@ def test_a01_a_message_without_credentials_is_challenged(
 
 
 @pytest.mark.req("A-09")
-def test_a09_a_captured_message_cannot_be_replayed(
-    lab: Fort, account: Account, phone: Phone, make_phone: MakePhone
-) -> None:
+def test_a09_a_message_cannot_be_replayed(lab: Fort, account: Account, phone: Phone, make_phone: MakePhone) -> None:
     """As it was: the old answer (a retransmission). In a transaction of its own: refused, and no row."""
     signed = phone.signed(phone.message_draft(HANDSET, "good once"))
     assert phone.ask(signed).status == 202

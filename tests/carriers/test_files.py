@@ -213,9 +213,7 @@ MESSAGES: list[tuple[str, HookRequest, InboundSms]] = [
 
 
 @pytest.mark.parametrize(("name", "request_", "expected"), MESSAGES)
-def test_incoming_messages_are_read(
-    name: str, request_: HookRequest, expected: InboundSms, carriers: dict[str, Any]
-) -> None:
+def test_messages_are_read(name: str, request_: HookRequest, expected: InboundSms, carriers: dict[str, Any]) -> None:
     parsed = made(carriers, name).parse(request_)
     assert (list(parsed.messages), list(parsed.receipts)) == ([expected], [])
     assert (parsed.reply.status, parsed.reply.body) == ((204, "") if name == "vonage" else (200, "ok"))

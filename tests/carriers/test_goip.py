@@ -72,7 +72,7 @@ def carrier(answer: Any = None, **options: Any) -> HttpCarrier:
 
 
 @pytest.mark.req("S-135")
-async def test_a_message_is_sent_as_the_device_asks(
+async def test_a_message_is_sent_in_a_query(
     shipped: HttpCarrierConfig, stub: StubCarrier, client: AiohttpClient
 ) -> None:
     assert await device(shipped, client, stub.url).send(delivery("a&b é {to}")) == Accepted("0000006d")

@@ -86,9 +86,7 @@ BODIES: list[tuple[dict[str, Any], dict[str, Any], Any]] = [
 
 
 @pytest.mark.parametrize(("fields", "changes", "expected"), BODIES)
-async def test_configured_json_fields_are_filled_in(
-    fields: dict[str, Any], changes: dict[str, Any], expected: Any
-) -> None:
+async def test_json_fields_are_filled_in(fields: dict[str, Any], changes: dict[str, Any], expected: Any) -> None:
     acme, client = carrier(fields=fields, **changes)
     await acme.send(DELIVERY)
     assert json.loads(client.requests[0][3]) == expected

@@ -111,9 +111,7 @@ CANONICAL = [
 
 @pytest.mark.req("A-41", "A-42", "W-05")
 @pytest.mark.parametrize(("method", "url", "form", "signed"), CANONICAL)
-def test_the_v3_signature_of_plivo_matches_its_vector(
-    method: str, url: str, form: list[tuple[str, str]], signed: str
-) -> None:
+def test_the_v3_signature_of_plivo_matches(method: str, url: str, form: list[tuple[str, str]], signed: str) -> None:
     assert plivo(v3(signed), url, form, method=method)
     assert plivo(v3(signed, main="ma-"), url, form, method=method)
     assert not plivo(v3(signed, "other"), url, form, method=method)

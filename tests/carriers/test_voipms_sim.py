@@ -140,9 +140,7 @@ async def test_two_equal_texts_do_not_claim_one_record(sim: CarrierSim, client: 
         await acme.look_up(delivery(id=2), began)
 
 
-async def test_the_record_of_an_accepted_message_is_not_claimed_by_another(
-    sim: CarrierSim, client: AiohttpClient
-) -> None:
+async def test_the_record_of_an_accepted_message_matches_no_other(sim: CarrierSim, client: AiohttpClient) -> None:
     acme = carrier(sim, client, now=400.0)
     assert isinstance(await acme.send(delivery(id=1)), Accepted)
     with pytest.raises(NotThere):
@@ -168,9 +166,7 @@ async def test_records_of_other_conversations_do_not_match(sim: CarrierSim, clie
 
 
 @pytest.mark.parametrize(("fault", "error"), [("throttle", NotSent), ("garbage", NoAnswer), ("hang_up", NoAnswer)])
-async def test_a_look_up_without_answer_raises_an_error(
-    sim: CarrierSim, client: AiohttpClient, fault: str, error: Any
-) -> None:
+async def test_a_failed_look_up_raises_an_error(sim: CarrierSim, client: AiohttpClient, fault: str, error: Any) -> None:
     sim.fault(fault)
     with pytest.raises(error):
         await carrier(sim, client, now=400.0).look_up(delivery(), time.time())

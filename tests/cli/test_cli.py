@@ -230,9 +230,7 @@ def test_a_did_of_a_removed_subaccount_delivers_to_no_account(customer: Host) ->
 
 
 @pytest.mark.req("F-39")
-def test_a_missing_configuration_ends_with_one_line(
-    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_configuration_gives_one_line(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     if not Path("/etc/sipsms/sipsms.yaml").exists():
@@ -338,9 +336,7 @@ def test_an_export_imports_again_without_a_change(host: Host, small: Path, tmp_p
         (lambda t: t["accounts"][2]["dids"][0].update(number="5550000000"), "5550000000"),
     ],
 )
-def test_a_bad_file_is_named_with_its_line_and_changes_nothing(
-    host: Host, small: Path, change: Any, where: str
-) -> None:
+def test_a_bad_file_is_named_by_line_and_changes_nothing(host: Host, small: Path, change: Any, where: str) -> None:
     bad = tree(3, 2, 4)
     change(bad)
     small.write_text(yaml.safe_dump(bad))

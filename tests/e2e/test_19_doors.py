@@ -193,9 +193,7 @@ def desk(site: Site, account: Account) -> tuple[str, str]:
 
 
 @pytest.mark.req("S-159", "S-160", "S-162")
-def test_the_three_replies_are_octet_by_octet_those_of_wildix(
-    site: Site, account: Account, desk: tuple[str, str]
-) -> None:
+def test_the_three_replies_are_those_of_wildix(site: Site, account: Account, desk: tuple[str, str]) -> None:
     good = call(site, ORIGINATE, {"message": "one", "number": f"+1{HANDSET}"}, desk)
     assert (good.status, good.text) == (200, '{"type":"result","result":"Success"}')
     some = call(site, ORIGINATE, {"message": "two", "number": f"+1{HANDSET},111"}, desk)
@@ -240,9 +238,7 @@ def test_a_preview_of_a_link_sends_nothing(site: Site, account: Account, desk: t
 
 
 @pytest.mark.req("S-165", "S-164")
-def test_a_text_from_asterisk_has_the_signs_that_curl_spoils_replaced(
-    site: Site, account: Account, desk: tuple[str, str]
-) -> None:
+def test_signs_that_curl_spoils_are_replaced(site: Site, account: Account, desk: tuple[str, str]) -> None:
     text = 'it\'s "a" \\ b/c'
     call(site, ORIGINATE, {"message": text, "number": HANDSET}, desk, User_Agent="asterisk-libcurl-agent/1.0")
     call(site, ORIGINATE, {"message": text, "number": HANDSET}, desk)
@@ -305,9 +301,7 @@ def sendsms(site: Site, who: tuple[str, str], more: str) -> Reply:
     return call(site, f"/cgi-bin/sendsms?username={who[0]}&password={who[1]}&{more}")
 
 
-def test_a_kannel_request_sends_a_message(
-    site: Site, account: Account, desk: tuple[str, str], customer: StubCarrier
-) -> None:
+def test_sendsms_sends_a_message(site: Site, account: Account, desk: tuple[str, str], customer: StubCarrier) -> None:
     report = urllib.parse.quote(f"http://127.0.0.1:{customer.port}/dlr?type=%d&to=%p&from=%P&id=%I&my=a%20b")
     reply = sendsms(site, desk, f"to={HANDSET}&text=gr%C3%BC%C3%9Fe&dlr-mask=31&dlr-url={report}")
     assert (reply.status, reply.text) == (202, "0: Accepted for delivery")

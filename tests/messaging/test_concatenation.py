@@ -97,9 +97,7 @@ async def receive_part(here: Core, number: int, text: str, remote_id: str = "") 
 
 @pytest.mark.req("P-13")
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-async def test_the_same_text_again_under_the_same_reference_is_a_new_message_after_a_while(
-    tmp_path: Path, order: tuple[int, ...]
-) -> None:
+async def test_a_text_repeated_later_under_its_reference_is_new(tmp_path: Path, order: tuple[int, ...]) -> None:
     """An SMSC names no message, and an 8-bit reference comes round: an alert that is said again is another one."""
     texts = {1: "ALERT: ", 2: "water low"}
     async with core(tmp_path) as here:

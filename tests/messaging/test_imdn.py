@@ -36,9 +36,7 @@ from tests.support.messaging.traffic import DID, PHONE, SIM, send
         (Deferred("later", retry=3600), None, "failed"),
     ],
 )
-async def test_a_phone_that_asked_for_a_notice_gets_it_once(
-    tmp_path: Path, outcome: Outcome, receipt: State | None, word: str
-) -> None:
+async def test_a_wanted_notice_is_sent_once(tmp_path: Path, outcome: Outcome, receipt: State | None, word: str) -> None:
     """Once; and none while nobody knows."""
     sim = ScriptedCourier(outcome)
     async with core(tmp_path, {SIM: sim}) as here:

@@ -76,9 +76,7 @@ async def test_reading_a_file_that_is_gone_raises_an_error(files: MediaFiles) ->
         await files.read(Media(token="a" * 32))
 
 
-async def test_a_full_disk_leaves_no_partial_file(
-    files: MediaFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_leaves_no_file(files: MediaFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

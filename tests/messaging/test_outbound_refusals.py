@@ -35,9 +35,7 @@ def blocked(here: Core) -> None:
         (lambda here: None, ""),
     ],
 )
-async def test_a_queued_message_is_checked_again_before_it_leaves(
-    tmp_path: Path, happens: Callable[[Core], None], why: str
-) -> None:
+async def test_a_queued_message_is_checked_again(tmp_path: Path, happens: Callable[[Core], None], why: str) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.send(ALICE, "5550001111", PEER, "remember", "v1")

@@ -299,9 +299,7 @@ def test_errors_name_file_line_and_key(tmp_path: Path, name: str, text: str, exp
 @pytest.mark.parametrize(
     ("written", "meant"), [("off", "off"), ("'off'", "off"), ("relay", "relay"), ("store", "store")]
 )
-def test_the_mode_of_internal_messages_is_read_with_and_without_quotes(
-    tmp_path: Path, written: str, meant: str
-) -> None:
+def test_the_mode_internal_is_read_with_and_without_quotes(tmp_path: Path, written: str, meant: str) -> None:
     """`off` without quotes is false to YAML, and means off all the same."""
     (tmp_path / "routing.yaml").write_text(f"internal: {written}\n")
     assert rules_file.load(tmp_path, []).internal == meant

@@ -80,7 +80,7 @@ def delivery(**changes: Any) -> Delivery:
 
 @pytest.mark.req("P-10")
 @pytest.mark.parametrize(("options", "sender"), [({}, "5550001111"), ({"sender_name": "ACME"}, "")])
-async def test_a_delivery_is_settled_by_receipts_from_its_own_source(
+async def test_only_receipts_from_its_source_settle_a_delivery(
     world: World, options: dict[str, str], sender: str
 ) -> None:
     """A receipt for a message that went by a name says the name: it is no number of ours."""
@@ -150,9 +150,7 @@ async def test_throttling_limits_the_messages_under_way(world: World) -> None:
     assert carrier.room() == 1000
 
 
-async def test_a_message_that_cannot_be_written_has_not_been_sent(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_message_that_cannot_be_written_is_not_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     carrier = world.carrier()
     carrier._pool.binds = [Open()]  # type: ignore[list-item]
     monkeypatch.setattr("sipsms.smpp.carrier.encode", None)

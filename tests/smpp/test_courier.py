@@ -66,9 +66,7 @@ def test_numbers_follow_the_dialing_mode_of_the_did(esme: Esme, site: SmppSite, 
 
 @pytest.mark.req("P-13", "S-071")
 @pytest.mark.parametrize(("text", "coding"), [("GSM text of many words. " * 20, 0), ("Unicode 😀 ж. " * 30, 8)])
-def test_a_long_text_is_delivered_in_parts(
-    esme: Esme, site: SmppSite, customer: Customer, text: str, coding: int
-) -> None:
+def test_a_long_text_comes_in_parts(esme: Esme, site: SmppSite, customer: Customer, text: str, coding: int) -> None:
     """Each within 140 octets on the air, no letter cut, all under one name."""
     site.sms(customer.did, text.strip())
     found: list[bytes] = []
@@ -88,9 +86,7 @@ def test_a_long_text_is_delivered_in_parts(
 
 
 @pytest.mark.req("P-16")
-def test_messages_to_one_did_are_delivered_one_at_a_time_and_in_order(
-    esme: Esme, site: SmppSite, customer: Customer
-) -> None:
+def test_messages_to_one_did_go_one_at_a_time_and_in_order(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """The next one follows the answer; another number does not wait."""
     for n in range(5):
         site.sms(customer.did, f"number {n}")
@@ -129,7 +125,7 @@ def out(esme: Esme, count: int = 1) -> list[Pdu]:
 
 @pytest.mark.req("P-16")
 @pytest.mark.parametrize("status", [0x08, 0x14, 0x58, 0x64])
-def test_a_message_refused_as_busy_is_retried_before_the_next(
+def test_a_busy_message_is_retried_before_the_next(
     esme: Esme, site: SmppSite, customer: Customer, status: int
 ) -> None:  # fmt: skip
     for text in ("first", "second"):
@@ -155,9 +151,7 @@ def test_a_permanent_error_fails_the_delivery(esme: Esme, site: SmppSite, custom
 
 @pytest.mark.req("P-16")
 @pytest.mark.parametrize("status", [0x45, 0xFF, 0xFE, 0x12345])
-def test_any_other_error_lets_the_next_messages_pass(
-    esme: Esme, site: SmppSite, customer: Customer, status: int
-) -> None:
+def test_any_other_error_lets_the_next_pass(esme: Esme, site: SmppSite, customer: Customer, status: int) -> None:
     """What follows passes; it waits for another try."""
     for text in ("odd", "even"):
         site.sms(customer.did, text)
@@ -186,9 +180,7 @@ def test_a_message_without_answer_is_repeated_under_the_same_id(esme: Esme, site
 
 
 @pytest.mark.req("P-16")
-def test_a_message_whose_answer_was_lost_with_the_session_is_repeated(
-    bind: Bind, site: SmppSite, customer: Customer
-) -> None:
+def test_a_message_whose_answer_was_lost_is_repeated(bind: Bind, site: SmppSite, customer: Customer) -> None:
     first = bind(customer)
     for n in range(3):
         site.sms(customer.did, f"message {n}")
@@ -255,9 +247,7 @@ def test_a_late_answer_counts_as_an_answer(esme: Esme, site: SmppSite, customer:
 
 
 @pytest.mark.req("P-16", "I4")
-def test_an_esme_may_refuse_the_repetition_of_an_accepted_message(
-    esme: Esme, site: SmppSite, customer: Customer
-) -> None:
+def test_an_esme_may_refuse_a_repeated_message(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """By a program that knows its name again, and says so."""
     site.sms(customer.did, "taken once")
     first, again = out(esme, 2)
@@ -394,7 +384,7 @@ def test_a_sent_message_can_be_queried_but_not_cancelled(esme: Esme, site: SmppS
 
 
 @pytest.mark.req("A-37", "S-064")
-def test_messages_of_others_are_answered_like_unknown_ids(
+def test_messages_of_others_look_like_unknown_ids(
     esme: Esme, bind: Bind, site: SmppSite, customer: Customer
 ) -> None:  # fmt: skip
     """Of another customer, one that came in, an id that nothing has, no id at all: the same answers."""
@@ -425,9 +415,7 @@ def test_a_long_text_is_queried_by_the_id_of_any_part(esme: Esme, site: SmppSite
         assert query(esme, one, customer.did) == (OK, 2)
 
 
-def test_an_unbind_by_the_server_closes_the_session_and_messages_wait(
-    bind: Bind, site: SmppSite, customer: Customer
-) -> None:
+def test_messages_wait_after_an_unbind_by_the_server(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """An ESME whose numbers are gone; what it was about to hear waits."""
     esme = bind(customer)
     site.set(customer.second, "--no-smpp")

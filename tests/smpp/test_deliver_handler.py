@@ -101,9 +101,7 @@ class NeverHeard(Connection):
 
 
 @pytest.mark.req("I4", "P-10", "F-01")
-async def test_messages_without_acknowledgement_are_recalled_after_a_restart(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unacknowledged_messages_are_recalled(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark stays before it, but when the bind has ended in order, it need not."""
     monkeypatch.setattr("sipsms.smpp.bind.Connection", NeverHeard)
     async with asyncio.timeout(30), Smsc() as smsc:

@@ -177,9 +177,7 @@ def test_any_octets_are_read_or_refused(command: int, body: bytes) -> None:
     st.dictionaries(st.integers(0, 0xFFFF), st.binary(max_size=300), max_size=6),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
 )
-def test_any_encoded_pdu_is_decoded_to_the_same(
-    command: int, short: bytes, tlvs: dict[int, bytes], source: str
-) -> None:
+def test_any_pdu_is_decoded_as_encoded(command: int, short: bytes, tlvs: dict[int, bytes], source: str) -> None:
     pdu = Pdu(command, 1, 0, {**SM, "short_message": short, "source_addr": source}, tlvs)
     assert decode(encode(pdu)) == pdu
 

@@ -255,9 +255,7 @@ def test_a_pdu_in_single_octets_and_many_in_one_write(bind: Bind, site: SmppSite
 
 
 @pytest.mark.req("S-103", "S-069")
-def test_a_session_from_an_address_that_is_no_longer_allowed_is_closed(
-    bind: Bind, site: SmppSite, customer: Customer
-) -> None:
+def test_a_session_loses_its_allowed_address_and_is_closed(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esme = bind(customer)
     site.change("account", "set", customer.name, "--api-allow-ip", "127.0.0.0/8")
     assert esme.submit(customer.did, PHONE, "still here").status == OK
@@ -494,7 +492,7 @@ def test_a_did_with_sms_off_cannot_send(bind: Bind, site: SmppSite, customer: Cu
 
 
 @pytest.mark.req("A-37", "A-43")
-def test_a_did_that_moves_takes_no_messages_of_the_old_customer_along(
+def test_a_moved_did_takes_no_messages_along(
     bind: Bind, site: SmppSite, customer: Customer
 ) -> None:  # fmt: skip
     new = site.customer()

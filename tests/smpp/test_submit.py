@@ -99,17 +99,13 @@ def test_texts_in_all_data_codings_are_accepted(
 
 @pytest.mark.req("P-15")
 @pytest.mark.parametrize("coding", [2, 4, 5, 6, 7, 9, 10, 14, 0x80, 0xF4, 0xFF])
-def test_a_submit_with_an_undecodable_text_is_refused(
-    esme: Esme, site: SmppSite, customer: Customer, coding: int
-) -> None:
+def test_an_undecodable_text_is_refused(esme: Esme, site: SmppSite, customer: Customer, coding: int) -> None:
     assert esme.submit(customer.did, PHONE, "binary", coding=coding).status == BAD_CODING
     assert site.rows(customer.did) == []
 
 
 @pytest.mark.req("P-14")
-def test_a_payload_replaces_the_short_message_and_both_are_refused(
-    esme: Esme, site: SmppSite, customer: Customer
-) -> None:
+def test_payload_or_short_message_is_read_but_not_both(esme: Esme, site: SmppSite, customer: Customer) -> None:
     both = sm_body(customer.did, PHONE, b"short", tlvs=tlv(PAYLOAD, b"payload"))
     for command in (SUBMIT, DELIVER):
         assert esme.ask(command, both).status == BAD_LENGTH
@@ -164,7 +160,7 @@ WHOLE = "The first part, the second one, and the last."
 @pytest.mark.req("P-13")
 @pytest.mark.parametrize("how", ["udh", "udh wide", "sar", "payload udh"])
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
-def test_parts_are_joined_to_one_message(
+def test_parts_are_joined(
     esme: Esme, site: SmppSite, customer: Customer, how: str, order: tuple[int, ...]
 ) -> None:  # fmt: skip
     """One message, each part with an id of its own and a receipt."""
@@ -227,9 +223,7 @@ def test_a_character_cut_between_two_parts_is_joined(esme: Esme, site: SmppSite,
 
 
 @pytest.mark.req("P-13")
-def test_parts_with_an_impossible_number_are_read_as_messages_or_refused(
-    esme: Esme, site: SmppSite, customer: Customer
-) -> None:
+def test_impossible_part_numbers_are_ignored_or_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """A number beyond the total, or none: a message like any other; too many: refused."""
     for n, (total, number) in enumerate(((2, 3), (0, 0), (2, 0), (1, 1))):
         answer = esme.submit(customer.did, PHONE, udh(1, total, number) + b"alone %d" % n, esm_class=UDHI)
@@ -299,9 +293,7 @@ def test_invalid_times_are_refused(esme: Esme, site: SmppSite, customer: Custome
 
 
 @pytest.mark.req("S-064")
-def test_a_message_whose_validity_ends_before_its_schedule_is_not_sent(
-    esme: Esme, site: SmppSite, customer: Customer
-) -> None:
+def test_a_message_that_expires_before_its_time_is_not_sent(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """Its time ends before it may go."""
     body = {"schedule": "000000000003000R", "validity": "000000000001000R"}
     assert esme.submit(customer.did, PHONE, "too late", receipt=1, **body).status in (OK, BAD_EXPIRY)
@@ -412,9 +404,7 @@ def failures(body: bytes) -> list[tuple[str, int]]:
 
 
 @pytest.mark.req("S-064")
-def test_submit_multi_accepts_valid_recipients_and_names_the_others(
-    esme: Esme, site: SmppSite, customer: Customer
-) -> None:
+def test_submit_multi_names_the_refused_recipients(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """To three that can be, and the others are named with what is wrong with them."""
     good = ["14165550001", "+14165550002", "4165550003"]
     bad = [(2, "friends"), (1, "nobody"), (1, "911")]
@@ -467,9 +457,7 @@ def test_a_message_to_a_number_that_answered_stop_is_refused(esme: Esme, site: S
 
 
 @pytest.mark.req("P-17", "I4")
-def test_submits_repeated_after_a_cut_connection_get_the_first_ids(
-    bind: Bind, site: SmppSite, customer: Customer
-) -> None:
+def test_submits_repeated_after_a_cut_get_the_first_ids(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """Its answers unread, the program was killed: each gets the first one's id; once more, and it is another."""
     texts = [f"did you hear {n}?" for n in range(20)]
     first = bind(customer)
@@ -484,9 +472,7 @@ def test_submits_repeated_after_a_cut_connection_get_the_first_ids(
 
 
 @pytest.mark.req("P-13", "I4")
-def test_parts_repeated_after_a_cut_connection_are_the_same_message(
-    bind: Bind, site: SmppSite, customer: Customer
-) -> None:
+def test_parts_repeated_after_a_cut_are_one_message(bind: Bind, site: SmppSite, customer: Customer) -> None:
     first = bind(customer)
     ids = [part(first, customer.did, PHONE, PIECES, number, 5).text for number in (1, 2)]
     first.reset()

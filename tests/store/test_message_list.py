@@ -119,9 +119,7 @@ def test_messages_that_the_caller_may_not_see_are_skipped(db: Connection) -> Non
 @pytest.mark.parametrize("state", ["", "queued", "failed"])
 @pytest.mark.parametrize("limit", [1, 50, 200])
 @pytest.mark.parametrize("numbers", [None, NUMBERS, NUMBERS[:1], [*NUMBERS, *(f"5559{n:06d}" for n in range(190))]])
-def test_a_page_reads_a_bounded_number_of_messages(
-    db: Connection, numbers: list[str] | None, limit: int, state: str
-) -> None:
+def test_a_page_reads_a_bounded_number(db: Connection, numbers: list[str] | None, limit: int, state: str) -> None:
     """About 2,000 messages and some queries, whatever is asked for."""
     looked: list[int] = []
     queries: list[str] = []

@@ -124,9 +124,7 @@ def test_a_message_is_read_and_hidden_only_by_the_owner_of_its_did(db: Connectio
     assert not message_list_voipms.hide(db, 3, {A: 0.0})
 
 
-def test_the_number_of_statements_does_not_grow_with_the_messages(
-    db: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_statements_do_not_grow_with_the_messages(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many statements for a hundred times the messages, but for the bisection's few; each of them by an index."""
     fill(db, 1000)
     few = statements(db, lambda: found(db, A, since=9000, limit=50))

@@ -18,7 +18,7 @@ def _message(number: int, origin: str, when: float) -> Message:
     return Message(Direction.OUT, "5550001111", "2125550123", f"m{number}", origin, when, "alice", "5550001111")
 
 
-async def test_recent_messages_are_those_of_one_origin_within_the_time_span(
+async def test_recent_messages_are_of_one_origin_and_a_time_span(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_STEP", 3)

@@ -112,7 +112,7 @@ async def test_a_body_above_the_limit_is_refused() -> None:
         await body_of(gone)
 
 
-async def test_the_memory_of_large_bodies_is_shared_and_small_bodies_are_always_accepted(
+async def test_large_bodies_share_memory_and_small_bodies_are_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By what is beyond the first bytes of a body, which every request may have: small ones are always taken."""

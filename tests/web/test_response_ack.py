@@ -360,7 +360,7 @@ def both_first(sock: socket.socket) -> None:
 @pytest.mark.req("F-21")
 @pytest.mark.parametrize("more", ["", CLOSE])
 @pytest.mark.parametrize("end", [socket.socket.close, reset, half_first, both_first])
-async def test_a_client_that_resets_the_connection_has_not_received_the_answer(
+async def test_a_client_that_resets_has_not_received_the_answer(
     end: Callable[[socket.socket], None], more: str
 ) -> None:
     """A program that is killed, or closes what it has not read: its system says so by a reset."""
@@ -393,7 +393,7 @@ async def test_a_client_that_resets_after_its_fin_has_not_received_the_answer() 
 
 @pytest.mark.req("F-21")
 @pytest.mark.parametrize("end", [socket.socket.close, reset])
-async def test_a_client_that_resets_after_the_close_of_the_server_has_not_received_the_answer(
+async def test_a_client_that_resets_after_our_close_has_received_nothing(
     end: Callable[[socket.socket], None],
 ) -> None:
     async with place() as here:

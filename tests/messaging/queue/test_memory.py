@@ -76,9 +76,7 @@ async def test_a_query_that_fails_once_is_repeated(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("answer", [Deferred("480", retry=3600), Deferred("gone", retry=EVENT)])
-async def test_a_phone_with_many_queued_messages_is_tried_once_per_registration(
-    tmp_path: Path, answer: Outcome
-) -> None:
+async def test_a_phone_with_a_backlog_is_tried_once_per_registration(tmp_path: Path, answer: Outcome) -> None:
     phone = ScriptedCourier(*[answer] * 1000)
     async with core(tmp_path, {"sip": phone}) as here:
         await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
@@ -218,9 +216,7 @@ async def test_new_messages_do_not_overtake_those_that_waited_for_the_first_phon
         assert phone.texts == ["old 0", "old 1", "old 2", "new", "newer"]
 
 
-async def test_a_failed_registration_does_not_disturb_another_at_the_same_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_registration_does_not_disturb_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with core(tmp_path, {}) as here:
         real = here.store.writer.put
 
@@ -340,9 +336,7 @@ async def test_a_stream_binding_from_before_a_restart_is_not_reachable(tmp_path:
         assert here.gateway.is_reachable(LaneKey.of_device(binding.device)) is False
 
 
-async def test_a_wake_during_the_write_of_the_last_wake_is_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_wake_during_the_last_write_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The phone registers; while that is written, a message is handed to its lane and the lane is woken again."""
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
@@ -396,9 +390,7 @@ async def test_a_wake_during_the_read_of_the_lane_is_not_lost(tmp_path: Path, mo
         assert crashes == []
 
 
-async def test_a_wake_is_not_lost_on_a_lane_that_was_read_before_its_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_wake_before_its_write_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lane's head waits; its event is being written down while a second message comes and finds the head waiting:
     that the two are held back must not undo the event."""
     parked, read, written = asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -123,9 +123,7 @@ async def test_the_answer_names_refused_and_failed_recipients(tmp_path: Path) ->
 
 @pytest.mark.req("S-006")
 @pytest.mark.parametrize(("door", "by_phone"), [("acrobits", 200), ("kannel", 429), ("originate", 200)])
-async def test_the_daily_limit_counts_messages_of_programs_and_not_of_phones(
-    tmp_path: Path, door: str, by_phone: int
-) -> None:
+async def test_the_daily_limit_counts_only_messages_of_programs(tmp_path: Path, door: str, by_phone: int) -> None:
     """An app's messages, with the phone's own password, are a phone's; with an API password they count everywhere."""
     async with doors(tmp_path, daily=1) as here:
         key = here.site.passwords["acme"]

@@ -130,7 +130,7 @@ async def end(reading: list[asyncio.Future[Any]]) -> None:
 
 @pytest.mark.req("A-38")
 @pytest.mark.parametrize(("secret", "address"), [(OTHERS["bert"], "192.0.2.9"), (SECRET, "192.0.2.1")])
-async def test_one_customer_cannot_take_the_memory_of_others(
+async def test_no_customer_takes_the_memory_of_others(
     monkeypatch: pytest.MonkeyPatch, secret: str, address: str
 ) -> None:
     """A customer has a quarter, from wherever it asks; operators' tokens have one for each address."""
@@ -196,9 +196,7 @@ class Broken:
     ("error", "status"), [(Unavailable("disk full at /secret-place"), 503), (ValueError("/secret-place"), 500)]
 )
 @pytest.mark.parametrize(("method", "path"), [("GET", "/devices"), ("POST", "/messages"), ("GET", "/messages/5")])
-async def test_errors_behind_the_framework_become_problem_documents(
-    error: Exception, status: int, method: str, path: str
-) -> None:
+async def test_framework_errors_become_problems(error: Exception, status: int, method: str, path: str) -> None:
     parts: Any = Broken(error)
     asked = Asked(V1Api(parts, parts).application, path, method)
     asked.scope["headers"].append((b"content-type", b"application/json"))

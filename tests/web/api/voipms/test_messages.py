@@ -78,9 +78,7 @@ async def test_an_sms_is_sent(site: Rest) -> None:
         ({"message": ["", {}]}, "message_empty"),
     ],
 )
-async def test_invalid_messages_are_refused_with_the_status_of_voipms(
-    site: Rest, fields: dict[str, Any], word: str
-) -> None:
+async def test_invalid_messages_get_the_status_of_voipms(site: Rest, fields: dict[str, Any], word: str) -> None:
     sent = {**site.credentials(), "method": "sendSMS", **TEXT, "message": "hello", **fields}
     body = json.dumps({name: value for name, value in sent.items() if value is not None})
     found = await site.ask("POST", data=body.encode(), headers={"Content-Type": "application/json"})
