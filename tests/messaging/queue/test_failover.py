@@ -191,7 +191,7 @@ async def test_only_what_has_another_way_is_diverted(tmp_path: Path) -> None:
         await send(here, "m0", "2125550199")
         await second.wait(1)
         assert not here.queue.is_open("carrier:first")
-        lane, desk = Lane("carrier:first/5550001111/2125550123"), here.queue._desks["carrier:first"]
+        lane, desk = Lane("carrier:first/5550001111/2125550123"), here.queue._couriers["carrier:first"]
         did, to, key = "5550001111", "2125550123", lane.key
         for others in ("carrier:second", ""):
             message = Message(Direction.OUT, did, to, f"by {others}", "test", 1.0, "alice", did)
@@ -382,7 +382,7 @@ async def test_what_is_not_as_it_was_is_not_diverted(tmp_path: Path, change: str
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER, run=False) as here:
         await here.queue._scan()
-        desk = here.queue._desks["carrier:first"]
+        desk = here.queue._couriers["carrier:first"]
         desk.close_for(30, here.clock.now)
         did, to, key = "5550001111", "2125550123", "carrier:first/5550001111/2125550123"
         message = Message(Direction.OUT, did, to, "x", "test", 1.0, "alice", did)
@@ -406,7 +406,7 @@ async def test_who_has_no_other_way_hides_nobody_who_has(tmp_path: Path) -> None
             new = Delivery(message, "carrier:first", to, did, f"carrier:first/{did}/{to}", 2e6, 1e6, due_at=1e6,
                            others=others)  # fmt: skip
             await here.store.accept(message, [new], here.clock.now)
-        desk = here.queue._desks["carrier:first"]
+        desk = here.queue._couriers["carrier:first"]
         desk.close_for(30, here.clock.now)
         await here.queue._divert(desk, here.clock.now)
         await second.wait(10)
