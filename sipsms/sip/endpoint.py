@@ -132,9 +132,7 @@ class Endpoint:
         self, settings: SipSettings, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False,
         most_connections: int = 1_000_000, tag_key: bytes = b"",
     ) -> None:  # fmt: skip
-        """Create an endpoint without listeners.
-
-        `tls`: context source for new TLS and WSS connections. `origin_allowed`: allowed Origins of browsers' pages.
+        """`tls`: context source for new TLS and WSS connections. `origin_allowed`: allowed Origins of browsers' pages.
         `tag_key`: key of the generated To tags; kept in the store, so that a copy of a request gets the same response
         after a restart.
         """

@@ -63,10 +63,7 @@ class Server:
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
         flow_key: bytes,
     ) -> None:
-        """Create the server.
-
-        `spawn` runs a coroutine beside the request that caused it. `flow_key` seals flow tokens.
-        """
+        """`spawn` runs a coroutine beside the request that caused it. `flow_key` seals flow tokens."""
         self._rules = rules
         self._authenticator = authenticator
         self._directory = directory

@@ -85,9 +85,7 @@ class Accounts:
         bindings: Callable[[str], Sequence[Binding]], place: Callable[[], Place],
         sent_today: Callable[[str], Awaitable[int]],
     ) -> None:  # fmt: skip
-        """Store the services.
-
-        `bindings` returns an account's current bindings. `sent_today` returns the messages sent by the APIs; raises
+        """`bindings` returns an account's current bindings. `sent_today` returns the messages sent by the APIs; raises
         Unavailable."""
         self._directory = directory
         self._service = service
