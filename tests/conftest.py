@@ -9,7 +9,8 @@ import json
 from typing import Any
 
 import pytest
-from support.guardian import Guardian
+
+from tests.support.tools.guardian import Guardian
 
 _PROPERTY = "req"
 _SEEN: dict[str, dict[str, Any]] = {}

@@ -10,7 +10,7 @@ import pytest
 from sipsms.core.account import Account
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import RefusalCode
-from tests.support.program import Program, broken, program
+from tests.support.messaging.program import Program, broken, program
 
 DEMO = Account("demo", caller_id="")
 ALICE = Account("alice", "demo", caller_id="5550001111")

@@ -1,4 +1,4 @@
-"""Carriers of the configuration; messaging/test_destinations tests their couriers."""
+"""Carriers of the configuration. (messaging/test_opt_out sends by their couriers.)"""
 
 from __future__ import annotations
 

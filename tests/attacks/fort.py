@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from conformance.lab import Lab
-from support.stubs import StubCarrier
+
+from tests.support.node.stub_carrier import StubCarrier
 
 HANDSET = "4445556666"  # nobody's DID
 GOOD = "good"  # how texts begin that may leave

@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.sipwire import Phone, Tcp, credulous
-from support.websocket import CONTINUATION, PING, TEXT, Ws, frame, open_websocket
+
+from tests.support.sip.websocket import CONTINUATION, PING, TEXT, Ws, frame, open_websocket
+from tests.support.sip.wire import Phone, Tcp, credulous
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from support.sipwire import Draft, Incoming, Phone, listening, token
+
+from tests.support.sip.wire import Draft, Incoming, Phone, listening, token
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort

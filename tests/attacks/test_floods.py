@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.node import free_port
-from support.sipwire import Credentials, Phone, Silence, Udp, token
+
+from tests.support.node.server import free_port
+from tests.support.sip.wire import Credentials, Phone, Silence, Udp, token
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort

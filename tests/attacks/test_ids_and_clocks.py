@@ -14,10 +14,10 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from support.sipwire import Phone, param
 
 from sipsms.sip.digest import Authenticator, Nonces, Verdict, parse_credentials
 from sipsms.sip.flow_token import FlowName, seal, unseal
+from tests.support.sip.wire import Phone, param
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort

@@ -10,7 +10,8 @@ import statistics
 import subprocess
 
 import pytest
-from support.sipwire import Closed, Phone, Silence, Udp
+
+from tests.support.sip.wire import Closed, Phone, Silence, Udp
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort

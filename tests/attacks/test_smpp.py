@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 from smpp.kit import BIND_FAILED, NACK, NAMES, OK, PHONE, Bind, Customer, Esme, SmppSite, message, pipeline
-from support.smppwire import (
+
+from tests.support.smpp.smsc import RESP, Answer, Pdu, Receipt, Session, Smsc, deliver_body, receipt_bodies
+from tests.support.smpp.wire import (
     BIND_TRX,
     DELIVER,
     ENQUIRE,
@@ -30,7 +32,6 @@ from support.smppwire import (
     sm_body,
     tlv,
 )
-from support.smsc import RESP, Answer, Pdu, Receipt, Session, Smsc, deliver_body, receipt_bodies
 
 pytestmark = [pytest.mark.e2e, pytest.mark.req("A-43")]
 

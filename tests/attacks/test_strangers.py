@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.node import free_port
-from support.sipwire import Credentials, Draft, Phone, Silence, Tcp, Udp, listening
+
+from tests.support.node.server import free_port
+from tests.support.sip.wire import Credentials, Draft, Phone, Silence, Tcp, Udp, listening
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort

@@ -24,7 +24,7 @@ from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import Carrier, CarrierTools, HookRequest, InboundMedia, InboundSms, Part
 from sipsms.web.client import AiohttpClient
 from tests.carriers.kit import FORM, HOOK_URL, NOW, PICTURE, KeptMedia, delivery, hook, refusal
-from tests.support.stubs import Answer, StubCarrier, Taken
+from tests.support.node.stub_carrier import Answer, StubCarrier, Taken
 
 FILES = sorted((Path(__file__).parents[2] / "etc" / "carriers").glob("*.yaml"))
 NAMES = ("bandwidth", "bulkvs", "flowroute", "goip", "plivo", "signalwire", "telnyx", "twilio", "voipms", "vonage")

@@ -26,8 +26,8 @@ from sipsms.core.yaml_file import ConfigError
 from sipsms.messaging.carrier import HookRequest, InboundSms
 from sipsms.web.client import AiohttpClient
 from tests.carriers.kit import FORM, ScriptedClient, delivery, hook, refusal, reply, tools
-from tests.support.node import Node
-from tests.support.stubs import HANG_UP, Answer, StubCarrier
+from tests.support.node.server import Node
+from tests.support.node.stub_carrier import HANG_UP, Answer, StubCarrier
 
 FILE = Path(__file__).parents[2] / "etc" / "carriers" / "goip.yaml"
 

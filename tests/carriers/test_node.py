@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.carriers.test_telnyx import PRIVATE, PUBLIC, event
-from tests.support.node import Node
-from tests.support.stubs import Answer, StubCarrier
+from tests.support.node.server import Node
+from tests.support.node.stub_carrier import Answer, StubCarrier
 from tools.carrier_sim import CarrierSim
 
 pytestmark = pytest.mark.e2e

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from tests.support.stubs import Answer, StubCarrier
+from tests.support.node.stub_carrier import Answer, StubCarrier
 from tools.carrier_sim import CarrierSim
 from tools.carrier_sim.api import wall
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.sipwire import Phone
+
+from tests.support.sip.wire import Phone
 
 from .lab import Account, Lab
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.node import Node
-from support.sipwire import Phone, Udp
-
 from sipsms.store import message_list
 from sipsms.store.engine import open_engine
+from tests.support.node.server import Node
+from tests.support.sip.wire import Phone, Udp
 
 DOMAIN = "sip.example.net"
 _CRASHES = ("sip_failed", "sip_request_failed", "task_failed", "courier_failed", "queue_turn_failed", "Traceback")

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.sipwire import Credentials, Incoming, Phone, Udp, digest, param
 
 from sipsms.sip import digest as theirs
+from tests.support.sip.wire import Credentials, Incoming, Phone, Udp, digest, param
 
 from .conftest import MakePhone
 from .lab import Account, Lab

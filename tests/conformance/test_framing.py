@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.sipwire import LENGTH, Draft, Phone, Tcp, Udp
+
+from tests.support.sip.wire import LENGTH, Draft, Phone, Tcp, Udp
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -9,7 +9,8 @@ import zlib
 from email.utils import formatdate
 
 import pytest
-from support.sipwire import LENGTH, Credentials, Draft, Phone, param
+
+from tests.support.sip.wire import LENGTH, Credentials, Draft, Phone, param
 
 from .conftest import MakePhone
 from .lab import Account, Lab

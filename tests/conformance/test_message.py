@@ -6,9 +6,9 @@ import re
 import zlib
 
 import pytest
-from support.sipwire import Draft, Phone
 
 from sipsms.core.segmentation import segments
+from tests.support.sip.wire import Draft, Phone
 
 from .conftest import MakePhone
 from .lab import Account, Lab

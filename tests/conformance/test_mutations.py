@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from support.sipwire import Draft, Phone, Silence, Udp, token
+
+from tests.support.sip.wire import Draft, Phone, Silence, Udp, token
 
 from .lab import Lab
 from .test_rfc4475 import AS_MESSAGE, CASES, FOLDER

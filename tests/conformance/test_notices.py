@@ -5,7 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
-from support.sipwire import Incoming, Phone, Silence
+
+from tests.support.sip.wire import Incoming, Phone, Silence
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.sipwire import Draft, Incoming, Phone, Udp, param
+
+from tests.support.sip.wire import Draft, Incoming, Phone, Udp, param
 
 from .conftest import MakePhone
 from .lab import Account, Lab

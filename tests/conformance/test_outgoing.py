@@ -6,7 +6,8 @@ import re
 from email.utils import parsedate_to_datetime
 
 import pytest
-from support.sipwire import Phone, listening, param
+
+from tests.support.sip.wire import Phone, listening, param
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.sipwire import Draft, Incoming, Phone, listening, param, token
+
+from tests.support.sip.wire import Draft, Incoming, Phone, listening, param, token
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.sipwire import Draft, Incoming, Phone, param
+
+from tests.support.sip.wire import Draft, Incoming, Phone, param
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -6,7 +6,8 @@ import re
 from email.utils import parsedate_to_datetime
 
 import pytest
-from support.sipwire import Incoming, Phone, listening
+
+from tests.support.sip.wire import Incoming, Phone, listening
 
 from .conftest import MakePhone
 from .lab import Account, Lab

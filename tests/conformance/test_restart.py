@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.sipwire import Draft, Phone, Silence, Tcp, open_wire
+
+from tests.support.sip.wire import Draft, Phone, Silence, Tcp, open_wire
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from support.sipwire import (
+
+from tests.support.sip.wire import (
     Closed,
     Credentials,
     Incoming,

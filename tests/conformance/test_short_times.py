@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
-from support.sipwire import Phone, Tcp
+
+from tests.support.sip.wire import Phone, Tcp
 
 from .lab import Account, Lab
 from .test_presence import Watch, basic, document, publish_draft

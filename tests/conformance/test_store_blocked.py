@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from support.sipwire import Draft, Incoming, Phone, Silence, listening
+
+from tests.support.sip.wire import Draft, Incoming, Phone, Silence, listening
 
 from .lab import Account, Lab
 

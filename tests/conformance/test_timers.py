@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.sipwire import Incoming, Phone, Silence
+
+from tests.support.sip.wire import Incoming, Phone, Silence
 
 from .lab import Account, Lab
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from sip.test_hep import decode, number
-from support.node import Node
-from support.sipwire import Phone
 
 from sipsms.sip.trace import address_of
+from tests.support.node.server import Node
+from tests.support.sip.wire import Phone
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -13,9 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.certificates import Authority
-from support.sipwire import Closed, Phone, Silence, Tcp, Tls, Udp, Wire, credulous, open_wire, token
-from support.websocket import BINARY, CONTINUATION, PING, PONG, TEXT, Refused, WebSocket, Ws, frame, open_websocket
+
+from tests.support.node.certificates import Authority
+from tests.support.sip.websocket import (
+    BINARY,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Refused,
+    WebSocket,
+    Ws,
+    frame,
+    open_websocket,
+)
+from tests.support.sip.wire import Closed, Phone, Silence, Tcp, Tls, Udp, Wire, credulous, open_wire, token
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.sipwire import Phone, Tcp, Udp, branch, listening, param, token
+
+from tests.support.sip.wire import Phone, Tcp, Udp, branch, listening, param, token
 
 from .conftest import MakePhone
 from .lab import Account, Lab

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipsms.core.media_types import EXTENSIONS, MAX_FILE, MAX_FILES, MAX_TEXT, safe_name, type_of
-from tests.support.media import SAMPLES
+from tests.support.messaging.media import SAMPLES
 
 
 @pytest.mark.req("S-021")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sipsms.core import segmentation
 from sipsms.core.segmentation import LengthUnit
-from tests.support.weight import growth
+from tests.support.tools.weight import growth
 
 ENCODINGS = {
     "": "gsm7",

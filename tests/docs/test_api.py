@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.node import Node
+
+from tests.support.node.server import Node
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "api.md", *sorted((ROOT / "docs" / "api").glob("*.md"))]

@@ -14,7 +14,7 @@ import pytest
 from sipsms.core.message import Media
 from sipsms.web.outbound.webhook import PAUSES
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers
-from tests.support.calls import message
+from tests.support.http.client import message
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deliveries.md").read_text()
 

@@ -11,7 +11,7 @@ import yaml
 
 from sipsms.accounts import import_file
 from sipsms.app import settings
-from tests.support.node import Node
+from tests.support.node.server import Node
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

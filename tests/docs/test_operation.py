@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.node import Node
-from support.sipwire import Phone
+
+from tests.support.node.server import Node
+from tests.support.sip.wire import Phone
 
 pytestmark = pytest.mark.e2e
 

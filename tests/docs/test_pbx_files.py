@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sipsms.cli import cli
-from tests.support.node import Node
+from tests.support.node.server import Node
 
 DIALPLAN = Path(__file__).parents[2] / "dialplan"
 FREESWITCH, FREEPBX, ASTERISK = (DIALPLAN / name for name in ("freeswitch", "freepbx", "asterisk"))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.node import Node, free_port
 
 from sipsms.smpp import concat_refs, submit_sm
 from sipsms.smpp.courier import BUSY, NEVER
@@ -16,6 +15,7 @@ from sipsms.smpp.pdu import Status
 from sipsms.smpp.receipt import parse
 from sipsms.smpp.resend_detection import AGAIN
 from sipsms.smpp.settings import SmppConfig, SmppSettings
+from tests.support.node.server import Node, free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "smpp.md").read_text()

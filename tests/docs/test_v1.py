@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from support.v1 import HANDSET, ApiNode
 
 from sipsms.accounts.auth import Caller
 from sipsms.accounts.directory import Directory
@@ -20,6 +19,7 @@ from sipsms.store import blocks, tokens
 from sipsms.store.message_list import SCAN, SPOKEN
 from sipsms.web.api.v1 import dids, events, middleware, paging
 from sipsms.web.api.v1.permissions import Permissions
+from tests.support.http.v1 import HANDSET, ApiNode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api" / "v1.md").read_text()
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.node import Node
 
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.messaging.retry_guard import REPEAT
@@ -21,6 +20,7 @@ from sipsms.web.api.voipms import messages
 from sipsms.web.api.voipms.accounts import NOTHING, Accounts
 from sipsms.web.api.voipms.dids import Dids
 from sipsms.web.api.voipms.params import MAX_DAYS
+from tests.support.node.server import Node
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api" / "voipms.md").read_text()
 SITE = "https://sms.example.net"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.stubs import Answer, StubCarrier
+
+from tests.support.node.stub_carrier import Answer, StubCarrier
 
 from .phones import Phone, Phones
 from .site import Account, Site

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from support.node import Node
-
 from sipsms.cli import main
 from sipsms.store import message_list
 from sipsms.store.engine import open_engine
+from tests.support.node.server import Node
 
 DOMAIN = "sip.example.net"
 HANDSET = "4445556666"  # nobody's DID: with the loopback carrier a simulated handset

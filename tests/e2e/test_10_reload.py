@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.ledger import Ledger, Sender
-from support.stubs import StubCarrier
+
+from tests.support.node.ledger import Ledger, Sender
+from tests.support.node.stub_carrier import StubCarrier
 
 from .conftest import MakePhone
 from .site import DOOR, HANDSET, Site

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.node import Node
+
+from tests.support.node.server import Node
 
 from .conftest import MakePhone
 from .site import HANDSET, Account, Site

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.ledger import Ledger, Sender
-from support.stubs import HANG_UP, Answer, StubCarrier
+
+from tests.support.node.ledger import Ledger, Sender
+from tests.support.node.stub_carrier import HANG_UP, Answer, StubCarrier
 
 from .site import HANDSET, Account, Site
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.ledger import Ledger, Sender
-from support.stubs import HANG_UP, Answer, StubCarrier
+
+from tests.support.node.ledger import Ledger, Sender
+from tests.support.node.stub_carrier import HANG_UP, Answer, StubCarrier
 
 from .site import HANDSET, Site
 

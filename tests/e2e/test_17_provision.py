@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import pytest
-from support.node import Node
-from support.sipwire import Phone
+
+from tests.support.node.server import Node
+from tests.support.sip.wire import Phone
 
 pytestmark = pytest.mark.e2e
 

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from support.mailbox import Mailbox
-from support.stubs import Answer, StubCarrier
+
+from tests.support.node.mailbox import Mailbox
+from tests.support.node.stub_carrier import Answer, StubCarrier
 
 from .conftest import MakePhone
 from .site import HANDSET, Account, Site

@@ -18,8 +18,9 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
-from support.media import PNG
-from support.stubs import Answer, StubCarrier
+
+from tests.support.messaging.media import PNG
+from tests.support.node.stub_carrier import Answer, StubCarrier
 
 from .conftest import MakePhone
 from .site import HANDSET, Account, Site

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from e2e.site import Site
-from support.stubs import StubCarrier
+
+from tests.support.node.stub_carrier import StubCarrier
 
 MakeSite = Callable[..., Site]
 

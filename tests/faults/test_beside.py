@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from e2e.site import HANDSET, Site
-from support.ledger import Ledger, Sender
+
+from tests.support.node.ledger import Ledger, Sender
 
 from .conftest import MakeSite
 

@@ -22,9 +22,9 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from e2e.site import HANDSET, SECRET
-from support.stubs import StubCarrier
 
 from sipsms.web.response_ack import GRACE
+from tests.support.node.stub_carrier import StubCarrier
 
 from .conftest import MakeSite
 from .test_doors import API as UNLIMITED

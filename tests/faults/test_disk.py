@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from e2e.site import HANDSET, Site
-from support.ledger import Ledger, Sender
-from support.stubs import StubCarrier
+
+from tests.support.node.ledger import Ledger, Sender
+from tests.support.node.stub_carrier import StubCarrier
 
 from .conftest import MakeSite
 
@@ -226,7 +227,7 @@ async def test_the_lock_comes_while_the_carrier_answers(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, object], tmp_path: Path
 ) -> None:
     """The carrier has taken it and the store cannot be written for two seconds: afterwards it is `accepted`, once."""
-    from support.stubs import Answer
+    from tests.support.node.stub_carrier import Answer
 
     site = make_site(**carried)
     site.start()

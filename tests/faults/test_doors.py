@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET, Account, Site
-from support.stubs import StubCarrier
+
+from tests.support.node.stub_carrier import StubCarrier
 
 from .conftest import MakeSite
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from e2e.site import HANDSET, Account, Site
-from support.impatient import Phone
+
+from tests.support.sip.impatient import Phone
 
 from .conftest import MakeSite
 

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 from e2e.site import DOOR, HANDSET, Account, Site, entry
 from smpp.kit import OK, PHONE, QUEUE_FULL, SmppSite
-from support.smppwire import Closed, RawEsme
+
+from tests.support.smpp.wire import Closed, RawEsme
 
 from .test_doors import API, Client
 

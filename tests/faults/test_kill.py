@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET, Site
-from support.ledger import Ledger, Sender
-from support.stubs import StubCarrier
+
+from tests.support.node.ledger import Ledger, Sender
+from tests.support.node.stub_carrier import StubCarrier
 
 from .conftest import MakeSite
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET, Account
-from support import ledger as books
-from support.ledger import Ledger, Sender
-from support.sipwire import Address, Phone, Silence, Tcp, Udp
-from support.stubs import StubCarrier
-from support.udprelay import UdpRelay
+
+from tests.support.node import ledger as books
+from tests.support.node.ledger import Ledger, Sender
+from tests.support.node.stub_carrier import StubCarrier
+from tests.support.node.udp_relay import UdpRelay
+from tests.support.sip.wire import Address, Phone, Silence, Tcp, Udp
 
 from .conftest import MakeSite
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 from smpp.kit import OK, OUR_ID, PHONE, Customer, Esme, SmppSite
-from support import esme_ledger
-from support.esme_ledger import Books, Job, Sender
-from support.smppwire import DELIVER, RESPONSE, Closed, read_deliver
-from support.smsc import THROTTLED, Answer, Receipt, Smsc, Submitted
+
+from tests.support.smpp import esme_ledger
+from tests.support.smpp.esme_ledger import Books, Job, Sender
+from tests.support.smpp.smsc import THROTTLED, Answer, Receipt, Smsc, Submitted
+from tests.support.smpp.wire import DELIVER, RESPONSE, Closed, read_deliver
 
 pytestmark = pytest.mark.e2e
 

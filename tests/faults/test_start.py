@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from smpp.kit import SmppSite
-from support.sipwire import Phone
+
+from tests.support.sip.wire import Phone
 
 from .conftest import MakeSite
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from e2e.site import DOOR, HANDSET
-from support.ledger import Ledger, Sender
-from support.sipwire import Closed, Phone, Tcp
-from support.stubs import Answer, StubCarrier
+
+from tests.support.node.ledger import Ledger, Sender
+from tests.support.node.stub_carrier import Answer, StubCarrier
+from tests.support.sip.wire import Closed, Phone, Tcp
 
 from .conftest import MakeSite
 

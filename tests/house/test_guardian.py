@@ -10,7 +10,7 @@ from pathlib import Path
 
 RUN = """
 import subprocess, sys, time
-from support.guardian import Guardian
+from tests.support.tools.guardian import Guardian
 Guardian().watch_all()
 print(subprocess.Popen(["sleep", "300"]).pid, flush=True)
 time.sleep(300)
@@ -18,7 +18,7 @@ time.sleep(300)
 
 
 def test_what_a_killed_test_run_has_started_ends() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", RUN]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:
         assert run.stdout is not None

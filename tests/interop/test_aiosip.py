@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from e2e.site import DOMAIN, Account, Site
-from support.node import free_port
+
+from tests.support.node.server import free_port
 
 pytestmark = [
     pytest.mark.e2e,
@@ -25,7 +26,7 @@ pytestmark = [
 ]
 
 
-ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[1:3]))}
 
 
 def play(method: str, site: Site, name: str, password: str, to: str) -> int:

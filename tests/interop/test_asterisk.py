@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import trustme
 from e2e.site import DOMAIN, HANDSET, Account, Site
-from support.asterisk import PROJECT, Asterisk, Event, NotInstalledError, installed, text_of
-from support.node import free_port
-from support.sipwire import Phone, Silence
+
+from tests.support.node.server import free_port
+from tests.support.sip.asterisk import PROJECT, Asterisk, Event, NotInstalledError, installed, text_of
+from tests.support.sip.wire import Phone, Silence
 
 pytestmark = pytest.mark.e2e
 

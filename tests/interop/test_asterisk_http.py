@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET, Site
-from support.asterisk import PROJECT, Asterisk, NotInstalledError, installed
+
+from tests.support.sip.asterisk import PROJECT, Asterisk, NotInstalledError, installed
 
 pytestmark = pytest.mark.e2e
 

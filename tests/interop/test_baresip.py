@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from e2e.site import HANDSET, Account, Site
-from support.node import free_port
+
+from tests.support.node.server import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from conformance.lab import Account, Lab
-from support.jssip import JsPhone, Missing, installed
+
+from tests.support.sip.jssip import JsPhone, Missing, installed
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from e2e.site import DOMAIN, HANDSET, Account, Site
-from support.node import free_port
-from support.sipwire import Phone
+
+from tests.support.node.server import free_port
+from tests.support.sip.wire import Phone
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from e2e.site import Account, Site
-from support.node import free_port
+
+from tests.support.node.server import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET, Site
-from support.node import free_port
-from support.smpp_seen import Came, Missing, Refused
+
+from tests.support.node.server import free_port
+from tests.support.smpp.records import Came, Missing, Refused
 
 try:
-    from support.kannel import Kannel
-    from support.nodesmpp import NodeEsme
-    from support.smpp_peers import AioEsme, Smpp34Esme, SmpplibEsme
+    from tests.support.smpp.kannel import Kannel
+    from tests.support.smpp.libraries import AioEsme, Smpp34Esme, SmpplibEsme
+    from tests.support.smpp.node_smpp import NodeEsme
 except Missing as why:
     pytest.skip(str(why), allow_module_level=True)
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.certificates import Authority
-from support.smpp_seen import Came, Missing
-from support.smsc import Answer, Receipt, Smsc
-from support.v1 import HANDSET, ApiNode
+
+from tests.support.http.v1 import HANDSET, ApiNode
+from tests.support.node.certificates import Authority
+from tests.support.smpp.records import Came, Missing
+from tests.support.smpp.smsc import Answer, Receipt, Smsc
 
 try:
-    from support.nodesmpp import NodeSmsc
-    from support.smpp_smscs import Smpp34Smsc
+    from tests.support.smpp.node_smpp import NodeSmsc
+    from tests.support.smpp.smpp34_smsc import Smpp34Smsc
 except Missing as why:
     pytest.skip(str(why), allow_module_level=True)
 

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support.node import Node, free_port
-from support.sipwire import Address, Phone
+
+from tests.support.node.server import Node, free_port
+from tests.support.sip.wire import Address, Phone
 
 pytestmark = pytest.mark.skipif(shutil.which("sngrep") is None, reason="sngrep is not installed")
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET, Account, Site
-from support.node import free_port
-from support.sipwire import Incoming, Phone, param
+
+from tests.support.node.server import free_port
+from tests.support.sip.wire import Incoming, Phone, param
 
 from .upstream import Upstream, answered, challenge, deliveries, logged, ok, phone_of, says, silence, texts
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET, Site
-from support.asterisk import Asterisk, NotInstalledError, installed, text_of
-from support.certificates import Authority
-from support.node import free_port
-from support.sipwire import Phone
-from support.udprelay import UdpRelay
+
+from tests.support.node.certificates import Authority
+from tests.support.node.server import free_port
+from tests.support.node.udp_relay import UdpRelay
+from tests.support.sip.asterisk import Asterisk, NotInstalledError, installed, text_of
+from tests.support.sip.wire import Phone
 
 from .upstream import deliveries, logged, phone_of, texts
 

@@ -23,8 +23,9 @@ import pytest
 import voipms
 import voipms_api
 from e2e.site import HANDSET, Account, Site
-from support.media import JPEG, PNG
-from support.stubs import Answer, StubCarrier
+
+from tests.support.messaging.media import JPEG, PNG
+from tests.support.node.stub_carrier import Answer, StubCarrier
 
 pytestmark = [pytest.mark.req("S-103", "S-104", "S-105"), pytest.mark.e2e]
 NEW_YORK = ZoneInfo("America/New_York")

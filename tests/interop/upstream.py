@@ -13,7 +13,8 @@ from contextlib import closing
 from typing import Any, Self
 
 from e2e.site import Account, Site
-from support.sipwire import Draft, Incoming, Phone, Silence, branch, digest, parse_challenge, token
+
+from tests.support.sip.wire import Draft, Incoming, Phone, Silence, branch, digest, parse_challenge, token
 
 Say = Callable[[Incoming], tuple[int, str, list[tuple[str, str]]] | None]
 NONCE = "n0nce"

@@ -18,9 +18,9 @@ from aiosmtpd.smtp import SMTP, AuthResult
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected, Scope
 from sipsms.mail.courier import MailCourier
 from sipsms.mail.settings import Smtp
-from tests.support.calls import delivery, message
-from tests.support.certificates import Authority
-from tests.support.media import JPEG
+from tests.support.http.client import delivery, message
+from tests.support.messaging.media import JPEG
+from tests.support.node.certificates import Authority
 
 
 class Shelf:

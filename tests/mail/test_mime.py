@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from sipsms.core.message import Delivery
 from sipsms.mail.mime import Part, compose, subject
-from tests.support.calls import delivery, message
-from tests.support.media import JPEG
+from tests.support.http.client import delivery, message
+from tests.support.messaging.media import JPEG
 
 SENDER = "sms@example.net"
 HEADERS = {"from", "to", "reply-to", "subject", "date", "message-id", "references", "auto-submitted",

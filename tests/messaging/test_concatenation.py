@@ -1,4 +1,4 @@
-"""Long texts in parts that an account sends. (Those that come in: test_targets.)"""
+"""Long texts in parts, in both directions: an account or ESME sends them, or a carrier delivers them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from sqlalchemy import Connection, update
 
 from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
-from sipsms.core.message import MessageKind, State
+from sipsms.core.message import (
+    MessageKind,
+    State,
+)
 from sipsms.core.queue_rows import CarrierReceipt, StoredPart
 from sipsms.core.refusal import Refusal
 from sipsms.core.report_request import SmppRequest, encode, of_parts
@@ -20,17 +23,17 @@ from sipsms.messaging.order import Sent
 from sipsms.store import concatenated_parts
 from sipsms.store.concatenated_parts import AGAIN
 from sipsms.store.schema import parts
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
+from tests.support.messaging.traffic import DID, PHONE, arrive, with_did
 
 DEMO = Account("demo")
-DID, PHONE = "5550001111", "2125550123"
 
 
 def request(number: int) -> SmppRequest:
     return SmppRequest.of(1, DID, PHONE, 1, 1, 1, 1, number, "tok")
 
 
-async def part(here: Core, number: int, text: str, total: int = 3, reference: str = "r1") -> int | Refusal:
+async def send_part(here: Core, number: int, text: str, total: int = 3, reference: str = "r1") -> int | Refusal:
     """The message; 0 while parts are missing."""
     sent = await here.send(DEMO, DID, PHONE, text, "smpp", part=Part(reference, number, total), report=request(number))
     return sent.message if isinstance(sent, Sent) else sent
@@ -42,12 +45,12 @@ async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...
     sim = ScriptedCourier()
     texts = {1: "one ", 2: "two ", 3: "three"}
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        answers = [await part(here, number, texts[number]) for number in order]
+        answers = [await send_part(here, number, texts[number]) for number in order]
         last = answers.pop()
         assert isinstance(last, int)
         assert last > 0
         assert set(answers) == {0}
-        again = await part(here, order[-1], texts[order[-1]])
+        again = await send_part(here, order[-1], texts[order[-1]])
         assert again == 0, "its answer was lost: told again"
         here.clock.now += PATIENCE + 1
         await here.gateway.parts.give_up_waiting()
@@ -59,12 +62,12 @@ async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...
 @pytest.mark.req("P-13", "F-01")
 async def test_parts_outlive_a_restart(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
-        await part(here, 1, "one ", 2)
+        await send_part(here, 1, "one ", 2)
     async with core(tmp_path) as here:
         rest = await here.store.read(lambda db: concatenated_parts.open_parts(db, "smpp", here.clock.now))
         assert [(one.number, one.text, one.account, one.joined) for one in rest] == [(1, "one ", "demo", False)]
         assert await here.store.read(lambda db: concatenated_parts.open_parts(db, "other", 0.0)) == []
-        await part(here, 2, "two", 2)
+        await send_part(here, 2, "two", 2)
         assert await here.rows("SELECT text FROM messages") == [("one two",)]
         young = await here.store.read(lambda db: concatenated_parts.open_parts(db, "smpp", here.clock.now))
         assert [one.joined for one in young] == [True, True]
@@ -75,7 +78,7 @@ async def test_parts_outlive_a_restart(tmp_path: Path) -> None:
 async def test_a_restart_between_two_parts_cuts_no_text(tmp_path: Path) -> None:
     """However long the server was down: the other part has had no chance to come."""
     async with core(tmp_path) as here:
-        await part(here, 1, "one ", 2)
+        await send_part(here, 1, "one ", 2)
         early = update(parts).values(received_at=here.clock.now - 3 * PATIENCE)
         await here.store.write(lambda db: db.execute(early))
     async with core(tmp_path) as here:
@@ -88,7 +91,7 @@ async def test_a_restart_between_two_parts_cuts_no_text(tmp_path: Path) -> None:
         assert await here.rows("SELECT text FROM messages") == [("one [part 2 of 2 is missing]",)]
 
 
-async def arrive(here: Core, number: int, text: str, remote_id: str = "") -> None:
+async def receive_part(here: Core, number: int, text: str, remote_id: str = "") -> None:
     await here.gateway.receive(InboundSms(PHONE, DID, text, remote_id, part=Part("9", number, 2)), "carrier:sim")
 
 
@@ -99,14 +102,14 @@ async def test_the_same_text_again_under_the_same_reference(tmp_path: Path, orde
     texts = {1: "ALERT: ", 2: "water low"}
     async with core(tmp_path) as here:
         for number in (1, 2, *order):
-            await arrive(here, number, texts[number])
+            await receive_part(here, number, texts[number])
         assert await here.rows("SELECT text FROM messages") == [("ALERT: water low",)], "at once: told again"
         here.clock.now += AGAIN
         for number in order:
-            await arrive(here, number, texts[number])
+            await receive_part(here, number, texts[number])
         here.clock.now += AGAIN
-        await arrive(here, 1, "ALERT: ")
-        await arrive(here, 2, "FIRE")
+        await receive_part(here, 1, "ALERT: ")
+        await receive_part(here, 2, "FIRE")
         found = await here.rows("SELECT text FROM messages ORDER BY id")
         assert found == [("ALERT: water low",), ("ALERT: water low",), ("ALERT: FIRE",)]
 
@@ -114,10 +117,10 @@ async def test_the_same_text_again_under_the_same_reference(tmp_path: Path, orde
 @pytest.mark.req("P-13")
 async def test_a_part_with_an_id_is_told_again_however_late(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
-        await arrive(here, 1, "one ", "a")
-        await arrive(here, 2, "two", "b")
+        await receive_part(here, 1, "one ", "a")
+        await receive_part(here, 2, "two", "b")
         here.clock.now += 20 * AGAIN
-        await arrive(here, 1, "one ", "a")
+        await receive_part(here, 1, "one ", "a")
         await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM parts WHERE NOT joined") == [(0,)]
 
@@ -145,8 +148,8 @@ async def test_open_parts_that_came_in(tmp_path: Path) -> None:
 async def test_what_came_goes_out_with_the_gap_marked(tmp_path: Path) -> None:
     """Also where the number that it goes to is no DID of ours."""
     async with core(tmp_path) as here:
-        await part(here, 1, "one ")
-        await part(here, 3, "three")
+        await send_part(here, 1, "one ")
+        await send_part(here, 3, "three")
         here.clock.now += PATIENCE - 1
         await here.gateway.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
@@ -162,7 +165,7 @@ async def test_one_verdict(tmp_path: Path) -> None:
     told, sim = ScriptedCourier(), ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim, "smpp": told}) as here:
         for number in (1, 2, 3):
-            await part(here, number, f"{number}")
+            await send_part(here, number, f"{number}")
         await here.until("SELECT remote_id FROM deliveries WHERE state = 'accepted'", [("r1",)])
         await here.gateway.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
         await told.wait(1)
@@ -176,9 +179,9 @@ async def test_one_verdict(tmp_path: Path) -> None:
 async def test_parts_that_were_answered_and_then_refused_are_reported(tmp_path: Path) -> None:
     told = ScriptedCourier()
     async with core(tmp_path, {"smpp": told, "carrier:sim": ScriptedCourier()}) as here:
-        await part(here, 1, "one ", 2)
+        await send_part(here, 1, "one ", 2)
         here.directory.block(Block(DID, PHONE, "out"))
-        assert isinstance(await part(here, 2, "two", 2), Refusal)
+        assert isinstance(await send_part(here, 2, "two", 2), Refusal)
         here.clock.now += PATIENCE + 1
         await here.gateway.parts.give_up_waiting()
         await told.wait(1)
@@ -188,7 +191,7 @@ async def test_parts_that_were_answered_and_then_refused_are_reported(tmp_path: 
 
 async def test_a_number_that_is_anothers_now_sends_nothing(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
-        await part(here, 1, "one ", 2)
+        await send_part(here, 1, "one ", 2)
         here.directory.update(2, False, [Account("other")], [Did(DID, "other")], frozenset())
         here.clock.now += PATIENCE + 1
         await here.gateway.parts.give_up_waiting()
@@ -216,3 +219,68 @@ async def test_what_was_whole_when_the_server_ended_goes_soon(tmp_path: Path) ->
         here.clock.now += 6
         await here.gateway.parts.give_up_waiting()
         assert len(await here.rows("SELECT text FROM messages")) == 1
+
+
+@pytest.mark.req("P-13", "G08")
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 2, 3, 1, 1)])
+async def test_parts_are_joined_in_any_order_once(tmp_path: Path, order: tuple[int, ...]) -> None:
+    texts = {1: "one ", 2: "two ", 3: "three"}
+    async with core(tmp_path, prepare=with_did()) as here:
+        for number in order:
+            await arrive(here, texts[number], remote_id=f"id{number}", part=Part("7", number, 3))
+        assert await here.rows("SELECT text, source FROM messages") == [("one two three", PHONE)]
+        await arrive(here, texts[2], remote_id="id2", part=Part("7", 2, 3))  # the carrier says it once more
+        here.clock.now += PATIENCE + 1
+        await here.gateway.parts.give_up_waiting()
+        assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+@pytest.mark.req("P-13")
+async def test_a_part_that_does_not_come_is_marked(tmp_path: Path) -> None:
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "one ", remote_id="a", part=Part("7", 1, 3))
+        await arrive(here, "three", remote_id="c", part=Part("7", 3, 3))
+        here.clock.now += PATIENCE - 1
+        await here.gateway.parts.give_up_waiting()
+        assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
+        here.clock.now += 2
+        await here.gateway.parts.give_up_waiting()
+        ((text,),) = await here.rows("SELECT text FROM messages")
+        assert text.startswith("one ")
+        assert text.endswith("three")
+        assert "2 of 3" in text
+        await here.gateway.parts.give_up_waiting()
+        assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+@pytest.mark.req("P-13")
+async def test_a_reference_that_is_used_again(tmp_path: Path) -> None:
+    """Eight bits are soon used up: another text under the same number is another message."""
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "old 1 ", remote_id="a1", part=Part("7", 1, 2))
+        await arrive(here, "new 1 ", remote_id="b1", part=Part("7", 1, 2))
+        await arrive(here, "new 2", remote_id="b2", part=Part("7", 2, 2))
+        texts = [row[0] for row in await here.rows("SELECT text FROM messages ORDER BY id")]
+        assert texts[0].startswith("old 1 ")
+        assert texts[1:] == ["new 1 new 2"]
+        await arrive(here, "next 1 ", remote_id="c1", part=Part("7", 1, 2))
+        await arrive(here, "next 2", remote_id="c2", part=Part("7", 2, 2))
+        assert (await here.rows("SELECT text FROM messages ORDER BY id"))[-1] == ("next 1 next 2",)
+
+
+@pytest.mark.req("P-13")
+async def test_a_part_told_again_under_another_id(tmp_path: Path) -> None:
+    """Some carriers number each attempt to tell us anew."""
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "one ", remote_id="a", part=Part("7", 1, 2))
+        await arrive(here, "one ", remote_id="a2", part=Part("7", 1, 2))
+        await arrive(here, "two", remote_id="b", part=Part("7", 2, 2))
+        assert await here.rows("SELECT text FROM messages") == [("one two",)]
+
+
+async def test_parts_survive_a_restart(tmp_path: Path) -> None:
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "one ", remote_id="a", part=Part("7", 1, 2))
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here, "two", remote_id="b", part=Part("7", 2, 2))
+        assert await here.rows("SELECT text FROM messages") == [("one two",)]

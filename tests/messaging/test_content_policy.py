@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sipsms.core.account import Account, Did
+from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.messaging.content_policy import SHORTENERS, Patterns, shortener_in
-from tests.support.weight import growth
+from sipsms.messaging.order import Sent
+from sipsms.messaging.settings import PolicySettings
+from tests.support.messaging.core import Core, ScriptedCourier, core
+from tests.support.messaging.traffic import send
+from tests.support.tools.weight import growth
 
 LINKS = [
     ("see https://bit.ly/3xYz", "bit.ly"),
@@ -155,3 +162,29 @@ def test_never_more_than_the_limit(calls: list[tuple[str, str, str, float]]) -> 
         if patterns.check(account, to, text, step) == "":
             let.setdefault(account, set()).add(to)
     assert all(len(reached) <= 3 for reached in let.values())
+
+
+@pytest.mark.req("S-016", "S-018")
+async def test_shorteners_and_bulk(tmp_path: Path) -> None:
+    people = [Account("demo"), Account("alice", "demo"), Account("free", "", bulk=True, shorteners=True)]
+
+    def prepare(here: Core) -> None:
+        numbers = [Did("5550003333", "free")]
+        here.directory.update(2, False, people, numbers, frozenset())
+
+    async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, prepare=prepare, policy=PolicySettings()) as here:
+        link = await send(here, "look: https://bit.ly/x")
+        assert isinstance(link, Refusal)
+        assert link.code is RefusalCode.POLICY
+        assert "bit.ly" in link.reason
+        for number in range(20):
+            assert isinstance(await send(here, "Our big sale starts now!", f"21255502{number:02}"), Sent)
+        bulk = await send(here, "Our big sale starts now!", "2125550299")
+        assert isinstance(bulk, Refusal)
+        assert bulk.code is RefusalCode.BULK
+        assert isinstance(await send(here, "a word to you alone", "2125550299"), Sent)
+        free = people[2]
+        for number in range(30):
+            text = "Our big sale: bit.ly/sale"
+            to = f"21255502{number:02}"
+            assert isinstance(await here.send(free, "5550003333", to, text, "test"), Sent)

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sipsms.core.account import Account, Did, Smpp
-from sipsms.core.message import EVENT, Accepted, Deferred, Delivered, Delivery, Direction, Message, State
+from sipsms.core.account import Account, Callback, Did, Smpp, Webhook
+from sipsms.core.courier_id import CALLBACK, MAIL, MEDIA, WEBHOOK
+from sipsms.core.message import (
+    EVENT,
+    Accepted,
+    Deferred,
+    Delivered,
+    Delivery,
+    Direction,
+    Media,
+    Message,
+    Outcome,
+    Rejected,
+    State,
+)
 from sipsms.core.queue_rows import CarrierReceipt
+from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding
 from sipsms.core.report_request import ReportRequest, SmppRequest, UrlRequest
-from sipsms.messaging.carrier import InboundSms
+from sipsms.messaging.carrier import InboundMedia, InboundSms
 from sipsms.messaging.carrier_options import CarrierOptions
-from sipsms.messaging.gateway import RECEIPT_LANES, Receipt, carrier_key
-from sipsms.messaging.order import Sent
-from tests.support.core import Core, ScriptedCourier, core
+from sipsms.messaging.gateway import RECEIPT_LANES, Gateway, Receipt, carrier_key, sms_key
+from sipsms.messaging.order import File, Sent
+from sipsms.store import message_list
+from tests.support.messaging.core import Core, ScriptedCourier, core
+from tests.support.messaging.media import PNG
+from tests.support.messaging.traffic import DELIVERIES, DID, PHONE, SIM, arrive, send, with_did
 
 DEMO = Account("demo")
 STATES = "SELECT device, state FROM deliveries ORDER BY id"
@@ -40,13 +59,6 @@ async def _register(here: Core, contact: str, **values: str) -> int:
 async def _unregister(here: Core, contact: str) -> None:
     gone = [one for one in here.location.bindings("alice", here.clock.now) if one.contact == contact]
     await here.location.apply("alice", [], gone, here.clock.now)
-
-
-async def _arrive(here: Core, text: str, remote_id: str = "") -> Receipt | None:
-    sms = InboundSms("+1 (212) 555-0123", "5550001111", text, remote_id)
-    result = await here.gateway.receive(sms, "test", carrier_key("c", remote_id))
-    assert result is None or isinstance(result, Receipt)
-    return result
 
 
 class Phones(ScriptedCourier):
@@ -78,11 +90,11 @@ async def test_every_known_device_gets_every_message_once(tmp_path: Path) -> Non
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         desk = await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
         mobile = await _register(here, "sip:a@h:2", instance="<urn:uuid:2>")
-        await _arrive(here, "one")
+        await arrive(here, "one")
         await phones.wait(2)
         await _unregister(here, "sip:a@h:2")
         for text in ("two", "three"):
-            await _arrive(here, text)
+            await arrive(here, text)
         await phones.wait(4)
         here.clock.now += 3 * 86400 / 10
         assert await _register(here, "sip:a@h:7", instance="<urn:uuid:2>") == mobile
@@ -95,7 +107,7 @@ async def test_before_the_first_device_everything_waits_for_each(tmp_path: Path)
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         for text in ("one", "two"):
-            await _arrive(here, text)
+            await arrive(here, text)
         first = await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
         await phones.wait(2)
         second = await _register(here, "sip:a@h:2", instance="<urn:uuid:2>")
@@ -110,7 +122,7 @@ async def test_before_the_first_device_everything_waits_for_each(tmp_path: Path)
 async def test_first_device_after_a_restart(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
-        await _arrive(here, "one")
+        await arrive(here, "one")
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         device = await _register(here, "sip:a@h:1")
         await phones.wait(1)
@@ -122,7 +134,7 @@ async def test_a_phone_without_instance_comes_back_under_another_contact(tmp_pat
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         device = await _register(here, "sip:a@h:1111")
         await _unregister(here, "sip:a@h:1111")
-        await _arrive(here, "while away")
+        await arrive(here, "while away")
         assert await _register(here, "sip:a@h:2222") == device
         await phones.wait(1)
         assert [one.key for one in here.location.devices("alice")] == ["sip:a@h:2222"]
@@ -137,7 +149,7 @@ async def test_a_phone_that_crashed_and_came_back_gets_what_its_old_self_was_owe
         here.clock.now += 10
         old = here.location.bindings("alice", here.clock.now)[0]
         here.location._by_device.pop(old.device)  # its socket is dead, but nobody knows
-        await _arrive(here, "lost?")
+        await arrive(here, "lost?")
         here.location._by_device[old.device] = old
         new = await _register(here, "sip:a@h:2222")
         assert new != old.device
@@ -156,12 +168,9 @@ async def test_a_phone_that_crashed_and_came_back_gets_what_its_old_self_was_owe
 @pytest.mark.req("F-20")
 async def test_a_carriers_message_twice_is_one(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
-        first = await _arrive(here, "one", "id-1")
-        again = await _arrive(here, "one", "id-1")
-        other = await _arrive(here, "one", "id-2")
-        assert first is not None
-        assert again is not None
-        assert other is not None
+        first = await arrive(here, "one", "+1 (212) 555-0123", remote_id="id-1")
+        again = await arrive(here, "one", remote_id="id-1")
+        other = await arrive(here, "one", remote_id="id-2")
         assert (again.message_id, again.duplicate) == (first.message_id, True)
         assert other.message_id != first.message_id
         assert await here.rows("SELECT count(*) FROM messages") == [(2,)]
@@ -207,8 +216,8 @@ def _with_smpp(smpp: Smpp) -> object:
 async def test_what_comes_in_goes_by_smpp_too(tmp_path: Path, smpp: Smpp, count: int) -> None:
     """In one lane, so in order."""
     async with core(tmp_path, run=False, prepare=_with_smpp(smpp)) as here:  # type: ignore[arg-type]
-        await _arrive(here, "one")
-        await _arrive(here, "two")
+        await arrive(here, "one")
+        await arrive(here, "two")
         assert await here.rows(LANES) == [("5550001111", "smpp/5550001111")] * count
 
 
@@ -216,7 +225,7 @@ async def test_what_comes_in_goes_by_smpp_too(tmp_path: Path, smpp: Smpp, count:
 async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
     """They need no order, and go to the program that is bound, whether or not the DID gets messages by SMPP."""
     sim = ScriptedCourier()
-    async with core(tmp_path, {"carrier:sim": sim}, prepare=_with_smpp(Smpp("", "p", "smpp://h", False))) as here:  # type: ignore[arg-type]
+    async with core(tmp_path, {SIM: sim}, prepare=_with_smpp(Smpp("", "p", "smpp://h", False))) as here:  # type: ignore[arg-type]
         wish = SmppRequest.of(1, "5550001111", "2125550123", 1, 1, 1, 1)
         for number in range(12):
             result = await here.send(DEMO, "5550001111", "2125550123", f"m{number}", "smpp", report=wish)
@@ -224,8 +233,8 @@ async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(12,)])
         for number in range(12):
             name = sim.seen[number].id
-            await here.gateway.receipt("carrier:sim", CarrierReceipt(f"r{name}", State.DELIVERED))
-            await here.gateway.receipt("carrier:sim", CarrierReceipt(f"r{name}", State.DELIVERED))
+            await here.gateway.receipt(SIM, CarrierReceipt(f"r{name}", State.DELIVERED))
+            await here.gateway.receipt(SIM, CarrierReceipt(f"r{name}", State.DELIVERED))
         rows = await here.rows(LANES)
         assert [row[0] for row in rows] == ["5550001111"] * 12, "once each"
         lanes = {row[1] for row in rows}
@@ -250,7 +259,7 @@ async def test_what_has_expired_is_reported(
 ) -> None:  # fmt: skip
     """ESMEs hear that it expired, others what they have always heard."""
     sim = ScriptedCourier(Accepted("c-1") if by_carrier else Deferred("busy"))
-    async with core(tmp_path, {"carrier:sim": sim}, prepare=_with_smpp(Smpp("", "p"))) as here:  # type: ignore[arg-type]
+    async with core(tmp_path, {SIM: sim}, prepare=_with_smpp(Smpp("", "p"))) as here:  # type: ignore[arg-type]
         ended: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
 
         def over(delivery: Delivery, state: State, detail: str) -> None:
@@ -263,9 +272,9 @@ async def test_what_has_expired_is_reported(
         if by_carrier:
             receipt = CarrierReceipt("c-1", State.EXPIRED)
             if restarted:
-                await here.store.receipt("carrier:sim", receipt, 1.0)
+                await here.store.receipt(SIM, receipt, 1.0)
             else:
-                await here.gateway.receipt("carrier:sim", receipt)
+                await here.gateway.receipt(SIM, receipt)
         else:
             here.clock.now += 2 * 86400
             async with asyncio.timeout(5):
@@ -281,8 +290,8 @@ async def test_what_has_expired_is_reported(
 @pytest.mark.req("P-13", "C-1")
 async def test_a_long_text_goes_in_real_segments(tmp_path: Path) -> None:
     sim = ScriptedCourier()
-    async with core(tmp_path, {"carrier:sim": sim}) as here:
-        here.gateway.limits = {"carrier:sim": CarrierOptions.model_construct(text_unit="segments")}
+    async with core(tmp_path, {SIM: sim}) as here:
+        here.gateway.limits = {SIM: CarrierOptions.model_construct(text_unit="segments")}
         message = Message(Direction.OUT, "5550001111", "2125550123", "a" * 200, "t", 1.0, "demo", "5550001111")
         assert "200 characters, gsm7, in 2 segments of one SMS" in here.gateway.explain(message).trace[-1]
         short = message._replace(text="a" * 160)
@@ -290,3 +299,283 @@ async def test_a_long_text_goes_in_real_segments(tmp_path: Path) -> None:
         await here.send(DEMO, "5550001111", "2125550123", "a" * 200, "test")
         await sim.wait(2)
         assert [(one.start, one.end) for one in sim.seen] == [(0, 153), (153, 200)]
+
+
+# --- Destinations -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S-030", "S-038", "S-040", "S-045", "S-047", "S-128")
+async def test_everything_at_once(tmp_path: Path) -> None:
+    couriers = {name: ScriptedCourier() for name in (MAIL, CALLBACK, WEBHOOK)}
+    prepare = with_did(
+        sip_account="alice", group="sales", members=("alice", "bob"), emails=("a@example.net", "b@example.net"),
+        callback=Callback("http://example.net/"), webhook=Webhook("http://example.net/"),
+    )  # fmt: skip
+    async with core(tmp_path, couriers, prepare=prepare) as here:
+        await arrive(here)
+        await here.until(DELIVERIES, [
+            (CALLBACK, DID, "accepted"), (MAIL, "a@example.net", "accepted"), (MAIL, "b@example.net", "accepted"),
+            ("sip", "alice", "queued"), ("sip", "bob", "queued"), (WEBHOOK, DID, "accepted"),
+        ])  # fmt: skip
+        assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+@pytest.mark.req("S-029")
+async def test_nothing_chosen_is_kept(tmp_path: Path) -> None:
+    async with core(tmp_path, prepare=with_did()) as here:
+        await arrive(here)
+        assert await here.rows("SELECT text FROM messages") == [("hello",)]
+        assert await here.rows(DELIVERIES) == []
+
+
+async def test_what_is_switched_off_gets_nothing(tmp_path: Path) -> None:
+    prepare = with_did(callback=Callback("http://x/", disabled="410"), webhook=Webhook("http://x/", disabled="410"))
+    async with core(tmp_path, prepare=prepare) as here:
+        await arrive(here)
+        assert await here.rows(DELIVERIES) == []
+
+
+@pytest.mark.req("S-044", "W-03")
+async def test_each_door_has_its_own_patience(tmp_path: Path) -> None:
+    prepare = with_did(emails=("a@b.net",), callback=Callback("http://x/"), webhook=Webhook("http://x/"))
+    async with core(tmp_path, prepare=prepare) as here:
+        await arrive(here)
+        rows = await here.rows("SELECT courier, (expires_at - created_at) / 3600 FROM deliveries ORDER BY courier")
+        assert dict(rows) == {CALLBACK: 72.0, MAIL: 120.0, WEBHOOK: 96.0}  # ten tries of a webhook take 76 hours
+
+
+@pytest.mark.req("F-20", "G03")
+async def test_one_id_to_two_of_our_numbers_is_two_messages(tmp_path: Path) -> None:
+    def prepare(here: Core) -> None:
+        here.directory.update(2, False, [], [Did(DID, "demo"), Did("5550002222", "demo")], frozenset())
+
+    async with core(tmp_path, prepare=prepare) as here:
+        for to in (DID, "5550002222", "+1" + DID):
+            sms = InboundSms(PHONE, to, "to you both", "m-1")
+            await here.gateway.receive(sms, "hook:c", sms_key("c", sms))
+        assert await here.rows("SELECT did FROM messages ORDER BY id") == [(DID,), ("5550002222",)]
+        assert sms_key("c", InboundSms(PHONE, DID, "x")) is None
+
+
+PICTURE = Media("image/png", "a.png", 70, "t" * 32)
+
+
+# --- MMS --------------------------------------------------------------------------------------------------------------
+
+
+class Fetcher:
+    def __init__(self, gateway: Callable[[], Gateway], media: tuple[Media, ...]) -> None:
+        self.gateway = gateway
+        self.media = media
+        self.gate = asyncio.Event()
+        self.count = 0
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        self.count += 1
+        await self.gate.wait()
+        await self.gateway().complete(delivery.message, self.media)
+        return Delivered()
+
+
+@pytest.mark.req("S-007", "S-020")
+async def test_an_mms_is_stored_at_once_and_delivered_when_its_parts_are_here(tmp_path: Path) -> None:
+    mail, holder = ScriptedCourier(), {}
+    fetcher = Fetcher(lambda: holder["here"].gateway, (PICTURE,))
+    prepare = with_did(emails=("a@b.net",))
+    async with core(tmp_path, {MAIL: mail, MEDIA: fetcher}, prepare=prepare) as here:
+        holder["here"] = here
+        await arrive(here, "see", remote_id="1", media=(InboundMedia("https://c.example/1.png", "image/png"),))
+        assert [row[0] for row in await here.rows("SELECT courier FROM deliveries")] == [MEDIA]
+        fetcher.gate.set()
+        await mail.wait(1)
+        (delivery,) = mail.seen
+        assert delivery.message.media == (PICTURE,)
+        assert delivery.message.is_mms
+        await here.until(DELIVERIES, [(MAIL, "a@b.net", "accepted"), (MEDIA, DID, "delivered")])
+        await here.gateway.complete(delivery.message, (PICTURE,))  # after a crash between the two commits
+        assert len(await here.rows(DELIVERIES)) == 2
+
+
+async def test_an_mms_to_a_did_without_mms_is_kept(tmp_path: Path) -> None:
+    holder: dict[str, Core] = {}
+    fetcher = Fetcher(lambda: holder["here"].gateway, (PICTURE,))
+    fetcher.gate.set()
+    async with core(tmp_path, {MEDIA: fetcher}, prepare=with_did(emails=("a@b.net",), mms=False)) as here:
+        holder["here"] = here
+        await arrive(here, "see", media=(InboundMedia("https://c.example/1.png"),))
+        await here.until(DELIVERIES, [(MEDIA, DID, "delivered")])
+        refusal = await send(here, files=(File(PNG),))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is RefusalCode.NO_MMS
+
+
+async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
+    first, second = ScriptedCourier(), ScriptedCourier()
+    async with core(tmp_path, {"carrier:first": first, "carrier:second": second}) as here:
+        here.gateway.limits = {"carrier:first": CarrierOptions(), "carrier:second": CarrierOptions(mms=True)}
+        assert isinstance(await send(here, files=(File(PNG),)), Sent)
+        await second.wait(1)
+        assert first.seen == []
+        here.gateway.limits["carrier:second"] = CarrierOptions()
+        refusal = await send(here, files=(File(PNG),))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is RefusalCode.NO_MMS
+
+
+# --- Long texts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("G08", "G10")
+async def test_a_long_text_goes_in_pieces_in_order(tmp_path: Path) -> None:
+    sim, text = ScriptedCourier(), "word " * 90
+    async with core(tmp_path, {SIM: sim}) as here:
+        here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
+        assert isinstance(await send(here, text), Sent)
+        await sim.wait(3)
+        assert "".join(one.text for one in sim.seen) == text
+        assert all(len(one.text) <= 160 for one in sim.seen)
+        here.gateway.limits = {SIM: CarrierOptions(max_text=160, long_texts="mms", mms=True)}
+        await send(here, text)
+        await sim.wait(4)
+        assert sim.seen[3].text == text
+
+
+async def test_after_a_restart_only_the_pieces_that_are_left_go(tmp_path: Path) -> None:
+    text = "word " * 90
+    sim = ScriptedCourier()
+    async with core(tmp_path, {SIM: sim}, run=False) as here:
+        here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
+        await send(here, text)
+    done = [one.text for one in sim.seen]
+    again = ScriptedCourier()
+    async with core(tmp_path, {SIM: again}) as here:
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(3,)])
+    assert "".join([*done, *(one.text for one in again.seen)]) == text
+
+
+@pytest.mark.req("G09")
+async def test_one_verdict_for_all_pieces(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    async with core(tmp_path, {SIM: sim}) as here:
+        here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
+        result = await send(here, "word " * 60)
+        assert isinstance(result, Sent)
+        await here.until("SELECT remote_id FROM deliveries ORDER BY id", [("r1",), ("r2",)])
+        await here.gateway.receipt(SIM, CarrierReceipt("r1", State.DELIVERED))
+        assert await here.store.outcome(result.message) is State.ACCEPTED
+        await here.gateway.receipt(SIM, CarrierReceipt("r2", State.FAILED, "no such number"))
+        assert await here.store.outcome(result.message) is State.FAILED
+
+
+async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
+    sim = ScriptedCourier(Accepted("a"), Rejected("no"))
+    async with core(tmp_path, {SIM: sim}) as here:
+        here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
+        await send(here, "word " * 60)
+        await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("failed",)])
+        (row,) = await here.store.read(lambda db: message_list.newest(db, message_list.Wanted(), 9))
+        assert row["state"] == "failed"
+
+
+# --- Receipts of carriers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("P-11", "P-12", "F-16")
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ([State.DELIVERED], "delivered"),
+        ([State.DELIVERED, State.DELIVERED], "delivered"),
+        ([State.ACCEPTED, State.DELIVERED], "delivered"),
+        ([State.DELIVERED, State.ACCEPTED], "delivered"),
+        ([State.DELIVERED, State.FAILED], "delivered"),
+        ([State.EXPIRED, State.DELIVERED], "delivered"),
+        ([State.FAILED], "failed"),
+        ([State.FAILED, State.ACCEPTED], "failed"),
+        ([State.EXPIRED, State.FAILED], "expired"),
+    ],
+)
+async def test_receipts_in_any_order(tmp_path: Path, given: list[State], end: str) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("accepted",)])
+        for state in given:
+            await here.gateway.receipt(SIM, CarrierReceipt("r1", state, "why"))
+        assert await here.rows("SELECT state FROM deliveries") == [(end,)]
+
+
+@pytest.mark.req("P-12", "F-16")
+async def test_a_receipt_before_the_answer_that_names_the_message(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    sim.gate = asyncio.Event()
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here)
+        await sim.wait(1)
+        await here.gateway.receipt(SIM, CarrierReceipt("r1", State.DELIVERED))
+        await here.gateway.receipt("carrier:other", CarrierReceipt("r1", State.FAILED))
+        assert await here.rows("SELECT state FROM deliveries") == [("sending",)]
+        sim.gate.set()
+        await here.until("SELECT state FROM deliveries", [("delivered",)])
+        assert await here.rows("SELECT remote_id FROM deliveries") == [("r1",)]
+
+
+async def test_an_early_receipt_that_they_opted_out(tmp_path: Path) -> None:
+    sim = ScriptedCourier()
+    sim.gate = asyncio.Event()
+    async with core(tmp_path, {SIM: sim}) as here:
+        await send(here)
+        await sim.wait(1)
+        await here.gateway.receipt(SIM, CarrierReceipt("r1", State.FAILED, "STOP", opt_out=True))
+        sim.gate.set()
+        await here.until("SELECT state FROM deliveries", [("failed",)])
+        assert await here.rows("SELECT owner, number, direction FROM blocks") == [(DID, PHONE, "out")]
+        assert await here.store.directory_version() > 0
+
+
+@pytest.mark.req("P-11")
+async def test_receipts_that_match_nothing_are_kept_for_a_while(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
+        for _ in range(3):
+            await here.gateway.receipt(SIM, CarrierReceipt("stranger", State.FAILED))
+        assert await here.rows("SELECT remote_id, state FROM receipts") == [("stranger", "failed")]
+        await here.store.forget_receipts(here.clock.now + 71 * 3600)
+        assert len(await here.rows("SELECT * FROM receipts")) == 1
+        await here.store.forget_receipts(here.clock.now + 73 * 3600)
+        assert await here.rows("SELECT * FROM receipts") == []
+
+
+@pytest.mark.req("A-42")
+async def test_a_receipt_of_one_carrier_says_nothing_of_anothers(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
+        await send(here)
+        await here.until("SELECT state FROM deliveries", [("accepted",)])
+        await here.gateway.receipt("carrier:other", CarrierReceipt("r1", State.FAILED))
+        assert await here.rows("SELECT state FROM deliveries") == [("accepted",)]
+
+
+# --- Alarms -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("W-02", "F-22")
+async def test_switching_a_target_off_is_durable_and_told(tmp_path: Path) -> None:
+    mail = ScriptedCourier()
+    async with core(tmp_path, {MAIL: mail}) as here:
+        here.gateway.operator = "noc@example.net"
+        await here.store.write(lambda db: _add_did(db))
+        await here.gateway.disable_target("5550009999", "webhook", "410 Gone")
+        await mail.wait(1)
+        assert mail.seen[0].destination == "noc@example.net"
+        assert "5550009999" in mail.seen[0].text
+        (did,) = (await here.store.directory(0)).dids
+        assert did.webhook == Webhook("http://example.net/h", "b", "", "410 Gone")
+        await here.gateway.disable_target("5550009999", "webhook", "410 Gone")
+        assert len(await here.rows("SELECT * FROM deliveries")) == 1, "told once"
+
+
+def _add_did(db: Any) -> None:
+    from sipsms.store import dids
+    from sipsms.store.accounts import Hashes, add_account
+
+    add_account(db, "acme", Hashes("", "", ""), 1.0)
+    dids.add_did(db, "5550009999", "acme", 1.0, sip_account="", sms=True)
+    dids.set_did(db, "5550009999", {"webhook": [("http://example.net/h", {"bearer": "b"})]})

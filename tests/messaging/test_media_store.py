@@ -20,9 +20,9 @@ from sipsms.messaging import media_store
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.media_store import MAX_FILE, MediaCourier, MediaFiles
 from sipsms.web.client import AiohttpClient
-from tests.support.calls import FakeClient, delivery, message, reply
-from tests.support.media import JPEG, PNG, SAMPLES
-from tests.support.stubs import Answer, StubCarrier
+from tests.support.http.client import FakeClient, delivery, message, reply
+from tests.support.messaging.media import JPEG, PNG, SAMPLES
+from tests.support.node.stub_carrier import Answer, StubCarrier
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.media import PNG
 
 from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
@@ -13,7 +12,8 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import RefusalCode
 from sipsms.messaging.order import File
 from sipsms.messaging.settings import PolicySettings
-from tests.support.program import broken, program
+from tests.support.messaging.media import PNG
+from tests.support.messaging.program import broken, program
 
 DEMO = Account("demo", caller_id="")
 ALICE = Account("alice", "demo", caller_id="5550001111")

@@ -9,7 +9,7 @@ import pytest
 
 from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo", caller_id="5550001111")
 PEER = "2125550123"

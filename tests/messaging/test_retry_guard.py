@@ -6,15 +6,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.core import ScriptedCourier, core
-from support.media import PNG
 
 from sipsms.core.account import Account, Did
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import RefusalCode
 from sipsms.messaging.order import File
 from sipsms.messaging.retry_guard import REPEAT
-from tests.support.program import Program, broken, program
+from tests.support.messaging.core import ScriptedCourier, core
+from tests.support.messaging.media import PNG
+from tests.support.messaging.program import Program, broken, program
 
 DEMO = Account("demo", caller_id="")
 ALICE = Account("alice", "demo", caller_id="5550001111")

@@ -15,7 +15,7 @@ from sipsms.sip.headers import (
     split_list,
 )
 from sipsms.sip.uri import ParseError
-from tests.support.weight import growth
+from tests.support.tools.weight import growth
 
 
 def test_names() -> None:

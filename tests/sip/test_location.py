@@ -10,7 +10,7 @@ import pytest
 from sipsms.core.errors import Unavailable
 from sipsms.core.registration import Binding
 from sipsms.sip.location import Location
-from tests.support.core import Core, core
+from tests.support.messaging.core import Core, core
 
 
 def _binding(here: Core, contact: str, **values: Any) -> Binding:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from e2e.site import HANDSET, Site
-from support.node import Node, free_port
-from support.smppwire import DELIVER, RESPONSE, SUBMIT, Closed, Pdu, RawEsme, read_deliver, sm_body, tlv
+
+from tests.support.node.server import Node, free_port
+from tests.support.smpp.wire import DELIVER, RESPONSE, SUBMIT, Closed, Pdu, RawEsme, read_deliver, sm_body, tlv
 
 OK, BAD_LENGTH, BAD_COMMAND_LENGTH, BAD_COMMAND, BAD_STATE, ALREADY_BOUND = 0, 1, 2, 3, 4, 5
 BAD_SOURCE, BAD_DESTINATION, BAD_ID, BIND_FAILED, QUEUE_FULL = 0x0A, 0x0B, 0x0C, 0x0D, 0x14

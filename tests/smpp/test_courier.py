@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from e2e.site import HANDSET
-from support.smppwire import CANCEL, DELIVER, QUERY, REPLACE, UNBIND, Pdu, cstring, read_deliver
-from support.smsc import Answer, Smsc
-from support.smsc import Receipt as Told
+
+from tests.support.smpp.smsc import Answer, Smsc
+from tests.support.smpp.smsc import Receipt as Told
+from tests.support.smpp.wire import CANCEL, DELIVER, QUERY, REPLACE, UNBIND, Pdu, cstring, read_deliver
 
 from .kit import (
     CANCEL_FAILED,

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET
-from support.certificates import Authority
-from support.smpp_seen import Came
-from support.smsc import Answer, Smsc, Submitted
+
+from tests.support.node.certificates import Authority
+from tests.support.smpp.records import Came
+from tests.support.smpp.smsc import Answer, Smsc, Submitted
 
 from .kit import NAMES, OK, OUR_ID, PHONE, Bind, Customer, Esme, SmppSite, receipt
 

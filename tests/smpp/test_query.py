@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from e2e.site import HANDSET
-from support.smppwire import CANCEL, QUERY, REPLACE, cstring
+
+from tests.support.smpp.wire import CANCEL, QUERY, REPLACE, cstring
 
 from .kit import (
     BAD_EXPIRY,

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 import pytest
 from e2e.site import HANDSET
-from support.smppwire import (
+
+from tests.support.smpp.wire import (
     BIND_RX,
     BIND_TRX,
     BIND_TX,

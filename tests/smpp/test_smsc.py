@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.smppwire import UNBIND
-from support.smsc import THROTTLED, Answer, Pdu, Session, Smsc, deliver_body
 
 from smpp.kit import OK, PHONE, Esme, SmppSite
+from tests.support.smpp.smsc import THROTTLED, Answer, Pdu, Session, Smsc, deliver_body
+from tests.support.smpp.wire import UNBIND
 
 pytestmark = pytest.mark.e2e
 

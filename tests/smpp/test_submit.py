@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from e2e.site import HANDSET
-from support.smppwire import BIND_TX, DATA, DELIVER, MULTI, RESPONSE, SUBMIT, RawEsme, cstring, sm_body, tlv
 
 from sipsms.smpp.resend_detection import HEARD
+from tests.support.smpp.wire import BIND_TX, DATA, DELIVER, MULTI, RESPONSE, SUBMIT, RawEsme, cstring, sm_body, tlv
 
 from .kit import (
     BAD_CODING,

@@ -13,7 +13,7 @@ from sipsms.store import app_messages
 from sipsms.store import messages as accepting
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries, messages
-from tests.support.weight import steps
+from tests.support.tools.weight import steps
 
 DIDS = [f"555000{n:04d}" for n in range(100)]
 

@@ -11,7 +11,7 @@ from sipsms.core.message import Accepted, State, Unknown
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.store import delivery_receipts
 from sipsms.store.delivery_receipts import Unmatched
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
 
 SIM = "carrier:sim"
 ALICE = Account("alice", "demo")

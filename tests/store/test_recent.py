@@ -11,7 +11,7 @@ from sipsms.core.message import Direction, Message
 from sipsms.store import recent as module
 from sipsms.store.recent import Recent, recall, recent
 from sipsms.store.smpp_marks import set_heard
-from tests.support.core import core
+from tests.support.messaging.core import core
 
 
 def _message(number: int, origin: str, when: float) -> Message:

@@ -10,7 +10,7 @@ from sipsms.core.report_request import ReportRequest, WebhookRequest
 from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.order import Sent
 from sipsms.store.replace import cancel_whole, replace_text
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
 
 SIM = "carrier:sim"
 ALICE = Account("alice", "demo")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sipsms.store.smpp_marks import heard, set_heard
-from tests.support.core import core
+from tests.support.messaging.core import core
 
 
 async def test_the_last_time_counts(tmp_path: Path) -> None:

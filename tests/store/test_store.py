@@ -15,7 +15,7 @@ from sipsms.core.message import Delivery, Direction, Message, State
 from sipsms.core.report_request import ImdnRequest
 from sipsms.store.engine import StoreError, ensure_schema, is_served, lock, open_engine
 from sipsms.store.store import Store
-from tests.support.core import core
+from tests.support.messaging.core import core
 
 
 def _store(folder: Path, wait: int = 200) -> Store:

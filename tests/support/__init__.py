@@ -1,1 +1,1 @@
-"""What tests share: a real server process, and raw SIP over real sockets."""
+"""What tests share: SIP and SMPP peers on real sockets, servers in their own process, the core on a real store."""

@@ -92,8 +92,9 @@ def test_as_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_hook_writes_down_what_was_shown(tmp_path: Path, workers: str) -> None:
     """With and without pytest-xdist: set-up, call and tear-down count, an unmarked test does not."""
     (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
-    (tmp_path / "support").mkdir()
-    (tmp_path / "support/guardian.py").write_text((ROOT / "tests/support/guardian.py").read_text())
+    (tmp_path / "tests/support/tools").mkdir(parents=True)
+    guardian = "tests/support/tools/guardian.py"
+    (tmp_path / guardian).write_text((ROOT / guardian).read_text())
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    req(*ids): ids\n")
     (tmp_path / "test_it.py").write_text(
         """

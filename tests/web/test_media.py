@@ -16,8 +16,8 @@ from yarl import URL
 from sipsms.core.message import Media
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.web.media import MediaDownload
-from tests.support.http import listening
-from tests.support.media import JPEG, SAMPLES
+from tests.support.http.server import listening
+from tests.support.messaging.media import JPEG, SAMPLES
 
 
 class Site:

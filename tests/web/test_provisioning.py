@@ -17,7 +17,7 @@ from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDownload
 from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.server import build
-from tests.support.http import listening
+from tests.support.http.server import listening
 
 DESK = Settings("desk", "s3cret", "sip.example.net", "sip.example.net", "tcp", "sip.example.net", 3600)
 Ask = Any

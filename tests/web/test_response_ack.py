@@ -21,7 +21,7 @@ from sipsms.web import response_ack
 from sipsms.web import server as app
 from sipsms.web.response_ack import GRACE, look, when_heard
 from sipsms.web.server import HttpServer
-from tests.support.http import listening
+from tests.support.http.server import listening
 
 CLOSE = "Connection: close\r\n"
 RST = struct.pack("ii", 1, 0)  # of SO_LINGER: close without a word

@@ -6,7 +6,7 @@ import pytest
 
 from sipsms.core.message import EVENT, Accepted, Attempt, Deferred, Outcome, Rejected, Scope, Unknown
 from sipsms.messaging.queue.courier_state import BREAKER_MAX, CourierLimits, CourierState
-from tests.support.core import ScriptedCourier
+from tests.support.messaging.core import ScriptedCourier
 
 
 def desk(**line: object) -> CourierState:

@@ -26,7 +26,7 @@ from sipsms.core.queue_rows import Due
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits, Lane
-from tests.support.core import BACK_OFF, Core, ScriptedCourier, core
+from tests.support.messaging.core import BACK_OFF, Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
 STATES = "SELECT state, attempts, courier FROM deliveries ORDER BY id"

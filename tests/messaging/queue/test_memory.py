@@ -19,7 +19,7 @@ from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.settings import QueueSettings
-from tests.support.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import Core, ScriptedCourier, core
 
 ALICE = Account("alice", "demo")
 OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending')"

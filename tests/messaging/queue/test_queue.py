@@ -12,7 +12,7 @@ from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Messag
 from sipsms.messaging.gateway import Receipt
 from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
-from tests.support.core import BACK_OFF, Core, ScriptedCourier, core
+from tests.support.messaging.core import BACK_OFF, Core, ScriptedCourier, core
 
 STATES = "SELECT state, attempts FROM deliveries ORDER BY id"
 ALICE = Account("alice", "demo")

@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.core import ScriptedCourier, core
 
 from sipsms.core.account import Did, Webhook
 from sipsms.core.message import Direction, Media, Message, MessageKind, Rejected
@@ -22,6 +21,7 @@ from sipsms.messaging.order import Sent
 from sipsms.web.api.acrobits import format as acrobits
 from sipsms.web.api.kannel import format as kannel
 from sipsms.web.api.wildix import format as originate
+from tests.support.messaging.core import ScriptedCourier, core
 
 ROME = ZoneInfo("Europe/Rome")
 NOW = datetime(2026, 7, 14, 12, 0, tzinfo=ROME).timestamp()

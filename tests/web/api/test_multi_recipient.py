@@ -21,8 +21,8 @@ from sipsms.web.api.acrobits.routes import AcrobitsApi
 from sipsms.web.api.kannel.routes import KannelApi
 from sipsms.web.api.wildix.routes import WildixApi
 from sipsms.web.server import HttpServer
-from tests.support.http import listening
-from tests.support.rest import DID, Rest, rest
+from tests.support.http.server import listening
+from tests.support.http.voipms_api import DID, Rest, rest
 
 FIRST, SECOND, THIRD = "2125550101", "2125550102", "2125550103"
 PHONE = "s3cret"  # what acme's phone registers with

@@ -25,8 +25,8 @@ from sipsms.web.client import AiohttpClient
 from sipsms.web.outbound.callback import CallbackCourier, fields, fill
 from sipsms.web.outbound.concurrency import Busy, EndpointLimits
 from sipsms.web.settings import CallbackSettings
-from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply
-from tests.support.stubs import Answer, StubCarrier
+from tests.support.http.client import AT, Dids, FakeClient, delivery, media_url, message, reply
+from tests.support.node.stub_carrier import Answer, StubCarrier
 
 URL = "https://example.com/sms.php?to={TO}&from={FROM};message={MESSAGE}&id={ID}&date={TIMESTAMP}&files={MEDIA}"
 DID = Did("7185550100", "acme", callback=Callback(URL))

@@ -19,8 +19,8 @@ from sipsms.web.client import AiohttpClient
 from sipsms.web.outbound.concurrency import EndpointLimits
 from sipsms.web.outbound.webhook import PAUSES, TRIES, WebhookCourier
 from sipsms.web.outbound.webhook_payload import signed_headers
-from tests.support.calls import AT, Dids, FakeClient, delivery, media_url, message, reply
-from tests.support.stubs import Answer, StubCarrier
+from tests.support.http.client import AT, Dids, FakeClient, delivery, media_url, message, reply
+from tests.support.node.stub_carrier import Answer, StubCarrier
 
 URL = "https://pbx.example.com/sms/generic/abc"
 DID = Did("7185550100", "acme", webhook=Webhook(URL))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sipsms.core.message import Direction
 from sipsms.messaging.delivery_reports import report
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
-from tests.support.calls import AT, message
+from tests.support.http.client import AT, message
 
 
 @pytest.mark.req("S-045", "S-046")

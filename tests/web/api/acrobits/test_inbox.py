@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from sipsms.core.account import Account
 from sipsms.store.schema import messages
 from sipsms.web.api.acrobits.inbox import Inbox
-from tests.support.core import core
+from tests.support.messaging.core import core
 
 DIDS = ("5550000001", "5550000002")
 OWN = (5, 6000, 7000)

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.v1 import HANDSET, ApiNode
+
+from tests.support.http.v1 import HANDSET, ApiNode
 
 pytestmark = pytest.mark.e2e
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.sipwire import Phone
-from support.v1 import HANDSET, ApiNode
+
+from tests.support.http.v1 import HANDSET, ApiNode
+from tests.support.sip.wire import Phone
 
 pytestmark = pytest.mark.e2e
 

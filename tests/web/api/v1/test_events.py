@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
-from support.v1 import HANDSET, ApiNode
 
 from sipsms.accounts.auth import Caller
 from sipsms.accounts.directory import Directory
@@ -23,6 +22,7 @@ from sipsms.web.api.v1 import events
 from sipsms.web.api.v1.events import EventResponse, Streams
 from sipsms.web.api.v1.permissions import Permissions
 from sipsms.web.api.v1.problems import Problem
+from tests.support.http.v1 import HANDSET, ApiNode
 
 
 class Event(NamedTuple):

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support.v1 import HANDSET, ApiNode
+
+from tests.support.http.v1 import HANDSET, ApiNode
 
 pytestmark = pytest.mark.e2e
 

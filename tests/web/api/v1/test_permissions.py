@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
-from support.v1 import HANDSET, ApiNode, Reply
 
 from sipsms.store import blocks, tokens
 from sipsms.web.api.v1 import dids
+from tests.support.http.v1 import HANDSET, ApiNode, Reply
 
 pytestmark = [pytest.mark.e2e, pytest.mark.req("W-07", "A-37")]
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.v1 import ApiNode
+
+from tests.support.http.v1 import ApiNode
 
 pytestmark = [pytest.mark.e2e, pytest.mark.req("A-36")]
 

@@ -13,7 +13,7 @@ from sipsms.accounts import service
 from sipsms.core.ha1 import ha1
 from sipsms.core.registration import Binding
 from sipsms.web.api.voipms.accounts import KEPT, MAX_FIELD, identity
-from tests.support.rest import DID, FOREIGN, NOON, PHONE, Rest, rest
+from tests.support.http.voipms_api import DID, FOREIGN, NOON, PHONE, Rest, rest
 
 pytestmark = pytest.mark.req("S-103")
 GOOD = "Str0ng-Enough"

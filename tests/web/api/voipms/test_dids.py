@@ -11,7 +11,7 @@ import pytest
 from sipsms.core.account import Callback, Did, Smpp, Webhook
 from sipsms.store import destinations
 from sipsms.web.api.voipms.dids import row_of
-from tests.support.rest import DID, FOREIGN, PHONE, SECOND, Rest, rest
+from tests.support.http.voipms_api import DID, FOREIGN, PHONE, SECOND, Rest, rest
 
 pytestmark = pytest.mark.req("S-103")
 URL = "https://example.com/sms.php?to={TO};from={FROM};message={MESSAGE}"

@@ -19,8 +19,8 @@ from sipsms.core.media_types import MAX_FILE
 from sipsms.store.blocks import BY_HAND
 from sipsms.web.api.voipms import messages
 from sipsms.web.api.voipms.params import Call, Params, Refused
-from tests.support.media import JPEG, PNG
-from tests.support.rest import DID, FOREIGN, NOON, PHONE, SECOND, Rest, rest, until
+from tests.support.http.voipms_api import DID, FOREIGN, NOON, PHONE, SECOND, Rest, rest, until
+from tests.support.messaging.media import JPEG, PNG
 
 pytestmark = pytest.mark.req("S-103")
 HOUR, DAY = 3600.0, 86400.0

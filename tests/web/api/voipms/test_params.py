@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sipsms.web.api.voipms.params import MAX_VALUE, Params, Refused, days_of, shift_of, wall
-from tests.support.rest import NOON
+from tests.support.http.voipms_api import NOON
 
 pytestmark = pytest.mark.req("S-103")
 

@@ -19,7 +19,7 @@ from sipsms.web import request
 from sipsms.web.api.voipms import routes
 from sipsms.web.api.voipms.accounts import NOTHING
 from sipsms.web.request import MAX_PART, BadRequest, Room
-from tests.support.rest import DID, PHONE, Rest, rest, until
+from tests.support.http.voipms_api import DID, PHONE, Rest, rest, until
 
 pytestmark = pytest.mark.req("S-103")
 TEXT = {"method": "sendSMS", "did": DID, "dst": PHONE}

@@ -305,7 +305,7 @@ def credulous() -> ssl.SSLContext:
 
 def open_wire(transport: str, server: Address) -> Wire:
     if transport in ("ws", "wss"):
-        from support.websocket import WebSocket, open_websocket
+        from tests.support.sip.websocket import WebSocket, open_websocket
 
         found: WebSocket = open_websocket(transport, server)
         return found

@@ -15,7 +15,7 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import Any
 
-SOURCES = Path(__file__).parents[1] / "interop" / "js"
+SOURCES = Path(__file__).parents[2] / "interop" / "js"
 
 
 class Missing(Exception):

@@ -19,9 +19,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .node import free_port
+from tests.support.node.server import free_port
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 Event = dict[str, str]
 
 _FOLDERS = ("astetcdir", "astrundir", "astlogdir", "astdbdir", "astspooldir")

@@ -8,7 +8,7 @@ import struct
 import time
 from typing import Any
 
-from support.sipwire import Address, Closed, Incoming, Tcp, Tls
+from tests.support.sip.wire import Address, Closed, Incoming, Tcp, Tls
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 

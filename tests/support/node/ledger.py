@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from support.stubs import StubCarrier, Taken
+from tests.support.node.stub_carrier import StubCarrier, Taken
 
 T1, T2 = 0.5, 4.0
 Rows = list[dict[str, Any]]

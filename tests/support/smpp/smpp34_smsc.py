@@ -7,9 +7,9 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
-from support import smpp_seen as words
-from support.node import free_port
-from support.smpp_seen import Came, Joiner, LoopThread, Missing, Part, Seen
+from tests.support.node.server import free_port
+from tests.support.smpp import records as words
+from tests.support.smpp.records import Came, Joiner, LoopThread, Missing, Part, Seen
 
 try:
     import smpp34

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from support.node import Node
+from tests.support.node.server import Node
 
 HANDSET = "4445556666"  # nobody's DID: with the loopback carrier a simulated handset
 

@@ -16,8 +16,8 @@ from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.order import Order, Sent
 from sipsms.messaging.outbound import Outbound
 from sipsms.messaging.retry_guard import REPEAT
-from support.core import Core, ScriptedCourier, core
-from support.media import PNG
+from tests.support.messaging.core import Core, ScriptedCourier, core
+from tests.support.messaging.media import PNG
 
 DEMO = Account("demo", caller_id="")
 ALICE = Account("alice", "demo", caller_id="5550001111")

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from aiosmtpd.controller import Controller
 
-from support.node import free_port
+from tests.support.node.server import free_port
 
 
 class Mailbox:

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from support.certificates import Authority, Files
+from tests.support.node.certificates import Authority, Files
 
 
 def free_port() -> int:

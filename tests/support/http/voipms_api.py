@@ -27,8 +27,8 @@ from sipsms.web.api.voipms.dids import Dids
 from sipsms.web.api.voipms.messages import Messages
 from sipsms.web.api.voipms.routes import PATH, RestPhp
 from sipsms.web.server import HttpServer
-from tests.support.core import Core, ScriptedCourier, core
-from tests.support.http import listening
+from tests.support.http.server import listening
+from tests.support.messaging.core import Core, ScriptedCourier, core
 
 DID, SECOND, FOREIGN = "5550001111", "5550002222", "5550009999"
 PHONE = "2125550123"

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from support import smpp_seen as words
-from support.node import free_port
-from support.smpp_seen import Came, Missing, Refused, Reply, Seen, Told
+from tests.support.node.server import free_port
+from tests.support.smpp import records as words
+from tests.support.smpp.records import Came, Missing, Refused, Reply, Seen, Told
 
 CONFIG = """\
 group = core

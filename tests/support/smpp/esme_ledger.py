@@ -12,9 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from support.smppwire import DELIVER, RESPONSE, SUBMIT, Closed, RawEsme, sm_body
+from tests.support.smpp.wire import DELIVER, RESPONSE, SUBMIT, Closed, RawEsme, sm_body
 
 THROTTLED, QUEUE_FULL = 0x58, 0x14
 

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 import pytest
 
-from support import smpp_seen as words
-from support.smpp_seen import Came, Joiner, LoopThread, Missing, Refused, Reply, Seen, Told
+from tests.support.smpp import records as words
+from tests.support.smpp.records import Came, Joiner, LoopThread, Missing, Refused, Reply, Seen, Told
 
 try:
     import aiosmpplib

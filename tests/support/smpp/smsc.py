@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from support import smpp_seen as words
-from support.certificates import Files
-from support.smpp_seen import Came, Joiner, LoopThread, Part, Seen
+from tests.support.node.certificates import Files
+from tests.support.smpp import records as words
+from tests.support.smpp.records import Came, Joiner, LoopThread, Part, Seen
 
 RESP = 0x80000000
 NACK = 0x80000000

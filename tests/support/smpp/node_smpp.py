@@ -16,12 +16,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Self
 
-from support import smpp_seen as words
-from support.certificates import Files
-from support.jssip import cache_folder
-from support.smpp_seen import Came, Joiner, Missing, Part, Refused, Reply, Seen, Told
+from tests.support.node.certificates import Files
+from tests.support.sip.jssip import cache_folder
+from tests.support.smpp import records as words
+from tests.support.smpp.records import Came, Joiner, Missing, Part, Refused, Reply, Seen, Told
 
-SOURCES = Path(__file__).parents[1] / "interop" / "js" / "smpp"
+SOURCES = Path(__file__).parents[2] / "interop" / "js" / "smpp"
 Event = dict[str, Any]
 
 
