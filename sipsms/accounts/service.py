@@ -41,9 +41,7 @@ class AccountService:
     def __init__(
         self, store: Store, settings: Callable[[], ServiceSettings], take_over: Callable[[], Awaitable[None]]
     ) -> None:
-        """Store the services.
-
-        `take_over` reloads the directory and claims new deliveries of the queue."""
+        """`take_over` reloads the directory and claims new deliveries of the queue."""
         self._store = store
         self._settings = settings
         self._take_over = take_over

@@ -34,9 +34,10 @@ from sipsms.core import log
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_id import SIP
 from sipsms.core.errors import Unavailable
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.listener import ListenError, bind_url, connection_limit, describe
 from sipsms.core.message import Delivery, State, is_copy
-from sipsms.core.registration import Binding, received_of
+from sipsms.core.registration import Binding
 from sipsms.core.report_request import ImdnRequest
 from sipsms.core.yaml_file import Document
 from sipsms.messaging.build import build as build_messaging
@@ -244,7 +245,7 @@ class Node:
 
     def _is_of(self, account: str, flow: Flow) -> bool:
         """Is a phone of this account registered on this flow?"""
-        here = (flow.local, flow.number) if flow.number else (received_of("udp", flow.remote), 0)
+        here = (flow.local, flow.number) if flow.number else (FlowAddress.of("udp", flow.remote), 0)
         found = self.location.bindings(account, self._clock())
         return any((one.local if flow.number else one.received, one.flow) == here for one in found)
 

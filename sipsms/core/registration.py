@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sipsms.core.flow_address import FlowAddress
+
 
 @dataclass(slots=True)
 class Binding:
@@ -14,7 +16,7 @@ class Binding:
     expires_at: float
     call_id: str
     cseq: int
-    received: str  # "udp:192.0.2.1:5060": source of the REGISTER
+    received: FlowAddress  # source of the REGISTER
     path: tuple[str, ...] = ()
     q: float = 1.0
     instance: str = ""
@@ -27,16 +29,6 @@ class Binding:
     local: str = ""  # the listener that received it: "udp:0.0.0.0:5060"
     to_uri: str = ""  # the AOR as the phone wrote it in To, which the phone expects in requests
     params: tuple[tuple[str, str | None], ...] = field(default=())
-
-
-def received_of(transport: str, address: tuple[str, int]) -> str:
-    """Return where a request came from as a binding keeps it: "udp:HOST:PORT", an IPv6 host without brackets."""
-    return f"{transport}:{address[0]}:{address[1]}"
-
-
-def host_of(received: str) -> str:
-    """Return the host of `Binding.received`, an IPv6 host without brackets."""
-    return received.partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 def identity(binding: Binding) -> tuple[str, str, int]:

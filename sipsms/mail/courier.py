@@ -40,9 +40,7 @@ class MailCourier:
         reply_to: Callable[[Message], str] = lambda message: "",
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Create the courier.
-
-        `hostname`: our name in EHLO and Message-ID. `reply_to`: address for replies to a message; empty means the
+        """`hostname`: our name in EHLO and Message-ID. `reply_to`: address for replies to a message; empty means the
         sender address.
         """
         self._smtp = smtp

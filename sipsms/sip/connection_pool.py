@@ -25,10 +25,7 @@ class ConnectionPool(Streams):
     """Outgoing connections by domain and address, whose peers are authenticated (TLS)."""
 
     def __init__(self, receiver: Receiver, transport: str, settings: SipSettings, tls: ssl.SSLContext | None) -> None:
-        """Create an empty pool.
-
-        `tls`: trust settings for transport "tls", see `tls.client_context`.
-        """
+        """`tls`: trust settings for transport "tls", see `tls.client_context`."""
         super().__init__(receiver, transport, settings, accepts=False)
         self.local = f"{transport}:out"
         self._context = tls

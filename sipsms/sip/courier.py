@@ -54,10 +54,8 @@ class SipCourier:
         self, endpoint: Endpoint, location: Location, rules: Callable[[], SipRules], clock: Clock,
         max_datagram: int = 1300, media_url: Callable[[Media], str] = lambda media: media.url,
     ) -> None:  # fmt: skip
-        """Create the courier.
-
-        `max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1). `media_url`: returns the public
-        URL of an MMS attachment.
+        """`max_datagram`: larger requests do not leave by UDP (RFC 3261 section 18.1.1). `media_url`: returns the
+        public URL of an MMS attachment.
         """
         self._media_url = media_url
         self._endpoint = endpoint

@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from sipsms.core import log
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.listener import bind
 from sipsms.sip.message import REASONS, BadMessage, Broken, Framer, Ping, Request, Response, parse_datagram
 from sipsms.sip.settings import SipSettings
@@ -132,9 +133,7 @@ class Endpoint:
         self, settings: SipSettings, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False,
         most_connections: int = 1_000_000, tag_key: bytes = b"",
     ) -> None:  # fmt: skip
-        """Create an endpoint without listeners.
-
-        `tls`: context source for new TLS and WSS connections. `origin_allowed`: allowed Origins of browsers' pages.
+        """`tls`: context source for new TLS and WSS connections. `origin_allowed`: allowed Origins of browsers' pages.
         `tag_key`: key of the generated To tags; kept in the store, so that a copy of a request gets the same response
         after a restart.
         """
@@ -206,18 +205,13 @@ class Endpoint:
     def udp_listeners(self) -> Sequence[UdpListener]:
         return self._udp
 
-    def flow(self, received: str, local: str, number: int) -> Flow | None:
-        """Return the flow to a peer by "udp:HOST:PORT" or by its connection's number.
-
-        Returns None if it is closed.
-        """
-        name, _, address = received.partition(":")
-        if name != "udp":
+    def flow(self, received: FlowAddress, local: str, number: int) -> Flow | None:
+        """Return the flow to a peer by its UDP address or by its connection's number; None if it is closed."""
+        if received.transport != "udp":
             listener = self._streams.get(local)
             return listener.connection(number) if listener is not None else None
-        host, _, port = address.rpartition(":")
         udp = next((one for one in self._udp if one.local == local), self._udp[0] if self._udp else None)
-        return UdpFlow(udp, (host.strip("[]"), int(port))) if udp is not None else None
+        return UdpFlow(udp, (received.host, received.port)) if udp is not None else None
 
     # --- from the transports ---
 

@@ -54,10 +54,7 @@ class _Mute:
 
 class FloodLimiter:
     def __init__(self, limit: int, window: float = 2.0, mute: float = 300.0, trust: float = 7200.0) -> None:
-        """Create the limiter.
-
-        `limit` 0: no address is ever muted. `window`, `mute` and `trust` are seconds.
-        """
+        """`limit` 0: no address is ever muted. `window`, `mute` and `trust` are seconds."""
         self.limit = limit
         self._window = window
         self._mute = mute

@@ -11,13 +11,15 @@ from binascii import Error
 from hashlib import blake2b
 from typing import NamedTuple
 
+from sipsms.core.flow_address import FlowAddress
+
 _SEAL = 12
 
 
 class FlowName(NamedTuple):
     """Key of a flow, as `Endpoint.flow` takes it."""
 
-    received: str
+    received: FlowAddress
     local: str
     number: int
 
@@ -37,7 +39,7 @@ def unseal(token: str, key: bytes) -> FlowName | None:
     if not hmac.compare_digest(raw[:_SEAL], _sealed(raw[_SEAL:], key)):
         return None
     number, local, received = raw[_SEAL:].decode().split(" ")
-    return FlowName(received, local, int(number))
+    return FlowName(FlowAddress(received), local, int(number))
 
 
 def _sealed(body: bytes, key: bytes) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from sipsms.core.registration import Binding, Device, host_of, identity
+from sipsms.core.registration import Binding, Device, identity
 from sipsms.sip import device_identity
 from sipsms.store import bindings as stored
 from sipsms.store.bindings import Change, key_of
@@ -24,7 +24,7 @@ _MAX_DEVICES = 40  # of one account, registered or remembered
 
 def _usable(binding: Binding) -> bool:
     """Return True if the binding has a flow: always for UDP, else while the connection is open."""
-    return bool(binding.flow) or binding.received.startswith("udp:")
+    return bool(binding.flow) or binding.received.transport == "udp"
 
 
 class Location:
@@ -56,8 +56,7 @@ class Location:
 
     def hosts(self) -> set[str]:
         """Return the addresses that phones are registered from."""
-        received = (binding.received for bindings in self._bindings.values() for binding in bindings)
-        return set(map(host_of, received))
+        return {binding.received.host for bindings in self._bindings.values() for binding in bindings}
 
     def bindings(self, aor: str, now: float) -> list[Binding]:
         """Return the live bindings of an AOR."""

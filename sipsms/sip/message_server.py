@@ -16,8 +16,9 @@ from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.e164 import is_ten_digits
 from sipsms.core.errors import Unavailable
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.core.registration import Binding, received_of
+from sipsms.core.registration import Binding
 from sipsms.core.report_request import ImdnRequest
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
@@ -231,7 +232,7 @@ class MessageServer:
 
     def _device(self, flow: Flow, account: Account) -> int:
         """Return the account's device that is registered on this flow; 0 if unknown."""
-        received = received_of(flow.name, flow.remote)
+        received = FlowAddress.of(flow.name, flow.remote)
         for binding in self._location.bindings(account.name, self._clock()):
             if binding.received == received and binding.flow == flow.number:
                 return binding.device
@@ -275,7 +276,7 @@ class MessageServer:
             found = tuple(self._location.bindings(target.account, self._clock()))
         if target.instance:
             found = tuple(one for one in found if gruu_of(one.instance) == target.instance)
-        here = received_of(flow.name, flow.remote)
+        here = FlowAddress.of(flow.name, flow.remote)
         found = tuple(one for one in found if (one.received, one.flow) != (here, flow.number))
         if not found:
             raise self._refuse(480, f"{target.account} is not registered now")

@@ -24,10 +24,7 @@ _QUICK = 5.0  # seconds; after a flow that failed later than this no other flow 
 
 class ProxyServer:
     def __init__(self, endpoint: Endpoint, realm: str, key: bytes) -> None:
-        """Create the proxy.
-
-        `key`: makes the loop marks in our branches unguessable.
-        """
+        """`key`: makes the loop marks in our branches unguessable."""
         self._endpoint = endpoint
         self._clock = asyncio.get_running_loop().time
         self._realm = realm

@@ -12,7 +12,8 @@ from sys import intern
 from typing import Protocol
 from urllib.parse import quote
 
-from sipsms.core.registration import Binding, host_of, identity
+from sipsms.core.flow_address import FlowAddress
+from sipsms.core.registration import Binding, identity
 from sipsms.sip.headers import NameAddr, parse_name_addr, quote_string
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError, Uri, equal, parse_uri
@@ -39,7 +40,7 @@ class RegistrarSettings(Protocol):
 class Arrival:
     """Flow that the REGISTER arrived on; stored in each of its bindings."""
 
-    received: str
+    received: FlowAddress
     local: str
     flow: int
 
@@ -215,7 +216,7 @@ def _may_be_one(binding: Binding, instance: str, reg_id: int, arrival: Arrival) 
     if binding.instance and instance:
         return binding.instance == instance and 0 in (binding.reg_id, reg_id)
     if binding.instance or instance:
-        return host_of(binding.received) == host_of(arrival.received)
+        return binding.received.host == arrival.received.host
     return True
 
 
@@ -236,7 +237,7 @@ def _restarted(
             binding.path
             or binding.instance
             or binding.call_id == request.call_id
-            or host_of(binding.received) != host_of(arrival.received)
+            or binding.received.host != arrival.received.host
         ):
             continue
         if _socket(parse_uri(binding.contact)) == _socket(uri):

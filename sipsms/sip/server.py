@@ -17,7 +17,8 @@ from sipsms.core import log
 from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
-from sipsms.core.registration import Device, received_of
+from sipsms.core.flow_address import FlowAddress
+from sipsms.core.registration import Device
 from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.sip import body_reader, pidf, presence, registrar
@@ -63,10 +64,7 @@ class Server:
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
         flow_key: bytes,
     ) -> None:
-        """Create the server.
-
-        `spawn` runs a coroutine beside the request that caused it. `flow_key` seals flow tokens.
-        """
+        """`spawn` runs a coroutine beside the request that caused it. `flow_key` seals flow tokens."""
         self._rules = rules
         self._authenticator = authenticator
         self._directory = directory
@@ -265,7 +263,7 @@ class Server:
         if refused is not None:
             return refused
         aor, now = account.name, self._clock()
-        received = received_of(flow.name, flow.remote)
+        received = FlowAddress.of(flow.name, flow.remote)
         arrival = registrar.Arrival(received, flow.local, flow.number)
         reached: list[Device] = []
         try:

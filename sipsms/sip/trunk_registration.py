@@ -38,10 +38,7 @@ class TrunkRegistration:
         self, name: str, config: SipConfig, client: TrunkClient, transport: TrunkTransport, domain: str, key: bytes,
         trust: Callable[[str], None], clock: Clock,
     ) -> None:  # fmt: skip
-        """Create a registration that is not started.
-
-        `domain`: ours. `key`: this installation's key for the tokens. `trust`: exempts an address from muting.
-        """
+        """`domain`: ours. `key`: this installation's key for the tokens. `trust`: exempts an address from muting."""
         self._name = name
         self._server = config.server
         self._client = client

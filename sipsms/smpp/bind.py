@@ -63,10 +63,7 @@ class Bind(PeerSession):
         self, target: Target, command: Command, clock: Clock, on_request: Callable[[Bind, Pdu], None],
         resolve: Resolve, on_late: Callable[[Any, Pdu], None] = lambda about, answer: None,
     ) -> None:  # fmt: skip
-        """Create a bind without a connection.
-
-        `on_late(about, answer)`: called with the response to a request that was given up.
-        """
+        """`on_late(about, answer)`: called with the response to a request that was given up."""
         super().__init__()
         self.target = target
         self.mode: Mode = MODES[command]

@@ -37,9 +37,7 @@ class _Text:
 
 class ConcatReferences:
     def __init__(self, random_hex: Callable[[], str], most: int = 1000, *, gives_way: bool = False) -> None:
-        """Create an empty table.
-
-        `random_hex`: returns at least 48 bits each time. `most`: texts of one owner. `gives_way`: above `most` the
+        """`random_hex`: returns at least 48 bits each time. `most`: texts of one owner. `gives_way`: above `most` the
         owner's oldest text is given up instead of raising `Full`, so that a sender of useless segments harms only its
         own texts.
         """

@@ -32,10 +32,7 @@ class Connection(asyncio.Protocol):
     def __init__(
         self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None], address: str = ""
     ) -> None:
-        """Create a connection.
-
-        `address`: the peer's address if known before; after a reset the socket cannot report it.
-        """
+        """`address`: the peer's address if known before; after a reset the socket cannot report it."""
         self.session = session
         self.address = address
         self.port = 0

@@ -128,10 +128,8 @@ class SmppCourier:
         self, smsc: Smsc, directory: Directory, push: Push, media_url: Callable[[Media], str], late: LateAnswers,
         charsets: Callable[[], Mapping[int, Charset]],
     ) -> None:  # fmt: skip
-        """Create the courier.
-
-        `media_url`: returns the public URL of an MMS attachment; SMPP carries no media, so the URLs are sent. `late`:
-        late responses to this courier's requests. `charsets`: character sets by data_coding.
+        """`media_url`: returns the public URL of an MMS attachment; SMPP carries no media, so the URLs are sent.
+        `late`: late responses to this courier's requests. `charsets`: character sets by data_coding.
         """
         self._late = late
         self._charsets = charsets

@@ -61,9 +61,7 @@ class CustomerSmscs:
         self, settings: Callable[[], SmppSettings], clock: Clock, resolve: Resolve,
         late: Callable[[Any, Pdu], None],
     ) -> None:  # fmt: skip
-        """Create the set of servers.
-
-        `resolve`: refuses addresses that customers must not make us connect to. `late(about, answer)`: takes the
+        """`resolve`: refuses addresses that customers must not make us connect to. `late(about, answer)`: takes the
         responses to requests that were given up.
         """
         self._late = late

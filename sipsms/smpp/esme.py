@@ -32,10 +32,7 @@ class Esme(PeerSession):
     def __init__(
         self, connection: Connection, username: str, password: str, customer: str, mode: Mode, window: int
     ) -> None:  # fmt: skip
-        """Create the state of a session.
-
-        `window`: unanswered requests to this ESME at once.
-        """
+        """`window`: unanswered requests to this ESME at once."""
         super().__init__()
         self.connection = connection
         self.username = username

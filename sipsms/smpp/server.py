@@ -46,10 +46,7 @@ class Smsc:
         self, settings: Callable[[], SmppSettings], access: Access, directory: Directory, gateway: Gateway,
         outbound: Outbound, store: Store, clock: Clock, wake: Callable[[str], None], most: int,
     ) -> None:  # fmt: skip
-        """Create the SMSC without listeners.
-
-        `wake(did)`: called when an ESME that receives for this DID has bound. `most`: connections at once.
-        """
+        """`wake(did)`: called when an ESME that receives for this DID has bound. `most`: connections at once."""
         self._settings = settings
         self._access = access
         self._directory = directory

@@ -66,10 +66,7 @@ class SubmitHandler:
         self, settings: Callable[[], SmppSettings], directory: Directory, outbound: Outbound, store: Store,
         clock: Clock, refuse: Callable[[Esme, Pdu, BaseException], None],
     ) -> None:  # fmt: skip
-        """Create the handler.
-
-        `refuse`: answers a PDU with the status of an error.
-        """
+        """`refuse`: answers a PDU with the status of an error."""
         self._settings = settings
         self._directory = directory
         self._outbound = outbound

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Binding, Device, identity
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import bindings, devices
@@ -33,7 +34,7 @@ def key_of(binding: Binding) -> Key:
 
 
 _FIELDS = tuple(field.name for field in fields(Binding))
-_PATH, _PARAMS = _FIELDS.index("path"), _FIELDS.index("params")
+_RECEIVED, _PATH, _PARAMS = map(_FIELDS.index, ("received", "path", "params"))
 _BINDINGS = select(*(bindings.c[name] for name in _FIELDS))
 _DEVICES = select(*(devices.c[field.name] for field in fields(Device))).order_by(devices.c.id)
 
@@ -48,6 +49,7 @@ def _binding_row(binding: Binding) -> dict[str, Any]:
 def _binding_of(row: Row[Any]) -> Binding:
     """Return the binding of a row of `_BINDINGS`; nearly all rows have no path."""
     values = list(row)
+    values[_RECEIVED] = FlowAddress(row[_RECEIVED])
     values[_PATH] = tuple(json.loads(row[_PATH])) if row[_PATH] != "[]" else ()
     pairs = json.loads(row[_PARAMS]) if row[_PARAMS] != "[]" else ()
     values[_PARAMS] = tuple((name, value) for name, value in pairs)

@@ -29,9 +29,7 @@ class Hooks:
     def __init__(
         self, gateway: Gateway, carriers: Mapping[str, Carrier], base_url: Callable[[], str], wall_clock: Clock
     ) -> None:
-        """Store the services.
-
-        `base_url`: our URL as carriers call it, because some sign it. `wall_clock`: the real time, for signed
+        """`base_url`: our URL as carriers call it, because some sign it. `wall_clock`: the real time, for signed
         timestamps."""
         self._gateway = gateway
         self.carriers = carriers

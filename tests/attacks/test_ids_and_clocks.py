@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from sipsms.core.flow_address import FlowAddress
 from sipsms.sip.digest import Authenticator, Nonces, Verdict, parse_credentials
 from sipsms.sip.flow_token import FlowName, seal, unseal
 from tests.support.sip.wire import Phone, param
@@ -85,7 +86,7 @@ def test_a52_a_forged_response_counts_for_no_delivery(lab: Fort, account: Accoun
 @pytest.mark.req("A-52")
 def test_a52_flow_tokens_cannot_be_forged() -> None:
     """Sealed: none can be made up, none can be bent."""
-    flow = FlowName("tcp:192.0.2.1:5060", "tcp:0.0.0.0:5060", 7)
+    flow = FlowName(FlowAddress("tcp:192.0.2.1:5060"), "tcp:0.0.0.0:5060", 7)
     token = seal(flow, b"k" * 32)
     assert unseal(token, b"k" * 32) == flow
     assert unseal(token, b"other key" * 4) is None

@@ -1,24 +1,19 @@
-"""The address that a binding came from, as text and back."""
+"""Bindings of accounts."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from sipsms.core.registration import host_of, received_of
-
-
-@pytest.mark.parametrize(
-    ("transport", "host", "expected"),
-    [
-        ("udp", "192.0.2.1", "udp:192.0.2.1:5060"),
-        ("tls", "2001:db8::1", "tls:2001:db8::1:5060"),
-    ],
-)
-def test_the_received_address_is_written_and_read_back(transport: str, host: str, expected: str) -> None:
-    received = received_of(transport, (host, 5060))
-    assert received == expected
-    assert host_of(received) == host
+from sipsms.core.flow_address import FlowAddress
+from sipsms.core.registration import Binding, identity
 
 
-def test_a_host_in_brackets_is_the_same_host() -> None:
-    assert host_of("udp:[2001:db8::1]:5060") == "2001:db8::1"
+def test_a_binding_is_known_by_its_contact_and_outbound_parameters() -> None:
+    binding = Binding("alice", "sip:a@192.0.2.1", 1.0, "c", 1, FlowAddress.of("udp", ("192.0.2.1", 5060)))
+    assert identity(replace(binding, expires_at=2.0, call_id="d", cseq=7)) == identity(binding)
+    for other in (
+        replace(binding, contact="sip:b@192.0.2.1"),
+        replace(binding, instance="x"),
+        replace(binding, reg_id=1),
+    ):
+        assert identity(other) != identity(binding)

@@ -12,6 +12,7 @@ import pytest
 
 from sipsms.core.account import Account, Callback, Did, Smpp, Webhook
 from sipsms.core.courier_id import CALLBACK, MAIL, MEDIA, WEBHOOK
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.message import (
     EVENT,
     Accepted,
@@ -44,7 +45,14 @@ STATES = "SELECT device, state FROM deliveries ORDER BY id"
 
 def _binding(here: Core, contact: str, *, instance: str = "", seconds: float = 3600, aor: str = "alice") -> Binding:
     return Binding(
-        aor, contact, here.clock.now + seconds, "c", 1, "udp:192.0.2.1:5060", instance=instance, user_agent="phone/1"
+        aor,
+        contact,
+        here.clock.now + seconds,
+        "c",
+        1,
+        FlowAddress("udp:192.0.2.1:5060"),
+        instance=instance,
+        user_agent="phone/1",
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sipsms.core.account import Account
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.message import (
     Accepted,
     Deferred,
@@ -46,7 +47,9 @@ async def test_a_wanted_notice_is_sent_once(tmp_path: Path, outcome: Outcome, re
                 here.tasks.append(asyncio.create_task(here.gateway.ended(delivery)))
 
         here.queue._on_change = over
-        binding = Binding("alice", "sip:a@192.0.2.1", here.clock.now + 60, "c", 1, "udp:192.0.2.1:5060", instance="<i>")
+        binding = Binding(
+            "alice", "sip:a@192.0.2.1", here.clock.now + 60, "c", 1, FlowAddress("udp:192.0.2.1:5060"), instance="<i>"
+        )
         async with here.location.turn("alice"):
             (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
         assert isinstance(await send(here, device=device.id, report=ImdnRequest("imdn-1")), Sent)
@@ -69,8 +72,8 @@ async def test_a_wanted_notice_is_sent_once(tmp_path: Path, outcome: Outcome, re
 async def test_a_copy_does_not_count_as_a_delivery(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Rejected("no such number")), "sip": ScriptedCourier()}) as here:
         for name in ("<one>", "<two>"):
-            binding = Binding("alice", f"sip:{name[1:4]}@192.0.2.1", here.clock.now + 60, "c", 1, "udp:192.0.2.1:5060",
-                              instance=name)  # fmt: skip
+            contact, received = f"sip:{name[1:4]}@192.0.2.1", FlowAddress("udp:192.0.2.1:5060")
+            binding = Binding("alice", contact, here.clock.now + 60, "c", 1, received, instance=name)
             async with here.location.turn("alice"):
                 devices = await here.location.apply("alice", [binding], [], here.clock.now)
         copier = Account("alice", "demo", copies=True)

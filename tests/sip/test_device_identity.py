@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Binding, Device
 from sipsms.sip.device_identity import find, inherit, key_of, successor
 
 
 def _binding(contact: str, instance: str = "", agent: str = "phone/1") -> Binding:
-    return Binding("alice", contact, 100.0, "c", 1, "udp:192.0.2.1:5060", instance=instance, user_agent=agent)
+    return Binding(
+        "alice", contact, 100.0, "c", 1, FlowAddress("udp:192.0.2.1:5060"), instance=instance, user_agent=agent
+    )
 
 
 def _device(number: int, key: str, **values: Any) -> Device:

@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 
 from sipsms.core.errors import Unavailable
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Binding
 from sipsms.sip.location import Location
 from tests.support.messaging.core import Core, core
 
 
 def _binding(here: Core, contact: str, **values: Any) -> Binding:
-    given = {"expires_at": here.clock.now + 3600, "received": "udp:192.0.2.1:5060", "call_id": "c", "cseq": 1, **values}
+    given = {
+        "expires_at": here.clock.now + 3600,
+        "received": FlowAddress("udp:192.0.2.1:5060"),
+        "call_id": "c",
+        "cseq": 1,
+        **values,
+    }
     return Binding("alice", contact, **given)
 
 
@@ -46,7 +53,9 @@ async def test_a_restart_keeps_live_bindings(tmp_path: Path) -> None:
             instance="<urn:uuid:1>", reg_id=1, q=0.5, user_agent="phone/1", accept="text/plain", to_uri="sip:alice@h",
         )  # fmt: skip
         over = _binding(here, "sip:a@h:2", expires_at=here.clock.now - 1)
-        stream = _binding(here, "sip:a@h:3", received="tcp:192.0.2.1:40000", local="tcp:0.0.0.0:5060", flow=7)
+        stream = _binding(
+            here, "sip:a@h:3", received=FlowAddress("tcp:192.0.2.1:40000"), local="tcp:0.0.0.0:5060", flow=7
+        )
         reached = await _apply(here, alive, over, stream)
     async with core(tmp_path, {}) as here:
         found = {one.contact: one for one in here.location.bindings("alice", here.clock.now)}
@@ -83,7 +92,7 @@ async def test_many_refreshes_leave_one_entry_to_sweep(tmp_path: Path) -> None:
 @pytest.mark.req("C-065h")
 async def test_a_closed_connection_ends_its_bindings_only(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
-        stream = {"received": "tcp:192.0.2.1:40000", "local": "tcp:0.0.0.0:5060"}
+        stream = {"received": FlowAddress("tcp:192.0.2.1:40000"), "local": "tcp:0.0.0.0:5060"}
         await _apply(here, _binding(here, "sip:a@h:1", flow=7, **stream), _binding(here, "sip:a@h:2", flow=8, **stream))
         assert here.location.holds_flow("tcp:0.0.0.0:5060", 7)
         await here.location.disconnected("tcp:0.0.0.0:5060", 7)
@@ -123,7 +132,13 @@ async def test_a_location_service_that_was_not_loaded_gives_new_ids(tmp_path: Pa
         (first,) = await _apply(here, _binding(here, "sip:a@h:1", instance="<urn:uuid:1>"))
         empty = Location(here.store)
         other = Binding(
-            "bob", "sip:b@h:1", here.clock.now + 3600, "c", 1, "udp:192.0.2.2:5060", instance="<urn:uuid:2>"
+            "bob",
+            "sip:b@h:1",
+            here.clock.now + 3600,
+            "c",
+            1,
+            FlowAddress("udp:192.0.2.2:5060"),
+            instance="<urn:uuid:2>",
         )
         (second,) = await empty.apply("bob", [other], [], here.clock.now)
         assert second.id != first.id

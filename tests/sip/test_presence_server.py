@@ -10,6 +10,7 @@ import pytest
 
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Binding
 from sipsms.sip import pidf
 from sipsms.sip.endpoint import Endpoint, NoResponse
@@ -58,7 +59,7 @@ class Places:
         self.bound: set[str] = set()
 
     def bindings(self, aor: str, now: float) -> list[Binding]:
-        return [Binding(aor, "sip:x", now + 1, "c", 1, "udp:h:1")] if aor in self.bound else []
+        return [Binding(aor, "sip:x", now + 1, "c", 1, FlowAddress("udp:h:1"))] if aor in self.bound else []
 
 
 async def settle() -> None:

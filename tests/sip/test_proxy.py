@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sipsms.core.flow_address import FlowAddress
 from sipsms.sip.flow_token import FlowName, seal, unseal
 from sipsms.sip.message import Request, Response, parse_datagram
 from sipsms.sip.proxy import best, forwarded, has_looped, loop_mark, own_routes, returned
@@ -92,7 +93,7 @@ def test_own_routes_are_removed() -> None:
 
 @pytest.mark.req("C-065f", "A-52")
 def test_flow_tokens_are_verified() -> None:
-    name = FlowName("tls:2001:db8::1:5061", "tls:[::]:5061", 2**40 + 7)
+    name = FlowName(FlowAddress("tls:2001:db8::1:5061"), "tls:[::]:5061", 2**40 + 7)
     token = seal(name, KEY)
     assert unseal(token, KEY) == name
     assert unseal(token, b"other" * 8) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Binding
 from sipsms.sip.message import Request, parse_datagram
 from sipsms.sip.registrar import Arrival, Result, contact_value, register
@@ -11,7 +12,7 @@ from sipsms.sip.settings import SipSettings
 
 NOW = 1_000_000.0
 SETTINGS = SipSettings(min_expires=60, max_expires=7200, default_expires=3600, max_contacts=10)
-ARRIVAL = Arrival("udp:192.0.2.1:5060", "udp:0.0.0.0:5060", 0)
+ARRIVAL = Arrival(FlowAddress("udp:192.0.2.1:5060"), "udp:0.0.0.0:5060", 0)
 
 
 def _request(*headers: str, call_id: str = "c", cseq: int = 1) -> Request:

@@ -72,7 +72,7 @@ class Queue:
         self._on_change = on_change
         self._wakes: set[str] = set()  # lanes whose event has come, but is not written down yet
         self._waking: set[str] = set()  # and those for which it is being written down
-        self._desks: dict[str, CourierState] = {}
+        self._couriers: dict[str, CourierState] = {}
         self._lanes: dict[str, Lane] = {}  # lanes that are ready or at work
         self._waiting: set[int] = set()  # hashes of lanes with deliveries in the store only
         self._scanned = False
@@ -89,45 +89,45 @@ class Queue:
 
     def set_courier(self, name: str, courier: Courier, line: CourierLimits = _USUAL) -> None:
         """Add a courier, or replace one in place."""
-        desk = self._desks.get(name)
-        if desk is None:
-            self._desks[name] = CourierState(name, courier, line)
+        courier_state = self._couriers.get(name)
+        if courier_state is None:
+            self._couriers[name] = CourierState(name, courier, line)
         else:
-            desk.replace(courier, line)
+            courier_state.replace(courier, line)
             self.poll()
 
     def remove_courier(self, name: str) -> None:
         """Remove a courier. Its attempts end; what waits stays in the store until a courier of that name is set."""
-        desk = self._desks.get(name)
-        if desk is None:
+        courier_state = self._couriers.get(name)
+        if courier_state is None:
             return
-        desk.courier = None
-        desk.poll_at = 0.0  # what has another way need not wait
-        while desk.ready:
-            lane = desk.ready.popleft()
+        courier_state.courier = None
+        courier_state.poll_at = 0.0  # what has another way need not wait
+        while courier_state.ready:
+            lane = courier_state.ready.popleft()
             del self._lanes[lane.key]
             self._waiting.add(hash(lane.key))
 
     def set_paused(self, couriers: Iterable[str]) -> None:
         stopped = set(couriers)
-        for desk in self._desks.values():
-            desk.paused = desk.name in stopped
+        for courier_state in self._couriers.values():
+            courier_state.paused = courier_state.name in stopped
         self.poll()
 
     def is_open(self, name: str) -> bool:
         """Would a delivery by this courier be tried now?"""
-        desk = self._desks.get(name)
-        return desk is not None and desk.open(self._clock())
+        courier_state = self._couriers.get(name)
+        return courier_state is not None and courier_state.open(self._clock())
 
     def is_away(self, name: str) -> bool:
         """Is its far side not there, or is it not configured? (One that is paused holds messages: it is not away.)"""
-        desk = self._desks.get(name)
-        return desk is None or (not desk.paused and not desk.open(self._clock()))
+        courier_state = self._couriers.get(name)
+        return courier_state is None or (not courier_state.paused and not courier_state.open(self._clock()))
 
     def health(self) -> dict[CourierId, Health]:
         """Return the health of each courier, by name."""
         now = self._clock()
-        return {CourierId(name): desk.health(now) for name, desk in self._desks.items()}
+        return {CourierId(name): courier_state.health(now) for name, courier_state in self._couriers.items()}
 
     async def start(self, idempotent: Iterable[str], *, hold: bool = False) -> None:
         """Recover what a crash left half done, and learn which lanes wait. Raises Unavailable.
@@ -209,24 +209,30 @@ class Queue:
         Then the commit that stores it begins its attempt, too. The caller must later call `offer` (committed) or
         `release` (not committed): until then no other delivery of this lane may start.
         """
-        desk, now = self._desks.get(delivery.courier), self._clock()
+        courier_state, now = self._couriers.get(delivery.courier), self._clock()
         is_due = delivery.due_at is not None and delivery.due_at <= now < delivery.expires_at
-        if desk is None or self._is_still or not is_due or not self._is_idle(delivery.lane) or not desk.is_free(now):
+        if (
+            courier_state is None
+            or self._is_still
+            or not is_due
+            or not self._is_idle(delivery.lane)
+            or not courier_state.is_free(now)
+        ):
             self._coming[delivery.lane] += 1
             return delivery
-        desk.active += 1
-        desk.take_slot(now)
+        courier_state.active += 1
+        courier_state.take_slot(now)
         self._lanes[delivery.lane] = Lane(delivery.lane)
-        if desk.touched is not None:
-            desk.touched.add(delivery.lane)
+        if courier_state.touched is not None:
+            courier_state.touched.add(delivery.lane)
         return delivery._replace(state=State.SENDING, attempts=1)
 
     def release(self, planned: Iterable[Delivery]) -> None:
         """Undo `reserve` for deliveries that were not committed."""
         for delivery in planned:
             if delivery.state is State.SENDING:
-                desk = self._desks[delivery.courier]
-                self._leave(desk, self._lanes[delivery.lane])
+                courier_state = self._couriers[delivery.courier]
+                self._leave(courier_state, self._lanes[delivery.lane])
             else:
                 self._arrived(delivery.lane)
 
@@ -252,7 +258,7 @@ class Queue:
         for delivery in deliveries:
             if delivery.state is State.SENDING:
                 self._lanes[delivery.lane].pending.appendleft(delivery)
-                self._begin_work(self._desks[delivery.courier], self._lanes[delivery.lane])
+                self._begin_work(self._couriers[delivery.courier], self._lanes[delivery.lane])
             elif delivery.due_at is None:
                 self._waiting.add(hash(delivery.lane))
             elif delivery.due_at > self._clock():
@@ -263,9 +269,9 @@ class Queue:
     def _wait_until(self, delivery: Delivery) -> None:
         """Its time is yet to come; the poll finds it then."""
         self._waiting.add(hash(delivery.lane))
-        desk = self._desks.get(delivery.courier)
-        if desk is not None and delivery.due_at is not None:
-            desk.poll_at = min(desk.poll_at, delivery.due_at)
+        courier_state = self._couriers.get(delivery.courier)
+        if courier_state is not None and delivery.due_at is not None:
+            courier_state.poll_at = min(courier_state.poll_at, delivery.due_at)
 
     def _offer(self, delivery: Delivery) -> None:
         key = delivery.lane
@@ -276,18 +282,18 @@ class Queue:
             else:
                 lane.pending.append(delivery)
             return
-        desk = self._desks.get(delivery.courier)
-        if desk is None or len(desk.ready) >= _READY_LANES:
-            self._leave_in_store(desk, key)
+        courier_state = self._couriers.get(delivery.courier)
+        if courier_state is None or len(courier_state.ready) >= _READY_LANES:
+            self._leave_in_store(courier_state, key)
             return
         behind = not self._scanned or hash(key) in self._waiting
         lane = Lane(key, more=True) if behind else Lane(key, deque((delivery,)))
-        self._enter(desk, lane)
+        self._enter(courier_state, lane)
 
-    def _leave_in_store(self, desk: CourierState | None, key: str) -> None:
+    def _leave_in_store(self, courier_state: CourierState | None, key: str) -> None:
         self._waiting.add(hash(key))
-        if desk is not None:
-            desk.overflow = True
+        if courier_state is not None:
+            courier_state.overflow = True
 
     def wake(self, key: str) -> None:
         """The event a lane waits for has come: its device registered."""
@@ -318,100 +324,100 @@ class Queue:
 
     def poll(self) -> None:
         """Look into the store now: somebody else may have written."""
-        for desk in self._desks.values():
-            desk.poll_at = 0.0
+        for courier_state in self._couriers.values():
+            courier_state.poll_at = 0.0
         self._poke.set()
 
     # --- lanes ---
 
-    def _enter(self, desk: CourierState, lane: Lane) -> None:
+    def _enter(self, courier_state: CourierState, lane: Lane) -> None:
         self._lanes[lane.key] = lane
-        if desk.touched is not None:
-            desk.touched.add(lane.key)
-        if desk.has_room and desk.open(self._clock()) and not self._is_still:
-            self._launch(desk, lane)
+        if courier_state.touched is not None:
+            courier_state.touched.add(lane.key)
+        if courier_state.has_room and courier_state.open(self._clock()) and not self._is_still:
+            self._launch(courier_state, lane)
         else:
-            desk.ready.append(lane)
+            courier_state.ready.append(lane)
 
-    def _launch(self, desk: CourierState, lane: Lane) -> None:
-        desk.active += 1
-        self._begin_work(desk, lane)
+    def _launch(self, courier_state: CourierState, lane: Lane) -> None:
+        courier_state.active += 1
+        self._begin_work(courier_state, lane)
 
-    def _begin_work(self, desk: CourierState, lane: Lane) -> None:
-        task = asyncio.create_task(self._work(desk, lane))
+    def _begin_work(self, courier_state: CourierState, lane: Lane) -> None:
+        task = asyncio.create_task(self._work(courier_state, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, desk: CourierState, lane: Lane) -> None:
+    async def _work(self, courier_state: CourierState, lane: Lane) -> None:
         try:
-            if not await self._guarded(lambda: self._work_lane(desk, lane)):
+            if not await self._guarded(lambda: self._work_lane(courier_state, lane)):
                 lane.more = True  # what was being sent is still in the store
         finally:
-            self._leave(desk, lane)
+            self._leave(courier_state, lane)
 
-    def _leave(self, desk: CourierState, lane: Lane) -> None:
+    def _leave(self, courier_state: CourierState, lane: Lane) -> None:
         """The lane is done with for now; what it still holds is found again in the store."""
-        desk.active -= 1
+        courier_state.active -= 1
         if self._lanes.get(lane.key) is lane:
             del self._lanes[lane.key]
-        if desk.touched is not None:
-            desk.touched.add(lane.key)
+        if courier_state.touched is not None:
+            courier_state.touched.add(lane.key)
         if lane.pending or lane.more:
             self._waiting.add(hash(lane.key))
-            desk.overflow = True
+            courier_state.overflow = True
             if lane.woken or lane.going:  # its next one may have no due time of its own
                 self._wakes.add(lane.key)
-        self._fill(desk)
+        self._fill(courier_state)
 
-    def _fill(self, desk: CourierState) -> None:
+    def _fill(self, courier_state: CourierState) -> None:
         if self._is_still:
             return
         now = self._clock()
-        while desk.ready and desk.has_room and desk.open(now):
-            self._launch(desk, desk.ready.popleft())
-        if desk.overflow and len(desk.ready) < _POLL // 2:
-            desk.poll_at = 0.0
+        while courier_state.ready and courier_state.has_room and courier_state.open(now):
+            self._launch(courier_state, courier_state.ready.popleft())
+        if courier_state.overflow and len(courier_state.ready) < _POLL // 2:
+            courier_state.poll_at = 0.0
             self._poke.set()
 
-    async def _work_lane(self, desk: CourierState, lane: Lane) -> None:
+    async def _work_lane(self, courier_state: CourierState, lane: Lane) -> None:
         """Deliver what the lane holds, one by one, until it is empty or something has to wait."""
         while lane.pending or not self._stopping:
             begun = bool(lane.pending) and lane.pending[0].state is State.SENDING
-            if not begun and (self._stopping or not desk.open(self._clock())):
+            if not begun and (self._stopping or not courier_state.open(self._clock())):
                 return
             if not lane.pending:
                 if not lane.more:
                     return
-                if not await self._load(desk, lane):
+                if not await self._load(courier_state, lane):
                     return
                 if not lane.pending:  # its event came while we looked: once more
                     continue
-            if not begun and not await self._slot(desk):
+            if not begun and not await self._slot(courier_state):
                 return
             delivery = lane.pending.popleft()
             now = self._clock()
             if delivery.expires_at <= now and delivery.state is State.QUEUED:
                 continue  # the sweep writes it down
-            if not await self._deliver(desk, lane, delivery, now):
+            if not await self._deliver(courier_state, lane, delivery, now):
                 return
 
-    async def _slot(self, desk: CourierState) -> bool:
+    async def _slot(self, courier_state: CourierState) -> bool:
         """Wait until the courier's rate lets one go. False: it does not go any more."""
-        wait = desk.take_slot(self._clock())
+        wait = courier_state.take_slot(self._clock())
         if wait > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._stop.wait()
-        return not self._stopping and desk.open(self._clock())
+        return not self._stopping and courier_state.open(self._clock())
 
-    async def _load(self, desk: CourierState, lane: Lane) -> bool:
+    async def _load(self, courier_state: CourierState, lane: Lane) -> bool:
         """Fetch the lane's next deliveries; False if none is to be sent now."""
         lane.more = False
         now, woken = self._clock(), lane.key in self._wakes or lane.key in self._waking
         rows = await self._store.load_lane(lane.key, _LANE_CHUNK, now)
         if rows is None:  # another node is at it
             self._waiting.add(hash(lane.key))
-            desk.poll_at = min(desk.poll_at, now + self._settings.retry_min)
+            courier_state.poll_at = min(courier_state.poll_at, now + self._settings.retry_min)
             return False
         if not rows:
             self._waiting.discard(hash(lane.key))
@@ -453,32 +459,37 @@ class Queue:
 
     # --- one delivery ---
 
-    async def _deliver(self, desk: CourierState, lane: Lane, delivery: Delivery, now: float) -> bool:
+    async def _deliver(self, courier_state: CourierState, lane: Lane, delivery: Delivery, now: float) -> bool:
         """Make one attempt. False: the lane has to wait."""
         if delivery.state is State.QUEUED:
             if not await self._store.begin(delivery, now):
                 return True  # expired, or somebody else has it
             delivery = delivery._replace(attempts=delivery.attempts + 1, state=State.SENDING)
         number = delivery.attempts
-        log.attempt(delivery.message.id, delivery.id, desk.name, number)
+        log.attempt(delivery.message.id, delivery.id, courier_state.name, number)
         started = time.monotonic()
-        outcome = await self._attempt(desk, delivery)
-        closing = self._elsewhere(self._closing(desk, delivery, number, outcome), delivery, outcome)
+        outcome = await self._attempt(courier_state, delivery)
+        closing = self._elsewhere(self._closing(courier_state, delivery, number, outcome), delivery, outcome)
         state = await self._close(closing)
         log.outcome(
-            delivery.message.id, delivery.id, desk.name, closing.outcome, closing.detail, time.monotonic() - started
+            delivery.message.id,
+            delivery.id,
+            courier_state.name,
+            closing.outcome,
+            closing.detail,
+            time.monotonic() - started,
         )
-        desk.counts[closing.outcome] += 1
+        courier_state.counts[closing.outcome] += 1
         self._on_change(delivery, state, closing.detail)
-        if desk.note(outcome):
-            desk.close_for(self._delay(desk, number, outcome), closing.now)
+        if courier_state.note(outcome):
+            courier_state.close_for(self._delay(courier_state, number, outcome), closing.now)
         leaves = closing.moved is not None and closing.moved[1] != lane.key
         if leaves:
             self._go_on(delivery, closing)
         if not isinstance(outcome, Deferred) or leaves:
             lane.going = True
             return True
-        self._put_off(desk, lane, closing)
+        self._put_off(courier_state, lane, closing)
         return await self._woken(lane)
 
     def _go_on(self, delivery: Delivery, closing: Closing) -> None:
@@ -493,16 +504,16 @@ class Queue:
             self._offer(moved)
             return
         self._waiting.add(hash(key))
-        desk = self._desks.get(courier)
-        if desk is not None and closing.due_at is not None:
-            desk.poll_at = min(desk.poll_at, closing.due_at)
+        courier_state = self._couriers.get(courier)
+        if courier_state is not None and closing.due_at is not None:
+            courier_state.poll_at = min(courier_state.poll_at, closing.due_at)
 
-    def _put_off(self, desk: CourierState, lane: Lane, closing: Closing) -> None:
+    def _put_off(self, courier_state: CourierState, lane: Lane, closing: Closing) -> None:
         lane.pending.clear()  # order: nothing of this lane passes its head
         lane.going = False
         self._waiting.add(hash(lane.key))
         if closing.due_at is not None:
-            desk.poll_at = min(desk.poll_at, closing.due_at)
+            courier_state.poll_at = min(courier_state.poll_at, closing.due_at)
 
     def _elsewhere(self, closing: Closing, delivery: Delivery, outcome: Outcome) -> Closing:
         """Certainly not sent, and there is another carrier: it goes on there. Or it steps aside in its lane."""
@@ -522,8 +533,8 @@ class Queue:
         up, waiting here is as good. One that has refused the message is done with it.
         """
         others, now = list(filter(None, delivery.others.split(","))), self._clock()
-        here = [name for name in others if name in self._desks and self._desks[name].serves()]
-        chosen = next((name for name in here if self._desks[name].open(now)), here[0] if refused and here else None)
+        here = [name for name in others if name in self._couriers and self._couriers[name].serves()]
+        chosen = next((name for name in here if self._couriers[name].open(now)), here[0] if refused and here else None)
         if chosen is None:
             return None
         others.remove(chosen)
@@ -532,11 +543,11 @@ class Queue:
         lane = LaneKey.between(chosen, delivery.source, delivery.destination)
         return closing._replace(state=State.QUEUED, due_at=closing.now, moved=(chosen, lane, ",".join(others)))
 
-    async def _attempt(self, desk: CourierState, delivery: Delivery) -> Outcome:
-        if desk.courier is None:
+    async def _attempt(self, courier_state: CourierState, delivery: Delivery) -> Outcome:
+        if courier_state.courier is None:
             return Deferred("this carrier is not configured any more")
         try:
-            return await desk.courier.deliver(delivery)
+            return await courier_state.courier.deliver(delivery)
         except Exception as error:  # a bug in a courier: the bytes may have left
             log.crash("courier_failed", error, message=delivery.message.id, delivery=delivery.id)
             return Unknown(f"internal error: {type(error).__name__}")
@@ -550,7 +561,7 @@ class Queue:
                 log.warning("store_unavailable", why=str(error), delivery=closing.delivery_id)
                 await asyncio.sleep(_SWEEP)
 
-    def _closing(self, desk: CourierState, delivery: Delivery, number: int, outcome: Outcome) -> Closing:
+    def _closing(self, courier_state: CourierState, delivery: Delivery, number: int, outcome: Outcome) -> Closing:
         now = self._clock()
         match outcome:
             case Delivered(detail):
@@ -562,16 +573,16 @@ class Queue:
             case Unknown(reason):
                 return Closing(delivery.id, number, State.UNKNOWN, "unknown", reason, now)
             case Deferred():
-                due = None if outcome.retry == EVENT else now + self._delay(desk, number, outcome)
+                due = None if outcome.retry == EVENT else now + self._delay(courier_state, number, outcome)
                 closing = Closing(delivery.id, number, State.QUEUED, "deferred", outcome.reason, now, due)
                 return closing._replace(untried=outcome.attempt is Attempt.NOT_MADE)
 
-    def _delay(self, desk: CourierState, number: int, outcome: Outcome) -> float:
+    def _delay(self, courier_state: CourierState, number: int, outcome: Outcome) -> float:
         """Exponential from retry_min to retry_max, with up to a fifth of jitter."""
         if isinstance(outcome, Deferred) and outcome.retry is not None:
             return max(outcome.retry, 1.0)
-        own = isinstance(outcome, Deferred) and outcome.scope is not Scope.COURIER and not desk.why
-        tries = number if own else desk.failures + 1
+        own = isinstance(outcome, Deferred) and outcome.scope is not Scope.COURIER and not courier_state.why
+        tries = number if own else courier_state.failures + 1
         delay: float = min(self._settings.retry_max, self._settings.retry_min * 2 ** min(tries - 1, 20))
         return delay * (0.9 + 0.2 * self._jitter())
 
@@ -589,36 +600,40 @@ class Queue:
         if now >= self._recover_at:
             self._recover_at = now + _RECOVER_EVERY
             await self._recover(own=False)
-        for desk in list(self._desks.values()):
-            if self._stopping or desk.paused:
+        for courier_state in list(self._couriers.values()):
+            if self._stopping or courier_state.paused:
                 continue
-            if not desk.open(now):
-                await self._divert(desk, now)
+            if not courier_state.open(now):
+                await self._divert(courier_state, now)
                 continue
-            self._fill(desk)
-            if now >= desk.poll_at and len(desk.ready) < _POLL:
-                await self._poll_desk(desk, now)
+            self._fill(courier_state)
+            if now >= courier_state.poll_at and len(courier_state.ready) < _POLL:
+                await self._poll_courier(courier_state, now)
 
-    async def _divert(self, desk: CourierState, now: float) -> None:
+    async def _divert(self, courier_state: CourierState, now: float) -> None:
         """Nothing goes by this carrier now: what may go by another one does, and need not wait for the first to fail
         for it, too. What is only in the store follows bit by bit."""
-        if not desk.line.breaker:
+        if not courier_state.line.breaker:
             return
-        if now >= desk.poll_at and len(desk.ready) < _READY_LANES:
-            await self._poll_desk(desk, now, movable=True)
-        lanes = [lane for lane in desk.ready if lane.pending and self._elsewhere_of(desk, lane, now) is not None]
+        if now >= courier_state.poll_at and len(courier_state.ready) < _READY_LANES:
+            await self._poll_courier(courier_state, now, movable=True)
+        lanes = [
+            lane
+            for lane in courier_state.ready
+            if lane.pending and self._elsewhere_of(courier_state, lane, now) is not None
+        ]
         for lane in lanes:
-            desk.ready.remove(lane)
-        await asyncio.gather(*(self._divert_lane(desk, lane, now) for lane in lanes))
+            courier_state.ready.remove(lane)
+        await asyncio.gather(*(self._divert_lane(courier_state, lane, now) for lane in lanes))
 
-    def _elsewhere_of(self, desk: CourierState, lane: Lane, now: float) -> Closing | None:
+    def _elsewhere_of(self, courier_state: CourierState, lane: Lane, now: float) -> Closing | None:
         """Return where the lane's first delivery can go instead."""
         head = lane.pending[0]
-        return self._to_next(Closing(head.id, 0, State.QUEUED, "diverted", desk.why, now), head)
+        return self._to_next(Closing(head.id, 0, State.QUEUED, "diverted", courier_state.why, now), head)
 
-    async def _divert_lane(self, desk: CourierState, lane: Lane, now: float) -> None:
+    async def _divert_lane(self, courier_state: CourierState, lane: Lane, now: float) -> None:
         try:
-            while lane.pending and (closing := self._elsewhere_of(desk, lane, now)) is not None:
+            while lane.pending and (closing := self._elsewhere_of(courier_state, lane, now)) is not None:
                 delivery = lane.pending[0]
                 moved = await self._store.divert(delivery, closing)
                 lane.pending.popleft()
@@ -626,10 +641,10 @@ class Queue:
                     self._go_on(delivery, closing._replace(number=delivery.attempts))
         finally:
             if lane.pending:  # it has no other way: it waits here
-                desk.ready.append(lane)
+                courier_state.ready.append(lane)
             else:
-                desk.active += 1  # as if it had been at work
-                self._leave(desk, lane)
+                courier_state.active += 1  # as if it had been at work
+                self._leave(courier_state, lane)
 
     async def _wake_all(self, now: float) -> None:
         """Write down that events have come; the poll finds what is due then."""
@@ -645,32 +660,32 @@ class Queue:
             self._waking = set()
         self.poll()
 
-    async def _poll_desk(self, desk: CourierState, now: float, *, movable: bool = False) -> None:
+    async def _poll_courier(self, courier_state: CourierState, now: float, *, movable: bool = False) -> None:
         """Look for lanes with something due: page by page, so that lanes which are at work already, and have many
         waiting, hide nobody."""
-        limit = _POLL + 2 * (len(desk.ready) + desk.active)
-        desk.overflow, desk.poll_at, desk.touched = False, now + _LOOK_AT_LEAST, set()
+        limit = _POLL + 2 * (len(courier_state.ready) + courier_state.active)
+        courier_state.overflow, courier_state.poll_at, courier_state.touched = False, now + _LOOK_AT_LEAST, set()
         try:
-            found = await self._store.due(desk.name, now, limit, desk.cursor, movable=movable)
+            found = await self._store.due(courier_state.name, now, limit, courier_state.cursor, movable=movable)
         except BaseException:
-            desk.poll_at = now + _SWEEP
+            courier_state.poll_at = now + _SWEEP
             raise
         finally:
-            touched, desk.touched = desk.touched, None
+            touched, courier_state.touched = courier_state.touched, None
         for due in found.lanes:
             lane = self._lanes.get(due.lane)
             if lane is not None:
                 lane.more = True
             elif due.lane in touched:  # what was read of it is old
-                desk.overflow = True
+                courier_state.overflow = True
             elif movable and not due.deliveries:  # its head has no other way
                 continue
             else:
                 if not due.more:
                     self._waiting.discard(hash(due.lane))
-                self._enter(desk, Lane(due.lane, deque(due.deliveries), more=due.more))
-        desk.cursor = found.last
-        desk.overflow = desk.overflow or found.last is not None
+                self._enter(courier_state, Lane(due.lane, deque(due.deliveries), more=due.more))
+        courier_state.cursor = found.last
+        courier_state.overflow = courier_state.overflow or found.last is not None
         if found.later is not None:
-            desk.poll_at = min(desk.poll_at, found.later)
-        self._fill(desk)
+            courier_state.poll_at = min(courier_state.poll_at, found.later)
+        self._fill(courier_state)

@@ -43,9 +43,7 @@ class CallbackCourier:
         endpoints: EndpointLimits,
         clock: Clock,
     ) -> None:
-        """Store the services.
-
-        `client` refuses forbidden addresses. DIDs and settings are read anew for each delivery."""
+        """`client` refuses forbidden addresses. DIDs and settings are read anew for each delivery."""
         self._client = client
         self._did_of = did_of
         self._media_url = media_url

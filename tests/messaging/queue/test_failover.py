@@ -191,7 +191,7 @@ async def test_only_deliveries_with_another_carrier_are_diverted(tmp_path: Path)
         await send(here, "m0", "2125550199")
         await second.wait(1)
         assert not here.queue.is_open("carrier:first")
-        lane, state = Lane("carrier:first/5550001111/2125550123"), here.queue._desks["carrier:first"]
+        lane, state = Lane("carrier:first/5550001111/2125550123"), here.queue._couriers["carrier:first"]
         did, to, key = "5550001111", "2125550123", lane.key
         for others in ("carrier:second", ""):
             message = Message(Direction.OUT, did, to, f"by {others}", "test", 1.0, "alice", did)
@@ -382,7 +382,7 @@ async def test_a_delivery_that_changed_in_the_store_is_not_diverted(tmp_path: Pa
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER, run=False) as here:
         await here.queue._scan()
-        state = here.queue._desks["carrier:first"]
+        state = here.queue._couriers["carrier:first"]
         state.close_for(30, here.clock.now)
         did, to, key = "5550001111", "2125550123", "carrier:first/5550001111/2125550123"
         message = Message(Direction.OUT, did, to, "x", "test", 1.0, "alice", did)
@@ -406,7 +406,7 @@ async def test_deliveries_without_another_carrier_do_not_hide_those_with_one(tmp
             new = Delivery(message, "carrier:first", to, did, f"carrier:first/{did}/{to}", 2e6, 1e6, due_at=1e6,
                            others=others)  # fmt: skip
             await here.store.accept(message, [new], here.clock.now)
-        state = here.queue._desks["carrier:first"]
+        state = here.queue._couriers["carrier:first"]
         state.close_for(30, here.clock.now)
         await here.queue._divert(state, here.clock.now)
         await second.wait(10)

@@ -12,6 +12,7 @@ import pytest
 
 from sipsms.core.account import Account, Did
 from sipsms.core.errors import Unavailable
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import EVENT, Accepted, Deferred, Delivery, Outcome, Rejected, Scope, Unknown
 from sipsms.core.registration import Binding
@@ -34,7 +35,7 @@ async def _arrive(here: Core, text: str) -> None:
 
 
 async def _register(here: Core, contact: str, **values: Any) -> int:
-    given = {"received": "udp:192.0.2.1:5060", "user_agent": "phone/1", **values}
+    given = {"received": FlowAddress("udp:192.0.2.1:5060"), "user_agent": "phone/1", **values}
     binding = Binding("alice", contact, here.clock.now + 3600, "c", 1, **given)
     async with here.location.turn("alice"):
         (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
@@ -162,7 +163,7 @@ async def test_a_crash_after_the_first_registration_does_not_hold_up_its_message
     async with core(tmp_path, {"sip": phone}) as here:
         for text in ("one", "two"):
             await _arrive(here, text)
-        binding = Binding("alice", "sip:a@h:1", here.clock.now + 3600, "c", 1, "udp:192.0.2.1:5060")
+        binding = Binding("alice", "sip:a@h:1", here.clock.now + 3600, "c", 1, FlowAddress("udp:192.0.2.1:5060"))
         await here.location.apply("alice", [binding], [], here.clock.now)  # and no more: the process dies here
     async with core(tmp_path, {"sip": phone}) as here:
         await phone.wait(2)
@@ -175,7 +176,7 @@ async def test_a_crash_after_a_later_registration_does_not_hold_up_its_messages(
         device = await _register(here, "sip:a@h:1")
         await here.location.apply("alice", [], here.location.bindings("alice", here.clock.now), here.clock.now)
         await _arrive(here, "one")
-        binding = Binding("alice", "sip:a@h:1", here.clock.now + 3600, "c", 2, "udp:192.0.2.1:5060")
+        binding = Binding("alice", "sip:a@h:1", here.clock.now + 3600, "c", 2, FlowAddress("udp:192.0.2.1:5060"))
         await here.location.apply("alice", [binding], [], here.clock.now)
     async with core(tmp_path, {"sip": phone}) as here:
         await phone.wait(1)
@@ -327,7 +328,7 @@ async def test_1500_messages_survive_outages_pauses_and_restarts_once_and_in_ord
 
 async def test_a_stream_binding_from_before_a_restart_is_not_reachable(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
-        await _register(here, "sip:a@h:1", received="tcp:192.0.2.1:4000", local="tcp:0.0.0.0:5060", flow=1)
+        await _register(here, "sip:a@h:1", received=FlowAddress("tcp:192.0.2.1:4000"), local="tcp:0.0.0.0:5060", flow=1)
     async with core(tmp_path, {}) as here:
         assert not here.location.holds_flow("tcp:0.0.0.0:5060", 1)
         (binding,) = here.location.bindings("alice", here.clock.now)

@@ -44,9 +44,7 @@ _ANSWERS: Final = {
 
 class KannelApi:
     def __init__(self, access: Access, outbound: Outbound, clock: Clock, allow_private: Callable[[], bool]) -> None:
-        """Store the services.
-
-        `allow_private` returns whether a dlr-url may lead to a private address."""
+        """`allow_private` returns whether a dlr-url may lead to a private address."""
         self._access = access
         self._outbound = outbound
         self._clock = clock

@@ -85,9 +85,7 @@ class Accounts:
         bindings: Callable[[str], Sequence[Binding]], place: Callable[[], Place],
         sent_today: Callable[[str], Awaitable[int]],
     ) -> None:  # fmt: skip
-        """Store the services.
-
-        `bindings` returns an account's current bindings. `sent_today` returns the messages sent by the APIs; raises
+        """`bindings` returns an account's current bindings. `sent_today` returns the messages sent by the APIs; raises
         Unavailable."""
         self._directory = directory
         self._service = service
@@ -281,9 +279,9 @@ def _server(place: Place) -> Row:
 
 
 def _registration(binding: Binding) -> Row:
-    transport, _, address = binding.received.partition(":")
-    host, _, port = address.rpartition(":")
+    received = binding.received
     return {
-        "register_ip": host.strip("[]"), "register_port": port, "register_next": wall(binding.expires_at),
-        "register_protocol": "SIP", "register_transport": transport.upper(), "register_useragent": binding.user_agent,
+        "register_ip": received.host, "register_port": str(received.port), "register_next": wall(binding.expires_at),
+        "register_protocol": "SIP", "register_transport": received.transport.upper(),
+        "register_useragent": binding.user_agent,
     }  # fmt: skip

@@ -45,9 +45,7 @@ class WildixApi:
     def __init__(
         self, access: Access, outbound: Outbound, clock: Clock, longest: Callable[[], int], zone: Callable[[], str]
     ) -> None:
-        """Store the services.
-
-        `longest`: maximum characters of a message. `zone`: name of the time zone of `postpone`."""
+        """`longest`: maximum characters of a message. `zone`: name of the time zone of `postpone`."""
         self._access = access
         self._outbound = outbound
         self._clock = clock

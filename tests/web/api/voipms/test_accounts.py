@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sipsms.accounts import service
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.ha1 import ha1
 from sipsms.core.registration import Binding
 from sipsms.web.api.voipms.accounts import KEPT, MAX_FIELD, identity
@@ -226,7 +227,7 @@ async def test_registrations_are_listed(site: Rest) -> None:
 
 def _phone(received: str, agent: str, name: str) -> Binding:
     contact = f"sip:acme_desk@{name}.invalid"
-    return Binding("acme_desk", contact, NOON + 3600, name, 1, received, user_agent=agent)
+    return Binding("acme_desk", contact, NOON + 3600, name, 1, FlowAddress(received), user_agent=agent)
 
 
 async def test_the_balance_is_a_constant(site: Rest) -> None:
