@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Connection, insert, update
 
 from sipsms.core.message import Delivery, Direction, Message
 from sipsms.store import app_messages
 from sipsms.store import messages as accepting
-from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries, messages
 from tests.support.tools.weight import steps
 
 DIDS = [f"555000{n:04d}" for n in range(100)]
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Connection]:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    ensure_schema(engine)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
 
 
 def come(db: Connection, count: int, at: float = 100.0) -> list[int]:

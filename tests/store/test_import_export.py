@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,9 @@ from sipsms.core.account import Smpp
 from sipsms.core.yaml_file import ConfigError
 from sipsms.store import dids, directory, import_export
 from sipsms.store.accounts import AdminError
-from sipsms.store.engine import ensure_schema, open_engine
 
 DID, URL = "5550001111", "ssmpp://me:hunter2@smsc.example.com"
 PROGRAM = {"smpp": True, "smpp_username": "acme1", "smpp_password": "s3cretpw"}
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Connection]:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    ensure_schema(engine)
-    with engine.begin() as connection:
-        yield connection
 
 
 def accounts(*names: str, **did: Any) -> dict[str, Any]:

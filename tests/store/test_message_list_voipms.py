@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,22 +9,11 @@ from sqlalchemy import Connection, event, insert
 
 from sipsms.core.message import Direction, Media, Message
 from sipsms.store import message_list, message_list_voipms
-from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.rows import media_text
 from sipsms.store.schema import messages
 
 A, B, OTHER = "5550001111", "5550002222", "5550009999"
 NO_END = 1e12
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Connection]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'h.db'}")
-    ensure_schema(engine)
-    with engine.begin() as connection:
-        yield connection
-        connection.rollback()
-    engine.dispose()
 
 
 def fill(db: Connection, count: int, dids: tuple[str, ...] = (A, B, OTHER), first: int = 1, **values: Any) -> None:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Connection, update
 
 from sipsms.core.message import Delivery, Direction, Message, State
 from sipsms.core.report_request import decode
 from sipsms.store import message_list, messages, pending_reports
-from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Connection]:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    ensure_schema(engine)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
 
 
 def put(db: Connection, *ways: str, pieces: bool = False, notify: str = "wanted") -> int:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Connection, select, update
 
 from sipsms.core.message import Delivery, Direction, Message
 from sipsms.store import accounts, app_messages, messages, operator_lists, reassign
 from sipsms.store.accounts import BadValue, Hashes
-from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import deliveries
 
 NO_HASHES = Hashes("", "", "")
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Connection]:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    ensure_schema(engine)
-    with engine.begin() as connection:
-        accounts.add_account(connection, "101", NO_HASHES, 50.0)
-        yield connection
-    engine.dispose()
+def db(db: Connection) -> Connection:
+    accounts.add_account(db, "101", NO_HASHES, 50.0)
+    return db
 
 
 def put(db: Connection, courier: str = "sip", *, device: int = 0, at: float = 100.0) -> int:

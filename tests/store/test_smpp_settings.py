@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from sqlalchemy import Connection
 from sipsms.core.account import Did, Smpp
 from sipsms.store import accounts, dids, directory, smpp_binds
 from sipsms.store.accounts import AdminError, BadValue, Hashes
-from sipsms.store.engine import ensure_schema, open_engine
 
 DID, SECOND, FOREIGN = "5550001111", "5550002222", "5550003333"
 NONE = Hashes("", "", "")
@@ -20,16 +17,12 @@ SECRET = "ssmpp://me:hunter2@smsc.example.com"
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Connection]:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    ensure_schema(engine)
-    with engine.begin() as connection:
-        for name, parent in (("acme", ""), ("desk", "acme"), ("other", ""), ("phone", "other")):
-            accounts.add_account(connection, name, NONE, 1.0, parent=parent)
-        for number, owner in ((DID, "acme"), (SECOND, "acme"), (FOREIGN, "other")):
-            dids.add_did(connection, number, owner, 1.0, sip_account="", sms=True)
-        yield connection
-    engine.dispose()
+def db(db: Connection) -> Connection:
+    for name, parent in (("acme", ""), ("desk", "acme"), ("other", ""), ("phone", "other")):
+        accounts.add_account(db, name, NONE, 1.0, parent=parent)
+    for number, owner in ((DID, "acme"), (SECOND, "acme"), (FOREIGN, "other")):
+        dids.add_did(db, number, owner, 1.0, sip_account="", sms=True)
+    return db
 
 
 def change(db: Connection, number: str = DID, private: bool = False, **given: Any) -> Smpp | None:
