@@ -12,7 +12,6 @@ import pytest
 
 from sipsms.core.account import Account, Callback, Did, Smpp, Webhook
 from sipsms.core.courier_id import CALLBACK, MAIL, MEDIA, WEBHOOK
-from sipsms.core.flow_address import FlowAddress
 from sipsms.core.message import (
     EVENT,
     Accepted,
@@ -28,7 +27,6 @@ from sipsms.core.message import (
 )
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal, RefusalCode
-from sipsms.core.registration import Binding
 from sipsms.core.report_request import ReportRequest, SmppRequest, UrlRequest
 from sipsms.messaging.carrier import InboundMedia, InboundSms
 from sipsms.messaging.carrier_options import CarrierOptions
@@ -37,31 +35,10 @@ from sipsms.messaging.order import File, Sent
 from sipsms.store import message_list
 from tests.support.messaging.core import Core, ScriptedCourier, core
 from tests.support.messaging.media import PNG
-from tests.support.messaging.traffic import DELIVERIES, DID, PHONE, SIM, arrive, send, with_did
+from tests.support.messaging.traffic import DELIVERIES, DID, PHONE, SIM, arrive, register, send, with_did
 
 DEMO = Account("demo")
 STATES = "SELECT device, state FROM deliveries ORDER BY id"
-
-
-def _binding(here: Core, contact: str, *, instance: str = "", seconds: float = 3600, aor: str = "alice") -> Binding:
-    return Binding(
-        aor,
-        contact,
-        here.clock.now + seconds,
-        "c",
-        1,
-        FlowAddress("udp:192.0.2.1:5060"),
-        instance=instance,
-        user_agent="phone/1",
-    )
-
-
-async def _register(here: Core, contact: str, **values: str) -> int:
-    """What the SIP server does with a good REGISTER; the device's id."""
-    async with here.location.turn("alice"):
-        (device,) = await here.location.apply("alice", [_binding(here, contact, **values)], [], here.clock.now)  # type: ignore[arg-type]
-    await here.gateway.reachable(device)
-    return int(device.id)
 
 
 async def _unregister(here: Core, contact: str) -> None:
@@ -96,8 +73,8 @@ def _set(phones: Phones) -> object:
 async def test_every_known_device_gets_every_message_once(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
-        desk_phone = await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
-        mobile = await _register(here, "sip:a@h:2", instance="<urn:uuid:2>")
+        desk_phone = await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        mobile = await register(here, "sip:a@h:2", instance="<urn:uuid:2>")
         await arrive(here, "one")
         await phones.wait(2)
         await _unregister(here, "sip:a@h:2")
@@ -105,7 +82,7 @@ async def test_every_known_device_gets_every_message_once(tmp_path: Path) -> Non
             await arrive(here, text)
         await phones.wait(4)
         here.clock.now += 3 * 86400 / 10
-        assert await _register(here, "sip:a@h:7", instance="<urn:uuid:2>") == mobile
+        assert await register(here, "sip:a@h:7", instance="<urn:uuid:2>") == mobile
         await phones.wait(6)
         assert phones.texts_of(desk_phone) == ["one", "two", "three"]
         assert phones.texts_of(mobile) == ["one", "two", "three"]
@@ -116,11 +93,11 @@ async def test_messages_from_before_the_first_device_reach_it_and_later_devices(
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         for text in ("one", "two"):
             await arrive(here, text)
-        first = await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        first = await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
         await phones.wait(2)
-        second = await _register(here, "sip:a@h:2", instance="<urn:uuid:2>")
+        second = await register(here, "sip:a@h:2", instance="<urn:uuid:2>")
         await phones.wait(4)
-        await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'delivered'", [(4,)])
         assert phones.texts_of(first) == ["one", "two"]
         assert phones.texts_of(second) == ["one", "two"]
@@ -132,7 +109,7 @@ async def test_messages_wait_over_a_restart_for_the_first_device(tmp_path: Path)
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         await arrive(here, "one")
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
-        device = await _register(here, "sip:a@h:1")
+        device = await register(here, "sip:a@h:1")
         await phones.wait(1)
         assert phones.texts_of(device) == ["one"]
 
@@ -140,10 +117,10 @@ async def test_messages_wait_over_a_restart_for_the_first_device(tmp_path: Path)
 async def test_a_phone_without_instance_comes_back_under_another_contact(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
-        device = await _register(here, "sip:a@h:1111")
+        device = await register(here, "sip:a@h:1111")
         await _unregister(here, "sip:a@h:1111")
         await arrive(here, "while away")
-        assert await _register(here, "sip:a@h:2222") == device
+        assert await register(here, "sip:a@h:2222") == device
         await phones.wait(1)
         assert [one.key for one in here.location.devices("alice")] == ["sip:a@h:2222"]
 
@@ -152,17 +129,17 @@ async def test_a_phone_that_comes_back_as_a_new_device_gets_the_messages_of_the_
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         await here.queue._scan()  # else it may come later, and wake the old one
-        await _register(here, "sip:a@h:1111")
+        await register(here, "sip:a@h:1111")
         phones.outcomes = []
         here.clock.now += 10
         old = here.location.bindings("alice", here.clock.now)[0]
         here.location._by_device.pop(old.device)  # its socket is dead, but nobody knows
         await arrive(here, "lost?")
         here.location._by_device[old.device] = old
-        new = await _register(here, "sip:a@h:2222")
+        new = await register(here, "sip:a@h:2222")
         assert new != old.device
         here.clock.now += 3600
-        await _register(here, "sip:a@h:2222")
+        await register(here, "sip:a@h:2222")
         for binding in await here.location.sweep(here.clock.now):
             pair = here.location.successor(binding)
             assert pair is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sipsms.core.account import Account, Callback, Did
+from sipsms.core.account import Callback, Did
 from sipsms.core.message import (
     Accepted,
     Attempt,
@@ -24,17 +24,12 @@ from sipsms.core.message import (
 )
 from sipsms.core.queue_rows import Due
 from sipsms.messaging.carrier import InboundSms
-from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits, Lane
 from tests.support.messaging.core import BACK_OFF, Core, ScriptedCourier, core
+from tests.support.messaging.traffic import accepted
 
-ALICE = Account("alice", "demo")
 STATES = "SELECT state, attempts, courier FROM deliveries ORDER BY id"
 AWAY = Deferred("not sent: cannot connect", scope=Scope.COURIER)
-
-
-async def send(here: Core, text: str, to: str = "2125550123") -> None:
-    assert isinstance(await here.send(ALICE, "5550001111", to, text, "test"), Sent)
 
 
 def two(first: ScriptedCourier, second: ScriptedCourier) -> dict[str, ScriptedCourier]:
@@ -49,7 +44,7 @@ async def test_a_carrier_that_is_down_is_not_tried_again_for_every_message(tmp_p
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     async with core(tmp_path, two(first, second), line=BREAKER) as here:
         for number in range(5):
-            await send(here, f"m{number}")
+            await accepted(here, f"m{number}")
             await second.wait(number + 1)
         assert first.texts == ["m0"]
         assert second.texts == [f"m{number}" for number in range(5)]
@@ -64,7 +59,7 @@ async def test_queued_deliveries_of_a_carrier_that_fails_leave_by_the_next_carri
     async with core(tmp_path, two(first, second), line=CourierLimits(concurrency=1, breaker=True)) as here:
         await here.queue._scan()
         for number in range(6):
-            await send(here, f"m{number}", "2125550123" if number % 2 else "2125550124")
+            await accepted(here, f"m{number}", "2125550123" if number % 2 else "2125550124")
         await first.wait(1)
         first.gate.set()
         await second.wait(6)
@@ -83,10 +78,10 @@ async def test_after_the_pause_the_queue_sends_one_probe_before_the_rest(tmp_pat
     sim = ScriptedCourier(AWAY)
     async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=CourierLimits(8, breaker=True)) as here:
         await here.queue._scan()
-        await send(here, "m0", "2125550100")
+        await accepted(here, "m0", "2125550100")
         await here.until(STATES, [("queued", 1, "carrier:sim")])
         for number in range(1, 4):
-            await send(here, f"m{number}", f"21255501{number:02}")
+            await accepted(here, f"m{number}", f"21255501{number:02}")
         assert len(sim.seen) == 1
         sim.gate = asyncio.Event()
         here.clock.now += 6
@@ -104,7 +99,7 @@ async def test_a_carrier_that_never_answers_is_closed_after_three_unknown_delive
     first, second = ScriptedCourier(*[Unknown("no answer")] * 3), ScriptedCourier()
     async with core(tmp_path, two(first, second), line=CourierLimits(1, breaker=True)) as here:
         for number in range(8):
-            await send(here, f"m{number}", f"21255501{number:02}")
+            await accepted(here, f"m{number}", f"21255501{number:02}")
         await here.until("SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state",
                          [("accepted", 5), ("unknown", 3)])  # fmt: skip
         assert first.texts == ["m0", "m1", "m2"]
@@ -114,7 +109,7 @@ async def test_a_carrier_that_never_answers_is_closed_after_three_unknown_delive
 async def test_a_rejection_for_an_opt_out_does_not_fail_over(tmp_path: Path) -> None:
     first, second = ScriptedCourier(Rejected("21610", "21610", opt_out=True)), ScriptedCourier()
     async with core(tmp_path, two(first, second), line=BREAKER) as here:
-        await send(here, "m0")
+        await accepted(here, "m0")
         await here.until(STATES, [("failed", 1, "carrier:first")])
         assert second.seen == []
 
@@ -125,7 +120,7 @@ async def test_the_queue_keeps_the_rate_of_a_carrier_and_loses_no_message(tmp_pa
     async with core(tmp_path, {"carrier:sim": sim}, line=CourierLimits(8, rate=50.0, breaker=True)) as here:
         began = time.monotonic()
         for number in range(11):
-            await send(here, f"m{number}", f"21255501{number:02}")
+            await accepted(here, f"m{number}", f"21255501{number:02}")
         await sim.wait(11)
         assert time.monotonic() - began >= 10 / 50.0 - 0.01
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(11,)])
@@ -135,7 +130,7 @@ async def test_draining_does_not_wait_for_slots_of_the_rate(tmp_path: Path) -> N
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}, line=CourierLimits(8, rate=0.01)) as here:
         for number in range(3):
-            await send(here, f"m{number}", f"21255501{number:02}")
+            await accepted(here, f"m{number}", f"21255501{number:02}")
         await sim.wait(1)
         async with asyncio.timeout(2):
             await here.queue.drain(10)
@@ -164,7 +159,7 @@ async def test_rejections_do_not_open_the_breaker(tmp_path: Path) -> None:
     sim = ScriptedCourier(*[Rejected("no such number")] * 20)
     async with core(tmp_path, {"carrier:sim": sim}, line=BREAKER) as here:
         for number in range(20):
-            await send(here, f"m{number}", f"21255501{number:02}")
+            await accepted(here, f"m{number}", f"21255501{number:02}")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'failed'", [(20,)])
         assert here.queue.health()["carrier:sim"][:2] == ("up", "")
         assert here.queue.health()["carrier:sim"].counts == {"failed": 20}
@@ -173,7 +168,7 @@ async def test_rejections_do_not_open_the_breaker(tmp_path: Path) -> None:
 async def test_an_accepted_delivery_closes_the_breaker(tmp_path: Path) -> None:
     sim = ScriptedCourier(AWAY, Accepted("r"))
     async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=BREAKER) as here:
-        await send(here, "m0")
+        await accepted(here, "m0")
         await here.until(STATES, [("queued", 1, "carrier:sim")])
         assert not here.queue.is_open("carrier:sim")
         here.clock.now += 6
@@ -188,7 +183,7 @@ async def test_only_deliveries_with_another_carrier_are_diverted(tmp_path: Path)
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         await here.queue._scan()
-        await send(here, "m0", "2125550199")
+        await accepted(here, "m0", "2125550199")
         await second.wait(1)
         assert not here.queue.is_open("carrier:first")
         lane, state = Lane("carrier:first/5550001111/2125550123"), here.queue._couriers["carrier:first"]
@@ -234,7 +229,7 @@ async def test_a_short_outage_does_not_bind_a_message_to_the_last_carrier(tmp_pa
     """First away for a moment, then second for good: what went to the second comes back to the first."""
     first, second = ScriptedCourier(AWAY), ScriptedCourier(*[AWAY] * 100)
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
-        await send(here, "m0")
+        await accepted(here, "m0")
         await here.until("SELECT state, attempts FROM deliveries", [("queued", 2)])
         here.clock.now += 40
         here.queue.poll()
@@ -250,7 +245,7 @@ async def test_failover_skips_carriers_that_are_paused_or_removed(tmp_path: Path
     couriers = {**two(first, second), "carrier:third": third}
     async with core(tmp_path, couriers, line=BREAKER) as here:
         await here.queue._scan()
-        await send(here, "m0")
+        await accepted(here, "m0")
         await first.wait(1)
         if how == "paused":
             here.queue.set_paused(["carrier:second"])
@@ -267,7 +262,7 @@ async def test_queued_deliveries_of_a_removed_carrier_leave_by_the_next_carrier(
         await here.queue._scan()
         first.gate = asyncio.Event()
         for number in range(3):
-            await send(here, f"m{number}", f"21255501{number:02}")
+            await accepted(here, f"m{number}", f"21255501{number:02}")
         await first.wait(1)
         here.queue.remove_courier("carrier:first")
         first.gate.set()
@@ -279,7 +274,7 @@ async def test_two_carriers_that_are_down_do_not_pass_deliveries_back_and_forth(
     first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier(*[AWAY] * 100)
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         for number in range(10):
-            await send(here, f"m{number}", f"21255501{number:02}")
+            await accepted(here, f"m{number}", f"21255501{number:02}")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'queued'", [(10,)])
         for _ in range(5):
             await here.queue._turn()
@@ -343,7 +338,7 @@ async def test_the_queue_does_not_query_the_store_while_all_carriers_are_down(tm
     first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier(*[AWAY] * 100)
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         for number in range(backlog):
-            await send(here, f"m{number}", f"2125551{number % 7:03}")
+            await accepted(here, f"m{number}", f"2125551{number % 7:03}")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'queued'", [(backlog,)])
         for _ in range(10):
             await here.queue._turn()
@@ -359,7 +354,7 @@ async def test_a_delivery_that_may_have_arrived_is_not_sent_by_another_carrier(t
     maybe = Deferred("no answer", scope=Scope.COURIER, attempt=Attempt.MAYBE_ARRIVED)
     first, second = ScriptedCourier(maybe), ScriptedCourier()
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
-        await send(here, "m0")
+        await accepted(here, "m0")
         await here.until("SELECT state, courier, others FROM deliveries", [("queued", "carrier:first", "")])
         for _ in range(5):
             await here.queue._turn()
@@ -369,7 +364,7 @@ async def test_a_delivery_that_may_have_arrived_is_not_sent_by_another_carrier(t
         await here.until(STATES, [("accepted", 2, "carrier:first")])
     first.gate = asyncio.Event()
     async with core(tmp_path, two(first, second), line=BREAKER) as here:
-        await send(here, "m1")
+        await accepted(here, "m1")
         await first.wait(3)
         await here.store.recover(["carrier:first"], here.clock.now, own=True)  # as after a crash
         assert await here.rows("SELECT state, others FROM deliveries ORDER BY id DESC LIMIT 1") == [("queued", "")]

@@ -17,30 +17,12 @@ from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import EVENT, Accepted, Deferred, Delivery, Outcome, Rejected, Scope, Unknown
 from sipsms.core.registration import Binding
 from sipsms.messaging.carrier import InboundSms
-from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.messaging.settings import QueueSettings
-from tests.support.messaging.core import Core, ScriptedCourier, core
+from tests.support.messaging.core import ScriptedCourier, core
+from tests.support.messaging.traffic import accepted, arrive, register
 
-ALICE = Account("alice", "demo")
 OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending')"
-
-
-async def _send(here: Core, text: str, to: str) -> None:
-    assert isinstance(await here.send(ALICE, "5550001111", to, text, "test"), Sent)
-
-
-async def _arrive(here: Core, text: str) -> None:
-    assert await here.gateway.receive(InboundSms("2125550123", "5550001111", text), "test")
-
-
-async def _register(here: Core, contact: str, **values: Any) -> int:
-    given = {"received": FlowAddress("udp:192.0.2.1:5060"), "user_agent": "phone/1", **values}
-    binding = Binding("alice", contact, here.clock.now + 3600, "c", 1, **given)
-    async with here.location.turn("alice"):
-        (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
-    await here.gateway.reachable(device)
-    return int(device.id)
 
 
 async def test_a_backlog_larger_than_one_query_is_sent_completely(tmp_path: Path) -> None:
@@ -48,7 +30,7 @@ async def test_a_backlog_larger_than_one_query_is_sent_completely(tmp_path: Path
     async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, run=False) as here:
         here.queue.set_paused(["carrier:sim"])
         for number in range(1200):
-            await _send(here, f"{number}", f"212{number % 400:07d}")
+            await accepted(here, f"{number}", f"212{number % 400:07d}")
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await sim.wait(1200, 20)
@@ -58,7 +40,7 @@ async def test_a_backlog_larger_than_one_query_is_sent_completely(tmp_path: Path
 async def test_a_query_that_fails_once_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sim = ScriptedCourier(Deferred("busy", retry=5))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        await _send(here, "one", "2125550123")
+        await accepted(here, "one", "2125550123")
         await here.until("SELECT state, attempts FROM deliveries", [("queued", 1)])
         real, failed = here.store.due, asyncio.Event()
 
@@ -80,20 +62,20 @@ async def test_a_query_that_fails_once_is_repeated(tmp_path: Path, monkeypatch: 
 async def test_a_phone_with_a_backlog_is_tried_once_per_registration(tmp_path: Path, answer: Outcome) -> None:
     phone = ScriptedCourier(*[answer] * 1000)
     async with core(tmp_path, {"sip": phone}) as here:
-        await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
         gone = here.location.bindings("alice", here.clock.now)
         await here.location.apply("alice", [], gone, here.clock.now)
         for number in range(120):
-            await _arrive(here, f"{number}")
+            await arrive(here, f"{number}")
         for times in (1, 2):
-            await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+            await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
             await phone.wait(times)
             await here.until("SELECT attempts, state FROM deliveries ORDER BY id LIMIT 1", [(times, "queued")])
             for _ in range(20):
                 await here.store.ping()
             assert len(phone.seen) == times
         phone.outcomes = []
-        await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
         await phone.wait(122)
         assert [int(text) for text in phone.texts[2:]] == list(range(120))
 
@@ -103,15 +85,15 @@ async def test_a_carrier_that_is_removed_and_added_again_sends_in_order(tmp_path
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.queue._scan()
         here.queue.set_paused(["carrier:sim"])
-        await _send(here, "one", "2125550123")
+        await accepted(here, "one", "2125550123")
         here.queue.remove_courier("carrier:sim")
-        await _send(here, "two", "2125550123")
+        await accepted(here, "two", "2125550123")
         here.queue.set_paused([])
         await here.store.ping()
         assert sim.seen == []
         here.queue.set_courier("carrier:sim", sim)
         await sim.wait(2)
-        await _send(here, "three", "2125550123")
+        await accepted(here, "three", "2125550123")
         await sim.wait(3)
         assert sim.texts == ["one", "two", "three"]
 
@@ -120,7 +102,7 @@ async def test_a_message_survives_that_its_carrier_is_removed_during_the_commit(
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.queue._scan()
-        sending = asyncio.create_task(_send(here, "one", "2125550123"))
+        sending = asyncio.create_task(accepted(here, "one", "2125550123"))
         await asyncio.sleep(0)
         here.queue.remove_courier("carrier:sim")
         await sending
@@ -136,14 +118,14 @@ async def test_queued_messages_move_to_the_new_device_after_the_attempt_under_wa
     phone = ScriptedCourier(Deferred("no answer", retry=EVENT))
     phone.gate = asyncio.Event()
     async with core(tmp_path, {"sip": phone}) as here:
-        await _register(here, "sip:a@h:1111")
+        await register(here, "sip:a@h:1111")
         gone = here.location.devices("alice")[0]
         for text in ("one", "two"):
-            await _arrive(here, text)
+            await arrive(here, text)
         await phone.wait(1)
         here.clock.now += 10
         old = here.location.bindings("alice", here.clock.now)[0]
-        heir = await _register(here, "sip:a@h:2222")
+        heir = await register(here, "sip:a@h:2222")
         await here.location.apply("alice", [], [old], here.clock.now)
         pair = here.location.successor(old)
         assert pair is not None
@@ -162,7 +144,7 @@ async def test_a_crash_after_the_first_registration_does_not_hold_up_its_message
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
         for text in ("one", "two"):
-            await _arrive(here, text)
+            await arrive(here, text)
         binding = Binding("alice", "sip:a@h:1", here.clock.now + 3600, "c", 1, FlowAddress("udp:192.0.2.1:5060"))
         await here.location.apply("alice", [binding], [], here.clock.now)  # and no more: the process dies here
     async with core(tmp_path, {"sip": phone}) as here:
@@ -173,9 +155,9 @@ async def test_a_crash_after_the_first_registration_does_not_hold_up_its_message
 async def test_a_crash_after_a_later_registration_does_not_hold_up_its_messages(tmp_path: Path) -> None:
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
-        device = await _register(here, "sip:a@h:1")
+        device = await register(here, "sip:a@h:1")
         await here.location.apply("alice", [], here.location.bindings("alice", here.clock.now), here.clock.now)
-        await _arrive(here, "one")
+        await arrive(here, "one")
         binding = Binding("alice", "sip:a@h:1", here.clock.now + 3600, "c", 2, FlowAddress("udp:192.0.2.1:5060"))
         await here.location.apply("alice", [binding], [], here.clock.now)
     async with core(tmp_path, {"sip": phone}) as here:
@@ -186,10 +168,10 @@ async def test_a_crash_after_a_later_registration_does_not_hold_up_its_messages(
 async def test_a_wake_of_a_lane_survives_an_unavailable_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
-        await _register(here, "sip:a@h:1")
+        await register(here, "sip:a@h:1")
         await here.location.apply("alice", [], here.location.bindings("alice", here.clock.now), here.clock.now)
         for text in ("one", "two", "three"):
-            await _arrive(here, text)
+            await arrive(here, text)
         failures = 3
         real = here.store.begin
 
@@ -201,7 +183,7 @@ async def test_a_wake_of_a_lane_survives_an_unavailable_store(tmp_path: Path, mo
             return await real(*arguments)
 
         monkeypatch.setattr(here.store, "begin", begin)
-        await _register(here, "sip:a@h:1")
+        await register(here, "sip:a@h:1")
         await phone.wait(3, 10)
         assert phone.texts == ["one", "two", "three"]
 
@@ -211,8 +193,8 @@ async def test_new_messages_do_not_overtake_those_that_waited_for_the_first_phon
     async with core(tmp_path, {"sip": phone}) as here:
         await here.queue._scan()
         for number in range(3):
-            await _arrive(here, f"old {number}")
-        await asyncio.gather(_register(here, "sip:a@h:1"), _arrive(here, "new"), _arrive(here, "newer"))
+            await arrive(here, f"old {number}")
+        await asyncio.gather(register(here, "sip:a@h:1"), arrive(here, "new"), arrive(here, "newer"))
         await phone.wait(5)
         assert phone.texts == ["old 0", "old 1", "old 2", "new", "newer"]
 
@@ -229,8 +211,8 @@ async def test_a_failed_registration_does_not_disturb_another(tmp_path: Path, mo
 
         monkeypatch.setattr(here.store.writer, "put", broken)
         results = await asyncio.gather(
-            _register(here, "sip:a@h:1", instance="<urn:uuid:a>"),
-            _register(here, "sip:a@h:2", instance="<urn:uuid:b>"),
+            register(here, "sip:a@h:1", instance="<urn:uuid:a>"),
+            register(here, "sip:a@h:2", instance="<urn:uuid:b>"),
             return_exceptions=True,
         )
         assert isinstance(results[0], Unavailable)
@@ -243,7 +225,7 @@ async def test_an_account_has_a_bounded_number_of_devices(tmp_path: Path) -> Non
     async with core(tmp_path, {}) as here:
         for number in range(100):
             here.clock.now += 1
-            await _register(here, f"sip:a@h:{number + 1}", instance=f"<urn:uuid:{number}>")
+            await register(here, f"sip:a@h:{number + 1}", instance=f"<urn:uuid:{number}>")
             await here.location.apply("alice", [], here.location.bindings("alice", here.clock.now), here.clock.now)
         assert len(here.location.devices("alice")) <= 41
         assert (await here.rows("SELECT count(*) FROM devices"))[0][0] <= 41
@@ -303,7 +285,7 @@ async def test_1500_messages_survive_outages_pauses_and_restarts_once_and_in_ord
             for _ in range(dice.randint(10, 40)):
                 count = min(dice.randint(1, 40), total - sent)
                 await asyncio.gather(*(
-                    _send(here, f"{sent + step}", f"212{dice.randrange(100):07d}") for step in range(count)
+                    accepted(here, f"{sent + step}", f"212{dice.randrange(100):07d}") for step in range(count)
                 ))  # fmt: skip
                 sent += count
                 here.clock.now += dice.random() * 2
@@ -328,7 +310,7 @@ async def test_1500_messages_survive_outages_pauses_and_restarts_once_and_in_ord
 
 async def test_a_stream_binding_from_before_a_restart_is_not_reachable(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
-        await _register(here, "sip:a@h:1", received=FlowAddress("tcp:192.0.2.1:4000"), local="tcp:0.0.0.0:5060", flow=1)
+        await register(here, "sip:a@h:1", received=FlowAddress("tcp:192.0.2.1:4000"), local="tcp:0.0.0.0:5060", flow=1)
     async with core(tmp_path, {}) as here:
         assert not here.location.holds_flow("tcp:0.0.0.0:5060", 1)
         (binding,) = here.location.bindings("alice", here.clock.now)
@@ -341,7 +323,7 @@ async def test_a_wake_during_the_last_write_is_not_lost(tmp_path: Path, monkeypa
     """The phone registers; while that is written, a message is handed to its lane and the lane is woken again."""
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
-        device = await _register(here, "sip:alice@h:1")
+        device = await register(here, "sip:alice@h:1")
         lane, real, begun, go_on = LaneKey.of_device(device), here.store.make_due, asyncio.Event(), asyncio.Event()
 
         async def slow(lanes: Any, now: float) -> None:
@@ -354,7 +336,7 @@ async def test_a_wake_during_the_last_write_is_not_lost(tmp_path: Path, monkeypa
         here.queue.wake(lane)  # nothing waits yet
         await asyncio.wait_for(begun.wait(), 5)
         here.location._by_device.pop(device)  # a message comes that does not see the phone ...
-        await _arrive(here, "in between")
+        await arrive(here, "in between")
         here.queue.wake(lane)  # ... and the phone registers again
         monkeypatch.setattr(here.store, "make_due", real)
         go_on.set()
@@ -368,16 +350,16 @@ async def test_a_wake_during_the_read_of_the_lane_is_not_lost(tmp_path: Path, mo
     monkeypatch.setattr("sipsms.core.log.crash", lambda event, *_, **__: crashes.append(event))
     phone = ScriptedCourier(Deferred("away", retry=EVENT))
     async with core(tmp_path, {"sip": phone}) as here:
-        await _register(here, "sip:alice@h:1")
+        await register(here, "sip:alice@h:1")
         real = here.store.load_lane
-        await _arrive(here, "one")
+        await arrive(here, "one")
         await here.until("SELECT state, attempts FROM deliveries", [("queued", 1)])
-        await _arrive(here, "two")
+        await arrive(here, "two")
 
         async def woken(key: str, limit: int, now: float) -> Any:
             rows = await real(key, limit, now)
             if rows and rows[0].due_at is None:
-                await _arrive(here, "three")  # committed behind what was read, and handed to the lane
+                await arrive(here, "three")  # committed behind what was read, and handed to the lane
                 here.queue.wake(key)
             return rows
 
@@ -405,12 +387,12 @@ async def test_a_wake_before_its_write_is_not_lost(tmp_path: Path, monkeypatch: 
 
     phone = Phone()
     async with core(tmp_path, {"sip": phone}) as here:
-        lane = LaneKey.of_device(await _register(here, "sip:alice@h:1"))
+        lane = LaneKey.of_device(await register(here, "sip:alice@h:1"))
         real_due, real_load = here.store.make_due, here.store.load_lane
 
         async def slow_due(lanes: Any, now: float) -> None:
             if not written.is_set():
-                await _arrive(here, "two")
+                await arrive(here, "two")
                 await read.wait()
             await real_due(lanes, now)
             written.set()
@@ -421,7 +403,7 @@ async def test_a_wake_before_its_write_is_not_lost(tmp_path: Path, monkeypatch: 
             await written.wait()
             return rows
 
-        await _arrive(here, "one")
+        await arrive(here, "one")
         await asyncio.wait_for(parked.wait(), 5)
         while here.queue.is_working_on(lane):  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -438,8 +420,8 @@ async def test_an_account_named_like_a_device_id_does_not_hold_up_that_device(tm
     async with core(tmp_path, {"sip": phone}) as here:
         here.directory.update(2, False, [Account("1", "demo")], [Did("5550003333", "demo", "1")], frozenset())
         assert await here.gateway.receive(InboundSms("2125550123", "5550003333", "for account 1"), "test")
-        assert await _register(here, "sip:a@h:1") == 1
-        await _arrive(here, "for device 1")
+        assert await register(here, "sip:a@h:1") == 1
+        await arrive(here, "for device 1")
         await phone.wait(1)
         assert phone.texts == ["for device 1"]
         await here.until("SELECT text, state FROM messages JOIN deliveries ON message_id = messages.id ORDER BY 1",

@@ -7,21 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sipsms.core.account import Account
 from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Rejected, Scope, State, Unknown
 from sipsms.messaging.gateway import Receipt
-from sipsms.messaging.order import Sent
 from sipsms.messaging.queue.courier_state import CourierLimits
-from tests.support.messaging.core import BACK_OFF, Core, ScriptedCourier, core
+from tests.support.messaging.core import BACK_OFF, ScriptedCourier, core
+from tests.support.messaging.traffic import accepted
 
 STATES = "SELECT state, attempts FROM deliveries ORDER BY id"
-ALICE = Account("alice", "demo")
-
-
-async def _send(here: Core, text: str, to: str = "2125550123", key: bytes | None = None) -> Sent:
-    result = await here.send(ALICE, "5550001111", to, text, "test", dedupe_key=key)
-    assert isinstance(result, Sent)
-    return result
 
 
 async def test_the_attempt_is_stored_before_the_courier_is_called(tmp_path: Path) -> None:
@@ -29,7 +21,7 @@ async def test_the_attempt_is_stored_before_the_courier_is_called(tmp_path: Path
     sim.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.queue._scan()
-        await _send(here, "one")
+        await accepted(here, "one")
         await sim.wait(1)
         assert await here.rows(STATES) == [("sending", 1)]
         assert await here.rows("SELECT number, outcome FROM attempts") == [(1, "")]
@@ -46,8 +38,8 @@ async def test_deliveries_keep_order_within_a_lane_and_not_between_lanes(tmp_pat
         if scanned:
             await here.queue._scan()
         for text in ("a1", "a2", "a3"):
-            await _send(here, text)
-        await _send(here, "b1", "2125550199")
+            await accepted(here, text)
+        await accepted(here, "b1", "2125550199")
         await sim.wait(2)
         await here.until(STATES, [("queued", 1), ("queued", 0), ("queued", 0), ("accepted", 1)])
         assert sim.texts == ["a1", "b1"]
@@ -60,7 +52,7 @@ async def test_deliveries_keep_order_within_a_lane_and_not_between_lanes(tmp_pat
 async def test_back_off_grows_and_is_capped(tmp_path: Path) -> None:
     sim = ScriptedCourier(*[Deferred("busy")] * 6)
     async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF) as here:
-        await _send(here, "one")
+        await accepted(here, "one")
         for attempt, delay in enumerate([5, 10, 20, 40, 60, 60], start=1):
             await here.until(STATES, [("queued", attempt)])
             assert await here.rows("SELECT due_at FROM deliveries") == [(here.clock.now + delay,)]
@@ -74,7 +66,7 @@ async def test_an_unknown_delivery_is_not_sent_again_and_does_not_block_its_lane
     sim = ScriptedCourier(Unknown("no answer"), Rejected("bad number", "400"))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         for text in ("one", "two", "three"):
-            await _send(here, text)
+            await accepted(here, text)
         await here.until(STATES, [("unknown", 1), ("failed", 1), ("accepted", 1)])
         here.clock.now += 86400 * 2
         here.queue.poll()
@@ -84,9 +76,9 @@ async def test_an_unknown_delivery_is_not_sent_again_and_does_not_block_its_lane
 async def test_a_courier_that_fails_is_closed_as_a_whole(tmp_path: Path) -> None:
     sim = ScriptedCourier(Deferred("refused", scope=Scope.COURIER))
     async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=CourierLimits(1)) as here:
-        await _send(here, "one")
+        await accepted(here, "one")
         await here.until(STATES, [("queued", 1)])
-        await _send(here, "two", "2125550199")
+        await accepted(here, "two", "2125550199")
         here.queue.poll()
         await here.rows(STATES)
         assert sim.texts == ["one"]
@@ -102,7 +94,7 @@ async def test_the_next_carrier_takes_what_the_first_certainly_did_not_send(tmp_
     second = ScriptedCourier()
     async with core(tmp_path, {"carrier:a": first, "carrier:b": second}) as here:
         for text in ("refused", "unclear", "unreachable"):
-            await _send(here, text)
+            await accepted(here, text)
         await second.wait(2)
         await here.until("SELECT courier, state FROM deliveries ORDER BY id", [
             ("carrier:b", "accepted"), ("carrier:a", "unknown"), ("carrier:b", "accepted"),
@@ -113,7 +105,7 @@ async def test_the_next_carrier_takes_what_the_first_certainly_did_not_send(tmp_
 async def test_an_expired_message_is_never_sent(tmp_path: Path) -> None:
     sim = ScriptedCourier(Deferred("busy", retry=90000))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        await _send(here, "one")
+        await accepted(here, "one")
         await here.until(STATES, [("queued", 1)])
         here.clock.now += 86401
         here.queue.poll()
@@ -128,7 +120,7 @@ async def test_a_paused_courier_sends_nothing_until_it_is_resumed(tmp_path: Path
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         here.queue.set_paused(["carrier:sim"])
         for number in range(20):
-            await _send(here, f"{number}", f"21255501{number % 3}0")
+            await accepted(here, f"{number}", f"21255501{number % 3}0")
         assert sim.seen == []
         here.queue.set_paused([])
         await sim.wait(20)
@@ -144,10 +136,10 @@ async def test_a_restart_sends_the_backlog_and_leaves_open_attempts_unknown(tmp_
     stuck.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": stuck, "carrier:again": stuck}, run=False) as here:
         await here.queue._scan()
-        await _send(here, "out")
+        await accepted(here, "out")
         await stuck.wait(1)
         for number in range(200):
-            await _send(here, f"{number}", f"212555{number % 7:04d}")
+            await accepted(here, f"{number}", f"212555{number % 7:04d}")
         rows = await here.rows("SELECT count(*) FROM deliveries WHERE state = 'sending'")
         assert rows[0][0] >= 1
         for task in list(here.queue._tasks):  # the process is gone
@@ -169,7 +161,7 @@ async def test_open_attempts_of_an_idempotent_courier_are_sent_again(tmp_path: P
     stuck.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": stuck}, run=False) as here:
         await here.queue._scan()
-        await _send(here, "out")
+        await accepted(here, "out")
         await stuck.wait(1)
         for task in list(here.queue._tasks):
             task.cancel()
@@ -185,7 +177,7 @@ async def test_a_lane_longer_than_memory_holds_keeps_its_order(tmp_path: Path) -
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.queue._scan()
         for number in range(180):
-            await _send(here, f"{number}")
+            await accepted(here, f"{number}")
         lane = next(iter(here.queue._lanes.values()))
         assert len(lane.pending) <= 50
         sim.gate.set()
@@ -196,7 +188,7 @@ async def test_a_lane_longer_than_memory_holds_keeps_its_order(tmp_path: Path) -
 async def test_a_message_with_a_known_key_is_a_duplicate(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        first, *others = await asyncio.gather(*(_send(here, "once", key=b"k") for _ in range(20)))
+        first, *others = await asyncio.gather(*(accepted(here, "once", dedupe_key=b"k") for _ in range(20)))
         assert {one.message for one in others} == {first.message}
         assert [first.duplicate, *(one.duplicate for one in others)].count(False) == 1
         await here.until(STATES, [("accepted", 1)])

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sipsms.core.account import Account, Did
+from sipsms.core.flow_address import FlowAddress
 from sipsms.core.refusal import Refusal
+from sipsms.core.registration import Binding
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.gateway import Receipt, carrier_key
 from sipsms.messaging.order import Sent
@@ -37,3 +39,19 @@ async def arrive(here: Core, text: str = "hello", source: str = PHONE, to: str =
 
 async def send(here: Core, text: str = "hi", to: str = PHONE, **values: Any) -> Sent | Refusal:
     return await here.send(ALICE, DID, to, text, "test", **values)
+
+
+async def accepted(here: Core, text: str = "hi", to: str = PHONE, **values: Any) -> Sent:
+    result = await send(here, text, to, **values)
+    assert isinstance(result, Sent)
+    return result
+
+
+async def register(here: Core, contact: str, **values: Any) -> int:
+    """Register a phone of alice as the SIP server does, and return the id of its device."""
+    flow = {"received": FlowAddress("udp:192.0.2.1:5060"), "user_agent": "phone/1", **values}
+    binding = Binding("alice", contact, here.clock.now + 3600, "c", 1, **flow)
+    async with here.location.turn("alice"):
+        (device,) = await here.location.apply("alice", [binding], [], here.clock.now)
+    await here.gateway.reachable(device)
+    return int(device.id)
