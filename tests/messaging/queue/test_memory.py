@@ -316,7 +316,7 @@ async def test_a_thousand_and_five_hundred_messages_in_bad_weather(tmp_path: Pat
             if sent >= total:
                 moody.calm = True
                 here.queue.set_paused([])
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(300):  # one at a time, each with two commits, on a busy disk
                     while await here.rows(OPEN) != [(0,)]:
                         here.clock.now += 35  # longer than any pause and than the longest time between looks
                         await asyncio.sleep(0.05)
