@@ -52,7 +52,7 @@ def esme(owner: Account, address: str) -> DenialCode | int:
 
 
 @pytest.mark.req("S-103", "S-069")
-def test_a_bind_from_another_network() -> None:
+def test_an_esme_binds_only_from_the_networks_of_its_customer() -> None:
     limited = replace(ACME, api_allow_ip="192.0.2.0/24 2001:db8::/32")
     assert esme(limited, "192.0.2.9") == 1
     assert esme(limited, "2001:db8::7") == 1
@@ -92,7 +92,7 @@ def denied(call: object, *arguments: str) -> Denied:
 
 
 @pytest.mark.req("S-103", "S-105")
-def test_an_api_password(access: Access) -> None:
+def test_a_customer_authenticates_with_the_api_password(access: Access) -> None:
     assert access.api("acme", "key", HERE, "t").name == "acme"
     assert access.api("boss@example.NET", "key", HERE, "t").name == "acme"
     assert denied(access.api, "desk", "desk-key", HERE, "t").code is DenialCode.OFF
@@ -100,7 +100,7 @@ def test_an_api_password(access: Access) -> None:
     assert denied(access.api, "", "", HERE, "t").code is DenialCode.MISSING
 
 
-def test_one_answer_for_whatever_is_wrong(access: Access, directory: Directory) -> None:
+def test_every_wrong_name_or_password_gets_the_same_answer(access: Access, directory: Directory) -> None:
     directory.update(2, False, [replace(OTHER, enabled=False)], [], frozenset(), [])
     answers = {
         (one.code, one.reason)
@@ -113,20 +113,20 @@ def test_one_answer_for_whatever_is_wrong(access: Access, directory: Directory) 
     assert answers == {(DenialCode.WRONG, "wrong name or password")}
 
 
-def test_an_account_without_api_password_has_none(access: Access) -> None:
+def test_an_account_without_api_password_cannot_authenticate(access: Access) -> None:
     """Nor may the hash itself, or what stands for "none", open it."""
     for password in ("0" * 64, "0" * 32, digest("key"), "\0", " "):
         assert denied(access.api, "kid", password, HERE, "t").code is DenialCode.WRONG
         assert denied(access.user, "kid", password, HERE, "t").code is DenialCode.WRONG
 
 
-def test_a_user_has_two_passwords(access: Access) -> None:
+def test_a_user_authenticates_with_the_sip_or_the_api_password(access: Access) -> None:
     assert access.user("desk", "pw", HERE, "t") == (DESK, True)
     assert access.user("desk", "desk-key", HERE, "t") == (DESK, False), "what it sends is a program's"
     assert denied(access.user, "desk", "key", HERE, "t").code is DenialCode.WRONG
 
 
-def test_off_with_its_customer(access: Access, directory: Directory) -> None:
+def test_a_subaccount_and_a_token_of_a_disabled_customer_are_denied(access: Access, directory: Directory) -> None:
     directory.update(2, False, [replace(ACME, enabled=False)], [], frozenset(), [])
     assert denied(access.user, "desk", "pw", HERE, "t").code is DenialCode.WRONG
     assert denied(access.bearer, "t-cu", HERE, "t").code is DenialCode.WRONG
@@ -142,13 +142,13 @@ def test_off_with_its_customer(access: Access, directory: Directory) -> None:
         ("t-di", "1", {"acme"}),
     ],
 )
-def test_what_tokens_open(access: Access, token: str, opens: str, manages: set[str]) -> None:
+def test_each_token_opens_its_own_dids_and_accounts(access: Access, token: str, opens: str, manages: set[str]) -> None:
     caller = access.bearer(token, HERE, "t")
     assert "".join(did.number[-1] for did in DIDS if access.opens(caller, did)) == opens
     assert {name for name in ("acme", "kid", "other") if access.manages(caller, name)} == manages
 
 
-def test_a_token_ends(access: Access, directory: Directory, clock: Clock) -> None:
+def test_an_expired_token_is_denied(access: Access, directory: Directory, clock: Clock) -> None:
     assert access.bearer("t-old", HERE, "t").name == "old"
     clock.now = 2000.0
     assert denied(access.bearer, "t-old", HERE, "t").code is DenialCode.WRONG
@@ -158,7 +158,7 @@ def test_a_token_ends(access: Access, directory: Directory, clock: Clock) -> Non
     assert denied(access.bearer, "t-di", HERE, "t").code is DenialCode.WRONG, "its number is another's now"
 
 
-def test_networks(access: Access, directory: Directory) -> None:
+def test_an_account_is_used_only_from_its_networks(access: Access, directory: Directory) -> None:
     directory.update(2, False, [replace(ACME, api_allow_ip="192.0.2.0/24 2001:db8::/32")], [], frozenset(), [])
     for address in (HERE, "::ffff:192.0.2.9", "2001:db8::1"):
         assert access.api("acme", "key", address, "t").name == "acme"
@@ -170,7 +170,7 @@ def test_networks(access: Access, directory: Directory) -> None:
 
 
 @pytest.mark.req("S-006")
-def test_requests_a_minute(directory: Directory, clock: Clock) -> None:
+def test_requests_above_the_limit_of_a_minute_are_denied(directory: Directory, clock: Clock) -> None:
     access = Access(directory, clock, "realm", lambda: 3)
     for _ in range(3):
         access.api("acme", "key", HERE, "t")
@@ -182,7 +182,7 @@ def test_requests_a_minute(directory: Directory, clock: Clock) -> None:
     access.api("acme", "key", HERE, "t")
 
 
-def test_guessing_is_slow(access: Access, clock: Clock) -> None:
+def test_wrong_passwords_from_one_address_are_limited(access: Access, clock: Clock) -> None:
     """Also with a right password in between; another address is not concerned."""
     for _ in range(FAILURES):
         assert denied(access.user, "desk", "no", HERE, "t").code is DenialCode.WRONG
@@ -195,7 +195,7 @@ def test_guessing_is_slow(access: Access, clock: Clock) -> None:
     assert denied(access.user, "desk", "pw", "2001:db8::ffff", "t").code is DenialCode.TOO_MANY, "a /64 is one host"
 
 
-def test_what_is_counted_is_bounded(access: Access) -> None:
+def test_the_memory_of_failed_addresses_is_bounded(access: Access) -> None:
     for n in range(30_000):
         denied(access.user, "no", "no", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "t")
     assert len(access._failed) <= 10_001
@@ -207,14 +207,14 @@ def guess(access: Access, name: str, begin: int = 0) -> None:
         assert denied(access.user, name, "no", f"2001:db8:0:{n:x}::1", "t").code is DenialCode.WRONG
 
 
-def test_guessing_from_many_addresses(access: Access, clock: Clock) -> None:
+def test_wrong_passwords_from_many_addresses_are_limited_for_each_name(access: Access, clock: Clock) -> None:
     """A known name and an unknown one alike; neither the owner at his usual address nor his programs are concerned."""
     access.user("desk", "pw", HERE, "t")
     answers = set()
     for name in ("desk", "nobody"):
         guess(access, name)
-        one = denied(access.user, name, "pw", "2001:db8:1::1", "t")
-        answers.add((one.code, one.reason))
+        denial = denied(access.user, name, "pw", "2001:db8:1::1", "t")
+        answers.add((denial.code, denial.reason))
     assert answers == {(DenialCode.TOO_MANY, "too many wrong passwords")}
     assert access.user("desk", "pw", HERE, "t").account == DESK
     assert denied(access.user, "desk", "no", HERE, "t").code is DenialCode.WRONG, "his own mistakes are told"
@@ -224,14 +224,14 @@ def test_guessing_from_many_addresses(access: Access, clock: Clock) -> None:
     assert access.user("desk", "pw", "2001:db8:1::1", "t").account == DESK
 
 
-def test_a_guesser_is_not_forgotten_among_many_others(access: Access) -> None:
+def test_a_limited_name_stays_limited_among_many_others(access: Access) -> None:
     guess(access, "desk")
     for n in range(30_000):
         denied(access.user, f"nobody{n}", "no", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "t")
     assert denied(access.user, "desk", "pw", "2001:db8:1::1", "t").code is DenialCode.TOO_MANY
 
 
-def test_where_somebody_usually_is_is_bounded(access: Access) -> None:
+def test_the_memory_of_familiar_addresses_is_bounded(access: Access) -> None:
     for n in range(12_000):
         access.user("desk", "pw", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "t")
     assert len(access._familiar) == 10_000
@@ -241,7 +241,7 @@ def test_where_somebody_usually_is_is_bounded(access: Access) -> None:
 
 
 @given(st.text(), st.text(), st.text())
-def test_nothing_raises_but_denied(name: str, password: str, address: str) -> None:
+def test_any_credentials_raise_only_denied(name: str, password: str, address: str) -> None:
     directory = Directory()
     directory.update(1, True, [ACME, DESK], DIDS, frozenset(), [], TOKENS)
     access = Access(directory, lambda: 0.0, "realm", lambda: 0)
@@ -250,7 +250,7 @@ def test_nothing_raises_but_denied(name: str, password: str, address: str) -> No
     denied(access.bearer, password, address, "t")
 
 
-def test_as_long_for_an_unknown_name(directory: Directory, clock: Clock) -> None:
+def test_an_unknown_name_takes_as_long_as_a_known_one(directory: Directory, clock: Clock) -> None:
     """Within a factor of the noise of such a machine: no look into the store, no hash, is done for one of them only."""
     access = Access(directory, clock, "realm", lambda: 0, failures=10**9, guesses=10**9)
 

@@ -9,7 +9,7 @@ from sipsms.core.account import Account, Did, Smpp
 
 
 @pytest.mark.req("S-081", "S-080")
-def test_who_may_send_from_what() -> None:
+def test_an_account_sends_only_from_dids_of_its_customer() -> None:
     directory = Directory()
     people = [Account("demo"), Account("alice", "demo"), Account("eve")]
     directory.update(3, True, people, [Did("5550001111", "demo"), Did("5550002222", "demo", sms=False)], frozenset())
@@ -24,7 +24,7 @@ def test_who_may_send_from_what() -> None:
     assert not directory.may_send_from(alice, "5559999999")
 
 
-def test_a_customer_that_is_off_takes_its_subaccounts_along() -> None:
+def test_a_disabled_customer_disables_its_subaccounts() -> None:
     directory = Directory()
     on, off = Account("demo"), Account("demo", enabled=False)
     directory.update(1, True, [Account("alice", "demo"), Account("bob", "demo", enabled=False), off], [], frozenset())
@@ -40,7 +40,7 @@ def test_a_customer_that_is_off_takes_its_subaccounts_along() -> None:
     assert state() == [False, False, False]
 
 
-def test_updates() -> None:
+def test_an_update_changes_accounts_and_names_the_removed_ones() -> None:
     directory = Directory()
     directory.update(1, True, [Account("a"), Account("b")], [], frozenset())
     assert directory.update(2, False, [Account("a", caller_id="5550001111")], [], frozenset(("sim",))) == []
@@ -57,7 +57,7 @@ def _numbers(directory: Directory, username: str) -> list[str]:
 
 
 @pytest.mark.req("S-066", "S-076", "S-077")
-def test_who_may_bind() -> None:
+def test_an_smpp_username_binds_the_dids_that_have_it() -> None:
     """DIDs by their username; without one, by their customer's name."""
     directory = Directory()
     on = Smpp("", "p")

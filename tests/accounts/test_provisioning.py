@@ -38,7 +38,7 @@ def values(text: bytes) -> dict[str, str]:
     return {one.tag: one.text or "" for one in root}
 
 
-def test_linphone() -> None:
+def test_the_linphone_document_has_the_account_and_the_server() -> None:
     sections = entries(linphone_xml(DESK))
     proxy, auth = sections["proxy_0"], sections["auth_info_0"]
     assert proxy["reg_proxy"] == proxy["reg_route"] == "<sip:192.0.2.1:5071;transport=tls>"
@@ -51,33 +51,41 @@ def test_linphone() -> None:
     assert sections["sip"]["im_notif_policy"] == "none"
 
 
-def test_acrobits() -> None:
-    found = values(acrobits_xml(DESK))
-    assert (found["username"], found["password"], found["host"]) == ("desk", 's<&">3cret', "sip.example.net")
-    assert (found["transport"], found["proxy"], found["allowMessage"]) == ("tls+sip:", "192.0.2.1:5071", "1")
+def test_the_acrobits_document_has_the_account_and_the_server() -> None:
+    fields = values(acrobits_xml(DESK))
+    assert (fields["username"], fields["password"], fields["host"]) == (
+        "desk",
+        's<&">3cret',
+        "sip.example.net",
+    )
+    assert (fields["transport"], fields["proxy"], fields["allowMessage"]) == (
+        "tls+sip:",
+        "192.0.2.1:5071",
+        "1",
+    )
     plain = DESK._replace(server=DESK.domain, transport="udp")
     assert values(document("acrobits", plain)).get("proxy") is None
     assert values(document("acrobits", plain))["transport"] == "udp"
     assert "outgoing proxy" not in plain.fields
 
 
-def test_acrobits_with_web_services() -> None:
+def test_the_acrobits_document_of_an_app_account_has_the_web_services() -> None:
     """For an account whose app fetches: all by POST, so that no password is in a URL, and no SIP SIMPLE."""
-    found = values(acrobits_xml(DESK._replace(services="https://sms.example.net/acrobits")))
-    urls = {name: value for name, value in found.items() if name.endswith("Url")}
+    fields = values(acrobits_xml(DESK._replace(services="https://sms.example.net/acrobits")))
+    urls = {name: value for name, value in fields.items() if name.endswith("Url")}
     assert urls == {
         "genericSmsSendUrl": "https://sms.example.net/acrobits/send",
         "genericSmsFetchUrl": "https://sms.example.net/acrobits/fetch",
         "pushTokenReporterUrl": "https://sms.example.net/acrobits/push",
     }
     for name in ("genericSmsPostData", "genericSmsFetchPostData", "pushTokenReporterPostData"):
-        assert "password=%account[password]%" in found[name]
-        assert found[name.replace("PostData", "ContentType")] == "application/x-www-form-urlencoded"
-    assert found["allowMessage"] == "0"
+        assert "password=%account[password]%" in fields[name]
+        assert fields[name.replace("PostData", "ContentType")] == "application/x-www-form-urlencoded"
+    assert fields["allowMessage"] == "0"
     assert not any("Url" in name for name in values(acrobits_xml(DESK)))
 
 
-def test_addresses_and_links() -> None:
+def test_addresses_and_links_have_the_form_that_each_app_reads() -> None:
     assert server_of("h", 5061, "tls") == "h"
     assert server_of("h", 5061, "tcp") == "h:5061"
     assert server_of("2001:db8::1", 5062, "udp") == "[2001:db8::1]:5062"
@@ -88,7 +96,7 @@ def test_addresses_and_links() -> None:
 # --- the store -------------------------------------------------------------------------------------------------------
 
 
-def test_a_link_works_a_few_times_and_for_a_while(tmp_path: Path) -> None:
+def test_a_link_works_a_limited_number_of_times_until_it_expires(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path}/s.db")
     ensure_schema(engine)
     with engine.begin() as db:
@@ -132,18 +140,18 @@ def rows(host: Host, query: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.req("A-48")
 def test_the_store_holds_neither_password_nor_token(host: Host) -> None:
-    told = made(host, "--password", "s3cret-desk")
-    token = told["linphone"].split("/")[-2]
+    printed = made(host, "--password", "s3cret-desk")
+    token = printed["linphone"].split("/")[-2]
     assert len(token) == 32
-    assert told["acrobits"] == f"http://sip.example.net:8080/provision/{token}/acrobits.xml"
-    assert "password" not in told
+    assert printed["acrobits"] == f"http://sip.example.net:8080/provision/{token}/acrobits.xml"
+    assert "password" not in printed
     stored = b"".join(path.read_bytes() for path in host.folder.glob("sipsms.db*"))
     assert b"desk" in stored
     assert b"s3cret-desk" not in stored
     assert token.encode() not in stored
     engine = create_engine(f"sqlite:///{host.folder}/sipsms.db")
     with engine.begin() as db:
-        fetched = provisioning_links.take(db, token, told["expires_at"] - 1)
+        fetched = provisioning_links.take(db, token, printed["expires_at"] - 1)
     assert fetched is not None
     assert Settings(fetched.account, **fetched.secret) == Settings(
         "desk", "s3cret-desk", "sip.example.net", "sip.example.net", "tcp", "sip.example.net", 3600
@@ -152,14 +160,14 @@ def test_the_store_holds_neither_password_nor_token(host: Host) -> None:
 
 def test_a_new_password_is_set_and_shown_once(host: Host) -> None:
     made(host, "--password", "s3cret-desk")
-    told = made(host, "--new-password", "--transport", "udp", "--fetches", "1", "--expires", "30m")
+    printed = made(host, "--new-password", "--transport", "udp", "--fetches", "1", "--expires", "30m")
     assert rows(host, "SELECT ha1_md5 FROM accounts WHERE name = 'desk'") == [
-        (ha1("desk", "sip.example.net", told["password"]),)
+        (ha1("desk", "sip.example.net", printed["password"]),)
     ]
     assert rows(host, "SELECT count(*), max(fetches_left) FROM provisions") == [(1, 1)]  # older links are dead
-    assert told["transport"] == "udp"
-    shown = host.run("account", "provision", "desk", "--password", told["password"])
-    assert told["password"] not in shown.out
+    assert printed["transport"] == "udp"
+    shown = host.run("account", "provision", "desk", "--password", printed["password"])
+    assert printed["password"] not in shown.out
     assert "not encrypted" in shown.err
     host.run("account", "passwd", "desk", "--password", "another")
     assert rows(host, "SELECT count(*) FROM provisions") == [(0,)]
@@ -168,7 +176,7 @@ def test_a_new_password_is_set_and_shown_once(host: Host) -> None:
     assert rows(host, "SELECT count(*) FROM provisions") == [(0,)]
 
 
-def test_what_is_refused(host: Host) -> None:
+def test_the_command_refuses_wrong_passwords_and_options(host: Host) -> None:
     def refused(*arguments: str, code: int = 1) -> str:
         return host.run("subaccount", "provision", *arguments, code=code).err
 
@@ -187,7 +195,7 @@ def test_what_is_refused(host: Host) -> None:
     ]
 
 
-def test_at_a_terminal_it_asks(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_a_terminal_the_command_asks_for_the_password(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -197,23 +205,23 @@ def test_at_a_terminal_it_asks(host: Host, monkeypatch: pytest.MonkeyPatch) -> N
     assert "password" not in made(host)
 
 
-def test_url_server_and_cloud_id(host: Host) -> None:
+def test_the_options_set_url_server_and_cloud_id(host: Host) -> None:
     host.path.write_text(host.path.read_text() + "web: {url: https://sip.example.net/sms}\n")
     done = host.run("subaccount", "provision", "desk", "--password", "s3cret-desk", "--server", "192.0.2.1:5070",
                     "--transport", "tls")  # fmt: skip
     assert done.err == ""
     assert "Linphone: https://sip.example.net/sms/provision/" in done.out
     assert "outgoing proxy           192.0.2.1:5070" in done.out
-    told = made(host, "--password", "s3cret-desk", "--cloud-id", "ABC", "--url", "https://other.example.net")
-    token = told["linphone"].split("/")[-2]
-    assert told["linphone"] == f"https://other.example.net/provision/{token}/linphone.xml"
-    assert told["code"] == f"csc:desk@sip.example.net:{token}@ABC"
+    printed = made(host, "--password", "s3cret-desk", "--cloud-id", "ABC", "--url", "https://other.example.net")
+    token = printed["linphone"].split("/")[-2]
+    assert printed["linphone"] == f"https://other.example.net/provision/{token}/linphone.xml"
+    assert printed["code"] == f"csc:desk@sip.example.net:{token}@ABC"
 
 
 @pytest.mark.parametrize("app", ["linphone", "acrobits"])
-def test_the_qr_code_says_the_link(host: Host, app: str) -> None:
+def test_the_qr_code_contains_the_link(host: Host, app: str) -> None:
     picture, drawing = host.folder / "code.png", host.folder / "code.svg"
-    told = made(host, "--password", "s3cret-desk", "--png", str(picture), "--app", app)
+    printed = made(host, "--password", "s3cret-desk", "--png", str(picture), "--app", app)
     assert stat.S_IMODE(picture.stat().st_mode) == 0o600
     assert picture.read_bytes().startswith(b"\x89PNG")
     made(host, "--password", "s3cret-desk", "--svg", str(drawing))
@@ -221,11 +229,11 @@ def test_the_qr_code_says_the_link(host: Host, app: str) -> None:
     if shutil.which("zbarimg") is None:
         pytest.skip("zbar-tools is not installed")
     read = subprocess.run(["zbarimg", "-q", "--raw", str(picture)], capture_output=True, text=True, check=True)
-    assert read.stdout.strip() == told[app]
+    assert read.stdout.strip() == printed[app]
 
 
 @pytest.mark.skipif(shutil.which("zbarimg") is None, reason="zbar-tools is not installed")
-def test_the_code_in_the_terminal_can_be_read(host: Host, tmp_path: Path) -> None:
+def test_the_qr_code_in_the_terminal_can_be_read(host: Host, tmp_path: Path) -> None:
     """Its half blocks, drawn as a picture, say the same."""
     out = host.run("subaccount", "provision", "desk", "--password", "s3cret-desk").out
     title, _, rest = out.partition("\n\n")

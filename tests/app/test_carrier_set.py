@@ -54,11 +54,11 @@ def test_a_reload_adds_and_removes_carriers() -> None:
     ("options", "expected"),
     [({}, CourierLimits(32, breaker=True)), ({"concurrency": 5, "rate": "2/s"}, CourierLimits(5, 2.0, breaker=True))],
 )
-def test_limits(options: dict[str, Any], expected: CourierLimits) -> None:
+def test_the_options_of_a_carrier_give_its_limits(options: dict[str, Any], expected: CourierLimits) -> None:
     assert limits_of(LoopbackCarrier("one", None), CarrierOptions.model_validate(options), 32) == expected  # type: ignore[arg-type]
 
 
-def test_couriers_whose_far_side_drops_copies() -> None:
+def test_carriers_that_drop_duplicates_are_idempotent() -> None:
     class Drops(BaseCarrier):
         drops_duplicates = True  # type: ignore[assignment]
 

@@ -47,7 +47,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-async def test_only_changes_are_written(world: World) -> None:
+async def test_only_changed_states_are_written(world: World) -> None:
     await world.report(accepted=5)
     await world.report(accepted=5)
     await world.report(accepted=25)
@@ -65,7 +65,7 @@ async def test_a_carrier_without_a_bind_is_down(world: World) -> None:
     ]  # fmt: skip
 
 
-async def test_the_operator_hears_of_unknown_outcomes_once_an_hour(world: World) -> None:
+async def test_the_operator_is_told_of_unknown_outcomes_once_an_hour(world: World) -> None:
     await world.report(unknown=2)
     await world.report(unknown=5)
     world.now += 3600

@@ -73,7 +73,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what is read ----------------------------------------------------------------------------------------------------
 
 
-def test_defaults(tmp_path: Path) -> None:
+def test_an_almost_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     c = read(tmp_path, "domain: SIP.example.net")
     assert (c.domain, c.realm, c.aliases, c.digest) == ("sip.example.net", "sip.example.net", (), ("md5",))
     assert c.listen.sip == (SipListen("udp", "0.0.0.0", 5060), SipListen("tcp", "0.0.0.0", 5060))
@@ -83,7 +83,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert c.carriers == {}
 
 
-def test_shipped_file_is_the_defaults(tmp_path: Path) -> None:
+def test_the_shipped_file_contains_the_defaults(tmp_path: Path) -> None:
     shipped = settings.load(SHIPPED)
     plain = read(tmp_path, "domain: sip.example.net")
     assert {**dict(shipped), "carriers": {}} == dict(plain)
@@ -97,7 +97,7 @@ def _names(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]
             yield from _names(inner)
 
 
-def test_shipped_file_mentions_every_option() -> None:
+def test_the_shipped_file_mentions_every_option() -> None:
     text = SHIPPED.read_text("utf-8")
     mentioned = set(re.findall(r"(?:^|[\s#{,])([a-z_]+):", text))
     assert [f"{m}.{n}" for m, n in _names(Config) if n not in mentioned] == []
@@ -114,7 +114,7 @@ def test_the_example_carriers_of_the_shipped_file_are_valid(tmp_path: Path, monk
     assert {"voipms", "telnyx", "twilio", "bandwidth"} <= set(c.carriers)
 
 
-def test_an_http_carrier(tmp_path: Path) -> None:
+def test_an_http_carrier_is_read(tmp_path: Path) -> None:
     c = acme(tmp_path)
     assert c.auth is not None
     assert c.auth.bearer == SecretStr("t0ken")
@@ -126,7 +126,7 @@ def test_an_http_carrier(tmp_path: Path) -> None:
     assert c.inbound.reply == Reply(status=200, body="ok", content_type="text/plain")
 
 
-def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
+def test_no_repr_contains_a_secret(tmp_path: Path) -> None:
     text = ACME + "store: postgresql://u:hidden3@h/db\n"
     text = text.replace("headers: {}", "headers: {X-Key: hidden1}").replace('ref: "{id}"', 'key: "file:key"')
     (tmp_path / "key").write_text("hidden2\n")
@@ -144,17 +144,17 @@ DURATIONS: list[tuple[Any, float]] = [
 
 
 @pytest.mark.parametrize(("written", "seconds"), DURATIONS)
-def test_duration(written: object, seconds: float) -> None:
+def test_a_duration_is_read(written: object, seconds: float) -> None:
     assert validators.duration(written) == seconds
 
 
 @pytest.mark.parametrize("written", ["", "5", "5 m", "-5s", "1e3s", "5mm", "d", -1, True, None, float("nan"), 1e12, []])
-def test_not_a_duration(written: object) -> None:
+def test_an_invalid_duration_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
         validators.duration(written)
 
 
-def test_listeners(tmp_path: Path) -> None:
+def test_listeners_are_read(tmp_path: Path) -> None:
     c = read(tmp_path, 'domain: a\nlisten: {sip: ["udp://[::1]:0", "tcp://sip.example.net:5070"], http: null}')
     assert c.listen.sip == (SipListen("udp", "::1", 0), SipListen("tcp", "sip.example.net", 5070))
     assert c.listen.http is None
@@ -172,11 +172,11 @@ STORES = {
 
 
 @pytest.mark.parametrize(("written", "meant"), STORES.items())
-def test_store_url(tmp_path: Path, written: str, meant: str) -> None:
+def test_the_store_is_a_url_or_a_path(tmp_path: Path, written: str, meant: str) -> None:
     assert read(tmp_path, f"domain: a\nstore: '{written}'").store_url == meant.format(here=tmp_path)
 
 
-def test_the_dialplan_is_beside_the_configuration(tmp_path: Path) -> None:
+def test_the_dialplan_is_found_beside_the_configuration(tmp_path: Path) -> None:
     etc = tmp_path / "etc"
     etc.mkdir()
     assert read(etc, "domain: a").dialplan_directory is None
@@ -245,7 +245,7 @@ WRONG: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG)
-def test_errors(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_errors_name_file_line_and_key(tmp_path: Path, text: str, expected: list[str]) -> None:
     assert errors(tmp_path, text) == [e.replace("{here}", str(tmp_path)) for e in expected]
 
 
@@ -281,12 +281,12 @@ CARRIER_ERRORS = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), CARRIER_ERRORS)
-def test_carrier_errors(tmp_path: Path, old: str, new: str, expected: str) -> None:
+def test_errors_of_carriers_name_file_line_and_key(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert old in ACME
     assert errors(tmp_path, ACME.replace(old, new)) == [expected]
 
 
-def test_no_secret_is_in_an_error(tmp_path: Path) -> None:
+def test_no_error_contains_a_secret(tmp_path: Path) -> None:
     text = """\
         domain: a
         store: hunter2
@@ -325,7 +325,7 @@ carriers:
 
 
 @pytest.mark.req("A-48")
-def test_secrets_that_stand_in_the_file(tmp_path: Path) -> None:
+def test_secrets_written_in_the_file_are_found(tmp_path: Path) -> None:
     path = tmp_path / "sipsms.yaml"
     path.write_text(LITERAL)
     found = literal_secrets(Document.read(path))
@@ -350,12 +350,12 @@ NO_CARRIERS = [
 
 
 @pytest.mark.parametrize("text", NO_CARRIERS)
-def test_no_secrets_to_find(tmp_path: Path, text: str) -> None:
+def test_a_file_without_secrets_gives_none(tmp_path: Path, text: str) -> None:
     assert literal_secrets(Document.parse(tmp_path / "x.yaml", text)) == []
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.write_bytes(b"\xff\xfe")])
-def test_unreadable(tmp_path: Path, make: Any) -> None:
+def test_an_unreadable_file_is_an_error(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "x.yaml"
     make(path)
     with pytest.raises(ConfigError) as caught:
@@ -364,7 +364,7 @@ def test_unreadable(tmp_path: Path, make: Any) -> None:
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_frozen(tmp_path: Path) -> None:
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     c = read(tmp_path, "domain: a")
     with pytest.raises(ValueError):
         c.domain = "b"
@@ -376,7 +376,7 @@ SMSC = "domain: a\ncarriers:\n  x: {{type: smpp, url: 'ssmpp://smsc.example.net'
 
 
 @pytest.mark.req("S-067", "S-073", "S-074", "S-075")
-def test_smpp_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smpp_settings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSC_URL", "smpp://me:hunter2@smsc.example.net:16000")
     (tmp_path / "key").write_text("from-file\n")
     found = read(tmp_path, """
@@ -411,7 +411,7 @@ SMPP_WRONG = {
 
 
 @pytest.mark.parametrize("text", SMPP_WRONG)
-def test_smpp_settings_that_are_wrong(tmp_path: Path, text: str) -> None:
+def test_invalid_smpp_settings_are_refused(tmp_path: Path, text: str) -> None:
     (line,) = errors(tmp_path, f"domain: a\n{text}\n")
     assert line.endswith(f": {SMPP_WRONG[text]}")
 
@@ -426,12 +426,12 @@ SMSC_WRONG = {
 
 
 @pytest.mark.parametrize("more", SMSC_WRONG)
-def test_an_smsc_that_is_wrong(tmp_path: Path, more: str) -> None:
+def test_an_invalid_smsc_is_refused(tmp_path: Path, more: str) -> None:
     assert errors(tmp_path, SMSC.format(more)) == [f":3: carriers.{SMSC_WRONG[more]}"]
 
 
 @pytest.mark.req("A-48")
-def test_the_password_in_the_url_of_an_smsc(tmp_path: Path) -> None:
+def test_the_password_in_the_url_of_an_smsc_is_found_and_in_no_error(tmp_path: Path) -> None:
     """In no error, and found where it stands in the file."""
     text = "domain: a\ncarriers:\n  x:\n    type: smpp\n    url: smpp://me:hunter2@h.example{0}\n"
     (line,) = errors(tmp_path, text.format("/x"))
@@ -443,6 +443,6 @@ def test_the_password_in_the_url_of_an_smsc(tmp_path: Path) -> None:
     assert literal_secrets(Document.parse(tmp_path / "x.yaml", SMSC.format(", password: x")))
 
 
-def test_segments_are_for_smpp_only(tmp_path: Path) -> None:
+def test_segments_as_text_unit_are_for_smpp_only(tmp_path: Path) -> None:
     (line,) = errors(tmp_path, "domain: a\ncarriers:\n  x: {type: loopback, text_unit: segments}\n")
     assert line.startswith(":3: carriers.x.text_unit: expected characters or septets")

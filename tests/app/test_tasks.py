@@ -15,7 +15,7 @@ async def broken() -> None:
     raise Unavailable("the disk is full")
 
 
-async def test_a_failing_step_is_survived() -> None:
+async def test_a_periodic_task_survives_a_failing_step() -> None:
     async def good() -> None:
         pass
 

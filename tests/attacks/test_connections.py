@@ -61,7 +61,7 @@ def _closed(socks: list[socket.socket]) -> list[socket.socket]:
 
 @pytest.mark.req("A-21")
 @pytest.mark.parametrize("transport", ["tcp", "tls", "ws"])
-def test_a21_slowloris(lab: Fort, account: Account, make_phone: MakePhone, transport: str) -> None:
+def test_a21_slow_connections_are_closed(lab: Fort, account: Account, make_phone: MakePhone, transport: str) -> None:
     """500 connections from ten addresses, each a byte now and then: all are closed in time, and phones are served."""
     good = make_phone(account, "tcp")
     good.register()
@@ -95,7 +95,7 @@ def test_a21_slowloris(lab: Fort, account: Account, make_phone: MakePhone, trans
 
 
 @pytest.mark.req("A-22")
-def test_a22_others_do_not_wait_for_one_that_never_reads(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a22_no_peer_waits_for_one_that_never_reads(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     wedge, good = Tcp(lab.address), make_phone(account, "tcp")
     wedge._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
     data = Phone(lab.address, "x", "x", wire=wedge).options().add("X-Padding", "y" * 500).bytes() * 20
@@ -127,7 +127,7 @@ def test_a22_others_do_not_wait_for_one_that_never_reads(lab: Fort, account: Acc
 
 
 @pytest.mark.req("A-23")
-def test_a23_one_address_takes_all_it_may(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a23_an_address_has_a_limit_of_connections(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """A phone of that address that is connected stays; a second address is not concerned."""
     inside, outside = make_phone(account, "tcp"), lab.account()
     inside.register()
@@ -144,7 +144,7 @@ def test_a23_one_address_takes_all_it_may(lab: Fort, account: Account, make_phon
 
 
 @pytest.mark.req("A-23")
-def test_a23_files_are_kept_for_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a23_open_files_are_reserved_for_store_and_carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that may open 512 files takes 256 connections: the store, HTTP and the carrier go on working."""
     few, limited = Fort(tmp_path / "few", 3), tmp_path / "limited"
     limited.write_text(f'#!/bin/sh\nulimit -n 512\nexec {sys.executable} "$@"\n')
@@ -175,7 +175,7 @@ def test_a23_files_are_kept_for_the_rest(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.req("A-24")
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed (tools/packages)")
-def test_a24_renegotiation(lab: Fort) -> None:
+def test_a24_tls_renegotiation_is_refused(lab: Fort) -> None:
     """TLS 1.2 lets a client ask for one handshake after the other on one connection: refused."""
     host, port = lab.address_of("tls")
     command = ["openssl", "s_client", "-tls1_2", "-connect", f"{host}:{port}", "-servername", "sip.example.net"]
@@ -185,7 +185,7 @@ def test_a24_renegotiation(lab: Fort) -> None:
 
 
 @pytest.mark.req("A-24")
-def test_a24_records_of_one_byte(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a24_tls_records_of_one_byte_are_read(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """Read as any other stream, and not dearer than the bytes are many."""
     phone = make_phone(account, "tls")
     draft = phone.signed(phone.message_draft(HANDSET, "good bytes"))
@@ -213,7 +213,7 @@ def _hello(name: int) -> bytes:
 
 
 @pytest.mark.req("A-24")
-def test_a24_long_server_name(lab: Fort) -> None:
+def test_a24_a_long_server_name_is_refused(lab: Fort) -> None:
     wire = Tcp(lab.address_of("tls"))
     wire.send(_hello(16_000))
     with contextlib.suppress(AssertionError):  # an alert comes first
@@ -222,7 +222,7 @@ def test_a24_long_server_name(lab: Fort) -> None:
 
 
 @pytest.mark.req("A-24")
-def test_a24_half_handshakes(lab: Fort, make_phone: MakePhone) -> None:
+def test_a24_half_handshakes_leave_no_open_file(lab: Fort, make_phone: MakePhone) -> None:
     """500 clients say hello and are gone: no file is left over, and the price is bounded."""
     files, before = lab.files(), lab.cpu()
     for _ in range(100):
@@ -252,7 +252,7 @@ def test_a24_half_handshakes(lab: Fort, make_phone: MakePhone) -> None:
 
 @pytest.mark.req("A-25")
 @pytest.mark.parametrize(("transport", "rounds"), [("tcp", 100), ("tls", 60), ("wss", 20)])
-def test_a25_reset_in_the_middle(lab: Fort, account: Account, transport: str, rounds: int) -> None:
+def test_a25_resets_lose_no_accepted_message(lab: Fort, account: Account, transport: str, rounds: int) -> None:
     """CVE-2018-7286: ten messages, then RST, again and again. As many rows as 202 were made, each sent once."""
     texts = []
     computed = lab.metric("sipsms_sip_requests_total", method="MESSAGE", status="202")
@@ -284,7 +284,7 @@ def test_a25_reset_in_the_middle(lab: Fort, account: Account, transport: str, ro
 
 
 @pytest.mark.req("A-26")
-def test_a26_memory_stays_flat(lab: Fort) -> None:
+def test_a26_large_claims_and_endless_fragments_do_not_fill_memory(lab: Fort) -> None:
     """Large claims, endless fragments, pings without end, on 100 connections: nothing is set aside for them."""
     before = lab.memory()
     large = b"\x81\xff" + struct.pack("!Q", 2**33) + b"abcd" + b"x" * 60_000
@@ -302,7 +302,7 @@ def test_a26_memory_stays_flat(lab: Fort) -> None:
 
 
 @pytest.mark.req("A-26")
-def test_a26_endless_upgrade(lab: Fort) -> None:
+def test_a26_an_endless_upgrade_request_is_closed(lab: Fort) -> None:
     """100 KB of headers without an end."""
     wire = Ws(lab.address_of("ws"))
     with contextlib.suppress(OSError):
@@ -313,7 +313,7 @@ def test_a26_endless_upgrade(lab: Fort) -> None:
 
 
 @pytest.mark.req("A-14", "A-25")
-def test_registrations_on_connections_that_are_cut(lab: Fort, account: Account) -> None:
+def test_registrations_end_with_connections_that_are_cut(lab: Fort, account: Account) -> None:
     """Each new connection registers one more contact and is reset: their bindings go with them, none is in the way."""
     for _ in range(30):
         phone = lab.phone(account, "tcp")

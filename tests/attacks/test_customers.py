@@ -43,7 +43,7 @@ def refused(answer: Incoming) -> bool:
 
 
 @pytest.mark.req("A-03")
-def test_a03_the_sender_is_who_has_the_password(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a03_the_sender_is_the_authenticated_account(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """Other people's numbers and accounts in From, with all that confuses parsers around them."""
     other = lab.account()
     phone = make_phone(account, "tcp")
@@ -66,7 +66,7 @@ def test_a03_the_sender_is_who_has_the_password(lab: Fort, account: Account, mak
 @pytest.mark.parametrize(
     "value", ['"a\0b" <sip:{}>;tag=x', '"a\rb" <sip:{}>;tag=x', '"a\nb" <sip:{}>;tag=x', "<<sip:{}>;tag=x"]
 )
-def test_a03_control_characters(lab: Fort, account: Account, make_phone: MakePhone, value: str) -> None:
+def test_a03_control_characters_are_refused(lab: Fort, account: Account, make_phone: MakePhone, value: str) -> None:
     phone = make_phone(account)
     draft = phone.message_draft(HANDSET, "bad name").set("From", value.format(phone.aor[4:]))
     answer = phone.ask(draft)
@@ -75,7 +75,7 @@ def test_a03_control_characters(lab: Fort, account: Account, make_phone: MakePho
 
 
 @pytest.mark.req("A-05")
-def test_a05_headers_that_claim_an_identity(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a05_headers_that_claim_an_identity_are_ignored(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """CVE-2020-28361, CVE-2016-9938: also with blanks before the colon; for a stranger they are no credentials."""
     other = lab.account()
     phone, stranger = make_phone(account, "tcp"), make_phone("nobody", "tcp", "x")
@@ -99,7 +99,7 @@ def sent(lab: Fort, account: Account) -> list[Any]:
 
 
 @pytest.mark.req("A-04")
-def test_a04_five_hundred_expensive_numbers(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a04_five_hundred_expensive_numbers_are_refused(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """Abroad, premium, service codes, with prefixes and in all writings: each refused with its rule, none sent."""
     abroad = [
         f"{prefix}{country}{number}"
@@ -131,7 +131,7 @@ def test_a04_five_hundred_expensive_numbers(lab: Fort, account: Account, make_ph
 
 
 @pytest.mark.req("A-06")
-def test_a06_texts_stay_texts(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a06_commands_in_texts_reach_the_carrier_unchanged(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """CVE-2026-116779: what looks like a command in a body reaches the carrier to the letter, and nothing else does."""
     phone = make_phone(account, "tcp")
     phone.register()
@@ -146,7 +146,7 @@ def test_a06_texts_stay_texts(lab: Fort, account: Account, make_phone: MakePhone
 
 
 @pytest.mark.req("A-06")
-def test_a06_in_every_other_field(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a06_hostile_values_in_other_fields_do_no_harm(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """Users, hosts and headers: refused, or of no meaning. Never a 5xx, never a crash."""
     phone = make_phone(account, "tcp")
     signer = Signer(phone)
@@ -167,7 +167,7 @@ def test_a06_in_every_other_field(lab: Fort, account: Account, make_phone: MakeP
 
 
 @pytest.mark.req("A-13")
-def test_a13_nobody_registers_another(lab: Fort, account: Account, phone: Phone, make_phone: MakePhone) -> None:
+def test_a13_no_account_registers_another(lab: Fort, account: Account, phone: Phone, make_phone: MakePhone) -> None:
     """B's password, A's AOR: no contact comes, none goes, and nothing is told."""
     phone.register()
     thief = make_phone(lab.account(), phone.wire.name)
@@ -186,7 +186,7 @@ def test_a13_nobody_registers_another(lab: Fort, account: Account, phone: Phone,
 
 
 @pytest.mark.req("A-13")
-def test_a13_captured_register(lab: Fort, account: Account, phone: Phone, make_phone: MakePhone) -> None:
+def test_a13_a_captured_register_is_refused(lab: Fort, account: Account, phone: Phone, make_phone: MakePhone) -> None:
     """A REGISTER that was right once, from another place: refused, and the phone is reached where it is."""
     signed = phone.signed(phone.register_draft(f"<{phone.contact}>"))
     assert phone.ask(signed).status == 200
@@ -204,7 +204,7 @@ def test_a13_captured_register(lab: Fort, account: Account, phone: Phone, make_p
 
 
 @pytest.mark.req("A-13")
-def test_a13_older_cseq(phone: Phone) -> None:
+def test_a13_an_older_cseq_changes_nothing(phone: Phone) -> None:
     """RFC 3261 section 10.3 step 7: what was overtaken changes nothing."""
     phone.register_cseq = 100
     phone.register()
@@ -216,7 +216,7 @@ def test_a13_older_cseq(phone: Phone) -> None:
 
 @pytest.mark.req("A-14")
 @pytest.mark.parametrize("kind", ["contacts", "instances"])
-def test_a14_binding_flood(lab: Fort, account: Account, make_phone: MakePhone, kind: str) -> None:
+def test_a14_the_number_of_bindings_is_limited(lab: Fort, account: Account, make_phone: MakePhone, kind: str) -> None:
     """Ten are kept, one at a time or all in one; the rest is refused, and memory does not grow."""
     phone = make_phone(account, "tcp")
     host, port = phone.wire.local
@@ -245,7 +245,7 @@ def _poisoned(udp: int, tcp: int, own: int) -> list[str]:
 
 
 @pytest.mark.req("A-15")
-def test_a15_a_contact_is_no_destination(lab: Fort, transport: str, make_phone: MakePhone) -> None:
+def test_a15_no_connection_is_made_to_a_contact(lab: Fort, transport: str, make_phone: MakePhone) -> None:
     """Contacts that name other services, here and elsewhere: refused, or delivery is by the flow that registered."""
     with listening() as udp, listening("tcp") as tcp:
         for contact in _poisoned(udp.address[1], tcp.address[1], lab.sip_port):
@@ -263,7 +263,7 @@ def test_a15_a_contact_is_no_destination(lab: Fort, transport: str, make_phone: 
 
 @pytest.mark.req("A-15", "A-16")
 @pytest.mark.parametrize("path", ["<sip:127.0.0.1:{port};lr>", "<sip:127.0.0.1:{port};transport=tcp;lr>"])
-def test_a15_a_path_is_no_destination(lab: Fort, account: Account, make_phone: MakePhone, path: str) -> None:
+def test_a15_no_connection_is_made_to_a_path(lab: Fort, account: Account, make_phone: MakePhone, path: str) -> None:
     """RFC 3327: what is written into Path is told back, not connected to."""
     with listening() as udp, listening("tcp") as tcp:
         phone = make_phone(account)
@@ -279,7 +279,7 @@ def test_a15_a_path_is_no_destination(lab: Fort, account: Account, make_phone: M
 
 @pytest.mark.req("A-16")
 @pytest.mark.parametrize("whose", ["aor", "our address", "another account"])
-def test_a16_a_contact_that_leads_back(lab: Fort, account: Account, phone: Phone, whose: str) -> None:
+def test_a16_a_contact_that_leads_back_makes_no_loop(lab: Fort, account: Account, phone: Phone, whose: str) -> None:
     """To ourselves: the message goes to the phone, by its flow, once; nothing goes round."""
     kind = "ws" if phone.wire.name.startswith("ws") else phone.wire.name
     uri = {
@@ -297,7 +297,7 @@ def test_a16_a_contact_that_leads_back(lab: Fort, account: Account, phone: Phone
 
 
 @pytest.mark.req("A-16")
-def test_a16_two_customers_that_write_to_each_other(lab: Fort, make_phone: MakePhone) -> None:
+def test_a16_two_phones_that_answer_each_other_multiply_no_message(lab: Fort, make_phone: MakePhone) -> None:
     """A's phone answers each message with one to B, and B's with one to A: each is one message, nothing multiplies."""
     one, other = lab.account(), lab.account()
     phones = make_phone(one, "tcp"), make_phone(other, "tcp")
@@ -330,7 +330,7 @@ OUTWARD = [
 
 
 @pytest.mark.req("A-31")
-def test_a31_an_sms_that_tries_to_be_a_header(lab: Fort, account: Account, phone: Phone) -> None:
+def test_a31_an_sms_cannot_add_a_sip_header(lab: Fort, account: Account, phone: Phone) -> None:
     """What comes from the telephone network reaches the phone as one message with that text."""
     phone.register()
     for text in OUTWARD:
@@ -344,7 +344,7 @@ def test_a31_an_sms_that_tries_to_be_a_header(lab: Fort, account: Account, phone
 
 
 @pytest.mark.req("A-31")
-def test_a31_a_text_that_tries_to_be_a_request(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a31_a_text_cannot_add_an_http_field_or_request(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """What a phone writes reaches the carrier as one field of one request, or is refused."""
     phone = make_phone(account, "tcp")
     signer = Signer(phone)
@@ -360,7 +360,7 @@ def test_a31_a_text_that_tries_to_be_a_request(lab: Fort, account: Account, make
 
 
 @pytest.mark.req("A-32")
-def test_a32_digits_of_other_scripts(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a32_digits_of_other_scripts_are_refused(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account, "tcp")
     signer = Signer(phone)
     plain = HANDSET

@@ -111,7 +111,7 @@ def shapes(fields: dict[str, Any]) -> Iterator[tuple[str, bytes | None, str]]:
 
 @pytest.mark.req("A-31", "A-36")
 @pytest.mark.parametrize("door", DOORS)
-def test_no_field_of_a_door_breaks_it(lab: Fort, caller: Caller, door: str) -> None:
+def test_no_hostile_value_in_any_field_of_an_api_gets_a_5xx(lab: Fort, caller: Caller, door: str) -> None:
     """Each payload in each field, in the four forms of a request by turns: never 5xx, always an answer."""
     usual = {
         **caller.named, "from": caller.account.did, "to": "12", "number": "12", "sms_to": "12", "text": "x",
@@ -132,7 +132,7 @@ def test_no_field_of_a_door_breaks_it(lab: Fort, caller: Caller, door: str) -> N
 
 
 @pytest.mark.req("A-31")
-def test_what_leaves_is_one_message(lab: Fort, caller: Caller) -> None:
+def test_a_text_with_line_ends_leaves_as_one_message(lab: Fort, caller: Caller) -> None:
     """Line ends in a text stay in the text."""
     text = "good\r\nBcc: x\nINVITE sip:x SIP/2.0\u2028end"
     body = {"from": caller.account.did, "to": HANDSET, "text": text}
@@ -143,7 +143,7 @@ def test_what_leaves_is_one_message(lab: Fort, caller: Caller) -> None:
 
 @pytest.mark.req("A-37", "W-07")
 @pytest.mark.parametrize("door", ["/v2/messages", "/api/v1/originate/sms", "/cgi-bin/sendsms", "/acrobits/send"])
-def test_nobody_sends_from_anothers_number(lab: Fort, caller: Caller, door: str) -> None:
+def test_no_customer_sends_from_the_did_of_another(lab: Fort, caller: Caller, door: str) -> None:
     other = lab.account()
     for name in ("from", "source", "did", "username", "account", "callerid"):
         fields = {
@@ -160,7 +160,7 @@ def test_nobody_sends_from_anothers_number(lab: Fort, caller: Caller, door: str)
 
 
 @pytest.mark.req("A-37")
-def test_a_stranger_learns_nothing(lab: Fort, caller: Caller) -> None:
+def test_no_answer_tells_a_stranger_whether_an_account_exists(lab: Fort, caller: Caller) -> None:
     """Whether an account exists, by any door: same status, same words, for everything that he asks."""
     for door in DOORS:
         answers = set()
@@ -224,7 +224,7 @@ def raw(lab: Fort, data: bytes, seconds: float = 10.0) -> bytes:
         b"Content-Type: application/x-www-form-urlencoded; charset=rot13\r\nContent-Length: 3\r\n\r\na=b",
     ],
 )  # fmt: skip
-def test_requests_that_are_none(lab: Fort, caller: Caller, head: bytes) -> None:
+def test_malformed_requests_get_no_5xx_and_no_second_answer(lab: Fort, caller: Caller, head: bytes) -> None:
     """No 5xx, no second answer out of a smuggled request, and no memory."""
     before = lab.memory()
     login = base64.b64encode(f"{caller.account.name}:{caller.account.password}".encode())
@@ -239,7 +239,7 @@ def test_requests_that_are_none(lab: Fort, caller: Caller, head: bytes) -> None:
 
 @pytest.mark.req("A-38")
 @pytest.mark.parametrize("door", ["/api/v1/originate/sms", "/acrobits/send", "/cgi-bin/sendsms", "/api/v1/rest.php"])
-def test_a_million_fields(lab: Fort, caller: Caller, door: str) -> None:
+def test_a_body_with_a_million_fields_is_refused(lab: Fort, caller: Caller, door: str) -> None:
     before, began = lab.memory(), time.monotonic()
     for body, kind in (
         (b"&".join(b"a%d=1" % n for n in range(1_000_000)), "application/x-www-form-urlencoded"),
@@ -258,7 +258,7 @@ def test_a_million_fields(lab: Fort, caller: Caller, door: str) -> None:
 
 
 @pytest.mark.req("A-38")
-def test_an_endless_field(lab: Fort, caller: Caller) -> None:
+def test_an_endless_field_is_cut_at_the_limit(lab: Fort, caller: Caller) -> None:
     """A gigabyte that never ends: cut off at the limit."""
     before = lab.memory()
     login = base64.b64encode(f"{caller.account.name}:{caller.account.password}".encode())
@@ -280,7 +280,7 @@ def test_an_endless_field(lab: Fort, caller: Caller) -> None:
 
 
 @pytest.mark.req("A-38")
-def test_a_slow_body_holds_nobody_up(lab: Fort, caller: Caller) -> None:
+def test_slow_bodies_do_not_delay_other_clients(lab: Fort, caller: Caller) -> None:
     """Two hundred clients that send a body byte by byte; a good one is answered meanwhile."""
     slow = []
     for _ in range(200):

@@ -102,7 +102,7 @@ def test_a08_guesses_are_slow_and_the_owner_gets_in(lab: Fort, account: Account)
 @pytest.mark.req("A-08")
 @pytest.mark.skipif(shutil.which("svcrack") is None, reason="sipvicious is not installed (tools/packages)")
 @pytest.mark.parametrize("reuse", [(), ("-n",)])
-def test_a08_svcrack(lab: Fort, account: Account, tmp_path: Path, reuse: tuple[str, ...]) -> None:
+def test_a08_svcrack_finds_no_password(lab: Fort, account: Account, tmp_path: Path, reuse: tuple[str, ...]) -> None:
     """The right password stands behind 300 wrong ones: it is not found, and only a few guesses were looked at."""
     words = [f"word{n}" for n in range(300)] + [account.password]
     (tmp_path / "words").write_text("\n".join(words) + "\n")
@@ -172,7 +172,7 @@ class Flood(threading.Thread):
 
 
 @pytest.mark.req("A-27")
-def test_a27_flood(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a27_a_flooder_is_muted_and_others_are_served(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """Three seconds: the flooder is muted after its hundred, a good client has all it wants, memory stays."""
     good = make_phone(account)
     good.register()
@@ -255,7 +255,7 @@ def test_a27_a_password_ends_the_mute(lab: Fort, account: Account) -> None:
 
 
 @pytest.mark.req("A-27")
-def test_a27_registered_before_a_restart(tmp_path: Path) -> None:
+def test_a27_registered_addresses_are_trusted_after_a_restart(tmp_path: Path) -> None:
     """Whose address is trusted is known again from what is registered."""
     with Fort(tmp_path / "fort", 3, sip={"flood_limit": 20}) as fort:
         account, host = fort.account(), "127.0.0.12"

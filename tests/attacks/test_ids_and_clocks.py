@@ -39,7 +39,7 @@ def _bits(samples: list[str]) -> float:
 
 
 @pytest.mark.req("A-52")
-def test_a52_tags_of_answers(lab: Fort) -> None:
+def test_a52_to_tags_are_random_and_unique(lab: Fort) -> None:
     """To tags of a hundred strangers: 64 bits each, and no two alike."""
     with Phone(lab.address, "alice", "x") as phone:
         tags = [param(phone.ask(phone.register_draft()).get("to"), "tag") for _ in range(200)]
@@ -48,7 +48,7 @@ def test_a52_tags_of_answers(lab: Fort) -> None:
 
 
 @pytest.mark.req("A-52")
-def test_a52_nonces(lab: Fort) -> None:
+def test_a52_nonces_are_sealed(lab: Fort) -> None:
     """The seal, behind the time and the count."""
     with Phone(lab.address, "alice", "x") as phone:
         nonces = [phone.ask(phone.register_draft()).challenges()[0]["nonce"] for _ in range(200)]
@@ -56,7 +56,7 @@ def test_a52_nonces(lab: Fort) -> None:
 
 
 @pytest.mark.req("A-52")
-def test_a52_what_we_send_ourselves(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a52_branches_of_own_requests_cannot_be_guessed(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """The branch: an answer to our request cannot be forged by who does not see it. (The Call-ID names a delivery.)"""
     phone = make_phone(account, "tcp")
     phone.register()
@@ -68,7 +68,7 @@ def test_a52_what_we_send_ourselves(lab: Fort, account: Account, make_phone: Mak
 
 
 @pytest.mark.req("A-52")
-def test_a52_an_answer_that_was_guessed(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a52_a_forged_response_counts_for_no_delivery(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """Right but for its branch, from elsewhere: no delivery is counted by it."""
     phone, thief = make_phone(account), make_phone("thief", "udp", "x")
     phone.register()
@@ -84,7 +84,7 @@ def test_a52_an_answer_that_was_guessed(lab: Fort, account: Account, make_phone:
 
 
 @pytest.mark.req("A-52")
-def test_a52_flow_tokens() -> None:
+def test_a52_flow_tokens_cannot_be_forged() -> None:
     """Sealed: none can be made up, none can be bent."""
     flow = FlowName(FlowAddress("tcp:192.0.2.1:5060"), "tcp:0.0.0.0:5060", 7)
     token = seal(flow, b"k" * 32)
@@ -102,7 +102,7 @@ def test_a52_flow_tokens() -> None:
 @pytest.mark.req("A-49")
 @pytest.mark.parametrize("days", [-1, 1, -365, 365, 40_000])
 @pytest.mark.parametrize("expires", [None, "0", "60"])
-def test_a49_a_phone_with_a_wrong_date(
+def test_a49_the_clock_of_a_phone_does_not_decide_about_its_message(
     lab: Fort, account: Account, make_phone: MakePhone, days: int, expires: str | None
 ) -> None:
     """Date and Expires of a phone's clock decide nothing about whether its message is taken."""
@@ -116,7 +116,7 @@ def test_a49_a_phone_with_a_wrong_date(
 
 @pytest.mark.req("A-49")
 @pytest.mark.parametrize("shift", [DAY, -DAY, 3600.0, -3600.0])
-def test_a49_a_clock_that_jumps(shift: float) -> None:
+def test_a49_a_clock_that_jumps_refuses_no_phone(shift: float) -> None:
     """Challenges of before the jump are stale, not wrong: asked once more, nobody is refused or blamed."""
     now, nonces = 1_800_000_000.0, Nonces(b"k" * 32, 300.0)
     authenticator = Authenticator("r", ["md5"], nonces)
@@ -132,7 +132,7 @@ def test_a49_a_clock_that_jumps(shift: float) -> None:
 
 
 @pytest.mark.req("A-49")
-def test_a49_a_nonce_with_another_time(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a49_the_time_of_a_nonce_cannot_be_changed(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """Its time is under the seal: a challenge cannot be made younger."""
     phone = make_phone(account)
     nonce = phone.ask(phone.register_draft()).challenges()[0]["nonce"]
@@ -147,7 +147,7 @@ def test_a49_a_nonce_with_another_time(lab: Fort, account: Account, make_phone: 
 
 
 @pytest.mark.req("A-50")
-def test_a50_no_known_holes() -> None:
+def test_a50_no_dependency_has_a_known_vulnerability() -> None:
     """pip-audit over what is installed, where it is there and reaches its database."""
     if importlib.util.find_spec("pip_audit") is None:
         pytest.skip("pip-audit is not installed")

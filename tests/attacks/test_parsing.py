@@ -72,7 +72,7 @@ def _ordinary(lab: Fort, phone: Phone) -> float:
 
 @pytest.mark.req("A-18", "A-30")
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a18_bombs(lab: Fort, bomb: str) -> None:
+def test_a18_nested_and_compressed_bodies_take_bounded_work(lab: Fort, bomb: str) -> None:
     """By UDP, to REGISTER and to MESSAGE: answered or dropped, at the price of a few ordinary requests."""
     with Phone(lab.address, "alice", "x") as phone:
         for draft in (phone.register_draft(f"<{phone.contact}>"), phone.message_draft(HANDSET, "bomb")):
@@ -86,7 +86,7 @@ def test_a18_bombs(lab: Fort, bomb: str) -> None:
 
 @pytest.mark.req("A-18")
 @pytest.mark.parametrize("bomb", ["70 Via", "10000 headers", "60 KB header", "long URI"])
-def test_a18_what_is_said(lab: Fort, bomb: str) -> None:
+def test_a18_refused_bodies_get_their_status(lab: Fort, bomb: str) -> None:
     with Phone(lab.address, "alice", "x") as phone:
         draft = phone.register_draft(f"<{phone.contact}>")
         BOMBS[bomb](draft)
@@ -137,7 +137,9 @@ LENGTHS = [
 
 @pytest.mark.req("A-19")
 @pytest.mark.parametrize("kind", ["tcp", "tls", "wss"])
-def test_a19_a_message_inside_another(lab: Fort, account: Account, make_phone: MakePhone, kind: str) -> None:
+def test_a19_a_message_inside_another_is_never_parsed_as_a_request(
+    lab: Fort, account: Account, make_phone: MakePhone, kind: str
+) -> None:
     """CVE-2026-45103: whatever length is claimed, what stands behind is never taken for a message of its own."""
     for length in [*LENGTHS, "twice"]:
         phone = make_phone(account, kind)
@@ -159,7 +161,9 @@ def test_a19_a_message_inside_another(lab: Fort, account: Account, make_phone: M
 
 @pytest.mark.req("A-19")
 @pytest.mark.parametrize("length", ["10", "100000", "-1", "abc", ""])
-def test_a19_by_udp(lab: Fort, account: Account, make_phone: MakePhone, length: str) -> None:
+def test_a19_a_wrong_content_length_in_a_datagram_is_cut_or_refused(
+    lab: Fort, account: Account, make_phone: MakePhone, length: str
+) -> None:
     """RFC 3261 section 18.3: too short cuts, too long is refused; the rest of the datagram is nothing."""
     phone = make_phone(account)
     inner = phone.signed(phone.message_draft(HANDSET, "smuggled")).bytes()
@@ -182,7 +186,7 @@ def test_a29_sipsak_trashes_characters(lab: Fort) -> None:
 
 
 @pytest.mark.req("A-29")
-def test_a29_noise(lab: Fort, make_phone: MakePhone) -> None:
+def test_a29_damaged_requests_do_not_crash_the_server(lab: Fort, make_phone: MakePhone) -> None:
     """Good requests with bits turned, pieces cut out and doubled: by UDP, and on connections until they end."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")

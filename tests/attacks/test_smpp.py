@@ -145,7 +145,7 @@ def mutated(dice: random.Random, customer: Customer) -> bytes:
 
 
 @pytest.mark.req("P-03", "P-04", "P-05", "P-06")
-def test_random_octets(lab: Fort, customer: Customer) -> None:
+def test_random_octets_do_not_crash_the_server(lab: Fort, customer: Customer) -> None:
     """Strangers and a customer, 150 sessions with some 3,000 broken PDUs; each ends or goes on, nothing else."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -204,7 +204,7 @@ def test_no_word_on_whether_a_user_exists(lab: Fort, customer: Customer) -> None
     assert min(known, unknown) >= 0.99
 
 
-def test_bind_and_idle(lab: Fort, bind: Bind, customer: Customer) -> None:
+def test_idle_binds_are_limited_and_closed(lab: Fort, bind: Bind, customer: Customer) -> None:
     """Ten of an account, fifty from an address; who does not answer enquire_link is gone soon."""
     idle = [bind(customer) for _ in range(10)]
     with Esme(lab.smpp_port, source=lab.address()) as late:
@@ -224,7 +224,7 @@ def test_bind_and_idle(lab: Fort, bind: Bind, customer: Customer) -> None:
 
 
 @pytest.mark.req("P-03")
-def test_halves(lab: Fort, bind: Bind, customer: Customer) -> None:
+def test_half_a_pdu_is_closed_as_a_silent_session(lab: Fort, bind: Bind, customer: Customer) -> None:
     """Half a PDU and then nothing: gone as any silent one, and nothing of it was taken."""
     body = message(customer.did, PHONE, "half of it")
     half = (struct.pack(">IIII", 16 + len(body), SUBMIT, 0, 9) + body)[:40]
@@ -239,7 +239,7 @@ def test_halves(lab: Fort, bind: Bind, customer: Customer) -> None:
     assert lab.rows(customer.did) == []
 
 
-def test_half_a_handshake_a_hundred_times(lab: Fort, customer: Customer) -> None:
+def test_half_tls_handshakes_do_not_block_other_binds(lab: Fort, customer: Customer) -> None:
     """Fifty are let in, the others closed; somebody else binds by TLS meanwhile."""
     where = lab.address()
     with ExitStack() as stack, served(lab):
@@ -254,7 +254,7 @@ def test_half_a_handshake_a_hundred_times(lab: Fort, customer: Customer) -> None
             assert secure.recv(16)[8:12] == b"\0\0\0\0"
 
 
-def test_parameters_of_64_kb(lab: Fort, bind: Bind, customer: Customer) -> None:
+def test_parameters_of_64_kb_do_not_fill_memory(lab: Fort, bind: Bind, customer: Customer) -> None:
     """Three hundred of them, by one who is bound and by strangers: 20 MB are read and forgotten."""
     before = lab.memory()
     esme = bind(customer)
@@ -270,7 +270,7 @@ def test_parameters_of_64_kb(lab: Fort, bind: Bind, customer: Customer) -> None:
 
 
 @pytest.mark.req("P-03")
-def test_lengths_that_would_fill_the_memory(lab: Fort, bind: Bind, customer: Customer) -> None:
+def test_impossible_lengths_do_not_fill_memory(lab: Fort, bind: Bind, customer: Customer) -> None:
     before = lab.memory()
     for n, length in enumerate((2**31, 2**32 - 1, 2**31 - 1, 70_001) * 5):
         esme = bind(customer) if n % 2 else Esme(lab.smpp_port, source=lab.address())
@@ -281,7 +281,7 @@ def test_lengths_that_would_fill_the_memory(lab: Fort, bind: Bind, customer: Cus
     assert lab.memory() < before + 10
 
 
-def test_who_does_not_read(lab: Fort, bind: Bind, customer: Customer) -> None:
+def test_an_esme_that_does_not_read_is_closed(lab: Fort, bind: Bind, customer: Customer) -> None:
     """It asks without end and reads no answer; and what comes in for it piles up in the store, not in memory."""
     before = lab.memory()
     deaf = bind(customer)
@@ -298,7 +298,7 @@ def test_who_does_not_read(lab: Fort, bind: Bind, customer: Customer) -> None:
     assert [hearing.delivered().text for _ in range(20)] == [f"for a deaf one {n}" for n in range(20)]
 
 
-def test_ten_thousand_queries(lab: Fort, bind: Bind, customer: Customer) -> None:
+def test_ten_thousand_queries_in_one_write_are_all_answered(lab: Fort, bind: Bind, customer: Customer) -> None:
     """In one write: the window is a hundred, the rest waits unread; all are answered."""
     began = time.monotonic()
     esme = bind(customer, seconds=30)
@@ -314,14 +314,14 @@ def test_ten_thousand_queries(lab: Fort, bind: Bind, customer: Customer) -> None
     assert lab.memory() < before + 30
 
 
-def test_a_strangers_twenty_pdus(lab: Fort) -> None:
+def test_pdus_before_a_bind_are_limited(lab: Fort) -> None:
     with Esme(lab.smpp_port, source=lab.address()) as esme:
         pipeline(esme, [b""] * 30, ENQUIRE)
         assert len(esme.rest()) == 20
 
 
 @pytest.mark.req("A-31")
-def test_line_ends_in_fields_go_nowhere(lab: Fort, bind: Bind, customer: Customer) -> None:
+def test_line_ends_in_fields_reach_neither_log_nor_numbers(lab: Fort, bind: Bind, customer: Customer) -> None:
     """Neither into the log as lines, nor into numbers."""
     esme = bind(customer)
     for bad in ("1444\r\n5556666", "\r\nmessage_accepted", "14445556666\x1b[31m"):
@@ -428,7 +428,7 @@ def hang_up(session: Session, pdu: Pdu) -> bool:
 
 @pytest.mark.req("F-14", "P-10")
 @pytest.mark.parametrize("how", [garbage, huge, wrong_command, long_id, strange_id, silence, hang_up])
-def test_a_submit_answered_by_nonsense(
+def test_a_submit_answered_by_nonsense_is_sent_once(
     prey: Prey, evil: Evil, how: Callable[[Session, Pdu], bool]
 ) -> None:  # fmt: skip
     """It may have been taken: `unknown` (or accepted, where the answer can be read), and never sent again."""
@@ -451,7 +451,7 @@ def test_a_submit_answered_by_nonsense(
 
 
 @pytest.mark.req("A-37")
-def test_receipts_for_what_is_not_theirs(prey: Prey, evil: Evil) -> None:
+def test_receipts_for_messages_of_others_change_nothing(prey: Prey, evil: Evil) -> None:
     """For ids of nobody, of another recipient, without an id, and of every form: nothing changes."""
     customer = prey.customer()
     prey.submit(customer, "not delivered yet")
@@ -471,7 +471,7 @@ def test_receipts_for_what_is_not_theirs(prey: Prey, evil: Evil) -> None:
     prey.settled(customer.did, "not delivered yet", "delivered")
 
 
-def test_endless_messages_to_numbers_that_are_not_ours(prey: Prey, evil: Evil) -> None:
+def test_messages_to_unknown_numbers_are_refused(prey: Prey, evil: Evil) -> None:
     """Three thousand; each refused, none kept, and a good message passes between them."""
     customer, before = prey.customer(), len(evil.answered)
     for n in range(3000):
@@ -482,7 +482,7 @@ def test_endless_messages_to_numbers_that_are_not_ours(prey: Prey, evil: Evil) -
     assert prey.texts(customer.did) == ["a good one"]
 
 
-def test_deliver_sm_of_nonsense(prey: Prey, evil: Evil) -> None:
+def test_malformed_deliver_sm_are_refused(prey: Prey, evil: Evil) -> None:
     """Each gets an answer that is no OK; nothing is stored under a customer's number."""
     customer, before = prey.customer(), len(evil.answered)
     number = "1" + customer.did
@@ -497,7 +497,7 @@ def test_deliver_sm_of_nonsense(prey: Prey, evil: Evil) -> None:
     assert prey.rows(customer.did) == []
 
 
-def test_bind_accepted_and_then_silence(prey: Prey, evil: Evil) -> None:
+def test_a_silent_smsc_is_closed_and_bound_again(prey: Prey, evil: Evil) -> None:
     """No enquire_link is answered either: it is left, and bound to again."""
     binds = len(evil.binds)
     evil.deaf = True
@@ -505,7 +505,7 @@ def test_bind_accepted_and_then_silence(prey: Prey, evil: Evil) -> None:
 
 
 @pytest.mark.parametrize("how", [garbage, huge, wrong_command, silence, hang_up])
-def test_a_customers_server_that_answers_nonsense(
+def test_a_push_answered_by_nonsense_is_repeated(
     prey: Prey, evil: Evil, how: Callable[[Session, Pdu], bool]
 ) -> None:  # fmt: skip
     """What was pushed there is pushed again when it has come to its senses."""
@@ -525,7 +525,7 @@ def test_a_customers_server_that_answers_nonsense(
     prey.settled(customer.did, text, "delivered", seconds=10)
 
 
-def test_an_answer_of_every_status(prey: Prey, evil: Evil) -> None:
+def test_every_status_of_an_smsc_is_final(prey: Prey, evil: Evil) -> None:
     """None of them breaks the carrier; each is final, and tried at the next carrier, not again there."""
     customer = prey.customer()
     evil.script(*(Answer(status=status) for status in (0xFFFFFFFF, 0x400, 0x33, 0x0B, 0x45, 0x65)))

@@ -27,7 +27,7 @@ SCANNERS = ("friendly-scanner", "sipcli/v1.8", "sipvicious", "pplsip", "VaxSIPUs
 
 @pytest.mark.req("A-01")
 @pytest.mark.parametrize("to", ["5551234567", HANDSET, "own did", "registered"])
-def test_a01_message_without_credentials(
+def test_a01_a_message_without_credentials_is_challenged(
     lab: Fort, account: Account, make_phone: MakePhone, transport: str, to: str
 ) -> None:
     """CVE-2021-37624: a MESSAGE from 911 to somebody, and to a registered user."""
@@ -49,7 +49,7 @@ def test_a01_message_without_credentials(
 
 
 @pytest.mark.req("A-09")
-def test_a09_captured_message_is_sent_again(lab: Fort, account: Account, phone: Phone, make_phone: MakePhone) -> None:
+def test_a09_a_message_cannot_be_replayed(lab: Fort, account: Account, phone: Phone, make_phone: MakePhone) -> None:
     """As it was: the old answer (a retransmission). In a transaction of its own: refused, and no row."""
     signed = phone.signed(phone.message_draft(HANDSET, "good once"))
     assert phone.ask(signed).status == 202
@@ -74,7 +74,7 @@ def test_a09_captured_message_is_sent_again(lab: Fort, account: Account, phone: 
 
 
 @pytest.mark.req("A-09")
-def test_a09_nonce_counts_out_of_order(lab: Fort, account: Account, phone: Phone) -> None:
+def test_a09_nonce_counts_out_of_order_are_refused(lab: Fort, account: Account, phone: Phone) -> None:
     challenge = phone.ask(phone.message_draft(HANDSET)).challenges()[0]
     statuses = []
     for number, count in enumerate((1, 5, 3, 3, 5, 6)):
@@ -124,7 +124,7 @@ def _forgeries(phone: Phone, challenge: dict[str, str], draft: Draft) -> list[st
 
 
 @pytest.mark.req("A-10")
-def test_a10_forged_credentials(lab: Fort, account: Account, make_phone: MakePhone) -> None:
+def test_a10_forged_credentials_are_refused(lab: Fort, account: Account, make_phone: MakePhone) -> None:
     """200 and more of them: 400, a challenge, or the one refusal of a wrong answer. None is taken, none breaks us."""
     phone = make_phone(account, "tcp")
     draft = phone.message_draft(HANDSET, "forged")
@@ -147,7 +147,7 @@ def test_a10_forged_credentials(lab: Fort, account: Account, make_phone: MakePho
 
 
 @pytest.mark.req("A-10")
-def test_a10_long_cseq(make_phone: MakePhone) -> None:
+def test_a10_overlong_cseq_values_are_refused(make_phone: MakePhone) -> None:
     """CVE-2017-9372: numbers and methods that overflow."""
     with make_phone("anybody", "udp", "x") as phone:
         for value in ("9" * 500 + " MESSAGE", "4294967296 MESSAGE", "-1 MESSAGE", "1 " + "M" * 5000, "1", "MESSAGE 1"):
@@ -194,7 +194,7 @@ def test_a12_no_address_is_a_credential(lab: Fort, account: Account, make_phone:
 
 @pytest.mark.req("A-28")
 @pytest.mark.parametrize("user_agent", SCANNERS)
-def test_a28_scanners_hear_nothing(lab: Fort, user_agent: str) -> None:
+def test_a28_scanners_get_no_answer(lab: Fort, user_agent: str) -> None:
     with Phone(lab.address, "100", "x") as phone:
         for draft in (phone.options(), phone.register_draft(), phone.message_draft(HANDSET), phone.draft("INVITE")):
             phone.send(draft.add("User-Agent", user_agent))
@@ -246,7 +246,7 @@ def scans(answering: Fort, shared_fort: Fort, tmp_path_factory: pytest.TempPathF
 
 @svwar
 @pytest.mark.req("A-28", "A-07")
-def test_a28_svmap(lab: Fort, answering: Fort, scans: dict[tuple[str, str], str]) -> None:
+def test_a28_svmap_finds_no_device(lab: Fort, answering: Fort, scans: dict[tuple[str, str], str]) -> None:
     """It finds no device here, unless we are told to answer it; and then no name of a program."""
     assert str(lab.sip_port) not in scans["drop", "svmap"]
     assert str(answering.sip_port) in scans["answer", "svmap"]
@@ -257,7 +257,7 @@ def test_a28_svmap(lab: Fort, answering: Fort, scans: dict[tuple[str, str], str]
 @pytest.mark.req("A-07")
 @pytest.mark.parametrize("scanners", ["drop", "answer"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a07_svwar_finds_nobody(scans: dict[tuple[str, str], str], scanners: str, method: str) -> None:
+def test_a07_svwar_finds_no_account(scans: dict[tuple[str, str], str], scanners: str, method: str) -> None:
     """No difference between accounts that are there and such that are not, by any method."""
     said = scans[scanners, method]
     assert not re.search(r"\|\s*(c\d{4}|nobody|100\d)\s*\|", said), said
@@ -286,7 +286,7 @@ def _realistic(phone: Phone, method: str) -> Draft:
 
 
 @pytest.mark.req("A-17")
-def test_a17_no_amplification(lab: Fort) -> None:
+def test_a17_answers_do_not_amplify(lab: Fort) -> None:
     """One datagram for a datagram, hardly larger, and never again: whoever forges a source gains nothing."""
     methods = ("REGISTER", "MESSAGE", "SUBSCRIBE", "PUBLISH", "INVITE", "OPTIONS", "NOTIFY", "FOO")
     phones = [Phone(lab.address, "alice", "x") for _ in methods]
@@ -334,7 +334,7 @@ JUNK = {
 
 @pytest.mark.req("A-51")
 @pytest.mark.parametrize("what", JUNK)
-def test_a51_other_protocols(lab: Fort, what: str) -> None:
+def test_a51_other_protocols_are_dropped_or_closed(lab: Fort, what: str) -> None:
     """By UDP: dropped without a word. By TCP: closed, or closed when no SIP message comes in time."""
     with Phone(lab.address, "x", "x") as phone:
         phone.send(JUNK[what])

@@ -28,7 +28,7 @@ def carrier(answer: HttpReply | Exception | None = None, **changes: Any) -> tupl
     return BandwidthCarrier("bandwidth", BandwidthConfig.model_validate(given_), tools(client)), client
 
 
-async def test_what_is_sent() -> None:
+async def test_a_message_is_sent_as_bandwidth_asks() -> None:
     acme, client = carrier()
     assert await acme.send(delivery("hi 😀")) == Accepted("b1")
     await acme.send(delivery("", PICTURE))
@@ -57,13 +57,13 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
 
 @pytest.mark.req("D6", "F-12", "F-13")
 @pytest.mark.parametrize(("answer", "outcome"), OUTCOMES)
-async def test_outcomes(answer: HttpReply | Exception, outcome: Outcome) -> None:
+async def test_each_answer_gives_its_outcome(answer: HttpReply | Exception, outcome: Outcome) -> None:
     acme, client = carrier(answer)
     assert await acme.send(delivery()) == outcome
     assert len(client.requests) == 1
 
 
-def test_credentials_go_to_the_carriers_own_host_only() -> None:
+def test_credentials_are_sent_only_to_the_host_of_the_carrier() -> None:
     acme, _ = carrier()
     own = "https://messaging.bandwidth.com/api/v2/users/123/media/a.png"
     assert acme.media_headers(own) == {"Authorization": basic("u", "p4ss")}
@@ -93,7 +93,7 @@ EXPECTED = InboundSms(
 )
 
 
-def test_messages() -> None:
+def test_incoming_messages_are_read() -> None:
     acme: Carrier = carrier()[0]
     parsed = acme.parse(hook([event(), event("message-news"), event(to=None)]))
     assert list(parsed.messages) == [EXPECTED, EXPECTED]
@@ -109,14 +109,14 @@ RECEIPTS = [
 
 
 @pytest.mark.parametrize(("kind", "code", "state", "opt_out"), RECEIPTS)
-def test_receipts(kind: str, code: int | None, state: State, opt_out: bool) -> None:
+def test_receipts_are_read(kind: str, code: int | None, state: State, opt_out: bool) -> None:
     parsed = carrier()[0].parse(hook([event(kind, errorCode=code)]))
     assert list(parsed.receipts) == [CarrierReceipt("b9", state, f"{kind} {code or ''}".strip(), opt_out)]
     assert parsed.messages == ()
 
 
 @pytest.mark.req("A-41", "A-42", "W-05")
-def test_basic_is_demanded() -> None:
+def test_a_hook_without_basic_authentication_is_refused() -> None:
     acme, _ = carrier(inbound={"secret": "s", "auth": {"basic": ["me", "cb"]}})
     assert refusal(acme, hook([event()], {"authorization": basic("me", "cb")})) == 0
     for wrong in ("", basic("me", ""), basic("u", "p4ss"), "Basic"):
@@ -128,13 +128,13 @@ BAD = [{}, "x", 5, None, [event()] * 101, [event(message={})], [event("message-f
 
 
 @pytest.mark.parametrize("body", BAD)
-def test_what_cannot_be_understood(body: Any) -> None:
+def test_an_unreadable_hook_is_refused(body: Any) -> None:
     assert refusal(carrier()[0], hook(body)) == 400
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:10])
 @pytest.mark.parametrize("field", list(MESSAGE))
-def test_junk(field: str, junk: Any) -> None:
+def test_junk_is_refused(field: str, junk: Any) -> None:
     acme, _ = carrier()
     for kind in ("message-received", "message-failed", junk):
         refusal(acme, hook([event(kind, MESSAGE | {field: junk}), event(kind, to=junk, errorCode=junk), junk]))

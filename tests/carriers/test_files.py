@@ -63,14 +63,14 @@ def made(carriers: dict[str, Any], name: str, client: Any = None, url: str = "")
     return build(name, changed, CarrierTools(client, KeptMedia(), lambda: NOW, HOOK_URL))
 
 
-def test_every_file_is_loaded(carriers: dict[str, Any]) -> None:
+def test_every_shipped_carrier_file_is_valid(carriers: dict[str, Any]) -> None:
     assert sorted(carriers) == list(NAMES)
     for name in NAMES:
         assert made(carriers, name).secret == "s3cret"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_every_file_names_its_page(file: Path) -> None:
+def test_every_shipped_carrier_file_names_its_page(file: Path) -> None:
     page = FILES[0].parents[2] / "docs" / "carriers" / file.with_suffix(".md").name
     assert page.exists()
     assert f"docs/carriers/{page.name}" in file.read_text("utf-8")
@@ -119,7 +119,9 @@ def body_of(taken: Taken) -> Any:
 
 
 @pytest.mark.parametrize("name", SENT)
-async def test_what_is_sent(name: str, carriers: dict[str, Any], stub: StubCarrier, client: AiohttpClient) -> None:
+async def test_a_message_is_sent_as_each_carrier_asks(
+    name: str, carriers: dict[str, Any], stub: StubCarrier, client: AiohttpClient
+) -> None:
     stub.default = Answer(200, TAKEN[name])
     acme = made(carriers, name, client, stub.url)
     assert await acme.send(delivery("hi")) == Accepted(IDS[name])
@@ -158,7 +160,7 @@ ANSWERS: list[tuple[str, Answer, Outcome]] = [
 
 @pytest.mark.req("D6", "F-12")
 @pytest.mark.parametrize(("name", "answer", "outcome"), ANSWERS)
-async def test_answers(
+async def test_each_answer_gives_its_outcome(
     name: str, answer: Answer, outcome: Outcome, carriers: dict[str, Any], stub: StubCarrier, client: AiohttpClient
 ) -> None:
     stub.default = answer
@@ -211,7 +213,7 @@ MESSAGES: list[tuple[str, HookRequest, InboundSms]] = [
 
 
 @pytest.mark.parametrize(("name", "request_", "expected"), MESSAGES)
-def test_messages(name: str, request_: HookRequest, expected: InboundSms, carriers: dict[str, Any]) -> None:
+def test_messages_are_read(name: str, request_: HookRequest, expected: InboundSms, carriers: dict[str, Any]) -> None:
     parsed = made(carriers, name).parse(request_)
     assert (list(parsed.messages), list(parsed.receipts)) == ([expected], [])
     assert (parsed.reply.status, parsed.reply.body) == ((204, "") if name == "vonage" else (200, "ok"))
@@ -243,13 +245,15 @@ RECEIPTS: list[tuple[str, HookRequest, CarrierReceipt]] = [
 
 
 @pytest.mark.parametrize(("name", "request_", "expected"), RECEIPTS)
-def test_receipts(name: str, request_: HookRequest, expected: CarrierReceipt, carriers: dict[str, Any]) -> None:
+def test_receipts_are_read(
+    name: str, request_: HookRequest, expected: CarrierReceipt, carriers: dict[str, Any]
+) -> None:
     parsed = made(carriers, name).parse(request_)
     assert (list(parsed.messages), list(parsed.receipts)) == ([], [expected])
 
 
 @pytest.mark.req("A-41", "A-42", "W-05")
-def test_plivos_signature_is_demanded(carriers: dict[str, Any]) -> None:
+def test_a_plivo_hook_without_signature_is_refused(carriers: dict[str, Any]) -> None:
     acme = made(carriers, "plivo")
     fields = {**SMS, "Text": "hi"}
     assert refusal(acme, plivo(fields)) == 0
@@ -258,12 +262,12 @@ def test_plivos_signature_is_demanded(carriers: dict[str, Any]) -> None:
     assert refusal(acme, hook(plivo(fields).body + b"&x=", plivo(fields).headers)) == 401
 
 
-def test_vonage_tries_the_address(carriers: dict[str, Any]) -> None:
+def test_an_empty_vonage_hook_is_answered(carriers: dict[str, Any]) -> None:
     assert made(carriers, "vonage").parse(HookRequest("GET", {}, {}, b"")).reply.status == 204
 
 
 @pytest.mark.req("A-41", "W-05")
-def test_vonages_signature_may_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vonage_signature_is_checked_if_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comment of the file, taken away."""
     text = next(file for file in FILES if file.stem == "vonage").read_text("utf-8")
     for name in re.findall(r"env:(\w+)", text):

@@ -72,7 +72,9 @@ def carrier(answer: Any = None, **options: Any) -> HttpCarrier:
 
 
 @pytest.mark.req("S-135")
-async def test_what_is_sent(shipped: HttpCarrierConfig, stub: StubCarrier, client: AiohttpClient) -> None:
+async def test_a_message_is_sent_in_a_query(
+    shipped: HttpCarrierConfig, stub: StubCarrier, client: AiohttpClient
+) -> None:
     assert await device(shipped, client, stub.url).send(delivery("a&b é {to}")) == Accepted("0000006d")
     (taken,) = stub.taken
     assert taken.method == "GET"
@@ -101,7 +103,7 @@ ANSWERS: list[tuple[Answer | str, Outcome]] = [
 
 @pytest.mark.req("S-135", "D6", "F-12")
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS)
-async def test_answers(
+async def test_each_answer_gives_its_outcome(
     answer: Answer | str, outcome: Outcome, shipped: HttpCarrierConfig, stub: StubCarrier, client: AiohttpClient
 ) -> None:
     stub.default = answer
@@ -109,14 +111,16 @@ async def test_answers(
     assert len(stub.taken) == 1
 
 
-async def test_a_login_page_that_is_known(shipped: HttpCarrierConfig, stub: StubCarrier, client: AiohttpClient) -> None:
+async def test_a_configured_login_page_defers_the_courier(
+    shipped: HttpCarrierConfig, stub: StubCarrier, client: AiohttpClient
+) -> None:
     known = {"Sending": "taken", "<!doctype html>": "down"}
     options = shipped.model_copy(update={"ok": shipped.ok.model_validate({"text": known})})
     stub.default = Answer(200, LOGIN)
     assert await device(options, client, stub.url).send(delivery()) == Deferred("answered <!doctype html>", **DOWN)
 
 
-async def test_a_device_that_ends_its_lines_with_lf(shipped: HttpCarrierConfig, client: AiohttpClient) -> None:
+async def test_an_answer_with_lf_line_ends_is_read(shipped: HttpCarrierConfig, client: AiohttpClient) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\nContent-Type: text/html\nConnection: close\n\n" + SENDING)
@@ -138,12 +142,12 @@ MEANT: list[tuple[str, str, Outcome]] = [
 
 
 @pytest.mark.parametrize(("meaning", "other", "outcome"), MEANT)
-async def test_meanings(meaning: str, other: str, outcome: Outcome) -> None:
+async def test_configured_words_give_their_outcome(meaning: str, other: str, outcome: Outcome) -> None:
     gsm = carrier(reply(b"No way, 5551234567"), ok={"text": {"no": meaning}, "other": other})
     assert await gsm.send(delivery()) == outcome
 
 
-async def test_the_first_beginning_counts_and_other_is_the_rest() -> None:
+async def test_the_first_matching_word_decides_and_other_is_the_rest() -> None:
     ok = {"text": {"no money": "down", "no": "refused"}, "other": "later"}
     for text, outcome in (
         (b"no money left", Deferred("answered no money", **DOWN)),
@@ -165,7 +169,7 @@ IDS = [
 
 
 @pytest.mark.parametrize(("where", "text", "remote_id"), IDS)
-async def test_ids(where: dict[str, str], text: str, remote_id: str) -> None:
+async def test_the_id_is_read_from_the_text(where: dict[str, str], text: str, remote_id: str) -> None:
     gsm = carrier(reply(text.encode()), ok={"text": {"OK": "taken"}, "text_id": where})
     assert await gsm.send(delivery()) == Accepted(remote_id)
 
@@ -186,11 +190,11 @@ SMS = InboundSms("15551234567", "4165550000", "hé")
         HookRequest("GET", {**CAME, "to": "9999999999"}, {}, b""),
     ],
 )
-def test_all_that_comes_in_is_for_the_number_of_the_line(request_: HookRequest, shipped: HttpCarrierConfig) -> None:
+def test_incoming_messages_are_for_the_number_of_the_line(request_: HookRequest, shipped: HttpCarrierConfig) -> None:
     assert device(shipped, None).parse(request_).messages == (SMS,)
 
 
-def test_without_a_number_of_its_own_the_message_names_one() -> None:
+def test_a_line_without_number_reads_it_from_the_message() -> None:
     gsm = carrier(inbound={"secret": "s", "fields": {"from": "number", "text": "content"}})
     assert refusal(gsm, HookRequest("GET", CAME, {}, b"")) == 400
     assert gsm.parse(HookRequest("GET", {**CAME, "to": "4165550000"}, {}, b"")).messages == (SMS,)
@@ -200,7 +204,7 @@ def test_without_a_number_of_its_own_the_message_names_one() -> None:
 
 
 @pytest.mark.parametrize("written", ['"4165550000"', "4165550000", "+14165550000", '"1 (416) 555-0000"'])
-def test_the_number_is_normalised_at_load(written: str) -> None:
+def test_the_number_of_a_line_is_normalised_at_load(written: str) -> None:
     inbound = Inbound.model_validate({"secret": "s", "to": yaml.safe_load(written)})
     assert inbound.to == "4165550000"
 
@@ -251,7 +255,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("ok", "why"), WRONG)
-def test_what_the_configuration_refuses(ok: dict[str, Any], why: str) -> None:
+def test_an_invalid_configuration_is_refused(ok: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         carrier(ok=ok)
 
@@ -287,7 +291,7 @@ def called(url: str) -> int:
 
 @pytest.mark.e2e
 @pytest.mark.req("S-135")
-def test_two_lines_in_a_running_server(node: Node, stub: StubCarrier) -> None:
+def test_two_lines_run_in_one_server(node: Node, stub: StubCarrier) -> None:
     for name in LINES:
         query = urlencode({"name": name, "number": "5552345678", "content": f"by {name}"})
         assert called(f"{node.url}/hooks/{name}/s3cret?{query}") == 200

@@ -62,7 +62,7 @@ def carrier(answer: HttpReply | Exception | None = None, **changes: Any) -> tupl
 # --- what leaves ------------------------------------------------------------------------------------------------------
 
 
-async def test_json() -> None:
+async def test_a_message_is_sent_as_json() -> None:
     acme, client = carrier()
     assert await acme.send(DELIVERY) == Accepted("r1")
     ((method, url, headers, body, timeout),) = client.requests
@@ -86,7 +86,7 @@ BODIES: list[tuple[dict[str, Any], dict[str, Any], Any]] = [
 
 
 @pytest.mark.parametrize(("fields", "changes", "expected"), BODIES)
-async def test_json_fields(fields: dict[str, Any], changes: dict[str, Any], expected: Any) -> None:
+async def test_json_fields_are_filled_in(fields: dict[str, Any], changes: dict[str, Any], expected: Any) -> None:
     acme, client = carrier(fields=fields, **changes)
     await acme.send(DELIVERY)
     assert json.loads(client.requests[0][3]) == expected
@@ -96,7 +96,7 @@ FLAT = {"to": "{to}", "msg": "{text}", "flash": False, "n": 2, "none": None}
 FLAT_SENT = {"to": "5551234567", "msg": MESSAGE.text, "flash": "false", "n": "2"}
 
 
-async def test_form() -> None:
+async def test_a_message_is_sent_as_a_form() -> None:
     acme, client = carrier(body="form", fields=FLAT)
     await acme.send(DELIVERY)
     _, url, headers, body, _ = client.requests[0]
@@ -105,7 +105,7 @@ async def test_form() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_query(method: str) -> None:
+async def test_a_message_is_sent_as_a_query(method: str) -> None:
     acme, client = carrier(body="query", method=method, url="https://a.example/x?key=1", fields=FLAT)
     await acme.send(DELIVERY)
     sent, url, headers, body, _ = client.requests[0]
@@ -115,7 +115,7 @@ async def test_query(method: str) -> None:
     assert "Content-Type" not in headers
 
 
-async def test_headers_and_basic() -> None:
+async def test_headers_and_basic_authentication_are_sent() -> None:
     acme, client = carrier(auth={"basic": ["u", "p"]}, headers={"content-type": "application/x", "X-Key": "k"})
     await acme.send(DELIVERY)
     assert client.requests[0][2] == {
@@ -126,7 +126,7 @@ async def test_headers_and_basic() -> None:
     }
 
 
-async def test_secrets_in_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_secrets_may_stand_in_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_PASSWORD", "{to}%")
     acme, client = carrier(fields={"password": "env:ACME_PASSWORD", "to": "{to}"})
     await acme.send(DELIVERY)
@@ -135,7 +135,7 @@ async def test_secrets_in_fields(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.req("A-31")
 @given(text=st.text(max_size=40), body=st.sampled_from(["json", "form", "query"]))
-async def test_a_text_is_only_ever_a_value(text: str, body: str) -> None:
+async def test_a_text_cannot_add_fields(text: str, body: str) -> None:
     acme, client = carrier(body=body, fields={"text": "{text}", "to": "{to}"})
     await acme.send(DELIVERY._replace(message=MESSAGE._replace(text=text)))
     _, url, _, sent, _ = client.requests[0]
@@ -147,7 +147,7 @@ async def test_a_text_is_only_ever_a_value(text: str, body: str) -> None:
     assert fields == {"text": text, "to": "5551234567"}
 
 
-async def test_half_a_pair_of_surrogates_does_not_break_a_form() -> None:
+async def test_half_a_surrogate_pair_is_sent_replaced_in_a_form() -> None:
     acme, client = carrier(body="form", fields={"text": "{text}"})
     await acme.send(DELIVERY._replace(message=MESSAGE._replace(text="a\ud83d")))
     assert client.requests[0][3] == b"text=a%3F"
@@ -187,13 +187,13 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
 
 @pytest.mark.req("D6", "F-12", "F-13")
 @pytest.mark.parametrize(("answer", "outcome"), OUTCOMES)
-async def test_outcomes(answer: HttpReply | Exception, outcome: Outcome) -> None:
+async def test_each_answer_gives_its_outcome(answer: HttpReply | Exception, outcome: Outcome) -> None:
     acme, client = carrier(answer)
     assert await acme.send(DELIVERY) == outcome
     assert len(client.requests) == 1
 
 
-async def test_without_an_id_the_body_does_not_matter() -> None:
+async def test_without_a_configured_id_the_body_is_ignored() -> None:
     acme, _ = carrier(reply(200, b"<html>"), ok={"status": [200]})
     assert await acme.send(DELIVERY) == Accepted("")
 
@@ -222,7 +222,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize("request_", GOOD)
-def test_a_message_comes_in(request_: HookRequest) -> None:
+def test_an_incoming_message_is_read(request_: HookRequest) -> None:
     acme: Carrier = carrier()[0]
     parsed = acme.parse(request_)
     assert list(parsed.messages) == [SMS]
@@ -238,7 +238,7 @@ NESTED = {
 }
 
 
-def test_nested_json() -> None:
+def test_nested_json_is_read() -> None:
     paths = {
         "from": "data.payload.from.number",
         "to": "data.payload.to.0.number",
@@ -280,7 +280,7 @@ BAD: list[tuple[HookRequest, int, str]] = [
 
 
 @pytest.mark.parametrize(("request_", "status", "reason"), BAD)
-def test_what_cannot_be_understood(request_: HookRequest, status: int, reason: str) -> None:
+def test_an_unreadable_hook_is_refused(request_: HookRequest, status: int, reason: str) -> None:
     with pytest.raises(HookError) as caught:
         carrier()[0].parse(request_)
     assert (caught.value.status, caught.value.reason) == (status, reason)
@@ -290,7 +290,7 @@ REPLACED = {r"a\ud83d": "a\ufffd", r"\ud83d\ude00": "😀", r"a\u0000b": "a\ufff
 
 
 @pytest.mark.parametrize(("sent", "kept"), REPLACED.items())
-def test_what_no_store_takes_is_replaced(sent: str, kept: str) -> None:
+def test_characters_that_no_store_accepts_are_replaced(sent: str, kept: str) -> None:
     body = without().replace(json.dumps(FLAT_SMS["text"]).encode(), f'"{sent}"'.encode())
     assert carrier()[0].parse(hook(body, JSON)).messages[0].text == kept
 
@@ -303,7 +303,7 @@ def test_without_inbound_there_is_no_hook() -> None:
     assert caught.value.status == 404
 
 
-def test_no_id_configured() -> None:
+def test_a_message_without_id_is_accepted() -> None:
     acme, _ = carrier(inbound={"secret": "s"})
     assert acme.parse(GOOD[0]).messages[0].remote_id == ""
 
@@ -318,5 +318,5 @@ PATHS = [("a", 1), ("b.0.c", 2), ("b.1", None), ("b.-1", None), ("b.x", None), (
 
 
 @pytest.mark.parametrize(("path", "found"), PATHS)
-def test_at_path(path: str, found: object) -> None:
+def test_a_path_selects_a_value(path: str, found: object) -> None:
     assert at_path({"a": 1, "b": [{"c": 2}]}, path) == found

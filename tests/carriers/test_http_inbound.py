@@ -70,11 +70,11 @@ MEANT: list[tuple[HttpReply, Outcome]] = [
 
 @pytest.mark.req("D6", "F-12")
 @pytest.mark.parametrize(("answer", "outcome"), MEANT)
-async def test_words_and_statuses(answer: HttpReply, outcome: Outcome) -> None:
+async def test_words_and_statuses_give_their_outcome(answer: HttpReply, outcome: Outcome) -> None:
     assert await carrier(answer, ok=WORDS)[0].send(delivery()) == outcome
 
 
-async def test_other_words() -> None:
+async def test_an_unknown_word_gives_the_outcome_other() -> None:
     acme, _ = carrier(answered({"word": "else"}), ok={**WORDS, "other": "refused"})
     assert await acme.send(delivery()) == Rejected("answered else", "else")
 
@@ -82,7 +82,7 @@ async def test_other_words() -> None:
 MEDIA = {"mms": True, "media": {"field": "mms.urls", "fields": {"kind": "mms"}}}
 
 
-async def test_media_in_json() -> None:
+async def test_media_are_sent_in_json() -> None:
     acme, client = carrier(fields={"to": "{to}", "kind": "sms"}, **MEDIA)
     await acme.send(delivery("hi"))
     await acme.send(delivery("hi", PICTURE, PICTURE))
@@ -93,26 +93,26 @@ async def test_media_in_json() -> None:
 
 
 @pytest.mark.parametrize("body", ["form", "query"])
-async def test_media_in_a_form_come_again_and_again(body: str) -> None:
+async def test_media_are_sent_as_repeated_form_fields(body: str) -> None:
     acme, client = carrier(body=body, fields={"to": "{to}"}, mms=True, media={"field": "url"})
     await acme.send(delivery("hi", PICTURE, PICTURE))
     _, url, _, sent = client.requests[0]
     assert parse_qs(sent.decode() or urlsplit(url).query)["url"] == [PICTURE.url, PICTURE.url]
 
 
-async def test_media_without_a_way() -> None:
+async def test_media_are_rejected_by_a_carrier_without_mms() -> None:
     acme, client = carrier()
     assert await acme.send(delivery("hi", PICTURE)) == Rejected("the carrier takes no media")
     assert client.requests == []
 
 
-async def test_the_hooks_address_goes_along() -> None:
+async def test_the_url_of_the_hook_is_sent() -> None:
     acme, client = carrier(fields={"to": "{to}"}, hook_field="dlr.url", inbound={"secret": "s3cret"})
     await acme.send(delivery())
     assert json.loads(client.requests[0][3])["dlr"] == {"url": f"{HOOK_URL}/s3cret"}
 
 
-async def test_credentials_in_the_query() -> None:
+async def test_credentials_may_stand_in_the_query() -> None:
     acme, client = carrier(auth={"query": {"key": "a&b", "secret": "ü"}}, url="https://a.example/x?v=1")
     await acme.send(delivery())
     assert dict(parse_qsl(urlsplit(client.requests[0][1]).query)) == {"v": "1", "key": "a&b", "secret": "ü"}
@@ -131,7 +131,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "why"), WRONG)
-def test_what_the_configuration_refuses(changes: dict[str, Any], why: str) -> None:
+def test_an_invalid_configuration_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         carrier(**changes)
 
@@ -141,7 +141,7 @@ def test_what_the_configuration_refuses(changes: dict[str, Any], why: str) -> No
 SMS = {"from": "5551234567", "to": "4165550000", "text": "hi"}
 
 
-def test_the_first_field_that_is_there() -> None:
+def test_the_first_present_field_is_read() -> None:
     acme = inbound(fields={"from": ["src", "from"], "to": "to", "text": ["Text", "Body"]})
     parsed = acme.parse(hook({"from": "5551234567", "to": "4165550000", "Body": "hi"}))
     assert [one.text for one in parsed.messages] == ["hi"]
@@ -166,12 +166,12 @@ MEDIA_IN: list[tuple[dict[str, Any], dict[str, Any], Any]] = [
 
 
 @pytest.mark.parametrize(("where", "fields", "media"), MEDIA_IN)
-def test_media(where: dict[str, Any], fields: dict[str, Any], media: Any) -> None:
+def test_media_of_incoming_messages_are_read(where: dict[str, Any], fields: dict[str, Any], media: Any) -> None:
     (message,) = inbound(media=where).parse(hook(SMS | fields)).messages
     assert tuple(message.media) == media
 
 
-def test_a_picture_needs_no_text() -> None:
+def test_an_mms_without_text_is_accepted() -> None:
     acme = inbound(media={"items": "m"})
     assert acme.parse(hook({"from": "1", "to": "2", "m": [A]})).messages[0].text == ""
     assert refusal(acme, hook({"from": "1", "to": "2", "m": []})) == 400
@@ -191,7 +191,7 @@ PARTS: list[tuple[dict[str, Any], Part | int | None]] = [
 
 
 @pytest.mark.parametrize(("fields", "expected"), PARTS)
-def test_parts(fields: dict[str, Any], expected: Part | int | None) -> None:
+def test_parts_of_long_texts_are_read(fields: dict[str, Any], expected: Part | int | None) -> None:
     acme = inbound(part={"reference": "ref", "number": "n", "total": "of"})
     if isinstance(expected, int):
         assert refusal(acme, hook(SMS | fields)) == expected
@@ -214,12 +214,12 @@ GIVEN: list[tuple[dict[str, Any], CarrierReceipt]] = [
 
 
 @pytest.mark.parametrize(("fields", "receipt"), GIVEN)
-def test_receipts(fields: dict[str, Any], receipt: CarrierReceipt) -> None:
+def test_receipts_are_read(fields: dict[str, Any], receipt: CarrierReceipt) -> None:
     parsed = inbound(receipts=RECEIPTS).parse(hook(fields))
     assert (list(parsed.receipts), list(parsed.messages)) == ([receipt], [])
 
 
-def test_what_is_a_receipt_and_what_a_message() -> None:
+def test_receipts_and_messages_are_told_apart() -> None:
     acme = inbound(receipts={**RECEIPTS, "when": {"dlr": ["true"]}}, when={"dir": ["in"]})
     both = SMS | {"id": "r", "status": "delivered"}
     assert len(acme.parse(hook(both | {"dlr": True})).receipts) == 1
@@ -228,11 +228,11 @@ def test_what_is_a_receipt_and_what_a_message() -> None:
     assert (len(neither.messages), len(neither.receipts), neither.reply.body) == (0, 0, "ok")
 
 
-def test_a_receipt_without_an_id() -> None:
+def test_a_receipt_without_id_is_refused() -> None:
     assert refusal(inbound(receipts=RECEIPTS), hook({"status": "sent"})) == 400
 
 
-def test_a_try_of_the_address() -> None:
+def test_an_empty_request_is_answered_only_if_ping_is_configured() -> None:
     empty = HookRequest("GET", {}, {}, b"")
     assert refusal(inbound(), empty) == 400
     assert inbound(ping=True).parse(empty).reply.body == "ok"
@@ -242,7 +242,7 @@ def test_a_try_of_the_address() -> None:
 
 
 @pytest.mark.req("A-41")
-def test_basic() -> None:
+def test_basic_authentication_of_the_hook_is_checked() -> None:
     acme = inbound(auth={"basic": ["u", "p"]})
     assert refusal(acme, hook(SMS, {"authorization": basic("u", "p")})) == 0
     for wrong in ("", basic("u", "q"), basic("u", ""), "Basic", "Bearer p", "Basic \xff"):
@@ -258,7 +258,7 @@ BODY = json.dumps(SMS).encode()
 
 
 @pytest.mark.req("A-41", "A-42", "W-05")
-def test_hmac_of_the_body() -> None:
+def test_a_hmac_of_the_body_is_checked() -> None:
     acme = inbound(signature={"kind": "hmac-sha256", "key": "k", "prefix": "sha256=", "header": "X-Hub"})
     good = f"sha256={signed(BODY)}"
     assert refusal(acme, hook(BODY, {**JSON, "x-hub": good})) == 0
@@ -269,7 +269,7 @@ def test_hmac_of_the_body() -> None:
 
 @pytest.mark.req("W-05", "A-42", "A-49")
 @pytest.mark.parametrize(("off", "status"), [(0, 0), (299, 0), (-299, 0), (301, 401), (-301, 401), (86400, 401)])
-def test_hmac_with_a_time(off: int, status: int) -> None:
+def test_a_hmac_with_a_timestamp_is_checked(off: int, status: int) -> None:
     acme = inbound(signature={"kind": "hmac-sha256", "key": "k", "timestamp": "X-Time"})
     stamp = str(int(NOW) + off)
     headers = {**JSON, "x-signature": signed(BODY, stamp=stamp), "x-time": stamp}
@@ -288,7 +288,7 @@ ALL: dict[str, Any] = {
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:10])
 @pytest.mark.parametrize("field", ["from", "to", "text", "media", "ref", "n", "of", "status", "id", "code"])
-def test_junk(field: str, junk: Any) -> None:
+def test_junk_is_refused(field: str, junk: Any) -> None:
     acme = inbound(**ALL)
     refusal(acme, hook(SMS | {"ref": "a", "n": "1", "of": "2"} | {field: junk}))
     refusal(acme, hook({"status": "sent", "id": "r", field: junk}))

@@ -23,26 +23,26 @@ class Gateway:
         return sms.destination in self.ours
 
 
-async def test_one_of_our_numbers_gets_it_back() -> None:
+async def test_a_message_to_an_own_did_comes_back_in() -> None:
     gateway = Gateway("5551234567")
     carrier: Carrier = LoopbackCarrier("sim", gateway.receive)
     assert await carrier.send(DELIVERY) == Accepted("sim-7")
     assert gateway.received == [InboundSms("4165550000", "5551234567", "héllo", "sim-7")]
 
 
-async def test_media_come_along() -> None:
+async def test_media_come_back_too() -> None:
     gateway, picture = Gateway("5551234567"), Media("image/png", "a.png", 70, "t" * 32)
     await LoopbackCarrier("sim", gateway.receive).send(DELIVERY._replace(message=MESSAGE._replace(media=(picture,))))
     assert gateway.media == (picture,)
 
 
-async def test_any_other_number_is_a_handset() -> None:
+async def test_any_other_number_acts_as_a_handset() -> None:
     gateway = Gateway()
     assert await LoopbackCarrier("sim", gateway.receive).send(DELIVERY) == Delivered("simulated handset")
     assert len(gateway.received) == 1
 
 
-def test_it_has_no_hook() -> None:
+def test_the_loopback_carrier_has_no_hook() -> None:
     carrier = LoopbackCarrier("sim", Gateway().receive)
     assert carrier.secret == ""
     with pytest.raises(HookError) as caught:

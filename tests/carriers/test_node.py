@@ -71,7 +71,7 @@ def texts(rows: list[dict[str, Any]], **wanted: str) -> list[str]:
 
 
 @pytest.mark.req("S-040", "S-041", "S-044", "S-045", "S-110")
-def test_callback_webhook_and_poll_bring_a_message_once(node: Node, sim: CarrierSim) -> None:
+def test_callback_webhook_and_poll_deliver_a_message_once(node: Node, sim: CarrierSim) -> None:
     url = f"{node.url}/hooks/voipms/s3cret"
     sim.did(DID).set_callback(url + CALLBACK)
     sim.did(DID).set_webhook(url)
@@ -84,7 +84,7 @@ def test_callback_webhook_and_poll_bring_a_message_once(node: Node, sim: Carrier
 
 
 @pytest.mark.req("D6", "F-13")
-def test_a_lost_answer_is_found_in_the_carriers_records(node: Node, sim: CarrierSim) -> None:
+def test_a_lost_answer_is_found_in_the_records_of_the_carrier(node: Node, sim: CarrierSim) -> None:
     sim.fault("hang_up", count=1, method="sendSMS")
     node.cli("send", "--from", DID, "--to", PHONE, "lost")
     node.wait_for_messages(lambda rows: texts(rows, text="lost", state="accepted"), 30.0)
@@ -99,7 +99,7 @@ def signed(fields: dict[str, str], key: str = "tok") -> tuple[bytes, dict[str, s
 
 
 @pytest.mark.req("A-41", "A-42", "W-05")
-def test_the_public_address_is_what_is_signed(node: Node) -> None:
+def test_signatures_are_checked_with_the_public_url(node: Node) -> None:
     fields = {"MessageSid": "SM1", "From": f"+1{PHONE}", "To": f"+1{DID}", "Body": "signed", "NumMedia": "0"}
     assert post(node, "twilio", *signed(fields, "other"))[0] == 401
     assert post(node, "twilio", signed(fields)[0], {"Content-Type": "application/x-www-form-urlencoded"})[0] == 401
@@ -109,7 +109,7 @@ def test_the_public_address_is_what_is_signed(node: Node) -> None:
 
 
 @pytest.mark.req("W-05", "A-41", "A-42", "A-49")
-def test_a_signed_time_is_the_true_time(node: Node) -> None:
+def test_the_timestamp_of_a_signature_is_checked_by_the_clock(node: Node) -> None:
     body = json.dumps(event(media=[], text="in time", to=[{"phone_number": f"+1{DID}"}])).encode()
     for off, status in ((0, 200), (0, 200), (-301, 401), (301, 401), (86400, 401)):
         stamp = str(int(time.time()) + off)

@@ -21,7 +21,7 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.mark.req("S-104", "S-105", "S-108", "S-109", "S-110")
 @pytest.mark.parametrize(("page", "text"), blocks(), ids=lambda value: value[:12].strip())
-def test_yaml_is_accepted(page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_yaml_of_every_page_is_valid(page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in re.findall(r"env:(\w+)", text):
         monkeypatch.setenv(name, "s3cret")
     file = tmp_path / "page.yaml"
@@ -33,7 +33,7 @@ NAMES = ["flowroute", "goip", "plivo", "vonage", "bulkvs", "voipms", "bandwidth"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_page_and_the_file_say_the_same(name: str) -> None:
+def test_the_page_and_the_file_of_a_carrier_agree(name: str) -> None:
     file = yaml.safe_load((ROOT / "etc" / "carriers" / f"{name}.yaml").read_text("utf-8"))["carriers"]
     shown = {
         key: one for page, text in blocks() if page == name for key, one in yaml.safe_load(text)["carriers"].items()
@@ -50,7 +50,7 @@ def test_every_page_is_listed_and_has_its_limits() -> None:
         assert "/hooks/" in text
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_of_the_pages_lead_to_existing_files() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -50,7 +50,7 @@ def twilio(
 
 
 @pytest.mark.req("A-41", "A-42", "W-05")
-def test_twilio() -> None:
+def test_the_signature_of_twilio_matches_its_published_vector() -> None:
     assert twilio()
     assert twilio(params=PARAMS[::-1])
     assert twilio(header="x-signalwire-signature")
@@ -89,7 +89,7 @@ def v3(signed: str, key: str = "my_auth_token", *, main: str = "") -> dict[str, 
 
 
 @pytest.mark.req("A-41", "A-42", "W-05")
-def test_plivo_v2() -> None:
+def test_the_v2_signature_of_plivo_matches_its_vector() -> None:
     assert plivo(V2)
     assert plivo(V2, "https://answer.url?x=1")
     assert not plivo(V2, "https://answer.url/")
@@ -111,7 +111,7 @@ CANONICAL = [
 
 @pytest.mark.req("A-41", "A-42", "W-05")
 @pytest.mark.parametrize(("method", "url", "form", "signed"), CANONICAL)
-def test_plivo_v3(method: str, url: str, form: list[tuple[str, str]], signed: str) -> None:
+def test_the_v3_signature_of_plivo_matches(method: str, url: str, form: list[tuple[str, str]], signed: str) -> None:
     assert plivo(v3(signed), url, form, method=method)
     assert plivo(v3(signed, main="ma-"), url, form, method=method)
     assert not plivo(v3(signed, "other"), url, form, method=method)
@@ -133,7 +133,7 @@ def telnyx(stamp: str = str(int(NOW)), body: bytes = BODY, signature: str | None
 
 
 @pytest.mark.req("A-41", "A-42", "A-49", "W-05")
-def test_telnyx() -> None:
+def test_the_signature_of_telnyx_matches_its_vector() -> None:
     assert telnyx()
     assert telnyx(str(int(NOW) - 299))
     assert telnyx(str(int(NOW) + 299))
@@ -162,7 +162,7 @@ def vonage(fields: list[tuple[str, str]], key: str = "secret") -> bool:
 
 
 @pytest.mark.req("A-41", "A-42", "A-49", "W-05")
-def test_vonage() -> None:
+def test_the_signature_of_vonage_matches_its_vector() -> None:
     good = vonage_fields()
     assert vonage(good)
     assert vonage([(name, value.upper() if name == "sig" else value) for name, value in good])
@@ -175,7 +175,7 @@ def test_vonage() -> None:
 
 
 @pytest.mark.req("A-41")
-def test_comparisons_are_those_that_take_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
     real = hmac.compare_digest
     monkeypatch.setattr(signatures.hmac, "compare_digest", lambda a, b: compared.append(a) or real(a, b))

@@ -45,7 +45,7 @@ def control(sim: CarrierSim, name: str, **given: Any) -> Any:
     return fetch(f"{sim.base}/sim/{name}", json.dumps(given).encode(), "application/json")[1]
 
 
-def test_three_ways_to_ask(sim: CarrierSim) -> None:
+def test_the_simulator_reads_get_post_and_json(sim: CarrierSim) -> None:
     fields = {"api_username": "sim@example.net", "api_password": "simulated", "method": "getBalance"}
     expected = {"status": "success", "balance": {"current_balance": "112.192790"}}
     multipart = "".join(
@@ -81,11 +81,13 @@ WORDS: list[tuple[str, dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("method", "fields", "word"), WORDS)
-def test_status_words(sim: CarrierSim, method: str, fields: dict[str, str], word: str) -> None:
+def test_the_simulator_answers_with_the_status_words_of_voipms(
+    sim: CarrierSim, method: str, fields: dict[str, str], word: str
+) -> None:
     assert call(sim, method, **fields) == {"status": word}
 
 
-def test_rows(sim: CarrierSim) -> None:
+def test_the_simulator_shows_message_rows(sim: CarrierSim) -> None:
     sms = call(sim, "sendSMS", did=DID, dst=PHONE, message="hi")["sms"]
     mms = call(sim, "sendMMS", did=DID, dst=PHONE, message="", media1="https://h/a.png")["mms"]
     assert (type(sms), mms) == (int, sms + 1)
@@ -107,13 +109,13 @@ def test_rows(sim: CarrierSim) -> None:
     assert call(sim, "getSMS") == {"status": "no_sms"}
 
 
-def test_fifty_rows_unless_asked_for_more(sim: CarrierSim) -> None:
+def test_the_simulator_lists_fifty_rows_by_default(sim: CarrierSim) -> None:
     for _ in range(60):
         sim.inject(PHONE, DID, "x", quiet=True)
     assert (len(call(sim, "getSMS")["sms"]), len(call(sim, "getSMS", limit="1000")["sms"])) == (50, 60)
 
 
-def test_the_account(sim: CarrierSim) -> None:
+def test_the_simulator_shows_the_account(sim: CarrierSim) -> None:
     url = "http://127.0.0.1:1/?m={MESSAGE}"
     given = {"url_callback_enable": "1", "url_callback": url, "webhook_enabled": "0", "dialmode": "2"}
     assert call(sim, "setSMS", did=DID, enable="1", **given) == {"status": "success"}
@@ -123,7 +125,7 @@ def test_the_account(sim: CarrierSim) -> None:
 
 
 @pytest.mark.req("S-040", "S-041", "S-042", "S-044", "S-045", "S-046")
-def test_what_is_called(sim: CarrierSim) -> None:
+def test_the_simulator_calls_callbacks_and_webhooks(sim: CarrierSim) -> None:
     with StubCarrier() as hook:
         hook.default = Answer(200, b"ok")
         sim.did(DID).set_callback(f"{hook.url}?f={{FROM}};t={{TO}};m={{MESSAGE}};i={{ID}};d={{TIMESTAMP}};x={{MEDIA}}")
@@ -146,7 +148,7 @@ def test_what_is_called(sim: CarrierSim) -> None:
 
 
 @pytest.mark.req("S-044")
-def test_a_callback_comes_again_until_it_hears_ok(sim: CarrierSim) -> None:
+def test_the_simulator_repeats_a_callback_until_the_answer_is_ok(sim: CarrierSim) -> None:
     with StubCarrier() as hook:
         hook.script(Answer(200, b"OK, thank you"), Answer(500, b"ok"))
         hook.default = Answer(200, b" ok\n")
@@ -162,14 +164,14 @@ def test_a_callback_comes_again_until_it_hears_ok(sim: CarrierSim) -> None:
         assert {query["m"][0] for query in (parse_qs(urlsplit(one.path).query) for one in hook.taken)} == {"hi"}
 
 
-def test_media_can_be_fetched(sim: CarrierSim) -> None:
+def test_the_simulator_serves_media(sim: CarrierSim) -> None:
     sim.inject(PHONE, DID, "", [{"type": "image/png", "base64": "iVBORw=="}])
     (link,) = sim.api.records[0].media
     with urllib.request.urlopen(link, timeout=5) as answer:
         assert (answer.headers["Content-Type"], answer.read()) == ("image/png", b"\x89PNG")
 
 
-def test_faults_and_settings(sim: CarrierSim) -> None:
+def test_the_simulator_can_be_told_to_fail(sim: CarrierSim) -> None:
     fields = {"did": DID, "dst": PHONE, "message": "hi"}
     control(sim, "fault", fault="word", word="sms_failed", method="sendSMS", count=1)
     assert call(sim, "getSMS") == {"status": "no_sms"}
@@ -185,11 +187,11 @@ def test_faults_and_settings(sim: CarrierSim) -> None:
     assert call(sim, "getIP") == {"status": "ip_not_enabled"}
 
 
-def test_its_days_are_new_yorks() -> None:
+def test_the_simulator_uses_the_days_of_new_york() -> None:
     assert wall(NOW).isoformat() == "2026-10-02T14:24:31-04:00"
 
 
-def test_as_a_program() -> None:
+def test_the_simulator_runs_as_a_program() -> None:
     command = [sys.executable, "-m", "tools.carrier_sim", "--port", "0", "--did", DID, "--callback", "http://h/?{ID}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout is not None

@@ -31,7 +31,7 @@ def carrier(answer: HttpReply | Exception | None = None, **changes: Any) -> tupl
     return TelnyxCarrier("telnyx", TelnyxConfig.model_validate(given_), tools(client)), client
 
 
-async def test_what_is_sent() -> None:
+async def test_a_message_is_sent_as_telnyx_asks() -> None:
     acme, client = carrier(messaging_profile_id="p1")
     assert await acme.send(delivery("hi {x} 😀")) == Accepted("m1")
     await acme.send(delivery("", PICTURE))
@@ -43,7 +43,7 @@ async def test_what_is_sent() -> None:
     assert json.loads(client.requests[1][3]) == both | {"text": "", "media_urls": [PICTURE.url]}
 
 
-async def test_a_provider_of_the_3cx_shape() -> None:
+async def test_a_provider_of_the_3cx_shape_is_configured() -> None:
     acme, client = carrier(reply({"data": {"payload": {"id": "x9"}}}), url="https://sms.example.net/", path="/3cx/send")
     assert await acme.send(delivery()) == Accepted("x9")
     assert client.requests[0][1] == "https://sms.example.net/3cx/send"
@@ -84,7 +84,7 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
 
 @pytest.mark.req("D6", "F-12", "F-13")
 @pytest.mark.parametrize(("answer", "outcome"), OUTCOMES)
-async def test_outcomes(answer: HttpReply | Exception, outcome: Outcome) -> None:
+async def test_each_answer_gives_its_outcome(answer: HttpReply | Exception, outcome: Outcome) -> None:
     acme, client = carrier(answer)
     assert await acme.send(delivery()) == outcome
     assert len(client.requests) == 1
@@ -105,7 +105,7 @@ def event(kind: Any = "message.received", **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.req("S-045")
-def test_a_message() -> None:
+def test_an_incoming_message_is_read() -> None:
     acme: Carrier = carrier()[0]
     parsed = acme.parse(hook(event()))
     media = (InboundMedia("https://media.telnyx.com/a.png", "image/png"),)
@@ -113,7 +113,7 @@ def test_a_message() -> None:
     assert parsed.reply.status == 200
 
 
-def test_a_message_to_a_group() -> None:
+def test_a_message_to_several_dids_is_one_message_for_each() -> None:
     """Of all its recipients, those this hook is called for; each is a message of its own."""
     to = [{"phone_number": f"+1416555000{n}", "status": s} for n, s in enumerate(["", "webhook_delivered"] * 2)]
     messages = carrier()[0].parse(hook(event(to=to))).messages
@@ -136,7 +136,7 @@ RECEIPTS = [
 
 
 @pytest.mark.parametrize(("kind", "status", "code", "expected"), RECEIPTS)
-def test_receipts(kind: str, status: str, code: str | None, expected: CarrierReceipt) -> None:
+def test_receipts_are_read(kind: str, status: str, code: str | None, expected: CarrierReceipt) -> None:
     body = event(kind, to=[{"phone_number": "+15551234567", "status": status}], errors=[{"code": code}] if code else [])
     parsed = carrier()[0].parse(hook(body))
     assert (list(parsed.receipts), list(parsed.messages)) == ([expected], [])
@@ -148,7 +148,7 @@ def signed(body: bytes, at: float = NOW, key: Ed25519PrivateKey = PRIVATE) -> Ho
 
 
 @pytest.mark.req("A-41", "A-42", "W-05")
-def test_a_key_that_is_configured_is_demanded() -> None:
+def test_a_hook_without_the_configured_signature_is_refused() -> None:
     acme, _ = carrier(public_key=PUBLIC)
     body = json.dumps(event()).encode()
     assert acme.parse(signed(body)).messages == acme.parse(signed(body)).messages  # again: the same key, one message
@@ -161,7 +161,7 @@ def test_a_key_that_is_configured_is_demanded() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x", "AAAA", b64encode(bytes(31)).decode(), b64encode(bytes(33)).decode()])
-def test_a_key_that_is_none(key: str) -> None:
+def test_an_invalid_public_key_is_refused(key: str) -> None:
     with pytest.raises(ValidationError, match="44 characters of base64"):
         carrier(public_key=key)
 
@@ -173,7 +173,7 @@ def test_without_inbound_there_is_no_hook() -> None:
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:10])
 @pytest.mark.parametrize("field", [*PAYLOAD, "errors"])
-def test_junk(field: str, junk: Any) -> None:
+def test_junk_is_refused(field: str, junk: Any) -> None:
     acme, _ = carrier()
     for kind in ("message.received", "message.finalized", junk):
         refusal(acme, hook(event(kind, **{field: junk})))

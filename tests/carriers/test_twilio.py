@@ -31,7 +31,7 @@ def carrier(answer: HttpReply | Exception | None = None, **changes: Any) -> tupl
     return TwilioCarrier("twilio", TwilioConfig.model_validate(given_), tools(client)), client
 
 
-async def test_what_is_sent() -> None:
+async def test_a_message_is_sent_as_twilio_asks() -> None:
     acme, client = carrier()
     assert await acme.send(delivery("hi & {x} 😀")) == Accepted("SM1")
     method, url, headers, body = client.requests[0]
@@ -42,7 +42,7 @@ async def test_what_is_sent() -> None:
     }  # fmt: skip
 
 
-async def test_media_and_a_messaging_service() -> None:
+async def test_media_and_a_messaging_service_are_sent() -> None:
     acme, client = carrier(messaging_service_sid="MG00000000", inbound=None)
     await acme.send(delivery("", PICTURE, PICTURE))
     assert parse_qs(client.requests[0][3].decode()) == {
@@ -51,13 +51,13 @@ async def test_media_and_a_messaging_service() -> None:
     }  # fmt: skip
 
 
-async def test_an_api_key() -> None:
+async def test_an_api_key_authenticates() -> None:
     acme, client = carrier(auth_token=None, api_key_sid="SK00000000", api_key_secret="k", inbound=None)
     await acme.send(delivery())
     assert client.requests[0][2]["Authorization"] == basic("SK00000000", "k")
 
 
-async def test_signalwire() -> None:
+async def test_signalwire_is_sent_to_its_own_url() -> None:
     acme, client = carrier(url="https://x.signalwire.com/api/laml", account_sid="0000-0000-0000")
     await acme.send(delivery())
     assert client.requests[0][1] == (
@@ -94,13 +94,13 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
 
 @pytest.mark.req("D6", "F-12", "F-13")
 @pytest.mark.parametrize(("answer", "outcome"), OUTCOMES)
-async def test_outcomes(answer: HttpReply | Exception, outcome: Outcome) -> None:
+async def test_each_answer_gives_its_outcome(answer: HttpReply | Exception, outcome: Outcome) -> None:
     acme, client = carrier(answer)
     assert await acme.send(delivery()) == outcome
     assert len(client.requests) == 1
 
 
-def test_credentials_go_to_the_carriers_own_host_only() -> None:
+def test_credentials_are_sent_only_to_the_host_of_the_carrier() -> None:
     acme, _ = carrier()
     own = {"Authorization": basic(SID, "t0ken")}
     assert acme.media_headers(f"https://api.twilio.com/2010-04-01/Accounts/{SID}/Messages/MM1/Media/ME1") == own
@@ -120,7 +120,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("changes", WRONG)
-def test_what_the_configuration_refuses(changes: dict[str, Any]) -> None:
+def test_an_invalid_configuration_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         carrier(**changes)
 
@@ -140,14 +140,14 @@ PARTS = {"NumMedia": "2", "MediaUrl0": "https://api.twilio.com/a", "MediaContent
          "MediaUrl1": "https://api.twilio.com/b", "MediaContentType1": "video/mp4"}  # fmt: skip
 
 
-def test_a_message() -> None:
+def test_an_incoming_message_is_read() -> None:
     acme: Carrier = carrier()[0]
     parsed = acme.parse(signed(MESSAGE))
     assert list(parsed.messages) == [InboundSms("+15551234567", "+14165550000", "hé 😀", "SM9")]
     assert parsed.reply == HookReply(200, "<Response/>", "text/xml")
 
 
-def test_media() -> None:
+def test_media_of_incoming_messages_are_read() -> None:
     (message,) = carrier()[0].parse(signed(MESSAGE | PARTS | {"Body": ""})).messages
     assert message.media == (
         InboundMedia("https://api.twilio.com/a", "image/png"),
@@ -164,7 +164,7 @@ RECEIPTS = [
 
 
 @pytest.mark.parametrize(("word", "code", "state", "opt_out"), RECEIPTS)
-def test_receipts(word: str, code: str, state: State, opt_out: bool) -> None:
+def test_receipts_are_read(word: str, code: str, state: State, opt_out: bool) -> None:
     fields = {"MessageSid": "SM9", "MessageStatus": word, **({"ErrorCode": code} if code else {})}
     parsed = carrier()[0].parse(signed(fields))
     assert list(parsed.receipts) == [CarrierReceipt("SM9", state, f"{word} {code}".strip(), opt_out)]
@@ -172,7 +172,7 @@ def test_receipts(word: str, code: str, state: State, opt_out: bool) -> None:
 
 
 @pytest.mark.req("A-41", "A-42", "W-05")
-def test_a_signature_is_demanded() -> None:
+def test_a_hook_without_signature_is_refused() -> None:
     acme, _ = carrier()
     good = signed(MESSAGE)
     assert refusal(acme, good) == 0
@@ -184,14 +184,14 @@ def test_a_signature_is_demanded() -> None:
     assert refusal(acme, HookRequest("GET", MESSAGE, good.headers, b"", URL)) == 401
 
 
-def test_a_signing_key_of_its_own() -> None:
+def test_a_separate_signing_key_is_used() -> None:
     acme, _ = carrier(signing_key="PSK", url="https://x.signalwire.com/api/laml")
     assert refusal(acme, signed(MESSAGE, "PSK")) == 0
     assert refusal(acme, signed(MESSAGE)) == 401
 
 
 @pytest.mark.parametrize("missing", ["MessageSid", "From", "To", "Body"])
-def test_what_is_missing(missing: str) -> None:
+def test_a_hook_with_missing_fields_is_refused(missing: str) -> None:
     assert refusal(carrier()[0], signed({k: v for k, v in MESSAGE.items() if k != missing})) == 400
 
 

@@ -77,14 +77,14 @@ OUTCOMES: list[tuple[HttpReply | Exception, Outcome]] = [
 
 @pytest.mark.req("D6", "F-12", "F-13", "S-006", "G24")
 @pytest.mark.parametrize(("answer", "outcome"), OUTCOMES)
-async def test_outcomes(answer: HttpReply | Exception, outcome: Outcome) -> None:
+async def test_each_status_gives_its_outcome(answer: HttpReply | Exception, outcome: Outcome) -> None:
     acme, client = carrier(answer)
     assert await acme.send(delivery()) == outcome
     assert len(client.requests) == 1
 
 
 @pytest.mark.req("A-48")
-async def test_user_and_password_stand_in_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_user_and_password_are_in_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
     acme, client = carrier(reply({"status": f"{SECRET} hi"}))
     outcome = await acme.send(delivery())
     method, url, headers, body = client.requests[0]
@@ -98,7 +98,7 @@ def form(body: bytes) -> dict[str, str]:
     return dict(re.findall(r'name="(\w+)"\r\n\r\n(.*?)\r\n--', body.decode(), re.S))
 
 
-async def test_what_is_asked() -> None:
+async def test_a_message_is_sent_as_voipms_asks() -> None:
     acme, client = carrier()
     await acme.send(delivery("hi\r\nyou"))
     assert form(client.requests[0][3]) == {
@@ -110,14 +110,14 @@ async def test_what_is_asked() -> None:
 
 
 @pytest.mark.req("S-023", "S-024")
-async def test_what_would_be_refused_anyway_costs_no_request() -> None:
+async def test_a_message_that_voipms_would_refuse_makes_no_request() -> None:
     acme, client = carrier()
     assert await acme.send(delivery("x" * 2049)) == Rejected("the text is longer than 2048 characters", "sms_toolong")
     assert await acme.send(delivery("", *[PICTURE] * 4)) == Rejected("more than 3 files", "invalid_file")
     assert client.requests == []
 
 
-async def test_media_that_are_gone_go_as_links() -> None:
+async def test_media_that_are_gone_are_sent_as_links() -> None:
     """Too old, or never fetched: a link may still serve, and nothing waits for what does not come back."""
     acme, client = carrier(media="inline")
     gone, never = Media("image/png", "a.png", token="gone"), Media(url="https://c.example/b.png")
@@ -127,7 +127,7 @@ async def test_media_that_are_gone_go_as_links() -> None:
     assert sent["media2"] == "https://c.example/b.png"
 
 
-async def test_media_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_media_defer_the_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
     acme, client = carrier(media="inline")
 
     async def fails(media: Media) -> bytes:
@@ -139,7 +139,7 @@ async def test_media_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> Non
     assert client.requests == []
 
 
-async def test_half_a_pair_of_surrogates() -> None:
+async def test_half_a_surrogate_pair_is_sent_replaced() -> None:
     acme, client = carrier()
     assert await acme.send(delivery("a\ud83d")) == Accepted("sms:5")
     assert form(client.requests[0][3])["message"] == "a?"
@@ -153,12 +153,12 @@ DEFAULTS = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), DEFAULTS)
-def test_defaults(changes: dict[str, Any], expected: tuple[Any, ...]) -> None:
+def test_the_defaults_are_those_of_voipms(changes: dict[str, Any], expected: tuple[Any, ...]) -> None:
     config = carrier(**changes)[0]._config
     assert (config.max_text, config.text_unit, config.long_texts, config.mms) == expected
 
 
-def test_poll_every() -> None:
+def test_the_interval_of_polling_is_configured() -> None:
     assert (carrier()[0].poll_every, carrier(poll="1h")[0].poll_every, carrier(poll=None)[0].poll_every) == (
         21600.0,
         3600.0,
@@ -197,14 +197,14 @@ CALLBACKS = [
 
 @pytest.mark.req("S-040", "S-041", "S-042", "S-043", "S-044", "S-046")
 @pytest.mark.parametrize(("request_", "expected"), CALLBACKS)
-def test_callback(request_: HookRequest, expected: InboundSms) -> None:
+def test_a_callback_is_read(request_: HookRequest, expected: InboundSms) -> None:
     acme: Carrier = carrier()[0]
     parsed = acme.parse(request_)
     assert list(parsed.messages) == [expected]
     assert (parsed.reply.status, parsed.reply.body) == (200, "ok")
 
 
-def test_other_names() -> None:
+def test_a_callback_with_other_field_names_is_read() -> None:
     names = {"from": "f", "to": "t", "message": "m", "id": "i", "date": "d", "files": "x"}
     acme, _ = carrier(inbound={"secret": "s", "fields": names})
     query = {names[name]: value for name, value in QUERY.items()}
@@ -236,13 +236,13 @@ WEBHOOKS = [
 
 @pytest.mark.req("S-045", "S-046", "S-111")
 @pytest.mark.parametrize(("body", "expected"), WEBHOOKS)
-def test_webhook(body: Any, expected: InboundSms) -> None:
+def test_a_webhook_is_read(body: Any, expected: InboundSms) -> None:
     parsed = carrier()[0].parse(hook(body))
     assert list(parsed.messages) == [expected]
     assert (parsed.reply.status, parsed.reply.body) == (200, "ok")
 
 
-def test_the_envelopes_id_is_not_the_messages() -> None:
+def test_the_id_of_the_envelope_is_not_that_of_the_message() -> None:
     again = event()
     again["data"]["id"] = 99999
     acme, _ = carrier()
@@ -250,7 +250,7 @@ def test_the_envelopes_id_is_not_the_messages() -> None:
 
 
 @pytest.mark.parametrize("kind", ["message.sent", "message.finalized", "call.initiated", None, 5])
-def test_other_events_are_taken_and_forgotten(kind: Any) -> None:
+def test_other_events_are_accepted_and_ignored(kind: Any) -> None:
     parsed = carrier()[0].parse(hook(event(kind)))
     assert (parsed.messages, parsed.receipts, parsed.reply.body) == ((), (), "ok")
 
@@ -272,13 +272,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("request_", "status"), BAD)
-def test_what_cannot_be_understood(request_: HookRequest, status: int) -> None:
+def test_an_unreadable_hook_is_refused(request_: HookRequest, status: int) -> None:
     assert refusal(carrier()[0], request_) == status
 
 
 @pytest.mark.parametrize("field", list(PAYLOAD))
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:10])
-def test_junk_in_a_webhook(field: str, junk: Any) -> None:
+def test_junk_in_a_webhook_is_refused(field: str, junk: Any) -> None:
     acme, _ = carrier()
     refusal(acme, hook(json.dumps(event(**{field: junk})).encode(), {"content-type": "application/json"}))
     refusal(acme, hook({"data": junk}))
@@ -308,13 +308,13 @@ AT = 1_790_965_471.0  # 18:24:31 UTC
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:10])
 @pytest.mark.parametrize("field", [*ROW, "media", "col_media1"])
-def test_a_broken_row_spoils_no_other(field: str, junk: Any) -> None:
+def test_a_broken_row_does_not_affect_the_others(field: str, junk: Any) -> None:
     good = voipms_records.rows({"sms": [ROW | {"id": "6"}, ROW | {field: junk}, junk, ROW | {"id": "7"}]})
     assert {"6", "7"} <= {row.id for row in good}
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:10])
-def test_no_rows(junk: Any) -> None:
+def test_junk_instead_of_rows_gives_no_row(junk: Any) -> None:
     assert voipms_records.rows({"sms": junk}) == []
 
 
@@ -326,7 +326,7 @@ LISTS = st.recursive(
 
 
 @given(LISTS)
-def test_any_list_is_read(value: Any) -> None:
+def test_any_list_of_rows_is_read_without_an_error(value: Any) -> None:
     for answer in ({"sms": value}, {"sms": [value]}, {"sms": [ROW | {"media": value, "date": value}]}):
         assert all(row.id for row in voipms_records.rows(answer))
 
@@ -343,26 +343,26 @@ DATES = [
 
 
 @pytest.mark.parametrize("date", DATES)
-def test_odd_dates(date: str) -> None:
+def test_odd_dates_are_read_or_left_out(date: str) -> None:
     """Even the hour that does not exist: a row with it is read, or left out."""
     assert len(voipms_records.rows({"sms": [ROW | {"date": date}]})) <= 1
 
 
-def test_times_are_new_yorks() -> None:
+def test_times_are_those_of_new_york() -> None:
     assert voipms_records.moments("2026-10-02 14:24:31") == (AT, AT)
     assert voipms_records.days(AT, AT + 10 * 3600) == [("2026-10-02", "2026-10-03")]
     first, second = voipms_records.moments("2026-11-01 01:30:00")  # comes twice
     assert second - first == 3600.0
 
 
-def test_a_row_of_the_hour_that_comes_twice_is_not_lost() -> None:
+def test_a_row_of_the_repeated_hour_is_not_lost() -> None:
     first, second = voipms_records.moments("2026-11-01 01:30:00")
     (row,) = voipms_records.rows({"sms": [ROW | {"date": "2026-11-01 01:30:00"}]})
     assert row.is_after(second)
     assert (row.distance(first), row.distance(second)) == (0.0, 0.0)
 
 
-def test_ranges() -> None:
+def test_a_time_span_is_split_into_ranges_of_days() -> None:
     assert voipms_records.days(AT, AT) == [("2026-10-02", "2026-10-02")]
     assert voipms_records.days(AT - 100 * 86400, AT) == [("2026-06-24", "2026-09-23"), ("2026-09-24", "2026-10-02")]
     assert voipms_records.halves("2026-10-01", "2026-10-04") == [
@@ -372,7 +372,7 @@ def test_ranges() -> None:
     assert voipms_records.halves("2026-10-01", "2026-10-01") == []
 
 
-async def test_an_answer_that_is_too_large_is_asked_for_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_list_that_is_too_large_is_requested_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sipsms.carriers.voipms.MAX_RECORDS", 400)
     row = reply({"status": "success", "sms": [ROW]})
     acme, client = carrier(reply(b"x" * 400), row, row, reply({"status": "no_sms"}), now=AT)
@@ -388,7 +388,7 @@ async def test_an_answer_that_is_too_large_is_asked_for_in_halves(monkeypatch: p
     assert {(one["type"], one["timezone"]) for one in asked} == {("1", "-5")}
 
 
-async def test_a_day_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_day_that_is_too_large_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sipsms.carriers.voipms.MAX_RECORDS", 10)
     acme, _ = carrier(reply(b"x" * 10), now=AT)
     with pytest.raises(NoAnswer):
@@ -399,7 +399,7 @@ EMPTY = [{"status": "no_sms"}, {"status": "no_mms"}, {"status": "no_messages"}, 
 
 
 @pytest.mark.parametrize("answer", EMPTY)
-async def test_empty_lists(answer: Any) -> None:
+async def test_an_empty_list_gives_no_message(answer: Any) -> None:
     assert await carrier(reply(answer))[0].poll(NOW) == []
 
 
@@ -414,13 +414,13 @@ UNSURE = [
 
 
 @pytest.mark.parametrize(("answer", "error"), UNSURE)
-async def test_ask_later(answer: Any, error: type[Exception]) -> None:
+async def test_a_failed_poll_raises_an_error_without_the_password(answer: Any, error: type[Exception]) -> None:
     with pytest.raises(error) as caught:
         await carrier(answer)[0].poll(NOW)
     assert SECRET not in str(caught.value)
 
 
-async def test_media_are_not_lost_to_a_limit() -> None:
+async def test_a_rate_limit_during_the_media_request_loses_no_media() -> None:
     row = reply({"status": "success", "sms": [ROW]})
     limited = reply({"status": "api_limit_exceeded"})
     acme, _ = carrier(reply({"status": "no_sms"}), row, limited, now=AT)
@@ -435,12 +435,12 @@ SENT = ROW | {"type": "0"}
 
 
 @pytest.mark.parametrize(("seconds", "found"), [(0, True), (-59, True), (-61, False), (86400, True)])
-async def test_how_old_a_record_may_be(seconds: float, found: bool) -> None:
+async def test_only_records_of_the_time_of_the_attempt_match(seconds: float, found: bool) -> None:
     acme, _ = carrier(reply({"status": "success", "sms": [SENT]}), now=AT + 60)
     assert await acme.look_up(delivery("hi"), AT - seconds) == (Accepted("sms:5") if found else None)
 
 
-async def test_the_nearest_of_several() -> None:
+async def test_the_nearest_of_several_records_matches() -> None:
     rows = [SENT | {"id": "1", "date": "2026-10-02 14:23:50"}, SENT, SENT | {"id": "9", "date": "2026-10-02 14:29:31"}]
     acme, _ = carrier(reply({"status": "success", "sms": rows}), now=AT + 600)
     assert [await acme.look_up(delivery("hi", id=n), AT) for n in (1, 2, 3)] == [

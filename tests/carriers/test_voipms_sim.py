@@ -46,7 +46,7 @@ def carrier(sim: CarrierSim, client: AiohttpClient, now: float = 0.0, **changes:
 
 
 @pytest.mark.req("S-001", "S-010", "S-104")
-async def test_a_text_goes_as_sms(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_text_is_sent_as_sms(sim: CarrierSim, client: AiohttpClient) -> None:
     text = "é 😀 line\r\nline & 100% + {x}\n--boundary--"
     outcome = await carrier(sim, client).send(delivery(text))
     (record,) = sim.sent
@@ -56,7 +56,7 @@ async def test_a_text_goes_as_sms(sim: CarrierSim, client: AiohttpClient) -> Non
 
 
 @pytest.mark.req("S-002", "S-022", "S-023", "S-024")
-async def test_a_long_text_and_a_picture_go_as_mms(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_long_text_and_a_picture_are_sent_as_mms(sim: CarrierSim, client: AiohttpClient) -> None:
     long = await carrier(sim, client).send(delivery("x" * 161))
     linked = await carrier(sim, client).send(delivery("look", PICTURE))
     inline = await carrier(sim, client, media="inline").send(delivery("", PICTURE))
@@ -77,7 +77,7 @@ FAULTS: list[tuple[str, Any]] = [
 
 @pytest.mark.req("D6", "F-12", "F-13", "G24", "S-006")
 @pytest.mark.parametrize(("fault", "outcome"), FAULTS)
-async def test_faults(sim: CarrierSim, client: AiohttpClient, fault: str, outcome: Any) -> None:
+async def test_each_fault_gives_its_outcome(sim: CarrierSim, client: AiohttpClient, fault: str, outcome: Any) -> None:
     sim.fault(fault, count=1)
     assert await carrier(sim, client).send(delivery()) == outcome
     assert len(sim.sent) == (1 if fault in ("hang_up", "garbage", "half") else 0)
@@ -89,7 +89,7 @@ async def test_no_answer_in_time_is_unknown(sim: CarrierSim, client: AiohttpClie
     assert outcome == Unknown("no answer: no answer in time")
 
 
-async def test_nobody_there(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_an_unreachable_carrier_defers_the_courier(sim: CarrierSim, client: AiohttpClient) -> None:
     sim.stop()
     outcome = await carrier(sim, client).send(delivery())
     assert isinstance(outcome, Deferred)
@@ -99,13 +99,13 @@ async def test_nobody_there(sim: CarrierSim, client: AiohttpClient) -> None:
 
 
 @pytest.mark.req("S-006", "G24")
-async def test_the_days_hundred(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_the_daily_limit_defers_the_delivery(sim: CarrierSim, client: AiohttpClient) -> None:
     sim.api.daily_limit = 2
     outcomes = [await carrier(sim, client).send(delivery(str(n))) for n in range(3)]
     assert [type(one) for one in outcomes] == [Accepted, Accepted, Deferred]
 
 
-async def test_wrong_password_and_wrong_number(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_wrong_password_defers_and_a_wrong_number_rejects(sim: CarrierSim, client: AiohttpClient) -> None:
     wrong = await carrier(sim, client, password="wrong").send(delivery())
     assert wrong == Deferred("answered invalid_credentials", scope=Scope.COURIER)
     assert await carrier(sim, client).send(delivery(to="911")) == Rejected("answered invalid_dst", "invalid_dst")
@@ -128,7 +128,7 @@ async def test_a_lost_answer_is_looked_up(sim: CarrierSim, client: AiohttpClient
     assert await acme.look_up(delivery(text), began) == Accepted(f"{kind}:{sim.sent[0].id}")
 
 
-async def test_two_of_one_text_do_not_claim_one_record(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_two_equal_texts_do_not_claim_one_record(sim: CarrierSim, client: AiohttpClient) -> None:
     began = time.time()
     acme = carrier(sim, client, now=400.0)
     sim.fault("hang_up", count=1)
@@ -140,14 +140,14 @@ async def test_two_of_one_text_do_not_claim_one_record(sim: CarrierSim, client: 
         await acme.look_up(delivery(id=2), began)
 
 
-async def test_what_was_accepted_is_nobody_elses(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_the_record_of_an_accepted_message_matches_no_other(sim: CarrierSim, client: AiohttpClient) -> None:
     acme = carrier(sim, client, now=400.0)
     assert isinstance(await acme.send(delivery(id=1)), Accepted)
     with pytest.raises(NotThere):
         await acme.look_up(delivery(id=2), time.time())
 
 
-async def test_a_young_attempt_may_not_be_in_the_books_yet(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_recent_attempt_may_be_missing_in_the_records(sim: CarrierSim, client: AiohttpClient) -> None:
     assert await carrier(sim, client).look_up(delivery(), time.time()) is None
     with pytest.raises(NotThere):
         await carrier(sim, client, now=400.0).look_up(delivery(), time.time())
@@ -158,7 +158,7 @@ async def test_a_text_the_carrier_changed_is_no_proof_of_absence(sim: CarrierSim
     assert await carrier(sim, client, now=400.0).look_up(delivery("naïve  café"), time.time()) is None
 
 
-async def test_other_conversations_are_not_ours(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_records_of_other_conversations_do_not_match(sim: CarrierSim, client: AiohttpClient) -> None:
     sim.api.add("0", DID, "5557654321", "hi", [], mms=False)
     sim.api.add("1", DID, PHONE, "hi", [], mms=False)
     with pytest.raises(NotThere):
@@ -166,7 +166,7 @@ async def test_other_conversations_are_not_ours(sim: CarrierSim, client: Aiohttp
 
 
 @pytest.mark.parametrize(("fault", "error"), [("throttle", NotSent), ("garbage", NoAnswer), ("hang_up", NoAnswer)])
-async def test_no_answer_to_a_look_up(sim: CarrierSim, client: AiohttpClient, fault: str, error: Any) -> None:
+async def test_a_failed_look_up_raises_an_error(sim: CarrierSim, client: AiohttpClient, fault: str, error: Any) -> None:
     sim.fault(fault)
     with pytest.raises(error):
         await carrier(sim, client, now=400.0).look_up(delivery(), time.time())
@@ -178,7 +178,7 @@ async def test_no_answer_to_a_look_up(sim: CarrierSim, client: AiohttpClient, fa
 
 
 @pytest.mark.req("S-006")
-async def test_poll_brings_what_no_hook_told(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_poll_finds_messages_that_no_hook_reported(sim: CarrierSim, client: AiohttpClient) -> None:
     began = time.time()
     picture = {"type": "image/png", "base64": "iVBORw=="}
     first = sim.inject(PHONE, DID, "one", quiet=True)
@@ -193,25 +193,25 @@ async def test_poll_brings_what_no_hook_told(sim: CarrierSim, client: AiohttpCli
     assert messages[0].dedupe == f"{first}/{PHONE}/{DID}"
 
 
-async def test_media_that_only_getmediamms_has(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_media_are_read_by_getmediamms(sim: CarrierSim, client: AiohttpClient) -> None:
     sim.api.hide_media = True
     sim.inject(PHONE, DID, "look", ["https://media.example.net/a.png"], quiet=True)
     (message,) = await carrier(sim, client).poll(time.time())
     assert message.media == (InboundMedia("https://media.example.net/a.png"),)
 
 
-async def test_a_long_text_without_media(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_long_text_without_media_is_read(sim: CarrierSim, client: AiohttpClient) -> None:
     sim.inject(PHONE, DID, "x" * 200, quiet=True)
     (message,) = await carrier(sim, client).poll(time.time())
     assert (message.text, message.media) == ("x" * 200, ())
 
 
-async def test_nothing_came(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_poll_without_messages_gives_none(sim: CarrierSim, client: AiohttpClient) -> None:
     assert await carrier(sim, client).poll(time.time()) == []
     assert await carrier(sim, client).poll(0.0) == []
 
 
-async def test_only_what_came_since(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_poll_gives_only_messages_since_the_time(sim: CarrierSim, client: AiohttpClient) -> None:
     sim.inject(PHONE, DID, "old", quiet=True)
     sim.api.records[0].at -= 3600
     sim.inject(PHONE, DID, "new", quiet=True)
@@ -219,7 +219,7 @@ async def test_only_what_came_since(sim: CarrierSim, client: AiohttpClient) -> N
     assert [one.text for one in await carrier(sim, client).poll(time.time() - 7200)] == ["old", "new"]
 
 
-async def test_more_than_the_carriers_fifty(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_poll_reads_more_than_fifty_messages(sim: CarrierSim, client: AiohttpClient) -> None:
     for n in range(120):
         sim.inject(PHONE, DID, str(n), quiet=True)
     assert len(await carrier(sim, client).poll(time.time())) == 120
@@ -289,7 +289,7 @@ async def test_callback_webhook_and_poll_are_one_message(sim: CarrierSim, client
 
 
 @pytest.mark.req("S-044")
-async def test_a_callback_that_was_not_taken_comes_again(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_callback_that_was_not_accepted_is_repeated(sim: CarrierSim, client: AiohttpClient) -> None:
     door = Door(carrier(sim, client))
     door.closed = 1
     sim.did(DID).set_callback(door.url + CALLBACK)
@@ -300,7 +300,7 @@ async def test_a_callback_that_was_not_taken_comes_again(sim: CarrierSim, client
 
 
 @pytest.mark.req("F-11", "F-23")
-async def test_a_clock_that_is_wrong_makes_nothing_be_sent_again(sim: CarrierSim, client: AiohttpClient) -> None:
+async def test_a_wrong_clock_does_not_make_a_message_be_sent_again(sim: CarrierSim, client: AiohttpClient) -> None:
     """The carrier's books are searched by time: where our clocks differ, "not there" means nothing."""
     acme = carrier(sim, client, now=400.0)
     sim.ahead = 0.0

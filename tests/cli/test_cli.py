@@ -81,7 +81,7 @@ def customer(host: Host) -> Host:
 # --- what it does ----------------------------------------------------------------------------------------------------
 
 
-def test_accounts_and_dids(customer: Host) -> None:
+def test_accounts_and_dids_are_added_listed_and_removed(customer: Host) -> None:
     api = {
         "api": False,
         "api_daily_limit": None,
@@ -133,7 +133,7 @@ def test_passwords_are_kept_as_hashes_for_the_realm(customer: Host) -> None:
         assert b"secret-word" not in file.read_bytes()
 
 
-def test_messages_by_hand_without_a_server(customer: Host) -> None:
+def test_messages_sent_without_a_server_wait_for_one(customer: Host) -> None:
     """They wait for one."""
     customer.run("receive", "--from", "72345", "--to", "+1 555 000 1111", "code 1234")
     customer.run("send", "--from", "5550001111", "--to", "4445556666", "bye")
@@ -152,7 +152,7 @@ def test_messages_by_hand_without_a_server(customer: Host) -> None:
     assert customer.rows("registrations") == customer.rows("devices") == []
 
 
-def test_lists_for_people(customer: Host) -> None:
+def test_lists_are_tables_or_a_word(customer: Host) -> None:
     """Tables with what --json has; a word where there is nothing."""
     table = customer.run("account", "list").out
     assert "acme-1" in table
@@ -163,14 +163,14 @@ def test_lists_for_people(customer: Host) -> None:
     assert "good" in customer.run("check-config").out
 
 
-def test_help_and_version(host: Host) -> None:
+def test_help_and_version_are_printed(host: Host) -> None:
     assert __version__ in host.run("--version", config=False).out
     assert "registrar" in host.run("--help", config=False).out
     for name in cli.commands:
         assert "Usage" in host.run(name, "--help", config=False).out
 
 
-def test_the_names_are_a_contract() -> None:
+def test_the_names_of_commands_and_options_do_not_change() -> None:
     expected = {
         "serve", "check-config", "migrate", "demo", "account", "subaccount", "did", "registrations", "devices",
         "messages", "queue", "carriers", "import", "export", "receive", "send", "route", "softphone",
@@ -212,7 +212,7 @@ def test_the_names_are_a_contract() -> None:
         ("send --from 5550001111 --to 444555666 hi", "10 digits"),
     ],
 )
-def test_what_cannot_be_done(customer: Host, arguments: str, words: str) -> None:
+def test_an_impossible_change_ends_with_one_line_and_code_1(customer: Host, arguments: str, words: str) -> None:
     before = customer.run("export").out
     assert words in customer.run(*arguments.split(), code=1).err
     assert customer.run("export").out == before
@@ -224,13 +224,13 @@ def test_an_account_that_still_owns_dids_is_not_removed(customer: Host) -> None:
     assert "5550001111" in customer.run("account", "remove", "acme", code=1).err
 
 
-def test_a_did_of_a_removed_subaccount_delivers_to_nobody(customer: Host) -> None:
+def test_a_did_of_a_removed_subaccount_delivers_to_no_account(customer: Host) -> None:
     customer.run("subaccount", "remove", "acme-1")
     assert customer.rows("did", "list")[0]["sip_account"] == ""
 
 
 @pytest.mark.req("F-39")
-def test_no_configuration(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_configuration_gives_one_line(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     if not Path("/etc/sipsms/sipsms.yaml").exists():
@@ -252,7 +252,7 @@ def test_no_configuration(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path:
         "softphone x --password y", "softphone x --password y --server h --to 5551234567",
     ],
 )  # fmt: skip
-def test_wrong_usage(host: Host, arguments: str) -> None:
+def test_wrong_usage_ends_with_code_2(host: Host, arguments: str) -> None:
     done = host.run(*arguments.split(), code=2) if arguments != "account" else None
     if done is not None:
         assert "--help" in done.err or "no-such-file" in done.err
@@ -287,7 +287,7 @@ def small(host: Host) -> Path:
     return path
 
 
-def test_import_is_idempotent(host: Host, small: Path) -> None:
+def test_a_second_import_changes_nothing(host: Host, small: Path) -> None:
     assert host.run("import", str(small)).out == "21 added, 0 changed, 0 unchanged\n"
     before = host.run("export").out
     assert host.run("import", str(small)).out == "0 added, 0 changed, 21 unchanged\n"
@@ -299,7 +299,7 @@ def test_import_is_idempotent(host: Host, small: Path) -> None:
     assert host.run("import", str(small)).out == "0 added, 2 changed, 19 unchanged\n"
 
 
-def test_what_is_exported_can_be_imported_again(host: Host, small: Path, tmp_path: Path) -> None:
+def test_an_export_imports_again_without_a_change(host: Host, small: Path, tmp_path: Path) -> None:
     """Passwords are not exported; imported over the same store all stays as it is, they too."""
     host.run("import", str(small))
     exported = host.run("export").out
@@ -336,7 +336,7 @@ def test_what_is_exported_can_be_imported_again(host: Host, small: Path, tmp_pat
         (lambda t: t["accounts"][2]["dids"][0].update(number="5550000000"), "5550000000"),
     ],
 )
-def test_a_bad_file_is_told_with_its_line_and_changes_nothing(host: Host, small: Path, change: Any, where: str) -> None:
+def test_a_bad_file_is_named_by_line_and_changes_nothing(host: Host, small: Path, change: Any, where: str) -> None:
     bad = tree(3, 2, 4)
     change(bad)
     small.write_text(yaml.safe_dump(bad))
@@ -346,14 +346,14 @@ def test_a_bad_file_is_told_with_its_line_and_changes_nothing(host: Host, small:
     assert host.rows("account", "list") == []
 
 
-def test_somebody_elses_did_is_not_taken(host: Host, small: Path) -> None:
+def test_an_import_cannot_take_the_did_of_another_customer(host: Host, small: Path) -> None:
     host.run("account", "add", "first", "--password", "x")
     host.run("did", "add", "5550000001", "--account", "first")
     assert "5550000001" in host.run("import", str(small), code=1).err
     assert len(host.rows("account", "list")) == 1
 
 
-def test_ten_thousand_accounts(host: Host) -> None:
+def test_ten_thousand_accounts_are_imported(host: Host) -> None:
     """2,000 customers with 4 subaccounts and 5 DIDs each; a program of its own, as an operator would run it."""
     path = host.folder / "many.yaml"
     path.write_text(yaml.dump(tree(2000, 4, 5), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
@@ -367,7 +367,7 @@ def test_ten_thousand_accounts(host: Host) -> None:
     print(f"10,000 accounts and 10,000 DIDs: {seconds[0]:.1f} s, again {seconds[1]:.1f} s")
 
 
-def test_as_a_program(customer: Host) -> None:
+def test_the_program_ends_with_exit_codes_as_documented(customer: Host) -> None:
     """Exit codes and streams as the shell sees them; output into a closed pipe is no error."""
 
     def shell(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -429,7 +429,7 @@ def test_destinations_survive_import_and_export(host: Host) -> None:
     assert "1 changed" in host.run("import", str(file)).out
 
 
-def test_wrong_destinations_are_told_by_line(host: Host) -> None:
+def test_invalid_destinations_are_named_with_their_line(host: Host) -> None:
     file = host.path.parent / "all.yaml"
     file.write_text(FULL.replace('"4165550100"', "nobody").replace("https://example.net/hook", "http://127.0.0.1/"))
     done = host.run("import", str(file), code=1, one_line=False)
@@ -439,7 +439,7 @@ def test_wrong_destinations_are_told_by_line(host: Host) -> None:
 
 
 @pytest.mark.req("S-030", "S-035", "S-040", "S-044", "S-045", "S-046", "S-128")
-def test_did_set_each_and_off_again(customer: Host) -> None:
+def test_did_set_changes_each_destination_and_back(customer: Host) -> None:
     def did() -> dict[str, Any]:
         return customer.rows("did", "list")[0]
 
@@ -478,7 +478,7 @@ def test_did_set_each_and_off_again(customer: Host) -> None:
 
 
 @pytest.mark.req("S-066", "S-071", "S-072", "S-074", "S-076")
-def test_did_set_smpp(customer: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_did_set_changes_smpp_settings(customer: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def shown() -> tuple[Any, ...]:
         row = customer.rows("did", "list")[0]
         return row["smpp"], row["smpp_username"], row["smpp_url"]
@@ -514,7 +514,7 @@ def test_did_set_smpp(customer: Host, monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert customer.rows("binds") == []
 
 
-def test_sessions_of_a_server_that_was_killed_are_over(customer: Host) -> None:
+def test_sessions_of_a_killed_server_are_not_listed(customer: Host) -> None:
     store = customer.folder / "sipsms.db"
     with contextlib.closing(sqlite3.connect(store)) as db, db:
         db.execute("INSERT INTO smpp_binds (node, number, direction, name, since) VALUES ('here', 0, 'in', 'acme', 1)")
@@ -526,7 +526,7 @@ def test_sessions_of_a_server_that_was_killed_are_over(customer: Host) -> None:
     assert customer.rows("binds") == []
 
 
-def test_groups_of_one_customer(customer: Host) -> None:
+def test_a_group_contains_only_accounts_of_one_customer(customer: Host) -> None:
     customer.run("account", "add", "other", "--password", "pw")
     assert "several customers" in customer.run("group", "add", "g", "--member", "acme", "--member", "other", code=1).err
     assert "no account" in customer.run("group", "add", "g", "--member", "nobody", code=1).err
@@ -538,7 +538,7 @@ def test_groups_of_one_customer(customer: Host) -> None:
 
 
 @pytest.mark.req("S-131")
-def test_blocks_by_hand(customer: Host) -> None:
+def test_blocks_are_added_and_removed(customer: Host) -> None:
     customer.run("block", "add", "2125550123", "--did", "5550001111", "--direction", "in")
     customer.run("block", "add", "SPAMMER", "--account", "acme")
     customer.run("block", "add", "2125550199")
@@ -555,7 +555,7 @@ def test_blocks_by_hand(customer: Host) -> None:
 
 
 @pytest.mark.req("S-021", "S-022", "S-023")
-def test_an_mms_by_hand(customer: Host) -> None:
+def test_an_mms_is_sent_by_the_command(customer: Host) -> None:
     picture = customer.path.parent / "a.gif"
     picture.write_bytes(b"GIF89a\x01\x00\x01\x00\x00\x00\x00;" + bytes(40))
     send = ("send", "--from", "5550001111", "--to", "2125550123")
@@ -573,7 +573,7 @@ def test_an_mms_by_hand(customer: Host) -> None:
 
 
 @pytest.mark.req("S-112", "S-135", "G11")
-def test_route_explains_the_text(customer: Host) -> None:
+def test_route_explains_how_a_text_is_sent(customer: Host) -> None:
     out = customer.run("route", "--from", "5550001111", "--to", "2125550123", "--text", "é" * 80 + "ж" * 20).out
     assert "text: 100 characters, ucs2, 2 segments" in out
     assert "consent and policy: ok" in out
@@ -587,7 +587,7 @@ def test_route_explains_the_text(customer: Host) -> None:
     assert "not forwarded: it comes from the number it would go to" in out
 
 
-def test_a_did_of_another_customer_delivers_to_nobody_of_before(customer: Host) -> None:
+def test_a_did_that_moves_delivers_to_no_account_of_the_old_customer(customer: Host) -> None:
     customer.run("account", "add", "other", "--password", "pw")
     number = "5550001111"
     customer.run(
@@ -599,7 +599,7 @@ def test_a_did_of_another_customer_delivers_to_nobody_of_before(customer: Host) 
 
 
 @pytest.mark.req("G16", "A-48")
-def test_check_config_warns_of_secrets(host: Host) -> None:
+def test_check_config_warns_of_secrets_in_the_file(host: Host) -> None:
     """In the file itself, or short enough to be guessed where nothing else shows who calls. It is good all the same."""
     settings = yaml.safe_load(host.path.read_text())
     acme = {"type": "http", "url": "https://a.example/", "auth": {"bearer": "tok"}, "inbound": {"secret": "short"}}

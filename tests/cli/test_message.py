@@ -23,7 +23,7 @@ def host(tmp_path: Path) -> Host:
     return host
 
 
-def test_cancel(host: Host) -> None:
+def test_cancel_stops_a_queued_message(host: Host) -> None:
     host.run("send", "--from", "5550001111", "--to", "2125550123", "not after all")
     (message,) = host.rows("messages")
     assert message["state"] == "queued"
@@ -36,7 +36,7 @@ def test_cancel(host: Host) -> None:
     host.run("cancel", "x", code=2)
 
 
-def test_one_message(host: Host) -> None:
+def test_message_shows_one_message(host: Host) -> None:
     """What the list has, with its tries; and its files."""
     picture = host.folder / "cat.gif"
     picture.write_bytes(b"GIF89a\x01\x00\x01\x00\x00\x00\x00;" + bytes(40))
@@ -60,7 +60,7 @@ def test_one_message(host: Host) -> None:
     host.run("message", "x", code=2)
 
 
-def test_tries_are_shown(host: Host) -> None:
+def test_message_shows_the_attempts(host: Host) -> None:
     host.run("send", "--from", "5550001111", "--to", "2125550123", "hello")
     engine = open_engine(f"sqlite:///{host.folder / 'sipsms.db'}")
     with engine.begin() as connection:
@@ -71,7 +71,7 @@ def test_tries_are_shown(host: Host) -> None:
     assert "busy now" in host.run("message", "1").out
 
 
-def test_messages_that_are_looked_for(host: Host) -> None:
+def test_messages_filters_the_list(host: Host) -> None:
     for number, text in (("2125550101", "one"), ("2125550102", "two")):
         host.run("send", "--from", "5550001111", "--to", number, text)
     host.run("receive", "--from", "2125550101", "--to", "5550001111", "back")
@@ -92,7 +92,7 @@ def test_messages_that_are_looked_for(host: Host) -> None:
         host.run("messages", *wrong, code=2)
 
 
-def test_far_back(host: Host) -> None:
+def test_messages_finds_old_messages(host: Host) -> None:
     """More than one look passes by: what is looked for is found however much has come since."""
     host.run("receive", "--from", "2125550101", "--to", "5550001111", "long ago")
     engine = open_engine(f"sqlite:///{host.folder / 'sipsms.db'}")
@@ -105,7 +105,7 @@ def test_far_back(host: Host) -> None:
     assert len(host.rows("messages", "--limit", "5001")) == 5001
 
 
-def test_a_message_for_later(host: Host) -> None:
+def test_send_with_a_time_holds_the_message(host: Host) -> None:
     tomorrow = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     send = ("send", "--from", "5550001111", "--to", "2125550123")
     host.run(*send, "--at", tomorrow.isoformat(), "later")
@@ -115,7 +115,7 @@ def test_a_message_for_later(host: Host) -> None:
     host.run(*send, "--at", "soon", "later", code=2)
 
 
-def test_conversations(host: Host) -> None:
+def test_conversations_lists_the_contacts(host: Host) -> None:
     for text, other in (("to one", "2125550101"), ("to two", "2125550102")):
         host.run("send", "--from", "5550001111", "--to", other, text)
     host.run("receive", "--from", "2125550101", "--to", "5550001111", "back")
@@ -129,7 +129,7 @@ def test_conversations(host: Host) -> None:
     host.run("conversations", code=2)
 
 
-def test_usage(host: Host) -> None:
+def test_usage_shows_the_messages_of_each_day(host: Host) -> None:
     assert host.run("usage", "--account", "acme").out == "nothing\n"
     engine = open_engine(f"sqlite:///{host.folder / 'sipsms.db'}")
     with engine.begin() as connection:

@@ -28,7 +28,7 @@ INSTANCE = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
 # --- without pjsua2 --------------------------------------------------------------------------------------------------
 
 
-def test_headers_of_a_raw_message() -> None:
+def test_the_headers_of_a_raw_message_are_parsed() -> None:
     raw = "MESSAGE sip:a@b SIP/2.0\r\nX-SMS-To : 5550001111\r\nSubject: one\r\n two\r\n\r\nbody: no header"
     assert softphone._headers(raw) == {"X-SMS-To": "5550001111", "Subject": "one two"}
 
@@ -41,17 +41,17 @@ def test_headers_of_a_raw_message() -> None:
         ("", ""),
     ],
 )
-def test_warning_text(value: str, words: str) -> None:
+def test_the_text_of_a_warning_is_shown(value: str, words: str) -> None:
     raw = f"SIP/2.0 404 Not Found\r\nWarning: {value}\r\n\r\n" if value else "SIP/2.0 200 OK\r\n\r\n"
     assert softphone._warning(raw) == words
 
 
 @pytest.mark.parametrize(("server", "parsed"), [("h:5070", ("h", 5070)), ("192.0.2.1", ("192.0.2.1", 5060))])
-def test_parse_server(server: str, parsed: tuple[str, int]) -> None:
+def test_the_server_address_is_parsed(server: str, parsed: tuple[str, int]) -> None:
     assert softphone.parse_server(server) == parsed
 
 
-def test_missing_pjsua2_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_pjsua2_gives_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "pjsua2", None)
     assert softphone.run_interactive("alice", "pw", "127.0.0.1:5060") == 1
     assert capsys.readouterr().err == f"sipsms: {softphone.NO_INSTALL}\n"
@@ -123,7 +123,7 @@ def test_two_phones_talk_peer_to_peer() -> None:
 
 @needs_pjsua2
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_registers_and_sends(registrar: Registrar, transport: str) -> None:
+def test_the_softphone_registers_and_sends(registrar: Registrar, transport: str) -> None:
     seen = play("registers", registrar.port, transport)
     assert seen == {"registered": 200, "sent": 200, "refused": [403, "Forbidden", "not a number"]}
     assert registrar.methods() == ["REGISTER", "MESSAGE", "MESSAGE", "-REGISTER"]
@@ -133,7 +133,7 @@ def test_registers_and_sends(registrar: Registrar, transport: str) -> None:
 
 @needs_pjsua2
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_pulled_cable_says_nothing_and_comes_back_on_its_port(registrar: Registrar, transport: str) -> None:
+def test_the_softphone_comes_back_on_its_port_after_a_lost_network(registrar: Registrar, transport: str) -> None:
     seen = play("pulled_cable", registrar.port, transport)
     assert seen["ports"][0] == seen["ports"][1]
     assert registrar.methods() == ["REGISTER", "REGISTER", "-REGISTER", "REGISTER"]
@@ -141,12 +141,12 @@ def test_pulled_cable_says_nothing_and_comes_back_on_its_port(registrar: Registr
 
 
 @needs_pjsua2
-def test_two_devices_of_one_account_are_told_apart() -> None:
+def test_two_devices_of_one_account_have_separate_instances() -> None:
     assert play("two_devices", 9) == [["for one"], ["for two"]]
 
 
 @needs_pjsua2
-def test_send_once_from_the_command_line(registrar: Registrar) -> None:
+def test_the_softphone_sends_one_message_from_the_command_line(registrar: Registrar) -> None:
     code = (
         "import sys; from sipsms.cli.softphone import run_interactive as r; sys.exit(r('alice', 'pw', *sys.argv[1:]))"
     )

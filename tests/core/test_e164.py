@@ -54,12 +54,12 @@ NORMALISE = {
 
 
 @pytest.mark.parametrize(("raw", "expected"), NORMALISE.items())
-def test_normalise(raw: str, expected: str | None) -> None:
+def test_a_number_in_any_form_is_normalised(raw: str, expected: str | None) -> None:
     assert e164.normalise(raw) == expected
 
 
 @given(st.text(max_size=80) | st.text(alphabet="+1 23456789()-%2B", max_size=20))
-def test_normalise_is_stable_and_ascii(raw: str) -> None:
+def test_a_normalised_number_is_ascii_and_stays_the_same(raw: str) -> None:
     once = e164.normalise(raw)
     if once is not None:
         assert once.isascii()
@@ -71,7 +71,7 @@ def test_normalise_is_stable_and_ascii(raw: str) -> None:
     ("number", "expected"),
     [("5551234567", True), ("15551234567", False), ("555123456", False), ("٥٥٥١٢٣٤٥٦٧", False), ("", False)],
 )
-def test_is_ten_digits(number: str, expected: bool) -> None:
+def test_only_ten_digits_are_ten_digits(number: str, expected: bool) -> None:
     assert e164.is_ten_digits(number) is expected
 
 
@@ -88,7 +88,7 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("number", "style", "expected"), FORMATS)
-def test_as_format(number: str, style: str, expected: str) -> None:
+def test_a_number_is_written_in_the_format_of_the_carrier(number: str, style: str, expected: str) -> None:
     assert e164.as_format(number, style) == expected
 
 
@@ -118,11 +118,11 @@ REGION = {
 
 
 @pytest.mark.parametrize(("number", "region"), REGION.items())
-def test_region_of(number: str, region: str | None) -> None:
+def test_each_area_code_has_its_region(number: str, region: str | None) -> None:
     assert e164.region_of(number) == region
 
 
-def test_region_is_asked_once_per_area_code() -> None:
+def test_the_region_is_looked_up_once_per_area_code() -> None:
     e164.region_of_area.cache_clear()
     for i in range(100):
         e164.region_of(f"416555{i:04}")

@@ -20,7 +20,7 @@ from sipsms.core.lane_key import LaneKey
         (LaneKey("a/b").aside(9).aside(10), "a/b#9"),
     ],
 )
-def test_each_form(lane: LaneKey, text: str) -> None:
+def test_each_constructor_gives_its_lane_key(lane: LaneKey, text: str) -> None:
     assert lane == text
 
 
@@ -38,7 +38,7 @@ def test_each_form(lane: LaneKey, text: str) -> None:
         ("callback/5550001111#4", 0, 0.0, True),
     ],
 )
-def test_what_a_name_says(text: str, device: int, until: float, is_aside: bool) -> None:
+def test_a_lane_key_gives_device_time_and_aside_back(text: str, device: int, until: float, is_aside: bool) -> None:
     lane = LaneKey(text)
     assert (lane.device, lane.held_until, lane.is_aside) == (device, until, is_aside)
 

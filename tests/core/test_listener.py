@@ -38,7 +38,7 @@ def test_a_port_in_use_is_named(scheme: str) -> None:
     ("host", "why"),
     [("192.0.2.1", "this machine does not have that address"), ("no such host.invalid", "cannot listen on tcp://")],
 )
-def test_an_address_that_cannot_be_had_is_named(host: str, why: str) -> None:
+def test_an_unavailable_address_is_named(host: str, why: str) -> None:
     with pytest.raises(ListenError, match=why):
         bind_url("tcp", host, 5060)
 

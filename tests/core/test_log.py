@@ -17,7 +17,7 @@ def _restore() -> Iterator[None]:
     log.setup("warning", "json")
 
 
-def test_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_is_one_line_of_names_and_values(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup("info", "auto")
     log.accepted(12, "in", "hook:acme", "2125550123", "5550001111", 2)
     line = capsys.readouterr().err
@@ -29,7 +29,7 @@ def test_pairs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.req("A-31")
-def test_nobody_can_write_a_line_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_value_can_add_a_line_to_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     for style, user in product(
         ("auto", "json", "console"), ('a\r\nlevel=error event="x"\x1b[31m', "a\nb", "a\x9b31m\u2028b")
     ):
@@ -43,7 +43,7 @@ def test_nobody_can_write_a_line_of_their_own(capsys: pytest.CaptureFixture[str]
         assert len(output.splitlines()) == 1
 
 
-def test_json_and_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_events_contain_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup("warning", "json")
     log.accepted(1, "in", "sip", "1", "2", 0)
     try:

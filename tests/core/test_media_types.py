@@ -14,7 +14,7 @@ from tests.support.messaging.media import SAMPLES
 
 @pytest.mark.req("S-021")
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_the_nine_types(kind: str) -> None:
+def test_each_of_the_nine_types_is_recognised_by_its_first_bytes(kind: str) -> None:
     """JPG and JPEG are one of them."""
     assert type_of(SAMPLES[kind]) == kind
 
@@ -24,7 +24,7 @@ def test_every_type_has_a_sample() -> None:
 
 
 @pytest.mark.req("S-022", "S-023", "S-024")
-def test_the_limits() -> None:
+def test_the_limits_of_an_mms_are_those_of_voipms() -> None:
     assert (MAX_FILE, MAX_FILES, MAX_TEXT) == (1_331_200, 3, 2048)
 
 
@@ -38,16 +38,16 @@ def test_the_limits() -> None:
         b"\xff\xfb\x0c\x00", b" GIF89a", b"\xff\xfe\x00\x00", b"\xff\xff\xff\xff",
     ],
 )  # fmt: skip
-def test_other_files(data: bytes) -> None:
+def test_other_files_have_no_type(data: bytes) -> None:
     assert type_of(data) == ""
 
 
-def test_an_mp3_without_id3() -> None:
+def test_an_mp3_without_id3_is_recognised() -> None:
     assert type_of(b"\xff\xfb\x90\x64" + bytes(400)) == "audio/mpeg"
 
 
 @given(st.binary(max_size=64))
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_give_a_type_of_the_list_or_none(data: bytes) -> None:
     assert type_of(data) in {"", *EXTENSIONS}
 
 
@@ -67,7 +67,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "kind", "expected"), NAMES)
-def test_safe_names(name: str, kind: str, expected: str) -> None:
+def test_a_file_name_becomes_safe_and_gets_the_extension_of_its_type(name: str, kind: str, expected: str) -> None:
     assert safe_name(name, kind) == expected
 
 

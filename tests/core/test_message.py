@@ -20,7 +20,7 @@ D, A, S, Q, U, X, F = (
         ([D, F, Q], D), ([A, F], A), ([S, U], S), ([Q, X], Q), ([U, F], U), ([X, F], X), ([F], F),
     ],
 )  # fmt: skip
-def test_of_several_ways_the_best_counts(ways: list[State], expected: State) -> None:
+def test_a_message_has_the_best_state_of_its_deliveries(ways: list[State], expected: State) -> None:
     for order in itertools.permutations(ways):
         assert state_of([(state, False) for state in order]) is expected
 
@@ -29,7 +29,7 @@ def test_of_several_ways_the_best_counts(ways: list[State], expected: State) -> 
     ("segments", "expected"),
     [([D, D], D), ([D, A], A), ([D, Q], Q), ([Q, S], S), ([S, U], U), ([U, X], X), ([X, F], F)],
 )
-def test_of_segments_the_worst_counts(segments: list[State], expected: State) -> None:
+def test_a_long_text_has_the_worst_state_of_its_segments(segments: list[State], expected: State) -> None:
     """A long text has arrived when all its segments have; other ways of the same message say nothing then."""
     assert state_of([(state, True) for state in segments]) is expected
     assert state_of([(D, False), *((state, True) for state in segments)]) is expected
@@ -45,7 +45,7 @@ def test_of_segments_the_worst_counts(segments: list[State], expected: State) ->
         ("out", "5550001111", "sip", "other", False),
     ],
 )
-def test_a_copy_is_what_an_account_sent_on_its_own_devices(
+def test_a_copy_is_an_outgoing_delivery_to_the_own_account(
     direction: str, did: str, courier: str, destination: str, expected: bool
 ) -> None:
     message = Message(Direction(direction), "5550001111", "4445556666", "x", "v1", 1.0, "acme", did)

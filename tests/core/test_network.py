@@ -17,11 +17,11 @@ from sipsms.core.network import is_in, network_of
         ("a:b", "a:b", False),
     ],
 )  # fmt: skip
-def test_what_a_peer_is_counted_by(address: str, counted: str, known: bool) -> None:
+def test_a_peer_is_counted_by_its_address(address: str, counted: str, known: bool) -> None:
     assert network_of(address) == counted
     assert is_in(address, (ip_network("10.0.0.0/8"),)) is known
 
 
-def test_an_ipv6_host_has_a_network_to_itself() -> None:
+def test_an_ipv6_host_is_counted_by_its_64_bit_network() -> None:
     one, other = network_of("2001:db8::1"), network_of("2001:db8::ffff:2%eth0")
     assert one == other != network_of("2001:db8:0:1::1")

@@ -9,7 +9,11 @@ from sipsms.core.registration import Binding, identity
 
 
 def test_a_binding_is_known_by_its_contact_and_outbound_parameters() -> None:
-    one = Binding("alice", "sip:a@192.0.2.1", 1.0, "c", 1, FlowAddress.of("udp", ("192.0.2.1", 5060)))
-    assert identity(replace(one, expires_at=2.0, call_id="d", cseq=7)) == identity(one)
-    for other in (replace(one, contact="sip:b@192.0.2.1"), replace(one, instance="x"), replace(one, reg_id=1)):
-        assert identity(other) != identity(one)
+    binding = Binding("alice", "sip:a@192.0.2.1", 1.0, "c", 1, FlowAddress.of("udp", ("192.0.2.1", 5060)))
+    assert identity(replace(binding, expires_at=2.0, call_id="d", cseq=7)) == identity(binding)
+    for other in (
+        replace(binding, contact="sip:b@192.0.2.1"),
+        replace(binding, instance="x"),
+        replace(binding, reg_id=1),
+    ):
+        assert identity(other) != identity(binding)

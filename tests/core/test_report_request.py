@@ -31,13 +31,13 @@ COLUMN: dict[str, ReportRequest | None] = {  # as stores of all versions have it
 
 
 @pytest.mark.parametrize("text", COLUMN)
-def test_each_form_of_the_column(text: str) -> None:
+def test_each_report_request_is_stored_and_read_back(text: str) -> None:
     assert decode(text) == COLUMN[text]
     assert encode(COLUMN[text]) == text
 
 
 @pytest.mark.parametrize("name", ["#webhook", "#dlr 31 http://127.0.0.1/", "#smpp\t1", "#imdn x", "#"])
-def test_an_id_of_a_phone_is_never_another_request(name: str) -> None:
+def test_an_imdn_id_of_a_phone_is_never_read_as_another_request(name: str) -> None:
     assert decode(encode(ImdnRequest(name))) == ImdnRequest(name)
 
 
@@ -51,9 +51,9 @@ def test_the_longest_request_fits_the_column() -> None:
 
 
 def test_an_address_with_a_tab_cannot_shift_the_fields() -> None:
-    one = SmppRequest.of(1, "a\tb", "\n\xe9", 0, 0, 0, 0)
-    assert (one.source, one.destination) == ("a?b", "??")
-    assert decode(encode(one)) == one
+    request = SmppRequest.of(1, "a\tb", "\n\xe9", 0, 0, 0, 0)
+    assert (request.source, request.destination) == ("a?b", "??")
+    assert decode(encode(request)) == request
 
 
 def test_a_long_text_is_reported_for_the_parts_that_want_it() -> None:

@@ -28,7 +28,7 @@ ENCODINGS = {
 
 
 @pytest.mark.parametrize(("text", "encoding"), ENCODINGS.items())
-def test_encoding_of(text: str, encoding: str) -> None:
+def test_the_text_decides_the_encoding(text: str, encoding: str) -> None:
     assert segmentation.encoding_of(text) == encoding
 
 
@@ -40,7 +40,7 @@ def test_the_alphabet_has_its_size() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("", 0), ("abc", 3), ("€", 2), ("a€[", 5), ("я" * 70, 160), ("😀" * 35, 160), ("я", 3)]
 )
-def test_septets(text: str, expected: int) -> None:
+def test_the_length_in_septets_follows_the_encoding(text: str, expected: int) -> None:
     assert segmentation.septets(text) == expected
 
 
@@ -69,7 +69,7 @@ SEGMENTS = [
 
 @pytest.mark.req("C-099", "C-7")
 @pytest.mark.parametrize(("text", "expected"), SEGMENTS)
-def test_segments(text: str, expected: int) -> None:
+def test_the_number_of_segments_follows_the_encoding(text: str, expected: int) -> None:
     assert segmentation.segments(text) == expected
 
 
@@ -88,7 +88,7 @@ def _pieces(text: str) -> list[int]:
 
 
 @given(st.text(alphabet="ab€[я😀\n", min_size=0, max_size=400))
-def test_segments_agree_with_cutting(text: str) -> None:
+def test_the_number_of_segments_agrees_with_cutting_by_hand(text: str) -> None:
     assert segmentation.segments(text) == len(_pieces(text))
 
 
@@ -107,7 +107,7 @@ LENGTHS: list[tuple[str, LengthUnit, int]] = [
 
 @pytest.mark.req("S-089", "C-7", "C-098", "C-099")
 @pytest.mark.parametrize(("text", "unit", "expected"), LENGTHS)
-def test_length(text: str, unit: LengthUnit, expected: int) -> None:
+def test_the_length_follows_the_unit(text: str, unit: LengthUnit, expected: int) -> None:
     assert segmentation.length(text, unit) == expected
 
 
@@ -120,7 +120,7 @@ def cut(text: str, size: int = 160, unit: str = "septets") -> list[str]:
 
 @pytest.mark.req("S-032")
 @pytest.mark.parametrize("text", ["", "a", "a" * 160, "€" * 80, "я" * 70, "😀" * 35])
-def test_what_fits_is_one_piece(text: str) -> None:
+def test_a_text_that_fits_is_one_piece(text: str) -> None:
     assert segmentation.pieces(text, 160) == [(0, len(text))]
 
 
@@ -139,7 +139,7 @@ def test_what_fits_is_one_piece(text: str) -> None:
         ("a" * 100 + " " + "b" * 100, [160, 41]),  # the space is too far away
     ],
 )
-def test_pieces_of_a_real_sms(text: str, lengths: list[int]) -> None:
+def test_a_long_text_is_cut_into_pieces_of_160_septets(text: str, lengths: list[int]) -> None:
     assert [len(piece) for piece in cut(text)] == lengths
 
 
@@ -151,7 +151,7 @@ def test_words_are_not_cut() -> None:
     assert cut("line one\nline two", 12, "characters") == ["line one\n", "line two"]
 
 
-def test_letters_are_not_cut() -> None:
+def test_grapheme_clusters_are_not_cut() -> None:
     family = "👨\u200d👩\u200d👧"
     assert cut("abc" + family + "d", 6, "characters") == ["abc", family + "d"]
     assert cut("abe\u0301x", 3, "characters") == ["ab", "e\u0301x"]
@@ -162,12 +162,12 @@ def test_letters_are_not_cut() -> None:
     assert cut("x\ud83d\ude00", 2, "characters") == ["x", "\ud83d\ude00"]
 
 
-def test_a_letter_that_is_too_wide_is_cut_after_all() -> None:
+def test_a_grapheme_cluster_wider_than_a_piece_is_cut() -> None:
     assert cut("e" + "\u0301" * 9, 4, "characters") == ["e\u0301\u0301\u0301", "\u0301" * 4, "\u0301\u0301"]
     assert cut("😀😀", 1, "septets") == ["😀", "😀"]  # no room at all: still one at a time
 
 
-def test_no_limit() -> None:
+def test_without_a_limit_a_text_is_one_piece() -> None:
     assert segmentation.pieces("a" * 1000, 0) == [(0, 1000)]
 
 
@@ -175,7 +175,7 @@ _MIXED = st.text(st.sampled_from("ab €{я😀👍🏽\u200d\u0301\ufe0f🇨�
 
 
 @given(st.one_of(st.text(max_size=400), _MIXED), st.integers(5, 200), st.sampled_from(["characters", "septets"]))
-def test_pieces_are_the_text_and_fit(text: str, size: int, unit: str) -> None:
+def test_the_pieces_of_any_text_join_to_the_text_and_fit(text: str, size: int, unit: str) -> None:
     found = segmentation.pieces(text, size, unit)  # type: ignore[arg-type]
     assert "".join(text[start:end] for start, end in found) == text
     assert all(start < end for start, end in found) or found == [(0, 0)]
@@ -192,7 +192,7 @@ def test_pieces_are_the_text_and_fit(text: str, size: int, unit: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a" * 200_000, "\u0301" * 200_000, "👨\u200d" * 50_000, " " * 200_000, "🇨" * 100_000])
-def test_no_text_takes_long_to_cut(text: str) -> None:
+def test_cutting_takes_linear_time(text: str) -> None:
     assert "".join(cut(text)) == text
     assert growth(lambda count: cut(text[:count]), len(text) // 16) < 9, "linear, not quadratic"
 
@@ -216,7 +216,7 @@ def test_no_text_takes_long_to_cut(text: str) -> None:
         ({}, 0, ""),
     ],
 )
-def test_join_parts(parts: dict[int, str], total: int, joined: str) -> None:
+def test_missing_parts_are_marked_in_the_joined_text(parts: dict[int, str], total: int, joined: str) -> None:
     assert segmentation.join_parts(parts, total) == joined
 
 
@@ -245,19 +245,19 @@ def test_join_parts(parts: dict[int, str], total: int, joined: str) -> None:
         ("", ""),
     ],
 )
-def test_sender_name(name: str, shown: str) -> None:
+def test_a_sender_name_is_reduced_to_the_alphabet(name: str, shown: str) -> None:
     assert segmentation.sender_name(name) == shown
 
 
 @pytest.mark.req("S-138", "S-139")
-def test_the_length_of_a_sender_name() -> None:
+def test_a_sender_name_is_cut_to_its_maximum_length() -> None:
     assert segmentation.sender_name("a" * 20) == "a" * 11
     assert segmentation.sender_name("a" * 20, 10) == "a" * 10
 
 
 @pytest.mark.req("S-136")
 @given(st.text())
-def test_any_name_is_in_the_alphabet(name: str) -> None:
+def test_any_sender_name_is_in_the_alphabet_and_fits(name: str) -> None:
     shown = segmentation.sender_name(name)
     assert set(shown) <= segmentation.SENDER_ALPHABET
     assert len(shown) <= 11
@@ -277,14 +277,14 @@ def test_any_name_is_in_the_alphabet(name: str) -> None:
         ("", [0]),
     ],
 )
-def test_segments_of_one_long_sms(text: str, lengths: list[int]) -> None:
+def test_a_long_sms_is_cut_into_full_segments(text: str, lengths: list[int]) -> None:
     found = segmentation.pieces(text, 0, "segments")
     assert [end - start for start, end in found] == lengths
     assert segmentation.pieces(text, 7, "segments") == found, "the size says nothing"
 
 
 @given(st.text(alphabet="a€[я😀 é\n", max_size=500))
-def test_segments_are_as_many_as_are_counted(text: str) -> None:
+def test_cutting_gives_as_many_segments_as_are_counted(text: str) -> None:
     found = segmentation.pieces(text, 0, "segments")
     assert "".join(text[start:end] for start, end in found) == text
     assert len(found) == segmentation.segments(text)

@@ -21,7 +21,7 @@ GOOD = {
 
 @pytest.mark.req("S-073", "S-074", "S-075")
 @pytest.mark.parametrize("text", GOOD)
-def test_good(text: str) -> None:
+def test_a_valid_smpp_url_is_parsed(text: str) -> None:
     assert smpp_url(text) == GOOD[text]
 
 
@@ -40,14 +40,14 @@ BAD = {
 
 @pytest.mark.req("S-073", "A-31")
 @pytest.mark.parametrize("text", BAD)
-def test_bad(text: str) -> None:
+def test_an_invalid_smpp_url_is_refused_with_the_reason_and_without_the_password(text: str) -> None:
     """It says what is wrong, and never the password."""
     with pytest.raises(ValueError, match=BAD[text]) as caught:
         smpp_url(text)
     assert "hunter2" not in str(caught.value)
 
 
-def test_no_password_is_shown() -> None:
+def test_a_shown_smpp_url_masks_the_password() -> None:
     url = "ssmpp://me:hunter2@h.example"
     assert "hunter2" not in f"{smpp_url(url)!r} {smpp_url(url)} {smpp_url(url).text}"
     assert smpp_url("smpp://m%3Ae@[2001:db8::1]").text == "smpp://m%3Ae@[2001:db8::1]:2775"

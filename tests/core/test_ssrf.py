@@ -26,30 +26,30 @@ NEVER = ["0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "239.255.255.255"
 
 @pytest.mark.req("W-04")
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses(address: str) -> None:
+def test_public_addresses_are_accepted(address: str) -> None:
     assert check_address(address) == check_address(address, allow_private=True) == ""
 
 
 @pytest.mark.req("W-04", "A-39")
 @pytest.mark.parametrize("address", PRIVATE)
-def test_private_addresses_only_where_allowed(address: str) -> None:
+def test_private_addresses_are_accepted_only_where_the_operator_allows_them(address: str) -> None:
     assert "private" in check_address(address)
     assert check_address(address, allow_private=True) == ""
 
 
 @pytest.mark.req("W-04", "A-39")
 @pytest.mark.parametrize("address", NEVER)
-def test_addresses_that_nobody_can_mean(address: str) -> None:
+def test_multicast_and_reserved_addresses_are_always_refused(address: str) -> None:
     assert check_address(address)
     assert check_address(address, allow_private=True)
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "1.2.3", "0177.0.0.1", "2130706433", "::1]", "1.2.3.4 "])
-def test_what_is_no_address(text: str) -> None:
+def test_text_that_is_no_ip_address_is_refused(text: str) -> None:
     assert "no IP address" in check_address(text)
 
 
-def test_the_reason_names_the_address() -> None:
+def test_the_refusal_names_the_address() -> None:
     assert check_address("127.0.0.1") == "address 127.0.0.1 is private"
 
 
@@ -67,7 +67,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize("url", GOOD)
-def test_urls_that_are_fine(url: str) -> None:
+def test_valid_urls_are_accepted(url: str) -> None:
     assert check_url(url) == ""
 
 
@@ -91,25 +91,25 @@ BAD = [
 
 @pytest.mark.req("W-04", "A-39")
 @pytest.mark.parametrize("url", BAD)
-def test_urls_that_are_refused(url: str) -> None:
+def test_invalid_and_private_urls_are_refused(url: str) -> None:
     assert check_url(url)
 
 
 @pytest.mark.req("W-04")
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/", "http://localhost/", "http://[::1]/", "http://10.1.2.3/x"])
-def test_what_an_operator_may_allow(url: str) -> None:
+def test_private_urls_are_accepted_where_the_operator_allows_them(url: str) -> None:
     assert check_url(url)
     assert check_url(url, allow_private=True) == ""
 
 
 @pytest.mark.req("W-04")
 @pytest.mark.parametrize("url", ["http://127.1/", "http://0x7f.1/", "http://a@127.0.0.1/", "http://169.254.169.254/"])
-def test_no_operator_allows_tricks(url: str) -> None:
+def test_disguised_and_link_local_addresses_are_always_refused(url: str) -> None:
     assert check_url(url, allow_private=True)
 
 
 @pytest.mark.req("W-04")
-def test_the_length_is_limited() -> None:
+def test_the_length_of_a_url_is_limited() -> None:
     url = "https://example.com/".ljust(MAX_URL, "x")
     assert check_url(url) == ""
     assert "longer" in check_url(url + "x")
@@ -117,7 +117,7 @@ def test_the_length_is_limited() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_every_way_to_carry_an_ipv4_address(number: int) -> None:
+def test_an_ipv6_address_is_checked_by_the_ipv4_address_it_carries(number: int) -> None:
     """An IPv6 address that leads to a refused IPv4 address is refused as well."""
     plain = IPv4Address(number)
     carriers = [0xFFFF << 32 | number, 0x64FF9B << 96 | number, 0x2002 << 112 | number << 80]
@@ -126,14 +126,14 @@ def test_every_way_to_carry_an_ipv4_address(number: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_nothing_that_python_calls_local_is_public(number: int) -> None:
+def test_no_address_that_python_calls_local_is_public(number: int) -> None:
     ip = IPv4Address(number)
     if ip.is_private or ip.is_multicast or ip.is_reserved or ip.is_loopback or ip.is_link_local:
         assert check_address(str(ip)) or str(ip) in ("192.0.0.9", "192.0.0.10")
 
 
 @given(st.text(max_size=80))
-def test_any_text_gets_an_answer(text: str) -> None:
+def test_any_text_is_checked_without_an_error(text: str) -> None:
     assert isinstance(check_url(text), str)
     assert isinstance(check_url("http://" + text), str)
     assert check_address(text) or literal(text)
@@ -148,7 +148,7 @@ _PIECES = st.lists(
 
 @pytest.mark.req("A-39")
 @given(_PIECES)
-def test_others_read_an_accepted_url_as_we_do(pieces: list[str]) -> None:
+def test_other_parsers_see_the_same_host_in_an_accepted_url(pieces: list[str]) -> None:
     """The library that connects, and the usual parsers, see the same host as the check."""
     url = "http://" + "".join(pieces)
     if check_url(url, allow_private=True):
@@ -165,7 +165,7 @@ def test_others_read_an_accepted_url_as_we_do(pieces: list[str]) -> None:
 @pytest.mark.parametrize(
     "url", ["smpp://smsc.example.com", "ssmpp://me:p%40@smsc.example.com:16000", "smpp://8.8.8.8", "ssmpp://[2600::1]"]
 )
-def test_good_smpp_urls(url: str) -> None:
+def test_valid_smpp_urls_are_accepted(url: str) -> None:
     assert check_smpp_url(url) == ""
 
 
@@ -178,11 +178,11 @@ def test_good_smpp_urls(url: str) -> None:
         ("smpp://2130706433", "decimal"), ("smpp://smsc.example.com:25", "port 25"), ("smpp://-x.example.com", "host"),
     ],
 )  # fmt: skip
-def test_bad_smpp_urls(url: str, why: str) -> None:
+def test_invalid_smpp_urls_are_refused_with_the_reason_and_without_the_password(url: str, why: str) -> None:
     assert why in check_smpp_url(url)
     assert "hunter2" not in check_smpp_url(url)
 
 
-def test_smpp_urls_in_ones_own_network() -> None:
+def test_private_smpp_urls_are_accepted_where_the_operator_allows_them() -> None:
     assert check_smpp_url("smpp://127.0.0.1:2775", allow_private=True) == ""
     assert check_smpp_url("smpp://169.254.169.254", allow_private=True)

@@ -47,7 +47,7 @@ def pages_with_curl() -> list[Path]:
 
 
 @pytest.mark.parametrize("page", pages_with_curl(), ids=lambda page: page.name)
-def test_the_commands_of_a_page(page: Path, tmp_path: Path) -> None:
+def test_the_commands_of_each_page_work(page: Path, tmp_path: Path) -> None:
     lines = [line for text in blocks(page, "sh") for line in commands(text)]
     node = Node(tmp_path)
     environment, rest = prepare(node, lines)
@@ -63,7 +63,7 @@ def test_the_commands_of_a_page(page: Path, tmp_path: Path) -> None:
         assert node.listed("messages")
 
 
-def test_the_commands_of_the_first_page(tmp_path: Path) -> None:
+def test_the_commands_of_the_first_page_work(tmp_path: Path) -> None:
     node = Node(tmp_path)
     node.import_accounts({"name": "acme", "password": "x", "dids": [{"number": "5550001111"}]})
     for text in blocks(ROOT / "docs" / "api.md", ""):
@@ -89,7 +89,7 @@ def test_the_answer_that_3cx_gets(tmp_path: Path) -> None:
     assert {**shown, "id": "1", "payload": {"id": "1"}} == {name: answer[name] for name in shown}
 
 
-def test_links_and_tables_of_the_pages() -> None:
+def test_links_and_tables_of_the_pages_are_valid() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

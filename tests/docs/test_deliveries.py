@@ -34,7 +34,7 @@ def is_genuine() -> Callable[..., bool]:
 
 @pytest.mark.req("W-01")
 @pytest.mark.parametrize("secret", ["whsec_c2VjcmV0", "plain-secret"])
-def test_the_example_knows_what_is_genuine(is_genuine: Callable[..., bool], secret: str) -> None:
+def test_the_example_of_the_page_verifies_signatures(is_genuine: Callable[..., bool], secret: str) -> None:
     body = encode(received(message(), []))
     headers = dict(signed_headers(f"new-one {secret}", "msg_1", time.time(), body))
     assert is_genuine(secret, headers, body)
@@ -49,14 +49,14 @@ def test_the_example_knows_what_is_genuine(is_genuine: Callable[..., bool], secr
 
 
 @pytest.mark.req("S-045")
-def test_the_json_is_what_is_sent() -> None:
+def test_the_json_of_the_page_is_the_json_that_is_sent() -> None:
     what = message(media=(Media("image/jpeg", "photo.jpg", 5, "TOKEN"),))
     sent = received(what, [("https://sms.example.net/media/TOKEN/photo.jpg", "image/jpeg")])
     assert json.loads(block("json")) == sent
 
 
 @pytest.mark.req("W-03")
-def test_the_schedule() -> None:
+def test_the_schedule_of_the_page_is_the_schedule_of_the_code() -> None:
     words = "5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h"
     assert words in PAGE
     units = {"s": 1, "min": 60, "h": 3600}

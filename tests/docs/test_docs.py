@@ -27,7 +27,7 @@ def _yaml() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "text"), _yaml(), ids=lambda value: value[:20].strip())
-def test_yaml_in_the_pages_is_accepted(page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_yaml_of_the_pages_is_valid(page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret")
     for name in re.findall(r"env:(\w+)", text):
@@ -47,7 +47,7 @@ def test_yaml_in_the_pages_is_accepted(page: str, text: str, tmp_path: Path, mon
 
 
 @pytest.mark.e2e
-def test_the_readmes_first_account_works(tmp_path: Path) -> None:
+def test_the_commands_for_the_first_phone_work(tmp_path: Path) -> None:
     """The commands of "The first phone", as the page shows them."""
     (commands,) = [text for text in _blocks(ROOT / "README.md", "") if "account add" in text]
     lines = [line.partition("  #")[0].strip() for line in commands.splitlines()]
@@ -62,7 +62,7 @@ def test_the_readmes_first_account_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-def test_the_commands_of_the_sip_page(tmp_path: Path) -> None:
+def test_the_commands_of_the_sip_page_work(tmp_path: Path) -> None:
     (commands,) = [text for text in _blocks(ROOT / "docs" / "sip.md", "") if "sipsms" in text]
     with Node(tmp_path) as node:
         node.import_accounts({"name": "acme", "password": "x", "dids": [{"number": "5550001111"}]})
@@ -72,7 +72,7 @@ def test_the_commands_of_the_sip_page(tmp_path: Path) -> None:
         assert (row["copies"], row["presence"], row["legacy_digest"]) == (True, True, False)
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+def test_links_between_pages_lead_to_existing_pages() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

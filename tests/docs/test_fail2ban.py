@@ -64,7 +64,7 @@ def _undated(line: str) -> str:
 
 @pytest.mark.req("A-31")
 @pytest.mark.parametrize("before", ["", "host sipsms[123]: "])
-def test_the_filter_finds_who_it_was(lines: list[str], before: str) -> None:
+def test_the_filter_finds_the_address_of_each_failure(lines: list[str], before: str) -> None:
     """By the filter's own patterns, in Python, whose rules are fail2ban's; also as the journal shows the line."""
     matches = [_match(before + _undated(line)) for line in lines]
     found = [match["host"] for match in matches if match]
@@ -85,7 +85,7 @@ def test_fail2ban_itself_agrees(lines: list[str], tmp_path: Path) -> None:
     assert done.stdout.split() == [REAL] * len(NAMES) + ["2001:db8::7"], done.stderr
 
 
-def test_the_line_is_stable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_line_of_a_failure_does_not_change(capsys: pytest.CaptureFixture[str]) -> None:
     """Others' filters hang on it: a change here is an incompatible one."""
     log.setup("info", "auto")
     log.auth_failure("sip", "alice", REAL, 5060, "wrong credentials")

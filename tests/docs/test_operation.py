@@ -40,7 +40,7 @@ def _run(node: Node, words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=node.folder)
 
 
-def test_provisioning(node: Node) -> None:
+def test_the_commands_about_provisioning_work(node: Node) -> None:
     commands = _commands("provisioning.md", "sipsms ")
     assert len(commands) >= 5
     for words in commands:
@@ -51,7 +51,7 @@ def test_provisioning(node: Node) -> None:
     assert (node.folder / "desk.svg").exists()
 
 
-def test_trace(node: Node) -> None:
+def test_the_commands_about_tracing_work(node: Node) -> None:
     commands = _commands("operation.md", "sipsms trace")
     assert len(commands) >= 4
     node.cli("subaccount", "passwd", "desk", "--password", "s3cret-desk")
@@ -69,7 +69,7 @@ def test_trace(node: Node) -> None:
 
 
 @pytest.mark.skipif(shutil.which("fail2ban-regex") is None, reason="fail2ban is not installed")
-def test_fail2ban(node: Node) -> None:
+def test_the_commands_about_fail2ban_work(node: Node) -> None:
     with Phone(node.address, "desk", "wrong") as phone:
         assert phone.authenticated(phone.register_draft()).status == 403
     ((file, pattern),) = _commands("operation.md", "fail2ban-regex")

@@ -72,7 +72,7 @@ def test_freepbx_readme_takes_the_contexts_and_not_the_globals() -> None:
     assert "sed -n '/^\\[sms-from-sipsms\\]/,$p' extensions.conf" in (FREEPBX / "README.md").read_text()
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_of_the_pages_lead_to_existing_files() -> None:
     for page in DIALPLAN.rglob("*.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target}"

@@ -29,7 +29,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 @pytest.mark.e2e
-def test_the_commands(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
     node = Node(tmp_path)
     listen = {**node.settings["listen"], "smpp": [f"smpp://127.0.0.1:{free_port()}"]}
     node.write_config(listen=listen)
@@ -41,7 +41,7 @@ def test_the_commands(tmp_path: Path) -> None:
             assert done.returncode == 0, (line, done.stdout, done.stderr)
 
 
-def test_the_statuses() -> None:
+def test_the_table_of_statuses_agrees_with_the_code() -> None:
     named = {int(one, 16) for one in re.findall(r"^\| `(0x[0-9A-F]+)`", PAGE, re.M)}
     assert named <= set(Status)
     assert f"0x{Status.THROTTLED:02X}" in PAGE
@@ -51,19 +51,19 @@ def test_the_statuses() -> None:
     assert {int(one, 16) for one in re.findall("0x[0-9A-F]+", ends)} == NEVER
 
 
-def test_what_is_said_in_numbers() -> None:
+def test_the_numbers_of_the_page_agree_with_the_code() -> None:
     assert f"up to {MAX_LONG:,} characters" in PAGE
     assert f"A window of {SmppSettings().window}" in PAGE
     assert (AGAIN, concat_refs.PATIENCE) == (60.0, 300.0)  # "for a minute", "after five minutes"
     assert SmppSettings().max_binds == 10
 
 
-def test_the_receipt() -> None:
+def test_the_receipt_of_the_page_agrees_with_the_code() -> None:
     (text,) = re.findall("^id:.*$", PAGE, re.M)
     assert parse(text)[:2] == ("4711", "DELIVRD")
 
 
-def test_the_carrier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_carrier_of_the_page_is_a_valid_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSC_PASSWORD", "s3cretpw")
     (text,) = blocks(CARRIER, "yaml")
     config = SmppConfig.model_validate(yaml.safe_load(text)["carriers"]["acme"])

@@ -30,14 +30,14 @@ def block(word: str) -> str:
 
 
 @pytest.mark.e2e
-def test_the_answers(tmp_path: Path) -> None:
+def test_the_answers_of_the_page_agree_with_the_api(tmp_path: Path) -> None:
     with ApiNode(tmp_path) as node:
         sent = node.send("Hello", "anna")
         assert sent.json == json.loads(block('"accepted"'))
         assert node.send("x" * 161, "anna").problem == json.loads(block("too-long"))
 
 
-def test_the_events() -> None:
+def test_the_events_of_the_page_agree_with_the_api() -> None:
     named = set(re.findall(r"`(message\.\w+|reset)`", PAGE.partition("## Events")[2]))
     assert named == {*events._NAMES.values(), "message.received", "message.accepted", "reset"}
     line = re.search(r"^data: (.*)$", PAGE, re.M)
@@ -51,7 +51,7 @@ def test_the_events() -> None:
     assert set(json.loads(told.partition("data: ")[2])) == set(json.loads(line[1]))
 
 
-def test_the_figures() -> None:
+def test_the_figures_of_the_page_agree_with_the_code() -> None:
     for figure in (f"{SCAN:,} messages", f"newest {SPOKEN:,} messages", f"last {KEPT:,} changes", f"files {MAX_TEXT:,}",
                    f"at most {paging.MOST}", f"over {middleware.SMALL // 1024} KB",
                    f"message {middleware.LARGE // 2**20} MB",
@@ -61,7 +61,7 @@ def test_the_figures() -> None:
         assert figure in " ".join(PAGE.split()), figure
 
 
-def test_what_is_left_to_the_command_line() -> None:
+def test_every_other_command_has_an_equivalent_in_the_api() -> None:
     """Every other command has its like in the API."""
     alike = {
         "account", "subaccount", "did", "group", "block", "token", "message", "messages", "registrations", "devices",

@@ -39,7 +39,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.mark.e2e
 @pytest.mark.req("S-103", "S-105")
-def test_its_commands_and_its_python(node: Node) -> None:
+def test_the_commands_and_python_code_of_the_page_work(node: Node) -> None:
     environment = dict(os.environ)
     answers: list[dict[str, Any]] = []
     for line in block("sh").replace("\\\n", " ").splitlines():
@@ -70,7 +70,7 @@ def _run(command: str, environment: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def test_its_methods() -> None:
+def test_the_methods_of_the_page_are_those_of_the_api() -> None:
     nothing: Any = None
     tables = (
         messages.Messages(nothing, nothing, nothing, nothing, nothing).methods(), Dids(nothing, nothing).methods(),
@@ -83,13 +83,13 @@ def test_its_methods() -> None:
     } - set(NOTHING)
 
 
-def test_its_words() -> None:
+def test_the_status_words_of_the_page_are_those_of_the_api() -> None:
     sentence = PAGE.partition("What sipsms does not have")[2].partition("so that")[0]
     names, words = re.findall(r"`(get\w+)`", sentence), re.findall(r"`(no_\w+)`", sentence)
     assert [NOTHING[name] for name in names] == words
 
 
-def test_its_numbers() -> None:
+def test_the_numbers_of_the_page_agree_with_the_code() -> None:
     for text in (
         f"({messages.MAX_SMS} characters)", f"({MAX_TEXT:,} characters)", f"`media1` to `media{MAX_FILES}`",
         f"{MAX_DAYS} at most", f"`limit` ({messages.LIMIT})", f"{MAX_FILE // 1024:,} KB a file",

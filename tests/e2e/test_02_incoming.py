@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.mark.req("S-012", "S-038", "S-039", "S-090", "S-093", "S-111", "G05")
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
-def test_what_the_phone_sees(site: Site, make_phone: MakePhone, transport: str) -> None:
+def test_the_phone_sees_account_sender_and_did(site: Site, make_phone: MakePhone, transport: str) -> None:
     """To is the account, From the sender at our domain, X-SMS-To the DID; the R-URI is the contact it registered."""
     account = site.account()
     phone = make_phone(account, transport)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.req("S-012", "S-081", "C-083", "G04")
-def test_to_a_handset_and_its_answer(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_message_reaches_a_handset_and_its_answer_rings(site: Site, account: Account, make_phone: MakePhone) -> None:
     """202, the simulated handset has it, it answers, and the answer rings."""
     phone = make_phone(account)
     assert phone.register().ok
@@ -37,7 +37,7 @@ def test_to_a_handset_and_its_answer(site: Site, account: Account, make_phone: M
         ("4449998888", "did", None),  # the name goes before the number, and there is no falling back
     ],
 )
-def test_the_caller_id(
+def test_the_caller_id_is_the_source(
     shared_site: Site, one_account: Account, make_phone: MakePhone,
     display: str | None, from_user: str | None, source: str | None,
 ) -> None:  # fmt: skip
@@ -58,7 +58,7 @@ def test_the_caller_id(
 
 
 @pytest.mark.req("S-079")
-def test_from_one_customer_to_another(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_message_from_one_customer_reaches_another(site: Site, account: Account, make_phone: MakePhone) -> None:
     """It leaves by the carrier and comes back in as an SMS to the other's DID."""
     other = site.account()
     alice, bob = make_phone(account), make_phone(other, "tcp")
@@ -79,7 +79,7 @@ def test_a_phone_need_not_be_registered_to_send(site: Site, account: Account, ma
 
 
 @pytest.mark.req("C-089")
-def test_typing_is_no_sms(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_typing_notice_is_no_sms(site: Site, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account)
     typing = "<isComposing><state>active</state></isComposing>"
     assert phone.send(HANDSET, typing, content_type="application/im-iscomposing+xml").status == 200

@@ -28,7 +28,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("number", "text", "status", "words"), REFUSALS)
-def test_refused(
+def test_invalid_messages_are_refused_with_the_reason(
     shared_site: Site, one_account: Account, make_phone: MakePhone, number: str, text: str, status: int, words: str
 ) -> None:
     answer = make_phone(one_account).send(number, text)

@@ -57,7 +57,7 @@ def test_one_customer_writes_to_another_who_is_away(site: Site, account: Account
 
 
 @pytest.mark.req("C-042", "C-065h", "F-17")
-def test_pulled_cable(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_messages_wait_for_a_phone_that_vanishes_from_tcp(site: Site, account: Account, make_phone: MakePhone) -> None:
     """The phone vanishes without a word: by TCP the server sees it, the message waits, the phone is back and has it."""
     phone = make_phone(account, "tcp", instance="urn:uuid:00000000-0000-4000-8000-000000000002")
     assert phone.register().ok
@@ -70,7 +70,7 @@ def test_pulled_cable(site: Site, account: Account, make_phone: MakePhone) -> No
 
 
 @pytest.mark.req("C-042", "F-17")
-def test_pulled_cable_by_udp(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_messages_wait_for_a_phone_that_vanishes_from_udp(site: Site, account: Account, make_phone: MakePhone) -> None:
     """The datagram finds a closed port; the next registration brings the message, not a timer."""
     phone = make_phone(account, instance="urn:uuid:00000000-0000-4000-8000-000000000003")
     assert phone.register().ok

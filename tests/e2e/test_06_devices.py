@@ -31,7 +31,7 @@ def test_each_device_gets_each_message_once(site: Site, account: Account, make_p
 
 
 @pytest.mark.req("G02", "F-17", "C-10")
-def test_one_comes_back_days_later(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_device_gets_its_messages_days_later(site: Site, account: Account, make_phone: MakePhone) -> None:
     """The mobile leaves; the desk phone takes two messages; the server restarts and four days pass; the mobile is back
     and has both, in order, and the desk phone hears nothing of it."""
     desk, mobile = make_phone(account, instance=DESK), make_phone(account, instance=MOBILE)
@@ -54,7 +54,7 @@ def test_one_comes_back_days_later(site: Site, account: Account, make_phone: Mak
 
 
 @pytest.mark.req("G02")
-def test_after_fourteen_days_it_is_too_late(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_messages_expire_after_fourteen_days(site: Site, account: Account, make_phone: MakePhone) -> None:
     """What nobody fetched expires, is not sent, and says so."""
     phone = make_phone(account, instance=DESK)
     assert phone.register().ok

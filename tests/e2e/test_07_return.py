@@ -18,7 +18,7 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.mark.req("G02", "F-17", "F-27")
-def test_it_left_and_comes_back_under_a_new_port(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_phone_that_left_comes_back_under_a_new_port(site: Site, account: Account, make_phone: MakePhone) -> None:
     before = make_phone(account)
     assert before.register().ok
     before.offline()
@@ -33,7 +33,7 @@ def test_it_left_and_comes_back_under_a_new_port(site: Site, account: Account, m
 
 @pytest.mark.req("G02", "F-27")
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_it_was_cut_off_and_comes_back_under_a_new_port(site: Site, make_phone: MakePhone, when: str) -> None:
+def test_a_phone_that_was_cut_off_comes_back_under_a_new_port(site: Site, make_phone: MakePhone, when: str) -> None:
     """The old binding lives on for a while. Messages from before and from after the return: all come, each once."""
     account = site.account()
     before = make_phone(account, expires=3)

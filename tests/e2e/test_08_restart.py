@@ -18,7 +18,7 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.mark.req("S-091")
-def test_bindings_are_alive_afterwards(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_bindings_survive_a_restart(site: Site, account: Account, make_phone: MakePhone) -> None:
     """The phone does nothing at all, and gets an SMS from the server it never registered with."""
     phone = make_phone(account)
     assert phone.register().ok
@@ -31,7 +31,7 @@ def test_bindings_are_alive_afterwards(site: Site, account: Account, make_phone:
 
 
 @pytest.mark.req("C-063")
-def test_expired_ones_are_not(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_expired_bindings_do_not_survive_a_restart(site: Site, account: Account, make_phone: MakePhone) -> None:
     """A registration that ran out while the server was down is over: the message waits."""
     phone = make_phone(account, expires=60, instance="urn:uuid:00000000-0000-4000-8000-000000000008")
     assert phone.register().ok
@@ -57,7 +57,7 @@ def test_a_binding_expires_while_the_server_runs(site: Site, account: Account, m
 
 
 @pytest.mark.req("F-17")
-def test_what_waited_comes(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_waiting_messages_are_delivered_after_a_restart(site: Site, account: Account, make_phone: MakePhone) -> None:
     """Messages from before the stop, and one by a command while the server is down."""
     phone = make_phone(account, instance="urn:uuid:00000000-0000-4000-8000-000000000009")
     assert phone.register().ok
@@ -72,7 +72,7 @@ def test_what_waited_comes(site: Site, account: Account, make_phone: MakePhone) 
 
 
 @pytest.mark.req("F-17", "S-091")
-def test_killed_and_started_again(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_phone_gets_messages_after_a_kill(site: Site, account: Account, make_phone: MakePhone) -> None:
     """kill -9: a phone that stays on gets what comes afterwards, by UDP without registering anew."""
     phone = make_phone(account)
     assert phone.register().ok

@@ -153,7 +153,7 @@ def test_route_says_where_and_why(site: Site, account: Account) -> None:
 
 
 @pytest.mark.req("S-081")
-def test_send_by_hand(site: Site, account: Account) -> None:
+def test_the_command_send_uses_the_same_way_as_a_phone(site: Site, account: Account) -> None:
     """`sipsms send` leaves by the same way as a phone's message, taken over by the server."""
     site.cli("send", "--from", account.did, "--to", HANDSET, "by hand")
     assert site.settled(account.did, "by hand", "delivered")["carrier"] == "sim"
@@ -165,7 +165,7 @@ def test_send_by_hand(site: Site, account: Account) -> None:
     assert site.cli("send", "--from", HANDSET, "--to", account.did, "no", check=False).returncode == 1
 
 
-def test_who_is_here(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_registrations_and_devices_show_who_is_registered(site: Site, account: Account, make_phone: MakePhone) -> None:
     """`registrations` and `devices` say who is registered, and what waits for a phone that left."""
     phone = make_phone(account, instance="urn:uuid:00000000-0000-4000-8000-00000000000a")
     assert phone.register().ok

@@ -17,7 +17,7 @@ STATES = {"queued", "sending", "accepted", "delivered", "unknown", "failed", "ex
 
 
 @pytest.mark.req("S-057", "G01", "G04")
-def test_fields_and_forms(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_messages_are_listed_as_table_and_json(site: Site, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account)
     assert phone.register().ok
     assert phone.send(HANDSET, "out ünd 👋\nline").status == 202
@@ -45,7 +45,7 @@ def test_fields_and_forms(site: Site, account: Account, make_phone: MakePhone) -
 
 
 @pytest.mark.req("S-057")
-def test_of_one_did_and_the_newest(site: Site, account: Account) -> None:
+def test_messages_are_filtered_by_did_and_limited(site: Site, account: Account) -> None:
     other = site.account()
     for n in range(5):
         site.sms(account.did, f"text {n}")

@@ -75,7 +75,9 @@ def send(site: Site, tmp_path: Path) -> Send:
 
 
 @pytest.mark.req("S-111", "G04")
-async def test_what_the_carrier_gets(site: Site, account: Account, stub: StubCarrier, send: Send) -> None:
+async def test_the_carrier_gets_the_configured_fields_and_credentials(
+    site: Site, account: Account, stub: StubCarrier, send: Send
+) -> None:
     """The configured fields, form of numbers, and credentials; its id is kept."""
     text = '"quotes" {from} 👋\r\nX-Injected: 1'
     await send(account, text)

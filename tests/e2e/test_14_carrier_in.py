@@ -93,7 +93,7 @@ def test_a_hundred_at_once_are_one_message(site: Site, account: Account, make_ph
 
 @pytest.mark.req("S-111")
 @pytest.mark.parametrize("form", ["{0}", "+1{0}", "1{0}"])
-def test_numbers_in_any_form(site: Site, make_phone: MakePhone, form: str) -> None:
+def test_numbers_in_any_form_are_normalised(site: Site, make_phone: MakePhone, form: str) -> None:
     """As 10 digits, E.164 or without its plus: the phone sees ten digits."""
     account = site.account()
     phone = make_phone(account)
@@ -105,7 +105,7 @@ def test_numbers_in_any_form(site: Site, make_phone: MakePhone, form: str) -> No
 
 
 @pytest.mark.parametrize("way", ["form", "query"])
-def test_by_form_and_by_query(site: Site, way: str) -> None:
+def test_a_hook_is_read_as_form_and_as_query(site: Site, way: str) -> None:
     account = site.account()
     encoded = urlencode(sms(account, "ünd 👋 & =", f"e-{way}"))
     url = f"{site.url}/hooks/door/{SECRET}"
@@ -134,7 +134,7 @@ def test_what_is_not_understood_is_refused_and_not_stored(site: Site, account: A
     assert site.hook(good)[0] == 200
 
 
-def test_other_doors_stay_shut(site: Site, account: Account) -> None:
+def test_other_urls_of_the_hook_server_are_refused(site: Site, account: Account) -> None:
     def status(path: str, method: str = "GET") -> int:
         request = urllib.request.Request(site.url + path, method=method)
         try:

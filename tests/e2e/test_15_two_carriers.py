@@ -54,7 +54,9 @@ def texts(stub: StubCarrier) -> list[str]:
 
 
 @pytest.mark.req("S-135", "I2")
-async def test_the_first_takes_it(site: Site, stubs: tuple[StubCarrier, StubCarrier], tmp_path: Path) -> None:
+async def test_the_first_carrier_takes_the_message(
+    site: Site, stubs: tuple[StubCarrier, StubCarrier], tmp_path: Path
+) -> None:
     row = await send(site, tmp_path, "one way", "accepted")
     await send(site, tmp_path, "another", "accepted")
     assert texts(stubs[0]) == ["one way", "another"]

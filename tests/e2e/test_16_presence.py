@@ -34,7 +34,7 @@ def phone_of(site: Site, phones: Phones, name: str, password: str, transport: st
 
 @pytest.mark.req("C-126", "S-087")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_online_and_offline(
+def test_a_watcher_sees_a_phone_online_and_offline(
     site: Site, account: Account, desk: str, phones: Phones, make_phone: MakePhone, transport: str
 ) -> None:
     alice = make_phone(account, transport)
@@ -49,7 +49,9 @@ def test_online_and_offline(
 
 
 @pytest.mark.req("C-125")
-def test_what_a_phone_publishes(site: Site, account: Account, desk: str, phones: Phones, make_phone: MakePhone) -> None:
+def test_the_published_state_of_a_phone_takes_precedence(
+    site: Site, account: Account, desk: str, phones: Phones, make_phone: MakePhone
+) -> None:
     """Its own word counts, though it is registered."""
     alice = make_phone(account)
     bob = phone_of(site, phones, desk, account.password, publish=True)
@@ -85,7 +87,9 @@ def test_a_stranger_sees_nothing(
 
 
 @pytest.mark.req("C-126")
-def test_the_switch(site: Site, account: Account, desk: str, phones: Phones, make_phone: MakePhone) -> None:
+def test_an_account_with_presence_off_is_not_visible(
+    site: Site, account: Account, desk: str, phones: Phones, make_phone: MakePhone
+) -> None:
     """Who is switched off is gone for others, at once."""
     alice, bob = make_phone(account), phone_of(site, phones, desk, account.password)
     assert bob.register().ok

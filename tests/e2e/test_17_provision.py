@@ -58,7 +58,7 @@ def _registers(node: Node, name: str, password: str, transport: str) -> bool:
 
 
 @pytest.mark.parametrize("new", [False, True])
-def test_link_settings_registered(node: Node, new: bool) -> None:
+def test_a_phone_registers_with_the_settings_of_a_link(node: Node, new: bool) -> None:
     made = _made(node, "--transport", "tls", *(["--new-password"] if new else ["--password", "s3cret-desk"]))
     status, text = _fetch(made["linphone"])
     assert status == 200

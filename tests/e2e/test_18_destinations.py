@@ -49,7 +49,7 @@ def query(path: str) -> dict[str, str]:
 
 
 @pytest.mark.req("S-030", "S-038", "S-040", "S-041", "S-043", "S-045", "S-046", "S-047", "W-01")
-def test_everything_at_once(
+def test_a_did_delivers_to_all_its_destinations_at_once(
     site: Site, account: Account, make_phone: MakePhone, customer: StubCarrier, mailbox: Mailbox
 ) -> None:
     base = customer.url
@@ -136,7 +136,7 @@ def test_a_forward_leaves_from_the_did(site: Site, account: Account) -> None:
 
 
 @pytest.mark.req("S-128")
-def test_a_group_gets_it_all(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_every_member_of_a_group_gets_the_message(site: Site, account: Account, make_phone: MakePhone) -> None:
     name = f"{account.name}-desk"
     site.change("subaccount", "add", name, "--account", account.name, "--password", "pw-desk")
     site.change("group", "add", f"team-{account.name}", "--member", name, "--member", account.name)
@@ -155,7 +155,7 @@ def test_a_group_gets_it_all(site: Site, account: Account, make_phone: MakePhone
 
 
 @pytest.mark.req("S-131", "G12")
-def test_stop_on_the_wire(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_stop_blocks_the_number(site: Site, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account)
     assert phone.register().ok
     assert phone.send(HANDSET, "news!").ok
@@ -171,7 +171,7 @@ def test_stop_on_the_wire(site: Site, account: Account, make_phone: MakePhone) -
 
 
 @pytest.mark.req("S-016", "S-018")
-def test_what_policy_refuses_is_told(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_refusal_by_policy_reaches_the_phone(site: Site, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account)
     assert phone.register().ok
     answer = phone.send(HANDSET, "look: https://bit.ly/3xyz")
@@ -181,7 +181,7 @@ def test_what_policy_refuses_is_told(site: Site, account: Account, make_phone: M
     site.wait(lambda: phone.send(HANDSET, "look again: https://bit.ly/3xyz").ok)
 
 
-def test_blocked_by_hand(site: Site, account: Account, make_phone: MakePhone) -> None:
+def test_a_block_of_the_operator_refuses_messages(site: Site, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account)
     assert phone.register().ok
     site.change("block", "add", "4165550177", "--account", account.name)
@@ -200,7 +200,7 @@ def test_blocked_by_hand(site: Site, account: Account, make_phone: MakePhone) ->
     "url",
     ["http://169.254.169.254/", "http://0.0.0.0/x", "ftp://example.net/", "http://a@b/", "http://example.net:25/"],
 )
-def test_urls_that_nobody_may_set(site: Site, account: Account, url: str) -> None:
+def test_private_urls_cannot_be_set(site: Site, account: Account, url: str) -> None:
     for option in ("--callback", "--webhook"):
         done = site.cli("did", "set", account.did, option, url, check=False)
         assert done.returncode == 2

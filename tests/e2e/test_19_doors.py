@@ -104,7 +104,7 @@ def test_3cx_sends_and_hears_what_became_of_it(site: Site, account: Account, cus
 
 
 @pytest.mark.req("S-100", "A-37", "W-07")
-def test_what_a_token_opens(site: Site, account: Account) -> None:
+def test_a_token_has_access_only_to_its_dids(site: Site, account: Account) -> None:
     other = site.account()
     key = token(site, account)
     narrow = token(site, account, "--scope", "did", "--did", account.did)
@@ -141,7 +141,7 @@ def test_a_profile_in_place_of_a_sender(site: Site, account: Account) -> None:
     assert call(site, "/v2/messages", [{**body, "messaging_profile_id": ""}], **key).status == 422
 
 
-def test_a_file_goes_along(site: Site, account: Account, customer: StubCarrier) -> None:
+def test_a_file_is_sent_as_mms(site: Site, account: Account, customer: StubCarrier) -> None:
     customer.script(Answer(200, PNG, {"Content-Type": "image/png"}))
     body = {
         "from": account.did, "to": HANDSET, "text": "look", "media_urls": [f"http://127.0.0.1:{customer.port}/a.png"],
@@ -152,7 +152,7 @@ def test_a_file_goes_along(site: Site, account: Account, customer: StubCarrier) 
 
 
 @pytest.mark.req("S-006")
-def test_the_limit_of_a_day(site: Site, account: Account) -> None:
+def test_the_daily_limit_counts_messages_of_programs_only(site: Site, account: Account) -> None:
     """Five a day here; what phones send is not counted, another customer's neither; it outlives a restart."""
     key = token(site, account)
 
@@ -169,7 +169,7 @@ def test_the_limit_of_a_day(site: Site, account: Account) -> None:
     assert send("no limit") == 200
 
 
-def test_networks(site: Site, account: Account) -> None:
+def test_requests_are_accepted_only_from_allowed_networks(site: Site, account: Account) -> None:
     key = token(site, account)
     body = [{"from": account.did, "to": HANDSET, "text": "from where?"}]
     site.change("account", "set", account.name, "--api-allow-ip", "192.0.2.0/24,2001:db8::/32")
@@ -193,7 +193,7 @@ def desk(site: Site, account: Account) -> tuple[str, str]:
 
 
 @pytest.mark.req("S-159", "S-160", "S-162")
-def test_the_three_replies_word_for_word(site: Site, account: Account, desk: tuple[str, str]) -> None:
+def test_the_three_replies_are_those_of_wildix(site: Site, account: Account, desk: tuple[str, str]) -> None:
     good = call(site, ORIGINATE, {"message": "one", "number": f"+1{HANDSET}"}, desk)
     assert (good.status, good.text) == (200, '{"type":"result","result":"Success"}')
     some = call(site, ORIGINATE, {"message": "two", "number": f"+1{HANDSET},111"}, desk)
@@ -213,7 +213,7 @@ def test_the_three_replies_word_for_word(site: Site, account: Account, desk: tup
 
 
 @pytest.mark.req("S-159")
-def test_who_may_originate(site: Site, account: Account, desk: tuple[str, str]) -> None:
+def test_originate_accepts_only_valid_credentials(site: Site, account: Account, desk: tuple[str, str]) -> None:
     wrong = [call(site, ORIGINATE, {"message": "x", "number": HANDSET}, who) for who in ((desk[0], "no"), ("no", "x"))]
     wrong.append(call(site, ORIGINATE, {"message": "x", "number": HANDSET}))
     assert {(one.status, one.body) for one in wrong} == {(401, wrong[0].body)}
@@ -238,7 +238,7 @@ def test_a_preview_of_a_link_sends_nothing(site: Site, account: Account, desk: t
 
 
 @pytest.mark.req("S-165", "S-164")
-def test_what_curl_does_to_a_text(site: Site, account: Account, desk: tuple[str, str]) -> None:
+def test_signs_that_curl_spoils_are_replaced(site: Site, account: Account, desk: tuple[str, str]) -> None:
     text = 'it\'s "a" \\ b/c'
     call(site, ORIGINATE, {"message": text, "number": HANDSET}, desk, User_Agent="asterisk-libcurl-agent/1.0")
     call(site, ORIGINATE, {"message": text, "number": HANDSET}, desk)
@@ -247,7 +247,7 @@ def test_what_curl_does_to_a_text(site: Site, account: Account, desk: tuple[str,
 
 
 @pytest.mark.req("S-161", "G21")
-def test_postponed(site: Site, account: Account, desk: tuple[str, str]) -> None:
+def test_a_postponed_message_is_held_through_a_kill(site: Site, account: Account, desk: tuple[str, str]) -> None:
     """It is held through a kill, leaves at its time, once; what is written meanwhile does not wait for it."""
     zone = ZoneInfo("America/New_York")
     later = (datetime.now(zone) + timedelta(days=2)).strftime("%d/%m/%Y %H:%M")
@@ -301,7 +301,7 @@ def sendsms(site: Site, who: tuple[str, str], more: str) -> Reply:
     return call(site, f"/cgi-bin/sendsms?username={who[0]}&password={who[1]}&{more}")
 
 
-def test_sendsms(site: Site, account: Account, desk: tuple[str, str], customer: StubCarrier) -> None:
+def test_sendsms_sends_a_message(site: Site, account: Account, desk: tuple[str, str], customer: StubCarrier) -> None:
     report = urllib.parse.quote(f"http://127.0.0.1:{customer.port}/dlr?type=%d&to=%p&from=%P&id=%I&my=a%20b")
     reply = sendsms(site, desk, f"to={HANDSET}&text=gr%C3%BC%C3%9Fe&dlr-mask=31&dlr-url={report}")
     assert (reply.status, reply.text) == (202, "0: Accepted for delivery")
@@ -406,7 +406,7 @@ def test_an_encrypted_picture(site: Site, account: Account, app: dict[str, str],
         assert got.read() == PNG
 
 
-def test_what_an_app_is_told_of_mistakes(site: Site, account: Account, app: dict[str, str]) -> None:
+def test_an_app_gets_a_reason_for_each_mistake(site: Site, account: Account, app: dict[str, str]) -> None:
     wrong = call(site, "/acrobits/send", {**app, "password": "no", "sms_to": HANDSET, "sms_body": "x"})
     unknown = call(site, "/acrobits/send", {"username": "no", "password": "x", "sms_to": HANDSET, "sms_body": "x"})
     assert (wrong.status, wrong.body) == (unknown.status, unknown.body)

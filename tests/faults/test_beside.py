@@ -23,7 +23,7 @@ def start(site: Site, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.req("I1", "I2")
-async def test_two_receive_commands_at_once(make_site: MakeSite, tmp_path: Path) -> None:
+async def test_two_receive_commands_at_once_store_each_message_once(make_site: MakeSite, tmp_path: Path) -> None:
     """Both, and what a phone sends meanwhile, are in the store and delivered, each once."""
     site = make_site()
     site.start()
@@ -51,7 +51,7 @@ async def test_two_receive_commands_at_once(make_site: MakeSite, tmp_path: Path)
 
 
 @pytest.mark.req("I1")
-async def test_commands_while_the_server_restarts(make_site: MakeSite) -> None:
+async def test_messages_of_commands_during_a_restart_are_delivered(make_site: MakeSite) -> None:
     """A message that a command stored while there was no server, or while one was starting, is not forgotten."""
     site = make_site()
     site.start()

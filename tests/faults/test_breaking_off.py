@@ -235,7 +235,9 @@ def tries() -> Iterator[Try]:
 
 
 @pytest.mark.req("F-21", "I2", "I4")
-async def test_who_breaks_off_and_asks_again(make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any]) -> None:
+async def test_a_client_that_breaks_off_and_asks_again_sends_one_message(
+    make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any]
+) -> None:
     """Each text is in the store once, and leaves once, whenever its client has broken off, and however."""
     site = make_site(api=API, **carried)
     client = Client(site, site.account())
@@ -279,7 +281,7 @@ async def test_who_breaks_off_and_asks_again(make_site: MakeSite, stub: StubCarr
 
 
 @pytest.mark.req("F-21")
-async def test_who_has_heard_sends_another(make_site: MakeSite) -> None:
+async def test_a_client_that_reads_the_answer_and_asks_again_sends_a_second_message(make_site: MakeSite) -> None:
     """It has read the answer, and ended the connection or gone on with it: the same text on purpose is a second one."""
     site = make_site(api=API)
     client = Client(site, site.account())
@@ -330,7 +332,7 @@ BODIES = {
 
 
 @pytest.mark.req("A-38")
-async def test_who_breaks_off_in_its_body(make_site: MakeSite) -> None:
+async def test_a_client_that_breaks_off_in_its_body_stores_nothing(make_site: MakeSite) -> None:
     """Nothing is stored, and the log has no error: whoever writes to the server could fill it."""
     site = make_site(api=API)
     client = Client(site, site.account())

@@ -35,7 +35,9 @@ def states(site: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.req("F-10", "S-135")
-async def test_away_and_back(make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path) -> None:
+async def test_a_carrier_that_is_down_and_back_gets_every_message_once(
+    make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
+) -> None:
     """Down for a while: the queue grows, nobody is refused; back again, all of it leaves, once, and at full rate."""
     site = make_site(**carried)
     with site:
@@ -54,7 +56,7 @@ async def test_away_and_back(make_site: MakeSite, stub: StubCarrier, carried: di
 
 
 @pytest.mark.req("F-11", "F-12")
-async def test_a_carrier_that_reads_and_says_nothing(
+async def test_a_carrier_that_never_answers_gets_only_a_few_messages(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
 ) -> None:
     """A few are in doubt, then nothing more is tried until one has gone well; the doubtful stay as they are."""
@@ -73,7 +75,7 @@ async def test_a_carrier_that_reads_and_says_nothing(
 
 
 @pytest.mark.req("F-11")
-async def test_slower_than_the_time_out(
+async def test_an_answer_after_the_timeout_leaves_the_delivery_unknown(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
 ) -> None:
     carried["carriers"]["acme"]["timeout"] = "500ms"
@@ -89,7 +91,7 @@ async def test_slower_than_the_time_out(
 
 @pytest.mark.req("F-12")
 @pytest.mark.parametrize("body", [b"<html>", b"", b'{"data": {"id"', b"\xff\xfe" * 100])
-async def test_an_answer_that_makes_no_sense(
+async def test_an_unreadable_answer_leaves_the_delivery_unknown(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path, body: bytes
 ) -> None:
     site = make_site(**carried)
@@ -102,7 +104,9 @@ async def test_an_answer_that_makes_no_sense(
 
 
 @pytest.mark.req("F-12")
-async def test_half_an_answer_then_a_reset(make_site: MakeSite, carried: dict[str, Any], tmp_path: Path) -> None:
+async def test_half_an_answer_and_a_reset_leave_the_delivery_unknown(
+    make_site: MakeSite, carried: dict[str, Any], tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken: list[bytes] = []
 
@@ -125,7 +129,9 @@ async def test_half_an_answer_then_a_reset(make_site: MakeSite, carried: dict[st
 
 
 @pytest.mark.req("F-12", "F-15")
-async def test_a_storm_of_429(make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path) -> None:
+async def test_a_carrier_that_throttles_gets_every_message_once_and_in_order(
+    make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
+) -> None:
     """Every second one is told to come back: all arrive, once, those of one pair of numbers in order."""
     site = make_site(**carried)
     with site:
@@ -147,7 +153,7 @@ async def test_a_storm_of_429(make_site: MakeSite, stub: StubCarrier, carried: d
 
 
 @pytest.mark.req("F-13")
-async def test_refused_for_good_is_tried_once(
+async def test_a_permanent_refusal_is_tried_once(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
 ) -> None:
     site = make_site(**carried)
@@ -160,7 +166,7 @@ async def test_refused_for_good_is_tried_once(
 
 
 @pytest.mark.req("F-20", "G03")
-async def test_a_hundred_copies_of_a_webhook_at_once(make_site: MakeSite, carried: dict[str, Any]) -> None:
+async def test_a_hundred_copies_of_a_webhook_are_one_message(make_site: MakeSite, carried: dict[str, Any]) -> None:
     carried["carriers"]["acme"]["inbound"] = {"secret": "s3cret", "fields": {"id": "id"}}
     site = make_site(**carried)
     with site:
@@ -175,7 +181,7 @@ async def test_a_hundred_copies_of_a_webhook_at_once(make_site: MakeSite, carrie
 
 
 @pytest.mark.req("F-40", "D6")
-async def test_a_doubtful_message_goes_again_only_by_an_operators_word(
+async def test_an_unknown_message_is_sent_again_only_by_the_operator(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
 ) -> None:
     """Not by the next carrier, not after a restart; with the override it does, and the log says who."""

@@ -35,7 +35,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.req("F-03", "I1", "I3")
-async def test_full_disk_refuses_and_recovers(small_disk: Path, make_site: MakeSite, tmp_path: Path) -> None:
+async def test_a_full_disk_refuses_messages_and_recovers(small_disk: Path, make_site: MakeSite, tmp_path: Path) -> None:
     """503 with Retry-After while it is full (never a 202); the server lives, and takes messages again within five
     seconds after space was made, without a restart. What was accepted before is all there."""
     site = make_site(small_disk / "node")
@@ -96,7 +96,7 @@ async def last_answer(sender: Sender, site: Site) -> str:
 
 
 @pytest.mark.req("F-05", "I3", "D9")
-async def test_locked_for_too_long(make_site: MakeSite, tmp_path: Path) -> None:
+async def test_a_store_locked_for_too_long_answers_503(make_site: MakeSite, tmp_path: Path) -> None:
     """After five seconds of patience the phone is told 503 and when to try again; nothing of it is stored later."""
     site = make_site()
     site.start()
@@ -117,7 +117,7 @@ async def test_locked_for_too_long(make_site: MakeSite, tmp_path: Path) -> None:
 
 
 @pytest.mark.req("F-05", "C-034", "I4")
-async def test_locked_for_three_seconds(make_site: MakeSite, tmp_path: Path) -> None:
+async def test_a_store_locked_for_three_seconds_answers_202_once(make_site: MakeSite, tmp_path: Path) -> None:
     """Another process holds the store: the phone's copies are absorbed, then one 202 and one row."""
     site = make_site()
     site.start()
@@ -137,7 +137,7 @@ async def test_locked_for_three_seconds(make_site: MakeSite, tmp_path: Path) -> 
     site.no_crash()
 
 
-async def test_others_are_served_while_the_store_is_locked(make_site: MakeSite, tmp_path: Path) -> None:
+async def test_requests_without_the_store_are_answered_while_it_is_locked(make_site: MakeSite, tmp_path: Path) -> None:
     """What needs no store is answered at once: a challenge, a refusal."""
     site = make_site()
     site.start()
@@ -180,7 +180,7 @@ def lock(store: Path) -> threading.Event:
 
 
 @pytest.mark.req("F-39")
-def test_a_store_of_a_newer_program_is_left_alone(make_site: MakeSite) -> None:
+def test_a_store_of_a_newer_version_is_not_touched(make_site: MakeSite) -> None:
     """Exit 1, one line, nothing changed; commands say the same."""
     site = make_site()
     with sqlite3.connect(site.store) as db:
@@ -198,7 +198,7 @@ def test_a_store_of_a_newer_program_is_left_alone(make_site: MakeSite) -> None:
 
 
 @pytest.mark.req("F-39")
-def test_a_store_that_is_no_database_is_refused(make_site: MakeSite) -> None:
+def test_a_file_that_is_no_database_is_refused(make_site: MakeSite) -> None:
     site = make_site()
     for suffix in ("", "-wal", "-shm"):
         Path(f"{site.store}{suffix}").unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def test_a_store_that_is_no_database_is_refused(make_site: MakeSite) -> None:
 
 
 @pytest.mark.req("F-39")
-def test_a_store_that_cannot_be_made_is_refused(make_site: MakeSite, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_created_is_refused(make_site: MakeSite, tmp_path: Path) -> None:
     site = make_site()
     blocker = tmp_path / "file"
     blocker.write_text("")
@@ -223,7 +223,7 @@ def test_a_store_that_cannot_be_made_is_refused(make_site: MakeSite, tmp_path: P
 
 
 @pytest.mark.req("I2")
-async def test_the_lock_comes_while_the_carrier_answers(
+async def test_a_lock_during_the_answer_of_the_carrier_loses_no_outcome(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, object], tmp_path: Path
 ) -> None:
     """The carrier has taken it and the store cannot be written for two seconds: afterwards it is `accepted`, once."""

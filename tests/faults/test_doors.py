@@ -104,7 +104,7 @@ def locked(site: Site) -> Iterator[None]:
 
 
 @pytest.mark.req("F-05", "F-03")
-def test_a_store_that_cannot_write(make_site: MakeSite) -> None:
+def test_every_api_answers_later_while_the_store_is_locked(make_site: MakeSite) -> None:
     """Every door says "later" in its own words, nothing is taken; the same asked again afterwards is one message."""
     site = make_site(api=API)
     client = Client(site, site.account())
@@ -123,7 +123,9 @@ def test_a_store_that_cannot_write(make_site: MakeSite) -> None:
 
 
 @pytest.mark.req("F-01", "F-21", "I1", "I2")
-async def test_killed_under_blind_retries(make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any]) -> None:
+async def test_clients_that_retry_through_kills_send_each_message_once(
+    make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any]
+) -> None:
     """Clients of all doors send without a break, and ask the same again until they hear "taken"; the server is killed
     at random moments. Then each text is in the store once, and left at most once (once, unless it is `unknown`)."""
     seed = random.randrange(1 << 32)
@@ -187,7 +189,7 @@ def settle(site: Site) -> None:
 
 
 @pytest.mark.req("F-21")
-def test_a_client_that_hangs_up_and_asks_again(make_site: MakeSite) -> None:
+def test_a_client_that_times_out_and_asks_again_sends_one_message(make_site: MakeSite) -> None:
     """Its time is over before the answer comes, as with the Android app's three tries: one message, one id."""
     site = make_site(api=API)
     client = Client(site, site.account())

@@ -78,7 +78,7 @@ def devices(store: Path) -> dict[int, tuple[str, str]]:
 
 @pytest.mark.req("I1", "I4", "F-01")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-async def test_no_phone_meets_half_a_server(make_site: MakeSite, how: signal.Signals) -> None:
+async def test_phones_meet_no_half_started_server(make_site: MakeSite, how: signal.Signals) -> None:
     """300 phones of 300 accounts never stop registering, 20 of them repeat a MESSAGE whose 202 they did not see. The
     server is killed, stopped or reloaded under them. None is refused, all keep their devices, the repeated MESSAGE is
     answered with the same 202 only, and each SMS reaches the phone of its own account."""
@@ -121,7 +121,7 @@ async def test_no_phone_meets_half_a_server(make_site: MakeSite, how: signal.Sig
 
 
 @pytest.mark.req("F-25")
-def test_no_client_meets_half_a_certificate(make_site: MakeSite) -> None:
+def test_clients_meet_no_half_renewed_certificate(make_site: MakeSite) -> None:
     """The files of a renewed certificate are written one after the other, with reloads between: every handshake of who
     connects meanwhile succeeds, with a certificate of the same authority."""
     site = make_site()

@@ -129,7 +129,7 @@ def _said(door: tuple[Callable[[str], tuple[int, str]], str], text: str) -> str:
 
 @pytest.mark.req("I1", "I4", "F-01", "F-21")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_no_program_meets_half_a_server(tmp_path: Path, how: signal.Signals) -> None:
+def test_programs_meet_no_half_started_server(tmp_path: Path, how: signal.Signals) -> None:
     site: Any = Programs(tmp_path / "node")
     site.start()
     repeaters = site.repeaters()

@@ -24,7 +24,7 @@ SETTLED = {"accepted", "delivered", "unknown"}
 
 
 @pytest.mark.req("F-01", "I1", "I2", "I3", "I4", "I6")
-async def test_killed_in_the_middle_of_a_load(
+async def test_a_kill_under_load_loses_no_accepted_message_and_sends_none_twice(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
 ) -> None:
     """Sixteen phones send without a break, retransmitting as phones do; the server is killed at random moments and
@@ -72,7 +72,7 @@ def settle(site: Site) -> None:
 
 
 @pytest.mark.req("C-045", "I4")
-async def test_an_answer_that_was_lost_in_the_crash_is_given_again(make_site: MakeSite, tmp_path: Path) -> None:
+async def test_a_retransmission_after_a_crash_gets_the_lost_answer(make_site: MakeSite, tmp_path: Path) -> None:
     """The 202 did not reach the phone, the server is killed and back; the phone's next copy of the same bytes gets 202,
     though its nonce is of the server before. One row. A request the server never saw is challenged anew instead."""
     site = make_site()
@@ -99,7 +99,7 @@ async def test_an_answer_that_was_lost_in_the_crash_is_given_again(make_site: Ma
     sender.close()
 
 
-def test_ready_soon_after_a_kill(make_site: MakeSite) -> None:
+def test_the_server_is_ready_soon_after_a_kill(make_site: MakeSite) -> None:
     """With 300 messages waiting for a phone: ready again, and all of them still there."""
     site = make_site()
     site.start()

@@ -35,7 +35,7 @@ def instance_of(phone: Phone) -> str:
 
 
 @pytest.mark.req("F-19", "I1", "I2", "I3", "I4", "I6")
-async def test_loss_copies_and_detours_from_phones(
+async def test_loss_and_duplicates_from_phones_lose_no_message(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10 % and 30 % of the datagrams are lost both ways, others come twice or late. Phones repeat as RFC 3261
@@ -91,7 +91,7 @@ class Reader(threading.Thread):
 
 
 @pytest.mark.req("F-19", "I6")
-def test_loss_copies_and_detours_to_phones(make_site: MakeSite) -> None:
+def test_loss_and_duplicates_to_phones_show_each_message_once(make_site: MakeSite) -> None:
     """Each message is shown once, in order, and counted as delivered."""
     site = make_site(accounts=6)
     site.start()
@@ -118,7 +118,7 @@ def test_loss_copies_and_detours_to_phones(make_site: MakeSite) -> None:
 
 
 @pytest.mark.req("F-18")
-def test_the_200_is_lost(make_site: MakeSite) -> None:
+def test_a_lost_200_is_one_message(make_site: MakeSite) -> None:
     """Timer E sends the same bytes again; the phone's second 200 counts; it was one message all the time."""
     site = make_site()
     site.start()
@@ -147,7 +147,7 @@ def test_the_200_is_lost(make_site: MakeSite) -> None:
 
 
 @pytest.mark.req("F-17", "I6")
-def test_many_messages_wait_behind_a_nat(make_site: MakeSite) -> None:
+def test_waiting_messages_reach_a_phone_behind_a_nat_in_order(make_site: MakeSite) -> None:
     """A phone was away; it registers through a NAT with a new port: all within a second, in order, each once."""
     site = make_site()
     site.start()
@@ -167,7 +167,7 @@ def test_many_messages_wait_behind_a_nat(make_site: MakeSite) -> None:
 
 @pytest.mark.req("F-27")
 @pytest.mark.parametrize("known_by", ["instance", "contact"])
-def test_the_nat_takes_a_new_port(make_site: MakeSite, known_by: str) -> None:
+def test_a_phone_behind_a_nat_with_a_new_port_gets_the_waiting_messages(make_site: MakeSite, known_by: str) -> None:
     """What came meanwhile went to the old port and is kept; the next REGISTER, the same as ever, brings it."""
     site = make_site()
     site.start()
@@ -208,7 +208,7 @@ def vanish(phone: Phone) -> None:
 
 
 @pytest.mark.req("F-26")
-def test_power_was_off_and_is_on_again(make_site: MakeSite) -> None:
+def test_a_phone_that_lost_power_gets_its_messages_after_it_registers(make_site: MakeSite) -> None:
     """The server learns of it when it writes: the message is back in the queue, the binding gone, and the phone that
     registers again has it, once."""
     site = make_site()
@@ -229,7 +229,7 @@ def test_power_was_off_and_is_on_again(make_site: MakeSite) -> None:
 
 @pytest.mark.req("F-26")
 @pytest.mark.skipif(shutil.which("ss") is None, reason="ss (iproute2) is not installed")
-def test_a_silent_peer_is_asked_within_a_minute(make_site: MakeSite) -> None:
+def test_a_silent_connection_is_probed_within_a_minute(make_site: MakeSite) -> None:
     """The kernel asks a connection that is idle for 60 s, then thrice in 30 s: gone within 90 s if nobody writes."""
     site = make_site()
     site.start()

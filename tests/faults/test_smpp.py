@@ -111,7 +111,7 @@ def check(line: Line, smsc: Smsc, texts: list[str], unknown_allowed: int) -> Non
 
 
 @pytest.mark.req("F-01", "I1", "I2", "I3", "I4", "P-17")
-def test_the_server_is_killed_under_load(line: Line, smsc: Smsc, tmp_path: Path) -> None:
+def test_a_server_that_is_killed_under_load_keeps_what_it_accepted(line: Line, smsc: Smsc, tmp_path: Path) -> None:
     """Two sessions of an ESME, a window of ten each, every seventh text long; what has no answer is sent again."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -137,7 +137,7 @@ def test_the_server_is_killed_under_load(line: Line, smsc: Smsc, tmp_path: Path)
 
 
 @pytest.mark.req("F-01", "I1", "I4")
-def test_the_esme_is_killed_under_load(line: Line, smsc: Smsc, tmp_path: Path) -> None:
+def test_an_esme_that_is_killed_under_load_sends_each_message_once(line: Line, smsc: Smsc, tmp_path: Path) -> None:
     """It goes on from its books, and sends again all that has no answer there."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -157,7 +157,7 @@ def test_the_esme_is_killed_under_load(line: Line, smsc: Smsc, tmp_path: Path) -
 
 
 @pytest.mark.req("F-14", "I2", "P-10")
-def test_the_carrier_is_cut_and_killed_under_load(line: Line, smsc: Smsc, tmp_path: Path) -> None:
+def test_a_carrier_that_is_cut_and_killed_under_load_loses_no_message(line: Line, smsc: Smsc, tmp_path: Path) -> None:
     """What was with it at that moment may be `unknown`: its receipt settles it where one comes."""
     customer = line.customer()
     job, books = Job(customer.did, PHONE, "to the carrier", 350), Books(tmp_path / "books")
@@ -199,7 +199,7 @@ def test_a_late_answer_and_a_receipt_settle_what_is_unknown(line: Line, smsc: Sm
 
 
 @pytest.mark.req("F-15", "P-09")
-def test_a_storm_of_throttling(line: Line, smsc: Smsc) -> None:
+def test_an_smsc_that_throttles_gets_every_message_in_order(line: Line, smsc: Smsc) -> None:
     """It takes forty a second and throttles what is beyond: order kept, none lost, and its share falls."""
     customer = line.customer()
     slot, lock, answers = [0, 0], threading.Lock(), []
@@ -231,7 +231,7 @@ def test_a_storm_of_throttling(line: Line, smsc: Smsc) -> None:
 
 
 @pytest.mark.req("F-15", "P-09")
-def test_every_other_one_is_throttled(line: Line, smsc: Smsc) -> None:
+def test_an_smsc_that_throttles_every_second_submit_gets_every_message_once(line: Line, smsc: Smsc) -> None:
     """However unreasonable: order kept, none lost, none twice."""
     customer = line.customer()
     smsc.script(*(Answer(status=THROTTLED if n % 2 else 0) for n in range(8)))
@@ -272,7 +272,7 @@ class Hearer:
 
 
 @pytest.mark.req("F-01", "F-06", "I1", "I4", "P-16")
-def test_the_server_is_killed_while_messages_stream_through(line: Line, smsc: Smsc) -> None:
+def test_a_server_that_is_killed_passes_each_message_to_the_esme_once(line: Line, smsc: Smsc) -> None:
     """From an SMSC that delivers again what was not answered, to an ESME: by name each comes once, and in order."""
     customer = line.customer()
     hearer, texts = Hearer(line, customer), [f"stream {n}" for n in range(400)]
@@ -299,7 +299,7 @@ def test_the_server_is_killed_while_messages_stream_through(line: Line, smsc: Sm
 
 
 @pytest.mark.req("F-16", "P-11", "P-12")
-def test_receipts_doubled_early_lost_and_three_days_late(line: Line, smsc: Smsc) -> None:
+def test_receipts_that_are_doubled_early_or_late_settle_their_message(line: Line, smsc: Smsc) -> None:
     customer = line.customer()
     forms: dict[str, tuple[Receipt, ...]] = {
         "doubled": (Receipt(times=3),), "early": (Receipt(before=True),), "lost": (), "late": (),

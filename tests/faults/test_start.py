@@ -37,7 +37,7 @@ def test_a_port_in_use_is_named(make_site: MakeSite, which: str) -> None:
 
 
 @pytest.mark.req("F-39")
-def test_two_servers_on_one_store(make_site: MakeSite) -> None:
+def test_a_second_server_on_one_store_does_not_start(make_site: MakeSite) -> None:
     """The second finds the ports taken, and leaves the first alone."""
     site = make_site()
     site.start()
@@ -69,7 +69,7 @@ BAD = {
 
 @pytest.mark.req("F-39")
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_configuration_is_told_with_file_and_line(tmp_path: Path, make_site: MakeSite, name: str) -> None:
+def test_a_bad_configuration_is_named_with_file_and_line(tmp_path: Path, make_site: MakeSite, name: str) -> None:
     text, where = BAD[name]
     site = make_site(accounts=0)
     site.path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -83,7 +83,7 @@ def test_a_bad_configuration_is_told_with_file_and_line(tmp_path: Path, make_sit
 
 
 @pytest.mark.req("F-39")
-def test_all_that_is_wrong_is_told_at_once(make_site: MakeSite) -> None:
+def test_all_errors_of_the_configuration_are_named_at_once(make_site: MakeSite) -> None:
     site = make_site(accounts=0)
     tree = {"domain": "not a domain", "queue": {"keep": "x"}, "colour": "red"}
     site.path.write_text(yaml.safe_dump(tree))
@@ -93,7 +93,7 @@ def test_all_that_is_wrong_is_told_at_once(make_site: MakeSite) -> None:
 
 
 @pytest.mark.req("F-39")
-def test_a_bad_dialplan_is_told_with_file_and_line(make_site: MakeSite) -> None:
+def test_a_bad_dialplan_is_named_with_file_and_line(make_site: MakeSite) -> None:
     site = make_site(accounts=0)
     folder = site.folder / "dialplan"
     folder.mkdir()
@@ -105,7 +105,7 @@ def test_a_bad_dialplan_is_told_with_file_and_line(make_site: MakeSite) -> None:
 
 
 @pytest.mark.req("F-39")
-def test_no_such_configuration(tmp_path: Path, make_site: MakeSite) -> None:
+def test_a_missing_configuration_is_named(tmp_path: Path, make_site: MakeSite) -> None:
     site = make_site(accounts=0)
     site.path.unlink()
     done = site.cli("serve", check=False)
@@ -141,7 +141,7 @@ def test_a_port_in_use_is_found_before_the_store_is_touched(tmp_path: Path, whic
 
 
 @pytest.mark.req("I1", "F-01")
-def test_nobody_is_answered_before_all_is_loaded(make_site: MakeSite) -> None:
+def test_no_request_is_answered_before_everything_is_loaded(make_site: MakeSite) -> None:
     """While the store is locked the start cannot end: datagrams wait, connections are refused, on every port."""
     site = make_site()
     account = site.account()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.req("F-31", "I1", "I2", "I3", "I4", "I6")
-async def test_sigterm_with_work_in_every_hand(
+async def test_sigterm_waits_for_the_work_under_way(
     make_site: MakeSite, stub: StubCarrier, carried: dict[str, Any], tmp_path: Path
 ) -> None:
     """No new connection, no new request; what the carrier and the phone have is awaited; exit 0 within ten seconds.

@@ -17,7 +17,7 @@ time.sleep(300)
 """
 
 
-def test_what_a_killed_test_run_has_started_ends() -> None:
+def test_a_killed_test_run_ends_the_programs_that_it_started() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", RUN]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:

@@ -80,7 +80,7 @@ async def server(**options: Any) -> AsyncIterator[tuple[Inbox, int]]:
 
 
 @pytest.mark.req("S-030", "S-033")
-async def test_a_message_arrives() -> None:
+async def test_a_message_is_delivered_to_the_mail_server() -> None:
     async with server() as (inbox, port):
         assert await courier(port).deliver(to(text="grüß\n.\ndich")) == Delivered("2.0.0 Ok: queued as 4F")
         ((session, envelope),) = inbox.taken
@@ -91,7 +91,7 @@ async def test_a_message_arrives() -> None:
         assert mail.get_content().replace("\r\n", "\n") == "grüß\n.\ndich\n"
 
 
-async def test_files_are_attached_and_what_is_gone_is_linked() -> None:
+async def test_files_are_attached_and_missing_files_are_linked() -> None:
     media = (
         Media("image/jpeg", "a.jpg", len(JPEG), "here"),
         Media("image/jpeg", "b.jpg", 5, "gone"),
@@ -109,7 +109,7 @@ async def test_files_are_attached_and_what_is_gone_is_linked() -> None:
 
 
 @pytest.mark.parametrize("tls", ["auto", "required"])
-async def test_starttls_with_a_login(site: Any, tls: str) -> None:
+async def test_starttls_is_used_before_the_login(site: Any, tls: str) -> None:
     def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         return AuthResult(success=(data.login, data.password) == (b"me", b"s3cret"))
 
@@ -126,7 +126,7 @@ async def test_starttls_with_a_login(site: Any, tls: str) -> None:
         assert len(inbox.taken) == 1
 
 
-async def test_starttls_as_it_comes(site: Any) -> None:
+async def test_starttls_is_used_if_the_server_offers_it(site: Any) -> None:
     context, _ = site
     async with server(tls_context=context) as (inbox, port):
         assert isinstance(await courier(port).deliver(to()), Delivered)
@@ -136,7 +136,7 @@ async def test_starttls_as_it_comes(site: Any) -> None:
         assert refused.scope is Scope.COURIER
 
 
-async def test_no_starttls_where_it_is_demanded() -> None:
+async def test_a_server_without_starttls_is_refused_if_it_is_required() -> None:
     async with server() as (inbox, port):
         outcome = await courier(port, tls="required").deliver(to())
         assert isinstance(outcome, Deferred)
@@ -204,21 +204,21 @@ async def outcome(attempts: int = 1, timeout: float = 2, **answers: str) -> Outc
     ],
     ids=str,
 )  # fmt: skip
-async def test_the_servers_trouble(answers: dict[str, str]) -> None:
+async def test_an_error_of_the_server_defers_the_courier(answers: dict[str, str]) -> None:
     """Every other message would meet it too; none is lost by it."""
     result = await outcome(**answers)
     assert isinstance(result, Deferred), result
     assert result.scope is Scope.COURIER
 
 
-async def test_a_wrong_password() -> None:
+async def test_a_wrong_password_defers_the_courier() -> None:
     async with scripted(ehlo="250-hi\r\n250 AUTH PLAIN", auth="535 5.7.8 wrong") as (_, port):
         result = await courier(port, tls="off", username="me", password="s3cret").deliver(to())
         assert result == Deferred("mail server: 535 5.7.8 wrong", scope=Scope.COURIER)
 
 
 @pytest.mark.req("F-37")
-async def test_nobody_listens() -> None:
+async def test_an_unreachable_server_defers_the_courier() -> None:
     async with scripted() as (_, port):
         pass
     result = await courier(port).deliver(to())
@@ -228,37 +228,37 @@ async def test_nobody_listens() -> None:
 
 @pytest.mark.req("F-37")
 @pytest.mark.parametrize("where", ["rcpt", "data", "end"])
-async def test_later_for_this_message(where: str) -> None:
+async def test_a_temporary_error_defers_the_message(where: str) -> None:
     result = await outcome(**{where: "451 4.7.1 greylisted"})
     assert result == Deferred("mail server: 451 4.7.1 greylisted", 300.0, scope=Scope.MESSAGE)
 
 
 @pytest.mark.req("F-37")
-async def test_the_pauses_grow() -> None:
+async def test_the_pauses_between_attempts_grow() -> None:
     pauses = [(await outcome(attempt, rcpt="450 full")) for attempt in (1, 2, 3, 4, 5, 60)]
     assert [one.retry for one in pauses if isinstance(one, Deferred)] == [300, 600, 1200, 2400, 4000, 4000]
 
 
 @pytest.mark.req("F-37")
 @pytest.mark.parametrize("where", ["rcpt", "data", "end"])
-async def test_never_for_this_message(where: str) -> None:
+async def test_a_permanent_error_rejects_the_message(where: str) -> None:
     assert await outcome(**{where: "550 5.1.1 no such user"}) == Rejected("5.1.1 no such user", "550")
 
 
-async def test_too_large_is_this_messages_fault() -> None:
+async def test_a_message_that_is_too_large_is_rejected() -> None:
     assert await outcome(mail="552 too large") == Rejected("too large", "552")
 
 
 @pytest.mark.req("F-37")
 @pytest.mark.parametrize("how", [CLOSE, HANG])
 @pytest.mark.parametrize("where", ["mail", "rcpt", "data", "end"])
-async def test_a_connection_that_is_lost(where: str, how: str) -> None:
+async def test_a_lost_connection_defers_the_message(where: str, how: str) -> None:
     result = await outcome(timeout=0.2, **{where: how})
     assert isinstance(result, Deferred)
     assert (result.scope, result.retry) == (Scope.MESSAGE, 300.0)
 
 
-async def test_the_second_copy_has_the_first_ones_id() -> None:
+async def test_a_repeated_message_has_the_same_message_id() -> None:
     ids: list[bytes] = []
     for end in (CLOSE, "250 ok"):
         async with scripted(end=end) as (heard, port):
@@ -277,17 +277,17 @@ BREAKS: list[Callable[[Delivery], Delivery]] = [
 
 
 @pytest.mark.parametrize("broken", BREAKS)
-async def test_no_command_can_be_smuggled(broken: Callable[[Delivery], Delivery]) -> None:
+async def test_no_text_can_add_a_smtp_command(broken: Callable[[Delivery], Delivery]) -> None:
     async with scripted() as (heard, port):
         assert isinstance(await courier(port).deliver(broken(to())), Rejected)
         assert not [line for line in heard if b"evil" in line]
 
 
-async def test_what_the_server_says_has_no_controls() -> None:
+async def test_control_characters_of_the_server_are_removed() -> None:
     assert await outcome(rcpt="550 \x1b[31mred\x07") == Rejected("[31mred", "550")
 
 
-def test_the_settings() -> None:
+def test_contradictory_mail_settings_are_refused() -> None:
     def read(**more: Any) -> Smtp:
         return Smtp.model_validate({"host": "mail.example.net", "from": "a@b.c", **more})
 
@@ -306,7 +306,7 @@ def test_the_settings() -> None:
             read(**wrong)
 
 
-async def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
+async def test_unreadable_certificates_defer_the_courier(tmp_path: Path) -> None:
     for ca in (tmp_path / "none.pem", tmp_path):
         async with scripted() as (heard, port):
             result = await courier(port, tls="required", ca=str(ca)).deliver(to())

@@ -31,7 +31,7 @@ def read(what: Delivery, *parts: Part, reply_to: str = "") -> EmailMessage:
 
 
 @pytest.mark.req("S-030", "S-033")
-def test_the_headers() -> None:
+def test_the_mail_has_the_usual_headers() -> None:
     mail = read(to())
     assert mail["From"] == "2125550123 <sms@example.net>"
     assert mail["To"] == "alice@example.com"
@@ -49,20 +49,20 @@ def test_the_id_in_the_subject_has_six_digits_or_more() -> None:
     assert subject(message(id=12345678)).startswith("[#US12345678] ")
 
 
-def test_what_is_for_the_operator() -> None:
+def test_an_alarm_is_addressed_to_the_operator() -> None:
     alarm = message("The webhook of 555 is off: 410\nsecond line", source="sipsms", did="")
     assert subject(alarm) == "sipsms: The webhook of 555 is off: 410"
 
 
 @pytest.mark.req("G20", "S-034")
-def test_no_machine_is_to_answer() -> None:
+def test_the_mail_asks_for_no_automatic_answer() -> None:
     mail = read(to())
     assert (mail["Auto-Submitted"], mail["X-Auto-Response-Suppress"]) == ("auto-generated", "All")
     assert mail["Precedence"] is None
 
 
 @pytest.mark.req("F-37")
-def test_a_second_copy_can_be_known() -> None:
+def test_a_repeated_mail_has_the_same_message_id() -> None:
     first, again, other = read(to()), read(to()._replace(attempts=7)), read(to()._replace(id=10))
     assert first["Message-ID"] == again["Message-ID"] == "<sms.4412.9.1790965471@sip.example.net>"
     assert other["Message-ID"] != first["Message-ID"]
@@ -76,19 +76,19 @@ def test_a_conversation_is_one_thread() -> None:
 @pytest.mark.parametrize(
     "text", ["grüß dich 😀", "x" * 3000, "a\nb\n\n.\nc", "", "From here\n.\r\n.\r\nMAIL", "\x00\x01"]
 )
-def test_texts(text: str) -> None:
+def test_texts_of_all_kinds_are_readable(text: str) -> None:
     mail = read(to(text))
     assert mail.get_content_charset() == "utf-8"
     assert mail.get_content().replace("\r\n", "\n") == text.replace("\r\n", "\n") + "\n"
 
 
-def test_half_a_surrogate_pair() -> None:
+def test_half_a_surrogate_pair_is_replaced() -> None:
     assert read(to("a\ud83d")).get_content().strip() == "a?"
 
 
 @pytest.mark.parametrize("word", ["x\r\nBcc: evil@example.org", "x\nSubject: y", "a\x00b", 'a" <evil@example.org>, "b',
                                   "\u202egnp.exe", "é" * 40, "a,b;c:d", "=?utf-8?q?a=0D=0ABcc:=20x@y.z?="])  # fmt: skip
-def test_strangers_add_no_header(word: str) -> None:
+def test_a_sender_cannot_add_a_header(word: str) -> None:
     mail = read(to(source=word, did=word), Part("image/jpeg", word, JPEG))
     assert {name.lower() for name in mail.keys()} == HEADERS - {"content-transfer-encoding"}  # noqa: SIM118
     (sender,) = mail["From"].addresses
@@ -98,7 +98,7 @@ def test_strangers_add_no_header(word: str) -> None:
 
 
 @given(st.text(max_size=80), st.text(max_size=40), st.text(max_size=40))
-def test_any_text_sender_and_name(text: str, source: str, name: str) -> None:
+def test_any_text_and_sender_gives_a_valid_mail(text: str, source: str, name: str) -> None:
     data = compose(to(text, source=source), SENDER, "h.example", [Part("image/png", name, b"x")]).as_bytes()
     assert data.isascii()
     assert all(len(line) <= 998 for line in data.split(b"\r\n"))
@@ -108,7 +108,7 @@ def test_any_text_sender_and_name(text: str, source: str, name: str) -> None:
 
 @pytest.mark.parametrize("address", ["", "alice", "a@b\r\nRCPT TO:<x@y>", "a b@c", "@", "a@b, c@d", "a@b" * 99,
                                      "=?utf-8?q?a=0D=0ABcc=3A=20x?=@y.z", ".a@b", "a..b@c", "a@b..c"])  # fmt: skip
-def test_what_is_no_address(address: str) -> None:
+def test_an_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError):
         compose(to()._replace(destination=address), SENDER, "h.example").as_bytes()
 

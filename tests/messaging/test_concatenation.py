@@ -1,4 +1,4 @@
-"""Long texts in parts, in both directions: an account or ESME sends them, or a carrier delivers them."""
+"""Concatenated texts in both directions: parts that an account or an ESME sends, and parts from a carrier."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def send_part(here: Core, number: int, text: str, total: int = 3, referenc
 
 @pytest.mark.req("P-13")
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 2, 3, 3, 1)])
-async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...]) -> None:
+async def test_a_long_text_is_sent_once_when_all_parts_are_here(tmp_path: Path, order: tuple[int, ...]) -> None:
     sim = ScriptedCourier()
     texts = {1: "one ", 2: "two ", 3: "three"}
     async with core(tmp_path, {"carrier:sim": sim}) as here:
@@ -55,12 +55,12 @@ async def test_sent_once_when_all_are_here(tmp_path: Path, order: tuple[int, ...
         here.clock.now += PATIENCE + 1
         await here.gateway.parts.give_up_waiting()
         await sim.wait(1)
-        found = await here.rows("SELECT text, source, destination, account, did, origin, notify FROM messages")
-        assert found == [("one two three", DID, PHONE, "demo", DID, "smpp", encode(of_parts(map(request, (1, 2, 3)))))]
+        rows = await here.rows("SELECT text, source, destination, account, did, origin, notify FROM messages")
+        assert rows == [("one two three", DID, PHONE, "demo", DID, "smpp", encode(of_parts(map(request, (1, 2, 3)))))]
 
 
 @pytest.mark.req("P-13", "F-01")
-async def test_parts_outlive_a_restart(tmp_path: Path) -> None:
+async def test_parts_sent_before_a_restart_are_joined_after_it(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
         await send_part(here, 1, "one ", 2)
     async with core(tmp_path) as here:
@@ -75,7 +75,7 @@ async def test_parts_outlive_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-13", "F-01")
-async def test_a_restart_between_two_parts_cuts_no_text(tmp_path: Path) -> None:
+async def test_a_restart_between_two_parts_begins_the_waiting_time_anew(tmp_path: Path) -> None:
     """However long the server was down: the other part has had no chance to come."""
     async with core(tmp_path) as here:
         await send_part(here, 1, "one ", 2)
@@ -97,7 +97,7 @@ async def receive_part(here: Core, number: int, text: str, remote_id: str = "") 
 
 @pytest.mark.req("P-13")
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-async def test_the_same_text_again_under_the_same_reference(tmp_path: Path, order: tuple[int, ...]) -> None:
+async def test_a_text_repeated_later_under_its_reference_is_new(tmp_path: Path, order: tuple[int, ...]) -> None:
     """An SMSC names no message, and an 8-bit reference comes round: an alert that is said again is another one."""
     texts = {1: "ALERT: ", 2: "water low"}
     async with core(tmp_path) as here:
@@ -110,12 +110,12 @@ async def test_the_same_text_again_under_the_same_reference(tmp_path: Path, orde
         here.clock.now += AGAIN
         await receive_part(here, 1, "ALERT: ")
         await receive_part(here, 2, "FIRE")
-        found = await here.rows("SELECT text FROM messages ORDER BY id")
-        assert found == [("ALERT: water low",), ("ALERT: water low",), ("ALERT: FIRE",)]
+        rows = await here.rows("SELECT text FROM messages ORDER BY id")
+        assert rows == [("ALERT: water low",), ("ALERT: water low",), ("ALERT: FIRE",)]
 
 
 @pytest.mark.req("P-13")
-async def test_a_part_with_an_id_is_told_again_however_late(tmp_path: Path) -> None:
+async def test_a_part_with_a_known_id_is_a_duplicate_however_late(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
         await receive_part(here, 1, "one ", "a")
         await receive_part(here, 2, "two", "b")
@@ -126,7 +126,7 @@ async def test_a_part_with_an_id_is_told_again_however_late(tmp_path: Path) -> N
 
 
 @pytest.mark.req("P-13")
-async def test_looking_for_late_parts_does_not_look_at_those_joined(tmp_path: Path) -> None:
+async def test_the_query_for_late_parts_does_not_read_joined_parts(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
 
         def plan(db: Connection) -> list[str]:
@@ -137,15 +137,15 @@ async def test_looking_for_late_parts_does_not_look_at_those_joined(tmp_path: Pa
         assert [step.split(" INDEX ")[1].split()[0] for step in steps] == ["ix_parts_open", "sqlite_autoindex_parts_1"]
 
 
-async def test_open_parts_that_came_in(tmp_path: Path) -> None:
+async def test_open_parts_of_incoming_texts_are_listed(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
         await here.store.add_part(StoredPart("carrier:sim", PHONE, DID, "r1", 1, 2, "one ", "", here.clock.now))
-        found = await here.store.read(lambda db: concatenated_parts.open_parts(db, "carrier:sim", here.clock.now + 1))
-        assert [(one.number, one.text, one.account) for one in found] == [(1, "one ", "")]
+        rows = await here.store.read(lambda db: concatenated_parts.open_parts(db, "carrier:sim", here.clock.now + 1))
+        assert [(one.number, one.text, one.account) for one in rows] == [(1, "one ", "")]
 
 
 @pytest.mark.req("P-13")
-async def test_what_came_goes_out_with_the_gap_marked(tmp_path: Path) -> None:
+async def test_after_the_waiting_time_the_parts_leave_with_the_gap_marked(tmp_path: Path) -> None:
     """Also where the number that it goes to is no DID of ours."""
     async with core(tmp_path) as here:
         await send_part(here, 1, "one ")
@@ -160,7 +160,7 @@ async def test_what_came_goes_out_with_the_gap_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("G09")
-async def test_one_verdict(tmp_path: Path) -> None:
+async def test_a_text_joined_from_three_parts_gets_one_receipt(tmp_path: Path) -> None:
     """Of a text in three parts that goes out whole: one receipt for all of them."""
     told, sim = ScriptedCourier(), ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim, "smpp": told}) as here:
@@ -176,7 +176,7 @@ async def test_one_verdict(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("G09")
-async def test_parts_that_were_answered_and_then_refused_are_reported(tmp_path: Path) -> None:
+async def test_accepted_parts_that_are_refused_later_are_reported(tmp_path: Path) -> None:
     told = ScriptedCourier()
     async with core(tmp_path, {"smpp": told, "carrier:sim": ScriptedCourier()}) as here:
         await send_part(here, 1, "one ", 2)
@@ -189,7 +189,7 @@ async def test_parts_that_were_answered_and_then_refused_are_reported(tmp_path: 
         assert await here.rows("SELECT count(*) FROM messages WHERE direction = 'out'") == [(0,)]
 
 
-async def test_a_number_that_is_anothers_now_sends_nothing(tmp_path: Path) -> None:
+async def test_parts_from_a_did_that_changed_its_customer_are_not_sent(tmp_path: Path) -> None:
     async with core(tmp_path) as here:
         await send_part(here, 1, "one ", 2)
         here.directory.update(2, False, [Account("other")], [Did(DID, "other")], frozenset())
@@ -200,7 +200,7 @@ async def test_a_number_that_is_anothers_now_sends_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.req("P-13", "F-01")
-async def test_what_was_whole_when_the_server_ended_goes_soon(tmp_path: Path) -> None:
+async def test_parts_that_were_complete_at_a_crash_are_joined_soon_after_the_start(tmp_path: Path) -> None:
     """All parts stored, but not joined: nobody brings another one, and nobody need wait for the five minutes."""
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
@@ -223,7 +223,7 @@ async def test_what_was_whole_when_the_server_ended_goes_soon(tmp_path: Path) ->
 
 @pytest.mark.req("P-13", "G08")
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 2, 3, 1, 1)])
-async def test_parts_are_joined_in_any_order_once(tmp_path: Path, order: tuple[int, ...]) -> None:
+async def test_incoming_parts_are_joined_once_in_any_order(tmp_path: Path, order: tuple[int, ...]) -> None:
     texts = {1: "one ", 2: "two ", 3: "three"}
     async with core(tmp_path, prepare=with_did()) as here:
         for number in order:
@@ -236,7 +236,7 @@ async def test_parts_are_joined_in_any_order_once(tmp_path: Path, order: tuple[i
 
 
 @pytest.mark.req("P-13")
-async def test_a_part_that_does_not_come_is_marked(tmp_path: Path) -> None:
+async def test_a_missing_incoming_part_is_marked_in_the_text(tmp_path: Path) -> None:
     async with core(tmp_path, prepare=with_did()) as here:
         await arrive(here, "one ", remote_id="a", part=Part("7", 1, 3))
         await arrive(here, "three", remote_id="c", part=Part("7", 3, 3))
@@ -254,7 +254,7 @@ async def test_a_part_that_does_not_come_is_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-13")
-async def test_a_reference_that_is_used_again(tmp_path: Path) -> None:
+async def test_another_text_under_the_same_reference_is_another_message(tmp_path: Path) -> None:
     """Eight bits are soon used up: another text under the same number is another message."""
     async with core(tmp_path, prepare=with_did()) as here:
         await arrive(here, "old 1 ", remote_id="a1", part=Part("7", 1, 2))
@@ -269,7 +269,7 @@ async def test_a_reference_that_is_used_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-13")
-async def test_a_part_told_again_under_another_id(tmp_path: Path) -> None:
+async def test_a_part_repeated_under_another_id_is_joined_once(tmp_path: Path) -> None:
     """Some carriers number each attempt to tell us anew."""
     async with core(tmp_path, prepare=with_did()) as here:
         await arrive(here, "one ", remote_id="a", part=Part("7", 1, 2))
@@ -278,7 +278,7 @@ async def test_a_part_told_again_under_another_id(tmp_path: Path) -> None:
         assert await here.rows("SELECT text FROM messages") == [("one two",)]
 
 
-async def test_parts_survive_a_restart(tmp_path: Path) -> None:
+async def test_incoming_parts_from_before_a_restart_are_joined_after_it(tmp_path: Path) -> None:
     async with core(tmp_path, prepare=with_did()) as here:
         await arrive(here, "one ", remote_id="a", part=Part("7", 1, 2))
     async with core(tmp_path, prepare=with_did()) as here:

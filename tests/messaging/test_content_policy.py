@@ -1,4 +1,4 @@
-"""Links that are dropped on the way, and advertising."""
+"""The content policy: links to URL shorteners, and bulk messages."""
 
 from __future__ import annotations
 
@@ -43,37 +43,37 @@ NO_LINKS = [
 
 @pytest.mark.req("S-016")
 @pytest.mark.parametrize(("text", "domain"), LINKS)
-def test_shorteners(text: str, domain: str) -> None:
+def test_a_link_to_a_shortener_is_found(text: str, domain: str) -> None:
     assert shortener_in(text) == domain
 
 
 @pytest.mark.req("S-016")
 @pytest.mark.parametrize("text", NO_LINKS)
-def test_other_texts(text: str) -> None:
+def test_other_texts_contain_no_shortener(text: str) -> None:
     assert shortener_in(text) == ""
 
 
 @pytest.mark.req("S-016")
-def test_the_operators_own_list() -> None:
+def test_the_list_of_the_operator_replaces_the_built_in_list() -> None:
     own = frozenset({"short.example.com", "x.yz"})
     assert shortener_in("https://short.example.com/1", own) == "short.example.com"
     assert shortener_in("bit.ly/x example.com/x", own) == ""
     assert shortener_in("bit.ly/x", frozenset()) == ""
 
 
-def test_the_list() -> None:
+def test_the_built_in_list_has_domain_names_in_lower_case() -> None:
     assert len(SHORTENERS) > 50
     assert all(name == name.lower() and "." in name for name in SHORTENERS)
 
 
 @pytest.mark.parametrize("text", ["a." * 50_000, "a" * 100_000 + ".", "-." * 50_000, "bit." * 25_000, "." * 100_000])
-def test_no_text_takes_long(text: str) -> None:
+def test_the_search_takes_linear_time(text: str) -> None:
     assert shortener_in(text) == ""
     assert growth(lambda count: shortener_in(text[:count]), len(text) // 4) < 9, "linear, not quadratic"
 
 
 @given(st.text())
-def test_any_text(text: str) -> None:
+def test_any_text_gives_a_domain_of_the_list_or_nothing(text: str) -> None:
     assert shortener_in(text) in {"", *SHORTENERS}
 
 
@@ -87,7 +87,7 @@ def numbers(count: int, start: int = 0) -> list[str]:
 
 
 @pytest.mark.req("S-018")
-def test_the_same_text_to_many() -> None:
+def test_the_same_text_to_more_numbers_than_allowed_is_refused() -> None:
     patterns = Patterns(same_text=20, destinations=100, window=3600)
     assert [patterns.check("acme", to, AD, 1.0) for to in numbers(20)] == [""] * 20
     assert patterns.check("acme", "2125550000", AD, 2.0) == "the same text to more than 20 numbers in an hour"
@@ -98,7 +98,7 @@ def test_the_same_text_to_many() -> None:
 
 
 @pytest.mark.req("S-018")
-def test_many_numbers() -> None:
+def test_messages_to_more_numbers_than_allowed_are_refused() -> None:
     patterns = Patterns(same_text=20, destinations=100, window=3600)
     letters = "abcdefghijklmnopqrstuvwxyz"
     for n, to in enumerate(numbers(100)):
@@ -108,7 +108,7 @@ def test_many_numbers() -> None:
 
 
 @pytest.mark.req("S-018")
-def test_the_window_slides() -> None:
+def test_the_limits_count_within_a_sliding_window() -> None:
     patterns = Patterns(same_text=2, destinations=3, window=600)
     for n, to in enumerate(numbers(2)):
         assert patterns.check("acme", to, AD, 100.0 * n) == ""
@@ -117,18 +117,18 @@ def test_the_window_slides() -> None:
     assert patterns.check("acme", "2125550001", AD, 600.0) != ""
 
 
-def test_short_texts_are_everybodys() -> None:
+def test_short_texts_do_not_count_as_bulk() -> None:
     patterns = Patterns(same_text=1, destinations=1000, window=3600)
     assert all(patterns.check("acme", to, "ok 123!", 1.0) == "" for to in numbers(50))
 
 
-def test_no_limits() -> None:
+def test_without_limits_nothing_is_refused_or_remembered() -> None:
     patterns = Patterns(same_text=0, destinations=0, window=3600)
     assert all(patterns.check("acme", to, AD, 1.0) == "" for to in numbers(2000))
     assert patterns._accounts == {}, "nothing is remembered"
 
 
-def test_what_is_refused_does_not_count() -> None:
+def test_refused_messages_do_not_count() -> None:
     patterns = Patterns(same_text=1, destinations=2, window=3600)
     patterns.check("acme", "1", AD, 1.0)
     for to in numbers(10):
@@ -137,7 +137,7 @@ def test_what_is_refused_does_not_count() -> None:
 
 
 @pytest.mark.req("S-018")
-def test_memory_is_bounded_and_a_check_is_quick() -> None:
+def test_memory_is_bounded_and_a_check_takes_constant_time() -> None:
     patterns = Patterns(same_text=20, destinations=100, window=3600)
     accounts = itertools.count()
 
@@ -155,7 +155,7 @@ def test_memory_is_bounded_and_a_check_is_quick() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("1234567"), st.text(max_size=20), st.floats(0, 10))))
-def test_never_more_than_the_limit(calls: list[tuple[str, str, str, float]]) -> None:
+def test_no_sequence_of_messages_exceeds_the_limits(calls: list[tuple[str, str, str, float]]) -> None:
     patterns = Patterns(same_text=2, destinations=3, window=100)
     let: dict[str, set[str]] = {}
     for account, to, text, step in calls:
@@ -165,7 +165,7 @@ def test_never_more_than_the_limit(calls: list[tuple[str, str, str, float]]) -> 
 
 
 @pytest.mark.req("S-016", "S-018")
-async def test_shorteners_and_bulk(tmp_path: Path) -> None:
+async def test_the_gateway_refuses_shorteners_and_bulk_except_for_accounts_that_may_send_them(tmp_path: Path) -> None:
     people = [Account("demo"), Account("alice", "demo"), Account("free", "", bulk=True, shorteners=True)]
 
     def prepare(here: Core) -> None:

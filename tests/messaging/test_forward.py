@@ -1,4 +1,4 @@
-"""A DID's forward to another number, and the loops that it must not start: the courier on a real store."""
+"""The courier that forwards a DID's messages to another number, and the loops that it must not start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def forwarding(here: Core) -> None:
 
 
 @pytest.mark.req("S-035", "S-036", "S-037")
-async def test_a_forward_is_a_message_of_its_own(tmp_path: Path) -> None:
+async def test_a_forward_is_a_message_of_its_own_from_the_did(tmp_path: Path) -> None:
     """From the DID; in the books twice."""
     sim = ScriptedCourier()
 
@@ -42,7 +42,7 @@ async def test_a_forward_is_a_message_of_its_own(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
-async def test_a_forward_that_is_tried_again_is_made_once(tmp_path: Path) -> None:
+async def test_a_retried_forward_makes_one_message(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}, prepare=with_did(forward="4165550199")) as here:
         courier = ForwardCourier(here.gateway, here.directory, here.clock)
@@ -56,7 +56,7 @@ async def test_a_forward_that_is_tried_again_is_made_once(tmp_path: Path) -> Non
 
 @pytest.mark.req("S-034", "A-45")
 @pytest.mark.parametrize("source", ["4165550199", DID, "5550002222"])
-async def test_no_forward_to_where_it_comes_from(tmp_path: Path, source: str) -> None:
+async def test_a_did_does_not_forward_to_the_sender_or_in_a_loop(tmp_path: Path, source: str) -> None:
     """Not to its sender, not to itself, not between two DIDs that both forward."""
 
     def prepare(here: Core) -> None:
@@ -71,7 +71,7 @@ async def test_no_forward_to_where_it_comes_from(tmp_path: Path, source: str) ->
 
 
 @pytest.mark.req("A-45")
-async def test_two_that_answer_each_other_are_stopped(tmp_path: Path) -> None:
+async def test_two_automatic_answers_that_answer_each_other_are_slowed_down(tmp_path: Path) -> None:
     """An automatic answer from a changing number: 30 in half a minute, then a pause."""
     sim = ScriptedCourier()
 
@@ -87,7 +87,7 @@ async def test_two_that_answer_each_other_are_stopped(tmp_path: Path) -> None:
         await here.until("SELECT count(*) FROM deliveries WHERE courier = 'forward' AND state = 'queued'", [(10,)])
 
 
-async def test_a_forward_to_who_wants_nothing(tmp_path: Path) -> None:
+async def test_a_forward_to_a_blocked_number_fails(tmp_path: Path) -> None:
     def prepare(here: Core) -> None:
         with_did(forward="4165550199")(here)
         forwarding(here)

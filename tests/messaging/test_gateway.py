@@ -1,4 +1,4 @@
-"""Who gets what: devices, phones that come back, doors. On a real store."""
+"""The gateway on a real store: devices, destinations, SMPP, MMS, long texts and carriers' receipts."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _set(phones: Phones) -> object:
 async def test_every_known_device_gets_every_message_once(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
-        desk = await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        desk_phone = await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
         mobile = await _register(here, "sip:a@h:2", instance="<urn:uuid:2>")
         await arrive(here, "one")
         await phones.wait(2)
@@ -107,11 +107,11 @@ async def test_every_known_device_gets_every_message_once(tmp_path: Path) -> Non
         here.clock.now += 3 * 86400 / 10
         assert await _register(here, "sip:a@h:7", instance="<urn:uuid:2>") == mobile
         await phones.wait(6)
-        assert phones.texts_of(desk) == ["one", "two", "three"]
+        assert phones.texts_of(desk_phone) == ["one", "two", "three"]
         assert phones.texts_of(mobile) == ["one", "two", "three"]
 
 
-async def test_before_the_first_device_everything_waits_for_each(tmp_path: Path) -> None:
+async def test_messages_from_before_the_first_device_reach_it_and_later_devices(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         for text in ("one", "two"):
@@ -127,7 +127,7 @@ async def test_before_the_first_device_everything_waits_for_each(tmp_path: Path)
 
 
 @pytest.mark.req("F-17")
-async def test_first_device_after_a_restart(tmp_path: Path) -> None:
+async def test_messages_wait_over_a_restart_for_the_first_device(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         await arrive(here, "one")
@@ -148,7 +148,7 @@ async def test_a_phone_without_instance_comes_back_under_another_contact(tmp_pat
         assert [one.key for one in here.location.devices("alice")] == ["sip:a@h:2222"]
 
 
-async def test_a_phone_that_crashed_and_came_back_gets_what_its_old_self_was_owed(tmp_path: Path) -> None:
+async def test_a_phone_that_comes_back_as_a_new_device_gets_the_messages_of_the_old_device(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
         await here.queue._scan()  # else it may come later, and wake the old one
@@ -174,7 +174,7 @@ async def test_a_phone_that_crashed_and_came_back_gets_what_its_old_self_was_owe
 
 
 @pytest.mark.req("F-20")
-async def test_a_carriers_message_twice_is_one(tmp_path: Path) -> None:
+async def test_a_message_that_a_carrier_repeats_is_stored_once(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
         first = await arrive(here, "one", "+1 (212) 555-0123", remote_id="id-1")
         again = await arrive(here, "one", remote_id="id-1")
@@ -184,7 +184,7 @@ async def test_a_carriers_message_twice_is_one(tmp_path: Path) -> None:
         assert await here.rows("SELECT count(*) FROM messages") == [(2,)]
 
 
-async def test_destinations(tmp_path: Path) -> None:
+async def test_numbers_of_all_forms_are_normalised_and_unknown_dids_refused(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
         assert await here.gateway.receive(InboundSms("2125550123", "5559999999", "x"), "test") is None
         assert isinstance(await here.gateway.receive(InboundSms("72345", "+15550001111", "code"), "test"), Receipt)
@@ -194,7 +194,7 @@ async def test_destinations(tmp_path: Path) -> None:
         assert await here.rows(STATES) == [(0, "queued")]
 
 
-def test_lane_names() -> None:
+def test_keys_of_messages_are_apart_by_carrier() -> None:
     assert carrier_key("a", "1") != carrier_key("b", "1")
     assert carrier_key("a", "") is None
 
@@ -221,7 +221,7 @@ def _with_smpp(smpp: Smpp) -> object:
         (Smpp("user"), 0),  # nobody can bind, and there is no server
     ],
 )
-async def test_what_comes_in_goes_by_smpp_too(tmp_path: Path, smpp: Smpp, count: int) -> None:
+async def test_incoming_messages_are_delivered_by_smpp_in_one_lane(tmp_path: Path, smpp: Smpp, count: int) -> None:
     """In one lane, so in order."""
     async with core(tmp_path, run=False, prepare=_with_smpp(smpp)) as here:  # type: ignore[arg-type]
         await arrive(here, "one")
@@ -230,7 +230,7 @@ async def test_what_comes_in_goes_by_smpp_too(tmp_path: Path, smpp: Smpp, count:
 
 
 @pytest.mark.req("P-11", "G09")
-async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
+async def test_receipts_leave_by_lanes_of_their_own(tmp_path: Path) -> None:
     """They need no order, and go to the program that is bound, whether or not the DID gets messages by SMPP."""
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}, prepare=_with_smpp(Smpp("", "p", "smpp://h", False))) as here:  # type: ignore[arg-type]
@@ -262,7 +262,7 @@ async def test_receipts_go_by_lanes_of_their_own(tmp_path: Path) -> None:
         (UrlRequest(31, "http://x/?n=%d"), True, "http://x/?n=2"),
     ],
 )
-async def test_what_has_expired_is_reported(
+async def test_an_expired_message_is_reported_to_the_sender(
     tmp_path: Path, wish: ReportRequest, by_carrier: bool, said: str, restarted: bool
 ) -> None:  # fmt: skip
     """ESMEs hear that it expired, others what they have always heard."""
@@ -296,7 +296,7 @@ async def test_what_has_expired_is_reported(
 
 
 @pytest.mark.req("P-13", "C-1")
-async def test_a_long_text_goes_in_real_segments(tmp_path: Path) -> None:
+async def test_a_long_text_is_sent_in_segments(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}) as here:
         here.gateway.limits = {SIM: CarrierOptions.model_construct(text_unit="segments")}
@@ -313,7 +313,7 @@ async def test_a_long_text_goes_in_real_segments(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("S-030", "S-038", "S-040", "S-045", "S-047", "S-128")
-async def test_everything_at_once(tmp_path: Path) -> None:
+async def test_a_did_delivers_to_all_its_destinations_at_once(tmp_path: Path) -> None:
     couriers = {name: ScriptedCourier() for name in (MAIL, CALLBACK, WEBHOOK)}
     prepare = with_did(
         sip_account="alice", group="sales", members=("alice", "bob"), emails=("a@example.net", "b@example.net"),
@@ -329,14 +329,14 @@ async def test_everything_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("S-029")
-async def test_nothing_chosen_is_kept(tmp_path: Path) -> None:
+async def test_a_message_to_a_did_without_destinations_is_stored(tmp_path: Path) -> None:
     async with core(tmp_path, prepare=with_did()) as here:
         await arrive(here)
         assert await here.rows("SELECT text FROM messages") == [("hello",)]
         assert await here.rows(DELIVERIES) == []
 
 
-async def test_what_is_switched_off_gets_nothing(tmp_path: Path) -> None:
+async def test_disabled_endpoints_get_no_message(tmp_path: Path) -> None:
     prepare = with_did(callback=Callback("http://x/", disabled="410"), webhook=Webhook("http://x/", disabled="410"))
     async with core(tmp_path, prepare=prepare) as here:
         await arrive(here)
@@ -344,7 +344,7 @@ async def test_what_is_switched_off_gets_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("S-044", "W-03")
-async def test_each_door_has_its_own_patience(tmp_path: Path) -> None:
+async def test_each_courier_has_its_own_time_to_expiry(tmp_path: Path) -> None:
     prepare = with_did(emails=("a@b.net",), callback=Callback("http://x/"), webhook=Webhook("http://x/"))
     async with core(tmp_path, prepare=prepare) as here:
         await arrive(here)
@@ -353,7 +353,7 @@ async def test_each_door_has_its_own_patience(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("F-20", "G03")
-async def test_one_id_to_two_of_our_numbers_is_two_messages(tmp_path: Path) -> None:
+async def test_one_carrier_id_to_two_dids_is_two_messages(tmp_path: Path) -> None:
     def prepare(here: Core) -> None:
         here.directory.update(2, False, [], [Did(DID, "demo"), Did("5550002222", "demo")], frozenset())
 
@@ -386,7 +386,7 @@ class Fetcher:
 
 
 @pytest.mark.req("S-007", "S-020")
-async def test_an_mms_is_stored_at_once_and_delivered_when_its_parts_are_here(tmp_path: Path) -> None:
+async def test_an_mms_is_stored_at_once_and_delivered_when_its_media_are_fetched(tmp_path: Path) -> None:
     mail, holder = ScriptedCourier(), {}
     fetcher = Fetcher(lambda: holder["here"].gateway, (PICTURE,))
     prepare = with_did(emails=("a@b.net",))
@@ -404,7 +404,7 @@ async def test_an_mms_is_stored_at_once_and_delivered_when_its_parts_are_here(tm
         assert len(await here.rows(DELIVERIES)) == 2
 
 
-async def test_an_mms_to_a_did_without_mms_is_kept(tmp_path: Path) -> None:
+async def test_an_mms_to_a_did_without_mms_is_stored_and_not_delivered(tmp_path: Path) -> None:
     holder: dict[str, Core] = {}
     fetcher = Fetcher(lambda: holder["here"].gateway, (PICTURE,))
     fetcher.gate.set()
@@ -417,7 +417,7 @@ async def test_an_mms_to_a_did_without_mms_is_kept(tmp_path: Path) -> None:
         assert refusal.code is RefusalCode.NO_MMS
 
 
-async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
+async def test_an_mms_is_sent_only_by_carriers_that_take_mms(tmp_path: Path) -> None:
     first, second = ScriptedCourier(), ScriptedCourier()
     async with core(tmp_path, {"carrier:first": first, "carrier:second": second}) as here:
         here.gateway.limits = {"carrier:first": CarrierOptions(), "carrier:second": CarrierOptions(mms=True)}
@@ -434,7 +434,7 @@ async def test_mms_goes_by_carriers_that_take_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("G08", "G10")
-async def test_a_long_text_goes_in_pieces_in_order(tmp_path: Path) -> None:
+async def test_a_long_text_is_sent_in_pieces_in_order(tmp_path: Path) -> None:
     sim, text = ScriptedCourier(), "word " * 90
     async with core(tmp_path, {SIM: sim}) as here:
         here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
@@ -448,7 +448,7 @@ async def test_a_long_text_goes_in_pieces_in_order(tmp_path: Path) -> None:
         assert sim.seen[3].text == text
 
 
-async def test_after_a_restart_only_the_pieces_that_are_left_go(tmp_path: Path) -> None:
+async def test_after_a_restart_only_the_remaining_pieces_are_sent(tmp_path: Path) -> None:
     text = "word " * 90
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}, run=False) as here:
@@ -462,7 +462,7 @@ async def test_after_a_restart_only_the_pieces_that_are_left_go(tmp_path: Path) 
 
 
 @pytest.mark.req("G09")
-async def test_one_verdict_for_all_pieces(tmp_path: Path) -> None:
+async def test_a_message_of_several_pieces_has_the_worst_state_of_them(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}) as here:
         here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
@@ -475,7 +475,7 @@ async def test_one_verdict_for_all_pieces(tmp_path: Path) -> None:
         assert await here.store.outcome(result.message) is State.FAILED
 
 
-async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
+async def test_a_list_shows_the_worst_state_of_the_pieces(tmp_path: Path) -> None:
     sim = ScriptedCourier(Accepted("a"), Rejected("no"))
     async with core(tmp_path, {SIM: sim}) as here:
         here.gateway.limits = {SIM: CarrierOptions(max_text=160)}
@@ -503,7 +503,7 @@ async def test_a_list_shows_the_worst_of_a_long_text(tmp_path: Path) -> None:
         ([State.EXPIRED, State.FAILED], "expired"),
     ],
 )
-async def test_receipts_in_any_order(tmp_path: Path, given: list[State], end: str) -> None:
+async def test_receipts_in_any_order_give_the_same_final_state(tmp_path: Path, given: list[State], end: str) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         await send(here)
         await here.until("SELECT state FROM deliveries", [("accepted",)])
@@ -513,7 +513,7 @@ async def test_receipts_in_any_order(tmp_path: Path, given: list[State], end: st
 
 
 @pytest.mark.req("P-12", "F-16")
-async def test_a_receipt_before_the_answer_that_names_the_message(tmp_path: Path) -> None:
+async def test_a_receipt_that_precedes_the_answer_of_the_carrier_is_applied_later(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     sim.gate = asyncio.Event()
     async with core(tmp_path, {SIM: sim}) as here:
@@ -527,7 +527,7 @@ async def test_a_receipt_before_the_answer_that_names_the_message(tmp_path: Path
         assert await here.rows("SELECT remote_id FROM deliveries") == [("r1",)]
 
 
-async def test_an_early_receipt_that_they_opted_out(tmp_path: Path) -> None:
+async def test_a_receipt_of_an_opt_out_that_precedes_the_answer_blocks_the_number(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     sim.gate = asyncio.Event()
     async with core(tmp_path, {SIM: sim}) as here:
@@ -541,7 +541,7 @@ async def test_an_early_receipt_that_they_opted_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-11")
-async def test_receipts_that_match_nothing_are_kept_for_a_while(tmp_path: Path) -> None:
+async def test_receipts_that_match_no_message_are_kept_for_72_hours(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         for _ in range(3):
             await here.gateway.receipt(SIM, CarrierReceipt("stranger", State.FAILED))
@@ -553,7 +553,7 @@ async def test_receipts_that_match_nothing_are_kept_for_a_while(tmp_path: Path) 
 
 
 @pytest.mark.req("A-42")
-async def test_a_receipt_of_one_carrier_says_nothing_of_anothers(tmp_path: Path) -> None:
+async def test_a_receipt_of_one_carrier_does_not_change_a_delivery_by_another(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         await send(here)
         await here.until("SELECT state FROM deliveries", [("accepted",)])
@@ -565,7 +565,7 @@ async def test_a_receipt_of_one_carrier_says_nothing_of_anothers(tmp_path: Path)
 
 
 @pytest.mark.req("W-02", "F-22")
-async def test_switching_a_target_off_is_durable_and_told(tmp_path: Path) -> None:
+async def test_a_disabled_webhook_is_stored_and_the_operator_is_told_once(tmp_path: Path) -> None:
     mail = ScriptedCourier()
     async with core(tmp_path, {MAIL: mail}) as here:
         here.gateway.operator = "noc@example.net"

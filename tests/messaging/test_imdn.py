@@ -37,7 +37,7 @@ from tests.support.messaging.traffic import DID, PHONE, SIM, send
         (Deferred("later", retry=3600), None, "failed"),
     ],
 )
-async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, receipt: State | None, word: str) -> None:
+async def test_a_wanted_notice_is_sent_once(tmp_path: Path, outcome: Outcome, receipt: State | None, word: str) -> None:
     """Once; and none while nobody knows."""
     sim = ScriptedCourier(outcome)
     async with core(tmp_path, {SIM: sim}) as here:
@@ -69,7 +69,7 @@ async def test_who_wanted_a_notice_gets_one(tmp_path: Path, outcome: Outcome, re
 
 
 @pytest.mark.req("G04")
-async def test_a_copy_on_ones_own_phone_is_no_delivery(tmp_path: Path) -> None:
+async def test_a_copy_does_not_count_as_a_delivery(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Rejected("no such number")), "sip": ScriptedCourier()}) as here:
         for name in ("<one>", "<two>"):
             contact, received = f"sip:{name[1:4]}@192.0.2.1", FlowAddress("udp:192.0.2.1:5060")

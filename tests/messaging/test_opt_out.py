@@ -1,4 +1,4 @@
-"""STOP and START in both directions: the gateway on a real store."""
+"""The opt-out words STOP and START in both directions: the gateway on a real store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sends:
 
 
 @pytest.mark.req("S-131", "G12")
-async def test_a_number_that_says_stop_gets_nothing_more(tmp_path: Path) -> None:
+async def test_a_number_that_answers_stop_is_blocked_until_start(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         assert isinstance(await send(here), Sent)
         await arrive(here, "Stop. Thank you")
@@ -45,7 +45,7 @@ async def test_a_number_that_says_stop_gets_nothing_more(tmp_path: Path) -> None
 
 
 @pytest.mark.req("G12", "S-131")
-async def test_a_stop_that_is_told_again_blocks_nobody_anew(tmp_path: Path) -> None:
+async def test_a_repeated_stop_from_the_carrier_does_not_block_again(tmp_path: Path) -> None:
     """A carrier repeats itself, and a poll reads the last hours once more; the person has written START since."""
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         await arrive(here, "STOP", remote_id="1")
@@ -54,14 +54,14 @@ async def test_a_stop_that_is_told_again_blocks_nobody_anew(tmp_path: Path) -> N
         assert isinstance(await send(here), Sent)
 
 
-async def test_a_sentence_with_stop_in_it_stops_nothing(tmp_path: Path) -> None:
+async def test_a_sentence_that_contains_stop_does_not_block(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         await arrive(here, "please stop by the shop")
         assert isinstance(await send(here), Sent)
 
 
 @pytest.mark.req("S-131")
-async def test_our_user_who_says_stop_hears_nothing_more(tmp_path: Path) -> None:
+async def test_a_customer_that_answers_stop_gets_no_more_messages_of_that_number(tmp_path: Path) -> None:
     mail = ScriptedCourier()
     couriers = {MAIL: mail, SIM: ScriptedCourier()}
     async with core(tmp_path, couriers, prepare=with_did(emails=("a@b.net",))) as here:
@@ -81,7 +81,7 @@ async def test_our_user_who_says_stop_hears_nothing_more(tmp_path: Path) -> None
 
 
 @pytest.mark.req("S-131")
-async def test_start_does_not_lift_what_an_operator_set(tmp_path: Path) -> None:
+async def test_start_does_not_lift_a_block_of_the_operator(tmp_path: Path) -> None:
     """Neither a block of before the STOP, nor one that came after it."""
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         await arrive(here, "STOP", remote_id="1")
@@ -92,7 +92,7 @@ async def test_start_does_not_lift_what_an_operator_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("S-131")
-async def test_stop_survives_a_restart(tmp_path: Path) -> None:
+async def test_a_stop_is_in_force_after_a_restart(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         await arrive(here, "STOP")
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
@@ -101,7 +101,7 @@ async def test_stop_survives_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("S-131", "G12")
-async def test_stop_holds_for_what_waits_too(tmp_path: Path) -> None:
+async def test_a_stop_ends_queued_messages_but_not_its_own_confirmation(tmp_path: Path) -> None:
     """Accepted before, the carrier away, then STOP: it does not go out any more. The answer to the STOP does."""
     sim = ScriptedCourier()
     policy = PolicySettings(stop_reply="You are off the list.")
@@ -117,7 +117,7 @@ async def test_stop_holds_for_what_waits_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("G12")
-async def test_a_carrier_that_knows_of_an_opt_out(tmp_path: Path) -> None:
+async def test_an_opt_out_known_to_the_carrier_blocks_the_number(tmp_path: Path) -> None:
     sim = ScriptedCourier(Rejected("21610", opt_out=True))
     async with core(tmp_path, {SIM: sim}) as here:
         await send(here)

@@ -1,4 +1,4 @@
-"""STOP, START and HELP, and what only looks like them."""
+"""The keywords STOP, START and HELP, and texts that only look like them."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ NONE = ["", " ", "...", "please stop by the shop", "stop at 5", "I can't stop", 
 
 @pytest.mark.req("S-131", "G12")
 @pytest.mark.parametrize("text", STOP)
-def test_stop(text: str) -> None:
+def test_a_stop_text_is_classified_as_stop(text: str) -> None:
     assert classify(text) is Keyword.STOP
 
 
 @pytest.mark.req("G12")
 @pytest.mark.parametrize(("texts", "keyword"), [(START, Keyword.START), (HELP, Keyword.HELP)])
-def test_the_others(texts: list[str], keyword: Keyword) -> None:
+def test_start_and_help_texts_are_classified_as_such(texts: list[str], keyword: Keyword) -> None:
     assert [classify(text) for text in texts] == [keyword] * len(texts)
 
 
 @pytest.mark.req("G12")
 @pytest.mark.parametrize("text", NONE)
-def test_texts_like_any_other(text: str) -> None:
+def test_other_texts_are_no_keyword(text: str) -> None:
     assert classify(text) is None
 
 
 @pytest.mark.req("G12")
-def test_a_long_text_is_not_looked_at() -> None:
+def test_a_text_longer_than_the_limit_is_not_examined() -> None:
     assert classify("stop".ljust(MAX_LENGTH)) is Keyword.STOP
     assert classify("stop".ljust(MAX_LENGTH + 1)) is None
     looked: list[str] = []
@@ -60,12 +60,12 @@ def test_a_long_text_is_not_looked_at() -> None:
 
 
 @given(st.text(max_size=100))
-def test_any_text(text: str) -> None:
+def test_any_text_gives_a_keyword_or_none(text: str) -> None:
     assert classify(text) in (None, *Keyword)
 
 
 @given(st.text(st.characters(categories=["P", "S", "Z"]), max_size=20), st.sampled_from(["Stop", "START", "info"]))
-def test_signs_around_a_keyword_change_nothing(signs: str, word: str) -> None:
+def test_punctuation_around_a_keyword_is_ignored(signs: str, word: str) -> None:
     if not any(c.isalnum() for c in classify_signs(signs)):
         assert classify(signs + word + signs) is classify(word)
 

@@ -1,4 +1,4 @@
-"""What was accepted and waits is judged again when it leaves: it may have waited for a year."""
+"""The checks when a queued message leaves; the message may have waited for a year."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def blocked(here: Core) -> None:
         (lambda here: None, ""),
     ],
 )
-async def test_what_waited(tmp_path: Path, happens: Callable[[Core], None], why: str) -> None:
+async def test_a_queued_message_is_checked_again(tmp_path: Path, happens: Callable[[Core], None], why: str) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.send(ALICE, "5550001111", PEER, "remember", "v1")

@@ -1,4 +1,4 @@
-"""Deliveries whose answer was lost, and messages that no hook reported: sipsms asks the carrier."""
+"""The reconciler asks the carrier about lost answers, and polls for messages that no hook reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Records:
         return self.inbox
 
 
-def follower(here: Core, carrier: Any, marks: dict[str, float] | None = None) -> Reconciler:
+def reconciler_of(here: Core, carrier: Any, marks: dict[str, float] | None = None) -> Reconciler:
     kept = marks if marks is not None else {}
 
     async def mark(name: str) -> float:
@@ -68,95 +68,95 @@ def follower(here: Core, carrier: Any, marks: dict[str, float] | None = None) ->
         (NoAnswer("down"), "unknown"),
     ],
 )  # fmt: skip
-async def test_the_carriers_records_decide(tmp_path: Path, answer: Any, state: str) -> None:
+async def test_the_records_of_the_carrier_decide_an_unknown_delivery(tmp_path: Path, answer: Any, state: str) -> None:
     sim = ScriptedCourier(Unknown("no answer"))
     async with core(tmp_path, {SIM: sim}) as here:
         await send(here)
         await here.until("SELECT state FROM deliveries", [("unknown",)])
         records = Records(answer)
-        await follower(here, records).look_up()
+        await reconciler_of(here, records).look_up()
         assert records.asked == [(1, here.clock.now)]
         assert await here.rows("SELECT state FROM deliveries") == [(state,)]
         assert len(sim.seen) == 1, "not sent again"
 
 
 @pytest.mark.req("F-11", "F-12")
-async def test_what_the_carrier_never_had_goes_out_after_all_once(tmp_path: Path) -> None:
+async def test_a_message_that_the_carrier_never_had_is_sent_again_once(tmp_path: Path) -> None:
     sim = ScriptedCourier(Unknown("no answer"))
     async with core(tmp_path, {SIM: sim}) as here:
         await send(here)
         await here.until("SELECT state FROM deliveries", [("unknown",)])
-        one = follower(here, Records(NotThere(), NotThere()))
-        await one.look_up()
+        reconciler = reconciler_of(here, Records(NotThere(), NotThere()))
+        await reconciler.look_up()
         await here.until("SELECT state, attempts FROM deliveries", [("accepted", 2)])
-        await one.look_up()
+        await reconciler.look_up()
         assert len(sim.seen) == 2
 
 
-async def test_a_receipt_for_what_was_found_again(tmp_path: Path) -> None:
+async def test_an_early_receipt_is_applied_when_the_record_is_found(tmp_path: Path) -> None:
     """It may have come while the name was not known."""
     sim = ScriptedCourier(Unknown("no answer"))
     async with core(tmp_path, {SIM: sim}) as here:
         await send(here)
         await here.until("SELECT state FROM deliveries", [("unknown",)])
         await here.gateway.receipt(SIM, CarrierReceipt("c-9", State.DELIVERED))
-        await follower(here, Records(Accepted("c-9"))).look_up()
+        await reconciler_of(here, Records(Accepted("c-9"))).look_up()
         assert await here.rows("SELECT state FROM deliveries") == [("delivered",)]
 
 
-async def test_a_record_that_is_another_messages(tmp_path: Path) -> None:
+async def test_a_record_that_belongs_to_another_message_is_not_taken(tmp_path: Path) -> None:
     """Two with the same text within a minute: the carrier's one record belongs to the first."""
     sim = ScriptedCourier(Accepted("c-9"), Unknown("no answer"))
     async with core(tmp_path, {SIM: sim}) as here:
         await send(here, "same")
         await send(here, "same")
         await here.until("SELECT state FROM deliveries ORDER BY id", [("accepted",), ("unknown",)])
-        await follower(here, Records(Accepted("c-9"))).look_up()
+        await reconciler_of(here, Records(Accepted("c-9"))).look_up()
         assert await here.rows("SELECT state FROM deliveries ORDER BY id") == [("accepted",), ("unknown",)]
 
 
-async def test_looks_are_far_enough_apart(tmp_path: Path) -> None:
+async def test_look_ups_keep_a_minimum_interval(tmp_path: Path) -> None:
     sim = ScriptedCourier(Unknown("no answer"))
     async with core(tmp_path, {SIM: sim}) as here:
         await send(here)
         await here.until("SELECT state FROM deliveries", [("unknown",)])
         records = Records()
-        one = follower(here, records)
+        reconciler = reconciler_of(here, records)
         for _ in range(5):
-            await one.step()
+            await reconciler.step()
         assert len(records.asked) == 1
         here.clock.now += LOOK_EVERY
-        await one.step()
+        await reconciler.step()
         assert len(records.asked) == 2
 
 
-async def test_many_doubts_are_all_asked_about_in_time(tmp_path: Path) -> None:
+async def test_every_unknown_delivery_is_looked_up_in_time(tmp_path: Path) -> None:
     """Those that nobody can tell of are asked about less and less, and keep none behind them from its turn."""
     async with core(tmp_path, {SIM: ScriptedCourier(*[Unknown("no answer")] * 60)}) as here:
         for number in range(60):
             await send(here, f"m{number}", f"21255501{number:02}")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'unknown'", [(60,)])
         records = Records()
-        one = follower(here, records)
+        reconciler = reconciler_of(here, records)
         for _ in range(3):
-            await one.look_up()
+            await reconciler.look_up()
         assert len({delivery for delivery, _ in records.asked}) == 60
         asked = len(records.asked)
         for _ in range(30):
             here.clock.now += LOOK_EVERY
-            await one.look_up()
+            await reconciler.look_up()
         assert len(records.asked) - asked < 60 * 5, "not at every look"
 
 
 @pytest.mark.req("G14", "G03")
-async def test_polling_finds_what_no_hook_told_of(tmp_path: Path) -> None:
+async def test_polling_stores_messages_that_no_hook_reported_once(tmp_path: Path) -> None:
     """The first look only marks the time; then what came in is stored, once, whoever tells of it first."""
     async with core(tmp_path, {SIM: ScriptedCourier()}, prepare=with_did()) as here:
         records, marks = Records(), {}
         records.poll_every = 60.0  # type: ignore[misc]
-        one = follower(here, records, marks)
+        reconciler = reconciler_of(here, records, marks)
         records.inbox = [InboundSms(PHONE, DID, "from before", "1")]
-        await one.step()
+        await reconciler.step()
         assert records.since == []
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         sms = InboundSms(PHONE, DID, "by the hook", "2")
@@ -164,9 +164,9 @@ async def test_polling_finds_what_no_hook_told_of(tmp_path: Path) -> None:
         records.inbox = [InboundSms(PHONE, DID, "by the hook", "2"), InboundSms(PHONE, DID, "missed", "3")]
         began = here.clock.now
         here.clock.now += 61
-        await one.step()
+        await reconciler.step()
         assert records.since == [began]
         assert await here.rows("SELECT text FROM messages ORDER BY id") == [("by the hook",), ("missed",)]
         here.clock.now += 61
-        await one.step()
+        await reconciler.step()
         assert len(await here.rows("SELECT * FROM messages")) == 2

@@ -58,13 +58,13 @@ REFUSED = {
 
 @pytest.mark.req("S-010", "S-088", "C-8", "C-9", "C-100")
 @pytest.mark.parametrize("raw", GOOD)
-def test_good_destinations(raw: str) -> None:
+def test_valid_destinations_are_accepted(raw: str) -> None:
     assert DEFAULT_NUMBERING.check(raw) == raw
 
 
 @pytest.mark.req("S-010", "S-088", "C-8", "C-9", "C-100", "C-103", "A-04")
 @pytest.mark.parametrize(("raw", "code"), REFUSED.items())
-def test_refused_destinations(raw: str, code: RefusalCode) -> None:
+def test_invalid_destinations_are_refused_with_a_code(raw: str, code: RefusalCode) -> None:
     refusal = DEFAULT_NUMBERING.check(raw)
     assert isinstance(refusal, Refusal)
     assert refusal.code is code
@@ -84,7 +84,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize(("raw", "reason"), REASONS.items())
-def test_reasons(raw: str, reason: str) -> None:
+def test_a_refusal_names_the_reason(raw: str, reason: str) -> None:
     refusal = DEFAULT_NUMBERING.check(raw)
     assert isinstance(refusal, Refusal)
     assert refusal.reason == reason
@@ -92,7 +92,7 @@ def test_reasons(raw: str, reason: str) -> None:
 
 @pytest.mark.req("S-088", "A-31")
 @given(st.text(max_size=60))
-def test_any_text_is_answered_in_safe_ascii(raw: str) -> None:
+def test_any_text_gets_a_number_or_a_reason_in_printable_ascii(raw: str) -> None:
     answer = DEFAULT_NUMBERING.check(raw)
     if isinstance(answer, str):
         assert answer == raw
@@ -120,12 +120,12 @@ E164 = {
 
 @pytest.mark.req("C-8")
 @pytest.mark.parametrize(("raw", "expected"), E164.items())
-def test_e164_mode(raw: str, expected: str) -> None:
+def test_the_e164_mode_accepts_numbers_of_other_countries(raw: str, expected: str) -> None:
     answer = Numbering(mode="e164", service=DEFAULT_NUMBERING.service).check(raw)
     assert (answer.code if isinstance(answer, Refusal) else answer) == expected
 
 
-def test_expand() -> None:
+def test_a_pattern_is_expanded_to_its_codes() -> None:
     assert list(numbering.expand("N11")) == ["211", "311", "411", "511", "611", "711", "811", "911"]
     assert len(set(numbering.expand("NXX"))) == 800
 
@@ -174,14 +174,14 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("facts", "carriers"), CHOICES)
-def test_first_match_wins(plan: Dialplan, facts: Facts, carriers: list[str]) -> None:
+def test_the_first_rule_that_matches_decides(plan: Dialplan, facts: Facts, carriers: list[str]) -> None:
     decision = plan.outgoing(facts)
     assert decision.refusal is None
     assert [r.courier for r in decision.routes] == [f"carrier:{name}" for name in carriers]
     assert {(r.destination, r.source) for r in decision.routes} == {(facts.destination, facts.source)}
 
 
-def test_the_trace_tells_each_rule(plan: Dialplan) -> None:
+def test_the_trace_names_each_rule_and_its_result(plan: Dialplan) -> None:
     decision = plan.outgoing(out("2125551234"))
     assert decision.trace == (
         "numbering: ok",
@@ -194,21 +194,21 @@ def test_the_trace_tells_each_rule(plan: Dialplan) -> None:
 
 @pytest.mark.req("C-9", "A-04")
 @pytest.mark.parametrize("destination", ["9005551234", "2425551234", "911", "+442079460000", "", "15551234567"])
-def test_outgoing_refuses_what_numbering_refuses(plan: Dialplan, destination: str) -> None:
+def test_routing_refuses_destinations_that_numbering_refuses(plan: Dialplan, destination: str) -> None:
     decision = plan.outgoing(out(destination))
     assert decision.routes == ()
     assert decision.refusal is not None
     assert decision.refusal.reason in decision.trace[-1]
 
 
-def test_no_rule_matches(tmp_path: Path) -> None:
+def test_a_message_that_no_rule_matches_is_refused(tmp_path: Path) -> None:
     text = "rules: [{match: {account: zoe}, carriers: all}]"
     decision = rules_file.load(write(tmp_path, routing=text), ["a"]).outgoing(out())
     assert decision.refusal == Refusal(C.NO_ROUTE, "no rule of the dialplan matches")
     assert decision.trace[1] == "routing.yaml:1: no, account is not zoe"
 
 
-def test_no_carrier_at_all() -> None:
+def test_without_a_carrier_every_message_is_refused() -> None:
     decision = rules_file.load(None, []).outgoing(out())
     assert decision.refusal == Refusal(C.NO_ROUTE, "no carrier is configured")
 
@@ -216,19 +216,19 @@ def test_no_carrier_at_all() -> None:
 INCOMING = Facts(Direction.IN, "alice", "4165550000", "5551234567", "4165550000")
 
 
-def test_incoming_goes_to_the_account_of_the_did(plan: Dialplan) -> None:
+def test_an_incoming_message_goes_to_the_account_of_the_did(plan: Dialplan) -> None:
     (route,) = plan.incoming(INCOMING, Did("4165550000", "alice", "alice_desk")).routes
     assert (route.courier, route.destination, route.source) == ("sip", "alice_desk", "5551234567")
 
 
 @pytest.mark.parametrize("did", [Did("4165550000", "alice"), Did("4165550000", "alice", "desk", sms=False)])
-def test_incoming_without_destination_is_kept(plan: Dialplan, did: Did) -> None:
+def test_an_incoming_message_to_a_did_without_destination_is_kept(plan: Dialplan, did: Did) -> None:
     decision = plan.incoming(INCOMING, did)
     assert (decision.routes, decision.refusal) == ((), None)
     assert "kept" in decision.trace[0]
 
 
-def test_incoming_to_a_number_that_is_not_ours(plan: Dialplan) -> None:
+def test_an_incoming_message_to_an_unknown_number_is_refused(plan: Dialplan) -> None:
     decision = plan.incoming(INCOMING, None)
     assert decision.refusal == Refusal(C.NO_ROUTE, "4165550000 is not one of our numbers")
 
@@ -236,7 +236,7 @@ def test_incoming_to_a_number_that_is_not_ours(plan: Dialplan) -> None:
 # --- the files -------------------------------------------------------------------------------------------------------
 
 
-def test_shipped_files_are_the_built_in_rules(tmp_path: Path) -> None:
+def test_the_shipped_files_contain_the_built_in_rules(tmp_path: Path) -> None:
     shipped, nothing, empty = (rules_file.load(d, ["x", "y"]) for d in (SHIPPED, None, tmp_path))
     assert shipped.numbering == nothing.numbering == empty.numbering == DEFAULT_NUMBERING
     couriers = [[r.courier for r in plan.outgoing(out()).routes] for plan in (shipped, nothing, empty)]
@@ -244,7 +244,7 @@ def test_shipped_files_are_the_built_in_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("S-135")
-def test_the_example_of_an_order_is_loaded_and_explains_itself(tmp_path: Path) -> None:
+def test_the_example_with_three_carriers_keeps_their_order(tmp_path: Path) -> None:
     text = (SHIPPED / "examples" / "curl-gsm-provider.yaml").read_text("utf-8")
     line = 1 + text[: text.index("  - name: everything")].count("\n")
     decision = rules_file.load(write(tmp_path, routing=text), ["provider", "gsm", "curl"]).outgoing(out())
@@ -253,7 +253,7 @@ def test_the_example_of_an_order_is_loaded_and_explains_itself(tmp_path: Path) -
     assert "examples/curl-gsm-provider.yaml" in (SHIPPED / "routing.yaml").read_text("utf-8")
 
 
-def test_numbering_file(tmp_path: Path) -> None:
+def test_the_numbering_file_replaces_the_built_in_lists(tmp_path: Path) -> None:
     text = """\
         allow_regions: [BS]
         premium_area_codes: [900, 809]
@@ -299,7 +299,7 @@ def test_errors_name_file_line_and_key(tmp_path: Path, name: str, text: str, exp
 @pytest.mark.parametrize(
     ("written", "meant"), [("off", "off"), ("'off'", "off"), ("relay", "relay"), ("store", "store")]
 )
-def test_internal_as_the_file_says_it(tmp_path: Path, written: str, meant: str) -> None:
+def test_the_mode_internal_is_read_with_and_without_quotes(tmp_path: Path, written: str, meant: str) -> None:
     """`off` without quotes is false to YAML, and means off all the same."""
     (tmp_path / "routing.yaml").write_text(f"internal: {written}\n")
     assert rules_file.load(tmp_path, []).internal == meant

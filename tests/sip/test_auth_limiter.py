@@ -36,14 +36,14 @@ def test_one_guess_a_second_after_ten() -> None:
 
 
 @pytest.mark.req("A-08")
-def test_another_port_for_each_guess_is_no_way_round() -> None:
+def test_guesses_from_many_ports_of_one_address_are_limited_together() -> None:
     guard = AuthLimiter(free=10, window=300)
     attacked(guard)
     assert guesses(guard, list(range(5000, 5100))) <= 10
 
 
 @pytest.mark.req("A-08")
-def test_the_owner_behind_the_same_nat() -> None:
+def test_the_owner_behind_the_same_nat_is_not_limited() -> None:
     """Gets in while the guesser goes on, and is then not slowed at all; the guesser still is."""
     guard = AuthLimiter(free=10, window=300)
     attacked(guard)
@@ -58,7 +58,7 @@ def test_the_owner_behind_the_same_nat() -> None:
 
 
 @pytest.mark.req("A-08")
-def test_another_ipv6_address_for_each_guess_is_no_way_round() -> None:
+def test_guesses_from_many_ipv6_addresses_of_one_network_are_limited_together() -> None:
     guard = AuthLimiter(free=10, window=300)
     looked_at = 0
     for n in range(100):

@@ -16,7 +16,7 @@ def _read(body: bytes, content_type: str = "text/plain", encoding: str = "") -> 
 
 
 @pytest.mark.req("C-086")
-def test_charsets() -> None:
+def test_a_body_is_decoded_by_its_charset() -> None:
     text = "Grüße, naïve 😀"
     assert _read(text.encode(), "text/plain;charset=UTF-8") == Text(text)
     assert _read("Grüße".encode("latin-1"), "text/plain; charset=iso-8859-1") == Text("Grüße")
@@ -28,14 +28,14 @@ def test_charsets() -> None:
 @pytest.mark.parametrize(
     "kind", ["text/html", "application/pdf", "text/plain;charset=ebcdic", "multipart/mixed; boundary=x"]
 )
-def test_unsupported(kind: str) -> None:
+def test_unsupported_bodies_are_refused(kind: str) -> None:
     found = _read(b"x", kind)
     assert isinstance(found, Refused)
     assert (found.status, found.header is not None and found.header[0]) == (415, "Accept")
 
 
 @pytest.mark.req("C-088")
-def test_deflate() -> None:
+def test_a_deflated_body_is_inflated_within_limits() -> None:
     assert _read(zlib.compress(b"hello"), encoding="deflate") == Text("hello")
     raw = zlib.compressobj(wbits=-15)
     assert _read(raw.compress(b"hello") + raw.flush(), encoding="deflate") == Text("hello")
@@ -48,11 +48,11 @@ def test_deflate() -> None:
 
 @pytest.mark.req("C-089", "G06")
 @pytest.mark.parametrize("kind", ["application/im-iscomposing+xml", "message/imdn+xml"])
-def test_notices_are_swallowed(kind: str) -> None:
+def test_delivery_notices_are_accepted_without_a_message(kind: str) -> None:
     assert _read(b"<x/>", kind) == Notice(kind)
 
 
-def test_cpim_and_multipart() -> None:
+def test_the_text_of_cpim_and_multipart_bodies_is_read() -> None:
     cpim = b"From: <im:a@b>\r\nDateTime: 2026\r\n\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nhi \xc3\xa9"
     assert _read(cpim, "message/cpim") == Text("hi é", author="a")
     parts = b"--b1\r\nContent-Type: image/png\r\n\r\nPNG\r\n--b1\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b1--\r\n"

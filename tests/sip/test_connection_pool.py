@@ -121,7 +121,7 @@ BAD: list[list[x509.GeneralName]] = [
 
 @pytest.mark.req("C-120")
 @pytest.mark.parametrize("names", GOOD, ids=range(len(GOOD)))
-async def test_c120_certificate_of_the_domain(tmp_path: Path, names: list[x509.GeneralName]) -> None:
+async def test_c120_a_certificate_of_the_domain_is_accepted(tmp_path: Path, names: list[x509.GeneralName]) -> None:
     ca = Ca()
     connector = _connector(ca, tmp_path)
     async with _serving(ca.server(tmp_path, names)) as (port, heard):
@@ -133,7 +133,7 @@ async def test_c120_certificate_of_the_domain(tmp_path: Path, names: list[x509.G
 
 @pytest.mark.req("C-120")
 @pytest.mark.parametrize("names", BAD, ids=range(len(BAD)))
-async def test_c120_certificate_of_somebody_else(tmp_path: Path, names: list[x509.GeneralName]) -> None:
+async def test_c120_a_certificate_of_another_name_is_refused(tmp_path: Path, names: list[x509.GeneralName]) -> None:
     """Another name, a wildcard, an address; and, without names, the domain as common name only."""
     ca = Ca()
     connector = _connector(ca, tmp_path)
@@ -145,7 +145,7 @@ async def test_c120_certificate_of_somebody_else(tmp_path: Path, names: list[x50
 
 @pytest.mark.req("C-120")
 @pytest.mark.parametrize(("days", "trusted"), [(-1, True), (30, False)], ids=["expired", "unknown authority"])
-async def test_c120_chain_that_is_not_good(tmp_path: Path, days: int, trusted: bool) -> None:
+async def test_c120_a_certificate_with_a_bad_chain_is_refused(tmp_path: Path, days: int, trusted: bool) -> None:
     ca = Ca()
     connector = _connector(ca if trusted else Ca(), tmp_path)
     async with _serving(ca.server(tmp_path, [x509.DNSName(DOMAIN)], days=days)) as (port, heard):
@@ -155,7 +155,7 @@ async def test_c120_chain_that_is_not_good(tmp_path: Path, days: int, trusted: b
 
 
 @pytest.mark.req("C-121")
-async def test_c121_two_domains_at_one_address(tmp_path: Path) -> None:
+async def test_c121_two_domains_at_one_address_have_separate_connections(tmp_path: Path) -> None:
     """The connection of one domain is not used for the other, whose certificate is not there."""
     ca = Ca()
     connector = _connector(ca, tmp_path)
@@ -169,7 +169,7 @@ async def test_c121_two_domains_at_one_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("C-121")
-async def test_closed_connection_is_not_used_again(tmp_path: Path) -> None:
+async def test_a_closed_connection_is_not_used_again(tmp_path: Path) -> None:
     ca = Ca()
     connector = _connector(ca, tmp_path)
     async with _serving(ca.server(tmp_path, [x509.DNSName(DOMAIN)])) as (port, _):
@@ -181,7 +181,7 @@ async def test_closed_connection_is_not_used_again(tmp_path: Path) -> None:
         connector.close()
 
 
-async def test_nobody_listens(tmp_path: Path) -> None:
+async def test_a_refused_connection_raises_a_transport_error(tmp_path: Path) -> None:
     connector = ConnectionPool(_Receiver(), "tcp", SipSettings(handshake_timeout=2.0), None)  # type: ignore[arg-type]
     with pytest.raises(NotConnected, match=r"127\.0\.0\.1:1:"):
         await connector.connect(DOMAIN, "127.0.0.1", 1)

@@ -39,7 +39,7 @@ def test_rfc_7616_section_3_9_1(algorithm: str, response: str) -> None:
     assert expected_response(credentials, secret, "GET") == response
 
 
-def test_parse() -> None:
+def test_an_authorization_header_is_parsed() -> None:
     found = parse_credentials(
         'Digest  username="a\\"b", realm="r", nonce="n",uri="sip:x", response="ABC", algorithm=MD5, '
         'qop=auth,nc=00000001,cnonce="c"'
@@ -104,13 +104,13 @@ def test_nonce_counts_rise_and_nonces_age() -> None:
 
 
 @pytest.mark.req("C-068")
-def test_sha256() -> None:
+def test_sha256_digests_are_verified() -> None:
     client = Client(algorithm="SHA-256")
     assert client.check(client.nonces.issue(NOW)) is Verdict.OK
 
 
 @pytest.mark.req("C-075")
-def test_forged_nonces() -> None:
+def test_forged_nonces_are_refused() -> None:
     client = Client()
     other = Nonces(b"x" * 32, 300).issue(NOW)
     own = client.nonces.issue(NOW)
@@ -119,7 +119,7 @@ def test_forged_nonces() -> None:
 
 
 @pytest.mark.req("C-076")
-def test_one_verdict_for_all_strangers() -> None:
+def test_every_unknown_user_gets_the_same_answer() -> None:
     disabled = Account("alice", "", ALICE.ha1_md5, ALICE.ha1_sha256, enabled=False)
     wrong = Client("wrong")
     verdicts = {
@@ -136,13 +136,13 @@ def _answer(client: Client) -> Credentials:
 
 @pytest.mark.req("C-069")
 @pytest.mark.parametrize("change", [{"algorithm": "MD5-SESS"}, {"qop": "auth-int"}, {"nc": "", "cnonce": ""}])
-def test_not_offered_is_challenged_once_more(change: dict[str, str]) -> None:
+def test_an_algorithm_that_was_not_offered_is_challenged_again(change: dict[str, str]) -> None:
     client = Client()
     assert client.check(client.nonces.issue(NOW), **change) is Verdict.AGAIN
     assert client.check(client.nonces.issue(NOW, last=True), **change) is Verdict.WRONG
 
 
-def test_legacy_digest_by_switch() -> None:
+def test_a_digest_without_qop_is_accepted_only_if_switched_on() -> None:
     legacy = Account("alice", "", ALICE.ha1_md5, ALICE.ha1_sha256, legacy_digest=True)
     client = Client()
     nonce = client.nonces.issue(NOW)
@@ -160,13 +160,13 @@ def test_replay_is_impossible_when_nonces_are_forgotten(monkeypatch: pytest.Monk
     assert client.check(first, NOW + 30) is Verdict.STALE
 
 
-def test_time_of_issue_is_readable() -> None:
+def test_the_time_of_issue_is_read_from_a_nonce() -> None:
     assert issued_at(Nonces(b"k" * 32, 300).issue(NOW)) == int(NOW * 1000)
     assert issued_at("x") == 0
 
 
 @pytest.mark.req("C-074")
-def test_target() -> None:
+def test_the_digest_uri_and_the_request_uri_are_compared() -> None:
     assert same_target("sip:5551234567@h", "sip:5551234567@H:5060;transport=udp")
     assert same_target("<sip:h>", "sip:h:5070")
     assert same_target("sip:[::1]", "sip:[::1]:5060")

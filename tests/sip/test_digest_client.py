@@ -55,7 +55,7 @@ def challenged(nonce: str, extra: str = "", status: int = 401) -> Response:
         ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
     ],
 )
-def test_the_example_of_rfc_7616(algorithm: str, right: str) -> None:
+def test_the_client_computes_the_example_of_rfc_7616(algorithm: str, right: str) -> None:
     """Section 3.9.1."""
     value = (
         'Digest realm="http-auth@example.org", qop="auth, auth-int", '
@@ -72,7 +72,7 @@ def test_the_example_of_rfc_7616(algorithm: str, right: str) -> None:
     assert "qop=auth, nc=00000001, " in said
 
 
-def test_the_example_of_rfc_2069_as_corrected() -> None:
+def test_the_client_computes_the_corrected_example_of_rfc_2069() -> None:
     """Without qop; what was not offered is not said."""
     challenge = Challenge("testrealm@host.com", "dcd98b7102dd2f0e8b11d0f600bfb0c093")
     said = answer(challenge, "Mufasa", "CircleOfLife", "GET", "/dir/index.html", 1, "x")
@@ -80,7 +80,7 @@ def test_the_example_of_rfc_2069_as_corrected() -> None:
     assert not re.search("qop|nc=|cnonce|opaque|algorithm", said)
 
 
-def test_a_session_hash() -> None:
+def test_the_client_computes_md5_sess() -> None:
     """RFC 7616 section 3.4.2: MD5-sess, computed by hand here."""
     said = answer(Challenge("r", "n", None, "MD5-sess", True), "u", "p", "REGISTER", URI, 1, "c")
     inner = server.ha1("u", "r", "p")
@@ -94,7 +94,7 @@ def test_a_session_hash() -> None:
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40),
     st.sampled_from(["MD5", "SHA-256"]),
 )
-def test_our_own_server_agrees(password: str, algorithm: str) -> None:
+def test_the_server_of_sipsms_accepts_the_answer(password: str, algorithm: str) -> None:
     challenge = parse_challenge(f'Digest realm="a \\"b\\" c", nonce="n1", opaque="", algorithm={algorithm}, qop="auth"')
     assert challenge is not None
     said = answer(challenge, 'q"uote', password, "MESSAGE", URI, 7, "c")
@@ -113,16 +113,16 @@ def test_our_own_server_agrees(password: str, algorithm: str) -> None:
         'Digest realm="r, nonce="n"', 'Digest realm="r", nonce="' + "n" * 5000 + '"',
     ],
 )  # fmt: skip
-def test_what_cannot_be_answered(value: str) -> None:
+def test_challenges_that_cannot_be_answered_are_refused(value: str) -> None:
     assert parse_challenge(value) is None
 
 
 @given(st.text(max_size=200))
-def test_no_challenge_breaks_it(text: str) -> None:
+def test_any_challenge_is_handled_without_an_error(text: str) -> None:
     parse_challenge("Digest " + text)
 
 
-def test_the_first_of_several_that_we_know() -> None:
+def test_the_client_answers_the_first_challenge_it_supports() -> None:
     """RFC 8760 section 2.4: the order is the server's."""
     values = [f'Digest realm="r", nonce="n", algorithm={name}' for name in ("SHA-512-256", "SHA-256", "MD5")]
     chosen = choose(values)
@@ -144,7 +144,7 @@ def signed(exchange: Exchange) -> dict[str, str]:
     return dict([found]) if found else {}
 
 
-def test_challenge_answer_and_then_unasked(digest: Digest) -> None:
+def test_the_client_answers_a_challenge_and_then_sends_credentials_unasked(digest: Digest) -> None:
     first = Exchange(digest, "MESSAGE", URI)
     assert signed(first) == {}
     assert first.goes_on(challenged("n1", status=407))
@@ -155,7 +155,7 @@ def test_challenge_answer_and_then_unasked(digest: Digest) -> None:
     assert signed(Exchange(digest, "REGISTER", URI)) == {}, "another method may be challenged in another way"
 
 
-def test_a_wrong_password_is_said_once(digest: Digest) -> None:
+def test_a_wrong_password_is_sent_once(digest: Digest) -> None:
     """A new nonce after our answer is a refusal, whatever it looks like."""
     exchange = Exchange(digest, "REGISTER", URI)
     assert exchange.goes_on(challenged("n1"))
@@ -180,7 +180,7 @@ def test_a_stale_nonce_is_replaced(digest: Digest) -> None:
     assert not exchange.goes_on(challenged("n3"))
 
 
-def test_stale_without_end_is_an_end(digest: Digest) -> None:
+def test_endless_stale_nonces_end_the_attempt(digest: Digest) -> None:
     exchange = Exchange(digest, "REGISTER", URI)
     numbers: Iterator[int] = iter(range(100))
     tries = 0
@@ -190,7 +190,7 @@ def test_stale_without_end_is_an_end(digest: Digest) -> None:
     assert tries == 3
 
 
-def test_a_nonce_of_before_may_be_old_without_a_word(digest: Digest) -> None:
+def test_an_old_nonce_refused_without_stale_is_answered_once_more(digest: Digest) -> None:
     """Not every server says `stale`: an answer that nobody asked for is no wrong password."""
     digest.keep("REGISTER", "authorization", Challenge("r", "old", None, "MD5", True))
     exchange = Exchange(digest, "REGISTER", URI)
@@ -207,7 +207,7 @@ def test_one_nonce_for_two_methods_counts_on(digest: Digest) -> None:
     assert [re.search("nc=0*([0-9])", one)[1] for one in counts] == ["1", "2", "3"]  # type: ignore[index]
 
 
-def test_the_next_nonce_is_taken(digest: Digest) -> None:
+def test_the_next_nonce_of_the_server_is_used(digest: Digest) -> None:
     exchange = Exchange(digest, "REGISTER", URI)
     assert exchange.goes_on(challenged("n1"))
     signed(exchange)
@@ -218,7 +218,7 @@ def test_the_next_nonce_is_taken(digest: Digest) -> None:
     assert digest.known("REGISTER") == "n2"
 
 
-def test_what_we_cannot_answer_is_left(digest: Digest) -> None:
+def test_a_challenge_of_unknown_scheme_is_ignored(digest: Digest) -> None:
     assert not Exchange(digest, "REGISTER", URI).goes_on(response(401, www_authenticate="Basic x"))
     assert not Exchange(digest, "REGISTER", URI).goes_on(response(407))
 
@@ -226,7 +226,7 @@ def test_what_we_cannot_answer_is_left(digest: Digest) -> None:
 # --- registering ------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_registrar_gave() -> None:
+def test_the_granted_expiry_is_read_from_the_answer() -> None:
     ours, other = f"<sip:{TOKEN}@192.0.2.1>;expires=300", "<sip:other@192.0.2.1>;expires=20"
     assert granted(response(contact=[other, ours]), TOKEN, 600) == 300
     assert granted(response(contact=f"{other}, {ours}", expires="90"), TOKEN, 600) == 300
@@ -235,7 +235,7 @@ def test_what_the_registrar_gave() -> None:
     assert granted(response(contact=f"<sip:{TOKEN}@h>;expires=0"), TOKEN, 600) == 0
 
 
-def test_numbers_and_reasons() -> None:
+def test_retry_after_and_the_reason_are_read_from_a_response() -> None:
     assert number_in(response(retry_after="120 (in a meeting);duration=60"), "retry-after") == 120
     assert number_in(response(retry_after="soon"), "retry-after") == 0
     assert reason_of(response(403, "Forbidden")) == "403 Forbidden"
@@ -243,23 +243,23 @@ def test_numbers_and_reasons() -> None:
 
 
 @given(st.floats(1, 86400), st.floats(0, 1))
-def test_refreshed_in_good_time(seconds: float, chance: float) -> None:
+def test_a_registration_is_refreshed_before_it_expires(seconds: float, chance: float) -> None:
     assert 0.5 * seconds <= refresh_after(seconds, chance) <= max(1.0, 0.9001 * seconds)
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1))
-def test_the_back_off_has_bounds(failures: int, chance: float) -> None:
+def test_the_back_off_is_bounded(failures: int, chance: float) -> None:
     assert BACK_OFF_MIN <= back_off(failures, chance) <= BACK_OFF_MAX
 
 
-def test_good_and_refreshed() -> None:
+def test_a_successful_registration_is_refreshed() -> None:
     registration = Registration(600)
     assert not registration.is_good(0)
     wait = registration.answered(response(contact=f"<sip:{TOKEN}@h>;expires=100"), TOKEN, 1000, 0.5)
     assert (wait, registration.until, registration.why) == (70, 1100, "")
 
 
-def test_a_longer_time_is_asked_for_once() -> None:
+def test_a_longer_expiry_after_423_is_requested_once() -> None:
     registration = Registration(60)
     assert registration.answered(response(423, min_expires="1800"), TOKEN, 0, 0) == 0
     assert registration.expires == 1800
@@ -268,7 +268,7 @@ def test_a_longer_time_is_asked_for_once() -> None:
     assert registration.answered(response(423), TOKEN, 0, 0) > BACK_OFF_MIN
 
 
-def test_refusals_wait() -> None:
+def test_a_refused_registration_waits_before_the_next_attempt() -> None:
     registration = Registration(600)
     assert registration.answered(response(503, retry_after="120"), TOKEN, 0, 0) == 120
     assert registration.answered(response(503, retry_after="999999"), TOKEN, 0, 0) == 3600
@@ -279,7 +279,7 @@ def test_refusals_wait() -> None:
     assert gone.why == "the registrar took no contact of ours"
 
 
-def test_failures_are_forgotten_once_it_has_held() -> None:
+def test_failures_are_forgotten_after_a_registration_that_lasted() -> None:
     registration = Registration(600)
     for _ in range(9):
         wait = registration.failed("no answer", 0, 1)

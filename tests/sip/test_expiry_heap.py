@@ -5,7 +5,7 @@ from __future__ import annotations
 from sipsms.sip.expiry_heap import ExpiryHeap
 
 
-def test_due_in_order_and_only_once() -> None:
+def test_entries_are_due_in_order_and_once() -> None:
     deadlines = ExpiryHeap()
     for key, at in ((1, 30.0), (2, 10.0), (3, 20.0)):
         deadlines.set(key, at)
@@ -15,7 +15,7 @@ def test_due_in_order_and_only_once() -> None:
     assert len(deadlines) == 1
 
 
-def test_moved_and_dropped() -> None:
+def test_entries_can_be_moved_and_dropped() -> None:
     deadlines = ExpiryHeap()
     deadlines.set(1, 10)
     deadlines.set(2, 10)

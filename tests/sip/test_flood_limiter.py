@@ -24,13 +24,13 @@ def test_a_stranger_is_muted_above_the_limit() -> None:
 
 
 @pytest.mark.req("A-27")
-def test_a_slow_one_never() -> None:
+def test_a_slow_stranger_is_never_muted() -> None:
     flood = FloodLimiter(16)
     assert all(flood.allows("192.0.2.1", 5060, second / 8) for second in range(10_000))
 
 
 @pytest.mark.req("A-27")
-def test_one_right_password_speaks_for_all_behind_its_address() -> None:
+def test_one_authenticated_phone_unmutes_its_address() -> None:
     """Before the flood, or after the mute has begun; for as long as a registration lasts."""
     flood = FloodLimiter(16, trust=7200.0)
     flood.knows_password("192.0.2.1", 0.0)
@@ -42,7 +42,7 @@ def test_one_right_password_speaks_for_all_behind_its_address() -> None:
 
 
 @pytest.mark.req("A-27", "A-08")
-def test_a_phone_that_comes_new_behind_the_flooder() -> None:
+def test_a_new_phone_behind_the_address_of_a_flooder_gets_its_challenge() -> None:
     """Its port had no answer yet: it gets its challenge, again if that is lost; all ports together five a second."""
     flood = FloodLimiter(16)
     flooding(flood, "192.0.2.1", 0.0)
@@ -64,7 +64,7 @@ def test_ipv6_is_counted_by_network() -> None:
     assert flood.allows("2001:db8:1:2::7", 5060, 0.0)
 
 
-def test_off() -> None:
+def test_a_limit_of_zero_switches_the_limiter_off() -> None:
     flood = FloodLimiter(16)
     flooding(flood, "192.0.2.1", 0.0)
     flood.limit = 0
@@ -93,5 +93,5 @@ def test_memory_is_bounded() -> None:
         ("Friendly-Request", True), ("", False), ("Linphone/5.2 (smap)", False), ("sipsak 0.9.8", False),
     ],
 )  # fmt: skip
-def test_scanners(user_agent: str, scanner: bool) -> None:
+def test_known_scanners_are_recognised(user_agent: str, scanner: bool) -> None:
     assert is_scanner(user_agent) is scanner

@@ -41,7 +41,7 @@ def seen(**changes: Any) -> Seen:
     return plain._replace(**changes)
 
 
-def test_every_mandatory_chunk() -> None:
+def test_a_hep_packet_has_every_mandatory_chunk() -> None:
     chunks = decode(encode(seen(), 2001, "s3cret"))
     assert {kind: number(value) for kind, value in chunks.items() if kind in (1, 2, 7, 8, 9, 10, 11, 12)} == {
         1: 2, 2: 17, 7: 5062, 8: 5060, 9: 1_700_000_000, 10: 250_000, 11: 1, 12: 2001,
@@ -52,7 +52,7 @@ def test_every_mandatory_chunk() -> None:
     assert (chunks[0x0E], chunks[0x0F], chunks[0x11]) == (b"s3cret", MESSAGE, b"abc@192.0.2.7")
 
 
-def test_streams_six_and_no_password() -> None:
+def test_streams_and_ipv6_are_captured_without_the_password() -> None:
     for transport in ("tcp", "tls", "ws", "wss"):
         chunks = decode(encode(seen(transport=transport, source=("2001:db8::7", 1), destination=("[::1]", 2)), 1))
         assert (number(chunks[1]), number(chunks[2])) == (10, 6)
@@ -63,7 +63,7 @@ def test_streams_six_and_no_password() -> None:
     assert ipaddress.IPv6Address(mixed[6]).ipv4_mapped == ipaddress.ip_address("198.51.100.1")
 
 
-def test_odd_messages() -> None:
+def test_odd_messages_are_captured() -> None:
     """A message without Call-ID, a name instead of an address, the last microsecond, more than a datagram holds."""
     assert 0x11 not in decode(encode(seen(data=b"NONSENSE\r\n\r\n\r\nCall-ID: body"), 1))
     assert decode(encode(seen(data=b"X\r\ni : short\r\n\r\n"), 1))[0x11] == b"short"
@@ -87,7 +87,7 @@ def test_odd_messages() -> None:
         'Authorization: Digest username="a",\n\tresponse="%s',
     ],
 )
-def test_digest_responses_stay_here(header: str) -> None:
+def test_digest_responses_are_removed_from_captures(header: str) -> None:
     head = f"REGISTER sip:h SIP/2.0\r\nCall-ID: 1\r\n{header % 'f00dcafe'}\r\n\r\n".encode()
     payload = decode(encode(seen(data=head + b'response="kept"'), 1))[0x0F]
     assert b"f00dcafe" not in payload
@@ -95,7 +95,7 @@ def test_digest_responses_stay_here(header: str) -> None:
     assert payload.endswith(b'\r\n\r\nresponse="kept"')
 
 
-def test_the_rest_is_left_alone() -> None:
+def test_other_headers_are_captured_unchanged() -> None:
     head = b'REGISTER sip:h SIP/2.0\r\nAuthorization: Digest nonce="n", response="x", nc=1\r\nX: response="y"\r\n\r\n'
     assert without_hashes(head) == head.replace(b'response="x"', b'response=""')
     assert without_hashes(MESSAGE) is MESSAGE

@@ -46,7 +46,7 @@ async def test_a_failed_commit_changes_nothing(tmp_path: Path, monkeypatch: pyte
         assert [one.id for one in here.location.devices("alice")] == [first.id]
 
 
-async def test_a_restart_keeps_what_is_alive(tmp_path: Path) -> None:
+async def test_a_restart_keeps_live_bindings(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
         alive = _binding(
             here, "sip:a@h:1", path=("<sip:p;lr>",), params=(("+sip.instance", "<urn:uuid:1>"), ("ob", None)),
@@ -67,7 +67,7 @@ async def test_a_restart_keeps_what_is_alive(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("C-063")
-async def test_sweep(tmp_path: Path) -> None:
+async def test_the_sweep_removes_expired_bindings(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
         short = _binding(here, "sip:a@h:1", expires_at=here.clock.now + 60)
         await _apply(here, short, _binding(here, "sip:a@h:2"))
@@ -101,7 +101,7 @@ async def test_a_closed_connection_ends_its_bindings_only(tmp_path: Path) -> Non
         assert await here.rows("SELECT contact FROM bindings") == [("sip:a@h:2",)]
 
 
-async def test_devices_are_forgotten_when_they_stay_away(tmp_path: Path) -> None:
+async def test_devices_without_binding_are_forgotten_after_a_while(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
         (first,) = await _apply(here, _binding(here, "sip:a@h:1", instance="<urn:uuid:1>"))
         await _apply(here, removed=tuple(here.location.bindings("alice", here.clock.now)))
@@ -114,7 +114,7 @@ async def test_devices_are_forgotten_when_they_stay_away(tmp_path: Path) -> None
 
 
 @pytest.mark.req("I1")
-async def test_the_id_of_a_forgotten_device_is_never_given_out_again(tmp_path: Path) -> None:
+async def test_the_id_of_a_forgotten_device_is_never_reused(tmp_path: Path) -> None:
     """Deliveries in its lane may still be in the store: whoever had its id would get them."""
     async with core(tmp_path, {}) as here:
         (first,) = await _apply(here, _binding(here, "sip:a@h:1", instance="<urn:uuid:1>"))
@@ -126,7 +126,7 @@ async def test_the_id_of_a_forgotten_device_is_never_given_out_again(tmp_path: P
 
 
 @pytest.mark.req("I1")
-async def test_a_location_service_that_was_not_loaded_takes_nobodys_id(tmp_path: Path) -> None:
+async def test_a_location_service_that_was_not_loaded_gives_new_ids(tmp_path: Path) -> None:
     """Ids come from the store: memory may be empty, or another's."""
     async with core(tmp_path, {}) as here:
         (first,) = await _apply(here, _binding(here, "sip:a@h:1", instance="<urn:uuid:1>"))
@@ -146,7 +146,7 @@ async def test_a_location_service_that_was_not_loaded_takes_nobodys_id(tmp_path:
         assert [tuple(row) for row in rows] == [(first.id, "alice"), (second.id, "bob")]
 
 
-async def test_several_new_devices_of_one_request_have_ids_of_their_own(tmp_path: Path) -> None:
+async def test_several_new_devices_of_one_request_have_separate_ids(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
         given = [_binding(here, f"sip:a@h:{n}", instance=f"<urn:uuid:{n}>") for n in range(5)]
         found = await _apply(here, *given)

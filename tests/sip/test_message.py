@@ -43,7 +43,7 @@ def test_torture_messages_parse_as_expected(case: dict[str, Any]) -> None:
         assert not kind.startswith("refused")
 
 
-def test_reads_and_writes() -> None:
+def test_a_message_is_parsed_and_serialised_unchanged() -> None:
     request = parse_datagram(GOOD)
     assert isinstance(request, Request)
     assert (request.method, request.call_id, request.cseq, request.body) == ("MESSAGE", "c1", 1, b"hello")
@@ -54,14 +54,14 @@ def test_reads_and_writes() -> None:
     assert again.headers == {**request.headers, "content-length": ["5"]}
 
 
-def test_response() -> None:
+def test_a_response_is_parsed() -> None:
     data = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nCSeq: 7 MESSAGE\r\nContent-Length: 0\r\n\r\n"
     response = parse_datagram(data)
     assert isinstance(response, Response)
     assert (response.status, response.branch, response.cseq, response.method) == (200, "z9hG4bK1", 7, "MESSAGE")
 
 
-def test_bytes_that_are_not_utf8_survive() -> None:
+def test_bytes_that_are_not_utf8_are_kept() -> None:
     data = GOOD.replace(b"f: <", b'f: "J\xf6rg" <')
     request = parse_datagram(data)
     assert isinstance(request, Request)
@@ -83,7 +83,7 @@ def test_bytes_that_are_not_utf8_survive() -> None:
         (b"i: c1", b"i: c1\r\nX: " + b"y" * 40000, 513),
     ],
 )
-def test_refused_with_what_an_answer_needs(old: bytes, new: bytes, status: int) -> None:
+def test_a_refused_request_keeps_what_a_response_needs(old: bytes, new: bytes, status: int) -> None:
     with pytest.raises(BadMessage) as caught:
         parse_datagram(GOOD.replace(old, new))
     assert caught.value.status == status
@@ -122,7 +122,7 @@ def test_a_wrong_length_ends_the_stream(length: str) -> None:
     assert framer.feed(GOOD) == []
 
 
-def test_ping_is_no_message() -> None:
+def test_a_keep_alive_ping_is_no_message() -> None:
     assert Framer().feed(b"\r\n\r\n") == [Ping()]
     assert Framer().feed(b"\r\n") == []
 
@@ -130,7 +130,7 @@ def test_ping_is_no_message() -> None:
 @pytest.mark.req("A-29")
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, len(GOOD)), st.binary(max_size=12), st.integers(0, 20))
-def test_no_input_raises_anything_else(place: int, noise: bytes, cut: int) -> None:
+def test_any_input_raises_only_a_parse_error(place: int, noise: bytes, cut: int) -> None:
     data = GOOD[:place] + noise + GOOD[place + cut :]
     try:
         parse_datagram(data)

@@ -20,12 +20,12 @@ PREFIXED = (
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_what_is_made_can_be_read(is_open: bool) -> None:
+def test_a_generated_document_can_be_read(is_open: bool) -> None:
     entity = "sip:o'neil&co%22@example.com"
     assert pidf.read(pidf.compose(entity, is_open=is_open)) == pidf.Published(entity, is_open)
 
 
-def test_documents_of_phones() -> None:
+def test_documents_of_known_phones_are_read() -> None:
     assert pidf.read(PJSIP % b"open") == ("sip:alice@example.com", True)
     assert pidf.read(PJSIP % b"closed") == ("sip:alice@example.com", False)
     assert pidf.read(PREFIXED) == ("pres:bob@x", True)
@@ -40,7 +40,7 @@ FILE = b'<!DOCTYPE p [<!ENTITY x SYSTEM "file:///etc/passwd">]><presence>&x;</pr
 
 @pytest.mark.req("A-06")
 @pytest.mark.parametrize("body", [BOMB, FETCH, FILE, b"<!DOCTYPE presence><presence/>"])
-def test_no_document_types(body: bytes) -> None:
+def test_document_types_are_refused(body: bytes) -> None:
     with pytest.raises(ParseError, match="document type"):
         pidf.read(body)
 
@@ -53,6 +53,6 @@ def test_no_document_types(body: bytes) -> None:
         b"<presence>\0</presence>", b"<presence>\xff</presence>",
     ],
 )  # fmt: skip
-def test_what_is_no_document(body: bytes) -> None:
+def test_malformed_documents_are_refused(body: bytes) -> None:
     with pytest.raises(ParseError):
         pidf.read(body)

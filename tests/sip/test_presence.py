@@ -45,20 +45,25 @@ class World:
         assert found is not None
         return found
 
-    def again(self, one: Subscription, *headers: str, cseq: int = 2, now: float = NOW, by: str = "") -> Result:
-        more = {"call_id": one.call_id, "to_tag": one.local_tag, "from_tag": one.remote_tag, "cseq": str(cseq)}
-        return self.subscribe("", *headers, by=by or one.watcher, now=now, **more)
+    def again(self, subscription: Subscription, *headers: str, cseq: int = 2, now: float = NOW, by: str = "") -> Result:
+        more = {
+            "call_id": subscription.call_id,
+            "to_tag": subscription.local_tag,
+            "from_tag": subscription.remote_tag,
+            "cseq": str(cseq),
+        }
+        return self.subscribe("", *headers, by=by or subscription.watcher, now=now, **more)
 
     def publish(self, body: bytes = OPEN, *headers: str, by: str = "alice", to: str = "", now: float = NOW) -> Result:
         content = ("Content-Type: application/pidf+xml",) if body and "Content-Type" not in "".join(headers) else ()
         request = _request("PUBLISH", to or by, *headers, *content, body=body)
         return self.presence.publish(request, self.accounts[by], now, next(TAGS))
 
-    def document(self, one: Subscription, *, bound: bool = False, now: float = NOW, room: int = 8192) -> bytes:
-        return self.presence.document(one, now, room, bound=bound)
+    def document(self, subscription: Subscription, *, bound: bool = False, now: float = NOW, room: int = 8192) -> bytes:
+        return self.presence.document(subscription, now, room, bound=bound)
 
-    def is_open(self, one: Subscription, *, bound: bool = False, now: float = NOW, room: int = 8192) -> bool:
-        return pidf.read(self.document(one, bound=bound, now=now, room=room)).is_open
+    def is_open(self, subscription: Subscription, *, bound: bool = False, now: float = NOW, room: int = 8192) -> bool:
+        return pidf.read(self.document(subscription, bound=bound, now=now, room=room)).is_open
 
 
 IDS = (f"c{number}" for number in itertools.count())
@@ -105,7 +110,7 @@ def world() -> World:
         (["Expires: soon"], 3600), (["Expires: -1"], 3600), (["Expires: 99999999999999"], 3600),
     ],
 )  # fmt: skip
-def test_expires(world: World, headers: list[str], seconds: int) -> None:
+def test_the_expiry_of_a_subscription_is_limited(world: World, headers: list[str], seconds: int) -> None:
     result = world.subscribe("alice-sub", *headers)
     assert (result.status, _header(result, "Expires")) == (200, str(seconds))
     assert result.subscription is not None
@@ -113,18 +118,18 @@ def test_expires(world: World, headers: list[str], seconds: int) -> None:
 
 
 @pytest.mark.req("C-126")
-def test_the_notify_of_a_subscription(world: World) -> None:
-    one = world.subscribed(
+def test_a_subscription_is_answered_by_a_notify(world: World) -> None:
+    subscription = world.subscribed(
         "alice-sub", "Event: presence;id=7", "Expires: 600", "Record-Route: <sip:p1;lr>, <sip:p2;lr>"
     )
-    request = world.presence.notify(one, NOW + 10, "sip:server", b"doc")
+    request = world.presence.notify(subscription, NOW + 10, "sip:server", b"doc")
     assert request.to_bytes().decode().split("\r\n") == [
         "NOTIFY sip:alice@192.0.2.1:5070 SIP/2.0", "Route: <sip:p1;lr>", "Route: <sip:p2;lr>", "Max-Forwards: 70",
-        f"From: <sip:alice-sub@example.com>;tag={one.local_tag}", "To: <sip:alice@example.com>;tag=f",
-        f"Call-ID: {one.call_id}", "CSeq: 1 NOTIFY", "Contact: <sip:server>", "Event: presence;id=7",
+        f"From: <sip:alice-sub@example.com>;tag={subscription.local_tag}", "To: <sip:alice@example.com>;tag=f",
+        f"Call-ID: {subscription.call_id}", "CSeq: 1 NOTIFY", "Contact: <sip:server>", "Event: presence;id=7",
         "Subscription-State: active;expires=590", "Content-Type: application/pidf+xml", "Content-Length: 3", "", "doc",
     ]  # fmt: skip
-    assert world.presence.notify(one, NOW, "sip:server", b"").headers["cseq"] == ["2 NOTIFY"]
+    assert world.presence.notify(subscription, NOW, "sip:server", b"").headers["cseq"] == ["2 NOTIFY"]
 
 
 @pytest.mark.req("C-126")
@@ -144,7 +149,9 @@ def test_the_notify_of_a_subscription(world: World) -> None:
         (["Record-Route: <sip:" + "a" * 1000 + ";lr>"] * 5, 400, None),
     ],
 )
-def test_refusals(world: World, headers: list[str], status: int, extra: tuple[str, str] | None) -> None:
+def test_invalid_subscriptions_are_refused(
+    world: World, headers: list[str], status: int, extra: tuple[str, str] | None
+) -> None:
     result = world.subscribe("alice-sub", *headers)
     assert result.status == status
     if extra is not None:
@@ -163,48 +170,48 @@ def test_a_tag_is_a_token(world: World) -> None:
 
 
 def test_header_fields_in_the_contact_do_not_become_part_of_the_request_uri(world: World) -> None:
-    one = world.subscribe(contact="<sip:a@192.0.2.1;x=y?Subject=hi>").subscription
-    assert one is not None
-    assert one.contact == "sip:a@192.0.2.1;x=y"
+    subscription = world.subscribe(contact="<sip:a@192.0.2.1;x=y?Subject=hi>").subscription
+    assert subscription is not None
+    assert subscription.contact == "sip:a@192.0.2.1;x=y"
 
 
 @pytest.mark.req("C-126")
-def test_refresh(world: World) -> None:
-    one = world.subscribed("alice-sub", "Expires: 100")
-    assert world.again(one, "Expires: 5").status == 423
-    result = world.again(one, "Expires: 200", cseq=3, now=NOW + 90)
-    assert (result.status, result.subscription) == (200, one)
-    assert one.expires_at == NOW + 290
+def test_a_refresh_extends_the_subscription(world: World) -> None:
+    subscription = world.subscribed("alice-sub", "Expires: 100")
+    assert world.again(subscription, "Expires: 5").status == 423
+    result = world.again(subscription, "Expires: 200", cseq=3, now=NOW + 90)
+    assert (result.status, result.subscription) == (200, subscription)
+    assert subscription.expires_at == NOW + 290
     assert world.presence.expire(NOW + 289) == ([], [])
-    assert world.again(one, cseq=3).status == 500
-    assert world.again(one, cseq=1).status == 500
-    assert world.presence.expire(NOW + 290) == ([one], [])
-    assert one.ended == "timeout"
-    assert world.again(one, cseq=4).status == 481
+    assert world.again(subscription, cseq=3).status == 500
+    assert world.again(subscription, cseq=1).status == 500
+    assert world.presence.expire(NOW + 290) == ([subscription], [])
+    assert subscription.ended == "timeout"
+    assert world.again(subscription, cseq=4).status == 481
 
 
-def test_refresh_by_whom_it_is_not(world: World) -> None:
-    one = world.subscribed()
-    assert world.again(one, by="mallory").status == 481
-    assert world.again(one, "Event: presence;id=2").status == 481
-    assert world.again(replace(one, local_tag="other")).status == 481
-    assert world.again(one).status == 200
+def test_a_refresh_by_another_account_is_refused(world: World) -> None:
+    subscription = world.subscribed()
+    assert world.again(subscription, by="mallory").status == 481
+    assert world.again(subscription, "Event: presence;id=2").status == 481
+    assert world.again(replace(subscription, local_tag="other")).status == 481
+    assert world.again(subscription).status == 200
 
 
 @pytest.mark.req("C-126")
-def test_expires_zero(world: World) -> None:
+def test_an_expiry_of_zero_ends_the_subscription_or_fetches_once(world: World) -> None:
     """In the dialog it ends the subscription, before one it is a single look; no change is told to either."""
-    one = world.subscribed()
+    subscription = world.subscribed()
     look = world.subscribed("alice-sub", "Expires: 0")
-    result = world.again(one, "Expires: 0")
-    assert (result.status, _header(result, "Expires"), result.subscription) == (200, "0", one)
-    for each in (one, look):
+    result = world.again(subscription, "Expires: 0")
+    assert (result.status, _header(result, "Expires"), result.subscription) == (200, "0", subscription)
+    for each in (subscription, look):
         assert each.ended == "timeout"
         state = world.presence.notify(each, NOW, "sip:s", b"").get("subscription-state")
         assert state == "terminated;reason=timeout"
     assert world.presence.watchers("alice-sub") == []
-    assert world.again(one, cseq=3).status == 481
-    world.presence.forget(one)
+    assert world.again(subscription, cseq=3).status == 481
+    world.presence.forget(subscription)
     world.presence.forget(look)
     assert len(world.presence) == 0
     assert world.presence.expire(NOW + 9999) == ([], [])
@@ -214,7 +221,7 @@ def test_expires_zero(world: World) -> None:
 
 
 @pytest.mark.req("C-126", "A-07")
-def test_no_oracle(world: World) -> None:
+def test_accounts_that_may_not_be_watched_and_unknown_accounts_look_the_same(world: World) -> None:
     """Another customer's account, no account, one that is switched off, one that is disabled: the same answer."""
     world.accounts["alice-off"] = Account("alice-off", "alice", presence=False)
     world.accounts["alice-out"] = Account("alice-out", "alice", enabled=False)
@@ -224,14 +231,14 @@ def test_no_oracle(world: World) -> None:
 
 
 @pytest.mark.req("C-126")
-def test_own_switch(world: World) -> None:
+def test_presence_can_be_switched_off_for_each_account(world: World) -> None:
     world.change("alice", presence=False)
     assert world.subscribe("alice-sub").status == 403
     assert world.subscribe("5557654321").status == 403
     assert world.publish().status == 403
 
 
-def test_the_same_customer() -> None:
+def test_only_accounts_of_the_same_customer_may_watch() -> None:
     alice, sub, other = Account("alice"), Account("sub", "alice"), Account("alice2", "bob")
     assert may_watch(alice, sub)
     assert may_watch(sub, alice)
@@ -243,20 +250,20 @@ def test_the_same_customer() -> None:
 
 @pytest.mark.req("S-084", "S-087")
 @pytest.mark.parametrize("user", ["5551112222", "15551112222", "%2B15551112222", "+442071838750", "5551234567"])
-def test_a_number_is_open(world: World, user: str) -> None:
+def test_a_telephone_number_is_always_open(world: World, user: str) -> None:
     """Also where an account of somebody else has a number for a name: no oracle either."""
-    one = world.subscribed(user)
-    assert one.watched == ""
-    assert world.is_open(one)
+    subscription = world.subscribed(user)
+    assert subscription.watched == ""
+    assert world.is_open(subscription)
 
 
-def test_what_is_a_number() -> None:
+def test_only_telephone_numbers_count_as_numbers() -> None:
     assert is_number("5551112222")
     assert not any(is_number(user) for user in ("", "alice", "100001", "911", "12345678", "555111222x", "\udc80"))
 
 
 @pytest.mark.req("C-126")
-def test_switched_off_while_watched(world: World) -> None:
+def test_switching_presence_off_ends_its_subscriptions(world: World) -> None:
     down, up = world.subscribed("alice-sub", by="alice"), world.subscribed("alice", by="alice-sub")
     number, own = world.subscribed("5551112222"), world.subscribed("alice")
     assert world.change("mallory", presence=False) == []
@@ -270,7 +277,7 @@ def test_switched_off_while_watched(world: World) -> None:
     assert set(world.presence.review(None, world.accounts.get)) == {number, own}
 
 
-def test_switched_off_means_unpublished(world: World) -> None:
+def test_switching_presence_off_removes_its_publications(world: World) -> None:
     world.publish(by="alice-sub", body=pidf.compose("sip:alice-sub@x", is_open=True))
     world.change("alice-sub", presence=False)
     world.change("alice-sub", presence=True)
@@ -281,12 +288,12 @@ def test_switched_off_means_unpublished(world: World) -> None:
 
 
 @pytest.mark.req("C-125")
-def test_the_life_of_a_publication(world: World) -> None:
+def test_a_publication_is_created_refreshed_modified_and_removed(world: World) -> None:
     """RFC 3903 table 1: initial, refresh, modify, remove; a new entity-tag each time, the old one is gone."""
-    one = world.subscribed("alice", by="alice-sub")
+    subscription = world.subscribed("alice", by="alice-sub")
     initial = world.publish(OPEN, "Expires: 600")
     assert (initial.status, _header(initial, "Expires"), initial.changed) == (200, "600", True)
-    assert world.document(one) == OPEN
+    assert world.document(subscription) == OPEN
     etag = _header(initial, "SIP-ETag")
     refresh = world.publish(b"", f"SIP-If-Match: {etag}", now=NOW + 500)
     assert (refresh.status, refresh.changed) == (200, False)
@@ -294,13 +301,13 @@ def test_the_life_of_a_publication(world: World) -> None:
     etag = _header(refresh, "SIP-ETag")
     modify = world.publish(CLOSED, f"SIP-If-Match: {etag}")
     assert (modify.status, modify.changed) == (200, True)
-    assert world.document(one) == CLOSED
+    assert world.document(subscription) == CLOSED
     last = _header(modify, "SIP-ETag")
     assert len({_header(initial, "SIP-ETag"), etag, last}) == 3
     remove = world.publish(b"", f"SIP-If-Match: {last}", "Expires: 0")
     assert (remove.status, remove.changed) == (200, True)
     assert world.publish(b"", f"SIP-If-Match: {last}").status == 412
-    assert world.presence.expire(NOW + 9999) == ([one], [])
+    assert world.presence.expire(NOW + 9999) == ([subscription], [])
 
 
 @pytest.mark.req("C-125")
@@ -321,7 +328,7 @@ def test_the_life_of_a_publication(world: World) -> None:
         (b"", ["Expires: 0"], 200, None),
     ],
 )
-def test_publish_refusals(
+def test_invalid_publications_are_refused(
     world: World, body: bytes, headers: list[str], status: int, extra: tuple[str, str] | None
 ) -> None:
     result = world.publish(body, *headers)
@@ -331,32 +338,32 @@ def test_publish_refusals(
         assert extra in result.headers
 
 
-def test_only_for_oneself(world: World) -> None:
+def test_an_account_publishes_only_its_own_presence(world: World) -> None:
     assert world.publish(to="alice-sub").status == 403
     assert world.publish(to="nobody").status == 403
     etag = _header(world.publish(), "SIP-ETag")
     assert world.publish(b"", f"SIP-If-Match: {etag}", by="alice-sub").status == 412
 
 
-def test_what_is_shown(world: World) -> None:
+def test_the_notify_shows_the_published_or_the_registered_state(world: World) -> None:
     """One document of the account's own is passed on if it fits; else open is who is bound or says so."""
-    one = world.subscribed("alice", by="alice-sub")
-    assert world.is_open(one, bound=True)
-    assert not world.is_open(one)
+    subscription = world.subscribed("alice", by="alice-sub")
+    assert world.is_open(subscription, bound=True)
+    assert not world.is_open(subscription)
     world.publish(CLOSED, "Expires: 100")
-    assert world.document(one, bound=True) == CLOSED
-    assert world.is_open(one, bound=True, room=10)
+    assert world.document(subscription, bound=True) == CLOSED
+    assert world.is_open(subscription, bound=True, room=10)
     world.publish(OPEN, "Expires: 200")
-    assert world.is_open(one)
-    assert world.document(one, now=NOW + 150) == OPEN  # the first is over, swept or not
-    assert not world.is_open(one, now=NOW + 250)
+    assert world.is_open(subscription)
+    assert world.document(subscription, now=NOW + 150) == OPEN  # the first is over, swept or not
+    assert not world.is_open(subscription, now=NOW + 250)
     assert world.presence.expire(NOW + 250) == ([], ["alice"])
 
 
-def test_a_document_of_somebody_else_is_not_passed_on(world: World) -> None:
-    one = world.subscribed("alice", by="alice-sub")
+def test_a_document_about_another_entity_is_not_passed_on(world: World) -> None:
+    subscription = world.subscribed("alice", by="alice-sub")
     world.publish(pidf.compose("sip:bank@example.com", is_open=True))
-    assert world.document(one) == pidf.compose("sip:alice@example.com", is_open=True)
+    assert world.document(subscription) == pidf.compose("sip:alice@example.com", is_open=True)
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
@@ -401,12 +408,12 @@ def test_published_bytes_are_bounded() -> None:
     assert world.publish(OPEN).status == 200
 
 
-def test_nothing_stays_behind(world: World) -> None:
+def test_ended_subscriptions_leave_nothing_in_memory(world: World) -> None:
     for _ in range(2000):
-        one = world.subscribed()
+        subscription = world.subscribed()
         etag = _header(world.publish(), "SIP-ETag")
-        world.again(one, "Expires: 0")
-        world.presence.forget(one)
+        world.again(subscription, "Expires: 0")
+        world.presence.forget(subscription)
         world.publish(b"", f"SIP-If-Match: {etag}", "Expires: 0")
     presence = world.presence
     tables = (
@@ -417,12 +424,12 @@ def test_nothing_stays_behind(world: World) -> None:
     assert presence._published_bytes == 0
 
 
-def test_changes_are_told_at_a_bounded_rate(world: World) -> None:
+def test_notifies_are_sent_at_a_bounded_rate(world: World) -> None:
     """RFC 3856 section 6.10: five at once, then one in five seconds."""
-    one, told = world.subscribed(), 0
+    subscription, told = world.subscribed(), 0
     for tenth in range(1000):
         now = NOW + tenth / 10
-        if world.presence.may_notify(one, now):
-            world.presence.notify(one, now, "sip:s", b"")
+        if world.presence.may_notify(subscription, now):
+            world.presence.notify(subscription, now, "sip:s", b"")
             told += 1
     assert 23 <= told <= 25

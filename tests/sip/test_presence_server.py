@@ -120,7 +120,7 @@ async def world() -> World:
 
 
 @pytest.mark.req("C-126")
-async def test_the_dialog(world: World) -> None:
+async def test_a_notify_has_the_headers_of_its_dialog(world: World) -> None:
     reply = await world.subscribe()
     assert ("Contact", "<sip:192.0.2.9:5060>") in reply.headers
     notify = await world.wire.answer()
@@ -129,7 +129,7 @@ async def test_the_dialog(world: World) -> None:
 
 
 @pytest.mark.req("C-126")
-async def test_one_at_a_time(world: World) -> None:
+async def test_only_one_notify_of_a_subscription_is_under_way(world: World) -> None:
     """While one is out changes wait; what cancels out is not told at all."""
     await world.subscribe()
     for _ in range(3):
@@ -145,7 +145,7 @@ async def test_one_at_a_time(world: World) -> None:
     assert world.wire.sent == 3
 
 
-async def test_what_is_no_news_is_not_told(world: World) -> None:
+async def test_an_unchanged_state_sends_no_notify(world: World) -> None:
     await world.subscribe()
     await world.wire.answer()
     world.notifier.changed("bob")
@@ -154,7 +154,7 @@ async def test_what_is_no_news_is_not_told(world: World) -> None:
     assert world.wire.sent == 1
 
 
-async def test_too_many_changes_wait(world: World) -> None:
+async def test_changes_above_the_rate_are_notified_later(world: World) -> None:
     """RFC 3856 section 6.10: the last state is told later, by the sweep."""
     await world.subscribe()
     await world.wire.answer()
@@ -178,7 +178,7 @@ async def test_too_many_changes_wait(world: World) -> None:
 
 @pytest.mark.req("C-126")
 @pytest.mark.parametrize("status", [0, 302, 407, 404, 481, 503])
-async def test_what_is_not_accepted_ends_it(world: World, status: int) -> None:
+async def test_a_refused_notify_ends_the_subscription(world: World, status: int) -> None:
     await world.subscribe()
     await world.wire.answer(status)
     assert len(world.presence) == 0
@@ -187,7 +187,7 @@ async def test_what_is_not_accepted_ends_it(world: World, status: int) -> None:
 
 
 @pytest.mark.req("C-126")
-async def test_expiry_is_told_while_another_is_out(world: World) -> None:
+async def test_the_expiry_is_notified_after_the_notify_under_way(world: World) -> None:
     await world.subscribe(60)
     world.now += 60
     world.notifier.sweep()
@@ -201,7 +201,7 @@ async def test_expiry_is_told_while_another_is_out(world: World) -> None:
 
 
 @pytest.mark.req("C-126")
-async def test_switched_off(world: World) -> None:
+async def test_switching_presence_off_ends_the_subscriptions(world: World) -> None:
     await world.subscribe()
     await world.wire.answer()
     world.set(Account("bob", "alice", presence=False))
@@ -212,7 +212,7 @@ async def test_switched_off(world: World) -> None:
     assert len(world.presence) == 0
 
 
-async def test_a_bug_leaves_nothing_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_internal_error_leaves_no_subscription_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> bytes:
         raise RuntimeError("a bug")
 

@@ -27,7 +27,7 @@ def _response(status: int, reason: str = "x") -> Response:
 
 
 @pytest.mark.req("C-110")
-def test_loop_is_seen_only_if_nothing_changed() -> None:
+def test_a_loop_is_detected_only_if_the_request_is_unchanged() -> None:
     first = _request()
     mark = loop_mark(first, KEY)
     ours = f"Via: SIP/2.0/UDP us.example.net;branch=z9hG4bK0123-{mark}"
@@ -40,7 +40,7 @@ def test_loop_is_seen_only_if_nothing_changed() -> None:
 
 
 @pytest.mark.req("C-109", "C-113", "A-05")
-def test_forwarded_request() -> None:
+def test_a_forwarded_request_has_its_route_and_a_lower_max_forwards() -> None:
     request = _request(
         "Max-Forwards: 5", "P-Asserted-Identity: <sip:x@y>", "Route: <sip:us;lr>", "X-Other: one", "x-other: two",
         'Proxy-Authorization: Digest realm="ours", username="a"', 'Proxy-Authorization: Digest realm="theirs"',
@@ -62,13 +62,13 @@ def test_forwarded_request() -> None:
         ((480, 407), 407), ((503, 500), 500), ((503,), 503), ((100, 180), None), ((), None),
     ],
 )  # fmt: skip
-def test_best_response(statuses: tuple[int, ...], expected: int | None) -> None:
+def test_the_best_response_is_chosen(statuses: tuple[int, ...], expected: int | None) -> None:
     found = best([_response(status) for status in statuses])
     assert (found.status if found else None) == expected
 
 
 @pytest.mark.req("C-115", "A-31")
-def test_returned_response() -> None:
+def test_a_returned_response_hides_errors_of_the_other_server() -> None:
     assert returned(_response(503, "Overload"))[:2] == (500, "Server Internal Error")
     assert returned(_response(401, "Who are you"))[:2] == (403, "Forbidden")
     assert returned(_response(486, "Busy\x00\x1b here")) == (486, "Busy   here", [("X-Note", "kept")], "7")
@@ -78,7 +78,7 @@ def test_returned_response() -> None:
 
 
 @pytest.mark.req("C-111", "C-112")
-def test_own_routes() -> None:
+def test_own_routes_are_removed() -> None:
     def ours(uri: object) -> bool:
         return getattr(uri, "host", "") == "us"
 
@@ -92,7 +92,7 @@ def test_own_routes() -> None:
 
 
 @pytest.mark.req("C-065f", "A-52")
-def test_flow_tokens() -> None:
+def test_flow_tokens_are_verified() -> None:
     name = FlowName(FlowAddress("tls:2001:db8::1:5061"), "tls:[::]:5061", 2**40 + 7)
     token = seal(name, KEY)
     assert unseal(token, KEY) == name

@@ -50,7 +50,7 @@ def _bound(*headers: str) -> list[Binding]:
         (["Contact: <sip:a@h>", "Expires: 1099511627776"], 3600),
     ],
 )
-def test_expires(headers: list[str], seconds: int) -> None:
+def test_the_expiry_of_a_contact_is_limited(headers: list[str], seconds: int) -> None:
     result = _register([], *headers)
     assert result.status == 200
     assert result.bindings[0].expires_at == NOW + seconds
@@ -58,13 +58,13 @@ def test_expires(headers: list[str], seconds: int) -> None:
 
 
 @pytest.mark.req("C-056")
-def test_too_brief() -> None:
+def test_an_expiry_that_is_too_brief_is_refused() -> None:
     result = _register([], "Contact: <sip:a@h>;expires=30")
     assert (result.status, result.headers, result.updated) == (423, (("Min-Expires", "60"),), ())
 
 
 @pytest.mark.req("C-052", "C-053")
-def test_star() -> None:
+def test_a_star_contact_removes_all_bindings() -> None:
     bound = _bound("Contact: <sip:a@h>, <sip:b@h>")
     assert len(_register(bound, "Contact: *", "Expires: 0", cseq=2).removed) == 2
     for headers in (["Contact: *", "Expires: 60"], ["Contact: *"], ["Contact: *, <sip:c@h>", "Expires: 0"]):
@@ -73,7 +73,7 @@ def test_star() -> None:
 
 
 @pytest.mark.req("C-054")
-def test_order_within_a_call_id() -> None:
+def test_a_lower_cseq_of_the_same_call_id_is_refused() -> None:
     bound = _bound("Contact: <sip:a@h>")
     assert _register(bound, "Contact: <sip:a@h>", cseq=1).status == 400
     assert _register(bound, "Contact: <sip:a@h>", cseq=2).status == 200
@@ -81,14 +81,14 @@ def test_order_within_a_call_id() -> None:
 
 
 @pytest.mark.req("C-059")
-def test_all_or_nothing() -> None:
+def test_a_register_changes_all_contacts_or_none() -> None:
     result = _register([], "Contact: <sip:a@h>", "Contact: <sip:b@h>;expires=5")
     assert (result.status, result.updated) == (423, ())
     assert _register([], "Contact: <sip:a@h>", "Contact: <mailto:b@h>").status == 400
 
 
 @pytest.mark.req("C-064")
-def test_eleventh_contact() -> None:
+def test_an_eleventh_contact_is_refused() -> None:
     bound = _bound("Contact: " + ", ".join(f"<sip:a{n}@h>" for n in range(10)))
     assert len(bound) == 10
     assert _register(bound, "Contact: <sip:eleventh@h>", cseq=2).status == 403
@@ -96,7 +96,7 @@ def test_eleventh_contact() -> None:
 
 
 @pytest.mark.req("C-065a", "C-065b")
-def test_path() -> None:
+def test_the_path_is_stored() -> None:
     path = "Path: <sip:p1.example.com;lr>, <sip:p2.example.com;lr>"
     result = _register([], "Contact: <sip:a@h>", path, "Supported: path")
     assert result.bindings[0].path == ("<sip:p1.example.com;lr>", "<sip:p2.example.com;lr>")
@@ -115,7 +115,7 @@ def test_the_same_instance_replaces_its_contact() -> None:
 
 
 @pytest.mark.req("C-051", "C-060")
-def test_query_and_dead_bindings() -> None:
+def test_a_query_lists_only_live_bindings() -> None:
     bound = _bound("Contact: <sip:a@h>;expires=60, <sip:b@h>;q=0.5")
     assert len(_register(bound).bindings) == 2
     left = _register(bound, now=NOW + 61).bindings

@@ -16,7 +16,7 @@ RULES = SipRules("Sms.Example.net", ["Alias.example.net"], SipSettings(), Messag
     ("host", "ours"),
     [("sms.example.net", True), ("alias.example.net", True), ("127.0.0.1", True), ("example.net", False)],
 )
-def test_own_names(host: str, ours: bool) -> None:
+def test_own_names_and_addresses_are_recognised(host: str, ours: bool) -> None:
     assert RULES.is_ours(parse_uri(f"sip:alice@{host}")) is ours
 
 

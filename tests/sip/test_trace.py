@@ -60,7 +60,7 @@ async def _until(look: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_no_tap_while_nobody_looks(tapped: Tapped, tracer: Tracer, tmp_path: Path) -> None:
+async def test_nothing_is_traced_without_a_listener(tapped: Tapped, tracer: Tracer, tmp_path: Path) -> None:
     path = tmp_path / "s.trace"
     await tracer.listen(path)
     assert tapped.tap is None
@@ -76,7 +76,7 @@ async def test_no_tap_while_nobody_looks(tapped: Tapped, tracer: Tracer, tmp_pat
     assert not path.exists()
 
 
-async def test_a_capture_server_that_changes(tapped: Tapped, tracer: Tracer) -> None:
+async def test_a_changed_capture_server_is_used(tapped: Tapped, tracer: Tracer) -> None:
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
@@ -98,7 +98,7 @@ async def test_a_capture_server_that_changes(tapped: Tapped, tracer: Tracer) -> 
     assert tapped.tap is None
 
 
-async def test_a_name_without_address_is_asked_again(
+async def test_a_capture_server_without_address_is_resolved_again(
     tapped: Tapped, tracer: Tracer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log.setup("warning", "json")
@@ -113,7 +113,7 @@ async def test_a_name_without_address_is_asked_again(
     tracer.send_to(None)
 
 
-async def test_a_mistake_in_the_tracer_reaches_nobody(tapped: Tapped, tracer: Tracer) -> None:
+async def test_an_error_in_the_tracer_does_not_reach_the_server(tapped: Tapped, tracer: Tracer) -> None:
     class Broken(Flow):
         def sent_by(self) -> str:
             raise RuntimeError("no")
@@ -121,7 +121,9 @@ async def test_a_mistake_in_the_tracer_reaches_nobody(tapped: Tapped, tracer: Tr
     tracer.see(True, Broken(), b"")
 
 
-async def test_sockets_that_are_there(tracer: Tracer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_dead_trace_socket_is_replaced_and_other_files_are_kept(
+    tracer: Tracer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A dead one is replaced; a file, and a socket where somebody answers, are left alone, and serving goes on."""
     log.setup("warning", "json")
     dead, alive, file = tmp_path / "dead", tmp_path / "alive", tmp_path / "file"
@@ -140,7 +142,7 @@ async def test_sockets_that_are_there(tracer: Tracer, tmp_path: Path, capsys: py
     assert capsys.readouterr().err == ""
 
 
-def test_where_the_socket_is(tmp_path: Path) -> None:
+def test_the_trace_socket_is_beside_the_store(tmp_path: Path) -> None:
     assert socket_path("sqlite:////srv/s.db", "") == Path("/srv/s.db.trace")
     one, two = (socket_path("postgresql://u@h/d", key) for key in ("a", "b"))
     assert one != two

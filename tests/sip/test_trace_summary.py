@@ -12,29 +12,34 @@ REGISTER = (
 )
 
 
-def test_requests_and_responses() -> None:
-    one = summarise(REGISTER)
-    assert (one.method, one.status, one.call_id, one.user_agent) == ("REGISTER", 0, "c1", "Phone/1")
-    assert (one.source, one.destination, one.target, one.username) == ("alice", "alice", "", "auth")
-    assert one.names("alice")
-    assert one.names("auth")
-    assert not one.names("bob")
+def test_requests_and_responses_are_summarised() -> None:
+    summary = summarise(REGISTER)
+    assert (summary.method, summary.status, summary.call_id, summary.user_agent) == ("REGISTER", 0, "c1", "Phone/1")
+    assert (summary.source, summary.destination, summary.target, summary.username) == ("alice", "alice", "", "auth")
+    assert summary.names("alice")
+    assert summary.names("auth")
+    assert not summary.names("bob")
     answer = summarise(b"SIP/2.0 403 Not for you\r\nCSeq: 2 MESSAGE\r\nTo: sip:%2B1555@h;x\r\nServer: s\r\n\r\n")
     assert (answer.method, answer.status, answer.reason) == ("MESSAGE", 403, "Not for you")
     assert (answer.destination, answer.user_agent) == ("+1555", "s")
 
 
-def test_texts_are_counted_not_kept() -> None:
+def test_texts_are_counted_and_not_kept() -> None:
     head = b"MESSAGE sip:bob@h SIP/2.0\r\nX-SMS-To: 5550001111\r\nc: text/plain;charset=%s\r\n\r\n"
-    one = summarise(head % b"UTF-8" + "Grüße 😀".encode())
-    assert (one.target, one.sms_to, one.content_type, one.length) == ("bob", "5550001111", "text/plain", 7)
+    summary = summarise(head % b"UTF-8" + "Grüße 😀".encode())
+    assert (summary.target, summary.sms_to, summary.content_type, summary.length) == (
+        "bob",
+        "5550001111",
+        "text/plain",
+        7,
+    )
     assert summarise(head % b"latin-1" + b"\xfc\xdf").length == 2
     assert summarise(head % b"UTF-8" + b"\xfc\xdf\xff").length == 3
     assert summarise(head % b"klingon" + b"abc").length == 3
     assert summarise(b"MESSAGE sip:bob@h SIP/2.0\r\nc: image/png\r\n\r\n\xff\xff").length == 2
-    assert "Gr" not in repr(one)
+    assert "Gr" not in repr(summary)
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n\r\n", b"\xff\xfe\x00", b"GET", b"SIP/2.0 2", b"A b\r\n: x\r\nno colon"])
-def test_nonsense_is_no_error(data: bytes) -> None:
+def test_unparseable_bytes_are_summarised(data: bytes) -> None:
     assert summarise(data).status == 0

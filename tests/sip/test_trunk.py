@@ -22,5 +22,5 @@ from sipsms.sip.trunk import outcome_of
         (503, {"retry-after": ["999999"]}, Deferred("503 reason", retry=3600.0, scope=Scope.COURIER)),
     ],
 )
-def test_responses(status: int, headers: dict[str, list[str]], outcome: Outcome) -> None:
+def test_each_response_gives_its_outcome(status: int, headers: dict[str, list[str]], outcome: Outcome) -> None:
     assert outcome_of(Response(status, "reason", headers), "id") == outcome

@@ -71,7 +71,9 @@ class World:
         (["5550010001"], "15550010002", [], 488, ""),
     ],
 )
-async def test_the_destination(dids: list[str], to: str, headers: list[str], status: int, destination: str) -> None:
+async def test_the_destination_is_the_did_of_the_request(
+    dids: list[str], to: str, headers: list[str], status: int, destination: str
+) -> None:
     world = World(*dids)
     assert await world.take("hello", to, *headers) == status
     assert [sms.destination for sms, _, _ in world.taken] == ([destination] if destination else [])
@@ -81,7 +83,7 @@ async def test_the_destination(dids: list[str], to: str, headers: list[str], sta
     ("result", "status"),
     [(None, 488), (Refusal(RefusalCode.POLICY, "no"), 488), (Unavailable("full"), 503), (object(), 200)],
 )
-async def test_answers(result: Any, status: int) -> None:
+async def test_each_result_gives_its_response(result: Any, status: int) -> None:
     world = World("5550010001")
     world.result = result
     assert await world.take() == status

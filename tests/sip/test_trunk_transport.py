@@ -86,7 +86,7 @@ def later(link: TrunkTransport, seconds: float) -> None:
 
 
 @pytest.mark.req("F-24")
-async def test_asked_once_a_minute(link: TrunkTransport, resolver: Resolver) -> None:
+async def test_a_name_is_resolved_once_a_minute(link: TrunkTransport, resolver: Resolver) -> None:
     """Also by many at once."""
     found = await asyncio.gather(*(link.addresses() for _ in range(20)))
     assert set(found) == {("192.0.2.1", "192.0.2.2")}
@@ -116,7 +116,7 @@ async def test_the_last_good_answer_is_kept_for_an_hour(
 
 
 @pytest.mark.req("F-24")
-async def test_a_resolver_that_says_nothing(
+async def test_a_resolver_that_does_not_answer_does_not_block(
     link: TrunkTransport, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     """The loop goes on, and so does the trunk in the end."""
@@ -137,7 +137,7 @@ async def test_a_resolver_that_says_nothing(
     assert ticks
 
 
-async def test_the_one_that_answers_goes_first(link: TrunkTransport, resolver: Resolver) -> None:
+async def test_the_server_that_answers_is_tried_first(link: TrunkTransport, resolver: Resolver) -> None:
     await link.addresses()
     link.prefer("192.0.2.2")
     assert await link.addresses() == ("192.0.2.2", "192.0.2.1")
@@ -148,7 +148,7 @@ async def test_the_one_that_answers_goes_first(link: TrunkTransport, resolver: R
     assert await link.addresses() == ("192.0.2.1", "192.0.2.3", "192.0.2.2")
 
 
-async def test_by_our_listener_or_by_a_socket_of_its_own(endpoint: Endpoint) -> None:
+async def test_a_trunk_uses_a_listener_or_its_own_socket(endpoint: Endpoint) -> None:
     link = TrunkTransport(endpoint, config(server="127.0.0.1"), SipSettings())
     own = await link.flow("127.0.0.1")
     assert own.remote == ("127.0.0.1", 5060)
@@ -159,7 +159,7 @@ async def test_by_our_listener_or_by_a_socket_of_its_own(endpoint: Endpoint) -> 
     link.close()
 
 
-async def test_only_the_server_s_address_is_the_server(endpoint: Endpoint) -> None:
+async def test_only_addresses_of_the_server_are_accepted_as_the_trunk(endpoint: Endpoint) -> None:
     link = TrunkTransport(endpoint, config(server="127.0.0.1"), SipSettings())
     listener = endpoint.udp_listeners[0] if await endpoint.listen("udp", "127.0.0.1", 0) else None
     assert listener is not None
@@ -169,7 +169,7 @@ async def test_only_the_server_s_address_is_the_server(endpoint: Endpoint) -> No
     assert not by_tcp.is_from(UdpFlow(listener, ("127.0.0.1", 5060)))
 
 
-async def test_authorities_that_are_not_there(endpoint: Endpoint, tmp_path: Any) -> None:
+async def test_missing_certificate_authorities_stop_only_the_trunk(endpoint: Endpoint, tmp_path: Any) -> None:
     """The trunk waits with a reason; the server runs."""
     link = TrunkTransport(endpoint, config(transport="tls", ca=str(tmp_path / "none.pem")), SipSettings())
     with pytest.raises(NotConnected, match=r"none\.pem"):
@@ -178,7 +178,7 @@ async def test_authorities_that_are_not_there(endpoint: Endpoint, tmp_path: Any)
 
 @pytest.mark.req("C-120")
 @pytest.mark.parametrize("server", ["192.0.2.1", "[2001:db8::1]"])
-def test_tls_needs_a_name(server: str) -> None:
+def test_tls_needs_a_domain_name(server: str) -> None:
     """A certificate speaks for a domain."""
     with pytest.raises(ValidationError, match="RFC 5922"):
         config(transport="tls", server=server)
@@ -198,5 +198,5 @@ def test_tls_needs_a_name(server: str) -> None:
         ("udp:[::1]:5060", "fe80::1%eth0", False),
     ],
 )
-def test_which_listener_reaches_whom(local: str, remote: str, so: bool) -> None:
+def test_the_listener_of_the_address_family_is_used(local: str, remote: str, so: bool) -> None:
     assert reaches(local, remote) is so

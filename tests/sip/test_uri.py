@@ -32,19 +32,19 @@ UNEQUAL = [
 
 @pytest.mark.req("C-018")
 @pytest.mark.parametrize(("a", "b"), EQUAL)
-def test_equal(a: str, b: str) -> None:
+def test_equal_uris_are_equal(a: str, b: str) -> None:
     assert equal(parse_uri(a), parse_uri(b))
     assert equal(parse_uri(b), parse_uri(a))
 
 
 @pytest.mark.req("C-018")
 @pytest.mark.parametrize(("a", "b"), UNEQUAL)
-def test_unequal(a: str, b: str) -> None:
+def test_different_uris_are_unequal(a: str, b: str) -> None:
     assert not equal(parse_uri(a), parse_uri(b))
 
 
 @pytest.mark.req("C-018")
-def test_equality_is_not_transitive() -> None:
+def test_uri_equality_is_not_transitive() -> None:
     plain, on, off = (parse_uri(f"sip:carol@chicago.com{end}") for end in ("", ";security=on", ";security=off"))
     assert equal(plain, on)
     assert equal(plain, off)
@@ -61,7 +61,7 @@ def test_equality_is_not_transitive() -> None:
         "sip:alice:secret@example.com?Route=%3Csip:x%3E",
     ],
 )
-def test_comes_back_as_it_was_written(text: str) -> None:
+def test_a_uri_is_serialised_as_it_was_written(text: str) -> None:
     assert str(parse_uri(text)) == text
 
 
@@ -80,6 +80,6 @@ def test_comes_back_as_it_was_written(text: str) -> None:
         "sip:" + "a" * 2000 + "@example.com",
     ],
 )
-def test_refused(text: str) -> None:
+def test_malformed_uris_are_refused(text: str) -> None:
     with pytest.raises(ParseError):
         parse_uri(text)

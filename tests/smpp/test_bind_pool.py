@@ -44,7 +44,7 @@ async def test_binds_that_are_not_up_are_shown_with_the_reason(parts: Parts) -> 
     await asyncio.wait_for(carrier.close(), 5)
 
 
-async def test_nothing_binds_again_while_it_ends(parts: Parts) -> None:
+async def test_no_bind_is_opened_while_the_pool_closes(parts: Parts) -> None:
     """One bind is up, one is just being made, one waits for its next try."""
     async with asyncio.timeout(30), Smsc() as smsc:
         carrier = parts.build("acme", config(smsc, binds=2))

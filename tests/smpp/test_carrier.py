@@ -56,7 +56,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         (Pdu(GENERIC_NACK, 1, Status.THROTTLED, {}), Deferred),
     ],
 )
-async def test_what_answers_mean(world: World, answer: Pdu, outcome: type[Outcome]) -> None:
+async def test_each_status_of_the_smsc_gives_its_outcome(world: World, answer: Pdu, outcome: type[Outcome]) -> None:
     class NoLink:
         def count(self, **_: int) -> None: ...
 
@@ -64,7 +64,7 @@ async def test_what_answers_mean(world: World, answer: Pdu, outcome: type[Outcom
 
 
 @pytest.mark.req("F-14", "P-10")
-async def test_what_a_late_answer_means(world: World) -> None:
+async def test_a_late_answer_settles_an_unknown_delivery(world: World) -> None:
     late = world.carrier()._late_outcome
     assert late(Pdu(SUBMITTED, 1, 0, {"message_id": "a1"})) == Accepted("a1")
     assert isinstance(late(Pdu(SUBMITTED, 1, Status.INVALID_DESTINATION, {})), Rejected)
@@ -80,13 +80,15 @@ def delivery(**changes: Any) -> Delivery:
 
 @pytest.mark.req("P-10")
 @pytest.mark.parametrize(("options", "sender"), [({}, "5550001111"), ({"sender_name": "ACME"}, "")])
-async def test_whose_receipts_may_settle_it(world: World, options: dict[str, str], sender: str) -> None:
+async def test_only_receipts_from_its_source_settle_a_delivery(
+    world: World, options: dict[str, str], sender: str
+) -> None:
     """A receipt for a message that went by a name says the name: it is no number of ours."""
     assert await world.carrier(**options).look_up(delivery(), 900.0) is None
     assert world.looked == [("carrier:acme", sender, "2125550123", 899.0)]
 
 
-async def test_how_many_may_be_under_way(world: World) -> None:
+async def test_the_number_of_messages_under_way_follows_the_binds(world: World) -> None:
     """Just after the start none, for a bind may come; then one, that finds out that there is no bind."""
     now = 1000.0
     world.clock = lambda: now
@@ -116,7 +118,7 @@ class Open:
 
 
 @pytest.mark.req("P-08")
-async def test_each_bind_has_a_window_for_messages(world: World) -> None:
+async def test_each_bind_has_its_own_window_for_messages(world: World) -> None:
     """Whatever else is asked by it: look-ups, enquire_link."""
     carrier, links = world.carrier(binds=2, window=2), [Open(), Open()]
     carrier._pool.binds = links  # type: ignore[assignment]
@@ -137,7 +139,7 @@ async def test_each_bind_has_a_window_for_messages(world: World) -> None:
     assert [link.submits for link in links] == [0, 0]
 
 
-async def test_no_more_are_under_way_than_go_soon(world: World) -> None:
+async def test_throttling_limits_the_messages_under_way(world: World) -> None:
     """At a rate that the SMSC has taught us: who waits for a turn a minute ahead would not see that it takes more."""
     carrier = world.carrier(binds=4, window=250)
     carrier._pool.binds = [Open()] * 4  # type: ignore[list-item]
@@ -148,14 +150,14 @@ async def test_no_more_are_under_way_than_go_soon(world: World) -> None:
     assert carrier.room() == 1000
 
 
-async def test_what_cannot_be_written_has_not_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_that_cannot_be_written_is_not_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     carrier = world.carrier()
     carrier._pool.binds = [Open()]  # type: ignore[list-item]
     monkeypatch.setattr("sipsms.smpp.carrier.encode", None)
     assert await carrier.send(delivery()) == Rejected("it cannot be written as SMPP", unsent=True)
 
 
-async def test_what_comes_after_the_end_does_not_wait(world: World) -> None:
+async def test_a_message_after_the_close_is_deferred_at_once(world: World) -> None:
     carrier = world.carrier()
     await carrier.close()
     outcome = await asyncio.wait_for(carrier.send(delivery()), 1)

@@ -57,7 +57,7 @@ class _Transport:
 
 
 @pytest.mark.req("I4", "P-10")
-async def test_a_moment_without_an_acknowledgement_makes_nobody_mute() -> None:
+async def test_a_moment_without_acknowledgement_does_not_make_a_peer_mute() -> None:
     """Each of our requests has one, for as long as it takes there and back; the peer may have been silent for long."""
     way = Way()
     for _ in range(20):
@@ -71,7 +71,7 @@ async def test_a_moment_without_an_acknowledgement_makes_nobody_mute() -> None:
 
 
 @pytest.mark.req("I4", "P-10")
-async def test_also_not_where_nobody_has_looked_for_a_while() -> None:
+async def test_a_first_check_after_a_long_time_does_not_make_a_peer_mute() -> None:
     way = Way()
     way.now += 30
     way.write()
@@ -81,7 +81,7 @@ async def test_also_not_where_nobody_has_looked_for_a_while() -> None:
 
 @pytest.mark.req("I4", "P-10")
 @pytest.mark.parametrize("more", [False, True])
-async def test_who_acknowledges_nothing_is_mute_soon(more: bool) -> None:
+async def test_a_peer_that_acknowledges_nothing_is_mute_soon(more: bool) -> None:
     way = Way()
     for _ in range(5):
         way.pass_(1)

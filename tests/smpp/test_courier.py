@@ -39,7 +39,7 @@ def esme(bind: Bind, customer: Customer) -> Esme:
 
 
 @pytest.mark.req("S-071", "P-15")
-def test_a_message_as_it_comes(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_an_incoming_message_is_delivered_to_the_esme(esme: Esme, site: SmppSite, customer: Customer) -> None:
     for text, coding in (("hello", 0), ("{€}", 0), ("ж 😀", 8)):
         site.sms(customer.did, text)
         pdu = esme.until(DELIVER)
@@ -51,7 +51,7 @@ def test_a_message_as_it_comes(esme: Esme, site: SmppSite, customer: Customer) -
 
 
 @pytest.mark.req("S-071")
-def test_numbers_as_the_dids_dialing_mode_says(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_numbers_follow_the_dialing_mode_of_the_did(esme: Esme, site: SmppSite, customer: Customer) -> None:
     site.set(customer.did, "--dialing-mode", "e164")
     site.sms(customer.did, "hello")
     pdu = esme.until(DELIVER)
@@ -86,7 +86,7 @@ def test_a_long_text_comes_in_parts(esme: Esme, site: SmppSite, customer: Custom
 
 
 @pytest.mark.req("P-16")
-def test_one_of_a_number_is_out_at_a_time_and_in_order(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_messages_to_one_did_go_one_at_a_time_and_in_order(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """The next one follows the answer; another number does not wait."""
     for n in range(5):
         site.sms(customer.did, f"number {n}")
@@ -100,7 +100,7 @@ def test_one_of_a_number_is_out_at_a_time_and_in_order(esme: Esme, site: SmppSit
     esme.answer(other)
 
 
-def test_copies_elsewhere_go_besides(site: SmppSite, customer: Customer, bind: Bind) -> None:
+def test_other_destinations_of_the_did_do_not_wait_for_the_esme(site: SmppSite, customer: Customer, bind: Bind) -> None:
     """A number that also forwards: its phone hears it, whether a program is bound or not."""
     site.set(customer.did, "--forward", "4165550199")
     site.sms(customer.did, "for both")
@@ -125,7 +125,7 @@ def out(esme: Esme, count: int = 1) -> list[Pdu]:
 
 @pytest.mark.req("P-16")
 @pytest.mark.parametrize("status", [0x08, 0x14, 0x58, 0x64])
-def test_busy_is_asked_again_before_anything_else(
+def test_a_busy_message_is_retried_before_the_next(
     esme: Esme, site: SmppSite, customer: Customer, status: int
 ) -> None:  # fmt: skip
     for text in ("first", "second"):
@@ -140,7 +140,7 @@ def test_busy_is_asked_again_before_anything_else(
 
 @pytest.mark.req("P-16")
 @pytest.mark.parametrize("status", [0x01, 0x0A, 0x0B, 0x65, 0x66, 0x104])
-def test_never_ends_it(esme: Esme, site: SmppSite, customer: Customer, status: int) -> None:
+def test_a_permanent_error_fails_the_delivery(esme: Esme, site: SmppSite, customer: Customer, status: int) -> None:
     for text in ("not this", "but this"):
         site.sms(customer.did, text)
     (refused,) = out(esme)
@@ -151,7 +151,7 @@ def test_never_ends_it(esme: Esme, site: SmppSite, customer: Customer, status: i
 
 @pytest.mark.req("P-16")
 @pytest.mark.parametrize("status", [0x45, 0xFF, 0xFE, 0x12345])
-def test_anything_else_stands_aside(esme: Esme, site: SmppSite, customer: Customer, status: int) -> None:
+def test_any_other_error_lets_the_next_pass(esme: Esme, site: SmppSite, customer: Customer, status: int) -> None:
     """What follows passes; it waits for another try."""
     for text in ("odd", "even"):
         site.sms(customer.did, text)
@@ -162,7 +162,7 @@ def test_anything_else_stands_aside(esme: Esme, site: SmppSite, customer: Custom
 
 
 @pytest.mark.req("P-16")
-def test_no_answer_is_asked_again_under_the_same_name(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_message_without_answer_is_repeated_under_the_same_id(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """Within the session (the server waits a second); an answer to the first copy settles nothing twice."""
     site.sms(customer.did, "did you hear?")
     site.sms(customer.did, "the next")
@@ -180,7 +180,7 @@ def test_no_answer_is_asked_again_under_the_same_name(esme: Esme, site: SmppSite
 
 
 @pytest.mark.req("P-16")
-def test_an_answer_lost_with_the_session(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_a_message_whose_answer_was_lost_is_repeated(bind: Bind, site: SmppSite, customer: Customer) -> None:
     first = bind(customer)
     for n in range(3):
         site.sms(customer.did, f"message {n}")
@@ -194,7 +194,7 @@ def test_an_answer_lost_with_the_session(bind: Bind, site: SmppSite, customer: C
 
 
 @pytest.mark.req("P-16")
-def test_a_generic_nack_is_an_answer(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_generic_nack_counts_as_an_answer(esme: Esme, site: SmppSite, customer: Customer) -> None:
     site.sms(customer.did, "what is deliver_sm?")
     site.sms(customer.did, "the next one")
     (pdu,) = out(esme)
@@ -203,7 +203,7 @@ def test_a_generic_nack_is_an_answer(esme: Esme, site: SmppSite, customer: Custo
 
 
 @pytest.mark.req("P-16")
-def test_two_binds_of_one_user_share_the_work(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_two_binds_of_one_user_share_the_messages(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """And when one goes, the other gets what it left."""
     one, two = bind(customer), bind(customer)
     site.sms(customer.did, "to one of them")
@@ -217,7 +217,7 @@ def test_two_binds_of_one_user_share_the_work(bind: Bind, site: SmppSite, custom
 
 
 @pytest.mark.req("P-16", "F-06")
-def test_over_a_restart_of_the_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_message_under_way_at_a_crash_is_repeated_after_the_restart(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Killed with one message out: the same again, then the others."""
     with SmppSite(tmp_path_factory.mktemp("again"), 1) as site:
         customer = site.customer()
@@ -237,7 +237,7 @@ def test_over_a_restart_of_the_server(tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.req("P-16", "I4")
-def test_an_answer_that_comes_too_late_is_one(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_late_answer_counts_as_an_answer(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """It is not sent a third time, though nobody answers the second copy."""
     site.sms(customer.did, "once, please")
     first, _again = out(esme, 2)
@@ -247,7 +247,7 @@ def test_an_answer_that_comes_too_late_is_one(esme: Esme, site: SmppSite, custom
 
 
 @pytest.mark.req("P-16", "I4")
-def test_a_copy_of_what_was_taken_may_be_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_an_esme_may_refuse_a_repeated_message(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """By a program that knows its name again, and says so."""
     site.sms(customer.did, "taken once")
     first, again = out(esme, 2)
@@ -257,7 +257,7 @@ def test_a_copy_of_what_was_taken_may_be_refused(esme: Esme, site: SmppSite, cus
 
 
 @pytest.mark.req("P-13", "P-16", "I4")
-def test_a_late_answer_to_a_part_is_for_that_part(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_late_answer_to_a_part_settles_only_that_part(esme: Esme, site: SmppSite, customer: Customer) -> None:
     text = ("Long text. " * 30).strip()
     site.sms(customer.did, text)
     first, again = out(esme, 2)
@@ -298,7 +298,7 @@ def test_a_slow_esme_gets_each_message_once(narrow_site: SmppSite) -> None:
 
 
 @pytest.mark.req("P-15", "S-071")
-def test_what_a_coding_means_is_so_both_ways(narrow_site: SmppSite) -> None:
+def test_a_data_coding_means_the_same_in_both_directions(narrow_site: SmppSite) -> None:
     customer = narrow_site.customer()
     with Esme(narrow_site.smpp_port) as esme:
         esme.bind(customer.user, customer.password)
@@ -359,7 +359,7 @@ def replace(esme: Esme, message_id: str, source: str, text: bytes) -> int:
 
 
 @pytest.mark.req("S-064")
-def test_a_message_that_is_held_can_be_asked_for_changed_and_cancelled(
+def test_a_held_message_can_be_queried_replaced_and_cancelled(
     esme: Esme, site: SmppSite, customer: Customer
 ) -> None:  # fmt: skip
     held = esme.submit(customer.did, PHONE, "held", schedule=LATER).text
@@ -375,7 +375,7 @@ def test_a_message_that_is_held_can_be_asked_for_changed_and_cancelled(
 
 
 @pytest.mark.req("S-064")
-def test_what_has_left_is_known_and_stays(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_sent_message_can_be_queried_but_not_cancelled(esme: Esme, site: SmppSite, customer: Customer) -> None:
     gone = esme.submit(customer.did, PHONE, "gone").text
     site.settled(customer.did, "gone", "delivered")
     assert query(esme, gone, customer.did) == (OK, 2)
@@ -384,7 +384,7 @@ def test_what_has_left_is_known_and_stays(esme: Esme, site: SmppSite, customer: 
 
 
 @pytest.mark.req("A-37", "S-064")
-def test_others_messages_are_as_if_they_were_not_there(
+def test_messages_of_others_look_like_unknown_ids(
     esme: Esme, bind: Bind, site: SmppSite, customer: Customer
 ) -> None:  # fmt: skip
     """Of another customer, one that came in, an id that nothing has, no id at all: the same answers."""
@@ -405,7 +405,7 @@ def test_others_messages_are_as_if_they_were_not_there(
 
 
 @pytest.mark.req("S-064", "P-13")
-def test_a_long_text_is_asked_for_by_the_id_of_a_part(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_long_text_is_queried_by_the_id_of_any_part(esme: Esme, site: SmppSite, customer: Customer) -> None:
     ids = []
     for number in (1, 2):
         header = bytes((5, 0, 3, 4, 2, number))
@@ -415,7 +415,7 @@ def test_a_long_text_is_asked_for_by_the_id_of_a_part(esme: Esme, site: SmppSite
         assert query(esme, one, customer.did) == (OK, 2)
 
 
-def test_unbind_by_us_is_answered_and_closed(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_messages_wait_after_an_unbind_by_the_server(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """An ESME whose numbers are gone; what it was about to hear waits."""
     esme = bind(customer)
     site.set(customer.second, "--no-smpp")

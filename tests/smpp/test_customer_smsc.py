@@ -60,14 +60,14 @@ def site(push_site: SmppSite) -> Iterator[SmppSite]:
 def push(site: SmppSite, customer: Customer) -> Iterator[Push]:
     """Its server asks for the user and password of the DID, and the URL has none."""
     with Smsc(customer.user, customer.password) as smsc:
-        one = Push(site, customer, smsc)
-        one.url(f"smpp://127.0.0.1:{smsc.port}")
-        yield one
+        push = Push(site, customer, smsc)
+        push.url(f"smpp://127.0.0.1:{smsc.port}")
+        yield push
         site.set(customer.did, "--smpp-url", "")
 
 
 @pytest.mark.req("S-072", "S-074", "S-078", "P-15")
-def test_what_comes_in_is_pushed(push: Push) -> None:
+def test_incoming_messages_are_pushed_to_the_smsc_of_the_customer(push: Push) -> None:
     """As submit_sm of a transceiver, with the DID's own user and password, one session for all."""
     texts = ["hello", "Grüße 😀 €", "Long text. " * 40, "Ünïcödé 😀 ж " * 20]
     push.sms(*map(str.strip, texts))
@@ -80,7 +80,7 @@ def test_what_comes_in_is_pushed(push: Push) -> None:
 
 
 @pytest.mark.req("S-072")
-def test_nobody_is_bound_before_there_is_something(push: Push) -> None:
+def test_no_bind_is_opened_before_there_is_a_message(push: Push) -> None:
     assert not push.smsc.binds.all
     push.sms("now")
     push.settled("now")
@@ -88,7 +88,7 @@ def test_nobody_is_bound_before_there_is_something(push: Push) -> None:
 
 
 @pytest.mark.req("S-074")
-def test_a_user_and_password_of_the_url(push: Push) -> None:
+def test_user_and_password_of_the_url_are_used_for_the_bind(push: Push) -> None:
     push.smsc.user, push.smsc.password = "own%user", "p@ss:w/rd"
     push.url(f"smpp://own%25user:p%40ss%3Aw%2Frd@127.0.0.1:{push.smsc.port}")
     push.sms("with others")
@@ -105,7 +105,7 @@ def test_a_user_and_password_of_the_url(push: Push) -> None:
 
 @pytest.mark.req("S-075")
 @pytest.mark.parametrize(("scheme", "port", "address"), [("smpp", 2775, "127.0.77.1"), ("ssmpp", 3550, "127.0.77.2")])
-def test_usual_ports(push: Push, scheme: str, port: int, address: str) -> None:
+def test_the_default_ports_depend_on_the_scheme(push: Push, scheme: str, port: int, address: str) -> None:
     with socket.create_server((address, port)) as listener:
         listener.settimeout(10)
         push.url(f"{scheme}://{address}")
@@ -118,13 +118,13 @@ def test_usual_ports(push: Push, scheme: str, port: int, address: str) -> None:
 
 
 @pytest.mark.req("S-073")
-def test_only_smpp_urls(site: SmppSite, customer: Customer) -> None:
+def test_only_smpp_urls_are_accepted(site: SmppSite, customer: Customer) -> None:
     for url in ("127.0.0.1:2775", "http://127.0.0.1", "smpps://127.0.0.1", "smpp://", "smpp://127.0.0.1/x"):
         assert site.cli("did", "set", customer.did, "--smpp-url", url, check=False).returncode != 0
 
 
 @pytest.mark.req("S-072")
-def test_an_empty_url_is_send_only(push: Push, bind: Bind) -> None:
+def test_without_a_url_messages_wait_for_a_bind_of_the_esme(push: Push, bind: Bind) -> None:
     """What comes in is for the bind again, or waits."""
     push.url("")
     push.sms("not pushed")
@@ -136,7 +136,7 @@ def test_an_empty_url_is_send_only(push: Push, bind: Bind) -> None:
 
 
 @pytest.mark.req("S-073", "A-43")
-def test_by_tls_without_a_check(push: Push, tmp_path: Path) -> None:
+def test_a_tls_bind_may_skip_the_check_of_the_certificate(push: Push, tmp_path: Path) -> None:
     with Smsc(push.customer.user, push.customer.password, Authority().issue(tmp_path, *NAMES)) as smsc:
         push.url(f"ssmpp://127.0.0.1:{smsc.port}")
         push.sms("by TLS")
@@ -144,7 +144,7 @@ def test_by_tls_without_a_check(push: Push, tmp_path: Path) -> None:
 
 
 @pytest.mark.req("A-43")
-def test_a_certificate_that_is_not_good_hears_no_password(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_password_is_sent_to_a_server_with_a_bad_certificate(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("verify")
     good, bad = Authority(), Authority()
     trusted = str(good.write(folder / "good.pem"))
@@ -196,7 +196,7 @@ def test_private_addresses_are_not_connected_to(tmp_path_factory: pytest.TempPat
 
 
 @pytest.mark.req("P-16", "S-072")
-def test_away_it_waits_and_comes_in_order(push: Push) -> None:
+def test_messages_wait_for_an_unreachable_smsc_and_arrive_in_order(push: Push) -> None:
     push.smsc.kill()
     texts = [f"while away {n}" for n in range(6)]
     push.sms(*texts)
@@ -208,7 +208,7 @@ def test_away_it_waits_and_comes_in_order(push: Push) -> None:
 
 
 @pytest.mark.req("P-16")
-def test_cut_before_the_answer_the_same_comes_again(push: Push) -> None:
+def test_a_message_is_repeated_under_the_same_id_after_a_cut_connection(push: Push) -> None:
     """First, under the same name, so that the server can tell; what follows waits."""
     push.smsc.script(Answer(cut=True), Answer(cut=True))
     push.sms("one", "two", "three")
@@ -219,7 +219,7 @@ def test_cut_before_the_answer_the_same_comes_again(push: Push) -> None:
 
 
 @pytest.mark.req("P-16")
-def test_no_answer_the_same_comes_again(push: Push) -> None:
+def test_a_message_without_answer_is_repeated(push: Push) -> None:
     push.smsc.script(Answer(silent=True))
     push.sms("one", "two")
     assert push.texts(3) == ["one", "one", "two"]
@@ -227,7 +227,7 @@ def test_no_answer_the_same_comes_again(push: Push) -> None:
 
 
 @pytest.mark.req("P-16", "I4")
-def test_an_answer_that_comes_too_late_is_one(push: Push) -> None:
+def test_a_late_answer_counts_as_an_answer(push: Push) -> None:
     """A server that takes three seconds for each, where we wait for two."""
     push.smsc.rule = lambda submitted: Answer(after=3.0) if submitted.text == "one" else None
     push.sms("one", "two")
@@ -237,7 +237,7 @@ def test_an_answer_that_comes_too_late_is_one(push: Push) -> None:
 
 
 @pytest.mark.req("P-13", "P-16")
-def test_cut_in_the_middle_of_a_long_text(push: Push) -> None:
+def test_all_parts_of_a_long_text_are_repeated_after_a_cut_connection(push: Push) -> None:
     """All of its parts come again, under one name and reference: the server joins them to the same text."""
     text = ("Long text. " * 40).strip()
     push.smsc.script(Answer(), Answer(cut=True))
@@ -253,7 +253,7 @@ def test_cut_in_the_middle_of_a_long_text(push: Push) -> None:
 
 @pytest.mark.req("P-16")
 @pytest.mark.parametrize("status", [0x08, 0x58])
-def test_busy_is_asked_again_in_order(push: Push, status: int) -> None:
+def test_messages_refused_as_busy_are_retried_in_order(push: Push, status: int) -> None:
     push.smsc.script(Answer(status=status), Answer(status=status))
     push.sms("one", "two")
     assert push.texts(2, 20) == ["one", "two"]
@@ -261,7 +261,7 @@ def test_busy_is_asked_again_in_order(push: Push, status: int) -> None:
 
 
 @pytest.mark.req("P-16")
-def test_refused_for_good_and_put_aside(push: Push) -> None:
+def test_a_permanent_error_fails_and_other_errors_step_aside(push: Push) -> None:
     push.smsc.script(Answer(status=0x0B), Answer(status=0x45))
     push.sms("never", "not now", "as usual")
     assert "as usual" in push.texts(1)
@@ -270,7 +270,7 @@ def test_refused_for_good_and_put_aside(push: Push) -> None:
 
 
 @pytest.mark.req("S-074")
-def test_a_wrong_password_is_tried_again_less_often(push: Push) -> None:
+def test_a_bind_with_a_wrong_password_is_retried_less_often(push: Push) -> None:
     push.smsc.password = "another"
     push.sms("let me in")
     binds = push.smsc.binds.count(3, 12)
@@ -300,7 +300,7 @@ def test_binds_shows_a_server_that_cannot_be_bound_to(push: Push) -> None:
 
 
 @pytest.mark.req("P-17")
-def test_a_server_that_says_unbind(push: Push) -> None:
+def test_a_server_that_unbinds_is_bound_again(push: Push) -> None:
     push.sms("before")
     push.settled("before")
     push.smsc.unbind()
@@ -309,7 +309,7 @@ def test_a_server_that_says_unbind(push: Push) -> None:
     assert push.texts(2) == ["before", "after"]
 
 
-def test_what_its_server_sends_by_that_bind_is_no_message(push: Push) -> None:
+def test_a_deliver_by_the_smsc_of_a_customer_is_refused(push: Push) -> None:
     """0x66, so that it does not come again; its receipts are no news."""
     push.sms("hello")
     push.settled("hello")
@@ -322,7 +322,7 @@ def test_what_its_server_sends_by_that_bind_is_no_message(push: Push) -> None:
 
 
 @pytest.mark.req("S-072", "S-078")
-def test_from_the_bind_to_the_url_and_back(push: Push, bind: Bind) -> None:
+def test_waiting_messages_follow_the_setting_between_bind_and_url(push: Push, bind: Bind) -> None:
     """What waits goes by the way that is set now; never by both."""
     esme = bind(push.customer)
     push.sms("pushed 1")
@@ -348,7 +348,7 @@ def _waits(push: Push, text: str) -> bool:
 
 
 @pytest.mark.req("P-11")
-def test_receipts_go_to_the_bind_only(push: Push, bind: Bind) -> None:
+def test_receipts_are_delivered_only_to_binds_of_the_esme(push: Push, bind: Bind) -> None:
     esme: Esme = bind(push.customer)
     answer = esme.submit(push.customer.did, PHONE, "with a receipt", receipt=1)
     assert receipt(esme).named == answer.text
@@ -359,7 +359,7 @@ def test_receipts_go_to_the_bind_only(push: Push, bind: Bind) -> None:
 
 
 @pytest.mark.req("S-078")
-def test_each_customers_bind_is_its_own(push: Push, site: SmppSite) -> None:
+def test_two_customers_with_one_server_have_separate_binds(push: Push, site: SmppSite) -> None:
     """Two customers with one server; the list of binds shows both, with no password."""
     other = site.customer()
     push.smsc.user, port = "shared", push.smsc.port
@@ -379,7 +379,7 @@ def test_each_customers_bind_is_its_own(push: Push, site: SmppSite) -> None:
 
 
 @pytest.mark.req("S-078", "P-16")
-def test_many_over_sessions_that_break(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_hundreds_of_messages_arrive_once_over_sessions_that_break(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Hundreds of messages by push, while the server is killed now and then: each once, by its name, and in order."""
     with Smsc("u001", "pw-smpp") as smsc:
         queue = {"retry_min": "100ms", "retry_max": "300ms"}
@@ -403,7 +403,7 @@ def _first_of_each(taken: list[Submitted]) -> list[Came]:
     return list(by_name.values())
 
 
-def test_one_session_for_one_after_the_other(push: Push) -> None:
+def test_one_session_is_reused_for_messages_in_sequence(push: Push) -> None:
     for n in range(3):
         push.sms(f"now and then {n}")
         push.settled(f"now and then {n}")

@@ -41,23 +41,23 @@ from sipsms.smpp.data_coding import (
         ("naïve".encode(), "utf8", "naïve"),
     ],
 )
-def test_octets_as_text(octets: bytes, charset: str, text: str) -> None:
+def test_octets_are_decoded_by_their_data_coding(octets: bytes, charset: str, text: str) -> None:
     assert decode(octets, charset) == text
 
 
 @given(st.text(st.sampled_from(BASIC + EXTENSION), max_size=160))
-def test_gsm_there_and_back(text: str) -> None:
+def test_gsm_text_is_encoded_and_decoded(text: str) -> None:
     octets = encode(text, "gsm")
     assert octets is not None
     assert decode(octets, "gsm") == text
 
 
-def test_gsm_as_smpplib_has_it() -> None:
+def test_gsm_encoding_agrees_with_smpplib() -> None:
     common = "".join(char for char in BASIC + EXTENSION if char not in "§\f")  # its table has not these two
     assert encode(common, "gsm") == smpplib.gsm.gsm_encode(common)
 
 
-def test_which_coding_a_text_goes_in() -> None:
+def test_the_text_decides_its_data_coding() -> None:
     assert choose("naïve {é}") == (8, "naïve {é}".encode("utf-16-be"))  # ï is no letter of GSM's
     assert choose("é{}") == (0, b"\x05\x1b(\x1b)")
     assert choose("naïve", {0: "latin1", 8: "ucs2"}) == (0, b"na\xefve")
@@ -67,7 +67,7 @@ def test_which_coding_a_text_goes_in() -> None:
 
 
 @pytest.mark.req("P-06")
-def test_half_a_letter_of_ucs2() -> None:
+def test_half_a_surrogate_pair_of_ucs2_is_decoded() -> None:
     with pytest.raises(CodingError):
         decode(b"\x00a\x00", "ucs2")
     first, second = "😀".encode("utf-16-be")[:2], "😀".encode("utf-16-be")[2:]
@@ -83,12 +83,12 @@ def test_half_a_letter_of_ucs2() -> None:
     [(0, "gsm"), (1, "ia5"), (3, "latin1"), (8, "ucs2"), (2, None), (4, None), (9, None), (0xF0, "gsm"), (0xF5, None),
      (0xE0, "ucs2"), (0xC8, "gsm"), (0xF1, "gsm"), (0x7F, None)],
 )  # fmt: skip
-def test_codings(coding: int, charset: str | None) -> None:
+def test_each_data_coding_has_its_charset(coding: int, charset: str | None) -> None:
     assert charset_of(coding) == charset
 
 
 @pytest.mark.req("P-13")
-def test_headers_of_parts() -> None:
+def test_user_data_headers_of_parts_are_read() -> None:
     assert read_user_data(concat_header(0x1FF, 3, 2) + b"hi") == (b"hi", Concat(0xFF, 3, 2), False)
     assert read_user_data(b"\x06\x08\x04\x01\x02\x03\x01text") == (b"text", Concat(0x102, 3, 1, True), False)
     assert read_user_data(b"\x05\x00\x03\x01\x02\x03x").concat is None  # part 3 of 2
@@ -99,7 +99,7 @@ def test_headers_of_parts() -> None:
 
 @pytest.mark.req("P-06", "A-43")
 @pytest.mark.parametrize("octets", [b"", b"\x05", b"\x05\x00\x03\x01", b"\x02\x00\x03abc", b"\x01\x00x", b"\xff" * 20])
-def test_broken_headers(octets: bytes) -> None:
+def test_broken_user_data_headers_are_refused(octets: bytes) -> None:
     with pytest.raises(CodingError):
         read_user_data(octets)
 
@@ -113,7 +113,7 @@ def test_any_header_is_read_or_refused(octets: bytes) -> None:
     assert len(found.octets) < len(octets)
 
 
-def test_kinds_of_messages() -> None:
+def test_the_esm_class_gives_the_kind_of_message() -> None:
     assert is_receipt(0x04)
     assert is_receipt(0x20)
     assert is_receipt(0x44)

@@ -20,7 +20,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
 
 
 @pytest.mark.req("P-16")
-async def test_several_binds_recall_what_came_last_once(parts: Parts) -> None:
+async def test_several_binds_recall_the_last_messages_once(parts: Parts) -> None:
     """Else the first of two equal texts would be taken for a message told again, and the second, too."""
     parts.recalled = [Recent("acme", "2125550123", "5550001111", "hello", 1, 0.0)]
     async with asyncio.timeout(30), Smsc() as smsc:
@@ -32,7 +32,7 @@ async def test_several_binds_recall_what_came_last_once(parts: Parts) -> None:
 
 
 @pytest.mark.req("I4", "P-10")
-async def test_a_reload_loses_no_equal_text(parts: Parts) -> None:
+async def test_a_reload_does_not_lose_an_equal_text(parts: Parts) -> None:
     async with asyncio.timeout(30), Smsc() as smsc:
         smscs = SmppCarriers(parts.build, parts.spawn)
         smscs.start()
@@ -48,7 +48,7 @@ async def test_a_reload_loses_no_equal_text(parts: Parts) -> None:
 
 
 @pytest.mark.req("I4", "P-10")
-async def test_what_is_under_way_is_answered_before_the_unbind(parts: Parts) -> None:
+async def test_messages_in_progress_are_answered_before_the_unbind(parts: Parts) -> None:
     async with asyncio.timeout(30), Smsc() as smsc:
         carrier = parts.build("acme", config(smsc))
         carrier.start()
@@ -65,7 +65,7 @@ async def test_what_is_under_way_is_answered_before_the_unbind(parts: Parts) -> 
 
 
 @pytest.mark.req("I4", "P-10")
-async def test_what_is_not_stored_when_the_bind_ends_may_come_again(parts: Parts) -> None:
+async def test_a_message_not_stored_when_the_bind_ends_may_be_repeated(parts: Parts) -> None:
     """The answer to what was stored before the unbind has been heard; the answer to the other has not."""
     async with asyncio.timeout(30), Smsc() as smsc:
         carrier = parts.build("acme", config(smsc))
@@ -82,7 +82,7 @@ async def test_what_is_not_stored_when_the_bind_ends_may_come_again(parts: Parts
 
 
 @pytest.mark.req("I4", "P-10")
-async def test_without_an_answer_to_the_unbind_it_is_in_doubt(parts: Parts) -> None:
+async def test_without_an_answer_to_the_unbind_the_last_messages_are_in_doubt(parts: Parts) -> None:
     async with asyncio.timeout(30), Smsc() as smsc:
         smsc.answers_unbind = False
         carrier = parts.build("acme", config(smsc))
@@ -101,9 +101,7 @@ class NeverHeard(Connection):
 
 
 @pytest.mark.req("I4", "P-10", "F-01")
-async def test_what_is_not_acknowledged_is_recalled_after_a_restart(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unacknowledged_messages_are_recalled(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark stays before it, but when the bind has ended in order, it need not."""
     monkeypatch.setattr("sipsms.smpp.bind.Connection", NeverHeard)
     async with asyncio.timeout(30), Smsc() as smsc:

@@ -26,7 +26,7 @@ def make(most: int = 1000, *, gives_way: bool = False) -> ConcatReferences:
 
 
 @pytest.mark.req("P-16")
-def test_what_was_answered_just_now_is_unsure() -> None:
+def test_a_message_answered_just_now_is_in_doubt() -> None:
     trail: Trail[str] = Trail()
     trail.answered("a", "1", 100.0)
     trail.looked(100.0, all_heard=True)
@@ -41,7 +41,7 @@ def test_what_was_answered_just_now_is_unsure() -> None:
 
 
 @pytest.mark.req("P-10", "I4")
-def test_what_was_never_acknowledged_is_unsure_for_ever() -> None:
+def test_a_message_never_acknowledged_stays_in_doubt() -> None:
     """And when it is acknowledged in the end, its peer has the usual time to act on it."""
     trail: Trail[str] = Trail()
     trail.answered("a", "1", 100.0)
@@ -57,7 +57,7 @@ def test_what_was_never_acknowledged_is_unsure_for_ever() -> None:
 
 
 @pytest.mark.req("P-10", "I4", "F-01")
-def test_the_mark_does_not_pass_what_is_in_doubt() -> None:
+def test_the_mark_does_not_pass_a_message_in_doubt() -> None:
     """However long ago it came: what was never acknowledged, or only just now, and what is not answered yet."""
     mark, trail = Mark(), Trail[str]()
     assert mark.move(100.0, HEARD, trail.oldest(100.0)) == 0.0, "nothing has come"
@@ -80,7 +80,7 @@ def test_the_mark_does_not_pass_what_is_in_doubt() -> None:
 
 
 @pytest.mark.req("A-43")
-def test_a_trail_is_bounded() -> None:
+def test_the_memory_of_answered_messages_is_bounded() -> None:
     trail: Trail[int] = Trail()
     for number in range(resend_detection._MOST_OF_ONE + 5):
         trail.answered("key", number, 1.0)
@@ -91,7 +91,7 @@ def test_a_trail_is_bounded() -> None:
 
 
 @pytest.mark.req("I4")
-def test_a_doubt_is_for_other_sessions_than_its_own() -> None:
+def test_a_message_in_doubt_is_matched_only_by_other_sessions() -> None:
     doubts: ResendDetection[str] = ResendDetection()
     one, two = object(), object()
     doubts.add([("k", "1"), ("k", "2")], 0.0, one)
@@ -106,7 +106,7 @@ def test_a_doubt_is_for_other_sessions_than_its_own() -> None:
 
 
 @pytest.mark.req("P-10")
-def test_a_doubt_is_taken_once_and_soon() -> None:
+def test_a_message_in_doubt_is_matched_once_and_within_its_time() -> None:
     doubts: ResendDetection[str] = ResendDetection()
     doubts.add([("k", "1"), ("k", "2"), ("other", "3")], 0.0)
     assert [doubts.take("k", 1.0) for _ in range(3)] == ["1", "2", None]
@@ -165,7 +165,7 @@ async def _resolve(host: str, port: int) -> list[str]:
 
 
 @pytest.mark.req("P-13")
-def test_parts_of_one_text_have_one_token() -> None:
+def test_the_parts_of_one_text_have_one_token() -> None:
     texts = make()
     first = texts.place(NAME, 2, "two", 0.0)
     assert reference_of(first) == 7
@@ -177,7 +177,7 @@ def test_parts_of_one_text_have_one_token() -> None:
 
 
 @pytest.mark.req("P-13")
-def test_another_text_under_the_same_number_begins_the_next() -> None:
+def test_a_repeated_part_number_begins_the_next_text() -> None:
     texts = make()
     first = texts.place(NAME, 1, "one", 0.0)
     second = texts.place(NAME, 1, "uno", 1.0)
@@ -195,7 +195,7 @@ def test_a_part_that_could_not_be_stored_is_still_missing() -> None:
 
 
 @pytest.mark.req("A-43")
-def test_one_customer_does_not_push_out_another() -> None:
+def test_one_customer_does_not_evict_references_of_another() -> None:
     texts = make()
     mine = texts.place(NAME, 1, "one", 0.0)
     for number in range(1000):
@@ -209,7 +209,7 @@ def test_one_customer_does_not_push_out_another() -> None:
 
 
 @pytest.mark.req("P-13", "A-43")
-def test_a_phone_pushes_out_its_own_texts_only() -> None:
+def test_a_sender_evicts_only_its_own_texts() -> None:
     """From a carrier all comes by one bind: nobody is refused for what a stranger's phone sends."""
     texts = make(50, gives_way=True)
     mine = texts.place(NAME, 1, "one", 0.0)

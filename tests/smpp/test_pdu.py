@@ -44,7 +44,7 @@ def raw(command: int, body: bytes, sequence: int = 7, length: int | None = None)
     return pack(">IIII", HEADER + len(body) if length is None else length, command, 0, sequence) + body
 
 
-def test_the_example_of_the_specification() -> None:
+def test_the_example_of_the_specification_is_decoded() -> None:
     pdu = decode(BIND)
     assert (pdu.command, pdu.sequence, pdu.status) == (Command.BIND_TRANSMITTER, 1, 0)
     assert pdu.fields == {
@@ -54,18 +54,18 @@ def test_the_example_of_the_specification() -> None:
     assert encode(pdu) == BIND
 
 
-def test_there_and_back() -> None:
+def test_a_pdu_is_encoded_and_decoded() -> None:
     pdu = Pdu(Command.SUBMIT_SM, 5, 0, SM, {Tag.USER_MESSAGE_REFERENCE: b"\x00\x07", 0x1499: b"vendor"})
     assert decode(encode(pdu)) == pdu
 
 
-def test_every_command_there_and_back() -> None:
+def test_every_command_is_encoded_and_decoded() -> None:
     for command in _TABLES:
         fields = {"dest_address": (Address(1, 1, "1"),)} if command == Command.SUBMIT_MULTI else {}
         assert decode(encode(Pdu(command, 3, 0, fields))).command == command
 
 
-def test_as_smpplib_writes_and_reads_it() -> None:
+def test_the_codec_agrees_with_smpplib() -> None:
     theirs = smpplib.command.SubmitSM(
         "submit_sm", sequence=9, source_addr_ton=1, source_addr="4165550000", dest_addr_ton=1,
         destination_addr="4165550123", short_message=b"hello", registered_delivery=True, message_payload=b"",
@@ -80,7 +80,7 @@ def test_as_smpplib_writes_and_reads_it() -> None:
     assert (parsed.source_addr, parsed.short_message) == (b"14165550000", "é".encode("utf-16-be"))
 
 
-def test_several_destinations() -> None:
+def test_several_destinations_are_read() -> None:
     to = (Address(1, 1, "14165550001"), Address(0, 0, "", "friends"), Address(2, 1, "4165550002"))
     pdu = Pdu(Command.SUBMIT_MULTI, 6, 0, {**_without_destination(), "dest_address": to})
     assert decode(encode(pdu)).fields["dest_address"] == to
@@ -92,7 +92,7 @@ def _without_destination() -> dict[str, object]:
     return {name: value for name, value in SM.items() if not name.startswith("dest")}
 
 
-def test_answers() -> None:
+def test_responses_are_encoded() -> None:
     request = Pdu(Command.SUBMIT_SM, 77)
     assert encode_response(request, 0, "abc") == raw(0x80000004, b"abc\0", 77)
     for command in (Command.DELIVER_SM, Command.DATA_SM):  # sections 4.6.2 and 4.7.2: an id that is empty
@@ -127,14 +127,14 @@ def _sm(short: bytes, length: int | None = None) -> bytes:
         (_sm(b"x") + b"\x04\x24\xff\xff", Status.INVALID_PARAMETER_LENGTH),
     ],
 )
-def test_what_is_wrong_with_it(body: bytes, status: Status) -> None:
+def test_a_broken_pdu_is_refused_with_its_status(body: bytes, status: Status) -> None:
     with pytest.raises(BadPdu) as wrong:
         decode(raw(Command.SUBMIT_SM, body))
     assert (wrong.value.status, wrong.value.sequence, wrong.value.command) == (status, 7, Command.SUBMIT_SM)
 
 
 @pytest.mark.req("P-04")
-def test_an_unknown_command() -> None:
+def test_an_unknown_command_is_refused() -> None:
     with pytest.raises(BadPdu) as wrong:
         decode(raw(0x1234, b""))
     assert wrong.value.status is Status.INVALID_COMMAND_ID
@@ -142,7 +142,7 @@ def test_an_unknown_command() -> None:
 
 @pytest.mark.req("P-03", "A-43")
 @pytest.mark.parametrize("length", [0, 15, MAX_PDU + 1, 2**31, 2**32 - 1])
-def test_a_length_that_cannot_be_is_seen_in_the_header(length: int) -> None:
+def test_an_impossible_length_is_refused_from_the_header(length: int) -> None:
     framer = Framer()
     framer.feed(raw(Command.SUBMIT_SM, b"", 9, length))
     with pytest.raises(BadLength) as wrong:
@@ -150,7 +150,7 @@ def test_a_length_that_cannot_be_is_seen_in_the_header(length: int) -> None:
     assert wrong.value.sequence == 9
 
 
-def test_pdus_in_any_pieces() -> None:
+def test_pdus_in_any_pieces_are_read() -> None:
     whole = [BIND, raw(Command.SUBMIT_SM, _sm(b"one")), raw(Command.ENQUIRE_LINK, b"")]
     framer, found = Framer(), []
     for octet in b"".join(whole):
@@ -162,7 +162,7 @@ def test_pdus_in_any_pieces() -> None:
 
 @pytest.mark.req("A-43")
 @given(st.sampled_from(sorted(_TABLES)), st.binary(max_size=400))
-def test_anything_is_read_or_refused(command: int, body: bytes) -> None:
+def test_any_octets_are_read_or_refused(command: int, body: bytes) -> None:
     try:
         pdu = decode(raw(command, body))
     except BadPdu as error:
@@ -177,7 +177,7 @@ def test_anything_is_read_or_refused(command: int, body: bytes) -> None:
     st.dictionaries(st.integers(0, 0xFFFF), st.binary(max_size=300), max_size=6),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
 )
-def test_what_is_written_is_read(command: int, short: bytes, tlvs: dict[int, bytes], source: str) -> None:
+def test_any_pdu_is_decoded_as_encoded(command: int, short: bytes, tlvs: dict[int, bytes], source: str) -> None:
     pdu = Pdu(command, 1, 0, {**SM, "short_message": short, "source_addr": source}, tlvs)
     assert decode(encode(pdu)) == pdu
 
@@ -187,7 +187,7 @@ def test_a_text_cannot_end_a_field_early() -> None:
     assert decode(encode(pdu)).fields["source_addr"] == "416evil"
 
 
-def test_a_response_with_octets_too_many_is_read_all_the_same() -> None:
+def test_a_response_with_extra_octets_is_read() -> None:
     """Some programs send a NUL behind an unbind_resp, or two behind a message id: it was answered."""
     for rest in (b"\0", b"\0\0\0", b"\x04\x23\x00\x09ab"):
         assert decode(raw(0x80000004, b"4711\0" + rest)).fields == {"message_id": "4711"}

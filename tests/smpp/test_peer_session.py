@@ -18,7 +18,7 @@ def waiting(session: PeerSession, key: str, since: float) -> asyncio.Future[str]
 
 
 @pytest.mark.req("P-10", "I4", "F-01")
-async def test_the_oldest_message_in_doubt() -> None:
+async def test_the_oldest_message_in_doubt_is_known() -> None:
     session = PeerSession()
     assert session.oldest(190.0) == inf
     first, second = waiting(session, "b", 150.0), waiting(session, "c", 189.0)
@@ -30,7 +30,7 @@ async def test_the_oldest_message_in_doubt() -> None:
 
 
 @pytest.mark.req("I4")
-async def test_each_message_is_unsure_once() -> None:
+async def test_each_message_is_in_doubt_once() -> None:
     session = PeerSession()
     answered, open_ = waiting(session, "a", 1.0), waiting(session, "b", 2.0)
     answered.set_result("7")
@@ -45,7 +45,7 @@ async def test_each_message_is_unsure_once() -> None:
 
 
 @pytest.mark.req("P-10")
-async def test_a_message_that_could_not_be_stored_is_no_copy() -> None:
+async def test_a_message_that_could_not_be_stored_is_no_duplicate() -> None:
     doubts: ResendDetection[asyncio.Future[str]] = ResendDetection()
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     failed.set_exception(OSError("full"))

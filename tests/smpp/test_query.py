@@ -42,31 +42,31 @@ def held(esme: Esme, customer: Customer, text: str = "held") -> str:
 
 
 @pytest.mark.req("S-016", "S-131")
-def test_a_text_that_would_not_be_taken_is_not_put_in(esme: Esme, site: SmppSite, customer: Customer) -> None:
-    one = held(esme, customer)
-    assert replace(esme, one, customer.did, b"see bit.ly/abc") == SUBMIT_FAILED
-    assert replace(esme, one, customer.did, b"") == BAD_LENGTH
-    assert replace(esme, one, customer.did, b"a" * 161) == REPLACE_FAILED, "it would go in two segments"
+def test_a_replacement_text_that_would_be_refused_is_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    message_id = held(esme, customer)
+    assert replace(esme, message_id, customer.did, b"see bit.ly/abc") == SUBMIT_FAILED
+    assert replace(esme, message_id, customer.did, b"") == BAD_LENGTH
+    assert replace(esme, message_id, customer.did, b"a" * 161) == REPLACE_FAILED, "it would go in two segments"
     assert site.texts(customer.did) == ["held"]
-    assert replace(esme, one, customer.did, b"a" * 160) == OK
+    assert replace(esme, message_id, customer.did, b"a" * 160) == OK
     site.sms(customer.did, "STOP")
-    assert replace(esme, one, customer.did, b"please") == SUBMIT_FAILED
+    assert replace(esme, message_id, customer.did, b"please") == SUBMIT_FAILED
     assert sorted(site.texts(customer.did)) == ["STOP", "a" * 160]
     assert HANDSET in PHONE
 
 
-def test_another_time_is_refused_and_not_ignored(esme: Esme, site: SmppSite, customer: Customer) -> None:
-    one = held(esme, customer)
-    assert replace(esme, one, customer.did, b"x", schedule=LATER) == BAD_SCHEDULE
-    assert replace(esme, one, customer.did, b"x", validity=LATER) == BAD_EXPIRY
+def test_a_replacement_with_another_time_is_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    message_id = held(esme, customer)
+    assert replace(esme, message_id, customer.did, b"x", schedule=LATER) == BAD_SCHEDULE
+    assert replace(esme, message_id, customer.did, b"x", validity=LATER) == BAD_EXPIRY
     assert site.texts(customer.did) == ["held"]
 
 
-def test_what_is_cancelled_is_deleted(esme: Esme, customer: Customer) -> None:
-    one, other = held(esme, customer), held(esme, customer, "another")
-    body = cstring("", one) + b"\1\1" + cstring(customer.did) + b"\1\1" + cstring(PHONE)
+def test_a_cancelled_message_has_the_state_deleted(esme: Esme, customer: Customer) -> None:
+    message_id, other = held(esme, customer), held(esme, customer, "another")
+    body = cstring("", message_id) + b"\1\1" + cstring(customer.did) + b"\1\1" + cstring(PHONE)
     assert esme.ask(CANCEL, body).status == OK
-    states = [esme.ask(QUERY, cstring(name) + b"\1\1" + cstring(customer.did)).body[-2] for name in (one, other)]
+    states = [esme.ask(QUERY, cstring(name) + b"\1\1" + cstring(customer.did)).body[-2] for name in (message_id, other)]
     assert states == [DELETED, 1]
 
 
@@ -79,12 +79,12 @@ def test_what_is_cancelled_is_deleted(esme: Esme, customer: Customer) -> None:
         ("ж", b"\xd8\x3d", "Ø="), ("Ê", "Été".encode("utf-16-be"), "Été"), ("Ê", b"even", "even"),
     ],
 )  # fmt: skip
-def test_a_new_text_is_read_as_the_old_one_was_written(
+def test_a_replacement_text_is_decoded_like_the_original(
     esme: Esme, site: SmppSite, customer: Customer, before: str, octets: bytes, after: str
 ) -> None:  # fmt: skip
     """replace_sm has no data_coding."""
     coding = 0 if before.isascii() else 8
     text = before.encode("ascii" if before.isascii() else "utf-16-be")
-    one = esme.submit(customer.did, PHONE, text, schedule=TOMORROW, coding=coding).text
-    assert replace(esme, one, customer.did, octets) == OK
+    message_id = esme.submit(customer.did, PHONE, text, schedule=TOMORROW, coding=coding).text
+    assert replace(esme, message_id, customer.did, octets) == OK
     assert site.texts(customer.did) == [after]

@@ -11,7 +11,7 @@ AT = 1_763_800_000.0  # 2025-11-22 08:26:40 UTC
 
 
 @pytest.mark.req("P-11")
-def test_as_everybody_writes_it() -> None:
+def test_a_receipt_has_the_usual_form() -> None:
     text = write("12-1", "DELIVRD", AT, AT + 60, "Grüße, this is more than twenty")
     assert text == (
         "id:12-1 sub:001 dlvrd:001 submit date:2511220826 done date:2511220827 stat:DELIVRD err:000 "
@@ -36,11 +36,11 @@ def test_as_everybody_writes_it() -> None:
         ("", ("", "", "")),
     ],
 )  # fmt: skip
-def test_as_they_are_seen(text: str, found: tuple[str, str, str]) -> None:
+def test_receipts_of_all_known_forms_are_parsed(text: str, found: tuple[str, str, str]) -> None:
     assert parse(text) == found
 
 
-def test_what_the_words_mean() -> None:
+def test_each_state_of_a_receipt_has_its_meaning() -> None:
     words = "DELIVRD EXPIRED DELETED UNDELIV REJECTD ENROUTE ACCEPTD UNKNOWN whatever"
     assert [state_of(word) for word in words.split()] == [
         State.DELIVERED, State.EXPIRED, State.FAILED, State.FAILED, State.FAILED, State.ACCEPTED, State.ACCEPTED,
@@ -51,7 +51,7 @@ def test_what_the_words_mean() -> None:
 
 
 @pytest.mark.req("P-11")
-def test_the_other_forms_of_an_id() -> None:
+def test_an_id_is_known_in_decimal_and_hexadecimal() -> None:
     assert other_forms("1a2B") == (str(0x1A2B), "0000006699")
     assert other_forms("6699") == ("1a2b", "1A2B", "00001a2b", "00001A2B")
     assert other_forms("10") == ("a", "A", "0000000a", "0000000A")
@@ -67,5 +67,5 @@ def test_the_other_forms_of_an_id() -> None:
         (["UNDELIV 0x14"], "000"), (["refused 045"], "000"), (["UNDELIV 04\n"], "000"),
     ],
 )  # fmt: skip
-def test_error_codes(reasons: list[str], code: str) -> None:
+def test_error_codes_are_read_from_receipts(reasons: list[str], code: str) -> None:
     assert error_code(reasons) == code

@@ -66,7 +66,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.req("P-01")
-def test_before_a_bind_nothing_is_taken(site: SmppSite, customer: Customer) -> None:
+def test_no_message_is_accepted_before_a_bind(site: SmppSite, customer: Customer) -> None:
     with Esme(site.smpp_port) as esme:
         body = message(customer.did, PHONE, "unbound")
         for command in (SUBMIT, DELIVER):
@@ -91,7 +91,7 @@ def test_a_second_bind_is_refused_and_the_first_stays(bind: Bind, customer: Cust
 
 
 @pytest.mark.req("P-01")
-def test_a_receiver_does_not_send(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_a_receiver_cannot_send(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esme = bind(customer, BIND_RX)
     body = message(customer.did, PHONE, "by a receiver")
     assert [esme.ask(command, body).status for command in (SUBMIT, DELIVER)] == [BAD_STATE] * 2
@@ -101,7 +101,7 @@ def test_a_receiver_does_not_send(bind: Bind, site: SmppSite, customer: Customer
 
 
 @pytest.mark.req("P-01", "P-16")
-def test_a_transmitter_hears_nothing(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_a_transmitter_gets_no_messages_or_receipts(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """Not even receipts: they wait for one that hears."""
     sender = bind(customer, BIND_TX)
     site.sms(customer.did, "for whom?")
@@ -116,7 +116,7 @@ def test_a_transmitter_hears_nothing(bind: Bind, site: SmppSite, customer: Custo
 
 
 @pytest.mark.req("S-068")
-def test_the_version_is_told_to_who_says_that_it_knows_3_4(site: SmppSite, customer: Customer) -> None:
+def test_the_version_is_told_only_to_an_esme_of_version_3_4(site: SmppSite, customer: Customer) -> None:
     for version, extra in ((0x34, tlv(0x0210, b"\x34")), (0x50, tlv(0x0210, b"\x34")), (0x33, b"")):
         with Esme(site.smpp_port) as esme:
             answer = esme.ask(BIND_TRX, bind_body(customer.user, customer.password, version))
@@ -127,7 +127,7 @@ def test_the_version_is_told_to_who_says_that_it_knows_3_4(site: SmppSite, custo
 
 
 @pytest.mark.req("P-02", "S-066", "A-43")
-def test_a_wrong_bind_is_answered_alike_late_and_thrice(site: SmppSite, customer: Customer) -> None:
+def test_every_failed_bind_gets_the_same_delayed_answer_three_times(site: SmppSite, customer: Customer) -> None:
     """Unknown user, wrong password, none at all, a customer without SMPP, the SIP password: the same octets, after a
     second; the third closes."""
     credentials = [
@@ -145,14 +145,14 @@ def test_a_wrong_bind_is_answered_alike_late_and_thrice(site: SmppSite, customer
 
 
 @pytest.mark.req("P-02")
-def test_two_wrong_binds_and_then_the_right_one(site: SmppSite, customer: Customer) -> None:
+def test_a_bind_succeeds_after_two_failed_ones(site: SmppSite, customer: Customer) -> None:
     with Esme(site.smpp_port) as esme:
         assert [esme.bind(customer.user, "no").status for _ in range(2)] == [BIND_FAILED] * 2
         assert esme.bind(customer.user, customer.password).status == OK
 
 
 @pytest.mark.req("A-43")
-def test_ten_binds_of_a_customer(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_a_customer_has_at_most_ten_binds(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esmes = [bind(customer) for _ in range(10)]
     with Esme(site.smpp_port) as late:
         assert late.bind(customer.user, customer.password).status == BIND_FAILED
@@ -163,7 +163,7 @@ def test_ten_binds_of_a_customer(bind: Bind, site: SmppSite, customer: Customer)
 
 
 @pytest.mark.req("A-43", "P-07")
-def test_binds_of_a_host_that_is_gone_keep_nobody_out(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_dead_binds_make_room_for_new_ones(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """Ten, of which nine say nothing any more: the quietest is asked and goes; the one that talks stays."""
     silent = [bind(customer) for _ in range(9)]
     talker, began = bind(customer), time.monotonic()
@@ -189,7 +189,9 @@ def test_binds_of_a_host_that_is_gone_keep_nobody_out(bind: Bind, site: SmppSite
 @pytest.mark.req("P-03")
 @pytest.mark.parametrize("length", [0, 1, 4, 15, 70_001, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("is_bound", [False, True])
-def test_a_length_that_cannot_be(site: SmppSite, customer: Customer, length: int, is_bound: bool) -> None:
+def test_an_impossible_length_ends_the_session_with_a_generic_nack(
+    site: SmppSite, customer: Customer, length: int, is_bound: bool
+) -> None:
     """A generic_nack with the PDU's own sequence number, and the end: what follows cannot be told apart."""
     with Esme(site.smpp_port) as esme:
         if is_bound:
@@ -201,7 +203,7 @@ def test_a_length_that_cannot_be(site: SmppSite, customer: Customer, length: int
 
 
 @pytest.mark.req("P-04")
-def test_an_unknown_command(bind: Bind, customer: Customer) -> None:
+def test_an_unknown_command_gets_a_generic_nack(bind: Bind, customer: Customer) -> None:
     esme = bind(customer)
     for command in (0x0A, 0x7FFFFFFF, 0x111, 0x10203):
         assert esme.ask(command, b"whatever")[:2] == (NACK, BAD_COMMAND)
@@ -212,7 +214,7 @@ def test_an_unknown_command(bind: Bind, customer: Customer) -> None:
 
 @pytest.mark.req("P-05")
 @pytest.mark.parametrize("length", [255, 6, 200])
-def test_sm_length_that_does_not_fit(bind: Bind, site: SmppSite, customer: Customer, length: int) -> None:
+def test_an_sm_length_that_does_not_fit_is_refused(bind: Bind, site: SmppSite, customer: Customer, length: int) -> None:
     esme = bind(customer)
     for command in (SUBMIT, DELIVER):
         assert esme.ask(command, sm_body(customer.did, PHONE, b"hello", length=length)).status == BAD_LENGTH
@@ -253,7 +255,7 @@ def test_a_pdu_in_single_octets_and_many_in_one_write(bind: Bind, site: SmppSite
 
 
 @pytest.mark.req("S-103", "S-069")
-def test_an_address_that_is_not_allowed_any_more(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_a_session_loses_its_allowed_address_and_is_closed(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esme = bind(customer)
     site.change("account", "set", customer.name, "--api-allow-ip", "127.0.0.0/8")
     assert esme.submit(customer.did, PHONE, "still here").status == OK
@@ -274,7 +276,7 @@ def test_enquire_link_is_answered_at_once(bind: Bind, customer: Customer) -> Non
 
 
 @pytest.mark.req("P-07")
-def test_a_silent_esme_is_asked_and_dropped(short_site: SmppSite) -> None:
+def test_a_silent_esme_gets_enquire_link_and_is_closed(short_site: SmppSite) -> None:
     customer, began = short_site.customer(), time.monotonic()
     with Esme(short_site.smpp_port) as esme:
         esme.bind(customer.user, customer.password)
@@ -283,7 +285,7 @@ def test_a_silent_esme_is_asked_and_dropped(short_site: SmppSite) -> None:
 
 
 @pytest.mark.req("P-07")
-def test_one_who_answers_stays(short_site: SmppSite) -> None:
+def test_an_esme_that_answers_enquire_link_stays(short_site: SmppSite) -> None:
     customer = short_site.customer()
     with Esme(short_site.smpp_port) as esme:
         esme.bind(customer.user, customer.password)
@@ -293,7 +295,7 @@ def test_one_who_answers_stays(short_site: SmppSite) -> None:
 
 
 @pytest.mark.req("A-43")
-def test_who_does_not_bind_in_time_is_dropped(short_site: SmppSite) -> None:
+def test_a_connection_without_a_bind_in_time_is_closed(short_site: SmppSite) -> None:
     began = time.monotonic()
     with Esme(short_site.smpp_port) as mute, Esme(short_site.smpp_port) as talker:
         for _ in range(4):  # being talkative does not help
@@ -307,7 +309,7 @@ def test_who_does_not_bind_in_time_is_dropped(short_site: SmppSite) -> None:
 
 
 @pytest.mark.req("P-08")
-def test_what_is_beyond_the_window_waits(short_site: SmppSite) -> None:
+def test_submits_beyond_the_window_wait(short_site: SmppSite) -> None:
     """A window of four, two hundred at once: all are taken, in order."""
     customer = short_site.customer()
     with Esme(short_site.smpp_port) as esme:
@@ -321,7 +323,7 @@ def test_what_is_beyond_the_window_waits(short_site: SmppSite) -> None:
 
 
 @pytest.mark.req("P-08")
-def test_over_the_rate_it_is_throttled(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_submits_above_the_rate_are_throttled(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """Ten a second: of sixty at once by two sessions some ten are taken, the others come again later."""
     site.change("account", "set", customer.name, "--smpp-rate", "10")
     taken, throttled, esmes = [], 0, [bind(customer), bind(customer)]
@@ -346,7 +348,7 @@ def test_over_the_rate_it_is_throttled(bind: Bind, site: SmppSite, customer: Cus
 
 
 @pytest.mark.req("P-08")
-def test_much_that_is_throttled_is_a_line_a_second(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_throttling_is_logged_once_a_second(bind: Bind, site: SmppSite, customer: Customer) -> None:
     site.change("account", "set", customer.name, "--smpp-rate", "1")
     esme = bind(customer)
     began = time.monotonic()
@@ -375,7 +377,7 @@ def _metrics(site: SmppSite) -> dict[str, float]:
 
 
 @pytest.mark.req("P-17")
-def test_unbind_behind_a_full_window(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_an_unbind_behind_a_full_window_is_answered_last(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """All are answered, then the unbind, then it is closed."""
     esme = bind(customer)
     numbers = pipeline(esme, [message(customer.did, PHONE, f"last words {n}") for n in range(100)])
@@ -402,7 +404,7 @@ def test_an_unbind_waits_for_the_answers_to_what_came_in(bind: Bind, site: SmppS
 
 
 @pytest.mark.req("P-17", "P-16")
-def test_nothing_more_is_taken_or_told_after_an_unbind(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_nothing_is_accepted_or_delivered_after_an_unbind(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """What comes in meanwhile waits for the next bind."""
     esme = bind(customer)
     esme.ask(UNBIND)
@@ -418,7 +420,7 @@ def test_nothing_more_is_taken_or_told_after_an_unbind(bind: Bind, site: SmppSit
 
 
 @pytest.mark.req("S-066", "S-070", "S-071")
-def test_one_bind_for_the_dids_that_have_it(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_one_bind_serves_all_dids_with_its_username(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esme, other = bind(customer), site.customer()
     for did in (customer.did, customer.second):
         assert esme.submit(did, PHONE, f"from {did}").status == OK
@@ -432,7 +434,7 @@ def test_one_bind_for_the_dids_that_have_it(bind: Bind, site: SmppSite, customer
 
 
 @pytest.mark.req("S-066")
-def test_each_did_may_have_a_bind_of_its_own(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_each_did_may_have_its_own_bind(bind: Bind, site: SmppSite, customer: Customer) -> None:
     site.set(customer.without, "--smpp", "--smpp-username", f"{customer.name}-x", "--smpp-password", "other")
     site.set(customer.second, "--smpp-password", "second")  # the same user, another password
     first, second = bind(customer), bind(customer, password="second")
@@ -446,7 +448,7 @@ def test_each_did_may_have_a_bind_of_its_own(bind: Bind, site: SmppSite, custome
 
 
 @pytest.mark.req("S-076")
-def test_the_customers_name_is_the_usual_user(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_the_name_of_the_customer_is_the_default_username(bind: Bind, site: SmppSite, customer: Customer) -> None:
     for did in (customer.did, customer.second):
         site.set(did, "--smpp-username", "")
     with Esme(site.smpp_port) as esme:
@@ -456,7 +458,7 @@ def test_the_customers_name_is_the_usual_user(bind: Bind, site: SmppSite, custom
 
 @pytest.mark.req("S-066", "A-43")
 @pytest.mark.parametrize("change", ["--smpp-password=new", "--smpp-username=renamed{}", "--no-smpp"])
-def test_who_may_not_be_bound_any_more_is_unbound(
+def test_a_session_whose_dids_lose_smpp_is_unbound(
     bind: Bind, site: SmppSite, customer: Customer, change: str
 ) -> None:  # fmt: skip
     """At the change; not by that of one of two numbers."""
@@ -471,7 +473,7 @@ def test_who_may_not_be_bound_any_more_is_unbound(
 
 
 @pytest.mark.req("S-077")
-def test_the_account_off(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_a_session_of_a_disabled_account_is_unbound(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esme = bind(customer)
     site.change("account", "set", customer.name, "--disabled")
     assert esme.until(UNBIND).command == UNBIND
@@ -482,7 +484,7 @@ def test_the_account_off(bind: Bind, site: SmppSite, customer: Customer) -> None
 
 
 @pytest.mark.req("S-077")
-def test_a_number_without_messages_sends_none(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_a_did_with_sms_off_cannot_send(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """Message Service must be on, too."""
     esme = bind(customer)
     site.set(customer.did, "--no-sms")
@@ -490,7 +492,7 @@ def test_a_number_without_messages_sends_none(bind: Bind, site: SmppSite, custom
 
 
 @pytest.mark.req("A-37", "A-43")
-def test_a_moved_number_takes_nothing_of_the_old_customer_along(
+def test_a_moved_did_takes_no_messages_along(
     bind: Bind, site: SmppSite, customer: Customer
 ) -> None:  # fmt: skip
     new = site.customer()
@@ -509,7 +511,7 @@ def test_a_moved_number_takes_nothing_of_the_old_customer_along(
 # --- binds ---
 
 
-def test_sipsms_binds(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_the_command_binds_lists_the_sessions(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esme = bind(customer)
     esme.submit(customer.did, PHONE, "one for the count")
 
@@ -531,7 +533,7 @@ def test_sipsms_binds(bind: Bind, site: SmppSite, customer: Customer) -> None:
 
 
 @pytest.mark.req("S-067")
-def test_by_tls_and_a_renewed_certificate(site: SmppSite, customer: Customer) -> None:
+def test_new_tls_sessions_get_a_renewed_certificate(site: SmppSite, customer: Customer) -> None:
     """A session that is open stays; the next one sees the new certificate."""
     trust = site.authority.trusting()
     with Esme(site.ssmpp_port, trust) as esme:
@@ -554,7 +556,7 @@ def _serial(esme: Esme) -> object:
 
 
 @pytest.mark.req("S-067", "A-43")
-def test_plain_text_at_the_tls_port_and_the_other_way_round(site: SmppSite, customer: Customer) -> None:
+def test_plain_text_at_the_tls_port_and_tls_at_the_plain_port_are_closed(site: SmppSite, customer: Customer) -> None:
     with Esme(site.ssmpp_port) as esme:
         esme.send(BIND_TRX, bind_body(customer.user, customer.password))
         with suppress(ConnectionResetError):
@@ -566,7 +568,7 @@ def test_plain_text_at_the_tls_port_and_the_other_way_round(site: SmppSite, cust
 
 
 @pytest.mark.req("P-08", "P-17")
-def test_a_stop_in_good_order(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_stop_answers_submits_and_unbinds(tmp_path_factory: pytest.TempPathFactory) -> None:
     """SIGTERM: what came is answered, then unbind; what is answered is stored."""
     site = SmppSite(tmp_path_factory.mktemp("stop"), 2)
     with site:

@@ -33,7 +33,7 @@ def statuses(session: Session) -> list[tuple[int, int]]:
     return [(one.command & ~RESPONSE, one.status) for one in out(session)]
 
 
-def test_a_bind_is_asked_for_and_answered() -> None:
+def test_a_bind_request_is_answered() -> None:
     session = Session("smsc", 0.0, LIMITS)
     (event,) = session.receive(pdu(Command.BIND_TRANSMITTER, 5, system_id="a", password="b"), 1.0)
     assert isinstance(event, Request)
@@ -46,7 +46,7 @@ def test_a_bind_is_asked_for_and_answered() -> None:
 
 
 @pytest.mark.req("P-01")
-def test_what_is_not_allowed_now() -> None:
+def test_commands_in_the_wrong_state_are_refused() -> None:
     session = Session("smsc", 0.0, LIMITS)
     for command in (Command.SUBMIT_SM, Command.QUERY_SM, Command.UNBIND):
         assert session.receive(pdu(command), 0.0) == []
@@ -65,7 +65,7 @@ def test_what_is_not_allowed_now() -> None:
 
 
 @pytest.mark.req("P-01")
-def test_two_binds_at_once() -> None:
+def test_a_second_bind_is_refused() -> None:
     session = Session("smsc", 0.0, LIMITS)
     events = session.receive(pdu(Command.BIND_RECEIVER, 1) + pdu(Command.BIND_RECEIVER, 2), 0.0)
     assert len(events) == 1
@@ -73,7 +73,7 @@ def test_two_binds_at_once() -> None:
 
 
 @pytest.mark.req("P-04", "P-05", "P-06")
-def test_what_cannot_be_read_is_answered_and_the_session_lives() -> None:
+def test_an_unreadable_pdu_is_answered_and_the_session_continues() -> None:
     session = bound()
     unknown = bytes.fromhex("00000010 00001234 00000000 00000009")
     short = bytes.fromhex("00000011 00000004 00000000 0000000a 41")
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_answered_and_the_session_lives() -> None:
 
 
 @pytest.mark.req("P-03")
-def test_a_length_that_cannot_be_ends_it() -> None:
+def test_an_impossible_length_ends_the_session() -> None:
     session = bound()
     session.ask(Command.DELIVER_SM, {}, 0.0, "mine")
     session.take()
@@ -96,7 +96,7 @@ def test_a_length_that_cannot_be_ends_it() -> None:
 
 
 @pytest.mark.req("P-08")
-def test_the_window() -> None:
+def test_submits_beyond_the_window_wait() -> None:
     session = bound()
     events = session.receive(b"".join(pdu(Command.SUBMIT_SM, n) for n in range(1, 8)), 0.0)
     assert [one.pdu.sequence for one in events if isinstance(one, Request)] == [1, 2, 3]
@@ -111,7 +111,7 @@ def test_the_window() -> None:
     assert fourth.pdu.sequence == 4
 
 
-def test_our_requests_and_their_answers() -> None:
+def test_responses_are_matched_to_requests() -> None:
     session = bound()
     first = session.ask(Command.DELIVER_SM, {"source_addr": "1"}, 0.0, "one")
     second = session.ask(Command.DELIVER_SM, {"source_addr": "2"}, 0.0, "two")
@@ -123,7 +123,7 @@ def test_our_requests_and_their_answers() -> None:
     assert session.receive(pdu(RESPONSE | 5, second) + pdu(RESPONSE | 5, 999), 1.0) == []
 
 
-def test_no_answer_in_time_and_one_that_is_late() -> None:
+def test_a_request_times_out_and_its_late_answer_is_reported() -> None:
     session = bound()
     sequence = session.ask(Command.DELIVER_SM, {}, 0.0, "one")
     assert session.tick(19.9) == []
@@ -134,13 +134,13 @@ def test_no_answer_in_time_and_one_that_is_late() -> None:
     assert session.receive(pdu(RESPONSE | 5, sequence), 25.0) == []
 
 
-def test_nothing_is_asked_of_nobody() -> None:
+def test_no_request_is_sent_without_a_bind() -> None:
     with pytest.raises(NotBound):
         Session("smsc", 0.0, LIMITS).ask(Command.DELIVER_SM, {}, 0.0, "x")
 
 
 @pytest.mark.req("P-07")
-def test_enquire_link() -> None:
+def test_enquire_link_is_sent_and_its_timeout_ends_the_session() -> None:
     session = bound()
     session.receive(pdu(Command.ENQUIRE_LINK, 4), 0.0)
     assert [(one.command, one.sequence) for one in out(session)] == [(RESPONSE | 0x15, 4)]
@@ -158,7 +158,7 @@ def test_enquire_link() -> None:
 
 
 @pytest.mark.req("A-43")
-def test_who_does_not_bind_goes() -> None:
+def test_a_session_without_a_bind_ends() -> None:
     session = Session("smsc", 0.0, LIMITS)
     session.receive(pdu(Command.ENQUIRE_LINK), 9.0)
     assert session.tick(9.9) == []
@@ -166,7 +166,7 @@ def test_who_does_not_bind_goes() -> None:
 
 
 @pytest.mark.req("P-17")
-def test_unbind_waits_for_what_is_under_way_both_ways() -> None:
+def test_unbind_waits_for_requests_in_both_directions() -> None:
     session = bound()
     mine = session.ask(Command.DELIVER_SM, {}, 0.0, "mine")
     (request,) = session.receive(pdu(Command.SUBMIT_SM, 8) + pdu(Command.UNBIND, 9), 0.0)
@@ -179,7 +179,7 @@ def test_unbind_waits_for_what_is_under_way_both_ways() -> None:
 
 
 @pytest.mark.req("P-17")
-def test_unbind_does_not_wait_for_ever() -> None:
+def test_unbind_ends_after_its_timeout() -> None:
     session = bound()
     session.ask(Command.DELIVER_SM, {}, 0.0, "mine")
     session.receive(pdu(Command.UNBIND, 9), 0.0)
@@ -191,7 +191,7 @@ def test_unbind_does_not_wait_for_ever() -> None:
     assert not closed.orderly
 
 
-def test_our_own_unbind() -> None:
+def test_the_server_can_unbind() -> None:
     session = bound("esme")
     session.unbind(0.0)
     (asked,) = out(session)
@@ -201,7 +201,7 @@ def test_our_own_unbind() -> None:
     assert session.tick(5.0) == [Closed("no answer to unbind")]
 
 
-def test_the_end_of_the_connection_loses_what_is_asked() -> None:
+def test_the_end_of_the_connection_fails_open_requests() -> None:
     session = bound()
     session.ask(Command.DELIVER_SM, {}, 0.0, "a")
     session.ask(Command.DELIVER_SM, {}, 0.0, "b")
@@ -211,14 +211,14 @@ def test_the_end_of_the_connection_loses_what_is_asked() -> None:
     assert session.tick(999.0) == []
 
 
-def test_sequence_numbers_begin_again() -> None:
+def test_sequence_numbers_wrap_around() -> None:
     session = bound()
     session._sequence = 0x7FFFFFFF
     assert session.ask(Command.DELIVER_SM, {}, 0.0, "x") == 1
 
 
 @pytest.mark.req("A-43")
-def test_one_peer_is_not_read_without_end() -> None:
+def test_pdus_are_read_in_bounded_portions() -> None:
     """A thousand PDUs in one go: some now, the others when it is called again; none is lost."""
     session = bound()
     answered, turns = 0, 0
@@ -231,7 +231,7 @@ def test_one_peer_is_not_read_without_end() -> None:
 
 
 @pytest.mark.req("P-07")
-def test_a_peer_that_is_asked_early() -> None:
+def test_an_early_enquire_link_is_sent_once_and_keeps_the_timer() -> None:
     """Once, and its next turn is when it would have been."""
     session = bound()
     assert session.unanswered(9.0) == 0
@@ -252,7 +252,7 @@ def test_a_peer_that_is_asked_early() -> None:
 
 
 @pytest.mark.req("P-17")
-def test_a_message_that_crosses_our_unbind_is_to_be_sent_again() -> None:
+def test_a_message_that_crosses_the_unbind_is_refused_with_a_retry_status() -> None:
     """Its sender could not know; after its own unbind it must not send any more."""
     session = bound()
     session.unbind(0.0)

@@ -15,17 +15,17 @@ def carrier(**options: Any) -> SmppConfig:
     return SmppConfig.model_validate({"type": "smpp", "url": "smpp://user:pass@smsc.example.net", **options})
 
 
-def test_limits_of_a_session() -> None:
+def test_the_settings_give_the_limits_of_a_session() -> None:
     assert SmppSettings(window=7, enquire_link=20).limits == Limits(7, 10.0, 20.0, 30.0)
 
 
-def test_charsets_complete_the_usual_ones() -> None:
+def test_configured_charsets_extend_the_usual_ones() -> None:
     usual = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}
     assert SmppSettings().charsets == carrier().charsets == usual
     assert carrier(charsets={0: "latin1"}).charsets == {**usual, 0: "latin1"}
 
 
-def test_user_and_password_beside_the_url_win() -> None:
+def test_user_and_password_beside_the_url_take_precedence() -> None:
     assert carrier().credentials == ("user", "pass")
     assert carrier(username="other", password="secret").credentials == ("other", "secret")
 
@@ -34,6 +34,6 @@ def test_user_and_password_beside_the_url_win() -> None:
     "options",
     [{"long_texts": "mms"}, {"charsets": {0: "utf8"}}, {"long": "payload", "text_unit": "segments"}],
 )
-def test_settings_that_exclude_each_other(options: dict[str, Any]) -> None:
+def test_settings_that_exclude_each_other_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         carrier(**options)

@@ -38,32 +38,32 @@ class Narrow(Smsc):
 
 @contextmanager
 def site(folder: Path, smsc: Smsc, **carrier: Any) -> Iterator[SmppSite]:
-    with SmppSite(folder / "site", 3, carriers={"smsc": {"type": "smpp", "url": smsc.url, **carrier}}) as one:
-        yield one
-        one.no_crash()
+    with SmppSite(folder / "site", 3, carriers={"smsc": {"type": "smpp", "url": smsc.url, **carrier}}) as server:
+        yield server
+        server.no_crash()
 
 
 @pytest.mark.req("S-078", "P-08")
-def test_a_bind_has_its_window_whatever_the_others_do(tmp_path: Path) -> None:
-    with Narrow() as smsc, site(tmp_path, smsc, binds=4, window=5) as one:
+def test_a_bind_has_its_window_whatever_the_other_binds_do(tmp_path: Path) -> None:
+    with Narrow() as smsc, site(tmp_path, smsc, binds=4, window=5) as server:
         smsc.default = Answer(after=0.2)
-        customer = one.customer()
+        customer = server.customer()
         smsc.binds.count(4)
-        with Esme(one.smpp_port) as esme:
+        with Esme(server.smpp_port) as esme:
             esme.bind(customer.user, customer.password)
             for n in range(40):
                 assert esme.submit(customer.did, f"21255501{n:02d}", f"narrow {n}").status == OK
         smsc.taken.count(40)
         assert 1 < smsc.most_open <= 5
-        down = [row for row in one.listed("binds") if row["state"] == "unbound"]
+        down = [row for row in server.listed("binds") if row["state"] == "unbound"]
         assert [(row["name"], row["why"]) for row in down] == [("carrier:smsc", "no bind: refused: 0xd")]
 
 
 @pytest.mark.req("S-078")
-def test_a_bind_that_is_ended_at_once_is_not_opened_at_once(tmp_path: Path) -> None:
-    with Jealous() as smsc, site(tmp_path, smsc, binds=2) as one:
+def test_a_bind_that_is_closed_at_once_is_reopened_after_a_pause(tmp_path: Path) -> None:
+    with Jealous() as smsc, site(tmp_path, smsc, binds=2) as server:
         smsc.binds.count(7, 30)
-        ended = one.events("smpp_carrier_unbound")
+        ended = server.events("smpp_carrier_unbound")
         at = [pdu.at for pdu in smsc.pdus if pdu.command in (1, 2, 9)]
         assert len(ended) >= 5
         pairs = zip(at, at[2:], strict=False)
@@ -71,60 +71,60 @@ def test_a_bind_that_is_ended_at_once_is_not_opened_at_once(tmp_path: Path) -> N
 
 
 @pytest.mark.req("F-01", "F-15", "P-09")
-def test_killed_while_it_is_throttled(tmp_path: Path) -> None:
+def test_a_kill_during_throttling_leaves_only_sent_messages_unknown(tmp_path: Path) -> None:
     """What waits for its turn has not left: nothing but what the SMSC has seen is unknown, and all else goes out."""
-    with Smsc() as smsc, site(tmp_path, smsc, binds=2, window=20) as one:
+    with Smsc() as smsc, site(tmp_path, smsc, binds=2, window=20) as server:
         smsc.rule = lambda found: Answer(status=THROTTLED) if len(smsc.submitted) % 6 == 5 else None
-        customer = one.customer()
-        with Esme(one.smpp_port) as esme:
+        customer = server.customer()
+        with Esme(server.smpp_port) as esme:
             esme.bind(customer.user, customer.password)
             for n in range(60):
                 assert esme.submit(customer.did, f"21255501{n:02d}", f"killed {n}").status == OK
         smsc.submitted.count(12, 30)
-        one.kill()
+        server.kill()
         seen = {found.text for found in smsc.submitted}
         assert len(seen) < 60
         smsc.rule = lambda found: None
-        one.start()
+        server.start()
         settled = {"accepted", "unknown"}
-        one.wait(lambda: all(row["state"] in settled for row in one.rows(customer.did)), 30)
-        unknown = {row["text"] for row in one.rows(customer.did) if row["state"] == "unknown"}
+        server.wait(lambda: all(row["state"] in settled for row in server.rows(customer.did)), 30)
+        unknown = {row["text"] for row in server.rows(customer.did) if row["state"] == "unknown"}
         assert unknown <= seen
         assert {found.text for found in smsc.taken} >= {f"killed {n}" for n in range(60)} - unknown
         assert len(smsc.taken) == len({found.text for found in smsc.taken})
 
 
 @pytest.mark.req("I4", "P-10", "F-01")
-def test_what_comes_while_the_server_stops_is_answered_and_in_no_doubt(tmp_path: Path) -> None:
+def test_a_message_during_the_stop_is_answered_and_not_in_doubt(tmp_path: Path) -> None:
     """Its carriers' binds are the last to end, and in order: an equal text after the start is another message."""
-    with Smsc() as smsc, site(tmp_path, smsc) as one:
+    with Smsc() as smsc, site(tmp_path, smsc) as server:
         smsc.default = Answer(after=3.0)
-        customer = one.customer()
+        customer = server.customer()
         smsc.binds.count(1)
-        with Esme(one.smpp_port) as esme:
+        with Esme(server.smpp_port) as esme:
             esme.bind(customer.user, customer.password)
             assert esme.submit(customer.did, PHONE, "is being sent").status == OK
             smsc.submitted.count(1)
-            one.signal(signal.SIGTERM)
+            server.signal(signal.SIGTERM)
             assert esme.receive().command == UNBIND
         smsc.mo(PHONE, customer.did, "yes")
         smsc.answered.count(1)
-        one.stop()
-        one.start()
+        server.stop()
+        server.start()
         smsc.binds.count(2)
         smsc.mo(PHONE, customer.did, "yes")
         smsc.answered.count(2)
-        assert sorted(row["text"] for row in one.rows(customer.did)) == ["is being sent", "yes", "yes"]
+        assert sorted(row["text"] for row in server.rows(customer.did)) == ["is being sent", "yes", "yes"]
 
 
 @pytest.mark.parametrize(("numbers", "source"), [("e164-bare", "+4791234567"), ("nanpa", "4791234567")])
-def test_ten_digits_with_a_country_code(tmp_path: Path, numbers: str, source: str) -> None:
+def test_ten_digits_with_ton_1_are_an_international_number(tmp_path: Path, numbers: str, source: str) -> None:
     """TON 1 says so; 479 is also an area code."""
-    with Smsc() as smsc, site(tmp_path, smsc, numbers=numbers) as one:
-        customer = one.customer()
+    with Smsc() as smsc, site(tmp_path, smsc, numbers=numbers) as server:
+        customer = server.customer()
         smsc.binds.count(1)
         smsc.deliver(deliver_body("4791234567", customer.did, b"from Norway", ton=1))
-        assert one.settled(customer.did, "from Norway", "queued")["from"] == source
+        assert server.settled(customer.did, "from Norway", "queued")["from"] == source
 
 
 @pytest.mark.req("P-15")
@@ -132,23 +132,23 @@ def test_ten_digits_with_a_country_code(tmp_path: Path, numbers: str, source: st
     ("coding", "esm_class", "octets"),
     [(8, 0, b"\x00h\x00i\x00"), (0, 0x40, b"\x20\x00\x03\x01"), (4, 0, b"\x01\x02\x03")],
 )  # fmt: skip
-def test_what_cannot_be_read_is_kept(tmp_path: Path, coding: int, esm_class: int, octets: bytes) -> None:
+def test_an_unreadable_incoming_message_is_stored(tmp_path: Path, coding: int, esm_class: int, octets: bytes) -> None:
     """Half a letter of UCS-2, a header without end, bare octets: the phone's owner cannot send it better."""
-    with Smsc() as smsc, site(tmp_path, smsc) as one:
-        customer = one.customer()
+    with Smsc() as smsc, site(tmp_path, smsc) as server:
+        customer = server.customer()
         smsc.binds.count(1)
         smsc.deliver(deliver_body(PHONE, customer.did, octets, coding, esm_class))
         text = f"(binary message, coding {coding}, {len(octets)} octets: {octets.hex()})"
-        one.settled(customer.did, text, "queued")
+        server.settled(customer.did, text, "queued")
         smsc.answered.count(1)
         assert [pdu.status for pdu in smsc.answered] == [OK]
 
 
 @pytest.mark.req("P-13")
-def test_the_longest_text(tmp_path: Path) -> None:
+def test_the_longest_text_is_delivered_and_a_longer_one_refused(tmp_path: Path) -> None:
     """In 150 parts to an ESME; what has more characters than anybody writes is refused, and nothing breaks."""
-    with Smsc() as smsc, site(tmp_path, smsc) as one:
-        customer = one.customer()
+    with Smsc() as smsc, site(tmp_path, smsc) as server:
+        customer = server.customer()
         smsc.binds.count(1)
         for text in ("é" * 10_000, "x" * 10_001):
             octets = text.encode("latin-1")
@@ -156,7 +156,7 @@ def test_the_longest_text(tmp_path: Path) -> None:
             smsc.deliver(deliver_body(PHONE, customer.did, b"", 3, tlvs=payload))
         smsc.answered.count(2)
         assert sorted(pdu.status for pdu in smsc.answered) == [OK, 0x01]
-        with Esme(one.smpp_port) as esme:
+        with Esme(server.smpp_port) as esme:
             esme.bind(customer.user, customer.password)
             parts = [esme.delivered().text[6:] for _ in range(66)]  # behind their headers
         assert "".join(parts) == "\x05" * 10_000  # é of GSM 03.38

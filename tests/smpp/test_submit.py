@@ -60,7 +60,7 @@ def esme(bind: Bind, customer: Customer) -> Esme:
 @pytest.mark.req("S-070")
 @pytest.mark.parametrize("ton", [0, 1, 2, 5])
 @pytest.mark.parametrize("form", ["{}", "1{}", "+1{}"])
-def test_numbers_in_all_forms(esme: Esme, site: SmppSite, customer: Customer, ton: int, form: str) -> None:
+def test_numbers_in_all_forms_are_accepted(esme: Esme, site: SmppSite, customer: Customer, ton: int, form: str) -> None:
     answer = esme.submit(form.format(customer.did), form.format(TORONTO), "hello", ton=ton)
     assert answer.status == OK
     row = site.settled(customer.did, "hello", "delivered")
@@ -68,7 +68,7 @@ def test_numbers_in_all_forms(esme: Esme, site: SmppSite, customer: Customer, to
 
 
 @pytest.mark.req("S-070")
-def test_what_no_message_goes_to(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_invalid_destinations_are_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
     for number in ("", "nobody", "911", "15551", "+", "1" * 20, "4445556666x", "19005551234"):
         assert esme.submit(customer.did, number, "hello").status == BAD_DESTINATION, number
     assert site.rows(customer.did) == []
@@ -88,7 +88,7 @@ CODINGS = [
 @pytest.mark.req("P-15", "S-070")
 @pytest.mark.parametrize(("coding", "octets", "text"), CODINGS)
 @pytest.mark.parametrize("command", [SUBMIT, DELIVER])
-def test_codings(
+def test_texts_in_all_data_codings_are_accepted(
     esme: Esme, site: SmppSite, customer: Customer, coding: int, octets: bytes, text: str, command: int
 ) -> None:  # fmt: skip
     assert esme.ask(command, sm_body(customer.did, PHONE, octets, coding=coding)).status == OK
@@ -99,13 +99,13 @@ def test_codings(
 
 @pytest.mark.req("P-15")
 @pytest.mark.parametrize("coding", [2, 4, 5, 6, 7, 9, 10, 14, 0x80, 0xF4, 0xFF])
-def test_what_is_no_text_is_refused(esme: Esme, site: SmppSite, customer: Customer, coding: int) -> None:
+def test_an_undecodable_text_is_refused(esme: Esme, site: SmppSite, customer: Customer, coding: int) -> None:
     assert esme.submit(customer.did, PHONE, "binary", coding=coding).status == BAD_CODING
     assert site.rows(customer.did) == []
 
 
 @pytest.mark.req("P-14")
-def test_payload_instead_of_short_message_and_not_besides(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_payload_or_short_message_is_read_but_not_both(esme: Esme, site: SmppSite, customer: Customer) -> None:
     both = sm_body(customer.did, PHONE, b"short", tlvs=tlv(PAYLOAD, b"payload"))
     for command in (SUBMIT, DELIVER):
         assert esme.ask(command, both).status == BAD_LENGTH
@@ -118,7 +118,7 @@ def test_payload_instead_of_short_message_and_not_besides(esme: Esme, site: Smpp
 
 
 @pytest.mark.req("S-064")
-def test_parameters_that_nobody_knows_pass(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_unknown_optional_parameters_are_ignored(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """Of SMPP 5.0 and of vendors."""
     strange = tlv(0x0600, b"\1\2") + tlv(0x1400, b"") + tlv(0x3FFF, b"x" * 500) + tlv(0x0204, b"\0\7")
     assert esme.submit(customer.did, PHONE, "with parameters", tlvs=strange).status == OK
@@ -126,7 +126,7 @@ def test_parameters_that_nobody_knows_pass(esme: Esme, site: SmppSite, customer:
 
 
 @pytest.mark.req("S-064")
-def test_data_sm(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_data_sm_sends_a_message_with_a_receipt(esme: Esme, site: SmppSite, customer: Customer) -> None:
     def body(text: bytes, coding: int = 0, receipt: int = 0) -> bytes:
         return (
             b"\0\1\1" + cstring(customer.did) + b"\1\1" + cstring(PHONE) + bytes((0, receipt, coding))
@@ -140,7 +140,7 @@ def test_data_sm(esme: Esme, site: SmppSite, customer: Customer) -> None:
     assert site.texts(customer.did) == ["ж by data_sm"]
 
 
-def test_what_no_person_writes(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_control_messages_are_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
     for esm_class in (0x04, 0x08, 0x10, 0x20, 0x3C):
         assert esme.submit(customer.did, PHONE, "a receipt?", esm_class=esm_class).status == BAD_ESM_CLASS
     for mode in (0x01, 0x02, 0x03):
@@ -184,7 +184,7 @@ def test_parts_are_joined(
 
 
 @pytest.mark.req("P-13")
-def test_texts_that_cross(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_long_texts_at_the_same_time_are_joined_apart(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """Eight long texts at once, by reference, recipient and number; the same reference soon after is another text."""
     dice, jobs = random.Random(5), []
     for reference in range(4):
@@ -200,7 +200,7 @@ def test_texts_that_cross(esme: Esme, site: SmppSite, customer: Customer) -> Non
 
 
 @pytest.mark.req("P-13")
-def test_a_part_that_comes_again_and_again(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_part_repeated_in_one_session_begins_another_text(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """In one session a part that comes again begins another text of that reference; nothing is joined wrongly."""
     pieces = [b"one ", b"two"]
     for number in (1, 1, 2):
@@ -209,7 +209,7 @@ def test_a_part_that_comes_again_and_again(esme: Esme, site: SmppSite, customer:
 
 
 @pytest.mark.req("P-13", "P-15")
-def test_a_letter_cut_by_the_end_of_a_part(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_character_cut_between_two_parts_is_joined(esme: Esme, site: SmppSite, customer: Customer) -> None:
     octets = "emoji 😀 here".encode("utf-16-be")
     cut = octets.index("😀".encode("utf-16-be")) + 2
     for reference, order in ((1, (1, 2)), (2, (2, 1))):
@@ -223,7 +223,7 @@ def test_a_letter_cut_by_the_end_of_a_part(esme: Esme, site: SmppSite, customer:
 
 
 @pytest.mark.req("P-13")
-def test_parts_that_make_no_sense(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_impossible_part_numbers_are_ignored_or_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """A number beyond the total, or none: a message like any other; too many: refused."""
     for n, (total, number) in enumerate(((2, 3), (0, 0), (2, 0), (1, 1))):
         answer = esme.submit(customer.did, PHONE, udh(1, total, number) + b"alone %d" % n, esm_class=UDHI)
@@ -285,7 +285,7 @@ def test_a_scheduled_message_is_held(esme: Esme, site: SmppSite, customer: Custo
 
 
 @pytest.mark.req("S-064")
-def test_times_that_cannot_be(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_invalid_times_are_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
     for wrong in ("tomorrow", "991399000000000+", "0000000000020", "000000000002000X"):
         assert esme.submit(customer.did, PHONE, "when?", schedule=wrong).status == BAD_SCHEDULE, wrong
         assert esme.submit(customer.did, PHONE, "when?", validity=wrong).status == BAD_EXPIRY, wrong
@@ -293,7 +293,7 @@ def test_times_that_cannot_be(esme: Esme, site: SmppSite, customer: Customer) ->
 
 
 @pytest.mark.req("S-064")
-def test_what_is_out_of_date_is_not_sent(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_message_that_expires_before_its_time_is_not_sent(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """Its time ends before it may go."""
     body = {"schedule": "000000000003000R", "validity": "000000000001000R"}
     assert esme.submit(customer.did, PHONE, "too late", receipt=1, **body).status in (OK, BAD_EXPIRY)
@@ -311,7 +311,7 @@ def test_what_is_out_of_date_is_not_sent(esme: Esme, site: SmppSite, customer: C
     ("mask", "words"),
     [(0, []), (1, ["DELIVRD"]), (2, []), (3, ["DELIVRD"]), (0x10, []), (0x11, ["DELIVRD"]), (0x0C, [])],
 )  # fmt: skip
-def test_receipts_as_asked_for(
+def test_receipts_are_sent_as_registered_delivery_asks(
     esme: Esme, site: SmppSite, customer: Customer, mask: int, words: list[str]
 ) -> None:  # fmt: skip
     """0x10 asks for intermediate ones besides, which a simulated handset has no time for."""
@@ -340,7 +340,7 @@ def test_a_receipt_has_the_addresses_as_they_were_written(
 
 
 @pytest.mark.req("P-11")
-def test_a_receipt_has_the_programs_own_reference(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_receipt_has_the_user_message_reference(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """user_message_reference, if it is one; of a long text, if all of its parts have the same."""
     for octets in (b"\x01\x02", b"\0\0", b"\xff\xff", b"\7", b""):
         tlvs = tlv(USER_REFERENCE, octets)
@@ -370,7 +370,7 @@ def test_each_receipt_comes_after_its_answer(esme: Esme, customer: Customer) -> 
 
 
 @pytest.mark.req("P-11", "P-16")
-def test_receipts_wait_for_one_who_hears(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_receipts_wait_for_a_session_that_receives(bind: Bind, site: SmppSite, customer: Customer) -> None:
     sender = bind(customer, BIND_TX)
     ids = {sender.submit(customer.did, PHONE, f"while deaf {n}", receipt=1).text for n in range(20)}
     site.settled(customer.did, "while deaf 19", "delivered")
@@ -404,7 +404,7 @@ def failures(body: bytes) -> list[tuple[str, int]]:
 
 
 @pytest.mark.req("S-064")
-def test_submit_multi(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_submit_multi_names_the_refused_recipients(esme: Esme, site: SmppSite, customer: Customer) -> None:
     """To three that can be, and the others are named with what is wrong with them."""
     good = ["14165550001", "+14165550002", "4165550003"]
     bad = [(2, "friends"), (1, "nobody"), (1, "911")]
@@ -419,20 +419,20 @@ def test_submit_multi(esme: Esme, site: SmppSite, customer: Customer) -> None:
 
 
 @pytest.mark.req("S-064")
-def test_submit_multi_that_cannot_be(esme: Esme, site: SmppSite, customer: Customer) -> None:
-    did, one = customer.did, [(1, PHONE)]
+def test_an_invalid_submit_multi_is_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    did, recipients = customer.did, [(1, PHONE)]
     assert esme.ask(MULTI, multi(did, [(2, "friends")])).status == NO_LISTS
     assert esme.ask(MULTI, multi(did, [(1, "nobody"), (2, "friends")])).status == SUBMIT_FAILED
     assert esme.ask(MULTI, multi(did, [])).status == 0x33
     assert esme.ask(MULTI, multi(did, [(3, PHONE)])).status == 0x40
-    assert esme.ask(MULTI, multi(HANDSET, one)).status == BAD_SOURCE
-    assert esme.ask(MULTI, multi(did, one, coding=4)).status == BAD_CODING
-    assert esme.ask(MULTI, multi(did, one, udh(1, 2, 1) + b"x", esm_class=UDHI)).status == BAD_ESM_CLASS
+    assert esme.ask(MULTI, multi(HANDSET, recipients)).status == BAD_SOURCE
+    assert esme.ask(MULTI, multi(did, recipients, coding=4)).status == BAD_CODING
+    assert esme.ask(MULTI, multi(did, recipients, udh(1, 2, 1) + b"x", esm_class=UDHI)).status == BAD_ESM_CLASS
     assert site.rows(did) == []
 
 
 @pytest.mark.req("S-064")
-def test_submit_multi_to_two_hundred_and_fifty_four(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_submit_multi_accepts_254_recipients(esme: Esme, site: SmppSite, customer: Customer) -> None:
     answer = esme.ask(MULTI, multi(customer.did, [(1, f"1444555{n:04d}") for n in range(254)]))
     assert answer.status == OK
     assert failures(answer.body) == []
@@ -443,7 +443,7 @@ def test_submit_multi_to_two_hundred_and_fifty_four(esme: Esme, site: SmppSite, 
 
 
 @pytest.mark.req("S-064")
-def test_who_said_stop_is_not_written_to(esme: Esme, site: SmppSite, customer: Customer) -> None:
+def test_a_message_to_a_number_that_answered_stop_is_refused(esme: Esme, site: SmppSite, customer: Customer) -> None:
     site.sms(customer.did, "STOP")
     esme.delivered()
     assert esme.submit(customer.did, PHONE, "please stay").status == SUBMIT_FAILED
@@ -457,7 +457,7 @@ def test_who_said_stop_is_not_written_to(esme: Esme, site: SmppSite, customer: C
 
 
 @pytest.mark.req("P-17", "I4")
-def test_what_comes_again_after_a_break_is_the_same(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_submits_repeated_after_a_cut_get_the_first_ids(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """Its answers unread, the program was killed: each gets the first one's id; once more, and it is another."""
     texts = [f"did you hear {n}?" for n in range(20)]
     first = bind(customer)
@@ -472,7 +472,7 @@ def test_what_comes_again_after_a_break_is_the_same(bind: Bind, site: SmppSite, 
 
 
 @pytest.mark.req("P-13", "I4")
-def test_parts_that_come_again_after_a_break_are_the_same(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_parts_repeated_after_a_cut_are_one_message(bind: Bind, site: SmppSite, customer: Customer) -> None:
     first = bind(customer)
     ids = [part(first, customer.did, PHONE, PIECES, number, 5).text for number in (1, 2)]
     first.reset()
@@ -483,7 +483,7 @@ def test_parts_that_come_again_after_a_break_are_the_same(bind: Bind, site: Smpp
 
 
 @pytest.mark.req("I4")
-def test_two_equal_texts_of_one_session_are_two(bind: Bind, site: SmppSite, customer: Customer) -> None:
+def test_two_equal_texts_of_one_session_are_two_messages(bind: Bind, site: SmppSite, customer: Customer) -> None:
     one, two = bind(customer), bind(customer)
     ids = {esme.submit(customer.did, PHONE, "hello").text for esme in (one, one, two)}
     one.ask(6)  # unbind: nothing is in doubt
@@ -492,7 +492,7 @@ def test_two_equal_texts_of_one_session_are_two(bind: Bind, site: SmppSite, cust
 
 
 @pytest.mark.req("A-43", "I4")
-def test_another_customers_equal_text_is_none_that_came_again(
+def test_an_equal_text_of_another_customer_is_a_new_message(
     bind: Bind, site: SmppSite, customer: Customer
 ) -> None:  # fmt: skip
     first: RawEsme = bind(customer)
@@ -505,7 +505,7 @@ def test_another_customers_equal_text_is_none_that_came_again(
 
 
 @pytest.mark.req("I4", "P-10")
-def test_equal_texts_of_a_session_that_was_only_slow_to_read_are_two(site: SmppSite, customer: Customer) -> None:
+def test_equal_texts_of_a_session_that_reads_slowly_are_two_messages(site: SmppSite, customer: Customer) -> None:
     """While it reads nothing another one of its user opens; it may be broken then, but it is not."""
     texts = [f"your car {n} is ready" for n in range(400)]
     with narrow(site, customer) as slow, Esme(site.smpp_port) as other:
@@ -522,7 +522,7 @@ def test_equal_texts_of_a_session_that_was_only_slow_to_read_are_two(site: SmppS
 
 
 @pytest.mark.req("I4", "P-10")
-def test_what_a_mute_session_has_not_received_comes_again_long_after(site: SmppSite, customer: Customer) -> None:
+def test_a_submit_without_received_answer_is_the_same_message_long_after(site: SmppSite, customer: Customer) -> None:
     """Longer than any answer takes that arrives."""
     texts = [f"order {n}" for n in range(400)]
     with narrow(site, customer) as mute:

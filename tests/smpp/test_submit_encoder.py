@@ -30,7 +30,7 @@ def delivery(text: str = "hello", **changes: Any) -> Delivery:
         (-5.0, "000000000001000R"), (4 * 86400.0, ""), (None, ""),
     ],
 )  # fmt: skip
-def test_how_long_it_is_worth_something(seconds: float | None, written: str) -> None:
+def test_the_validity_period_is_that_of_the_message(seconds: float | None, written: str) -> None:
     one = delivery(expires_at=None if seconds is None else 1000.0 + seconds)
     assert encode(one, config(), 1000.0).fields.get("validity_period", "") == written
     assert encode(one, config(validity=False), 1000.0).fields.get("validity_period", "") == ""
@@ -43,11 +43,11 @@ def test_how_long_it_is_worth_something(seconds: float | None, written: str) -> 
         ("e164", "2125550123", (1, 1, "+12125550123")), ("e164", "ACME", (5, 0, "ACME")),
     ],
 )  # fmt: skip
-def test_numbers_as_the_carrier_writes_them(numbers: str, number: str, expected: tuple[int, int, str]) -> None:
+def test_numbers_follow_the_format_of_the_carrier(numbers: str, number: str, expected: tuple[int, int, str]) -> None:
     assert address(number, config(numbers=numbers)) == expected
 
 
-def test_types_of_numbers_that_the_configuration_sets() -> None:
+def test_the_configuration_sets_types_of_numbers() -> None:
     fields = encode(delivery(), config(source_ton=5, dest_npi=8), 1000.0).fields
     assert (fields["source_addr_ton"], fields["source_addr_npi"]) == (5, 1)
     assert (fields["dest_addr_ton"], fields["dest_addr_npi"]) == (1, 8)
@@ -66,7 +66,7 @@ def test_a_segment_has_its_number(long: str) -> None:
         assert sm.fields["short_message"] == b"x" * 47
 
 
-def test_a_long_text_that_goes_whole_is_a_payload() -> None:
+def test_a_long_text_sent_whole_is_a_payload() -> None:
     sm = encode(delivery("x" * 200), config(long="payload"), 1000.0)
     assert sm.tlvs == {Tag.MESSAGE_PAYLOAD: b"x" * 200}
     assert "short_message" not in sm.fields

@@ -24,7 +24,7 @@ def validity(text: str) -> float | None:
 
 
 @pytest.mark.req("S-064")
-def test_times() -> None:
+def test_absolute_and_relative_times_are_read() -> None:
     for read in (schedule, validity):
         assert read("") is None
         assert read("000001000000000R") == DAY
@@ -44,6 +44,6 @@ def test_a_message_is_not_held_for_more_than_a_year(late: str) -> None:
     assert schedule("271123120000000+") == 366 * DAY
 
 
-def test_a_relative_time_has_an_end() -> None:
+def test_a_relative_time_is_limited() -> None:
     assert span(1e12).startswith("99")
     assert len(span(1e12)) == 16

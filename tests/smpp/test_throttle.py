@@ -46,7 +46,7 @@ def share(went: list[tuple[float, bool]], since: float, until: float) -> float:
     return here.count(False) / len(here)
 
 
-def test_without_a_word_there_is_no_limit() -> None:
+def test_without_throttling_there_is_no_limit() -> None:
     assert Pace().rate_at(5.0) == 0.0
     assert len(play(Pace(), lambda now: True, 2.0)) == pytest.approx(2 * BUSY, rel=0.01)
 
@@ -62,7 +62,7 @@ def test_the_throttled_share_falls_within_ten_seconds(most: int) -> None:
 
 @pytest.mark.req("F-15", "P-09")
 @pytest.mark.parametrize("seed", range(5))
-def test_one_that_throttles_half_of_all_is_left_in_peace(seed: int) -> None:
+def test_an_smsc_that_throttles_half_of_all_submits_is_asked_rarely(seed: int) -> None:
     """Whatever the pace: within ten seconds it is asked a few times a second, no more, and never given up."""
     dice = random.Random(seed)
     went = play(Pace(), lambda now: dice.random() < 0.5, 3600.0)
@@ -71,7 +71,7 @@ def test_one_that_throttles_half_of_all_is_left_in_peace(seed: int) -> None:
 
 
 @pytest.mark.req("P-09")
-def test_after_a_minute_of_peace_there_is_no_limit_any_more() -> None:
+def test_after_a_minute_without_throttling_the_limit_ends() -> None:
     pace, takes = Pace(), limited(40)
     last = next(at for at, taken in reversed(play(pace, takes, 20.0)) if not taken)
     assert pace.rate
@@ -81,7 +81,7 @@ def test_after_a_minute_of_peace_there_is_no_limit_any_more() -> None:
 
 
 @pytest.mark.req("P-09")
-def test_the_pause_doubles_and_has_an_end() -> None:
+def test_the_pause_doubles_up_to_its_maximum() -> None:
     pace, now, pauses = Pace(), 100.0, []
     for _ in range(9):
         pauses.append(pace.throttled(now))
@@ -93,7 +93,7 @@ def test_the_pause_doubles_and_has_an_end() -> None:
 
 
 @pytest.mark.req("P-09")
-def test_what_it_took_before_is_what_it_gets() -> None:
+def test_the_rate_after_throttling_is_the_rate_that_was_accepted() -> None:
     pace = Pace()
     for step in range(400):
         pace.taken(100.0 + step / 100)  # a hundred a second

@@ -44,7 +44,7 @@ def told(db: Connection, after: int = 0, made: float = 0.0, since: float = 0.0) 
     return [delivery for delivery, _ in app_messages.received(db, "101", made, after, since, 100)]
 
 
-def test_the_first_fetch_skips_nothing_that_waits(db: Connection) -> None:
+def test_the_first_fetch_returns_all_waiting_messages(db: Connection) -> None:
     old = come(db, 30)
     app_messages.fetched(db, old, 100.0)
     fresh = come(db, 230)
@@ -57,19 +57,19 @@ def test_the_first_fetch_skips_nothing_that_waits(db: Connection) -> None:
     assert told(db) == fresh[-100:], "another app, when nothing waits any more"
 
 
-def test_what_waits_is_told_however_old_it_is(db: Connection) -> None:
+def test_a_waiting_message_is_returned_however_old_it_is(db: Connection) -> None:
     old, fresh = come(db, 1, at=100.0), come(db, 2, at=900.0)
     assert told(db, since=500.0) == old + fresh
     app_messages.fetched(db, old, 900.0)
     assert told(db, since=500.0) == fresh
 
 
-def test_what_came_for_another_account_of_the_name_is_not_told(db: Connection) -> None:
+def test_messages_of_an_earlier_account_of_the_same_name_are_not_returned(db: Connection) -> None:
     old, fresh = come(db, 150, at=100.0), come(db, 2, at=900.0)
     assert told(db, made=500.0) == told(db, after=old[3], made=500.0) == fresh
 
 
-def test_what_was_cancelled_is_not_told(db: Connection) -> None:
+def test_a_cancelled_message_is_not_returned(db: Connection) -> None:
     one, two = come(db, 2)
     db.execute(update(deliveries).where(deliveries.c.id == one).values(state="failed"))
     assert told(db) == [two]
@@ -84,20 +84,20 @@ def fill(db: Connection, dids: list[str], own: set[int], count: int, first: int 
     db.execute(insert(messages), rows)
 
 
-def test_what_others_do_hides_nothing_for_ever(db: Connection) -> None:
+def test_messages_of_other_accounts_do_not_hide_sent_messages(db: Connection) -> None:
     own = {1, 2, 6100, 6101, 9000}
     fill(db, DIDS[:3], own, 9000)
-    found, after, passed, looks = [], 1, 1, 0
+    ids, after, passed, looks = [], 1, 1, 0
     while after < 9000:
         rows, passed = app_messages.sent(db, "101", DIDS[:3], max(after, passed), 0.0, 100)
-        found += [row.id for row in rows]
+        ids += [row.id for row in rows]
         after, looks = rows[-1].id if rows else after, looks + 1
         assert looks < 12
-    assert set(found) == own - {1}
-    assert found == sorted(found)
+    assert set(ids) == own - {1}
+    assert ids == sorted(ids)
 
 
-def test_the_newest_sent(db: Connection) -> None:
+def test_a_first_fetch_returns_the_newest_sent_messages(db: Connection) -> None:
     fill(db, DIDS[:3], set(range(100, 9000, 10)), 9000)
     rows, _ = app_messages.sent(db, "101", DIDS[:3], 0, 0.0, 100)
     assert [row.id for row in rows] == list(range(8000, 9000, 10))
@@ -105,7 +105,7 @@ def test_the_newest_sent(db: Connection) -> None:
     assert app_messages.sent(db, "101", [], 0, 0.0, 100)[0] == []
 
 
-def test_a_page_goes_on_where_the_one_before_ended(db: Connection) -> None:
+def test_a_page_begins_where_the_page_before_ended(db: Connection) -> None:
     fill(db, DIDS[:2], set(range(1, 301)), 300)
     first, _ = app_messages.sent(db, "101", DIDS[:2], 10, 0.0, 100)
     second, _ = app_messages.sent(db, "101", DIDS[:2], first[-1].id, 0.0, 100)
@@ -113,7 +113,7 @@ def test_a_page_goes_on_where_the_one_before_ended(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 5])
-def test_a_look_is_short_with_a_hundred_numbers(db: Connection, after: int) -> None:
+def test_a_query_for_a_hundred_dids_takes_bounded_work(db: Connection, after: int) -> None:
     def look() -> None:
         app_messages.sent(db, "101", DIDS, after, 0.0, 100)
 

@@ -31,7 +31,7 @@ async def tell(
 
 
 @pytest.mark.req("P-11")
-async def test_another_form_of_the_id(tmp_path: Path) -> None:
+async def test_a_receipt_with_another_form_of_the_id_matches(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Accepted("ff"))}) as here:
         await send(here)
         await here.until(STATES, [("accepted",)])
@@ -42,7 +42,7 @@ async def test_another_form_of_the_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-11")
-async def test_only_a_message_to_that_recipient(tmp_path: Path) -> None:
+async def test_a_receipt_matches_only_a_message_to_its_recipient(tmp_path: Path) -> None:
     """Two messages, of which one's id is the other's in another form."""
     async with core(tmp_path, {SIM: ScriptedCourier(Accepted("10"), Accepted("16"))}) as here:
         await send(here, FIRST)
@@ -56,7 +56,7 @@ async def test_only_a_message_to_that_recipient(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-11")
-async def test_before_the_answer_in_another_form(tmp_path: Path) -> None:
+async def test_a_receipt_that_precedes_the_answer_matches_by_another_form_of_the_id(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Accepted("ff"), Accepted("255"))}) as here:
         await tell(here, "255", State.DELIVERED, "ff", to=SECOND)
         await send(here, FIRST)
@@ -66,7 +66,7 @@ async def test_before_the_answer_in_another_form(tmp_path: Path) -> None:
         assert await here.rows("SELECT count(*) FROM receipts") == [(0,)], "nor for one more, by its other form"
 
 
-async def test_without_a_recipient_all_is_as_before(tmp_path: Path) -> None:
+async def test_a_receipt_without_recipient_matches_by_its_id(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Accepted("a"), Accepted("b"))}) as here:
         await here.gateway.receipt(SIM, CarrierReceipt("a", State.DELIVERED))
         await send(here)
@@ -76,7 +76,7 @@ async def test_without_a_recipient_all_is_as_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("F-14")
-async def test_what_matches_nothing(tmp_path: Path) -> None:
+async def test_unmatched_receipts_are_listed_by_recipient_and_time(tmp_path: Path) -> None:
     """By the carrier's own form of the id, for one recipient, in order of time."""
     async with core(tmp_path, {SIM: ScriptedCourier(Accepted("1"))}) as here:
         await tell(here, "255", State.FAILED, "ff")
@@ -101,7 +101,7 @@ async def test_what_matches_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-10")
-async def test_more_doubts_than_names(tmp_path: Path) -> None:
+async def test_unmatched_receipts_are_not_offered_to_several_unknown_deliveries(tmp_path: Path) -> None:
     """Two answers to the same number were lost, and one receipt came: nobody can say whose."""
     sim = ScriptedCourier(Unknown("lost"), Accepted("named"), Unknown("lost"), Unknown("lost"))
     async with core(tmp_path, {SIM: sim}) as here:
@@ -126,7 +126,7 @@ async def test_more_doubts_than_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-11")
-async def test_only_a_message_from_that_sender(tmp_path: Path) -> None:
+async def test_a_receipt_matches_only_a_message_from_its_sender(tmp_path: Path) -> None:
     """An SMSC whose ids are unique for each sender only; before the answer, after it, and told again."""
     async with core(tmp_path, {SIM: ScriptedCourier(Accepted("1"), Accepted("2"))}) as here:
         await tell(here, "2", State.FAILED, "2x", sender="5550002222")
@@ -143,7 +143,7 @@ async def test_only_a_message_from_that_sender(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-11")
-async def test_two_of_one_id_before_their_answers(tmp_path: Path) -> None:
+async def test_two_early_receipts_with_one_id_wait_for_their_own_messages(tmp_path: Path) -> None:
     """An SMSC whose ids are unique for each pair of numbers only: each receipt waits for its own message."""
     async with core(tmp_path, {SIM: ScriptedCourier(Accepted("1"), Accepted("1"))}) as here:
         for _ in range(2):
@@ -156,7 +156,7 @@ async def test_two_of_one_id_before_their_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("P-10")
-async def test_a_doubt_of_long_ago_claims_no_receipt(tmp_path: Path) -> None:
+async def test_an_old_unknown_delivery_claims_no_receipt(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Unknown("lost"), Unknown("lost"))}) as here:
         await send(here)
         await here.until(STATES, [("unknown",)])

@@ -48,7 +48,7 @@ def smpp_of(db: Connection, number: str = DID) -> Smpp | None:
     return next(one for one in directory.changes(db, 0).dids if one.number == number).smpp
 
 
-def test_what_a_file_says_of_sms_is_the_operators_word(db: Connection, tmp_path: Path) -> None:
+def test_sms_switched_off_by_an_import_cannot_be_switched_on_by_the_customer(db: Connection, tmp_path: Path) -> None:
     """Its customer cannot undo that; a file that changes nothing of it leaves the customer's own pause as it is."""
     load(db, tmp_path, accounts())
     dids.change_did(db, DID, {"sms_by_customer": False}, allow_private=False)
@@ -62,7 +62,7 @@ def test_what_a_file_says_of_sms_is_the_operators_word(db: Connection, tmp_path:
 
 
 @pytest.mark.req("S-066", "S-071", "S-072")
-def test_settings_come_in_and_what_is_not_said_stays(db: Connection, tmp_path: Path) -> None:
+def test_an_import_sets_smpp_settings_and_keeps_those_it_does_not_name(db: Connection, tmp_path: Path) -> None:
     assert load(db, tmp_path, accounts(**PROGRAM))["added"] == 2
     assert smpp_of(db) == Smpp("acme1", "s3cretpw", "", True)
     assert load(db, tmp_path, accounts(**PROGRAM))["unchanged"] == 2
@@ -74,7 +74,7 @@ def test_settings_come_in_and_what_is_not_said_stays(db: Connection, tmp_path: P
 
 
 @pytest.mark.req("S-074")
-def test_an_export_has_no_password_and_changes_nothing_when_read_again(db: Connection, tmp_path: Path) -> None:
+def test_an_export_contains_no_password_and_imports_without_a_change(db: Connection, tmp_path: Path) -> None:
     load(db, tmp_path, accounts(**PROGRAM, smpp_url=URL))
     tree = import_export.export_all(db)
     (did,) = tree["accounts"][0]["dids"]
@@ -87,7 +87,7 @@ def test_an_export_has_no_password_and_changes_nothing_when_read_again(db: Conne
     assert smpp_of(db) == Smpp("acme1", "s3cretpw", URL, True)
 
 
-def test_an_export_read_into_another_store_asks_for_the_passwords(db: Connection, tmp_path: Path) -> None:
+def test_an_import_into_another_store_asks_for_the_passwords(db: Connection, tmp_path: Path) -> None:
     tree = accounts(smpp=True, smpp_username="acme1", smpp_url="ssmpp://me:***@smsc.example.com")
     with pytest.raises(AdminError, match="smpp_url needs its password"):
         load(db, tmp_path, tree)
@@ -96,7 +96,7 @@ def test_an_export_read_into_another_store_asks_for_the_passwords(db: Connection
 
 
 @pytest.mark.req("A-31", "A-37")
-def test_what_cannot_be(db: Connection, tmp_path: Path) -> None:
+def test_an_import_refuses_invalid_smpp_settings_with_file_and_line(db: Connection, tmp_path: Path) -> None:
     for wrong in ({"smpp_username": "a b"}, {"smpp_password": "x" * 65}, {"smpp_url": "smpp://127.0.0.1"},
                   {"smpp_url": "http://example.com"}, {"smpp": "maybe"}):  # fmt: skip
         with pytest.raises(ConfigError, match=rf"all\.yaml:\d+: accounts\[0\]\.dids\[0\]\.{next(iter(wrong))}"):

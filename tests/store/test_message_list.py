@@ -66,7 +66,7 @@ LISTS: dict[str, Callable[[Connection], Any]] = {
 
 @pytest.mark.req("L-04")
 @pytest.mark.parametrize("name", LISTS)
-def test_no_list_scans_what_is_stored(db: Connection, name: str) -> None:
+def test_no_list_scans_a_table(db: Connection, name: str) -> None:
     """No plan has a SCAN of messages, deliveries or attempts, nor a walk over all deliveries by their ids."""
     plans: list[str] = []
 
@@ -90,25 +90,25 @@ def test_no_list_scans_what_is_stored(db: Connection, name: str) -> None:
 
 @pytest.mark.parametrize("numbers", [None, NUMBERS, NUMBERS[3:5], NUMBERS[:1], []])
 @pytest.mark.parametrize("limit", [7, 50, 200])
-def test_pages_join_up(db: Connection, numbers: list[str] | None, limit: int) -> None:
-    found: list[int] = []
+def test_pages_contain_every_message_once(db: Connection, numbers: list[str] | None, limit: int) -> None:
+    ids: list[int] = []
     before: int | None = None
     for _ in range(STORED + 2):
         rows, before = message_list.list_messages(db, Wanted(numbers=numbers, before=before, limit=limit), everything)
-        found += [row["id"] for row in rows]
-        if before is None or len(found) > 700:
+        ids += [row["id"] for row in rows]
+        if before is None or len(ids) > 700:
             break
     expected = [n + 1 for n in reversed(range(STORED)) if numbers is None or NUMBERS[n % 10] in numbers]
-    assert found == expected[: len(found)]
-    assert len(found) > 700 or found == expected
+    assert ids == expected[: len(ids)]
+    assert len(ids) > 700 or ids == expected
 
 
 @pytest.mark.parametrize("when", [-10.0, 0.0, 1.0, 2999.5, 5999.0, 9e9])
-def test_a_time_is_found_by_halving(db: Connection, when: float) -> None:
+def test_the_last_message_before_a_time_is_found_by_bisection(db: Connection, when: float) -> None:
     assert message_list.last_before(db, when) == sum(1 for n in range(STORED) if n < when)
 
 
-def test_what_is_not_to_be_seen_is_passed_by(db: Connection) -> None:
+def test_messages_that_the_caller_may_not_see_are_skipped(db: Connection) -> None:
     rows, before = message_list.list_messages(db, Wanted(), lambda account, did, at: False)
     assert rows == []
     assert before == STORED - message_list.SCAN + 1
@@ -119,7 +119,7 @@ def test_what_is_not_to_be_seen_is_passed_by(db: Connection) -> None:
 @pytest.mark.parametrize("state", ["", "queued", "failed"])
 @pytest.mark.parametrize("limit", [1, 50, 200])
 @pytest.mark.parametrize("numbers", [None, NUMBERS, NUMBERS[:1], [*NUMBERS, *(f"5559{n:06d}" for n in range(190))]])
-def test_a_look_is_bounded(db: Connection, numbers: list[str] | None, limit: int, state: str) -> None:
+def test_a_page_reads_a_bounded_number(db: Connection, numbers: list[str] | None, limit: int, state: str) -> None:
     """About 2,000 messages and some queries, whatever is asked for."""
     looked: list[int] = []
     queries: list[str] = []
@@ -138,9 +138,9 @@ def test_a_look_is_bounded(db: Connection, numbers: list[str] | None, limit: int
     assert len(queries) < 2 * len(numbers or [0]) + 60
 
 
-def test_the_queue_page_by_page(db: Connection) -> None:
-    found, after = [], ()
+def test_the_pages_of_the_queue_contain_every_delivery(db: Connection) -> None:
+    ids, after = [], ()
     while after is not None:
         rows, after = message_list.list_queue(db, after, 2, unknown=False)
-        found += [row["delivery"] for row in rows]
-    assert sorted(found) == [1000, 2000, 3000, 4000, 5000, 6000]
+        ids += [row["delivery"] for row in rows]
+    assert sorted(ids) == [1000, 2000, 3000, 4000, 5000, 6000]

@@ -60,7 +60,7 @@ def statements(db: Connection, work: Any) -> int:
     return len(seen)
 
 
-def test_nothing_there(db: Connection) -> None:
+def test_an_empty_store_gives_an_empty_list(db: Connection) -> None:
     assert found(db, A) == []
     fill(db, 30)
     assert found(db) == []
@@ -68,14 +68,14 @@ def test_nothing_there(db: Connection) -> None:
 
 
 @pytest.mark.parametrize(("since", "until"), [(0, NO_END), (3000, 6000), (10, 20), (29_990, NO_END), (40_000, NO_END)])
-def test_days_and_dids(db: Connection, since: float, until: float) -> None:
+def test_messages_are_listed_by_did_and_time(db: Connection, since: float, until: float) -> None:
     fill(db, 3000)
     expected = [n for n in range(3000, 0, -1) if since <= 10.0 * n < until and n % 3 != 2]
     assert found(db, A, B, since=since, until=until) == expected
     assert found(db, A, since=since, until=until, limit=7) == [n for n in expected if n % 3 == 0][:7]
 
 
-def test_ids_with_gaps_and_times_out_of_order(db: Connection) -> None:
+def test_gaps_in_ids_and_times_out_of_order_hide_no_message(db: Connection) -> None:
     """Messages wait for a commit, and ids are lost with a batch that failed."""
     fill(db, 100, first=1000)
     fill(db, 100, first=50_000)
@@ -87,7 +87,7 @@ def test_ids_with_gaps_and_times_out_of_order(db: Connection) -> None:
     assert len(found(db, A, B, OTHER, since=10_500)) == 150
 
 
-def test_filters(db: Connection) -> None:
+def test_filters_select_by_direction_contact_and_mms(db: Connection) -> None:
     fill(db, 10, (A,))
     fill(db, 10, (A,), 11, direction="out", destination="3125550000", source=A)
     fill(db, 10, (A,), 21, media=media_text((Media("image/jpeg", "a.jpg", 1, "t"),)))
@@ -101,7 +101,7 @@ def test_filters(db: Connection) -> None:
 
 
 @pytest.mark.req("A-37")
-def test_only_since_it_is_theirs(db: Connection) -> None:
+def test_a_customer_sees_only_messages_from_the_time_of_owning_the_did(db: Connection) -> None:
     """A number that was another customer's before."""
     fill(db, 20, (A,))
     owned = {A: 105.0}
@@ -111,7 +111,7 @@ def test_only_since_it_is_theirs(db: Connection) -> None:
     assert message_list_voipms.one(db, 13, owned) is not None
 
 
-def test_one_and_its_end(db: Connection) -> None:
+def test_a_message_is_read_and_hidden_only_by_the_owner_of_its_did(db: Connection) -> None:
     fill(db, 9)
     message = message_list_voipms.one(db, 3, {A: 0.0})
     assert message is not None
@@ -124,7 +124,7 @@ def test_one_and_its_end(db: Connection) -> None:
     assert not message_list_voipms.hide(db, 3, {A: 0.0})
 
 
-def test_the_cost_does_not_grow(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statements_do_not_grow_with_the_messages(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many statements for a hundred times the messages, but for the bisection's few; each of them by an index."""
     fill(db, 1000)
     few = statements(db, lambda: found(db, A, since=9000, limit=50))
@@ -140,7 +140,7 @@ def test_the_cost_does_not_grow(db: Connection, monkeypatch: pytest.MonkeyPatch)
     assert found(db, A, contact="3125550000") == [], "and who looks for what is not there gives up"
 
 
-def test_pages_grow(db: Connection) -> None:
+def test_pages_grow_so_that_long_lists_need_few_statements(db: Connection) -> None:
     fill(db, 5000, (A,))
     assert statements(db, lambda: found(db, A, limit=20)) < 32
     assert statements(db, lambda: found(db, A)) < 45

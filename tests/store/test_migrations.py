@@ -41,13 +41,13 @@ def shape(connection: Connection) -> dict[str, str]:
     return {row.name: "".join(row.sql.replace('"', "").split()).lower() for row in rows}
 
 
-def test_upgrade_gives_the_schema(engine: Engine) -> None:
+def test_an_upgrade_gives_the_schema(engine: Engine) -> None:
     assert store.ensure_schema(engine) is True
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_indexes_are_the_same_with_their_conditions(engine: Engine) -> None:
+def test_an_upgrade_gives_the_indexes_with_their_conditions(engine: Engine) -> None:
     """Alembic's comparison does not look at the WHERE of a partial index; the queue's speed hangs on them."""
     store.ensure_schema(engine)
     with engine.connect() as connection:
@@ -66,11 +66,11 @@ def test_indexes_are_the_same_with_their_conditions(engine: Engine) -> None:
     assert extra == set()
 
 
-def test_head_is_alembics_head() -> None:
+def test_the_head_of_the_schema_is_the_head_of_alembic() -> None:
     assert ScriptDirectory.from_config(config()).get_heads() == [store.HEAD]
 
 
-def test_a_second_time_does_nothing(engine: Engine) -> None:
+def test_a_second_upgrade_changes_nothing(engine: Engine) -> None:
     assert store.ensure_schema(engine) is True
     with engine.connect() as connection:
         before = shape(connection)
@@ -80,7 +80,7 @@ def test_a_second_time_does_nothing(engine: Engine) -> None:
         assert shape(connection) == before
 
 
-def test_down_to_the_base_and_up_again(engine: Engine) -> None:
+def test_a_downgrade_to_the_base_can_be_upgraded_again(engine: Engine) -> None:
     store.ensure_schema(engine)
     with engine.begin() as connection:
         command.downgrade(config(connection), "base")
@@ -91,7 +91,7 @@ def test_down_to_the_base_and_up_again(engine: Engine) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_0005_keeps_the_receipts(engine: Engine) -> None:
+def test_migration_0005_keeps_the_receipts(engine: Engine) -> None:
     """There and back: with their numbers in the key there may be more of them than without."""
     both = "SELECT remote_id, state, opt_out, received_at FROM receipts ORDER BY remote_id, received_at"
     with engine.begin() as connection:
@@ -120,7 +120,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(engine: Engine) -> None:
 
 
 @pytest.mark.req("A-48")
-def test_the_store_is_its_owners_alone(engine: Engine, tmp_path: Path) -> None:
+def test_the_file_of_the_store_is_readable_only_by_its_owner(engine: Engine, tmp_path: Path) -> None:
     store.ensure_schema(engine)
     assert (tmp_path / "sipsms.db").stat().st_mode & 0o077 == 0
 
@@ -133,7 +133,7 @@ def test_commits_survive_a_power_cut(engine: Engine) -> None:
 
 
 @pytest.mark.req("F-32")
-def test_0002_keeps_what_is_there(engine: Engine) -> None:
+def test_migration_0002_keeps_accounts_messages_and_registrations(engine: Engine) -> None:
     """Accounts, messages and registrations of the first version's store; and they fit the first version again."""
     with engine.begin() as connection:
         command.upgrade(config(connection), "0001")
@@ -167,7 +167,7 @@ def test_0002_keeps_what_is_there(engine: Engine) -> None:
         assert connection.execute(text("SELECT text FROM messages")).scalars().all() == ["kept"]
 
 
-def test_0007_gives_accounts_lanes_of_their_own(engine: Engine) -> None:
+def test_migration_0007_gives_accounts_lanes_of_their_own(engine: Engine) -> None:
     """An account named 7, and device 7, waited in the same lane."""
     rows = [
         (1, "sip", 0, "sip:7", "queued"), (2, "sip", 7, "sip:7", "queued"), (3, "sip", 0, "sip:7@99#3", "queued"),
@@ -200,7 +200,7 @@ def test_0007_gives_accounts_lanes_of_their_own(engine: Engine) -> None:
 
 
 @pytest.mark.req("F-32")
-def test_0003_keeps_what_is_there(engine: Engine) -> None:
+def test_migration_0003_keeps_messages_deliveries_and_pauses(engine: Engine) -> None:
     """Messages, their deliveries and the carriers' pauses; new columns say "as before"; and back again."""
     with engine.begin() as connection:
         command.upgrade(config(connection), "0002")
@@ -232,7 +232,7 @@ def test_0003_keeps_what_is_there(engine: Engine) -> None:
 
 
 @pytest.mark.req("F-32", "P-13")
-def test_0005_back_never_takes_what_goes_out_for_what_came_in(engine: Engine) -> None:
+def test_a_downgrade_of_0005_does_not_take_outgoing_parts_for_incoming_parts(engine: Engine) -> None:
     store.ensure_schema(engine)
     part = """
         INSERT INTO parts (carrier, source, destination, reference, number, total, text, received_at, joined, account)
@@ -265,7 +265,7 @@ QUERIES = {  # by which index each is answered, a million settled rows or none
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_nothing_scans(engine: Engine, name: str) -> None:
+def test_no_query_of_the_queue_scans_a_table_after_an_upgrade(engine: Engine, name: str) -> None:
     store.ensure_schema(engine)
     sql, index = QUERIES[name]
     with engine.connect() as connection:

@@ -42,7 +42,7 @@ def put(db: Connection, *ways: str, pieces: bool = False, notify: str = "wanted"
     return stored.message_id
 
 
-def test_ended(db: Connection) -> None:
+def test_messages_that_failed_are_pending_until_they_are_reported(db: Connection) -> None:
     expected = {
         put(db, "failed"): ("4445556666", False),
         put(db, "failed+"): ("4445556666", True),
@@ -55,8 +55,8 @@ def test_ended(db: Connection) -> None:
         put(db, *others)
     put(db, "delivered", "accepted", pieces=True)
     put(db, "failed", notify="")
-    found = {message.id: (to, was_accepted) for message, to, was_accepted in pending_reports.ended(db)}
-    assert found == expected
+    reported = {message.id: (to, was_accepted) for message, to, was_accepted in pending_reports.ended(db)}
+    assert reported == expected
     for lost in expected:
         assert pending_reports.outcome(db, lost) in (State.FAILED, State.EXPIRED)
         pending_reports.done(db, lost)
@@ -72,7 +72,7 @@ def _put(db: Connection, direction: Direction, did: str, *parts: tuple[str, str,
     return messages.accept_all(db, [(message, made, "node", 1.0)])[0].message_id
 
 
-def test_a_message_to_oneself_is_reported_after_a_restart(db: Connection) -> None:
+def test_a_message_to_the_own_account_is_reported_after_a_restart(db: Connection) -> None:
     """From acme to acme: its own delivery is no copy. The notice is still owed when the server was killed before it."""
     message = _put(db, Direction.OUT, "", ("sip", "acme", "delivered"))
     assert [(one.id, to) for one, to in pending_reports.due(db)] == [(message, "acme")]
@@ -86,7 +86,7 @@ def test_a_message_to_oneself_is_reported_after_a_restart(db: Connection) -> Non
 @pytest.mark.parametrize("destination", ["acme", "4445556666"])
 @pytest.mark.parametrize("state", list(State))
 @pytest.mark.parametrize("copy", [(), (("sip", "acme", "delivered"),)])
-def test_a_message_has_one_state(
+def test_a_message_has_the_same_state_in_lists_and_reports(
     db: Connection, direction: Direction, did: str, courier: str, destination: str, state: State,
     copy: tuple[tuple[str, str, str], ...],
 ) -> None:  # fmt: skip

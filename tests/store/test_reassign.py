@@ -31,9 +31,9 @@ def put(db: Connection, courier: str = "sip", *, device: int = 0, at: float = 10
     message = Message(Direction.IN, "4445556666", "5550001111", "code 4711", "hook", at, "acme", "5550001111")
     lane = {"sip": f"sip:{device}" if device else "sip/101", "app": "app/101"}[courier]
     due = at if courier == "app" else None
-    one = Delivery(message, courier, "101", "4445556666", lane, 9e9, at, device, due_at=due, open=not device)
-    one = one._replace(open=courier == "sip" and not device)
-    (stored,) = messages.accept_all(db, [(message, [one], "node", at)])
+    delivery = Delivery(message, courier, "101", "4445556666", lane, 9e9, at, device, due_at=due, open=not device)
+    delivery = delivery._replace(open=courier == "sip" and not device)
+    (stored,) = messages.accept_all(db, [(message, [delivery], "node", at)])
     if courier == "app" and at != 99.0:  # one that has been tried steps aside
         db.execute(update(deliveries).where(deliveries.c.message_id == stored.message_id).values(lane="app/101#9"))
     return stored.message_id
@@ -44,7 +44,7 @@ def rows(db: Connection) -> list[tuple[str, str, bool, int]]:
     return [(row.courier, row.state, row.open, row.device) for row in db.execute(query)]
 
 
-def test_what_waits_for_a_removed_account_ends(db: Connection) -> None:
+def test_deliveries_of_a_removed_account_fail(db: Connection) -> None:
     put(db), put(db, "app"), put(db, device=0)
     reassign.adopt_open(db, "101", 7, "sip:7", 150.0)
     put(db)
@@ -54,14 +54,14 @@ def test_what_waits_for_a_removed_account_ends(db: Connection) -> None:
     assert reassign.adopt_open(db, "101", 8, "sip:8", 300.0) == 0
 
 
-def test_what_came_for_another_of_the_name_is_not_adopted(db: Connection) -> None:
+def test_deliveries_of_an_earlier_account_of_the_same_name_are_not_adopted(db: Connection) -> None:
     put(db, at=10.0)
     assert reassign.adopt_open(db, "101", 8, "sip:8", 300.0) == 0
     put(db, at=60.0)
     assert reassign.adopt_open(db, "101", 8, "sip:8", 300.0) == 1
 
 
-def test_what_is_cancelled_is_no_later_phones(db: Connection) -> None:
+def test_a_cancelled_delivery_is_not_adopted_by_a_later_phone(db: Connection) -> None:
     first, second = put(db), put(db)
     assert operator_lists.cancel(db, first, 110.0) == 1
     assert reassign.adopt_open(db, "101", 7, "sip:7", 120.0) == 1
@@ -69,12 +69,12 @@ def test_what_is_cancelled_is_no_later_phones(db: Connection) -> None:
     assert reassign.adopt_open(db, "101", 8, "sip:8", 140.0) == 0
 
 
-def test_what_a_phone_was_given_later_ones_get_too(db: Connection) -> None:
+def test_a_delivery_adopted_by_one_phone_is_adopted_by_later_phones_once(db: Connection) -> None:
     put(db)
     assert [reassign.adopt_open(db, "101", phone, f"sip:{phone}", 120.0) for phone in (7, 8, 8)] == [1, 1, 0]
 
 
-def test_without_an_app_the_phones_get_it(db: Connection) -> None:
+def test_waiting_app_messages_go_to_the_phones_when_the_app_is_switched_off(db: Connection) -> None:
     accounts.set_account(db, "101", app_messages=True)
     put(db, "app", at=99.0), put(db, "app")
     accounts.set_account(db, "101", app_messages=False)
@@ -85,7 +85,7 @@ def test_without_an_app_the_phones_get_it(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("networks", [",", " ", "fe80::1%eth0", "192.0.2.1,x"])
-def test_networks_that_mean_nothing_are_refused(db: Connection, networks: str) -> None:
+def test_invalid_networks_are_refused(db: Connection, networks: str) -> None:
     with pytest.raises(BadValue):
         accounts.set_account(db, "101", api_allow_ip=networks)
     accounts.set_account(db, "101", api_allow_ip="192.0.2.1, 2001:db8::/32")

@@ -18,7 +18,9 @@ def _message(number: int, origin: str, when: float) -> Message:
     return Message(Direction.OUT, "5550001111", "2125550123", f"m{number}", origin, when, "alice", "5550001111")
 
 
-async def test_of_one_door_within_the_span(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recent_messages_are_of_one_origin_and_a_time_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_STEP", 3)
     async with core(tmp_path, run=False) as here:
         assert await here.store.read(lambda db: recent(db, "smpp", 60.0)) == []
@@ -39,7 +41,7 @@ async def test_of_one_door_within_the_span(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.req("P-10", "F-01")
-async def test_back_to_what_its_peers_have_heard(tmp_path: Path) -> None:
+async def test_recall_goes_back_to_the_last_answer_that_the_peers_received(tmp_path: Path) -> None:
     """However long ago that is, within bounds: a peer that received no answer tells it again when it has lost us."""
     async with core(tmp_path, run=False) as here:
         for number in range(20):

@@ -31,7 +31,7 @@ async def cancelled(here: Core, message: int) -> bool:
     return await here.store.write(lambda db: cancel_whole(db, message, here.clock.now))
 
 
-async def test_another_text_leaves(tmp_path: Path) -> None:
+async def test_a_replaced_text_is_sent(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}) as here:
         message = await send(here, wait=60)
@@ -46,7 +46,7 @@ async def test_another_text_leaves(tmp_path: Path) -> None:
         assert not await replaced(here, 999, "nobody")
 
 
-async def test_not_what_goes_in_pieces_or_was_tried(tmp_path: Path) -> None:
+async def test_a_text_in_pieces_or_tried_already_is_not_replaced(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Deferred("later", retry=60))}) as here:
         here.gateway.limits = {SIM: CarrierOptions.model_construct(text_unit="segments")}
         assert not await replaced(here, await send(here, "a" * 161, wait=60), "x")
@@ -55,7 +55,7 @@ async def test_not_what_goes_in_pieces_or_was_tried(tmp_path: Path) -> None:
         assert not await replaced(here, tried, "x")
 
 
-async def test_all_of_it_or_nothing_is_called_back(tmp_path: Path) -> None:
+async def test_a_cancel_applies_to_all_deliveries_of_a_message_or_to_none(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}) as here:
         message = await send(here, wait=60, report=WebhookRequest())

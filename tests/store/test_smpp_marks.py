@@ -8,7 +8,7 @@ from sipsms.store.smpp_marks import heard, set_heard
 from tests.support.messaging.core import core
 
 
-async def test_the_last_time_counts(tmp_path: Path) -> None:
+async def test_the_mark_of_a_peer_is_the_last_time_that_was_set(tmp_path: Path) -> None:
     async with core(tmp_path, run=False) as here:
         assert await here.store.read(lambda db: heard(db, "esme")) == 0.0
         for name, at in (("esme", 5.5), ("other", 7.0), ("esme", 9.5), ("n" * 100, 1.0)):

@@ -42,7 +42,7 @@ def did(db: Connection, number: str = DID) -> Did:
 
 
 @pytest.mark.req("S-066", "S-071", "S-072", "S-076")
-def test_set_step_by_step(db: Connection) -> None:
+def test_smpp_settings_change_one_by_one(db: Connection) -> None:
     assert did(db).smpp is None
     assert change(db, smpp_password="p") == Smpp("", "p", "", True), "what is new is on"
     assert did(db).smpp_username == "acme"
@@ -57,13 +57,13 @@ def test_set_step_by_step(db: Connection) -> None:
 
 
 @pytest.mark.req("S-074")
-def test_a_url_that_was_shown_can_be_given_back(db: Connection) -> None:
+def test_a_url_with_a_masked_password_keeps_the_stored_password(db: Connection) -> None:
     change(db, smpp_url=SECRET)
     (row,) = (dids.did_row(one) for one in dids.all_dids(db) if one.number == DID)
     assert (row["smpp"], row["smpp_username"], row["smpp_url"]) == (True, "acme", "ssmpp://me:***@smsc.example.com")
-    found = change(db, smpp_url=row["smpp_url"])
-    assert found is not None
-    assert found.url == SECRET
+    rows = change(db, smpp_url=row["smpp_url"])
+    assert rows is not None
+    assert rows.url == SECRET
 
 
 def wrong(db: Connection, number: str = DID, **given: Any) -> str:
@@ -76,7 +76,7 @@ def wrong(db: Connection, number: str = DID, **given: Any) -> str:
 
 
 @pytest.mark.req("S-066", "A-31")
-def test_what_cannot_be(db: Connection) -> None:
+def test_invalid_smpp_settings_are_refused(db: Connection) -> None:
     assert wrong(db, smpp=True) == "smpp_password"
     assert wrong(db, smpp=True, smpp_username="x") == "smpp_password"
     for bad in ("a b", "é", "x" * 65, "a\r\n", "\x00"):
@@ -91,7 +91,7 @@ def test_what_cannot_be(db: Connection) -> None:
 
 
 @pytest.mark.req("A-37")
-def test_no_two_customers_have_one_username(db: Connection) -> None:
+def test_two_customers_cannot_have_the_same_smpp_username(db: Connection) -> None:
     change(db, smpp_username="shared", smpp_password="p")
     assert change(db, SECOND, smpp_username="shared", smpp_password="p") is not None, "of one customer"
     assert wrong(db, FOREIGN, smpp_username="shared", smpp_password="q") == "smpp_username"
@@ -108,7 +108,7 @@ def test_no_two_customers_have_one_username(db: Connection) -> None:
 
 
 @pytest.mark.req("A-37")
-def test_another_customer_begins_anew(db: Connection) -> None:
+def test_a_did_that_changes_its_customer_loses_its_smpp_settings(db: Connection) -> None:
     change(db, smpp_username="mine", smpp_password="p", smpp_url=SECRET)
     dids.change_did(db, DID, {"account": "other"}, allow_private=False)
     assert did(db).smpp is None
@@ -116,7 +116,7 @@ def test_another_customer_begins_anew(db: Connection) -> None:
     assert change(db, account="acme", smpp_password="new") == Smpp("", "new", "", True)
 
 
-def test_sessions_are_listed(db: Connection) -> None:
+def test_smpp_sessions_of_all_nodes_are_listed(db: Connection) -> None:
     row = {
         "number": 1, "direction": "in", "name": "acme", "account": "acme", "peer": "192.0.2.1:4000", "mode": "trx",
         "tls": True, "state": "bound", "since": 5.0, "sent": 3, "received": 4, "why": "",
@@ -124,11 +124,11 @@ def test_sessions_are_listed(db: Connection) -> None:
     smpp_binds.replace(db, "a", [row, {**row, "number": 2, "direction": "out", "name": "carrier:x", "why": "w" * 300}])
     smpp_binds.replace(db, "b", [{**row, "name": "zeta"}])
     smpp_binds.replace(db, "b", [{**row, "name": "beta"}])
-    found = list(smpp_binds.list_binds(db))
-    assert [(one["node"], one["direction"], one["name"]) for one in found] == [
+    rows = list(smpp_binds.list_binds(db))
+    assert [(one["node"], one["direction"], one["name"]) for one in rows] == [
         ("a", "in", "acme"), ("b", "in", "beta"), ("a", "out", "carrier:x")
     ]  # fmt: skip
-    assert found[0] == {"node": "a", **{name: value for name, value in row.items() if name != "number"}}
-    assert len(found[2]["why"]) == 255
+    assert rows[0] == {"node": "a", **{name: value for name, value in row.items() if name != "number"}}
+    assert len(rows[2]["why"]) == 255
     smpp_binds.replace(db, "a", [])
     assert [one["node"] for one in smpp_binds.list_binds(db)] == ["b"]

@@ -29,7 +29,7 @@ def _message(text: str, key: bytes | None = None) -> Message:
     return Message(Direction.OUT, "5550001111", "2125550123", text, "test", 1.0, "alice", "5550001111", None, key)
 
 
-async def test_what_waits_is_one_commit(tmp_path: Path) -> None:
+async def test_waiting_jobs_are_written_in_one_commit(tmp_path: Path) -> None:
     store = _store(tmp_path)
     sizes: list[int] = []
 
@@ -42,7 +42,7 @@ async def test_what_waits_is_one_commit(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_only_the_guilty_job_of_a_batch_fails(tmp_path: Path) -> None:
+async def test_only_the_failing_job_of_a_batch_fails(tmp_path: Path) -> None:
     store = _store(tmp_path)
     bad = _message("bad")._replace(text=None)
     results = await asyncio.gather(
@@ -69,7 +69,7 @@ async def test_a_locked_store_is_unavailable_and_stores_nothing(tmp_path: Path) 
     await store.close()
 
 
-async def test_one_server_to_a_store(tmp_path: Path) -> None:
+async def test_a_second_server_on_the_same_store_is_refused(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
     assert not is_served(engine)
     first = lock(engine)
@@ -83,7 +83,7 @@ async def test_one_server_to_a_store(tmp_path: Path) -> None:
     again.close()
 
 
-async def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
     ensure_schema(engine)
     with engine.begin() as connection:
@@ -93,7 +93,7 @@ async def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "s.db").stat().st_mode & 0o077 == 0
 
 
-async def test_durable_settings(tmp_path: Path) -> None:
+async def test_sqlite_runs_with_wal_and_full_synchronous(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
     with engine.connect() as connection:
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
@@ -102,7 +102,7 @@ async def test_durable_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("L-07")
-async def test_no_query_of_the_hot_paths_scans_a_table(tmp_path: Path) -> None:
+async def test_no_query_of_message_traffic_scans_a_table(tmp_path: Path) -> None:
     """Every statement the store sends while messages flow is answered from an index."""
     seen: dict[str, Any] = {}
 
@@ -139,7 +139,7 @@ async def test_no_query_of_the_hot_paths_scans_a_table(tmp_path: Path) -> None:
     assert {text: plan for text, plan in scans.items() if not any(name in plan for name in small)} == {}
 
 
-async def test_notices_are_waited_for_a_while_only(tmp_path: Path) -> None:
+async def test_wanted_notices_are_forgotten_after_a_while(tmp_path: Path) -> None:
     """What a sender wanted to know and never came to pass is not looked through at every start for ever."""
     store, now = _store(tmp_path), 5000.0
     for name, at in (("young", now), ("old", now - 1000)):

@@ -31,7 +31,7 @@ class OtherDatabase:
         pass
 
 
-async def test_only_sqlite_is_asked_for_its_data_version() -> None:
+async def test_the_writer_asks_only_sqlite_for_its_data_version() -> None:
     def double(db: Any, payloads: Sequence[int]) -> Sequence[int]:
         return [2 * one for one in payloads]
 

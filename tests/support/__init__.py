@@ -1,1 +1,1 @@
-"""What tests share: SIP and SMPP peers on real sockets, servers in their own process, the core on a real store."""
+"""Helpers that tests share: SIP and SMPP peers on real sockets, servers in processes, the core on a real store."""

@@ -41,7 +41,7 @@ def test_reads_a_challenge() -> None:
     assert wire.which(b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKother\r\n\r\n") is None
 
 
-def test_message_template() -> None:
+def test_a_message_is_sent_first_without_and_then_with_credentials() -> None:
     scenario = scenarios.Message(4)
     asked = wire.challenge(CHALLENGE)
     plain = scenario.request(6, wire.branch(6, 0), b"127.0.0.1:9", None)

@@ -66,7 +66,7 @@ def without(place: int) -> Case:
     return replace(GOOD, lines=LINES[:place] + LINES[place + 1 :])
 
 
-def test_good_books_are_good() -> None:
+def test_a_correct_ledger_has_no_fault() -> None:
     assert not any(judge(GOOD).values()), judge(GOOD)
 
 
@@ -126,7 +126,7 @@ def test_each_verdict_fires_alone(verdict: str, evidence: str, bend: Bend) -> No
     assert [name for name, lines in found.items() if lines and name != verdict and name != "lost"] == []
 
 
-def test_what_is_no_fault() -> None:
+def test_explained_unknown_messages_are_no_fault() -> None:
     """What is unknown may be nowhere, if it says why; who does not await answers has no order; a phone that came later
     need not have what was before; two phones of an account each have a Call-ID of their own."""
     unknown = with_state(0, "unknown", "the program stopped")
@@ -137,7 +137,7 @@ def test_what_is_no_fault() -> None:
         assert not any(judge(case).values()), judge(case)
 
 
-def test_words() -> None:
+def test_lines_of_the_ledgers_are_read() -> None:
     assert target_of(IN) == "a000"
     assert target_of("something else") == ""
     assert [one["event"] for one in events_of('{"event": "a"}{"event": "b"}')] == ["a", "b"]
@@ -155,7 +155,7 @@ def test_accounts_go_to_customers(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.req("F-01", "I1", "I2", "I3", "I4", "I6")
-async def test_thirty_kills(tmp_path: Path) -> None:
+async def test_thirty_kills_lose_no_message(tmp_path: Path) -> None:
     """Nothing is lost, doubled, misdirected, reordered, refused or unexplained. LEDGER_SEED says which dice."""
     seed = int(os.environ.get("LEDGER_SEED") or random.randrange(1 << 31))
     print(f"LEDGER_SEED={seed}, books in {tmp_path}")

@@ -33,7 +33,7 @@ RELIABILITY = (
 )
 
 
-def test_the_ids_of_the_documents() -> None:
+def test_the_ids_of_the_documents_are_found() -> None:
     found = tool.defined([REQUIREMENTS, RELIABILITY])
     assert found == ["C-1", "S-001", "S-002", "G01", "D1", "C-001", "C-065a", "I1", "I2"]
     assert [tool.group_of(name) for name in found] == ["C-", "S", "S", "G", "D", "C", "C", "I", "I"]
@@ -71,7 +71,7 @@ def test_an_id_is_shown_by_a_passing_test_and_spoilt_by_a_failing_one() -> None:
     assert "not shown" not in tool.table(found, missing=False)
 
 
-def test_as_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_program_prints_the_table_and_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main(["--root", str(tmp_path)]) == 1
     assert "run pytest first" in capsys.readouterr().err
     (tmp_path / "docs/dev").mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_as_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_the_hook_writes_down_what_was_shown(tmp_path: Path, workers: str) -> None:
+def test_the_hook_stores_the_requirement_ids_that_tests_show(tmp_path: Path, workers: str) -> None:
     """With and without pytest-xdist: set-up, call and tear-down count, an unmarked test does not."""
     (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
     (tmp_path / "tests/support/tools").mkdir(parents=True)

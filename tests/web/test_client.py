@@ -1,4 +1,4 @@
-"""The HTTP client against a socket that behaves, and against sockets that do not."""
+"""The HTTP client against servers that behave, and servers that do not."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def hanging(reader: Reader, _: Writer) -> None:
 OK = b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 2\r\n\r\nok"
 
 
-async def test_an_answer() -> None:
+async def test_the_client_returns_status_headers_and_body() -> None:
     async with stub(answering(OK)) as (server, client):
         port: HttpClient = client
         answer = await port.request("POST", server.url + "?a=%2B1", headers={"X-Key": "k"}, body=b"body")
@@ -107,7 +107,7 @@ async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
     assert b"cookie" not in server.requests[1].lower()
 
 
-async def test_a_long_answer_is_capped() -> None:
+async def test_a_long_answer_is_cut_at_the_limit() -> None:
     size = 1_000_000
     data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     async with stub(then_closing(data)) as (server, client):
@@ -119,7 +119,7 @@ async def test_a_long_answer_is_capped() -> None:
 
 
 @pytest.mark.req("D6", "F-10")
-async def test_refused() -> None:
+async def test_a_refused_connection_is_not_sent() -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{s.getsockname()[1]}/key-in-path"
@@ -131,21 +131,21 @@ async def test_refused() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://host.invalid/", "http://", "nonsense", "http://127.0.0.1:99999/"])
-async def test_nowhere_to_send(url: str) -> None:
+async def test_an_invalid_url_is_not_sent(url: str) -> None:
     client = AiohttpClient()
     with pytest.raises(NotSent):
         await client.request("POST", url, headers={}, body=b"x", timeout=5)
     await client.close()
 
 
-async def test_tls_fails() -> None:
+async def test_a_failed_tls_handshake_is_not_sent() -> None:
     async with stub(answering(OK)) as (server, client):
         with pytest.raises(NotSent):
             await client.request("POST", server.url.replace("http", "https"), headers={}, body=b"x", timeout=0.5)
     assert server.requests == []
 
 
-async def test_connecting_takes_too_long() -> None:
+async def test_a_connect_timeout_is_not_sent() -> None:
     """A full backlog: the kernel drops our SYN, as a firewall would."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -178,7 +178,7 @@ SILENT: list[tuple[Behaviour, str]] = [
 @pytest.mark.req("D6", "F-12")
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
 @pytest.mark.parametrize(("behaviour", "why"), SILENT)
-async def test_no_answer_and_never_a_second_request(behaviour: Behaviour, why: str, method: str) -> None:
+async def test_a_request_without_an_answer_is_not_repeated(behaviour: Behaviour, why: str, method: str) -> None:
     body = b"" if method == "GET" else b"x"
     async with stub(behaviour) as (server, client):
         with pytest.raises(NoAnswer, match=why):
@@ -189,7 +189,7 @@ async def test_no_answer_and_never_a_second_request(behaviour: Behaviour, why: s
 
 @pytest.mark.req("D6")
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
-async def test_a_reused_connection_that_breaks_is_not_tried_again(method: str) -> None:
+async def test_a_request_on_a_reused_connection_that_breaks_is_not_repeated(method: str) -> None:
     """The server answers once, then reads a request on the same connection and goes away."""
     served = 0
 
@@ -217,7 +217,7 @@ async def test_an_idle_connection_that_the_server_closed_is_not_used() -> None:
         assert server.connections == 3
 
 
-async def test_close_twice_and_unused() -> None:
+async def test_closing_twice_or_unused_raises_no_error() -> None:
     client = AiohttpClient()
     await client.close()
     async with stub(answering(OK)) as (server, used):

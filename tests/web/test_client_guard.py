@@ -1,4 +1,4 @@
-"""The client for URLs of customers: what it does not connect to, and what it survives."""
+"""The HTTP client for customers' URLs: refused addresses, and hostile answers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ LITERALS = ["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0",
 
 @pytest.mark.req("W-04", "A-39")
 @pytest.mark.parametrize("host", LITERALS)
-async def test_addresses_in_the_url(host: str) -> None:
+async def test_private_addresses_in_the_url_are_refused(host: str) -> None:
     async with canary(Names(localhost=[["127.0.0.1", "::1"]])) as (stub, client, port):
         with pytest.raises(Forbidden):
             await client.request("GET", f"http://{host}:{port}/", headers={})
@@ -72,7 +72,7 @@ async def test_addresses_in_the_url(host: str) -> None:
 
 @pytest.mark.req("W-04", "A-39")
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:127.0.0.1"]])
-async def test_names_that_lead_inside(addresses: list[str]) -> None:
+async def test_names_that_resolve_to_private_addresses_are_refused(addresses: list[str]) -> None:
     async with canary(Names(evil_example=[addresses])) as (stub, client, port):
         with pytest.raises(Forbidden, match=r"evil\.example: address .* is private"):
             await client.request("GET", f"http://evil.example:{port}/", headers={})
@@ -80,7 +80,7 @@ async def test_names_that_lead_inside(addresses: list[str]) -> None:
 
 
 @pytest.mark.req("W-04", "A-39")
-async def test_the_address_checked_is_the_one_connected_to() -> None:
+async def test_the_client_connects_to_the_address_that_was_checked() -> None:
     """Rebinding: a second look-up would lead inside. There is none: the first answer, 127.0.0.2, is connected to."""
     names = Names(evil_example=[["127.0.0.2"], ["127.0.0.1"]])
     allowed = "127.0.0.2"
@@ -104,21 +104,21 @@ async def test_redirects_are_not_followed() -> None:
 
 @pytest.mark.req("W-04")
 @pytest.mark.parametrize("url", ["ftp://good.example/", "http://good.example:6379/", "http://good.example/#x", "x"])
-async def test_urls_of_the_wrong_form(url: str) -> None:
+async def test_malformed_urls_are_refused(url: str) -> None:
     async with canary(Names(good_example=[["127.0.0.1"]]), ALLOWING) as (stub, client, _):
         with pytest.raises(Forbidden):
             await client.request("GET", url, headers={})
         assert stub.connections == 0
 
 
-async def test_the_environments_proxies_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with canary(Names(good_example=[["127.0.0.1"]]), ALLOWING) as (stub, client, port):
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         assert (await client.request("GET", f"http://good.example:{port}/", headers={})).status == 200
         assert b"accept-encoding: identity" in stub.requests[0].lower()
 
 
-async def test_a_name_that_is_not_there() -> None:
+async def test_an_unknown_name_is_not_sent() -> None:
     async with canary(Names()) as (_, client, port):
         with pytest.raises(NotSent) as caught:
             await client.request("GET", f"http://gone.example:{port}/", headers={})
@@ -127,7 +127,7 @@ async def test_a_name_that_is_not_there() -> None:
 
 @pytest.mark.req("A-40")
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-async def test_a_bomb_stays_packed(coding: str) -> None:
+async def test_a_compressed_answer_is_not_unpacked(coding: str) -> None:
     data = {"gzip": gzip.compress, "deflate": zlib.compress}[coding](bytes(50_000_000))
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     async with canary(Names(good_example=[["127.0.0.1"]]), ALLOWING, head + data) as (_, client, port):
@@ -136,7 +136,7 @@ async def test_a_bomb_stays_packed(coding: str) -> None:
 
 
 @pytest.mark.req("A-40")
-async def test_an_endless_answer_is_cut() -> None:
+async def test_an_endless_answer_is_cut_at_the_limit() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + bytes(200_000)
     async with canary(Names(good_example=[["127.0.0.1"]]), ALLOWING, head) as (_, client, port):
         reply = await client.request("GET", f"http://good.example:{port}/", headers={}, timeout=5)
@@ -144,7 +144,7 @@ async def test_an_endless_answer_is_cut() -> None:
 
 
 @pytest.mark.req("A-40", "W-02")
-async def test_an_answer_that_drips_ends_with_the_time() -> None:
+async def test_a_slow_answer_ends_with_the_timeout() -> None:
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while True:
@@ -158,7 +158,7 @@ async def test_an_answer_that_drips_ends_with_the_time() -> None:
             await client.request("GET", f"http://good.example:{port}/", headers={}, timeout=0.3)
 
 
-async def test_closed_and_used_again() -> None:
+async def test_a_closed_client_can_be_used_again() -> None:
     async with canary(Names(good_example=[["127.0.0.1"]]), ALLOWING) as (stub, client, port):
         for _ in range(2):
             assert (await client.request("GET", f"http://good.example:{port}/", headers={})).status == 200
@@ -167,7 +167,7 @@ async def test_closed_and_used_again() -> None:
 
 
 @pytest.mark.req("A-40")
-def test_a_silent_name_server_does_not_hold_up_the_end() -> None:
+def test_a_silent_name_server_does_not_hold_up_closing() -> None:
     """A program that asks one and ends: at once, not when there is an answer."""
     program = """
 import asyncio, socket, threading
@@ -192,7 +192,7 @@ asyncio.run(main())
 
 
 @pytest.mark.req("A-40")
-async def test_silent_name_servers_of_one_domain_stop_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_name_servers_of_one_domain_do_not_block_other_domains(monkeypatch: pytest.MonkeyPatch) -> None:
     hold = threading.Event()
 
     def look_up(host: str, port: int, family: int, kind: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The door for parts of MMS, on a real socket."""
+"""The HTTP server of MMS files, on a real socket."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.mark.req("S-021")
 @pytest.mark.parametrize("kind", SAMPLES)
-async def test_a_part_comes_as_what_it_is(site: Site, kind: str) -> None:
+async def test_a_file_is_served_with_its_content_type(site: Site, kind: str) -> None:
     media = await site.files.save(SAMPLES[kind], "film.html")
     status, headers, body = await site.ask(site.path(media))
     assert (status, body) == (200, SAMPLES[kind])
@@ -61,7 +61,7 @@ async def test_a_part_comes_as_what_it_is(site: Site, kind: str) -> None:
     assert headers["cache-control"].startswith("private")
 
 
-async def test_head_and_range(site: Site) -> None:
+async def test_head_and_range_requests_are_answered(site: Site) -> None:
     path = site.path(await site.files.save(JPEG, "a.jpg"))
     status, headers, body = await site.ask(path, "HEAD")
     assert (status, headers["content-length"], body) == (200, str(len(JPEG)), b"")
@@ -85,7 +85,7 @@ WRONG = [
 
 
 @pytest.mark.req("W-07", "A-37")
-async def test_all_that_is_wrong_looks_the_same(site: Site) -> None:
+async def test_every_wrong_url_gets_the_same_answer(site: Site) -> None:
     media = await site.files.save(JPEG, "a.jpg")
     gone = await site.files.save(JPEG, "a.jpg")
     path = site.files.path(gone.token)
@@ -108,11 +108,11 @@ async def test_all_that_is_wrong_looks_the_same(site: Site) -> None:
 @pytest.mark.parametrize(
     "path", ["/media/..%2f..%2f..%2fetc/passwd", "/media/%2e%2e/a.jpg", "/media/x/..%2fa.jpg", "/media/"]
 )
-async def test_paths_that_lead_elsewhere(site: Site, path: str) -> None:
+async def test_paths_that_leave_the_folder_are_refused(site: Site, path: str) -> None:
     assert (await site.ask(path))[0] == 404
 
 
-async def test_other_methods(site: Site) -> None:
+async def test_other_methods_are_refused(site: Site) -> None:
     path = site.path(await site.files.save(JPEG, "a.jpg"))
     for method in ("POST", "PUT", "DELETE"):
         assert (await site.ask(path, method))[0] == 405

@@ -1,4 +1,4 @@
-"""The door for phones' settings on a real socket: what it answers, and what it keeps to itself."""
+"""The HTTP server of provisioning documents, on a real socket."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def ask() -> AsyncIterator[Ask]:
 
 
 @pytest.mark.parametrize("app", ["linphone", "acrobits"])
-async def test_once_and_never_again(ask: Ask, app: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_link_works_once(ask: Ask, app: str, capsys: pytest.CaptureFixture[str]) -> None:
     log.setup("debug", "json")
     wrong = await ask(f"/provision/wrong/{app}.xml")
     assert wrong[0] == 404
@@ -93,14 +93,14 @@ async def test_once_and_never_again(ask: Ask, app: str, capsys: pytest.CaptureFi
     assert "s3cret" not in line
 
 
-async def test_other_ways(ask: Ask) -> None:
+async def test_other_methods_and_paths_are_refused(ask: Ask) -> None:
     assert (await ask("/provision/good/linphone.xml", "POST"))[0] == 405
     assert (await ask("/provision/good/"))[0] == 404
     status, headers, _ = await ask("/provision/down/linphone.xml")
     assert (status, headers["retry-after"]) == (503, "5")
 
 
-async def test_the_rate_is_bounded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_are_limited_per_minute(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right and wrong tokens alike; after a minute it goes on."""
     now = [0.0]
     monkeypatch.setattr(provisioning.time, "monotonic", lambda: now[0])

@@ -1,4 +1,4 @@
-"""What the API doors read of a request: fields of each kind of body, within bounds."""
+"""The reader of API requests: fields of each kind of body, within limits."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def part(name: str, value: bytes, file: str = "") -> bytes:
         (b"a=1", "text/plain", {}),
     ],
 )
-async def test_fields_of_a_body(body: bytes, kind: str, found: dict[str, Any]) -> None:
+async def test_the_fields_of_each_kind_of_body_are_read(body: bytes, kind: str, found: dict[str, Any]) -> None:
     assert await fields_of(made(body, kind)) == found
 
 
-async def test_body_and_query_together() -> None:
+async def test_body_and_query_are_read_together() -> None:
     request = made(b"a=body", FORM, "a=query&b=2&b=3&a=more")
     found = await fields_of(request)
     assert (first(found, "a"), found["b"][0]) == ("body", "2")
@@ -87,20 +87,20 @@ async def test_body_and_query_together() -> None:
         (part("a", b"x" * (module.MAX_PART + 1)) + b"--x--", PARTS),
     ],
 )
-async def test_what_cannot_be_read(body: bytes, kind: str) -> None:
+async def test_an_unreadable_body_is_refused(body: bytes, kind: str) -> None:
     with pytest.raises(BadRequest):
         await fields_of(made(body, kind))
 
 
 @pytest.mark.req("A-38")
-async def test_what_is_too_much_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_with_too_many_separators_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten megabytes of separators took seconds in which nobody else was served."""
     monkeypatch.setattr(module.json, "loads", lambda body: pytest.fail("taken apart"))
     with pytest.raises(BadRequest):
         await fields_of(made(b'{"a":[' + b"[]," * 10_000 + b"1]}", "application/json"))
 
 
-async def test_a_body_has_a_limit() -> None:
+async def test_a_body_above_the_limit_is_refused() -> None:
     assert await body_of(made(b"x" * 2000), 2000) == b"x" * 2000
     for wrong in (made(b"x" * 2001), made(b"x" * 2001, **{"content-length": "5"})):
         with pytest.raises(BadRequest) as caught:
@@ -112,7 +112,9 @@ async def test_a_body_has_a_limit() -> None:
         await body_of(gone)
 
 
-async def test_memory_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_bodies_share_memory_and_small_bodies_are_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """By what is beyond the first bytes of a body, which every request may have: small ones are always taken."""
     monkeypatch.setattr(module, "FREE", 0)
     room = Room(5000)
@@ -130,7 +132,7 @@ async def test_memory_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
             await body_of(made(b"x" * 1001), 9000, held)
 
 
-def test_credentials() -> None:
+def test_credentials_are_read_from_the_authorization_header() -> None:
     def basic(value: str) -> tuple[str, str]:
         return basic_of(made(authorization=value))
 
@@ -142,13 +144,13 @@ def test_credentials() -> None:
     assert bearer_of(made(authorization=f"Basic {coded}")) == ""
 
 
-def test_values() -> None:
+def test_values_become_text() -> None:
     fields = {"a": ["", None, "x"], "b": [5], "c": [True], "d": [{}], "e": [b"\xffz"], "f": [0]}
     assert [text(fields, name) for name in "abcdefg"] == ["x", "5", "", "", "\ufffdz", "0", ""]
     assert text(fields, "g", "a") == "x"
 
 
-def test_a_head_sends_nothing() -> None:
+def test_a_head_request_does_not_call_the_handler() -> None:
     async def page(request: Request) -> Response:
         raise AssertionError("called")
 

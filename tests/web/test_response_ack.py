@@ -1,4 +1,4 @@
-"""Was an answer heard? Over real sockets: who goes on, who closes, who breaks off, who was gone before."""
+"""The check that a client received its answer, over real sockets: it goes on, closes, resets, or had left before."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def place(*proxies: str) -> AsyncIterator[Place]:
         await task
 
 
-async def test_end_that_another_request_has_overtaken_is_waited_for() -> None:
+async def test_a_close_that_another_request_overtakes_is_waited_for() -> None:
     """The client closes, then asks by another connection; the system may tell of the second first."""
     async with place() as here:
         sock = await here.connect()
@@ -126,7 +126,7 @@ async def test_end_that_another_request_has_overtaken_is_waited_for() -> None:
         assert await looking
 
 
-async def test_who_asks_for_more_has_heard() -> None:
+async def test_a_client_that_sends_another_request_has_received_the_answer() -> None:
     async with place() as here:
         sock = await here.connect()
         await here.ask(sock)
@@ -138,7 +138,7 @@ async def test_who_asks_for_more_has_heard() -> None:
 
 
 @pytest.mark.parametrize("more", ["", CLOSE])
-async def test_who_closes_when_it_has_read_has_heard(more: str) -> None:
+async def test_a_client_that_closes_after_reading_has_received_the_answer(more: str) -> None:
     async with place() as here:
         sock = await here.connect()
         await here.ask(sock, more)
@@ -154,7 +154,7 @@ async def test_who_closes_when_it_has_read_has_heard(more: str) -> None:
 
 
 @pytest.mark.req("F-21")
-async def test_who_shuts_down_when_it_has_read_has_heard() -> None:
+async def test_a_client_that_shuts_down_after_reading_has_received_the_answer() -> None:
     """It gets our FIN, too: it may wait for that."""
     async with place() as here:
         sock = await here.connect()
@@ -166,7 +166,7 @@ async def test_who_shuts_down_when_it_has_read_has_heard() -> None:
         sock.close()
 
 
-async def test_who_reads_until_we_close_has_heard_once_it_closes() -> None:
+async def test_a_client_that_reads_until_the_server_closes_has_received_the_answer_when_it_closes() -> None:
     async with place() as here:
         sock = await here.connect()
         await here.ask(sock, CLOSE)
@@ -179,7 +179,7 @@ async def test_who_reads_until_we_close_has_heard_once_it_closes() -> None:
 
 @pytest.mark.req("F-21")
 @pytest.mark.parametrize("reads", [True, False])
-async def test_what_we_closed_is_heard_when_it_was_read(reads: bool) -> None:
+async def test_an_answer_with_connection_close_is_received_when_the_client_has_read_it(reads: bool) -> None:
     """`Connection: close`: our side is done with it at once, the client is not."""
     async with place() as here:
         sock = socket.socket()
@@ -201,7 +201,7 @@ async def test_what_we_closed_is_heard_when_it_was_read(reads: bool) -> None:
 
 
 @pytest.mark.req("F-21")
-async def test_who_waits_for_nothing_more_has_not() -> None:
+async def test_a_client_that_keeps_its_connection_idle_has_not_confirmed_the_answer() -> None:
     """It keeps its connection, and asks nothing: its system has the answer, its program may have hung."""
     async with place() as here:
         sock = await here.connect()
@@ -214,7 +214,7 @@ async def test_who_waits_for_nothing_more_has_not() -> None:
 
 
 @pytest.mark.req("F-21")
-async def test_a_connection_that_we_close_as_idle() -> None:
+async def test_after_a_keep_alive_timeout_the_close_of_the_client_counts() -> None:
     """The keep-alive is over: what the client does then is what counts."""
     async with place() as here:
         for reads in (False, True):
@@ -232,7 +232,7 @@ async def test_a_connection_that_we_close_as_idle() -> None:
 
 
 @pytest.mark.req("F-21")
-async def test_a_request_that_was_on_its_way_says_nothing() -> None:
+async def test_a_request_sent_before_the_answer_confirms_nothing() -> None:
     """It was sent before the answer was there."""
     async with place() as here:
         sock = await here.connect()
@@ -246,7 +246,7 @@ async def test_a_request_that_was_on_its_way_says_nothing() -> None:
 
 
 @pytest.mark.req("F-21")
-async def test_another_request_while_the_answer_has_not_arrived() -> None:
+async def test_a_request_during_an_unread_answer_confirms_nothing() -> None:
     """Its answer is larger than what the systems hold between us: nobody can have read it to its end."""
     async with place() as here:
         sock = socket.socket()
@@ -264,7 +264,7 @@ async def test_another_request_while_the_answer_has_not_arrived() -> None:
 
 
 @pytest.mark.req("F-21")
-async def test_no_more_than_so_many_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_awaited_connections_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is left."""
     monkeypatch.setattr(response_ack, "_MOST_ENDED", 2)
     async with place() as here:
@@ -288,7 +288,7 @@ async def test_no_more_than_so_many_are_waited_for(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.req("F-21")
-async def test_nobody_is_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_a_confirmation_ends_with_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(response_ack, "_LONGEST", 0.05)
     async with place() as here:
         sock = await here.connect()
@@ -301,7 +301,7 @@ async def test_nobody_is_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.req("F-21")
-async def test_behind_a_proxy_its_connection_counts() -> None:
+async def test_behind_a_proxy_the_connection_of_the_proxy_counts() -> None:
     """Nothing else is known: it asks for another client, or ends the connection."""
     async with place("127.0.0.0/8") as here:
         sock = await here.connect()
@@ -314,7 +314,7 @@ async def test_behind_a_proxy_its_connection_counts() -> None:
 
 
 @pytest.mark.req("A-38")
-async def test_connections_that_would_be_something_else_are_counted_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_upgraded_connections_are_no_longer_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """An upgrade to WebSocket is nothing here; and who has asked for it is not locked out."""
     monkeypatch.setattr(app, "MAX_CONNECTIONS", 5)
     upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
@@ -332,7 +332,7 @@ async def test_connections_that_would_be_something_else_are_counted_off(monkeypa
 
 
 @pytest.mark.req("A-38")
-async def test_a_proxy_has_as_many_connections_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trusted_proxy_has_no_limit_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "MAX_CONNECTIONS", 2)
     async with place("127.0.0.0/8") as here:
         socks = [await here.connect() for _ in range(5)]
@@ -360,7 +360,9 @@ def both_first(sock: socket.socket) -> None:
 @pytest.mark.req("F-21")
 @pytest.mark.parametrize("more", ["", CLOSE])
 @pytest.mark.parametrize("end", [socket.socket.close, reset, half_first, both_first])
-async def test_who_breaks_off_has_not(end: Callable[[socket.socket], None], more: str) -> None:
+async def test_a_client_that_resets_has_not_received_the_answer(
+    end: Callable[[socket.socket], None], more: str
+) -> None:
     """A program that is killed, or closes what it has not read: its system says so by a reset."""
     async with place() as here:
         sock = await here.connect()
@@ -376,7 +378,7 @@ async def test_who_breaks_off_has_not(end: Callable[[socket.socket], None], more
 
 
 @pytest.mark.req("F-21")
-async def test_who_breaks_off_in_two_steps_has_not() -> None:
+async def test_a_client_that_resets_after_its_fin_has_not_received_the_answer() -> None:
     """Its FIN has been seen when its reset comes."""
     async with place() as here:
         sock = await here.connect()
@@ -391,7 +393,9 @@ async def test_who_breaks_off_in_two_steps_has_not() -> None:
 
 @pytest.mark.req("F-21")
 @pytest.mark.parametrize("end", [socket.socket.close, reset])
-async def test_who_breaks_off_after_our_close_has_not(end: Callable[[socket.socket], None]) -> None:
+async def test_a_client_that_resets_after_our_close_has_received_nothing(
+    end: Callable[[socket.socket], None],
+) -> None:
     async with place() as here:
         sock = await here.connect()
         await here.ask(sock, CLOSE)
@@ -404,7 +408,7 @@ async def test_who_breaks_off_after_our_close_has_not(end: Callable[[socket.sock
 
 @pytest.mark.req("F-21")
 @pytest.mark.parametrize("end", [socket.socket.close, reset, half_first, both_first])
-def test_a_reset_that_was_read_already(end: Callable[[socket.socket], None]) -> None:
+def test_a_reset_that_the_event_loop_has_read_counts(end: Callable[[socket.socket], None]) -> None:
     """The event loop has had the error, and has yet to tell the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.create_connection(listening.getsockname())
@@ -419,7 +423,7 @@ def test_a_reset_that_was_read_already(end: Callable[[socket.socket], None]) -> 
 
 
 @pytest.mark.req("F-21")
-async def test_who_has_read_and_resets_counts_as_one_that_has_not() -> None:
+async def test_a_client_that_reads_and_resets_counts_as_not_having_received_the_answer() -> None:
     """Nobody can tell the two apart."""
     async with place() as here:
         sock = await here.connect()
@@ -431,7 +435,7 @@ async def test_who_has_read_and_resets_counts_as_one_that_has_not() -> None:
 
 
 @pytest.mark.req("F-21")
-async def test_who_was_gone_before_has_not() -> None:
+async def test_a_client_that_disconnected_before_the_answer_has_not_received_it() -> None:
     """Also when the event loop has not seen it yet."""
     async with place() as here:
         here.may_answer.clear()
@@ -457,7 +461,7 @@ async def test_a_slow_second_request_is_not_waited_for(monkeypatch: pytest.Monke
 
 
 @pytest.mark.req("A-38")
-async def test_who_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answers would fill our memory."""
     monkeypatch.setattr(app, "UNREAD", 0.2)
     async with place() as here:

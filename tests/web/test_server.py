@@ -1,4 +1,4 @@
-"""The HTTP door on a real socket: health, metrics, and connections that say nothing."""
+"""The HTTP server on a real socket: health, metrics, and silent connections."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def _served(
 
 
 @pytest.mark.req("A-38")
-async def test_a_body_that_is_broken_off_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_body_that_breaks_off_is_no_server_error(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever reads it: here it is a door that has not thought of that."""
     over = asyncio.Event()
 
@@ -70,7 +70,7 @@ async def _get(port: int, path: str) -> tuple[int, str]:
     return int(answer.split(" ", 2)[1]), answer.partition("\r\n\r\n")[2]
 
 
-async def test_health() -> None:
+async def test_health_and_readiness_are_answered() -> None:
     async with _served() as port:
         assert await _get(port, "/healthz") == (200, "ok\n")
         assert await _get(port, "/readyz") == (200, '{"ready":true,"store":"ok"}')
@@ -99,7 +99,7 @@ async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.Monk
 
 
 @pytest.mark.req("A-38")
-async def test_so_many_connections_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_connections_of_one_address_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next is closed; when one is gone, there is room again."""
     monkeypatch.setattr(app, "MAX_CONNECTIONS", 5)
     async with _served() as port, asyncio.timeout(10):

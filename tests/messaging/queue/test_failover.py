@@ -1,4 +1,4 @@
-"""Rates, breakers and fail-over of carriers, and deliveries that step aside: the queue on a real store."""
+"""The queue on a real store: rates and circuit breakers of carriers, failover, and deliveries that step aside."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BREAKER = CourierLimits(breaker=True)
 
 
 @pytest.mark.req("S-135", "F-10")
-async def test_who_is_away_is_not_tried_again_for_every_message(tmp_path: Path) -> None:
+async def test_a_carrier_that_is_down_is_not_tried_again_for_every_message(tmp_path: Path) -> None:
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     async with core(tmp_path, two(first, second), line=BREAKER) as here:
         for number in range(5):
@@ -57,7 +57,7 @@ async def test_who_is_away_is_not_tried_again_for_every_message(tmp_path: Path) 
 
 
 @pytest.mark.req("F-10")
-async def test_what_waits_at_a_carrier_that_goes_away_leaves_by_the_other(tmp_path: Path) -> None:
+async def test_queued_deliveries_of_a_carrier_that_fails_leave_by_the_next_carrier(tmp_path: Path) -> None:
     """Without an attempt of its own at the first, and in order."""
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     first.gate = asyncio.Event()
@@ -79,7 +79,7 @@ async def test_what_waits_at_a_carrier_that_goes_away_leaves_by_the_other(tmp_pa
 
 
 @pytest.mark.req("F-10")
-async def test_after_the_pause_one_goes_first(tmp_path: Path) -> None:
+async def test_after_the_pause_the_queue_sends_one_probe_before_the_rest(tmp_path: Path) -> None:
     sim = ScriptedCourier(AWAY)
     async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=CourierLimits(8, breaker=True)) as here:
         await here.queue._scan()
@@ -99,7 +99,7 @@ async def test_after_the_pause_one_goes_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("F-11", "F-40")
-async def test_a_carrier_that_never_answers_is_left_alone_soon(tmp_path: Path) -> None:
+async def test_a_carrier_that_never_answers_is_closed_after_three_unknown_deliveries(tmp_path: Path) -> None:
     """Three messages are in doubt, not three hundred; none of them goes by the other carrier."""
     first, second = ScriptedCourier(*[Unknown("no answer")] * 3), ScriptedCourier()
     async with core(tmp_path, two(first, second), line=CourierLimits(1, breaker=True)) as here:
@@ -111,7 +111,7 @@ async def test_a_carrier_that_never_answers_is_left_alone_soon(tmp_path: Path) -
         assert sorted(second.texts) == ["m3", "m4", "m5", "m6", "m7"]  # lanes of their own: in any order
 
 
-async def test_opted_out_is_no_reason_to_try_another(tmp_path: Path) -> None:
+async def test_a_rejection_for_an_opt_out_does_not_fail_over(tmp_path: Path) -> None:
     first, second = ScriptedCourier(Rejected("21610", "21610", opt_out=True)), ScriptedCourier()
     async with core(tmp_path, two(first, second), line=BREAKER) as here:
         await send(here, "m0")
@@ -120,7 +120,7 @@ async def test_opted_out_is_no_reason_to_try_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("F-15")
-async def test_a_rate_is_kept_and_nothing_lost(tmp_path: Path) -> None:
+async def test_the_queue_keeps_the_rate_of_a_carrier_and_loses_no_message(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}, line=CourierLimits(8, rate=50.0, breaker=True)) as here:
         began = time.monotonic()
@@ -131,7 +131,7 @@ async def test_a_rate_is_kept_and_nothing_lost(tmp_path: Path) -> None:
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(11,)])
 
 
-async def test_stopping_does_not_wait_for_slots(tmp_path: Path) -> None:
+async def test_draining_does_not_wait_for_slots_of_the_rate(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}, line=CourierLimits(8, rate=0.01)) as here:
         for number in range(3):
@@ -143,7 +143,7 @@ async def test_stopping_does_not_wait_for_slots(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("S-044")
-async def test_aside_lets_the_others_pass_and_comes_again(tmp_path: Path) -> None:
+async def test_a_delivery_that_steps_aside_lets_the_next_pass_and_is_tried_again(tmp_path: Path) -> None:
     callback = ScriptedCourier(Deferred("not ok", retry=1800, scope=Scope.MESSAGE))
 
     def prepare(here: Core) -> None:
@@ -159,7 +159,7 @@ async def test_aside_lets_the_others_pass_and_comes_again(tmp_path: Path) -> Non
         assert callback.texts == ["one", "two", "one"]
 
 
-async def test_the_breaker_knows_what_is_clear(tmp_path: Path) -> None:
+async def test_rejections_do_not_open_the_breaker(tmp_path: Path) -> None:
     """A carrier that refuses what it gets is there."""
     sim = ScriptedCourier(*[Rejected("no such number")] * 20)
     async with core(tmp_path, {"carrier:sim": sim}, line=BREAKER) as here:
@@ -170,7 +170,7 @@ async def test_the_breaker_knows_what_is_clear(tmp_path: Path) -> None:
         assert here.queue.health()["carrier:sim"].counts == {"failed": 20}
 
 
-async def test_accepted_after_the_breaker_opened_closes_it(tmp_path: Path) -> None:
+async def test_an_accepted_delivery_closes_the_breaker(tmp_path: Path) -> None:
     sim = ScriptedCourier(AWAY, Accepted("r"))
     async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=BREAKER) as here:
         await send(here, "m0")
@@ -183,7 +183,7 @@ async def test_accepted_after_the_breaker_opened_closes_it(tmp_path: Path) -> No
 
 
 @pytest.mark.req("S-135", "F-10")
-async def test_only_what_has_another_way_is_diverted(tmp_path: Path) -> None:
+async def test_only_deliveries_with_another_carrier_are_diverted(tmp_path: Path) -> None:
     """One without stands behind one with, in the same lane: it waits for its carrier."""
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
@@ -191,15 +191,15 @@ async def test_only_what_has_another_way_is_diverted(tmp_path: Path) -> None:
         await send(here, "m0", "2125550199")
         await second.wait(1)
         assert not here.queue.is_open("carrier:first")
-        lane, desk = Lane("carrier:first/5550001111/2125550123"), here.queue._couriers["carrier:first"]
+        lane, state = Lane("carrier:first/5550001111/2125550123"), here.queue._couriers["carrier:first"]
         did, to, key = "5550001111", "2125550123", lane.key
         for others in ("carrier:second", ""):
             message = Message(Direction.OUT, did, to, f"by {others}", "test", 1.0, "alice", did)
             new = Delivery(message, "carrier:first", to, did, key, 2e6, 1e6, due_at=1e6, others=others)
             lane.pending.extend((await here.store.accept(message, [new], here.clock.now)).deliveries)
         here.queue._lanes[lane.key] = lane
-        desk.ready.append(lane)
-        await here.queue._divert_lane(desk, desk.ready.pop(), here.clock.now)
+        state.ready.append(lane)
+        await here.queue._divert_lane(state, state.ready.pop(), here.clock.now)
         await second.wait(2)
         assert second.texts[-1] == "by carrier:second"
         here.clock.now += 6
@@ -209,7 +209,7 @@ async def test_only_what_has_another_way_is_diverted(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("W-03")
-async def test_an_attempt_that_never_was_does_not_count(tmp_path: Path) -> None:
+async def test_an_attempt_that_was_not_made_is_not_counted(tmp_path: Path) -> None:
     busy = Deferred("busy", retry=15, scope=Scope.MESSAGE, attempt=Attempt.NOT_MADE)
     callback = ScriptedCourier(busy, busy, busy)
 
@@ -230,7 +230,7 @@ async def test_an_attempt_that_never_was_does_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("S-135", "F-10")
-async def test_a_blip_does_not_bind_a_message_to_the_last_carrier(tmp_path: Path) -> None:
+async def test_a_short_outage_does_not_bind_a_message_to_the_last_carrier(tmp_path: Path) -> None:
     """First away for a moment, then second for good: what went to the second comes back to the first."""
     first, second = ScriptedCourier(AWAY), ScriptedCourier(*[AWAY] * 100)
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
@@ -244,7 +244,7 @@ async def test_a_blip_does_not_bind_a_message_to_the_last_carrier(tmp_path: Path
 
 @pytest.mark.req("S-135")
 @pytest.mark.parametrize("how", ["paused", "gone"])
-async def test_fail_over_passes_by_who_is_paused_or_gone(tmp_path: Path, how: str) -> None:
+async def test_failover_skips_carriers_that_are_paused_or_removed(tmp_path: Path, how: str) -> None:
     first, second, third = ScriptedCourier(AWAY), ScriptedCourier(), ScriptedCourier()
     first.gate = asyncio.Event()
     couriers = {**two(first, second), "carrier:third": third}
@@ -261,7 +261,7 @@ async def test_fail_over_passes_by_who_is_paused_or_gone(tmp_path: Path, how: st
         assert second.seen == []
 
 
-async def test_what_waits_at_a_carrier_that_is_removed_goes_by_the_next(tmp_path: Path) -> None:
+async def test_queued_deliveries_of_a_removed_carrier_leave_by_the_next_carrier(tmp_path: Path) -> None:
     first, second = ScriptedCourier(), ScriptedCourier()
     async with core(tmp_path, two(first, second), line=CourierLimits(1, breaker=True)) as here:
         await here.queue._scan()
@@ -275,7 +275,7 @@ async def test_what_waits_at_a_carrier_that_is_removed_goes_by_the_next(tmp_path
         assert (first.texts, sorted(second.texts)) == (["m0"], ["m1", "m2"])
 
 
-async def test_both_away_is_no_ping_pong(tmp_path: Path) -> None:
+async def test_two_carriers_that_are_down_do_not_pass_deliveries_back_and_forth(tmp_path: Path) -> None:
     first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier(*[AWAY] * 100)
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         for number in range(10):
@@ -305,7 +305,7 @@ class Looks:
 
 
 @pytest.mark.req("A-40", "F-10")
-async def test_a_crowded_lane_hides_no_other_and_costs_nothing(tmp_path: Path) -> None:
+async def test_a_crowded_lane_neither_delays_other_lanes_nor_costs_queries(tmp_path: Path) -> None:
     """700 wait behind one slow server's message; another DID's, put off for two seconds, is tried then."""
     gate = asyncio.Event()
 
@@ -339,7 +339,7 @@ async def test_a_crowded_lane_hides_no_other_and_costs_nothing(tmp_path: Path) -
 
 @pytest.mark.req("F-10")
 @pytest.mark.parametrize("backlog", [4, 600])
-async def test_all_carriers_away_costs_nothing(tmp_path: Path, backlog: int) -> None:
+async def test_the_queue_does_not_query_the_store_while_all_carriers_are_down(tmp_path: Path, backlog: int) -> None:
     first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier(*[AWAY] * 100)
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER) as here:
         for number in range(backlog):
@@ -354,7 +354,7 @@ async def test_all_carriers_away_costs_nothing(tmp_path: Path, backlog: int) -> 
 
 
 @pytest.mark.req("I2", "D6")
-async def test_what_may_be_there_goes_to_nobody_else(tmp_path: Path) -> None:
+async def test_a_delivery_that_may_have_arrived_is_not_sent_by_another_carrier(tmp_path: Path) -> None:
     """The far side would know a second copy, another carrier would not: not at once, not later, not after a crash."""
     maybe = Deferred("no answer", scope=Scope.COURIER, attempt=Attempt.MAYBE_ARRIVED)
     first, second = ScriptedCourier(maybe), ScriptedCourier()
@@ -378,24 +378,24 @@ async def test_what_may_be_there_goes_to_nobody_else(tmp_path: Path) -> None:
 
 @pytest.mark.req("I2")
 @pytest.mark.parametrize("change", ["state = 'expired'", "state = 'delivered'", "attempts = 5"])
-async def test_what_is_not_as_it_was_is_not_diverted(tmp_path: Path, change: str) -> None:
+async def test_a_delivery_that_changed_in_the_store_is_not_diverted(tmp_path: Path, change: str) -> None:
     first, second = ScriptedCourier(AWAY), ScriptedCourier()
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER, run=False) as here:
         await here.queue._scan()
-        desk = here.queue._couriers["carrier:first"]
-        desk.close_for(30, here.clock.now)
+        state = here.queue._couriers["carrier:first"]
+        state.close_for(30, here.clock.now)
         did, to, key = "5550001111", "2125550123", "carrier:first/5550001111/2125550123"
         message = Message(Direction.OUT, did, to, "x", "test", 1.0, "alice", did)
         new = Delivery(message, "carrier:first", to, did, key, 2e6, 1e6, due_at=1e6, others="carrier:second")
         here.queue.offer((await here.store.accept(message, [new], here.clock.now)).deliveries)
         await here.store.write(lambda db: db.exec_driver_sql(f"UPDATE deliveries SET {change}"))
-        await here.queue._divert(desk, here.clock.now)
+        await here.queue._divert(state, here.clock.now)
         assert await here.rows("SELECT courier FROM deliveries") == [("carrier:first",)]
         assert second.seen == []
 
 
 @pytest.mark.req("F-10")
-async def test_who_has_no_other_way_hides_nobody_who_has(tmp_path: Path) -> None:
+async def test_deliveries_without_another_carrier_do_not_hide_those_with_one(tmp_path: Path) -> None:
     first, second = ScriptedCourier(*[AWAY] * 100), ScriptedCourier()
     async with core(tmp_path, two(first, second), settings=BACK_OFF, line=BREAKER, run=False) as here:
         await here.queue._scan()
@@ -406,7 +406,7 @@ async def test_who_has_no_other_way_hides_nobody_who_has(tmp_path: Path) -> None
             new = Delivery(message, "carrier:first", to, did, f"carrier:first/{did}/{to}", 2e6, 1e6, due_at=1e6,
                            others=others)  # fmt: skip
             await here.store.accept(message, [new], here.clock.now)
-        desk = here.queue._couriers["carrier:first"]
-        desk.close_for(30, here.clock.now)
-        await here.queue._divert(desk, here.clock.now)
+        state = here.queue._couriers["carrier:first"]
+        state.close_for(30, here.clock.now)
+        await here.queue._divert(state, here.clock.now)
         await second.wait(10)

@@ -1,4 +1,4 @@
-"""What the queue remembers may be wrong at any moment; nothing may be lost or sent twice by that. On a real store."""
+"""The queue on a real store: stale memory must not lose a message or send one twice."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def _register(here: Core, contact: str, **values: Any) -> int:
     return int(device.id)
 
 
-async def test_a_backlog_larger_than_one_look(tmp_path: Path) -> None:
+async def test_a_backlog_larger_than_one_query_is_sent_completely(tmp_path: Path) -> None:
     """1,200 due messages in 400 lanes at the start; a look fetches 500."""
     async with core(tmp_path, {"carrier:sim": ScriptedCourier()}, run=False) as here:
         here.queue.set_paused(["carrier:sim"])
@@ -55,7 +55,7 @@ async def test_a_backlog_larger_than_one_look(tmp_path: Path) -> None:
         await here.until(OPEN, [(0,)])
 
 
-async def test_a_read_that_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_query_that_fails_once_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sim = ScriptedCourier(Deferred("busy", retry=5))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await _send(here, "one", "2125550123")
@@ -77,7 +77,7 @@ async def test_a_read_that_fails_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("answer", [Deferred("480", retry=3600), Deferred("gone", retry=EVENT)])
-async def test_a_phone_with_much_waiting_is_asked_once_a_registration(tmp_path: Path, answer: Outcome) -> None:
+async def test_a_phone_with_a_backlog_is_tried_once_per_registration(tmp_path: Path, answer: Outcome) -> None:
     phone = ScriptedCourier(*[answer] * 1000)
     async with core(tmp_path, {"sip": phone}) as here:
         await _register(here, "sip:a@h:1", instance="<urn:uuid:1>")
@@ -98,7 +98,7 @@ async def test_a_phone_with_much_waiting_is_asked_once_a_registration(tmp_path: 
         assert [int(text) for text in phone.texts[2:]] == list(range(120))
 
 
-async def test_a_carrier_taken_away_and_given_back(tmp_path: Path) -> None:
+async def test_a_carrier_that_is_removed_and_added_again_sends_in_order(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.queue._scan()
@@ -116,7 +116,7 @@ async def test_a_carrier_taken_away_and_given_back(tmp_path: Path) -> None:
         assert sim.texts == ["one", "two", "three"]
 
 
-async def test_a_carrier_taken_away_while_the_message_is_being_stored(tmp_path: Path) -> None:
+async def test_a_message_survives_that_its_carrier_is_removed_during_the_commit(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.queue._scan()
@@ -131,7 +131,7 @@ async def test_a_carrier_taken_away_while_the_message_is_being_stored(tmp_path: 
         await sim.wait(1)
 
 
-async def test_what_waits_moves_after_the_attempt_that_is_out(tmp_path: Path) -> None:
+async def test_queued_messages_move_to_the_new_device_after_the_attempt_under_way(tmp_path: Path) -> None:
     """The phone crashed and is back as another device, while an attempt to reach the old one is still out."""
     phone = ScriptedCourier(Deferred("no answer", retry=EVENT))
     phone.gate = asyncio.Event()
@@ -158,7 +158,7 @@ async def test_what_waits_moves_after_the_attempt_that_is_out(tmp_path: Path) ->
         assert gone.id != heir
 
 
-async def test_a_crash_between_the_registration_and_its_messages(tmp_path: Path) -> None:
+async def test_a_crash_after_the_first_registration_does_not_hold_up_its_messages(tmp_path: Path) -> None:
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
         for text in ("one", "two"):
@@ -170,7 +170,7 @@ async def test_a_crash_between_the_registration_and_its_messages(tmp_path: Path)
         assert phone.texts == ["one", "two"]
 
 
-async def test_a_crash_between_a_later_registration_and_its_messages(tmp_path: Path) -> None:
+async def test_a_crash_after_a_later_registration_does_not_hold_up_its_messages(tmp_path: Path) -> None:
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
         device = await _register(here, "sip:a@h:1")
@@ -183,7 +183,7 @@ async def test_a_crash_between_a_later_registration_and_its_messages(tmp_path: P
         assert phone.seen[0].device == device
 
 
-async def test_a_wake_survives_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wake_of_a_lane_survives_an_unavailable_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
         await _register(here, "sip:a@h:1")
@@ -206,7 +206,7 @@ async def test_a_wake_survives_a_store_that_is_away(tmp_path: Path, monkeypatch:
         assert phone.texts == ["one", "two", "three"]
 
 
-async def test_nothing_passes_what_waited_for_the_first_phone(tmp_path: Path) -> None:
+async def test_new_messages_do_not_overtake_those_that_waited_for_the_first_phone(tmp_path: Path) -> None:
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
         await here.queue._scan()
@@ -217,9 +217,7 @@ async def test_nothing_passes_what_waited_for_the_first_phone(tmp_path: Path) ->
         assert phone.texts == ["old 0", "old 1", "old 2", "new", "newer"]
 
 
-async def test_two_registrations_at_once_of_which_the_first_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_registration_does_not_disturb_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with core(tmp_path, {}) as here:
         real = here.store.writer.put
 
@@ -294,7 +292,7 @@ class Moody:
 
 @pytest.mark.req("F-10", "F-15")
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_thousand_and_five_hundred_messages_in_bad_weather(tmp_path: Path, seed: int) -> None:
+async def test_1500_messages_survive_outages_pauses_and_restarts_once_and_in_order(tmp_path: Path, seed: int) -> None:
     """Refusals, outages, pauses and restarts, then calm: all gone, once, in order."""
     dice = random.Random(seed)
     moody, now, sent, total = Moody(dice), 1_000_000.0, 0, 1500
@@ -328,7 +326,7 @@ async def test_a_thousand_and_five_hundred_messages_in_bad_weather(tmp_path: Pat
     assert [lane for lane, ids in moody.taken.items() if ids != sorted(ids)] == []
 
 
-async def test_a_stream_binding_of_before_a_restart_is_nobodys(tmp_path: Path) -> None:
+async def test_a_stream_binding_from_before_a_restart_is_not_reachable(tmp_path: Path) -> None:
     async with core(tmp_path, {}) as here:
         await _register(here, "sip:a@h:1", received=FlowAddress("tcp:192.0.2.1:4000"), local="tcp:0.0.0.0:5060", flow=1)
     async with core(tmp_path, {}) as here:
@@ -339,9 +337,7 @@ async def test_a_stream_binding_of_before_a_restart_is_nobodys(tmp_path: Path) -
         assert here.gateway.is_reachable(LaneKey.of_device(binding.device)) is False
 
 
-async def test_an_event_that_comes_while_the_last_one_is_being_written_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_wake_during_the_last_write_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The phone registers; while that is written, a message is handed to its lane and the lane is woken again."""
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
@@ -366,9 +362,7 @@ async def test_an_event_that_comes_while_the_last_one_is_being_written_down(
         assert phone.texts == ["in between"]
 
 
-async def test_an_event_that_comes_while_the_lane_is_being_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_wake_during_the_read_of_the_lane_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The head waits for it, what stands behind does not; it comes between the look and what follows from that."""
     crashes: list[str] = []
     monkeypatch.setattr("sipsms.core.log.crash", lambda event, *_, **__: crashes.append(event))
@@ -397,9 +391,7 @@ async def test_an_event_that_comes_while_the_lane_is_being_read(
         assert crashes == []
 
 
-async def test_an_event_is_not_lost_on_a_lane_that_was_read_before_it_was_written_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_wake_before_its_write_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lane's head waits; its event is being written down while a second message comes and finds the head waiting:
     that the two are held back must not undo the event."""
     parked, read, written = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -440,7 +432,7 @@ async def test_an_event_is_not_lost_on_a_lane_that_was_read_before_it_was_writte
         assert phone.texts == ["one", "two"]
 
 
-async def test_an_account_named_like_the_number_of_a_device_holds_up_nobody(tmp_path: Path) -> None:
+async def test_an_account_named_like_a_device_id_does_not_hold_up_that_device(tmp_path: Path) -> None:
     """Extensions are often named 1, 2, 3: what waits for the first phone of account 1 is not in the way of device 1."""
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:

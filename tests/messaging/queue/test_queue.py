@@ -1,4 +1,4 @@
-"""The queue on a real store: order, patience, the journal, and what a crash leaves behind."""
+"""The queue on a real store: order, expiry, stored attempts, and recovery after a crash."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def _send(here: Core, text: str, to: str = "2125550123", key: bytes | None
     return result
 
 
-async def test_attempt_is_in_the_journal_before_the_courier_is_called(tmp_path: Path) -> None:
+async def test_the_attempt_is_stored_before_the_courier_is_called(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     sim.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
@@ -40,7 +40,7 @@ async def test_attempt_is_in_the_journal_before_the_courier_is_called(tmp_path: 
 
 
 @pytest.mark.parametrize("scanned", [True, False])
-async def test_order_within_a_lane_and_freedom_between_lanes(tmp_path: Path, scanned: bool) -> None:
+async def test_deliveries_keep_order_within_a_lane_and_not_between_lanes(tmp_path: Path, scanned: bool) -> None:
     sim = ScriptedCourier(Deferred("busy", retry=1000))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         if scanned:
@@ -70,7 +70,7 @@ async def test_back_off_grows_and_is_capped(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("F-11", "F-14")
-async def test_unknown_is_not_sent_again_and_does_not_block_its_lane(tmp_path: Path) -> None:
+async def test_an_unknown_delivery_is_not_sent_again_and_does_not_block_its_lane(tmp_path: Path) -> None:
     sim = ScriptedCourier(Unknown("no answer"), Rejected("bad number", "400"))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         for text in ("one", "two", "three"):
@@ -81,7 +81,7 @@ async def test_unknown_is_not_sent_again_and_does_not_block_its_lane(tmp_path: P
         assert sim.texts == ["one", "two", "three"]
 
 
-async def test_a_failing_courier_is_left_alone_as_a_whole(tmp_path: Path) -> None:
+async def test_a_courier_that_fails_is_closed_as_a_whole(tmp_path: Path) -> None:
     sim = ScriptedCourier(Deferred("refused", scope=Scope.COURIER))
     async with core(tmp_path, {"carrier:sim": sim}, settings=BACK_OFF, line=CourierLimits(1)) as here:
         await _send(here, "one")
@@ -110,7 +110,7 @@ async def test_the_next_carrier_takes_what_the_first_certainly_did_not_send(tmp_
         assert second.texts == ["refused", "unreachable"]
 
 
-async def test_a_message_that_is_over_is_never_sent(tmp_path: Path) -> None:
+async def test_an_expired_message_is_never_sent(tmp_path: Path) -> None:
     sim = ScriptedCourier(Deferred("busy", retry=90000))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await _send(here, "one")
@@ -123,7 +123,7 @@ async def test_a_message_that_is_over_is_never_sent(tmp_path: Path) -> None:
         assert sim.texts == ["one"]
 
 
-async def test_pause_and_resume(tmp_path: Path) -> None:
+async def test_a_paused_courier_sends_nothing_until_it_is_resumed(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         here.queue.set_paused(["carrier:sim"])
@@ -138,7 +138,7 @@ async def test_pause_and_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("F-01", "F-10")
-async def test_restart_with_a_backlog_and_open_attempts(tmp_path: Path) -> None:
+async def test_a_restart_sends_the_backlog_and_leaves_open_attempts_unknown(tmp_path: Path) -> None:
     """What a crash leaves: queued rows, and attempts nobody closed."""
     stuck = ScriptedCourier()
     stuck.gate = asyncio.Event()
@@ -164,7 +164,7 @@ async def test_restart_with_a_backlog_and_open_attempts(tmp_path: Path) -> None:
             assert ours == sorted(ours)
 
 
-async def test_open_attempts_of_an_idempotent_courier_go_again(tmp_path: Path) -> None:
+async def test_open_attempts_of_an_idempotent_courier_are_sent_again(tmp_path: Path) -> None:
     stuck = ScriptedCourier()
     stuck.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": stuck}, run=False) as here:
@@ -193,7 +193,7 @@ async def test_a_lane_longer_than_memory_holds_keeps_its_order(tmp_path: Path) -
         assert sim.texts == [f"{number}" for number in range(180)]
 
 
-async def test_duplicates_are_known(tmp_path: Path) -> None:
+async def test_a_message_with_a_known_key_is_a_duplicate(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         first, *others = await asyncio.gather(*(_send(here, "once", key=b"k") for _ in range(20)))
@@ -205,21 +205,21 @@ async def test_duplicates_are_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("I6", "F-01")
-async def test_none_passes_one_of_its_lane_that_is_being_stored(tmp_path: Path) -> None:
+async def test_no_delivery_overtakes_one_of_its_lane_that_is_being_stored(tmp_path: Path) -> None:
     """Just after the start, say: the first could not begin with its commit, the second could, and is in the same."""
     async with core(tmp_path, {"carrier:sim": ScriptedCourier()}) as here:
         now, queue = here.clock.now, here.queue
         message = Message(Direction.OUT, "5550001111", "2125550123", "m", "test", now, "alice", "5550001111")
-        one = Delivery(message, "carrier:sim", "2125550123", "5550001111", "lane", now + 60, now, due_at=now)
+        delivery = Delivery(message, "carrier:sim", "2125550123", "5550001111", "lane", now + 60, now, due_at=now)
         queue._scanned = False
-        first = queue.reserve(one)
+        first = queue.reserve(delivery)
         queue._scanned = True
-        second = queue.reserve(one)
+        second = queue.reserve(delivery)
         assert (first.state, second.state) == (State.QUEUED, State.QUEUED)
         queue.release([first])
-        assert queue.reserve(one).state is State.QUEUED, "the second is not there yet"
-        queue.release([second, one])
-        third = queue.reserve(one)
+        assert queue.reserve(delivery).state is State.QUEUED, "the second is not there yet"
+        queue.release([second, delivery])
+        third = queue.reserve(delivery)
         assert third.state is State.SENDING
         queue.release([third])
         assert not queue._coming

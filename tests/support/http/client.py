@@ -1,4 +1,4 @@
-"""What the tests of couriers that call customers' servers share: an HTTP client of few words, and a message."""
+"""A scripted HTTP client, and a message, for the tests of couriers that call customers' servers."""
 
 from __future__ import annotations
 

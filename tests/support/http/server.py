@@ -1,4 +1,4 @@
-"""An HTTP server of ours on a free port, for tests of what it serves."""
+"""The HTTP server of sipsms on a free port, for tests of its answers."""
 
 from __future__ import annotations
 

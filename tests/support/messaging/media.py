@@ -1,4 +1,4 @@
-"""One small file of each kind that an MMS may carry: enough of it to be known."""
+"""One small file of each type that an MMS may contain, with the first bytes that identify it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who was promised what, and what really left: the clients' and the carrier's own books, to hold against the store.
+"""Ledgers of clients and of the carrier: accepted and sent messages, to compare with the store.
 
 `Ledger` is an append-only file in memory's company: every 202 a client saw, every request the stub carrier got.
 `check` compares them with the rows of `sipsms messages` (the invariants of docs/dev/reliability.md section 4.1).

@@ -1,4 +1,4 @@
-"""A mail server on loopback that takes what it gets, or answers as it is told."""
+"""A mail server on loopback that accepts mail or gives scripted answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A carrier that does what a test tells it: scripted answers, and a record of all that came.
+"""A carrier with scripted answers and a record of all requests.
 
 A thread with an HTTP server on loopback. `stop` frees the port (connections are refused then), `start` takes it again.
 """

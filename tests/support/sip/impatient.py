@@ -1,4 +1,4 @@
-"""Phones that wait for nobody: they register again and again, whatever the server is doing, and repeat what they sent.
+"""Impatient phones: they register and retransmit without a break, whatever the server is doing.
 
 Each keeps every status it heard and every SMS it got. Over UDP, TCP, or WSS by the `websockets` library. Nothing here
 imports sipsms.

@@ -1,4 +1,4 @@
-"""An ESME that keeps books: it sends each text until it has heard an answer, over as many sessions as that takes.
+"""An ESME with a ledger: it sends each text until an answer arrives, over as many sessions as necessary.
 
 What it means to send and what was answered stands in a file before and after, so a killed one goes on where it was. Run
 as a program: `python esme_ledger.py PORT USER PASSWORD DID TO FILE COUNT`. Nothing here imports sipsms.

@@ -1,4 +1,4 @@
-"""Kannel (bearerbox and smsbox) as an ESME: sends by its HTTP door, hears by its HTTP requests to us.
+"""Kannel (bearerbox and smsbox) as an ESME: it sends by its HTTP API and receives by HTTP requests to the test.
 
 What it says of a message (taken or refused by the SMSC, later delivered or not) comes as its "DLR" requests: types 8
 and 16 stand for the submit_sm_resp, 1 and 2 for the receipt. Of a long text only the first part asks for a receipt, and

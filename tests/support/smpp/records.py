@@ -1,4 +1,4 @@
-"""What all SMPP peers of the tests have in common: a record that can be awaited, texts and their codings, receipts.
+"""Records of events that can be awaited, codings of texts, and receipts: common to all SMPP peers of the tests.
 
 Written from the standards (SMPP 3.4, GSM 03.38, GSM 03.40) and by hand: nothing here is shared with sipsms.
 """

@@ -1,4 +1,4 @@
-"""A short message centre that does what a test tells it: scripted answers, exact bytes, and a ledger of all it took.
+"""An SMSC with scripted answers, exact bytes, and a ledger of all submits.
 
 Its PDUs are packed by hand, so that it shares nothing with the codec under test. It runs an event loop in a thread of
 its own: a test may be plain or a coroutine. `kill` cuts all connections and frees the port, `start` takes it again;

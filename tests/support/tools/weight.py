@@ -1,4 +1,4 @@
-"""How much work something is, as it can be compared on any machine: never in seconds."""
+"""The work of a function, counted so that it compares on any machine, and never in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pure parts of doors that others have defined: Wildix, Kannel, Acrobits, and reports of what was sent."""
+"""The pure parsers and writers of the Wildix, Kannel and Acrobits APIs, and of delivery reports."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def message(**changes: object) -> Message:
 
 
 @pytest.mark.req("S-161")
-def test_postpone() -> None:
+def test_a_wildix_time_is_read_in_the_time_zone_of_the_pbx() -> None:
     at = originate.moment("14/07/2026 15:35", ROME, NOW)
     assert at == datetime(2026, 7, 14, 15, 35, tzinfo=ROME).timestamp()
     assert originate.moment(" 1/9/2026 7:05 ", ROME, NOW) == datetime(2026, 9, 1, 7, 5, tzinfo=ROME).timestamp()
@@ -52,14 +52,14 @@ def test_postpone() -> None:
 
 
 @pytest.mark.req("S-160")
-def test_numbers() -> None:
+def test_wildix_destinations_are_split_and_read_once_each() -> None:
     assert originate.numbers_in(["+391234567890, 5551234567 ,,", "5551234567"]) == ["+391234567890", "5551234567"]
     assert originate.numbers_in([" 391234567890"]) == ["+391234567890"], "a + that was not encoded"
     assert originate.numbers_in([" 5551234567", ""]) == ["5551234567"]
 
 
 @pytest.mark.req("S-165")
-def test_curl() -> None:
+def test_a_text_is_read_as_curl_sends_it() -> None:
     text = 'it\'s "a" \\ b/c'
     assert originate.as_curl_sends_it(text, "asterisk-libcurl-agent/1.0") == "it s  a    b c"
     assert originate.as_curl_sends_it(text, "curl/7.88.1") == "it s  a    b c"
@@ -73,7 +73,7 @@ def asked(query: str, body: str = "") -> kannel.Request:
     return kannel.read(kannel.parameters(query, body))
 
 
-def test_sendsms() -> None:
+def test_a_kannel_request_is_read_with_its_coding_and_charset() -> None:
     one = asked(
         "to=5551234567+5552345678+5551234567&text=gr%C3%BC%C3%9Fe&from=%2B15550001111&dlr-mask=3&dlr-url=http://x"
     )
@@ -100,7 +100,7 @@ def test_sendsms() -> None:
      "to=1&coding=1&text=x", "to=1&coding=2&text=%41", "to=1&text=x&deferred=-1", "to=1&text=x&deferred=999999999",
      "to=1&text=x&dlr-mask=x", "to=" + "+".join(map(str, range(101))) + "&text=x"],
 )  # fmt: skip
-def test_what_sendsms_refuses(query: str) -> None:
+def test_a_kannel_request_with_invalid_fields_is_refused(query: str) -> None:
     with pytest.raises(kannel.Rejected, match=r"rejected$"):
         asked(query)
 
@@ -124,7 +124,7 @@ def test_any_query_is_read_or_rejected(query: str, text: str) -> None:
 DID = Did("5550001111", "acme", webhook=Webhook("http://x"))
 
 
-def test_a_report_by_webhook() -> None:
+def test_a_webhook_report_names_the_message_and_its_status() -> None:
     sent = message(report=WebhookRequest())
     reports = [report_of(sent, stage, DID, NOW) for stage in Stage]
     assert all(one is not None and one.kind is MessageKind.STATUS and one.did == DID.number for one in reports)
@@ -134,7 +134,7 @@ def test_a_report_by_webhook() -> None:
     assert report_of(message(), Stage.SENT, DID, NOW) is None, "nobody asked"
 
 
-def test_a_report_by_url() -> None:
+def test_a_report_url_is_filled_in_for_the_stages_of_its_mask() -> None:
     sent = message(report=UrlRequest(1 | 16, "http://x/?t=%d&to=%p&from=%P&at=%T"))
     told = {stage: report_of(sent, stage, DID, NOW) for stage in Stage}
     assert (told[Stage.SENT], told[Stage.FAILED]) == (None, None)
@@ -153,7 +153,7 @@ def test_a_report_by_url() -> None:
      (0x10, "sent"), (0x11, "sent delivered failed rejected expired"), (0x12, "sent failed rejected expired"),
      (4, "")],
 )  # fmt: skip
-def test_a_receipt_by_smpp(mask: int, stages: str) -> None:
+def test_an_smpp_receipt_has_the_fields_of_the_submit(mask: int, stages: str) -> None:
     sent = message(report=SmppRequest.of(mask, "15550001111", "+1 555\t123", 1, 1, 2, 9), id=7)
     told = {stage: report_of(sent, stage, DID, NOW) for stage in Stage}
     assert {str(stage) for stage, one in told.items() if one is not None} == set(stages.split())
@@ -174,7 +174,7 @@ def test_a_receipt_by_smpp_names_the_parts_that_want_it() -> None:
     assert (json.loads(parts.text)["id"], json.loads(parts.text)["parts"]) == ("tok", [3])
 
 
-def test_escape_codes_fill_values_in_and_nothing_else() -> None:
+def test_escape_codes_of_a_report_url_are_replaced_by_encoded_values() -> None:
     sent = message(account="a b&c")
     assert fill("http://x/%n?a=%41%zz&b=%d%d&c=100%%", sent, Stage.DELIVERED, NOW) == (
         "http://x/a+b%26c?a=%41%zz&b=11&c=100%25"
@@ -185,7 +185,7 @@ def test_escape_codes_fill_values_in_and_nothing_else() -> None:
 # --- Acrobits ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_row() -> None:
+def test_a_message_becomes_an_acrobits_row() -> None:
     came = message(direction=Direction.IN, source="5551234567", destination="5550001111")
     row = acrobits.row(acrobits.received_id(4), came, str)
     assert row == {
@@ -203,7 +203,7 @@ def test_a_row() -> None:
     }
 
 
-def test_ids_of_both_directions_are_never_the_same_and_grow() -> None:
+def test_acrobits_ids_grow_and_differ_by_direction() -> None:
     ids = [acrobits.received_id(n) for n in range(1, 50)], [acrobits.sent_id(n) for n in range(1, 50)]
     assert not set(ids[0]) & set(ids[1])
     assert all(one // 2 == n for n, one in enumerate(ids[0], 1))
@@ -217,7 +217,7 @@ def test_any_text_is_xml(text: str) -> None:
     assert root.find("received_smss/item/sms_text") is not None
 
 
-def test_recipients() -> None:
+def test_acrobits_recipients_are_normalised_and_limited() -> None:
     assert acrobits.recipients(["sip:5551234567@x.net", "+1 555 234-5678;5551234567"]) == ["5551234567", "5552345678"]
     with pytest.raises(acrobits.Malformed):
         acrobits.recipients([",".join(f"555123{n:04}" for n in range(21))])
@@ -228,12 +228,12 @@ def test_recipients() -> None:
     ["", "[]", "null", "{}", '{"attachments": 5}', '{"attachments": [5]}', '{"attachments": []}', "[" * 100_000,
      '{"attachments": [{"content-url": ""}]}', '{"attachments": {"a": 1}}'],
 )  # fmt: skip
-def test_file_transfers_that_are_none(text: str) -> None:
+def test_invalid_file_transfers_are_refused(text: str) -> None:
     with pytest.raises(acrobits.Malformed):
         acrobits.attachments(text)
 
 
-def test_a_hash_that_does_not_fit() -> None:
+def test_an_attachment_with_a_wrong_hash_or_key_is_refused() -> None:
     good = acrobits.Attachment("u", hash=str(crc32(b"data")))
     assert acrobits.decrypted(b"data", good) == b"data"
     for wrong in (acrobits.Attachment("u", hash="1"), acrobits.Attachment("u", key="zz"),
@@ -243,7 +243,7 @@ def test_a_hash_that_does_not_fit() -> None:
 
 
 @pytest.mark.req("S-045")
-async def test_a_report_that_was_lost_in_a_crash_is_sent_after_all(tmp_path: Path) -> None:
+async def test_a_report_that_was_lost_in_a_crash_is_sent_after_the_restart_once(tmp_path: Path) -> None:
     """The message failed, and the server was killed before its program was told. Once."""
     courier, told = ScriptedCourier(Rejected("no")), ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": courier, "webhook": told}) as here:

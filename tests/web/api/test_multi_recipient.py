@@ -1,5 +1,4 @@
-"""The doors that take several receivers at once, and a phone's password or an API password: real requests to the real
-store, with a gateway that cannot write for a moment."""
+"""Requests to several recipients, by real HTTP APIs on a store that fails for a moment."""
 
 from __future__ import annotations
 
@@ -95,7 +94,7 @@ async def doors(folder: Path, daily: int = 0) -> AsyncIterator[Doors]:
 
 @pytest.mark.req("F-05", "I2")
 @pytest.mark.parametrize("door", ["kannel", "acrobits", "originate"])
-async def test_a_store_that_fails_in_the_middle(tmp_path: Path, door: str) -> None:
+async def test_a_store_that_fails_between_recipients_does_not_lose_the_accepted_ones(tmp_path: Path, door: str) -> None:
     """What is taken is said to be taken: told to come again, a client would send the first one twice."""
     async with doors(tmp_path) as here:
         here.break_at(SECOND)
@@ -108,14 +107,14 @@ async def test_a_store_that_fails_in_the_middle(tmp_path: Path, door: str) -> No
 
 @pytest.mark.req("F-05", "I2")
 @pytest.mark.parametrize("door", ["kannel", "acrobits", "originate"])
-async def test_a_store_that_takes_nothing(tmp_path: Path, door: str) -> None:
+async def test_a_store_that_accepts_nothing_makes_the_request_fail(tmp_path: Path, door: str) -> None:
     async with doors(tmp_path) as here:
         here.break_at(FIRST)
         assert (await here.ask(door, FIRST, "hi"))[0] == 503
         assert await here.receivers() == []
 
 
-async def test_who_is_refused_is_named_beside_who_failed(tmp_path: Path) -> None:
+async def test_the_answer_names_refused_and_failed_recipients(tmp_path: Path) -> None:
     async with doors(tmp_path) as here:
         here.break_at(SECOND)
         status, said = await here.kannel(f"911,{FIRST},{SECOND},{THIRD}", "hi")
@@ -124,7 +123,7 @@ async def test_who_is_refused_is_named_beside_who_failed(tmp_path: Path) -> None
 
 @pytest.mark.req("S-006")
 @pytest.mark.parametrize(("door", "by_phone"), [("acrobits", 200), ("kannel", 429), ("originate", 200)])
-async def test_the_limit_of_a_day_is_for_programs(tmp_path: Path, door: str, by_phone: int) -> None:
+async def test_the_daily_limit_counts_only_messages_of_programs(tmp_path: Path, door: str, by_phone: int) -> None:
     """An app's messages, with the phone's own password, are a phone's; with an API password they count everywhere."""
     async with doors(tmp_path, daily=1) as here:
         key = here.site.passwords["acme"]
@@ -137,7 +136,7 @@ async def test_the_limit_of_a_day_is_for_programs(tmp_path: Path, door: str, by_
 
 @pytest.mark.req("S-159")
 @pytest.mark.parametrize("media", [{"url": "https://x/a.png"}, [{"url": "https://x/a.png"}], ["https://x/a.png", 5]])
-async def test_media_that_is_no_list_of_urls(tmp_path: Path, media: Any) -> None:
+async def test_media_that_is_no_list_of_urls_is_refused(tmp_path: Path, media: Any) -> None:
     """Sent without its file, and called a success, the client would never know."""
     async with doors(tmp_path) as here:
         url = f"http://127.0.0.1:{here.server.port}/api/v1/originate/sms"

@@ -1,4 +1,4 @@
-"""URL callbacks: what is asked for, and what an answer means."""
+"""URL callbacks: the request, and the outcome of each answer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def filled(text: str, mode: str = "nanpa", **more: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.req("S-040", "S-041", "S-043")
-async def test_the_request() -> None:
+async def test_the_callback_url_is_filled_in_and_requested() -> None:
     client = FakeClient()
     client.answer(reply(body=b"ok"))
     assert await courier(client).deliver(delivery(message("hello & bye"))) == Delivered()
@@ -65,7 +65,7 @@ async def test_the_request() -> None:
 
 
 @pytest.mark.req("S-042")
-def test_media_are_urls_with_commas_between() -> None:
+def test_media_urls_are_joined_by_commas() -> None:
     media = (Media("image/jpeg", "a.jpg", 5, "tok"), Media("image/gif", url="https://carrier/x?y=1&z=2"), Media())
     assert filled("", media=media)["files"] == ["https://host/media/tok/a.jpg,https://carrier/x?y=1&z=2"]
 
@@ -74,7 +74,7 @@ def test_media_are_urls_with_commas_between() -> None:
 @pytest.mark.parametrize(
     ("mode", "to", "source"), [("nanpa", "7185550100", "2125550123"), ("e164", "+17185550100", "+12125550123")]
 )
-async def test_the_dids_dialing_mode(mode: str, to: str, source: str) -> None:
+async def test_numbers_follow_the_dialing_mode_of_the_did(mode: str, to: str, source: str) -> None:
     client = FakeClient()
     client.answer(reply(body=b"ok"))
     await courier(client, replace(DID, dialing_mode=mode)).deliver(delivery(message()))
@@ -84,7 +84,7 @@ async def test_the_dids_dialing_mode(mode: str, to: str, source: str) -> None:
 
 @pytest.mark.parametrize("mode", ["nanpa", "e164"])
 @pytest.mark.parametrize("source", ["+447911123456", "12345", "Wildix"])
-def test_other_senders_are_as_they_are(mode: str, source: str) -> None:
+def test_senders_that_are_no_numbers_are_not_changed(mode: str, source: str) -> None:
     assert filled("x", mode, source=source)["from"] == [source]
 
 
@@ -92,37 +92,37 @@ def test_other_senders_are_as_they_are(mode: str, source: str) -> None:
 @pytest.mark.parametrize(
     "text", ["{TO}", "{ID}{FROM}{MESSAGE}", "a=b&c=d;e#f?g", "%41 +", "\r\nHost: evil", "ü😀", "{"]
 )
-def test_a_text_stays_a_text(text: str) -> None:
+def test_the_text_cannot_change_the_url(text: str) -> None:
     assert filled(text)["message"] == [text]
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"])))
-def test_any_text_comes_through(text: str) -> None:
+def test_any_text_arrives_unchanged(text: str) -> None:
     assert filled(text)["message"] == [text]
 
 
-def test_half_a_surrogate_does_no_harm() -> None:
+def test_a_half_surrogate_is_replaced() -> None:
     assert filled("a\ud83d")["message"] == ["a?"]
 
 
-def test_what_else_is_in_the_url_stays() -> None:
+def test_other_parts_of_the_url_stay_unchanged() -> None:
     url = "https://h/{FOO};x={to}&{ID}{ID}%7BTO%7D"
     assert fill(url, fields(message(), "nanpa", media_url)) == "https://h/{FOO};x={to}&44124412%7BTO%7D"
 
 
-def test_winter_time() -> None:
+def test_the_timestamp_is_in_new_york_time() -> None:
     assert fields(message(received_at=1800000000.0), "nanpa", media_url)["TIMESTAMP"] == "2027-01-15 03:00:00"
 
 
 @pytest.mark.req("S-044")
 @pytest.mark.parametrize("body", [b"ok", b"OK\n", b"  Ok \r\n", b"\xef\xbb\xbfok"])
-async def test_ok_is_the_end(body: bytes) -> None:
+async def test_the_answer_ok_ends_the_callback(body: bytes) -> None:
     assert await outcome(reply(body=body)) == Delivered()
 
 
 @pytest.mark.req("S-044")
 @pytest.mark.parametrize("body", [b"", b"okay", b"<html>ok</html>", b"not ok", b"\xff\xfe"])
-async def test_anything_else_is_asked_again_in_half_an_hour(body: bytes) -> None:
+async def test_any_other_answer_is_retried_after_half_an_hour(body: bytes) -> None:
     assert await outcome(reply(body=body)) == Deferred("the page did not say ok", 1800.0, scope=Scope.MESSAGE)
 
 
@@ -138,14 +138,14 @@ async def test_anything_else_is_asked_again_in_half_an_hour(body: bytes) -> None
         (Forbidden("x: address 127.0.0.1 is private"), "x: address 127.0.0.1 is private"),
     ],
 )
-async def test_failures(answer: Any, why: str) -> None:
+async def test_failed_requests_are_retried(answer: Any, why: str) -> None:
     assert await outcome(answer) == Deferred(why, 1800.0, scope=Scope.MESSAGE)
     assert await outcome(answer, NO_RETRY) == Rejected(why)
 
 
 @pytest.mark.req("S-044")
 @pytest.mark.parametrize("body", [b"", b"thanks", b"ok"])
-async def test_without_retry_nothing_is_expected(body: bytes) -> None:
+async def test_without_retry_any_answer_ends_the_callback(body: bytes) -> None:
     assert await outcome(reply(204, body), NO_RETRY) == Delivered()
 
 
@@ -163,7 +163,7 @@ async def test_without_retry_nothing_is_expected(body: bytes) -> None:
         ("Fri, 99 Oct 2026 18:25:31 GMT", 1800.0),
     ],
 )
-async def test_the_server_may_say_when(header: str, seconds: float) -> None:
+async def test_retry_after_of_the_server_is_kept(header: str, seconds: float) -> None:
     for status in (429, 503):
         assert await outcome(reply(status, retry_after=header)) == Deferred(
             f"the server answered {status}", seconds, scope=Scope.MESSAGE
@@ -171,7 +171,7 @@ async def test_the_server_may_say_when(header: str, seconds: float) -> None:
 
 
 @pytest.mark.req("W-02")
-async def test_gone_is_switched_off() -> None:
+async def test_an_answer_410_disables_the_callback() -> None:
     dids = Dids(DID)
     assert isinstance(await outcome(reply(410, b"ok"), dids=dids), Rejected)
     assert dids.disabled == [("7185550100", "callback", "the server answered 410 Gone")]
@@ -182,7 +182,7 @@ async def test_gone_is_switched_off() -> None:
 @pytest.mark.parametrize(
     "did", [replace(DID, callback=None), replace(DID, callback=Callback(URL, disabled="410")), None]
 )
-async def test_a_callback_that_is_gone_or_off(did: Did | None) -> None:
+async def test_a_removed_or_disabled_callback_is_not_requested(did: Did | None) -> None:
     client = FakeClient()
     dids = Dids(did) if did else Dids()
     result = await courier(client, dids=dids).deliver(delivery(message()))
@@ -205,7 +205,7 @@ def at(stub: StubCarrier) -> Did:
 
 
 @pytest.mark.req("S-040", "S-044")
-async def test_a_page_that_says_ok_the_second_time(guarded: AiohttpClient) -> None:
+async def test_a_callback_is_retried_until_its_page_says_ok(guarded: AiohttpClient) -> None:
     with StubCarrier() as stub:
         stub.script(Answer(200, b"<b>error</b>"), Answer(200, b"ok"))
         sender = courier(guarded, at(stub))
@@ -215,7 +215,7 @@ async def test_a_page_that_says_ok_the_second_time(guarded: AiohttpClient) -> No
 
 
 @pytest.mark.req("A-39")
-async def test_an_address_inside_is_not_called() -> None:
+async def test_a_private_address_is_not_called() -> None:
     client = AiohttpClient(check_address)
     with StubCarrier() as stub:
         result = await courier(client, at(stub)).deliver(delivery(message()))
@@ -225,7 +225,7 @@ async def test_an_address_inside_is_not_called() -> None:
 
 
 @pytest.mark.req("A-40")
-async def test_a_slow_server_holds_up_only_itself(guarded: AiohttpClient) -> None:
+async def test_a_slow_server_holds_up_only_its_own_callbacks(guarded: AiohttpClient) -> None:
     """It gets five calls at once, twenty wait, the others come back later; another server answers meanwhile."""
     open_now = most = 0
     hold = asyncio.Event()
@@ -260,7 +260,7 @@ async def test_a_slow_server_holds_up_only_itself(guarded: AiohttpClient) -> Non
 
 
 @pytest.mark.req("A-40")
-async def test_twenty_slow_servers_and_a_good_one() -> None:
+async def test_twenty_slow_servers_do_not_hold_up_a_good_one() -> None:
     """Each of them has more calls than it may; the good one's are answered as if they were alone."""
     hold = asyncio.Event()
 
@@ -296,7 +296,7 @@ async def test_twenty_slow_servers_and_a_good_one() -> None:
     assert len(results) - results.count(Delivered()) == 20 * 5
 
 
-async def test_a_line_is_left_when_time_is_up_and_forgotten_when_empty() -> None:
+async def test_a_queue_for_a_server_is_left_on_timeout_and_forgotten_when_empty() -> None:
     endpoints = EndpointLimits(at_once=1, waiting=1, patience=0.01)
     client = FakeClient()
     client.answer(reply(body=b"ok"))

@@ -1,4 +1,4 @@
-"""JSON webhooks: what is sent, what an answer means, and how long it is tried."""
+"""JSON webhooks: the request, the outcome of each answer, and the schedule of retries."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Site:
 
 
 @pytest.mark.req("S-045")
-async def test_the_request() -> None:
+async def test_the_webhook_is_a_signed_post_of_json() -> None:
     site = Site(replace(DID, webhook=Webhook(URL, bearer="t0ken")))
     site.client.answer(reply())
     mms = message(media=(Media("image/jpeg", "abc.jpg", 5, "tok"),))
@@ -60,7 +60,7 @@ async def test_the_request() -> None:
 
 @pytest.mark.req("S-046")
 @pytest.mark.parametrize(("mode", "number"), [("", "+17185550100"), ("nanpa", "7185550100")])
-async def test_the_dids_dialing_mode(mode: str, number: str) -> None:
+async def test_numbers_follow_the_dialing_mode_of_the_did(mode: str, number: str) -> None:
     site = Site(replace(DID, dialing_mode=mode))
     site.client.answer(reply())
     await site.deliver()
@@ -68,7 +68,7 @@ async def test_the_dids_dialing_mode(mode: str, number: str) -> None:
 
 
 @pytest.mark.req("W-01")
-async def test_the_id_is_the_same_over_all_tries() -> None:
+async def test_the_webhook_id_is_the_same_for_all_attempts() -> None:
     site = Site(replace(DID, webhook=Webhook(URL, secret="whsec_c2VjcmV0")))
     site.client.answer(reply(500), reply())
     await site.deliver()
@@ -85,7 +85,7 @@ async def test_the_id_is_the_same_over_all_tries() -> None:
 
 @pytest.mark.req("W-02")
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-async def test_any_2xx_is_the_end(status: int) -> None:
+async def test_any_2xx_ends_the_webhook(status: int) -> None:
     site = Site()
     site.client.answer(reply(status, b"whatever"))
     assert await site.deliver() == Delivered()
@@ -104,7 +104,7 @@ async def test_any_2xx_is_the_end(status: int) -> None:
         (Forbidden("address 10.0.0.1 is private"), "address 10.0.0.1 is private"),
     ],
 )
-async def test_what_is_tried_again(answer: Any, why: str) -> None:
+async def test_errors_and_other_answers_are_retried(answer: Any, why: str) -> None:
     site = Site()
     site.client.answer(answer)
     assert await site.deliver() == Deferred(why, 5.0, scope=Scope.MESSAGE)
@@ -119,7 +119,7 @@ async def test_retry_after_is_honoured_but_does_not_shorten_the_schedule() -> No
 
 
 @pytest.mark.req("W-02")
-async def test_gone_is_switched_off() -> None:
+async def test_an_answer_410_disables_the_webhook() -> None:
     site = Site()
     site.client.answer(reply(410))
     assert isinstance(await site.deliver(), Rejected)
@@ -129,7 +129,7 @@ async def test_gone_is_switched_off() -> None:
 
 
 @pytest.mark.req("W-03")
-async def test_the_schedule_and_its_jitter() -> None:
+async def test_retries_follow_the_schedule_with_jitter() -> None:
     site = Site()
     site.client.answer(reply(500))
     for chance, factor in ((0.0, 0.8), (0.5, 1.0), (1.0, 1.2)):
@@ -142,7 +142,7 @@ async def test_the_schedule_and_its_jitter() -> None:
 
 
 @pytest.mark.req("W-03", "F-22")
-async def test_a_receiver_that_is_down_for_76_hours() -> None:
+async def test_a_receiver_that_is_down_for_76_hours_gets_the_message() -> None:
     site = Site()
     site.client.answer(NotSent("cannot connect"))
     for attempt in range(1, TRIES + 1):
@@ -156,7 +156,7 @@ async def test_a_receiver_that_is_down_for_76_hours() -> None:
 
 
 @pytest.mark.req("F-22")
-async def test_one_message_that_is_refused_does_not_switch_off_what_works() -> None:
+async def test_one_refused_message_does_not_disable_a_working_webhook() -> None:
     site = Site()
     site.client.answer(reply())
     site.now += 80 * 3600
@@ -167,7 +167,7 @@ async def test_one_message_that_is_refused_does_not_switch_off_what_works() -> N
 
 
 @pytest.mark.req("F-22")
-async def test_who_has_just_started_does_not_know_what_worked() -> None:
+async def test_a_refusal_right_after_the_start_does_not_disable_a_webhook() -> None:
     site = Site()
     site.client.answer(reply(500))
     assert isinstance(await site.deliver(10), Rejected)
@@ -175,7 +175,7 @@ async def test_who_has_just_started_does_not_know_what_worked() -> None:
 
 
 @pytest.mark.req("A-40")
-async def test_waiting_for_a_busy_server_is_no_try() -> None:
+async def test_waiting_for_a_busy_server_is_no_attempt() -> None:
     site = Site()
     site.client.answer(reply(500))
     async with site.endpoints.turn(URL):
@@ -187,7 +187,7 @@ async def test_waiting_for_a_busy_server_is_no_try() -> None:
 
 
 @pytest.mark.parametrize("webhook", [None, Webhook(URL, disabled="410")])
-async def test_a_webhook_that_is_gone_or_off(webhook: Webhook | None) -> None:
+async def test_a_removed_or_disabled_webhook_is_not_requested(webhook: Webhook | None) -> None:
     site = Site(replace(DID, webhook=webhook))
     assert isinstance(await site.deliver(), Rejected)
     assert site.client.asked == []
@@ -203,7 +203,7 @@ async def guarded() -> AsyncIterator[AiohttpClient]:
 
 
 @pytest.mark.req("S-045", "W-02")
-async def test_on_a_real_socket(guarded: AiohttpClient) -> None:
+async def test_a_webhook_does_not_follow_redirects_on_a_real_socket(guarded: AiohttpClient) -> None:
     with StubCarrier() as stub:
         stub.script(Answer(302, b"", {"Location": f"http://127.0.0.1:{stub.port}/elsewhere"}), Answer(200, b'"ok"'))
         site = Site(replace(DID, webhook=Webhook(stub.url, bearer="t0ken")), guarded)
@@ -224,7 +224,7 @@ async def test_a_token_cannot_add_headers(guarded: AiohttpClient, bearer: str) -
         assert stub.taken == []
 
 
-async def test_only_so_many_dids_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_memory_of_working_dids_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sipsms.web.outbound.webhook._REMEMBERED", 2, raising=False)
     site = Site()
     site.client.answer(reply())

@@ -1,4 +1,4 @@
-"""Where the look for what an account has sent goes on."""
+"""The Acrobits inbox: each fetch goes on where the last one ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIDS = ("5550000001", "5550000002")
 OWN = (5, 6000, 7000)
 
 
-async def test_sent(tmp_path: Path) -> None:
+async def test_sent_messages_are_read_from_the_last_fetch_on(tmp_path: Path) -> None:
     fixed = {"source": "4445556666", "destination": "x", "text": "x", "received_at": 100.0}
     mine, other = {"direction": "out", "account": "101"}, {"direction": "in", "account": "acme"}
     rows = [{**fixed, "id": n, "did": DIDS[n % 2], **(mine if n in OWN else other)} for n in range(1, 7001)]

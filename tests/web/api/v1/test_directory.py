@@ -1,4 +1,4 @@
-"""Accounts, numbers, groups, tokens, blocks and the operator's lists by /v1: what the command line does, it does."""
+"""The /v1 API of accounts, DIDs, groups, tokens, blocks and operator's lists agrees with the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names(node: ApiNode, path: str, who: str = "op", key: str = "name") -> list[
     return [one[key] for one in node.get(path, who).json["items"]]
 
 
-def test_an_account_from_its_first_to_its_last_day(node: ApiNode) -> None:
+def test_an_account_is_created_changed_and_removed(node: ApiNode) -> None:
     made = node.post("/accounts", {"name": "dora", "password": "pw", "caller_id": "(555) 000-7777"})
     assert (made.status, made.json["caller_id"]) == (201, "5550007777")
     assert node.post("/accounts", {"name": "dora", "password": "pw"}).status == 409
@@ -49,7 +49,7 @@ def test_an_account_from_its_first_to_its_last_day(node: ApiNode) -> None:
         assert node.get(f"/accounts/{name}").status == 404
 
 
-def test_accounts_page_by_page_as_the_command_lists_them(node: ApiNode) -> None:
+def test_pages_of_accounts_match_the_list_of_the_command(node: ApiNode) -> None:
     found, cursor = [], ""
     while cursor is not None:
         page = node.get(f"/accounts?limit=2&cursor={cursor}").json
@@ -60,7 +60,7 @@ def test_accounts_page_by_page_as_the_command_lists_them(node: ApiNode) -> None:
     assert names(node, "/accounts", "anna") == ["anna", "anna-desk"]
 
 
-def test_a_new_password_ends_what_was_registered(node: ApiNode) -> None:
+def test_a_new_password_removes_the_registrations(node: ApiNode) -> None:
     with Phone(node.address, "anna-desk", "secret-of-anna-desk") as phone:
         assert phone.register().status == 200
         (row,) = node.get("/registrations", "anna").json["items"]
@@ -76,7 +76,7 @@ def test_a_new_password_ends_what_was_registered(node: ApiNode) -> None:
     assert node.call("PUT", "/accounts/anna-desk/password", {"password": "secret-of-anna-desk"}, "anna").status == 204
 
 
-def test_a_number_and_where_it_delivers(node: ApiNode) -> None:
+def test_a_did_and_its_destinations_are_created_changed_and_removed(node: ApiNode) -> None:
     made = node.post("/dids", {"number": "+1 555 000 8888", "account": "anna"})
     assert (made.status, made.json["number"], made.json["sip_account"]) == (201, "5550008888", "anna")
     assert node.post("/dids", {"number": "5550008888", "account": "anna"}).status == 409
@@ -110,7 +110,7 @@ def test_a_number_and_where_it_delivers(node: ApiNode) -> None:
 
 
 @pytest.mark.req("S-071", "S-072", "S-076", "A-37")
-def test_smpp_of_a_number(node: ApiNode) -> None:
+def test_smpp_settings_of_a_did_never_show_a_password(node: ApiNode) -> None:
     """Passwords go in and never come out; what is shown can be given back."""
     number, url = "/dids/5550001111", "ssmpp://me:hunter2@smsc.example.com"
     assert node.patch(number, {"smpp": True}, "anna").fields == ["smpp_password"]
@@ -134,7 +134,7 @@ def test_smpp_of_a_number(node: ApiNode) -> None:
     assert (off["smpp_username"], off["smpp_has_password"], off["smpp_url"]) == ("", False, "")
 
 
-def test_smpp_of_the_operator(node: ApiNode) -> None:
+def test_the_operator_reads_the_smpp_sessions(node: ApiNode) -> None:
     assert node.patch("/accounts/anna", {"smpp_rate": 20}).json["smpp_rate"] == 20
     assert node.patch("/accounts/anna", {"smpp_rate": 30}, "anna").status == 403
     assert node.patch("/accounts/anna", {"smpp_rate": -1}).json["smpp_rate"] is None
@@ -142,7 +142,7 @@ def test_smpp_of_the_operator(node: ApiNode) -> None:
     assert node.get("/binds", "anna").status == 403
 
 
-def test_groups(node: ApiNode) -> None:
+def test_groups_are_created_changed_and_removed(node: ApiNode) -> None:
     assert node.call("PUT", "/groups/sales", {"members": ["anna", "anna-desk"]}, "anna").json["account"] == "anna"
     assert node.patch("/dids/5550001111", {"group": "sales"}, "anna").json["group"] == "sales"
     assert node.call("DELETE", "/groups/sales", None, "anna").status == 409
@@ -156,7 +156,7 @@ def test_groups(node: ApiNode) -> None:
     assert node.get("/groups/sales", "anna").status == 404
 
 
-def test_blocks(node: ApiNode) -> None:
+def test_blocks_are_created_listed_and_removed(node: ApiNode) -> None:
     assert node.post("/blocks", {"owner": "5550001111", "number": HANDSET, "direction": "out"}, "anna").json == {
         "count": 1
     }
@@ -171,7 +171,7 @@ def test_blocks(node: ApiNode) -> None:
     assert node.send("wanted again", "anna").status == 202
 
 
-def test_tokens(node: ApiNode) -> None:
+def test_tokens_are_created_listed_and_removed(node: ApiNode) -> None:
     until = "2030-01-01T00:00:00Z"
     secret = node.post(
         "/tokens", {"name": "anna-did", "scope": "did", "did": "5550001111", "expires_at": until}, "anna"
@@ -187,7 +187,7 @@ def test_tokens(node: ApiNode) -> None:
     assert node.call("DELETE", "/tokens/anna-did", None, "anna").status == 204
 
 
-def test_carriers(node: ApiNode) -> None:
+def test_carriers_are_listed_paused_and_resumed(node: ApiNode) -> None:
     assert names(node, "/carriers") == ["sim"]
     assert node.post("/carriers/sim/pause", {}).status == 204
     message = node.send("waits", "anna").json["id"]
@@ -200,7 +200,7 @@ def test_carriers(node: ApiNode) -> None:
     assert node.post("/carriers/nobody/pause", {}).status == 404
 
 
-def test_dead_letters_and_doubts(node: ApiNode) -> None:
+def test_dead_letters_and_unknown_deliveries_are_listed_and_retried(node: ApiNode) -> None:
     """Made by hand in the store: what they look like does not come about quickly."""
     message = node.send("doubtful", "anna").json["id"]
     with sqlite3.connect(node.store, timeout=20) as db:
@@ -236,7 +236,7 @@ def test_provisioning_as_the_command_line_has_it(node: ApiNode) -> None:
         assert node.post("/accounts/bert-desk/provision", {name: value}, "bert").fields == [name]
 
 
-def test_provisioning(node: ApiNode) -> None:
+def test_a_provisioning_link_is_created(node: ApiNode) -> None:
     made = node.post("/accounts/bert-desk/provision", {"fetches": 1}, "bert")
     assert made.status == 201, made
     assert made.json["linphone"].endswith("/linphone.xml")
@@ -263,7 +263,7 @@ def test_requests_have_a_limit_of_a_minute(tmp_path: Any) -> None:
         assert refused[0].problem["title"] == "Too Many Requests"
 
 
-def test_the_page_for_people_needs_no_internet(node: ApiNode) -> None:
+def test_the_documentation_page_loads_nothing_from_other_servers(node: ApiNode) -> None:
     import re
     import urllib.request
 
@@ -289,7 +289,7 @@ def test_the_page_for_people_needs_no_internet(node: ApiNode) -> None:
 
 @pytest.mark.parametrize("by", ["API", "command"])
 @pytest.mark.parametrize("known", [True, False], ids=["a phone is there", "no phone yet"])
-def test_without_its_app_the_phones_of_an_account_get_what_waits(node: ApiNode, by: str, known: bool) -> None:
+def test_waiting_messages_go_to_the_phones_when_the_app_is_switched_off(node: ApiNode, by: str, known: bool) -> None:
     name, number = f"app-{by}-{known}", f"55500077{'AC'.index(by[0].upper())}{int(known)}"
     node.post("/accounts", {"name": name, "password": "pw-of-app", "parent": "anna"})
     node.post("/dids", {"number": number, "account": "anna", "sip_account": name})

@@ -1,4 +1,4 @@
-"""The event stream: what happens is told once, in order, to who may know it; it never stands in the way of a stop."""
+"""The /v1 event stream: each client gets its own events once and in order, and streams never delay a stop."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiNode]:
 
 
 @pytest.mark.e2e
-def test_a_message_is_followed(node: ApiNode) -> None:
+def test_a_stream_shows_each_state_of_a_message(node: ApiNode) -> None:
     with closing(Listener(node, "anna")) as anna:
         assert b"text/event-stream" in anna.head
         message = node.send("told", "anna").json["id"]
@@ -108,7 +108,7 @@ def test_a_message_is_followed(node: ApiNode) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.req("W-07")
-def test_everybody_hears_of_its_own_only(node: ApiNode) -> None:
+def test_a_stream_shows_only_the_messages_of_its_token(node: ApiNode) -> None:
     with closing(Listener(node, "anna")) as anna, closing(Listener(node, "did")) as did, closing(
         Listener(node, "bert")
     ) as bert, closing(Listener(node, "reseller")) as rita, closing(Listener(node, "op")) as operator:  # fmt: skip
@@ -122,7 +122,7 @@ def test_everybody_hears_of_its_own_only(node: ApiNode) -> None:
 
 
 @pytest.mark.e2e
-def test_who_was_away_hears_the_rest(node: ApiNode) -> None:
+def test_a_client_that_reconnects_gets_the_missed_events(node: ApiNode) -> None:
     with closing(Listener(node, "anna")) as anna:
         first = node.send("first", "anna").json["id"]
         last = anna.until("message.accepted", first)
@@ -139,7 +139,7 @@ def test_who_was_away_hears_the_rest(node: ApiNode) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("last", ["another-1", "nonsense", "-", "1-\u00b2", "9" * 40, "x" * 4000])
-def test_what_cannot_be_resumed_begins_anew(node: ApiNode, last: str) -> None:
+def test_a_stream_that_cannot_be_resumed_begins_anew(node: ApiNode, last: str) -> None:
     with closing(Listener(node, "anna", last.encode("utf-8").decode("latin-1"))) as anna:
         assert anna.event().name == "reset"
         message = node.send("after the reset", "anna").json["id"]
@@ -147,7 +147,7 @@ def test_what_cannot_be_resumed_begins_anew(node: ApiNode, last: str) -> None:
 
 
 @pytest.mark.e2e
-def test_a_token_has_few_streams_and_gets_them_back(node: ApiNode) -> None:
+def test_a_token_has_a_limited_number_of_streams_and_gets_them_back(node: ApiNode) -> None:
     secret = node.made("listener", "anna")
     streams = [Listener(node, secret) for _ in range(5)]
     with closing(Listener(node, secret)) as sixth:
@@ -163,7 +163,7 @@ def test_a_token_has_few_streams_and_gets_them_back(node: ApiNode) -> None:
 
 
 @pytest.mark.e2e
-def test_a_removed_token_hears_nothing_more(node: ApiNode) -> None:
+def test_a_removed_token_ends_its_stream(node: ApiNode) -> None:
     secret = node.made("leaving", "anna")
     with closing(Listener(node, secret)) as stream:
         assert node.call("DELETE", "/tokens/leaving").status == 204
@@ -205,7 +205,7 @@ async def test_a_quiet_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> 
     assert await read(stream) == b": keep-alive\n\n"
 
 
-async def test_who_reads_too_slowly_is_cut_off_with_a_reset() -> None:
+async def test_a_slow_reader_is_cut_off_with_a_reset_event() -> None:
     feed = EventStream(lambda: 1.0, kept=10)
     stream = EventResponse(Streams(feed), reach(), "", lambda: True)._events()
     await read(stream)
@@ -237,7 +237,7 @@ async def test_a_client_that_takes_nothing_is_dropped(monkeypatch: pytest.Monkey
     assert streams._open.total() == 0
 
 
-def test_there_is_an_end_to_streams() -> None:
+def test_the_number_of_streams_is_limited() -> None:
     streams = Streams(EventStream(lambda: 1.0), most=3, of_one=2)
     for token in ("a", "a", "b"):
         streams.enter(token, token)

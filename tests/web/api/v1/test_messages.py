@@ -1,4 +1,4 @@
-"""Sending by /v1: durable, once, not before its time; and finding it again, page by page (W-06, F-21)."""
+"""Messages by /v1: accepted durably and once, sent at their time, listed page by page (W-06, F-21)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def state(node: ApiNode, message: int) -> str:
     return str(node.get(f"/messages/{message}").json["state"])
 
 
-def test_a_message_goes_out(node: ApiNode) -> None:
+def test_a_message_is_accepted_and_sent(node: ApiNode) -> None:
     reply = node.send("Grüße", "anna")
     assert reply.status == 202
     message = reply.json["id"]
@@ -84,12 +84,12 @@ def test_a_message_goes_out(node: ApiNode) -> None:
         (b'{"to": "4445556666", "text": "\\ud800"}', "body"),
     ],
 )
-def test_what_is_refused_names_its_field(node: ApiNode, body: Any, field: str) -> None:
+def test_a_refusal_names_its_field(node: ApiNode, body: Any, field: str) -> None:
     reply = node.call("POST", "/messages", body, "anna")
     assert (reply.status, reply.fields) == (422, [field]), reply
 
 
-def test_the_day_has_a_limit(node: ApiNode) -> None:
+def test_the_daily_limit_is_enforced(node: ApiNode) -> None:
     node.patch("/accounts/bert", {"api_daily_limit": 1})
     assert node.send("one", "bert").status == 202
     reply = node.send("two", "bert")
@@ -101,7 +101,7 @@ def test_the_day_has_a_limit(node: ApiNode) -> None:
     assert node.send("by the operator", "op", account="bert").status == 202, "who is not counted"
 
 
-def test_mms_and_its_parts(node: ApiNode) -> None:
+def test_an_mms_is_sent_and_its_media_can_be_read(node: ApiNode) -> None:
     sent = node.send("", "anna", media=[{"data": GIF, "name": "a\r\nb.gif"}])
     assert sent.status == 202, sent
     (part,) = node.get(f"/messages/{sent.json['id']}", "anna").json["media"]
@@ -126,7 +126,7 @@ def test_a_held_message_waits_and_can_be_cancelled(node: ApiNode) -> None:
     soon(lambda: state(node, past) == "delivered")
 
 
-def test_a_held_message_outlives_the_server(node: ApiNode) -> None:
+def test_a_held_message_survives_a_restart(node: ApiNode) -> None:
     due = (datetime.now(UTC) + timedelta(seconds=2)).isoformat(timespec="milliseconds")
     held = node.send("after the restart", "anna", send_at=due).json["id"]
     node.kill()
@@ -138,7 +138,7 @@ def test_a_held_message_outlives_the_server(node: ApiNode) -> None:
 # --- once ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_cancelled_never_leaves(node: ApiNode) -> None:
+def test_a_cancelled_message_is_never_sent(node: ApiNode) -> None:
     """Its time passes: what was to be sent after it has gone, it has not."""
     due = datetime.now(UTC)
     times = [(due + timedelta(seconds=n)).isoformat(timespec="milliseconds") for n in (1.0, 1.5)]
@@ -150,7 +150,7 @@ def test_what_is_cancelled_never_leaves(node: ApiNode) -> None:
 
 
 @pytest.mark.req("W-06", "F-21")
-def test_fifty_at_once_are_one_message(node: ApiNode) -> None:
+def test_fifty_simultaneous_requests_with_one_key_are_one_message(node: ApiNode) -> None:
     """Fifty connections, all requests written before any answer is read."""
     body = json.dumps({"to": HANDSET, "text": "only once"}).encode()
     head = (
@@ -180,7 +180,7 @@ def test_fifty_at_once_are_one_message(node: ApiNode) -> None:
     assert late.json["id"] == message, "it was the key, not that they came together"
 
 
-def test_a_retry_whose_answer_was_lost(node: ApiNode) -> None:
+def test_a_client_that_asks_again_without_reading_the_answer_sends_one_message(node: ApiNode) -> None:
     """Without a key: who hangs up before the answer, and asks again, has sent one message; who was answered, two."""
     body = json.dumps({"to": HANDSET, "text": "was it taken?"}).encode()
     with socket.create_connection(("127.0.0.1", node.http_port), 10) as wire:
@@ -200,7 +200,7 @@ def test_a_retry_whose_answer_was_lost(node: ApiNode) -> None:
 
 
 @pytest.mark.req("W-06", "F-21")
-def test_the_same_key_later_and_after_a_restart(node: ApiNode) -> None:
+def test_a_key_names_the_same_message_later_and_after_a_restart(node: ApiNode) -> None:
     def again(text: str, **more: Any) -> Any:
         return node.post("/messages", {"to": HANDSET, "text": text, **more}, "anna", Idempotency_Key="a-key")
 
@@ -218,7 +218,7 @@ def test_the_same_key_later_and_after_a_restart(node: ApiNode) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "two words", "\u00e9"])
-def test_keys_that_are_none(node: ApiNode, key: str) -> None:
+def test_invalid_keys_are_refused(node: ApiNode, key: str) -> None:
     reply = node.post("/messages", {"to": HANDSET, "text": "x"}, "anna", Idempotency_Key=key)
     assert (reply.status, reply.fields) == (422, ["Idempotency-Key"])
 
@@ -267,13 +267,13 @@ def walk(node: ApiNode, path: str, who: str) -> tuple[list[Any], int]:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 50, 200])
-def test_pages_together_are_all_of_it_once(node: ApiNode, archive: dict[str, Any], limit: int) -> None:
+def test_pages_contain_every_message_once(node: ApiNode, archive: dict[str, Any], limit: int) -> None:
     rows, pages = walk(node, f"/messages?limit={limit}", "carla")
     assert [row["id"] for row in rows] == archive["ids"]
     assert pages >= 240 // limit
 
 
-def test_filters(node: ApiNode, archive: dict[str, Any]) -> None:
+def test_filters_select_messages(node: ApiNode, archive: dict[str, Any]) -> None:
     first, base = archive["first"], NOW
 
     def ids(query: str) -> list[int]:
@@ -291,7 +291,7 @@ def test_filters(node: ApiNode, archive: dict[str, Any]) -> None:
     assert ids("state=delivered") == everything, "what has no deliveries is not waiting for any"
 
 
-def test_a_rare_match_is_found_behind_many_looks(node: ApiNode, archive: dict[str, Any], tmp_path: Any) -> None:
+def test_a_rare_match_is_found_after_several_pages(node: ApiNode, archive: dict[str, Any], tmp_path: Any) -> None:
     """A page may be empty, but the next one goes on where it ended."""
     with sqlite3.connect(node.store) as db:
         (first,) = db.execute("SELECT value + 1 FROM counters WHERE name = 'message'").fetchone()
@@ -311,7 +311,7 @@ def test_a_rare_match_is_found_behind_many_looks(node: ApiNode, archive: dict[st
     "cursor", ["x", "AAAA", "WzFd" * 500, "WyJ4Il0", "W10", "WzEsMl0", "WzFlMzAwXQ", "%00", "%F0%9F%98%80"]
 )
 @pytest.mark.parametrize("path", ["/messages?", "/accounts?", "/blocks?", "/devices?", "/registrations?", "/queue?"])
-def test_cursors_that_are_none(node: ApiNode, path: str, cursor: str) -> None:
+def test_invalid_cursors_are_refused(node: ApiNode, path: str, cursor: str) -> None:
     reply = node.get(f"{path}cursor={cursor}")
     assert reply.status in (200, 422)
     if reply.status == 422:
@@ -320,12 +320,12 @@ def test_cursors_that_are_none(node: ApiNode, path: str, cursor: str) -> None:
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "direction=up", "state=lost", "since=now",
                                    "did=5559998888", "did=x"])  # fmt: skip
-def test_wrong_queries_name_their_field(node: ApiNode, query: str) -> None:
+def test_an_invalid_query_names_its_field(node: ApiNode, query: str) -> None:
     reply = node.get(f"/messages?{query}", "anna")
     assert (reply.status, reply.fields) == (422, [query.partition("=")[0]])
 
 
-def test_conversations(node: ApiNode) -> None:
+def test_conversations_are_listed_with_their_last_message(node: ApiNode) -> None:
     for text, other in (("to one", "4445550011"), ("to two", "4445550022"), ("to one again", "4445550011")):
         assert node.post("/messages", {"to": other, "text": text}, "did").status == 202
     answer = node.post("/incoming", {"from": "4445550022", "to": "5550001111", "text": "from two"})
@@ -340,7 +340,7 @@ def test_conversations(node: ApiNode) -> None:
     assert node.get("/conversations", "did").fields == ["did"]
 
 
-def test_by_hand(node: ApiNode) -> None:
+def test_route_and_incoming_answer_as_the_commands_do(node: ApiNode) -> None:
     """What `sipsms route` and `sipsms receive` do."""
     found = node.get(f"/route?from=5550001111&to={HANDSET}").json
     assert found["routes"] == [f"carrier:sim -> {HANDSET} (from 5550001111)"]

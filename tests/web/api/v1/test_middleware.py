@@ -1,4 +1,4 @@
-"""What stands before the API, without a server: sizes, times, and what an error says (and does not say)."""
+"""The /v1 middleware without a server: size limits, timeouts, and errors that reveal nothing."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def failing(error: Exception) -> Any:
     return fail
 
 
-async def test_a_body_comes_whole_whatever_its_pieces() -> None:
+async def test_a_body_in_any_pieces_is_read_whole() -> None:
     assert await Asked(echo).answer([b"a" * 1000] * 100) == (200, 100_000)
     assert await Asked(echo, "/blocks").answer([b"a" * middleware.SMALL]) == (200, middleware.SMALL)
 
 
 @pytest.mark.req("A-38")
 @pytest.mark.parametrize(("path", "limit"), [("/messages", middleware.LARGE), ("/blocks", middleware.SMALL)])
-async def test_a_body_has_a_limit(path: str, limit: int) -> None:
+async def test_a_body_above_the_limit_is_refused(path: str, limit: int) -> None:
     for parts in ([b"a" * (limit + 1)], [b"a" * limit, b"a"]):
         asked = Asked(echo, path)
         status, problem = await asked.answer(parts, ends=len(parts) == 1)
@@ -101,7 +101,7 @@ async def test_a_body_has_a_limit(path: str, limit: int) -> None:
     assert (await asked.answer([]))[0] == 413, "it is not even read"
 
 
-async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_bodies_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "MEMORY", 250_000)
     second = Asked(echo, "/blocks")
     reading = await held(*(Asked(echo, "/blocks").by(SECRET, f"192.0.2.{n}") for n in range(2, 6)), at=second.guard)
@@ -130,7 +130,9 @@ async def end(reading: list[asyncio.Future[Any]]) -> None:
 
 @pytest.mark.req("A-38")
 @pytest.mark.parametrize(("secret", "address"), [(OTHERS["bert"], "192.0.2.9"), (SECRET, "192.0.2.1")])
-async def test_nobody_takes_the_place_of_others(monkeypatch: pytest.MonkeyPatch, secret: str, address: str) -> None:
+async def test_no_customer_takes_the_memory_of_others(
+    monkeypatch: pytest.MonkeyPatch, secret: str, address: str
+) -> None:
     """A customer has a quarter, from wherever it asks; operators' tokens have one for each address."""
     monkeypatch.setattr(middleware, "MEMORY", 250_000)
     anna = Asked(echo, "/blocks").by(OTHERS["anna"])
@@ -141,17 +143,17 @@ async def test_nobody_takes_the_place_of_others(monkeypatch: pytest.MonkeyPatch,
     await end(reading)
 
 
-async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "PATIENCE", 0.02)
     assert (await Asked(echo).answer([b"{"], ends=False))[0] == 408
 
 
-async def test_a_client_that_goes_away_is_no_error_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_client_that_disconnects_is_no_server_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert (await Asked(failing(ClientDisconnect())).answer())[0] == 400
     assert "api_failed" not in capsys.readouterr().out
 
 
-async def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_without_an_answer_in_time_gets_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "DEADLINE", 0.02)
 
     async def sleep(scope: Any, receive: Any, send: Any) -> None:
@@ -162,7 +164,7 @@ async def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> 
     assert b"retry-after" in asked.headers
 
 
-async def test_when_the_store_cannot_be_used() -> None:
+async def test_an_unavailable_store_gets_503() -> None:
     asked = Asked(failing(Unavailable("database or disk is full: /var/lib/secret-place")))
     status, problem = await asked.answer()
     assert (status, asked.headers[b"retry-after"]) == (503, b"5")
@@ -170,7 +172,7 @@ async def test_when_the_store_cannot_be_used() -> None:
 
 
 @pytest.mark.req("A-48")
-async def test_what_nobody_thought_of_tells_nothing() -> None:
+async def test_an_unexpected_error_reveals_nothing() -> None:
     status, problem = await Asked(failing(ValueError("password is hunter2"))).answer()
     assert (status, problem["title"]) == (500, "Internal Server Error")
     assert "hunter2" not in json.dumps(problem)
@@ -194,7 +196,7 @@ class Broken:
     ("error", "status"), [(Unavailable("disk full at /secret-place"), 503), (ValueError("/secret-place"), 500)]
 )
 @pytest.mark.parametrize(("method", "path"), [("GET", "/devices"), ("POST", "/messages"), ("GET", "/messages/5")])
-async def test_so_it_is_behind_the_framework(error: Exception, status: int, method: str, path: str) -> None:
+async def test_framework_errors_become_problems(error: Exception, status: int, method: str, path: str) -> None:
     parts: Any = Broken(error)
     asked = Asked(V1Api(parts, parts).application, path, method)
     asked.scope["headers"].append((b"content-type", b"application/json"))
@@ -207,7 +209,7 @@ async def test_so_it_is_behind_the_framework(error: Exception, status: int, meth
     assert "secret-place" not in json.dumps(problem)
 
 
-async def test_a_failure_behind_half_an_answer_is_the_servers() -> None:
+async def test_an_error_after_half_an_answer_is_left_to_the_server() -> None:
     async def half(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ValueError
@@ -219,14 +221,14 @@ async def test_a_failure_behind_half_an_answer_is_the_servers() -> None:
 @pytest.mark.parametrize(
     "given", ["", "Basic eDp5", "Bearer", "Bearer wrong", f"bearer  {SECRET}x", f"Bearer {SECRET},"]
 )
-async def test_no_token_no_entry(given: str) -> None:
+async def test_a_request_without_token_is_denied(given: str) -> None:
     asked = Asked(echo)
     asked.scope["headers"] = [(b"authorization", given.encode())]
     assert (await asked.answer())[0] == 401
     assert asked.headers[b"www-authenticate"].startswith(b"Bearer")
 
 
-async def test_who_guesses_is_not_listened_to() -> None:
+async def test_wrong_tokens_are_limited() -> None:
     asked = Asked(echo)
     asked.scope["headers"] = [(b"authorization", b"Bearer wrong")]
     seen = set()

@@ -1,4 +1,4 @@
-"""Who may see and change what: every route with the wrong token, and B's things by A (W-07, A-37)."""
+"""Permissions of /v1: every route with the wrong token, and another customer's resources (W-07, A-37)."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def everything(node: ApiNode) -> str:
     return repr([[row[:18] for row in rows] for rows in found])
 
 
-def test_nothing_of_bert_is_annas(node: ApiNode, bert: Bert) -> None:
+def test_no_route_gives_anna_access_to_resources_of_bert(node: ApiNode, bert: Bert) -> None:
     """Every route of the document, with everything of his that can be named, by two tokens."""
     waiting = [node.get(f"/messages/{one}").json["state"] for one in (bert.message, bert.mms, bert.held)]
     before, tried, lists = everything(node), 0, 0
@@ -162,7 +162,7 @@ def test_nothing_of_bert_is_annas(node: ApiNode, bert: Bert) -> None:
     ]
 
 
-def test_bert_himself_may(node: ApiNode, bert: Bert) -> None:
+def test_bert_has_access_to_his_resources(node: ApiNode, bert: Bert) -> None:
     """Else the test before would say nothing."""
     found = node.get(f"/messages/{bert.message}", "bert").json
     assert found["text"] == SECRET_TEXT
@@ -206,7 +206,9 @@ def same(one: Reply, other: Reply) -> bool:
         ("POST", "/dead-letters/1/retry", "/dead-letters/4611686018427387903/retry", {}),
     ],
 )
-def test_his_and_nobodys_look_alike(node: ApiNode, bert: Bert, method: str, his: str, nobodys: str, body: Any) -> None:
+def test_the_answer_for_the_resource_of_another_and_for_none_is_the_same(
+    node: ApiNode, bert: Bert, method: str, his: str, nobodys: str, body: Any
+) -> None:
     for who in ("anna", "did", "reseller"):
         if who == "reseller":  # rita manages bert: so here it is hers
             continue
@@ -214,7 +216,7 @@ def test_his_and_nobodys_look_alike(node: ApiNode, bert: Bert, method: str, his:
         assert same(one, other), (one, other)
 
 
-def test_ten_thousand_ids_in_bounded_time(node: ApiNode, bert: Bert) -> None:
+def test_hits_and_misses_of_guessed_ids_take_the_same_time(node: ApiNode, bert: Bert) -> None:
     """Over one connection, as who looks for what is not his would; hits and misses take the same time."""
     import http.client
 
@@ -243,7 +245,7 @@ def test_ten_thousand_ids_in_bounded_time(node: ApiNode, bert: Bert) -> None:
 # --- scopes ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_token_nothing(node: ApiNode) -> None:
+def test_no_route_answers_without_a_token(node: ApiNode) -> None:
     """Each route; fewer than what closes the door for a minute."""
     for method, template, _ in operations(node):
         path = template.format(message=1, index=0, number="5550001111", name="anna", delivery=1)
@@ -253,7 +255,7 @@ def test_without_a_token_nothing(node: ApiNode) -> None:
         assert reply.problem["title"] == "Unauthorized"
 
 
-def test_what_a_did_token_opens(node: ApiNode) -> None:
+def test_a_did_token_opens_only_its_did(node: ApiNode) -> None:
     allowed = {"/messages", "/me", "/events", "/conversations", "/messages/{message}", "/messages/{message}/cancel",
                "/messages/{message}/media/{index}"}  # fmt: skip
     for method, template, _ in operations(node):
@@ -271,7 +273,7 @@ def test_what_a_did_token_opens(node: ApiNode) -> None:
     assert node.send("no", "did", **{"from": "5550002222"}).fields == ["from"]
 
 
-def test_what_a_customer_may_not(node: ApiNode) -> None:
+def test_a_customer_token_cannot_do_what_the_operator_does(node: ApiNode) -> None:
     for setting in ({"bulk": True}, {"shorteners": True}, {"legacy_digest": True}, {"reseller": "rita"},
                     {"api_daily_limit": 0}, {"enabled": False}):  # fmt: skip
         reply = node.patch("/accounts/anna", setting, "anna")
@@ -290,7 +292,7 @@ def test_what_a_customer_may_not(node: ApiNode) -> None:
     assert node.patch("/dids/5550001111", {"group": "bert-team"}, "anna").fields == ["group"]
 
 
-def test_what_a_reseller_may(node: ApiNode, bert: Bert) -> None:
+def test_a_reseller_token_manages_its_customers(node: ApiNode, bert: Bert) -> None:
     assert [one["name"] for one in node.get("/accounts", "reseller").json["items"]] == [
         "bert", "bert-desk", "rita", "rita-desk"
     ]  # fmt: skip
@@ -324,7 +326,7 @@ def test_what_a_reseller_may(node: ApiNode, bert: Bert) -> None:
     assert node.get("/accounts/anna", "reseller").status == 404
 
 
-def test_a_number_that_moves_takes_no_messages_along(node: ApiNode) -> None:
+def test_messages_stay_with_the_customer_when_a_did_moves(node: ApiNode) -> None:
     """What anna wrote from it before is none of the new customer's business."""
     assert node.post("/dids", {"number": "5550004444", "account": "anna"}).status == 201
     sent = node.send("of anna, before", "anna", **{"from": "5550004444"})
@@ -336,7 +338,7 @@ def test_a_number_that_moves_takes_no_messages_along(node: ApiNode) -> None:
     assert node.get(f"/messages/{sent.json['id']}", "anna").status == 200
 
 
-def test_a_removed_token_opens_nothing(node: ApiNode) -> None:
+def test_a_removed_token_is_denied(node: ApiNode) -> None:
     secret = node.made("brief", "anna")
     assert node.get("/me", secret).json["token"] == "brief"
     assert node.call("DELETE", "/tokens/brief", None, "anna").status == 204
@@ -345,7 +347,7 @@ def test_a_removed_token_opens_nothing(node: ApiNode) -> None:
     assert expired.fields == ["expires_at"]
 
 
-def test_what_the_operator_has_blocked_stays_blocked(node: ApiNode) -> None:
+def test_a_customer_cannot_remove_a_block_of_the_operator(node: ApiNode) -> None:
     block = {"owner": "anna", "number": "4445551234", "direction": "out"}
     query = "?" + urlencode(block)
     assert node.post("/blocks", block, "anna").json == {"count": 1}
@@ -359,7 +361,7 @@ def test_what_the_operator_has_blocked_stays_blocked(node: ApiNode) -> None:
     assert node.call("DELETE", f"/blocks{query}").json == {"count": 1}
 
 
-def test_a_token_makes_none_that_outlives_it(node: ApiNode) -> None:
+def test_a_token_cannot_create_a_token_that_outlives_it(node: ApiNode) -> None:
     body = {"name": "brief", "account": "anna", "scope": "customer", "expires_at": "2096-01-01T00:00:00Z"}
     node.tokens["brief"] = node.post("/tokens", body).json["secret"]
     for until in ("2096-01-01T00:00:01Z", None):
@@ -368,7 +370,7 @@ def test_a_token_makes_none_that_outlives_it(node: ApiNode) -> None:
     assert node.call("DELETE", "/tokens/more", None, "brief").status == 204
 
 
-def test_a_token_that_ends_sets_no_password(node: ApiNode) -> None:
+def test_a_token_that_expires_cannot_set_a_password(node: ApiNode) -> None:
     """Who has stolen one would have a way in for ever."""
     body = {"name": "lent", "account": "anna", "scope": "customer", "expires_at": "2096-01-01T00:00:00Z"}
     node.tokens["lent"] = node.post("/tokens", body).json["secret"]
@@ -387,7 +389,7 @@ def test_a_token_that_ends_sets_no_password(node: ApiNode) -> None:
     assert node.call("DELETE", "/tokens/lent").status == 204
 
 
-def test_what_a_customer_has_switched_off_it_switches_on(node: ApiNode) -> None:
+def test_a_customer_can_switch_on_what_the_customer_switched_off(node: ApiNode) -> None:
     """By rest.php; what is written back by a token of its own changes nothing of that."""
     key = node.post("/accounts/bert/api-password", None, "bert").json["secret"]
 
@@ -408,7 +410,7 @@ def test_what_a_customer_has_switched_off_it_switches_on(node: ApiNode) -> None:
     assert node.patch("/dids/5550002222", {"sms": True}).status == 200
 
 
-def test_a_token_of_a_number_cancels_what_it_sends_only(node: ApiNode) -> None:
+def test_a_did_token_cancels_only_messages_that_the_did_sends(node: ApiNode) -> None:
     """What has come waits for phones of the account."""
     came = node.post("/incoming", {"from": HANDSET, "to": "5550001111", "text": "it waits"}).json["id"]
     refused = node.post(f"/messages/{came}/cancel", {}, "did")
@@ -419,7 +421,7 @@ def test_a_token_of_a_number_cancels_what_it_sends_only(node: ApiNode) -> None:
     assert node.post(f"/messages/{came}/cancel", {}, "anna").json == {"count": 1}
 
 
-def test_there_is_an_end_to_what_a_customer_makes(node: ApiNode) -> None:
+def test_the_number_of_resources_of_a_customer_is_limited(node: ApiNode) -> None:
     made = 0
     while reply := node.post("/tokens", {"name": f"many{made}", "account": "anna", "scope": "customer"}, "anna"):
         if reply.status != 201:
@@ -444,7 +446,7 @@ def test_there_is_an_end_to_what_a_customer_makes(node: ApiNode) -> None:
     db.close()
 
 
-def test_changes_of_credentials_are_told_in_the_log(node: ApiNode) -> None:
+def test_changes_of_credentials_are_logged(node: ApiNode) -> None:
     secret = node.post("/tokens", {"name": "told", "account": "anna", "scope": "customer"}, "anna").json["secret"]
     password = node.post("/accounts/anna-desk/api-password", None, "anna").json["secret"]
     node.call("DELETE", "/accounts/anna-desk/api-password", None, "anna")
@@ -462,7 +464,7 @@ def test_changes_of_credentials_are_told_in_the_log(node: ApiNode) -> None:
     assert password not in log
 
 
-def test_a_name_made_again_is_another_account(node: ApiNode) -> None:
+def test_a_recreated_account_sees_nothing_of_the_removed_account(node: ApiNode) -> None:
     """Who makes an account of a removed one's name finds nothing of it: not by the API, not by an app."""
     node.post("/accounts", {"name": "vera", "password": "pw-of-vera"})
     node.post("/accounts", {"name": "v101", "password": "pw-of-v101", "parent": "vera"})

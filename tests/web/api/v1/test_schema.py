@@ -1,4 +1,4 @@
-"""The OpenAPI document tells the truth: schemathesis makes up requests from it and judges the answers (A-36, W-06)."""
+"""The OpenAPI document is true: schemathesis makes requests from it and checks the answers (A-36, W-06)."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ TOKEN, NETWORKS = "DELETE /tokens/{name}", "PATCH /accounts/{name}"
 
 
 @pytest.mark.parametrize(("who", "seconds", "without"), [("anna", 12, (TOKEN, NETWORKS)), ("op", 18, (TOKEN,))])
-def test_schemathesis_is_green(node: ApiNode, tmp_path: Path, who: str, seconds: int, without: tuple[str, ...]) -> None:
+def test_schemathesis_finds_no_contradiction_to_the_document(
+    node: ApiNode, tmp_path: Path, who: str, seconds: int, without: tuple[str, ...]
+) -> None:
     """Without `ignored_auth`: its wrong tokens would close the door for a minute, which test_v1_scopes sees to."""
     names = [word for name in without for word in ("--exclude-name", name)]
     schemathesis(node, tmp_path, node.tokens[who], seconds, *names)
     assert node.get("/me", who).status == 200, "the token was lost on the way: nothing behind it was tried"
 
 
-def test_schemathesis_removes_tokens(node: ApiNode, tmp_path: Path) -> None:
+def test_schemathesis_can_remove_tokens(node: ApiNode, tmp_path: Path) -> None:
     """Its own as well, if it guesses that name."""
     schemathesis(node, tmp_path, node.tokens["op"], 3, "--include-name", TOKEN)
 
@@ -60,7 +62,7 @@ def schemathesis(node: ApiNode, tmp_path: Path, token: str, seconds: int, *more:
     assert not [one for one in node.events() if one["event"] in ("api_failed", "task_failed")]
 
 
-def test_the_document(node: ApiNode) -> None:
+def test_the_document_describes_every_route(node: ApiNode) -> None:
     document = json.loads(node.call("GET", "/openapi.json", who=None).body)
     assert document["openapi"].startswith("3.1")
     for path, methods in document["paths"].items():

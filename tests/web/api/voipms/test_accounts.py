@@ -1,4 +1,4 @@
-"""rest.php: subaccounts, registrations, balance, servers."""
+"""The VoIP.ms-compatible API: subaccounts, registrations, balance and servers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def logins(site: Rest, **fields: str) -> list[str]:
     return [row["account"] for row in found["accounts"]] if found["status"] == "success" else [found["status"]]
 
 
-async def test_a_subaccount_from_beginning_to_end(site: Rest) -> None:
+async def test_a_subaccount_is_created_changed_and_removed(site: Rest) -> None:
     made = await site.call("createSubAccount", **NEW, callerid_number=DID, max_expiry="300")
     assert made == {"status": "success", "id": identity("acme_VoIP"), "account": "acme_VoIP"}
     found = await site.call("getSubAccounts", account="acme_VoIP")
@@ -68,7 +68,7 @@ async def row_of(site: Rest, account: str) -> dict[str, str]:
     return dict(row)
 
 
-async def test_what_is_written_is_read_again(site: Rest) -> None:
+async def test_written_values_of_a_subaccount_are_read_back(site: Rest) -> None:
     """Each name that is shown; what is not said stays, and an empty value is as usual again."""
     odd = {name: f"\N{SNOWMAN} {name}" for name in KEPT if name != "max_expiry"} | {"max_expiry": "77"}
     made = await site.call("createSubAccount", **{**NEW, **odd})
@@ -88,7 +88,7 @@ async def test_what_is_written_is_read_again(site: Rest) -> None:
 
 
 @pytest.mark.parametrize("value", ["x" * (MAX_FIELD + 1), "a\nb", "a\x1b[31mb", "a\u2028b"])
-async def test_values_that_are_not_kept(site: Rest, value: str) -> None:
+async def test_invalid_values_of_a_subaccount_are_refused(site: Rest, value: str) -> None:
     for name in ("description", "internal_cnam"):
         said = await site.call("setSubAccount", id=identity("acme_desk"), password=GOOD, **{name: value})
         assert said["status"] == f"invalid_{name}"
@@ -97,7 +97,7 @@ async def test_values_that_are_not_kept(site: Rest, value: str) -> None:
     assert await logins(site) == ["acme_desk"]
 
 
-async def test_an_extension_that_another_has(site: Rest) -> None:
+async def test_an_extension_in_use_is_refused(site: Rest) -> None:
     """Of the same customer; all of the request is refused then."""
     desk = identity("acme_desk")
     assert (await site.call("setSubAccount", id=desk, internal_extension="77"))["status"] == "success"
@@ -112,7 +112,7 @@ async def test_an_extension_that_another_has(site: Rest) -> None:
     assert (await site.call("createSubAccount", "other", **NEW, internal_extension="77"))["status"] == "success"
 
 
-async def test_the_list(site: Rest) -> None:
+async def test_subaccounts_are_listed_and_filtered(site: Rest) -> None:
     assert await logins(site) == ["acme_desk"]
     assert await logins(site, account="desk") == ["acme_desk"]
     for wrong in ("other_desk", "acme", "nobody", identity("acme_desk")):
@@ -121,7 +121,7 @@ async def test_the_list(site: Rest) -> None:
     assert await logins(site) == ["no_account"]
 
 
-def test_ids_are_the_same_for_ever() -> None:
+def test_ids_of_subaccounts_never_change() -> None:
     """They are in the state files of other people's programs. Terraform and MMSGate read numbers of 63 bits."""
     assert identity("acme_desk") == "280874935007329"
     numbers = {identity(f"acme_{n}") for n in range(20_000)}
@@ -161,7 +161,7 @@ def test_ids_are_the_same_for_ever() -> None:
         ({"callerid_number": "?"}, "invalid_callerid"),
     ],
 )
-async def test_what_is_refused(site: Rest, fields: dict[str, str], word: str) -> None:
+async def test_invalid_subaccounts_are_refused(site: Rest, fields: dict[str, str], word: str) -> None:
     assert (await site.call("createSubAccount", **{**NEW, **fields}))["status"] == word
     assert await logins(site) == ["acme_desk"]
     if "username" not in fields and fields.get("password") != "":
@@ -170,7 +170,7 @@ async def test_what_is_refused(site: Rest, fields: dict[str, str], word: str) ->
         assert site.core.directory.account("acme_desk") == before
 
 
-async def test_as_many_as_there_may_be(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_subaccounts_is_limited(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each customer by itself. What is there already stays, and one that goes makes room."""
     monkeypatch.setattr(service, "MAX_SUBACCOUNTS", 2)
     assert (await site.call("createSubAccount", **NEW))["status"] == "success"
@@ -183,7 +183,7 @@ async def test_as_many_as_there_may_be(site: Rest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.req("W-07", "A-37")
-async def test_another_customers_subaccount(site: Rest) -> None:
+async def test_the_subaccount_of_another_customer_cannot_be_read_or_changed(site: Rest) -> None:
     before = site.core.directory.account("other_desk")
     for method in ("setSubAccount", "delSubAccount"):
         for fields in ({"password": GOOD}, {}):
@@ -198,7 +198,7 @@ async def test_another_customers_subaccount(site: Rest) -> None:
         assert (await site.call("getRegistrationStatus", account=name))["status"] == "invalid_account"
 
 
-async def test_registrations(site: Rest) -> None:
+async def test_registrations_are_listed(site: Rest) -> None:
     assert (await site.call("getRegistrationStatus"))["status"] == "missing_account"
     assert await site.call("getRegistrationStatus", account="acme_desk") == {
         "status": "success", "registered": "no", "rerouted": "0", "from_server_pop": "", "registrations": [],
@@ -230,7 +230,7 @@ def _phone(received: str, agent: str, name: str) -> Binding:
     return Binding("acme_desk", contact, NOON + 3600, name, 1, FlowAddress(received), user_agent=agent)
 
 
-async def test_the_balance(site: Rest) -> None:
+async def test_the_balance_is_a_constant(site: Rest) -> None:
     """There is no money here."""
     assert await site.call("getBalance") == {"status": "success", "balance": {"current_balance": "0.000000"}}
     await site.call("sendSMS", did=DID, dst=PHONE, message="one")
@@ -241,7 +241,7 @@ async def test_the_balance(site: Rest) -> None:
         assert {"spent_total", "calls_total", "time_total", "spent_today", "time_today"} <= set(balance)
 
 
-async def test_servers_and_address(site: Rest) -> None:
+async def test_servers_and_the_own_address_are_shown(site: Rest) -> None:
     (server,) = (await site.call("getServersInfo"))["servers"]
     assert (server["server_hostname"], server["server_pop"]) == ("sip.example.net", "1")
     assert (await site.call("getServersInfo", server_pop="1"))["servers"] == [server]

@@ -1,4 +1,4 @@
-"""rest.php: numbers, and where they deliver to."""
+"""The VoIP.ms-compatible API: DIDs and their destinations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def setting(site: Rest, **fields: Any) -> dict[str, str]:
     return dict(row)
 
 
-def test_a_row() -> None:
+def test_a_did_row_has_every_key_as_text() -> None:
     """Texts all, flags 0 and 1, every key that a client looks for."""
     did = Did(
         DID, "acme", "acme_desk", True, False, "e164", emails=("a@example.com", "b@example.com"), forward=PHONE,
@@ -54,7 +54,7 @@ def test_a_row() -> None:
     assert (bare["sms_enabled"], bare["dialmode"], bare["routing"]) == ("0", "1", "none:")
 
 
-async def test_the_list(site: Rest) -> None:
+async def test_dids_are_listed_and_filtered(site: Rest) -> None:
     found = await site.call("getDIDsInfo")
     assert [row["did"] for row in found["dids"]] == [DID, SECOND]
     assert [row["did"] for row in (await site.call("getDIDsInfo", did=f"+1{SECOND}"))["dids"]] == [SECOND]
@@ -70,7 +70,7 @@ async def test_the_list(site: Rest) -> None:
     assert (await site.call("getDIDsInfo", client="other_desk"))["status"] == "no_did"
 
 
-async def test_every_destination_on_and_off(site: Rest) -> None:
+async def test_every_destination_is_switched_on_and_off(site: Rest) -> None:
     pairs = [
         ("email_enabled", "email_address", "a@example.com", "sms_email"),
         ("sms_forward_enable", "sms_forward", PHONE, "sms_forward"),
@@ -96,7 +96,7 @@ async def test_every_destination_on_and_off(site: Rest) -> None:
 
 
 @pytest.mark.req("S-028")
-async def test_off_and_on_again(site: Rest) -> None:
+async def test_sms_of_a_did_is_switched_off_and_on_unless_the_operator_switched_it_off(site: Rest) -> None:
     """A switch of both ways, but for what the operator has switched off, even if its customer has said off, too."""
     for enable in ("0", "0", "1", "1", "0"):
         assert (await setting(site, enable=enable))["sms_enabled"] == enable
@@ -112,7 +112,7 @@ async def test_off_and_on_again(site: Rest) -> None:
     assert (await setting(site))["sms_enabled"] == "1"
 
 
-async def test_the_other_settings(site: Rest) -> None:
+async def test_the_other_settings_are_written_and_read_back(site: Rest) -> None:
     row = await setting(site, dialmode="2", enable="0")
     assert (row["dialmode"], row["sms_enabled"]) == ("2", "0")
     row = await setting(site, dialmode="1", email_address="a@example.com, b@example.com")
@@ -130,7 +130,7 @@ async def test_the_other_settings(site: Rest) -> None:
 HOOK = "https://example.com/hook"
 
 
-async def test_a_url_that_is_off_is_kept(site: Rest) -> None:
+async def test_a_url_that_is_switched_off_is_kept_with_its_secrets(site: Rest) -> None:
     """With its secrets, until its flag is 1 again."""
 
     def endpoints() -> tuple[Callback | None, Webhook | None]:
@@ -160,7 +160,7 @@ async def test_a_url_that_is_off_is_kept(site: Rest) -> None:
     assert endpoints() == (before[0], None)
 
 
-async def test_what_is_written_back_leaves_a_webhook_off(site: Rest) -> None:
+async def test_writing_a_row_back_does_not_switch_a_disabled_webhook_on(site: Rest) -> None:
     """As Terraform does: it may be off because its server said 410."""
     await site.service.change_did(DID, {"webhook": HOOK, "bearer": "t0ken"})
     await site.core.store.write(lambda db: destinations.disable(db, DID, "webhook", "410 Gone"))
@@ -181,7 +181,7 @@ async def test_what_is_written_back_leaves_a_webhook_off(site: Rest) -> None:
 
 
 @pytest.mark.req("S-046")
-async def test_the_dialing_mode_is_what_a_webhook_writes(site: Rest) -> None:
+async def test_the_dialing_mode_sets_the_number_format_of_a_webhook(site: Rest) -> None:
     """A webhook that an operator has set writes E.164; one set here, as the number was shown before: ten digits."""
     row = await setting(site, webhook=HOOK)
     assert row["dialmode"] == "1"
@@ -198,7 +198,7 @@ async def test_the_dialing_mode_is_what_a_webhook_writes(site: Rest) -> None:
     assert row["dialmode"] == "2"
 
 
-async def test_as_many_addresses_as_there_may_be(site: Rest) -> None:
+async def test_the_number_of_email_addresses_is_limited(site: Rest) -> None:
     some = [f"{n}.{'x' * 60}@{'y' * 150}.example" for n in range(20)]
     assert len(",".join(some)) > 4096
     shorter = [f"a{n}@example.com" for n in range(20)]
@@ -212,7 +212,7 @@ async def test_as_many_addresses_as_there_may_be(site: Rest) -> None:
         assert (await site.ask("POST", data={**asked, name: f"{HOOK}{spaces}x"}))["status"] == word
 
 
-async def test_null_is_not_said(site: Rest) -> None:
+async def test_a_null_value_changes_nothing(site: Rest) -> None:
     await setting(site, email_address="a@example.com", webhook=HOOK)
     before = site.core.directory.did(DID)
     nothing = dict.fromkeys(("email_address", "email_enabled", "webhook", "sms_sipaccount", "sms_forward"))
@@ -256,7 +256,7 @@ async def test_null_is_not_said(site: Rest) -> None:
         ({"smpp_user": "\u00e9", "smpp_pass": "x"}, "invalid_smpp_username"),
     ],
 )
-async def test_what_is_refused_changes_nothing(site: Rest, fields: dict[str, str], word: str) -> None:
+async def test_a_refused_request_changes_nothing(site: Rest, fields: dict[str, str], word: str) -> None:
     before = site.core.directory.did(DID)
     found = await site.call("setSMS", **{"did": DID, "enable": "1", "dialmode": "2", **fields})
     assert found["status"] == word
@@ -265,7 +265,7 @@ async def test_what_is_refused_changes_nothing(site: Rest, fields: dict[str, str
 
 @pytest.mark.req("S-066", "S-071", "S-072", "S-074", "S-076")
 @pytest.mark.parametrize("method", ["setSMS", "setDIDInfo"])
-async def test_smpp(site: Rest, method: str) -> None:
+async def test_smpp_settings_are_set_shown_without_passwords_and_switched(site: Rest, method: str) -> None:
     """Set, shown without passwords, written back without a change, switched off and on again."""
     url = "ssmpp://me:hunter2@smsc.example.com:3551"
 
@@ -295,7 +295,7 @@ async def test_smpp(site: Rest, method: str) -> None:
 
 
 @pytest.mark.req("W-07", "A-37")
-async def test_another_customers_number(site: Rest) -> None:
+async def test_the_did_of_another_customer_cannot_be_read_or_changed(site: Rest) -> None:
     before = site.core.directory.did(FOREIGN)
     for method in ("setSMS", "setDIDInfo"):
         fields = {"enable": "0", "email_address": "me@example.com", "sms_sipaccount": "acme_desk"}
@@ -306,14 +306,14 @@ async def test_another_customers_number(site: Rest) -> None:
 
 
 @pytest.mark.req("A-31")
-async def test_lines_in_values(site: Rest) -> None:
+async def test_values_with_line_breaks_are_refused(site: Rest) -> None:
     for name in ("email_address", "sms_forward", "url_callback", "webhook", "sms_sipaccount"):
         for value in ("a@example.com\r\nBcc: x@example.com", f"{URL}\r\nHost: x", "a\0b", "a\u2028b"):
             found = await site.call("setSMS", did=DID, enable="1", **{name: value})
             assert found["status"].startswith("invalid_"), (name, value)
 
 
-async def test_settings_for_calls(site: Rest) -> None:
+async def test_settings_for_calls_may_be_written_back_but_not_changed(site: Rest) -> None:
     """What was read may be written back; a change is refused."""
     (row,) = (await site.call("getDIDsInfo", did=DID))["dids"]
     assert await site.call("setDIDInfo", **row) == {"status": "success"}

@@ -1,4 +1,4 @@
-"""rest.php: messages sent, listed, shown and deleted."""
+"""The VoIP.ms-compatible API: messages are sent, listed, shown and deleted."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def ids(site: Rest, method: str = "getMMS", name: str = "acme", **fields: 
 # --- sending ---
 
 
-async def test_an_sms(site: Rest) -> None:
+async def test_an_sms_is_sent(site: Rest) -> None:
     assert await site.call("sendSMS", **TEXT, message="Héllo") == {"status": "success", "sms": 1}
     assert await site.call("sendSMS", did="+1 (555) 000-1111", dst="12125550123", message="2") == {
         "status": "success",
@@ -78,7 +78,7 @@ async def test_an_sms(site: Rest) -> None:
         ({"message": ["", {}]}, "message_empty"),
     ],
 )
-async def test_what_is_refused(site: Rest, fields: dict[str, Any], word: str) -> None:
+async def test_invalid_messages_get_the_status_of_voipms(site: Rest, fields: dict[str, Any], word: str) -> None:
     sent = {**site.credentials(), "method": "sendSMS", **TEXT, "message": "hello", **fields}
     body = json.dumps({name: value for name, value in sent.items() if value is not None})
     found = await site.ask("POST", data=body.encode(), headers={"Content-Type": "application/json"})
@@ -86,14 +86,14 @@ async def test_what_is_refused(site: Rest, fields: dict[str, Any], word: str) ->
     assert await site.core.rows("SELECT count(*) FROM messages") == [(0,)]
 
 
-async def test_a_number_that_is_blocked(site: Rest) -> None:
+async def test_a_message_to_a_blocked_number_is_refused(site: Rest) -> None:
     await site.service.put_blocks(DID, PHONE, ("out",), active=True, by=BY_HAND)
     found = await site.call("sendSMS", **TEXT, message="hello")
     assert (found["status"], bool(found["message"])) == ("sms_failed", True)
 
 
 @pytest.mark.req("S-006")
-async def test_the_limit_of_a_day(tmp_path: Path) -> None:
+async def test_the_daily_limit_is_enforced(tmp_path: Path) -> None:
     async with rest(tmp_path, daily=2) as site:
         said = [(await site.call("sendSMS", **TEXT, message=text))["status"] for text in "abc"]
         assert said == ["success", "success", "limit_reached"]
@@ -104,7 +104,7 @@ async def test_the_limit_of_a_day(tmp_path: Path) -> None:
         assert (await site.call("sendSMS", **TEXT, message="e"))["status"] == "success"
 
 
-async def test_an_mms_of_every_form(site: Rest) -> None:
+async def test_an_mms_is_sent_with_each_form_of_media(site: Rest) -> None:
     site.files["https://example.com/a/cat.jpg"] = JPEG
     coded = base64.b64encode(PNG).decode()
     ways = {
@@ -133,7 +133,7 @@ async def test_an_mms_of_every_form(site: Rest) -> None:
         "DATA:;BASE64," + base64.b64encode(JPEG).decode(),
     ],
 )
-async def test_base64_as_it_is_found(site: Rest, given: str) -> None:
+async def test_base64_is_read_in_its_usual_variants(site: Rest, given: str) -> None:
     found = await site.call("sendMMS", **TEXT, message="", media1=given)
     assert found == {"status": "success", "mms": 1}
 
@@ -152,20 +152,20 @@ async def test_base64_as_it_is_found(site: Rest, given: str) -> None:
         ("A" * (2 * 2**20), "exceeds_file_size"),
     ],
 )
-async def test_files_that_are_none(site: Rest, media: str, word: str) -> None:
+async def test_invalid_files_are_refused(site: Rest, media: str, word: str) -> None:
     data = {**site.credentials(), "method": "sendMMS", **TEXT, "message": "x", "media1": media}
     assert (await site.ask("POST", data=data))["status"] == word
     assert await site.core.rows("SELECT count(*) FROM messages") == [(0,)]
 
 
-async def test_the_largest_file_that_may_be(site: Rest) -> None:
+async def test_a_file_of_the_maximum_size_is_accepted(site: Rest) -> None:
     whole = base64.b64encode(JPEG + bytes(MAX_FILE - len(JPEG))).decode()
     data = {**site.credentials(), "method": "sendMMS", **TEXT, "message": "x", "media1": whole}
     assert (await site.ask("POST", data=data))["status"] == "success"
     assert (await site.ask("POST", data={**data, "media4": whole[:40]}))["status"] == "invalid_file"
 
 
-async def test_a_long_text_as_mms(site: Rest) -> None:
+async def test_a_long_text_by_mms_is_sent_as_a_text(site: Rest) -> None:
     """Without a file it is a text: the carrier's settings say how it travels."""
     assert (await site.call("sendMMS", **TEXT, message="x" * 2048))["mms"] == 1
     assert (await site.call("sendMMS", **TEXT, message="x" * 2049))["status"] == "sms_toolong"
@@ -175,7 +175,7 @@ async def test_a_long_text_as_mms(site: Rest) -> None:
 # --- lists ---
 
 
-async def test_a_row_word_for_word(site: Rest) -> None:
+async def test_a_message_row_is_the_same_octet_by_octet(site: Rest) -> None:
     number = await site.receive("MMS avec image +1 %41 é", media=("https://carrier.example/a/media.png",))
     (row,) = (await site.call("getMMS"))["sms"]
     assert row == {
@@ -186,7 +186,7 @@ async def test_a_row_word_for_word(site: Rest) -> None:
     }  # fmt: skip
 
 
-async def test_the_lists(site: Rest) -> None:
+async def test_messages_are_listed_newest_first_and_by_kind(site: Rest) -> None:
     """Newest first; SMS and MMS apart, or together; one sequence of ids."""
     assert await ids(site) == ["no_sms"]
     first = await site.receive("one", at=NOON)
@@ -217,7 +217,7 @@ async def test_the_lists(site: Rest) -> None:
         assert await ids(site, **{name: "?!"}) == [word]
 
 
-async def test_only_so_many_rows(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_rows_is_limited(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "MAX_ROWS", 60)
     for number in range(70):
         await site.receive(f"{number}")
@@ -241,7 +241,7 @@ class Slow:
         return [b"{}"]
 
 
-async def test_lists_at_once(site: Rest) -> None:
+async def test_two_lists_of_a_customer_wait_and_others_do_not_wait_for_them(site: Rest) -> None:
     """One is read at a time. Two of a customer wait; another customer's do not wait behind more of them."""
     slow = Slow()
     directory = site.core.directory
@@ -266,7 +266,7 @@ async def test_lists_at_once(site: Rest) -> None:
     assert len(await asyncio.gather(ask("getSMS", "acme"), ask("getMMS", "acme"))) == 2, "all places are free again"
 
 
-async def test_only_so_many_bytes(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_size_of_a_list_is_limited(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand long texts must not fill the memory. The newest are there."""
     for number in range(20):
         await site.receive(f"{number} " + "é" * 1000)
@@ -276,7 +276,7 @@ async def test_only_so_many_bytes(site: Rest, monkeypatch: pytest.MonkeyPatch) -
     assert 6 <= len(found) <= 9
 
 
-async def test_senders_in_letters_are_left_out(site: Rest) -> None:
+async def test_messages_from_alphanumeric_senders_are_left_out(site: Rest) -> None:
     """One such row, and the Android application takes none of the list."""
     await site.receive("from a bank", source="MyBank")
     await site.receive("from a short code", source="72345")
@@ -285,7 +285,7 @@ async def test_senders_in_letters_are_left_out(site: Rest) -> None:
     assert contacts == ["+447911123456", "72345"]
 
 
-async def test_days_are_new_yorks(site: Rest) -> None:
+async def test_days_are_those_of_new_york(site: Rest) -> None:
     moments = ("2026-10-02 03:59:59", "2026-10-02 04:00:00", "2026-10-03 03:59:59", "2026-10-03 04:00:00")
     for moment in moments:
         await site.receive(moment, at=at(moment))
@@ -303,7 +303,7 @@ async def test_days_are_new_yorks(site: Rest) -> None:
     assert row["date"] == "2026-10-02 05:00:00"
 
 
-async def test_the_day_with_an_hour_twice(site: Rest) -> None:
+async def test_both_hours_of_the_end_of_summer_time_are_listed(site: Rest) -> None:
     """1 November 2026 has 25 hours: the clock shows 01:30 twice, and both are listed, with winter's time after that."""
     for moment in ("2026-11-01 04:00:00", "2026-11-01 05:30:00", "2026-11-01 06:30:00", "2026-11-02 04:59:59"):
         await site.receive(moment, at=at(moment))
@@ -312,7 +312,7 @@ async def test_the_day_with_an_hour_twice(site: Rest) -> None:
     assert [row["date"][11:] for row in rows] == ["23:59:59", "01:30:00", "01:30:00", "00:00:00"]
 
 
-async def test_ranges(site: Rest) -> None:
+async def test_a_range_of_days_limits_the_list(site: Rest) -> None:
     await site.receive("old", at=NOON - 92 * DAY)
     site.core.clock.now = NOON
     assert await ids(site, **{"from": "2026-07-02"}) == ["1"]
@@ -327,7 +327,7 @@ async def test_ranges(site: Rest) -> None:
         assert await ids(site, to=wrong) == ["invalid_date"]
 
 
-async def test_media(site: Rest) -> None:
+async def test_the_media_of_an_mms_are_shown(site: Rest) -> None:
     links = tuple(f"https://carrier.example/{n}.jpg" for n in range(5))
     number = await site.receive("five", media=links)
     found = await site.call("getMediaMMS", id=str(number))
@@ -344,7 +344,7 @@ async def test_media(site: Rest) -> None:
 # --- deleting ---
 
 
-async def test_what_is_deleted_is_not_listed_any_more(site: Rest) -> None:
+async def test_a_deleted_message_is_not_listed(site: Rest) -> None:
     await site.receive("keep")
     await site.receive("delete")
     await site.receive("delete", media=("https://carrier.example/a.jpg",))
@@ -359,7 +359,7 @@ async def test_what_is_deleted_is_not_listed_any_more(site: Rest) -> None:
 
 
 @pytest.mark.req("W-07", "A-37")
-async def test_what_is_another_customers(site: Rest) -> None:
+async def test_messages_of_another_customer_cannot_be_read_or_deleted(site: Rest) -> None:
     """As if there were no such message: the answers are the same, and nothing is changed."""
     theirs = await site.receive("secret", did=FOREIGN, media=("https://carrier.example/a.jpg",))
     none = "77777"
@@ -373,7 +373,7 @@ async def test_what_is_another_customers(site: Rest) -> None:
 
 
 @pytest.mark.req("W-07", "A-37")
-async def test_ids_by_the_thousand(site: Rest) -> None:
+async def test_guessed_ids_reveal_no_message_of_another_customer(site: Rest) -> None:
     for number in range(40):
         await site.receive(f"theirs {number}", did=FOREIGN)
     rng = random.Random(7)
@@ -385,7 +385,7 @@ async def test_ids_by_the_thousand(site: Rest) -> None:
 
 
 @pytest.mark.req("A-37")
-async def test_a_number_that_was_anothers(site: Rest) -> None:
+async def test_messages_from_before_a_did_moved_are_hidden(site: Rest) -> None:
     """What came to it before is not read by its new customer, nor by the old one."""
     old = await site.receive("for the old customer", did=FOREIGN)
     site.core.directory.update(9, False, [], [Did(FOREIGN, "acme", since=site.core.clock.now + 1)], frozenset())

@@ -1,4 +1,4 @@
-"""rest.php's values: whatever is sent becomes a text that nothing has to fear, and times are New York's."""
+"""The values of VoIP.ms-compatible requests: any value becomes a safe text, and times are New York's."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ pytestmark = pytest.mark.req("S-103")
         (["x" * 9000], "x" * MAX_VALUE),
     ],
 )
-def test_a_text(values: list[Any], text: str) -> None:
+def test_any_value_becomes_a_text(values: list[Any], text: str) -> None:
     found = Params({"a": values}).text("a")
     assert found == text
     found.encode()
 
 
-def test_which_of_several_names() -> None:
+def test_the_first_name_with_a_value_is_read() -> None:
     params = Params({"a": [""], "b": ["2"]})
     assert (params.text("a", "b"), params.text("c")) == ("2", "")
     assert (params.given("a"), params.given("c"), params.given("c", "b")) == (True, False, True)
@@ -44,7 +44,7 @@ def test_which_of_several_names() -> None:
     assert Params({"a": [b"\x00raw"]}).raw("a") == b"\x00raw"
 
 
-def test_what_is_kept_is_not_cut() -> None:
+def test_a_stored_value_is_refused_and_not_cut_when_too_long() -> None:
     assert Params({"a": ["x" * MAX_VALUE]}).whole("word", "a") == "x" * MAX_VALUE
     assert Params({}).whole("word", "a") == ""
     for longer in ("x" * (MAX_VALUE + 1), "x" + " " * MAX_VALUE + "y", b"x" * (MAX_VALUE + 1)):
@@ -54,7 +54,7 @@ def test_what_is_kept_is_not_cut() -> None:
         Params({"a": ["2125550123" + " " * MAX_VALUE + "4"]}).number("word", "a")
 
 
-def test_flags_and_numbers() -> None:
+def test_flags_and_numbers_are_read_in_their_usual_forms() -> None:
     said = {"1": True, "TRUE": True, "yes": True, "0": False, "no": False, "": None}
     for text, flag in said.items():
         assert Params({"a": [text]}).flag("word", "a") is flag
@@ -66,7 +66,7 @@ def test_flags_and_numbers() -> None:
         Params({"a": ["?"]}).number("word", "a")
 
 
-def test_times() -> None:
+def test_times_are_read_in_the_given_time_zone() -> None:
     assert wall(NOON) == "2026-10-02 13:00:00"
     assert wall(NOON, timedelta(hours=-1)) == "2026-10-02 12:00:00"
     shifts = {"": 0, "-5": 0, "0": 5, "-4.5": 0.5, "+1": 6, "13": 18}
@@ -78,7 +78,7 @@ def test_times() -> None:
                 shift_of(Params({"timezone": [wrong]}))
 
 
-def test_days() -> None:
+def test_days_are_read_as_ranges() -> None:
     days = days_of(Params({"from": ["2026-9-1"], "to": ["2026-10-02 23:59:59"]}), NOON)
     assert (days.first, days.last) == ("2026-09-01", "2026-10-02")
     assert [days.has(shown) for shown in ("2026-08-31 23:59:59", "2026-09-01 00:00:00", "2026-10-03 00:00:00")] == [

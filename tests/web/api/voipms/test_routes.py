@@ -1,4 +1,4 @@
-"""rest.php, its transport: how a request may come, who may ask, and that the answer is always HTTP 200 with JSON."""
+"""The transport of the VoIP.ms-compatible API: forms of requests, credentials, and answers with HTTP 200 and JSON."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def multipart(fields: dict[str, Any]) -> aiohttp.MultipartWriter:
 # --- how a request may come ---
 
 
-async def test_a_request_may_come_in_every_form(site: Rest) -> None:
+async def test_a_request_is_read_in_every_form(site: Rest) -> None:
     fields = {**site.credentials(), **TEXT}
     ways: list[tuple[str, str, dict[str, Any]]] = [
         ("GET", "", {"params": {**fields, "message": "a"}}),
@@ -63,7 +63,7 @@ async def test_a_request_may_come_in_every_form(site: Rest) -> None:
     assert rows == [(letter, "rest") for letter in "abcdefgh"]
 
 
-async def test_head_does_nothing(site: Rest) -> None:
+async def test_a_head_request_does_nothing(site: Rest) -> None:
     for path in ("", "/"):
         fields = {**site.credentials(), **TEXT, "message": "a"}
         async with site.session.head(site.url + path, params=fields) as answer:
@@ -71,7 +71,7 @@ async def test_head_does_nothing(site: Rest) -> None:
     assert await site.core.rows(COUNT) == [(0,)]
 
 
-async def test_the_body_wins_over_the_query(site: Rest) -> None:
+async def test_the_body_takes_precedence_over_the_query(site: Rest) -> None:
     found = await site.ask("POST", "?method=getIP", data={**site.credentials(), "method": "getBalance"})
     assert "balance" in found
 
@@ -89,7 +89,7 @@ async def test_the_first_of_repeated_values_counts(site: Rest) -> None:
         (b"\xff\xfe\x00\x00", "text/plain"),
     ],
 )
-async def test_a_body_without_anything_in_it(site: Rest, body: bytes, kind: str) -> None:
+async def test_an_empty_body_is_read_as_no_values(site: Rest, body: bytes, kind: str) -> None:
     headers = {"Content-Type": kind}
     assert (await site.ask("POST", data=body, headers=headers))["status"] == "missing_credentials"
     path = f"?{urlencode(site.credentials())}"
@@ -111,7 +111,7 @@ async def test_a_body_without_anything_in_it(site: Rest, body: bytes, kind: str)
         (b"&".join(b"a%d=1" % n for n in range(2000)), "application/x-www-form-urlencoded"),
     ],
 )
-async def test_a_body_that_cannot_be_read(site: Rest, body: bytes, kind: str) -> None:
+async def test_an_unreadable_body_is_refused(site: Rest, body: bytes, kind: str) -> None:
     """The password may stand in it: what is wrong is said, but not to who has a wrong one."""
     headers = {"Content-Type": kind}
     found = await site.ask("POST", data=body, headers=headers)
@@ -123,7 +123,7 @@ async def test_a_body_that_cannot_be_read(site: Rest, body: bytes, kind: str) ->
 
 
 @pytest.mark.req("A-38")
-async def test_a_body_that_is_too_large_is_not_read(site: Rest) -> None:
+async def test_a_body_above_the_limit_is_not_read(site: Rest) -> None:
     """The answer does not wait for the rest of it."""
     path = f"{routes.PATH}?{urlencode({**site.credentials(), 'method': 'sendMMS'})}"
     _, found = await raw(site, f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\nx".encode())
@@ -139,7 +139,7 @@ async def test_a_body_that_is_too_large_is_not_read(site: Rest) -> None:
 
 
 @pytest.mark.req("A-38")
-async def test_bodies_have_only_so_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_memory_of_bodies_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one request holds is another's to have when that is over."""
     room = Room(100)
     with room.held() as first:
@@ -162,7 +162,7 @@ async def test_bodies_have_only_so_much_memory(tmp_path: Path, monkeypatch: pyte
         assert (await site.ask("POST", path, data={"message": "x"}))["status"] == "success"
 
 
-async def test_a_body_that_never_comes(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_never_arrives_ends_with_a_timeout(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "PATIENCE", 0.05)
     path = f"{routes.PATH}?{urlencode({**site.credentials(), **TEXT})}"
     _, body = await raw(site, f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nmessage=".encode())
@@ -185,7 +185,7 @@ async def raw(site: Rest, request: bytes) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.req("S-105", "A-37")
-async def test_a_stranger_learns_nothing(site: Rest) -> None:
+async def test_every_failed_login_gets_the_same_answer(site: Rest) -> None:
     """The same bytes for an unknown name, a wrong password, an account that is off, and any method."""
     await site.service.set_account("other", enabled=False)
     right = site.passwords
@@ -200,7 +200,7 @@ async def test_a_stranger_learns_nothing(site: Rest) -> None:
 
 
 @pytest.mark.req("S-105")
-async def test_the_credentials(site: Rest) -> None:
+async def test_the_credentials_are_api_username_and_password(site: Rest) -> None:
     assert (await site.call("getIP"))["status"] == "success"
     await site.service.set_account("acme", email="me@example.net")
     fields = {"api_username": "Me@Example.net", "api_password": site.passwords["acme"], "method": "getIP"}
@@ -214,7 +214,7 @@ async def test_the_credentials(site: Rest) -> None:
     assert (await site.ask(params={**fields, "api_password": "x"}))["status"] == "invalid_credentials"
 
 
-async def test_networks_and_limits(tmp_path: Path) -> None:
+async def test_allowed_networks_and_rate_limits_are_enforced(tmp_path: Path) -> None:
     async with rest(tmp_path, per_minute=3) as site:
         assert (await site.call("getIP"))["status"] == "success"
         await site.service.set_account("acme", api_allow_ip="192.0.2.0/24")
@@ -227,7 +227,7 @@ async def test_networks_and_limits(tmp_path: Path) -> None:
         assert (await site.call("getIP"))["status"] == "success"
 
 
-async def test_methods(site: Rest) -> None:
+async def test_unknown_methods_are_refused_and_known_ones_answered(site: Rest) -> None:
     assert (await site.ask(params=site.credentials()))["status"] == "missing_method"
     for name in ("nonsense", "sendsms", "__init__", "x" * 5000):
         assert (await site.call(name))["status"] == "invalid_method"
@@ -239,7 +239,7 @@ async def test_methods(site: Rest) -> None:
 # --- when something is wrong here ---
 
 
-async def test_a_store_that_cannot_write(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unavailable_store_gets_a_status_and_no_500(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unavailable(*_: Any, **__: Any) -> Any:
         raise Unavailable("disk is full")
 
@@ -253,7 +253,7 @@ async def test_a_store_that_cannot_write(site: Rest, monkeypatch: pytest.MonkeyP
     assert await site.core.rows(COUNT) == [(1,)]
 
 
-async def test_a_bug_is_no_500(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_gets_a_status_and_no_500(site: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     async def bug(*_: Any, **__: Any) -> Any:
         raise KeyError("secret detail")
 
@@ -265,7 +265,7 @@ async def test_a_bug_is_no_500(site: Rest, monkeypatch: pytest.MonkeyPatch) -> N
 # --- a client that sends again ---
 
 
-async def test_a_blind_retry_is_one_message(site: Rest) -> None:
+async def test_a_retry_without_reading_the_answer_is_one_message(site: Rest) -> None:
     """The client gave up before the answer was ready; the same again is the same message, and then it is answered."""
     path = f"{routes.PATH}?{urlencode({**site.credentials(), **TEXT, 'message': 'only once'})}"
     with site.blocked():
@@ -283,7 +283,7 @@ async def test_a_blind_retry_is_one_message(site: Rest) -> None:
     assert meant == {"status": "success", "sms": 2}, "it had its answer: this is a message of its own"
 
 
-async def test_three_at_once_are_one_message(site: Rest) -> None:
+async def test_three_simultaneous_retries_are_one_message(site: Rest) -> None:
     """As the Android application does it: each try gives up while the store is held."""
     path = f"{routes.PATH}?{urlencode({**site.credentials(), **TEXT, 'message': 'thrice'})}"
     with site.blocked():
@@ -325,7 +325,7 @@ _VALUES = st.one_of(
 @pytest.mark.req("A-31", "A-36")
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(method=st.sampled_from(_METHODS), fields=st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=8))
-async def test_whatever_is_sent(site: Rest, method: str, fields: dict[str, Any]) -> None:
+async def test_any_values_get_an_answer_without_a_traceback(site: Rest, method: str, fields: dict[str, Any]) -> None:
     """Always an answer, never a trace of an exception; and nothing of another customer's is touched."""
     crashes: list[str] = []
     crash, routes.log.crash = routes.log.crash, lambda event, error, **_: crashes.append(repr(error))  # type: ignore
@@ -352,7 +352,7 @@ async def test_whatever_is_sent(site: Rest, method: str, fields: dict[str, Any])
 @pytest.mark.req("A-36")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=st.binary(max_size=300), body=st.binary(max_size=300), kind=st.sampled_from(range(4)))
-async def test_whatever_bytes_are_sent(site: Rest, query: bytes, body: bytes, kind: int) -> None:
+async def test_any_bytes_get_an_answer(site: Rest, query: bytes, body: bytes, kind: int) -> None:
     kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain")
     path = f"?{urlencode(site.credentials())}&{query.hex()}&" + "".join(f"%{one:02x}" for one in query)
     body = b"--x\r\n" + body if kind == 2 else body
@@ -361,7 +361,7 @@ async def test_whatever_bytes_are_sent(site: Rest, query: bytes, body: bytes, ki
 
 
 @pytest.mark.req("A-38")
-async def test_a_long_query(site: Rest) -> None:
+async def test_a_long_query_is_read(site: Rest) -> None:
     path = f"{routes.PATH}?{urlencode({**site.credentials(), **TEXT})}&message="
     status, body = await raw(site, f"GET {path}{'x' * 50_000} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
     assert (status, body["status"]) == (200, "sms_toolong")
