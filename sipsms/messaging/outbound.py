@@ -100,7 +100,7 @@ class Outbound:
             )
         number = normalise(given)
         if number is None or not self._directory.may_send_from(order.account, number):
-            return Refusal(RefusalCode.SOURCE, f"caller ID {shown(given)} is not an SMS-enabled number of this account")
+            return not_yours(given)
         return number
 
     def _destination(self, given: str) -> str | Refusal:
@@ -253,6 +253,11 @@ class Outbound:
         )  # fmt: skip
         await self._gateway.report(lost, Stage.REJECTED)
         return sent
+
+
+def not_yours(number: str) -> Refusal:
+    """Return the refusal of a sender that is not the account's: the same whether it is another's or nobody's."""
+    return Refusal(RefusalCode.SOURCE, f"caller ID {shown(number)} is not an SMS-enabled number of this account")
 
 
 def text_refusal(

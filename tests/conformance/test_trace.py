@@ -205,12 +205,12 @@ def test_from_start_to_end(tmp_path: Path) -> None:
     assert Path(f"{node.store}.trace").is_socket()
     with node, watching(node) as process:
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
         assert process.stderr is not None
         assert process.stderr.read().strip() == ""
         with watching(node) as other:
             node.stop()
-            assert other.wait(10) == 1
+            assert other.wait(60) == 1
             assert other.stderr is not None
             assert other.stderr.read() == "sipsms: the server has stopped\n"
     assert not Path(f"{node.store}.trace").exists()

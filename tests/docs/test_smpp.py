@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sipsms.smpp import concat_refs, submit_sm
+from sipsms.messaging.order import MAX_LONG
+from sipsms.smpp import concat_refs
 from sipsms.smpp.courier import BUSY, NEVER
 from sipsms.smpp.pdu import Status
 from sipsms.smpp.receipt import parse
@@ -51,7 +52,7 @@ def test_the_table_of_statuses_agrees_with_the_code() -> None:
 
 
 def test_the_numbers_of_the_page_agree_with_the_code() -> None:
-    assert f"up to {submit_sm.MAX_TEXT:,} characters" in PAGE
+    assert f"up to {MAX_LONG:,} characters" in PAGE
     assert f"A window of {SmppSettings().window}" in PAGE
     assert (AGAIN, concat_refs.PATIENCE) == (60.0, 300.0)  # "for a minute", "after five minutes"
     assert SmppSettings().max_binds == 10

@@ -33,7 +33,7 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.report_request import WebhookRequest
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.order import MAX_LONG, File, Order, Sent
-from sipsms.messaging.outbound import Outbound
+from sipsms.messaging.outbound import Outbound, not_yours
 from sipsms.web.json_response import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object
 from sipsms.web.response_ack import when_heard
@@ -126,7 +126,7 @@ class TelnyxApi:
         if did is None or owner is None or not self._access.opens(caller, did):
             if not source:
                 raise _Refused(Refusal(RefusalCode.NO_SOURCE, "no sender"))
-            raise _Refused(Refusal(RefusalCode.SOURCE, f"{source[:32]} is not an SMS-enabled number of this account"))
+            raise _Refused(not_yours(source))
         return owner
 
 

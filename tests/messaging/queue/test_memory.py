@@ -296,7 +296,7 @@ async def test_1500_messages_survive_outages_pauses_and_restarts_once_and_in_ord
             if sent >= total:
                 moody.calm = True
                 here.queue.set_paused([])
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(300):  # one at a time, each with two commits, on a busy disk
                     while await here.rows(OPEN) != [(0,)]:
                         here.clock.now += 35  # longer than any pause and than the longest time between looks
                         await asyncio.sleep(0.05)

@@ -22,6 +22,7 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.report_request import WebhookRequest
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.order import File, Order
+from sipsms.messaging.outbound import not_yours
 from sipsms.web.api.v1.dependencies import Services
 from sipsms.web.api.v1.middleware import ORIGIN
 from sipsms.web.api.v1.permissions import ALL, Permissions, reach_of
@@ -133,8 +134,9 @@ def _report(parts: Services, account: Account, given: MessageGiven) -> WebhookRe
 
 
 def _not_yours(number: str) -> Problem:
-    why = f"{number[:32]} is not an SMS-enabled number of this account" if number else "name one of the numbers"
-    return wrong("from", why, "source" if number else "no-source")
+    if not number:
+        return wrong("from", "name one of the numbers", "no-source")
+    return wrong("from", not_yours(number).reason, "source")
 
 
 def _key(request: Request) -> str:
