@@ -238,7 +238,7 @@ def test_impossible_part_numbers_are_ignored_or_refused(esme: Esme, site: SmppSi
 
 @pytest.mark.req("P-13")
 def test_a_restart_between_two_parts_cuts_no_text(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """However long the server was down. (Texts that are given up: test_assembling.)"""
+    """However long the server was down. (Texts that are given up: messaging/test_concatenation.)"""
     with SmppSite(tmp_path_factory.mktemp("parts"), 2) as site:
         customer = site.customer()
         with Esme(site.smpp_port) as esme:

@@ -35,7 +35,7 @@ TOKEN, NETWORKS = "DELETE /tokens/{name}", "PATCH /accounts/{name}"
 def test_schemathesis_finds_no_contradiction_to_the_document(
     node: ApiNode, tmp_path: Path, who: str, seconds: int, without: tuple[str, ...]
 ) -> None:
-    """Without `ignored_auth`: its wrong tokens would close the door for a minute, which test_v1_scopes sees to."""
+    """Without `ignored_auth`: its wrong tokens would close the door for a minute, which test_permissions sees to."""
     names = [word for name in without for word in ("--exclude-name", name)]
     schemathesis(node, tmp_path, node.tokens[who], seconds, *names)
     assert node.get("/me", who).status == 200, "the token was lost on the way: nothing behind it was tried"
