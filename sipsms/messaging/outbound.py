@@ -87,7 +87,9 @@ class Outbound:
             refusal = text_refusal(text, MAX_TEXT, may_be_empty=True)
         else:
             refusal = text_refusal(text, order.max_text, order.unit, may_be_empty=order.part is not None)
-        return refusal or order._replace(source=source, destination=destination, text=text)
+        if refusal is not None or (source, destination, text) == (order.source, order.destination, order.text):
+            return refusal or order
+        return order._replace(source=source, destination=destination, text=text)
 
     def _source(self, order: Order) -> str | Refusal:
         given = order.source.strip() or order.account.caller_id
