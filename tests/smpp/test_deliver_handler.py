@@ -57,7 +57,7 @@ async def test_messages_in_progress_are_answered_before_the_unbind(parts: Parts)
         smsc.deliver("yes")
         await until(lambda: len(parts.tasks) == 1)
         closing = asyncio.ensure_future(carrier.close())
-        await asyncio.sleep(0.1)
+        await until(lambda: carrier._pool._closing is not None)
         parts.storing.set()
         await closing
         await smsc.answers.acquire()

@@ -1,7 +1,7 @@
 """Stores that releases wrote: each is opened by this version, and all that is in it can be read.
 
 `tests/testdata/stores/VERSION.sql` is the dump of such a store: that of `make run ONCE=1`, and a few commands after it,
-so that messages wait in each kind of lane.
+so that messages wait in lanes of a carrier, a URL, an address, an account without a phone, and a later time.
 """
 
 from __future__ import annotations
