@@ -35,21 +35,44 @@ def config(connection: Connection | None = None) -> Config:
     return made
 
 
+def migrate(engine: Engine) -> None:
+    """All migrations, one after the other, from nothing."""
+    with engine.begin() as connection:
+        command.upgrade(config(connection), "head")
+
+
+def rows(connection: Connection) -> dict[str, list[tuple[object, ...]]]:
+    """What stands in the tables of a new store."""
+    names = [*metadata.tables, "alembic_version"]
+    return {name: [tuple(row) for row in connection.execute(text(f"SELECT * FROM {name}"))] for name in names}
+
+
 def shape(connection: Connection) -> dict[str, str]:
     """Every table and index with the SQL that made it, blanks and quotes aside."""
     rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' AND sql <> ''"))
     return {row.name: "".join(row.sql.replace('"', "").split()).lower() for row in rows}
 
 
-def test_an_upgrade_gives_the_schema(engine: Engine) -> None:
+def test_an_empty_store_is_made_as_the_migrations_make_it(engine: Engine, tmp_path: Path) -> None:
     assert store.ensure_schema(engine) is True
+    other = store.open_engine(f"sqlite:///{tmp_path}/migrated.db")
+    migrate(other)
+    with engine.connect() as made, other.connect() as migrated:
+        assert compare_metadata(MigrationContext.configure(made), metadata) == []
+        assert rows(made) == rows(migrated)
+    assert store.version_of(engine) == store.version_of(other) == store.HEAD
+    other.dispose()
+
+
+def test_an_upgrade_gives_the_schema(engine: Engine) -> None:
+    migrate(engine)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_an_upgrade_gives_the_indexes_with_their_conditions(engine: Engine) -> None:
     """Alembic's comparison does not look at the WHERE of a partial index; the queue's speed hangs on them."""
-    store.ensure_schema(engine)
+    migrate(engine)
     with engine.connect() as connection:
         migrated = shape(connection)
     fresh = create_engine("sqlite://")

@@ -12,7 +12,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from typing import Any
 import yaml
 
 from tests.support.node.certificates import Authority, Files
+from tests.support.node.warm_start import WarmProcess, run_warm
 
 
 def free_port() -> int:
@@ -62,7 +62,7 @@ class Node:
         self.path = folder / "sipsms.yaml"
         self.store = folder / "sipsms.db"
         self.log_path = folder / "server.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: WarmProcess | None = None
         self.environment: dict[str, str] = {}
         self.certificate: Files | None = None
         self.ports = {"udp": self.sip_port, "tcp": self.sip_port}
@@ -106,10 +106,7 @@ class Node:
 
     def start(self, seconds: float = 20.0) -> Node:
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sipsms", "-c", str(self.path), "serve"],
-                stdout=log, stderr=log, env={**os.environ, **self.environment},
-            )  # fmt: skip
+            self.process = WarmProcess(["-c", str(self.path), "serve"], log, log, self.environment)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -129,7 +126,7 @@ class Node:
     def stop(self, seconds: float = 20.0) -> int:
         """SIGTERM; the exit code."""
         if self.process is None or self.process.poll() is not None:
-            return self.process.returncode if self.process else 0
+            return self.process.returncode or 0 if self.process else 0
         self.process.terminate()
         return self.process.wait(seconds)
 
@@ -169,10 +166,7 @@ class Node:
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `sipsms -c FILE ...` in a process of its own."""
-        done = subprocess.run(
-            [sys.executable, "-m", "sipsms", "-c", str(self.path), *arguments],
-            capture_output=True, text=True, timeout=60, env={**os.environ, **self.environment}, check=False,
-        )  # fmt: skip
+        done = run_warm(["-c", str(self.path), *arguments], self.environment, 60)
         if check and done.returncode != 0:
             raise AssertionError(f"sipsms {' '.join(arguments)} -> {done.returncode}: {done.stderr}")
         return done

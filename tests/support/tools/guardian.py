@@ -25,6 +25,8 @@ for pid, at in started:
 
 
 class Guardian:
+    _in_charge: list[Guardian] = []  # noqa: RUF012  (of this test run)
+
     def __init__(self) -> None:
         command = [sys.executable, "-c", _WATCHER]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
@@ -40,8 +42,15 @@ class Guardian:
         pipe.write(f"{pid} {stat.rpartition(') ')[2].split()[19]}\n")
         pipe.flush()
 
+    @classmethod
+    def watch_also(cls, pid: int) -> None:
+        """End this process, which `subprocess` has not started, with the test run."""
+        for guardian in cls._in_charge:
+            guardian.watch(pid)
+
     def watch_all(self) -> None:
         """End all that is started by `subprocess` from now on, asyncio's processes included."""
+        self._in_charge.append(self)
         start = subprocess.Popen.__init__
 
         def started(process: subprocess.Popen[Any], *arguments: Any, **options: Any) -> None:
