@@ -10,20 +10,7 @@ import sys
 import rich_click as click
 from click.exceptions import Abort, Exit
 
-from sipsms.cli import (  # noqa: F401  (they add their commands)
-    accounts,
-    blocks,
-    dids,
-    lists,
-    message,
-    messages,
-    server,
-    tokens,
-)
 from sipsms.cli.base import cli
-from sipsms.core.yaml_file import ConfigError
-from sipsms.store.accounts import AdminError
-from sipsms.store.engine import StoreError
 
 __all__ = ["cli", "main"]
 
@@ -41,22 +28,28 @@ def main() -> None:
         _fail(f"{error.format_message()}{where}", 2)
     except click.ClickException as error:
         _fail(error.format_message(), 1)
-    except (ConfigError, StoreError, AdminError) as error:
-        _fail(str(error), 1)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
-        if not _is_expected(error):
+        said = _expected(error)
+        if not said:
             raise
-        _fail(str(getattr(error, "orig", error)).splitlines()[0], 1)
+        _fail(said, 1)
 
 
-def _is_expected(error: Exception) -> bool:
+def _expected(error: Exception) -> str:
+    """Return the text for the user, empty for a bug. Imports are here, since `sipsms --version` needs none of them."""
     from sipsms.core.errors import Unavailable
+    from sipsms.core.yaml_file import ConfigError
     from sipsms.sip.tls import TlsError
-    from sipsms.store.engine import DriverError
+    from sipsms.store.accounts import AdminError
+    from sipsms.store.engine import DriverError, StoreError
 
-    return isinstance(error, (DriverError, TlsError, Unavailable, OSError))
+    if isinstance(error, (ConfigError, StoreError, AdminError)):
+        return str(error)
+    if isinstance(error, (DriverError, TlsError, Unavailable, OSError)):
+        return str(getattr(error, "orig", error)).splitlines()[0]
+    return ""
 
 
 def _fail(text: str, code: int) -> None:

@@ -6,26 +6,48 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
-from rich.console import Console
-from rich.table import Table
 
 from sipsms import __version__
-from sipsms.app import settings
-from sipsms.app.settings import Config
 from sipsms.core.e164 import normalise, telephone_number
-from sipsms.core.ha1 import ha1
-from sipsms.store.accounts import Hashes
-from sipsms.store.engine import ensure_schema, open_engine
-from sipsms.store.store import Connection
+
+if TYPE_CHECKING:
+    from sipsms.app.settings import Config
+    from sipsms.store.accounts import Hashes
+    from sipsms.store.store import Connection
 
 T = TypeVar("T")
 
+# The commands of each module. A command's modules are imported when it is used: that is a second saved for the others.
+_MODULES = {
+    "accounts": "account subaccount",
+    "blocks": "block",
+    "dids": "did group webhooks",
+    "lists": "binds carriers dead-letters devices messages queue registrations resend",
+    "message": "cancel conversations message usage",
+    "messages": "export import receive route send",
+    "server": "check-config demo migrate serve softphone trace",
+    "tokens": "account token",
+}
 _PLACES = ("sipsms.yaml", "etc/sipsms.yaml", "/etc/sipsms/sipsms.yaml")
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+class Commands(click.RichGroup):
+    """All commands of `sipsms`."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return sorted({name for names in _MODULES.values() for name in names.split()})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        for module, names in _MODULES.items():
+            if name in names.split():
+                import_module(f"sipsms.cli.{module}")
+        return super().get_command(context, name)
 
 
 class Context:
@@ -44,10 +66,14 @@ class Context:
         return found
 
     def config(self) -> Config:
+        from sipsms.app import settings
+
         return settings.load(self.path)
 
     def store(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction on the store."""
+        from sipsms.store.engine import ensure_schema, open_engine
+
         engine = open_engine(self.config().store_url)
         try:
             ensure_schema(engine)
@@ -57,6 +83,9 @@ class Context:
             engine.dispose()
 
     def hashes(self, name: str, password: str) -> Hashes:
+        from sipsms.core.ha1 import ha1
+        from sipsms.store.accounts import Hashes
+
         realm = self.config().realm
         return Hashes(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
 
@@ -65,7 +94,7 @@ pass_context = click.make_pass_decorator(Context)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file.")
 @click.version_option(__version__, prog_name="sipsms")
 @click.pass_context
@@ -86,6 +115,9 @@ def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: str
         for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     names = columns.split()
     table = Table(*(name.replace("_", " ") for name in names), box=None, header_style="bold", pad_edge=False)
     for row in rows:

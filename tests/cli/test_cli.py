@@ -12,14 +12,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from click import Context
 
 from sipsms import __version__
-from sipsms.cli import cli, main
+from sipsms.cli import base, cli, main
 from sipsms.core.ha1 import ha1
 from sipsms.store import engine
 
@@ -166,7 +168,7 @@ def test_lists_are_tables_or_a_word(customer: Host) -> None:
 def test_help_and_version_are_printed(host: Host) -> None:
     assert __version__ in host.run("--version", config=False).out
     assert "registrar" in host.run("--help", config=False).out
-    for name in cli.commands:
+    for name in cli.list_commands(Context(cli)):
         assert "Usage" in host.run(name, "--help", config=False).out
 
 
@@ -175,13 +177,32 @@ def test_the_names_of_commands_and_options_do_not_change() -> None:
         "serve", "check-config", "migrate", "demo", "account", "subaccount", "did", "registrations", "devices",
         "messages", "queue", "carriers", "import", "export", "receive", "send", "route", "softphone",
     }  # fmt: skip
-    assert expected <= set(cli.commands)
+    assert expected <= set(cli.list_commands(Context(cli)))
     groups: dict[str, set[str]] = {
         "account": {"add", "list", "passwd", "remove"}, "subaccount": {"add"}, "did": {"add", "set", "list", "remove"},
         "carriers": {"pause", "resume"},
     }  # fmt: skip
     for group, commands in groups.items():
-        assert commands <= set(cli.commands[group].commands)  # type: ignore[attr-defined]
+        assert commands <= set(cli.get_command(Context(cli), group).commands)  # type: ignore[union-attr]
+
+
+def test_a_command_is_found_in_the_module_that_defines_it() -> None:
+    """Modules are imported on demand: a command that is missing from the table would not be found."""
+    for module in base._MODULES:
+        import_module(f"sipsms.cli.{module}")
+    assert sorted(cli.commands) == cli.list_commands(Context(cli))
+    for module, names in base._MODULES.items():
+        for name in names.split():
+            assert cli.commands[name].callback is not None
+            assert module == "tokens" or cli.commands[name].callback.__module__ == f"sipsms.cli.{module}"
+
+
+def test_the_version_needs_no_module_of_the_server() -> None:
+    program = (
+        "import sys; from sipsms.cli import cli; cli.main(['--version'], standalone_mode=False); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"sqlalchemy", "pydantic", "asyncio", "aiohttp", "fastapi"} & set(done.stdout.split())
 
 
 # --- what cannot be done: one line, exit 1 ---------------------------------------------------------------------------
