@@ -1,22 +1,23 @@
 """The log and the metrics: one function per event writes the line and counts the metric.
 
 `grep message=123` shows everything that happened to a message. Texts, passwords and keys must never be logged. No other
-module writes to the log.
+module writes to the log. The lines of one turn of the event loop leave in one write at its end, warnings at once.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
-import logging
 import sys
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, TextIO
 
-import structlog
 from prometheus_client import Counter, Gauge, Histogram
-
-_log: Any = structlog.get_logger("sipsms")
 
 ACCEPTED = Counter("sipsms_messages_accepted_total", "Messages committed", ["direction", "door"])
 RECEIPTS = Counter("sipsms_receipts_total", "Receipts of carriers that changed a state", ["courier", "state"])
@@ -44,43 +45,76 @@ LANES = Gauge("sipsms_lanes", "Lanes being worked on, and lanes whose deliveries
 UNKNOWN = Gauge("sipsms_unknown", "Deliveries whose result is not known, found at start or since")
 
 
+_DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40
+_NAMES = {_DEBUG: "debug", _INFO: "info", _WARNING: "warning", _ERROR: "error"}
+_LEVELS = {name: level for level, name in _NAMES.items()}
+Facts = dict[str, Any]
+
+
 def setup(level: str = "info", style: str = "auto") -> None:
     """Log to stderr: coloured on a terminal, else `key=value` lines or JSON lines (`style`)."""
+    global _level, _render, _stream
+    flush()
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
-    processors: list[Any] = [structlog.processors.add_log_level]
-    if console:
-        processors += [
-            _without_controls,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ]
-    else:
-        processors.append(_as_json if style == "json" else _as_pairs)
-    structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    global _log
-    _log = structlog.get_logger("sipsms").bind()
+    _level, _stream = _LEVELS[level.lower()], sys.stderr
+    _render = _console(_stream.isatty()) if console else _as_json if style == "json" else _as_pairs
 
 
-def _without_controls(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Escape control characters: a terminal would obey those that strangers write."""
-    for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[name] = json.dumps(value)
-    return event
+def _write(level: int, event: str, /, **facts: Any) -> None:
+    if level < _level:
+        return
+    line = _render(_NAMES[level], event, facts)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # a thread, or a command
+        _put(line)
+        return
+    _lines.append(line)
+    if level >= _WARNING:
+        flush()
+    elif len(_lines) == 1:
+        loop.call_soon(flush)
 
 
-def _as_pairs(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
+def flush() -> None:
+    """Write the lines that wait for the end of the turn."""
+    if _lines:
+        text = "\n".join(_lines)
+        _lines.clear()
+        _put(text)
+
+
+def _put(text: str) -> None:
+    with suppress(OSError, ValueError):  # a full disk, or a closed file: messages are worth more than lines
+        _stream.write(text + "\n")
+        _stream.flush()
+
+
+atexit.register(flush)
+_lines: list[str] = []
+
+
+def _console(colors: bool) -> Callable[[str, str, Facts], str]:
+    from structlog.dev import ConsoleRenderer
+
+    renderer = ConsoleRenderer(colors=colors)
+
+    def render(level: str, event: str, facts: Facts) -> str:
+        for name, value in facts.items():
+            if isinstance(value, str) and not value.isprintable():  # a terminal would obey a stranger
+                facts[name] = json.dumps(value)
+        return str(renderer(None, level, {"timestamp": _stamp(), "level": level, "event": event, **facts}))
+
+    return render
+
+
+def _as_pairs(level: str, event: str, facts: Facts) -> str:
     """Format a line like `2026-11-22T00:03:26.512Z info accepted message=12 ...`.
 
     Every message is logged, so the line is built by hand for speed."""
-    error = _traceback(event)
-    line = [_stamp(), str(event.pop("level")), str(event.pop("event"))]
-    for name, value in event.items():
+    error = _traceback(facts)
+    line = [_stamp(), level, event]
+    for name, value in facts.items():
         text = str(value)
         line.append(f"{name}={text}" if text.isalnum() else f"{name}={_quoted(text)}")
     return " ".join(line) + error
@@ -92,16 +126,18 @@ def _quoted(text: str) -> str:
     return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
-def _as_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
-    error = _traceback(event)
+def _as_json(level: str, event: str, facts: Facts) -> str:
+    error = _traceback(facts)
     if error:
-        event["exception"] = error.strip()
-    head = {"timestamp": _stamp(), "level": event.pop("level"), "event": event.pop("event")}
-    return json.dumps({**head, **event}, default=str)
+        facts["exception"] = error.strip()
+    return _JSON.encode({"timestamp": _stamp(), "level": level, "event": event, **facts})
 
 
-def _traceback(event: structlog.typing.EventDict) -> str:
-    error = event.pop("exc_info", None)
+_JSON = json.JSONEncoder(default=str)
+
+
+def _traceback(facts: Facts) -> str:
+    error = facts.pop("exc_info", None)
     return "" if error is None else "\n" + "".join(traceback.format_exception(error)).rstrip()
 
 
@@ -117,108 +153,107 @@ def _stamp() -> str:
 
 _second = (0, "")
 
+_level: int = _INFO
+_render: Callable[[str, str, Facts], str] = _as_pairs
+_stream: TextIO = sys.stderr
+
+
+@lru_cache(maxsize=4096)
+def _child(metric: Any, *labels: str) -> Any:
+    """Return the metric with these labels: `labels()` itself is too slow for every message."""
+    return metric.labels(*labels)
+
+
 _METHODS = frozenset("REGISTER MESSAGE OPTIONS INVITE SUBSCRIBE PUBLISH NOTIFY CANCEL".split())
-_answered: dict[tuple[str, int], Counter] = {}  # labels() is too slow to call for every request
-
-
-_smpp_answers: dict[tuple[str, str], Counter] = {}
-_accepted: dict[tuple[str, str], Counter] = {}
 
 
 def sip_answered(method: str, status: int) -> None:
     """Count an answered SIP request, without a log line."""
-    key = (method if method in _METHODS else "other", status)
-    child = _answered.get(key)
-    if child is None:
-        child = _answered[key] = SIP_REQUESTS.labels(key[0], str(status))
-    child.inc()
+    _child(SIP_REQUESTS, method if method in _METHODS else "other", str(status)).inc()
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
 
 
 def accepted(message: int, direction: str, door: str, source: str, destination: str, deliveries: int) -> None:
-    child = _accepted.get((direction, door))
-    if child is None:
-        child = _accepted[direction, door] = ACCEPTED.labels(direction, door)
-    child.inc()
-    _log.info(
-        "accepted", message=message, direction=direction, door=door, source=source, destination=destination,
+    _child(ACCEPTED, direction, door).inc()
+    _write(
+        _INFO, "accepted", message=message, direction=direction, door=door, source=source, destination=destination,
         deliveries=deliveries,
     )  # fmt: skip
 
 
 def duplicate(message: int, door: str) -> None:
-    DUPLICATES.labels(door).inc()
-    _log.info("duplicate", message=message, door=door)
+    _child(DUPLICATES, door).inc()
+    _write(_INFO, "duplicate", message=message, door=door)
 
 
 def refused(door: str, status: int, account: str, why: str) -> None:
-    REFUSED.labels(door, str(status)).inc()
-    _log.info("refused", door=door, status=status, account=account, why=why)
+    _child(REFUSED, door, str(status)).inc()
+    _write(_INFO, "refused", door=door, status=status, account=account, why=why)
 
 
 def audit(door: str, account: str, destination: str, why: str) -> None:
     """Log an attempt that is never permitted: an emergency or premium number."""
-    _log.warning("audit", door=door, account=account, destination=destination, why=why)
+    _write(_WARNING, "audit", door=door, account=account, destination=destination, why=why)
 
 
 def relayed(account: str, to: str, status: int, phones: int) -> None:
-    _log.info("relayed", account=account, to=to, status=status, phones=phones)
+    _write(_INFO, "relayed", account=account, to=to, status=status, phones=phones)
 
 
 def attempt(message: int, delivery: int, courier: str, number: int) -> None:
-    _log.debug("attempt", message=message, delivery=delivery, courier=courier, number=number)
+    _write(_DEBUG, "attempt", message=message, delivery=delivery, courier=courier, number=number)
 
 
 def outcome(message: int, delivery: int, courier: str, result: str, detail: str, seconds: float) -> None:
-    ATTEMPTS.labels(courier, result).inc()
-    ATTEMPT_SECONDS.labels(courier).observe(seconds)
-    emit = _log.warning if result in ("unknown", "failed") else _log.info
-    emit(result, message=message, delivery=delivery, courier=courier, detail=detail, seconds=round(seconds, 3))
+    _child(ATTEMPTS, courier, result).inc()
+    _child(ATTEMPT_SECONDS, courier).observe(seconds)
+    level = _WARNING if result in ("unknown", "failed") else _INFO
+    _write(level, result, message=message, delivery=delivery, courier=courier, detail=detail, seconds=round(seconds, 3))
     if result == "unknown":
         UNKNOWN.inc()
 
 
 def receipt(message: int, delivery: int, courier: str, state: str, detail: str) -> None:
     """Log a carrier's receipt that changed a delivery's state."""
-    RECEIPTS.labels(courier, state).inc()
-    _log.info("receipt", message=message, delivery=delivery, courier=courier, state=state, detail=detail)
+    _child(RECEIPTS, courier, state).inc()
+    _write(_INFO, "receipt", message=message, delivery=delivery, courier=courier, state=state, detail=detail)
 
 
 def settled(message: int, delivery: int, state: str, why: str) -> None:
     """Log the final state of a delivery whose outcome was unknown."""
-    _log.warning("settled", message=message, delivery=delivery, state=state, why=why)
+    _write(_WARNING, "settled", message=message, delivery=delivery, state=state, why=why)
 
 
 def expired(message: int, delivery: int) -> None:
     EXPIRED.inc()
-    _log.info("expired", message=message, delivery=delivery)
+    _write(_INFO, "expired", message=message, delivery=delivery)
 
 
 def handed_over(aor: str, count: int, why: str) -> None:
-    _log.info("handed_over", aor=aor, deliveries=count, why=why)
+    _write(_INFO, "handed_over", aor=aor, deliveries=count, why=why)
 
 
 # --- registrations and credentials -----------------------------------------------------------------------------------
 
 
 def registered(aor: str, status: int, contacts: int, source: str) -> None:
-    REGISTRATIONS.labels(str(status)).inc()
-    _log.info("register", aor=aor, status=status, contacts=contacts, source=source)
+    _child(REGISTRATIONS, str(status)).inc()
+    _write(_INFO, "register", aor=aor, status=status, contacts=contacts, source=source)
 
 
 def auth_failure(door: str, user: str, source: str, port: int, reason: str) -> None:
     """Log wrong credentials in one line whose format must not change, for fail2ban."""
-    AUTH_FAILURES.labels(door).inc()
-    _log.warning("auth_failure", proto=door, user=user[:64], src=source, port=port, reason=reason)
+    _child(AUTH_FAILURES, door).inc()
+    _write(_WARNING, "auth_failure", proto=door, user=user[:64], src=source, port=port, reason=reason)
 
 
 def flood_muted(source: str) -> None:
     """Log an address that is not answered for a while.
 
     The address sent too many requests without a correct password."""
-    _log.warning("flood_muted", src=source)
+    _write(_WARNING, "flood_muted", src=source)
 
 
 # --- SMPP ------------------------------------------------------------------------------------------------------------
@@ -226,16 +261,13 @@ def flood_muted(source: str) -> None:
 
 def smpp_answered(direction: str, status: str) -> None:
     """Count an SMPP response, without a log line."""
-    child = _smpp_answers.get((direction, status))
-    if child is None:
-        child = _smpp_answers[direction, status] = SMPP_ANSWERS.labels(direction, status)
-    child.inc()
+    _child(SMPP_ANSWERS, direction, status).inc()
 
 
 def smpp_throttled(user: str, count: int) -> None:
     """Log how many messages of a user were beyond its rate in the last second or so."""
     SMPP_THROTTLED.inc(count)
-    _log.info("smpp_throttled", user=user, count=count)
+    _write(_INFO, "smpp_throttled", user=user, count=count)
 
 
 # --- the program -----------------------------------------------------------------------------------------------------
@@ -243,13 +275,13 @@ def smpp_throttled(user: str, count: int) -> None:
 
 def note(event: str, **facts: Any) -> None:
     """Log start, stop, reload and similar events."""
-    _log.info(event, **facts)
+    _write(_INFO, event, **facts)
 
 
 def warning(event: str, **facts: Any) -> None:
-    _log.warning(event, **facts)
+    _write(_WARNING, event, **facts)
 
 
 def crash(event: str, error: BaseException, **facts: Any) -> None:
     """Log a bug with its traceback."""
-    _log.error(event, exc_info=error, **facts)
+    _write(_ERROR, event, exc_info=error, **facts)
