@@ -168,7 +168,7 @@ class Endpoint:
     async def listen_on(self, transport: str, sock: socket.socket) -> int:
         """Accept requests on a bound socket and return its port. Raises OSError."""
         if transport == "udp":
-            udp = await UdpListener.on(self, sock, self._settings.advertised)
+            udp = UdpListener(self, sock, self._settings.advertised)
             self._udp.append(udp)
             return udp.port
         make = self._make_websocket if transport in ("ws", "wss") else StreamConnection

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import ssl
 from collections import Counter
@@ -148,34 +149,31 @@ class UdpFlow:
 
 
 _PENDING_ERRORS = 3  # pending errors of other datagrams that may make one send fail
+_DATAGRAMS = 64  # read in one turn of the loop
 
 
-class UdpListener(asyncio.DatagramProtocol):
-    def __init__(self, receiver: Receiver) -> None:
+class UdpListener:
+    """A UDP socket that is read until it is empty, and written at once.
+
+    It is watched through an epoll object of its own: libuv stops to watch a socket that has an ICMP error to report.
+    """
+
+    def __init__(self, receiver: Receiver, sock: socket.socket, advertised: str | None) -> None:
         self._receiver = receiver
-        self._transport: asyncio.DatagramTransport | None = None
-        self._socket: socket.socket | None = None
-        self._host = ""
-        self._advertised: str | None = None
-        self._bounced = False  # the last send failed with the error of an earlier datagram
-        self.port = 0
-        self.local = ""
+        self._socket = sock
+        self._advertised = advertised
+        self.port: int
+        self._host, self.port = sock.getsockname()[:2]
+        self.local = f"udp:{hostport(self._host, self.port)}"
+        self._events = select.epoll()
+        self._events.register(sock, select.EPOLLIN)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._events, self._readable)
 
     @classmethod
-    async def open(cls, receiver: Receiver, host: str, port: int, advertised: str | None = None) -> UdpListener:
+    def open(cls, receiver: Receiver, host: str, port: int, advertised: str | None = None) -> UdpListener:
         """Bind an address and read from it. Raises OSError if it is not available."""
-        return await cls.on(receiver, bind(host, port, datagrams=True), advertised)
-
-    @classmethod
-    async def on(cls, receiver: Receiver, sock: socket.socket, advertised: str | None = None) -> UdpListener:
-        """Read from a bound socket."""
-        listener = cls(receiver)
-        listener._socket = sock
-        listener._advertised = advertised
-        listener._host, listener.port = sock.getsockname()[:2]
-        listener.local = f"udp:{hostport(listener._host, listener.port)}"
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: listener, sock=sock)
-        return listener
+        return cls(receiver, bind(host, port, datagrams=True), advertised)
 
     def sent_by(self, remote: str) -> str:
         if self._advertised:
@@ -184,45 +182,57 @@ class UdpListener(asyncio.DatagramProtocol):
         return hostport(host, self.port)
 
     def send(self, data: bytes, remote: Address) -> bool:
-        if self._transport is None or self._transport.is_closing():
+        """Send a datagram. It may get lost here as on its way: whoever waits for an answer sends it again."""
+        if self._events.closed:
             return False
-        try:
-            for _ in range(_PENDING_ERRORS):
-                self._bounced = False
-                self._transport.sendto(data, remote)
-                if not self._bounced:
-                    break
-        except ValueError:  # an address of the other family: nothing was sent
-            return False
+        for _ in range(_PENDING_ERRORS):
+            try:
+                self._socket.sendto(data, remote)
+                return True
+            except ConnectionError:  # of an earlier datagram: this one was not sent
+                self._report_errors()
+            except socket.gaierror:  # an address of the other family
+                return False
+            except OSError:  # the buffer is full, no route to the host, too long
+                self._report_errors()
+                return True
         return True
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        if not self._events.closed:
+            self._loop.remove_reader(self._events)
+            self._events.close()
+            self._socket.close()
 
-    # --- asyncio.DatagramProtocol ---
+    def _readable(self) -> None:
+        for count in range(_DATAGRAMS):
+            if self._events.closed:
+                return
+            try:
+                data, address = self._socket.recvfrom(65535)
+            except OSError as error:
+                if not (count and isinstance(error, BlockingIOError)):
+                    self._report_errors()
+                return
+            self._datagram(data, (address[0], address[1]))
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's class is no subclass
+    def _datagram(self, data: bytes, remote: Address) -> None:
+        try:
+            if data and data[0] < 4:  # STUN (RFC 5389 section 8): no SIP message begins with these bytes
+                answer = stun.answer(data, remote)
+                if answer:
+                    self.send(answer, remote)
+                return
+            self._receiver.datagram(data, UdpFlow(self, remote))
+        except Exception as error:  # a bug must not cost the other datagrams
+            log.crash("sip_failed", error, source=remote[0])
 
-    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        if data and data[0] < 4:  # STUN (RFC 5389 section 8): no SIP message begins with these bytes
-            answer = stun.answer(data, (addr[0], addr[1]))
-            if answer:
-                self.send(answer, (addr[0], addr[1]))
-            return
-        self._receiver.datagram(data, UdpFlow(self, (addr[0], addr[1])))
-
-    def error_received(self, exc: Exception) -> None:
+    def _report_errors(self) -> None:
         """Report ICMP errors from the socket's error queue, where the kernel keeps their addresses.
 
-        The kernel also returns the error to the next call on the socket. If this method runs within `sendto`, that
-        datagram was not sent.
+        The kernel also returns the error to the next call on the socket.
         """
-        self._bounced = isinstance(exc, ConnectionError)
-        if self._socket is None:
-            return
-        for _ in range(64):
+        for _ in range(_DATAGRAMS):
             try:
                 sent, _, _, remote = self._socket.recvmsg(2048, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
             except OSError:

@@ -95,7 +95,7 @@ class TrunkTransport:
     async def flow(self, address: str) -> Flow:
         """Return a flow to an address. Raises NotConnected."""
         if self._transport == "udp":
-            return UdpFlow(await self._listener(address), (address, self._port))
+            return UdpFlow(self._listener(address), (address, self._port))
         return await self._connections().connect(self._speaks_for, address, self._port)
 
     async def any_flow(self) -> Flow:
@@ -117,13 +117,13 @@ class TrunkTransport:
             return flow.name == "udp" and flow.remote[0] in {*self._addresses, *self._known}
         return isinstance(flow, StreamConnection) and self._connector is not None and self._connector.vouches_for(flow)
 
-    async def _listener(self, address: str) -> UdpListener:
+    def _listener(self, address: str) -> UdpListener:
         found = next((one for one in (*self._endpoint.udp_listeners, *self._own) if reaches(one.local, address)), None)
         if found is not None:
             return found
         everywhere = "::" if ":" in address else "0.0.0.0"
         try:
-            own = await UdpListener.open(self._endpoint, everywhere, 0, self._settings.advertised)
+            own = UdpListener.open(self._endpoint, everywhere, 0, self._settings.advertised)
         except OSError as error:
             raise NotConnected(f"no socket: {error}") from None
         self._own.append(own)

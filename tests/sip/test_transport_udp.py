@@ -31,7 +31,7 @@ def closed_port() -> int:
 
 async def scenario() -> list[bytes]:
     receiver = Nobody()
-    listener = await UdpListener.open(receiver, "127.0.0.1", 0)  # type: ignore[arg-type]
+    listener = UdpListener.open(receiver, "127.0.0.1", 0)  # type: ignore[arg-type]
     gone = ("127.0.0.1", closed_port())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
         phone.bind(("127.0.0.1", 0))
