@@ -7,18 +7,21 @@ begin IMMEDIATE, so that a command waits for a running server instead of failing
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 import time
 from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from sipsms.store.schema import metadata
 
 DriverError = SQLAlchemyError  # raised by a statement that the database rejects
+# The database is locked, full or gone: the same for every statement. sqlite3's own come from statements on `driver_of`.
+Broken = (OperationalError, InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
 
 HEAD = "0007"  # the newest migration; a test compares it with Alembic's
 SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
@@ -65,8 +68,9 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
         cursor.close()
 
     @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    def _begin(connection: Connection) -> None:
+        if not driver_of(connection).in_transaction:  # else `begin` has been called
+            driver_of(connection).execute("BEGIN" if read_only else _BEGIN)
 
     return engine
 
@@ -121,11 +125,40 @@ def _version(connection: Connection) -> str:
     return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
+def driver_of(connection: Connection) -> Any:
+    """Return the driver's connection, for statements that leave out SQLAlchemy."""
+    return connection.connection.driver_connection
+
+
+_BEGIN = "BEGIN IMMEDIATE"
+
+
+def begin(connection: Connection) -> None:
+    """Begin a writing transaction, in which both SQLAlchemy's statements and the driver's may run."""
+    if connection.dialect.name == "sqlite":
+        driver_of(connection).execute(_BEGIN)
+    else:
+        connection.begin()
+
+
+def commit(connection: Connection) -> None:
+    if connection.in_transaction():
+        connection.commit()
+    else:
+        driver_of(connection).execute("COMMIT")
+
+
+def roll_back(connection: Connection) -> None:
+    if connection.in_transaction():
+        connection.rollback()
+    elif driver_of(connection).in_transaction:  # sqlite3's
+        driver_of(connection).execute("ROLLBACK")
+
+
 def set_patience(connection: Connection, milliseconds: int) -> None:
     """Set how long this connection waits for a lock from now on (SQLite)."""
-    driver: Any = connection.connection.driver_connection
-    if connection.dialect.name == "sqlite" and driver is not None:
-        driver.execute(f"PRAGMA busy_timeout={milliseconds}")
+    if connection.dialect.name == "sqlite":
+        driver_of(connection).execute(f"PRAGMA busy_timeout={milliseconds}")
 
 
 def ensure_schema(engine: Engine) -> bool:

@@ -15,11 +15,19 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from sipsms.core import log
 from sipsms.core.errors import Unavailable
-from sipsms.store.engine import SERVER_WAIT, SERVER_WAIT_AGAIN, set_patience
+from sipsms.store.engine import (
+    SERVER_WAIT,
+    SERVER_WAIT_AGAIN,
+    Broken,
+    begin,
+    commit,
+    driver_of,
+    roll_back,
+    set_patience,
+)
 
 # Runs on all payloads of a batch inside one transaction; returns a result for each.
 Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
@@ -129,8 +137,7 @@ class Writer:
         if connection.dialect.name != "sqlite":
             return
         self._watched_at = now
-        driver: Any = connection.connection.driver_connection
-        version = driver.execute("PRAGMA data_version").fetchone()[0]
+        version = driver_of(connection).execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version and self._data_version != -1:
             self._loop.call_soon_threadsafe(self._on_foreign_change)
         self._data_version = version
@@ -140,8 +147,8 @@ class Writer:
         try:
             results = self._transact(connection, batch)
             self._be_patient(connection, True)
-        except (OperationalError, InterfaceError) as error:  # full, locked or removed: the same for all jobs
-            results = [(job, Unavailable(str(error.orig))) for job in batch]
+        except Broken as error:  # full, locked or removed: the same for all jobs
+            results = [(job, Unavailable(str(getattr(error, "orig", error)))) for job in batch]
             self._be_patient(connection, False)
         except Exception:
             results = [self._alone(connection, job) for job in batch]
@@ -162,18 +169,23 @@ class Writer:
         for job in batch:
             groups.setdefault(job.bulk, []).append(job)
         results: list[tuple[_Job, Any]] = []
-        with connection.begin():
+        begin(connection)
+        try:
             for bulk, jobs in groups.items():
                 answers = bulk(connection, [job.payload for job in jobs])
                 results.extend(zip(jobs, answers, strict=True))
+            commit(connection)
+        except BaseException:
+            roll_back(connection)
+            raise
         return results
 
     def _alone(self, connection: Connection, job: _Job) -> tuple[_Job, Any]:
         connection.info[ALONE] = True
         try:
             return self._transact(connection, [job])[0]
-        except (OperationalError, InterfaceError) as error:
-            return job, Unavailable(str(error.orig))
+        except Broken as error:
+            return job, Unavailable(str(getattr(error, "orig", error)))
         except Exception as error:
             return job, error
         finally:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,9 +22,14 @@ class OtherDatabase:
     def connection(self) -> Any:
         raise AssertionError("SQLite's data_version was asked for")
 
-    @contextmanager
-    def begin(self) -> Iterator[None]:
-        yield
+    def begin(self) -> None:
+        self._begun = True
+
+    def in_transaction(self) -> bool:
+        return self._begun
+
+    def commit(self) -> None:
+        self._begun = False
 
     def close(self) -> None:
         pass
