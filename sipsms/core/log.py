@@ -32,6 +32,7 @@ REGISTRATIONS = Counter("sipsms_registrations_total", "REGISTER requests by answ
 AUTH_FAILURES = Counter("sipsms_auth_failures_total", "Wrong credentials", ["door"])
 SIP_DROPPED = Counter("sipsms_sip_dropped_total", "SIP packets without an answer", ["reason"])
 SIP_REQUESTS = Counter("sipsms_sip_requests_total", "SIP requests by method and answer", ["method", "status"])
+SIP_READ = Counter("sipsms_sip_read_total", "SIP datagrams by how they were read: usual (quickly) or general", ["way"])
 HEP_PACKETS = Counter("sipsms_hep_packets_total", "Copies for the capture server", ["outcome"])
 BINDINGS = Gauge("sipsms_bindings", "Bindings in the location service")
 SUBSCRIPTIONS = Gauge("sipsms_subscriptions", "Subscriptions to presence")
@@ -170,6 +171,10 @@ _METHODS = frozenset("REGISTER MESSAGE OPTIONS INVITE SUBSCRIBE PUBLISH NOTIFY C
 def sip_answered(method: str, status: int) -> None:
     """Count an answered SIP request, without a log line."""
     _child(SIP_REQUESTS, method if method in _METHODS else "other", str(status)).inc()
+
+
+def sip_read(*, usual: bool) -> None:
+    _child(SIP_READ, "usual" if usual else "general").inc()
 
 
 # --- messages --------------------------------------------------------------------------------------------------------

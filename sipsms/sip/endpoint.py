@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from sipsms.core import log
 from sipsms.core.flow_address import FlowAddress
 from sipsms.core.listener import bind
+from sipsms.sip import usual
 from sipsms.sip.message import REASONS, BadMessage, Broken, Framer, Ping, Request, Response, parse_datagram
 from sipsms.sip.settings import SipSettings
 from sipsms.sip.tls import TlsLayer
@@ -222,7 +223,9 @@ class Endpoint:
             log.SIP_DROPPED.labels("flood").inc()
             return
         try:
-            message = parse_datagram(data)
+            message = usual.read(data)
+            log.sip_read(usual=message is not None)
+            message = message or parse_datagram(data)
         except BadMessage as error:
             self._bad(error, flow)
             return

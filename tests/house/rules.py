@@ -44,7 +44,7 @@ PURE: Final = frozenset({
     "messaging.delivery_reports", "messaging.imdn", "messaging.opt_out_keywords", "sip.auth_limiter",
     "sip.body_reader", "sip.body_writer", "sip.device_identity", "sip.digest", "sip.digest_client", "sip.expiry_heap",
     "sip.flood_limiter", "sip.flow_token", "sip.headers", "sip.hep", "sip.message", "sip.pidf", "sip.presence",
-    "sip.proxy", "sip.registrar", "sip.stun", "sip.trace_summary", "sip.transaction", "sip.uri", "smpp.concat_refs",
+    "sip.proxy", "sip.registrar", "sip.stun", "sip.trace_summary", "sip.transaction", "sip.uri", "sip.usual", "smpp.concat_refs",
     "smpp.data_coding", "smpp.pdu", "smpp.receipt", "smpp.resend_detection", "smpp.session", "smpp.submit_sm",
     "smpp.throttle", "web.api.acrobits.format", "web.api.kannel.format", "web.api.wildix.format",
     "web.outbound.webhook_payload",
