@@ -6,12 +6,17 @@ The ids of `@pytest.mark.req(...)` travel with the tests' reports, so it works u
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.tools.guardian import Guardian
 
+_TESTS = Path(__file__).parent
+_SLOW = {
+    name: place for place, name in enumerate(("tools", "faults", "interop", "e2e", "attacks", "conformance", "smpp"))
+}
 _PROPERTY = "req"
 _SEEN: dict[str, dict[str, Any]] = {}
 _WORST = {"passed": 0, "skipped": 1, "failed": 2}
@@ -23,6 +28,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folders whose tests take long go first: what comes last, when one of two processes has no more, is short."""
+    items.sort(key=lambda item: _SLOW.get(item.path.relative_to(_TESTS).parts[0], len(_SLOW)))
     for item in items:
         ids = [str(one) for mark in item.iter_markers("req") for one in mark.args]
         if ids:
