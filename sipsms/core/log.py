@@ -12,34 +12,63 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TextIO
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
-ACCEPTED = Counter("sipsms_messages_accepted_total", "Messages committed", ["direction", "door"])
+
+class Tally(Collector):
+    """A counter of what happens with every message: `counts[labels] += 1`, ten times as quick as a `Counter`.
+
+    Only the thread of the event loop may count.
+    """
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self._family = (name, text, labels)
+        REGISTRY.register(self)
+
+    def describe(self) -> Iterable[CounterMetricFamily]:
+        return [self._new()]
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        family = self._new()
+        for labels, count in list(self.counts.items()):
+            family.add_metric(labels, count)
+        return [family]
+
+    def _new(self) -> CounterMetricFamily:
+        name, text, labels = self._family
+        return CounterMetricFamily(name, text, labels=labels)
+
+
+ACCEPTED = Tally("sipsms_messages_accepted_total", "Messages committed", "direction", "door")
 RECEIPTS = Counter("sipsms_receipts_total", "Receipts of carriers that changed a state", ["courier", "state"])
 DUPLICATES = Counter("sipsms_messages_duplicate_total", "Messages that were there already", ["door"])
 REFUSED = Counter("sipsms_messages_refused_total", "Messages refused by a rule", ["door", "status"])
-ATTEMPTS = Counter("sipsms_attempts_total", "Attempts by how they ended", ["courier", "outcome"])
+ATTEMPTS = Tally("sipsms_attempts_total", "Attempts by how they ended", "courier", "outcome")
 ATTEMPT_SECONDS = Histogram("sipsms_attempt_seconds", "Duration of attempts", ["courier"])
 COMMIT_SECONDS = Histogram("sipsms_commit_seconds", "Duration of the store's group commits")
 COMMIT_SIZE = Histogram("sipsms_commit_jobs", "Jobs in one group commit", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
 EXPIRED = Counter("sipsms_deliveries_expired_total", "Deliveries that waited too long")
-REGISTRATIONS = Counter("sipsms_registrations_total", "REGISTER requests by answer", ["status"])
+REGISTRATIONS = Tally("sipsms_registrations_total", "REGISTER requests by answer", "status")
 AUTH_FAILURES = Counter("sipsms_auth_failures_total", "Wrong credentials", ["door"])
 SIP_DROPPED = Counter("sipsms_sip_dropped_total", "SIP packets without an answer", ["reason"])
-SIP_REQUESTS = Counter("sipsms_sip_requests_total", "SIP requests by method and answer", ["method", "status"])
-SIP_READ = Counter("sipsms_sip_read_total", "SIP datagrams by how they were read: usual (quickly) or general", ["way"])
+SIP_REQUESTS = Tally("sipsms_sip_requests_total", "SIP requests by method and answer", "method", "status")
+SIP_READ = Tally("sipsms_sip_read_total", "SIP datagrams by how they were read: usual (quickly) or general", "way")
 HEP_PACKETS = Counter("sipsms_hep_packets_total", "Copies for the capture server", ["outcome"])
 BINDINGS = Gauge("sipsms_bindings", "Bindings in the location service")
 SUBSCRIPTIONS = Gauge("sipsms_subscriptions", "Subscriptions to presence")
 SMPP_BINDS = Gauge("sipsms_smpp_binds", "SMPP sessions", ["direction"])  # in: bound to us; out: we are bound there
-SMPP_ANSWERS = Counter(
+SMPP_ANSWERS = Tally(
     "sipsms_smpp_answers_total", "Answers to submit_sm and deliver_sm, ours (in) and our peers' (out)",
-    ["direction", "status"],
+    "direction", "status",
 )  # fmt: skip
 SMPP_THROTTLED = Counter("sipsms_smpp_throttled_total", "Messages of SMPP programs beyond their rate")
 LANES = Gauge("sipsms_lanes", "Lanes being worked on, and lanes whose deliveries wait in the store", ["state"])
@@ -170,18 +199,21 @@ _METHODS = frozenset("REGISTER MESSAGE OPTIONS INVITE SUBSCRIBE PUBLISH NOTIFY C
 
 def sip_answered(method: str, status: int) -> None:
     """Count an answered SIP request, without a log line."""
-    _child(SIP_REQUESTS, method if method in _METHODS else "other", str(status)).inc()
+    SIP_REQUESTS.counts[method if method in _METHODS else "other", str(status)] += 1
+
+
+_USUAL, _GENERAL = ("usual",), ("general",)
 
 
 def sip_read(*, usual: bool) -> None:
-    _child(SIP_READ, "usual" if usual else "general").inc()
+    SIP_READ.counts[_USUAL if usual else _GENERAL] += 1
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
 
 
 def accepted(message: int, direction: str, door: str, source: str, destination: str, deliveries: int) -> None:
-    _child(ACCEPTED, direction, door).inc()
+    ACCEPTED.counts[direction, door] += 1
     _write(
         _INFO, "accepted", message=message, direction=direction, door=door, source=source, destination=destination,
         deliveries=deliveries,
@@ -212,7 +244,7 @@ def attempt(message: int, delivery: int, courier: str, number: int) -> None:
 
 
 def outcome(message: int, delivery: int, courier: str, result: str, detail: str, seconds: float) -> None:
-    _child(ATTEMPTS, courier, result).inc()
+    ATTEMPTS.counts[courier, result] += 1
     _child(ATTEMPT_SECONDS, courier).observe(seconds)
     level = _WARNING if result in ("unknown", "failed") else _INFO
     _write(level, result, message=message, delivery=delivery, courier=courier, detail=detail, seconds=round(seconds, 3))
@@ -244,7 +276,7 @@ def handed_over(aor: str, count: int, why: str) -> None:
 
 
 def registered(aor: str, status: int, contacts: int, source: str) -> None:
-    _child(REGISTRATIONS, str(status)).inc()
+    REGISTRATIONS.counts[(str(status),)] += 1
     _write(_INFO, "register", aor=aor, status=status, contacts=contacts, source=source)
 
 
@@ -266,7 +298,7 @@ def flood_muted(source: str) -> None:
 
 def smpp_answered(direction: str, status: str) -> None:
     """Count an SMPP response, without a log line."""
-    _child(SMPP_ANSWERS, direction, status).inc()
+    SMPP_ANSWERS.counts[direction, status] += 1
 
 
 def smpp_throttled(user: str, count: int) -> None:

@@ -26,7 +26,7 @@ listen:
   http: http://127.0.0.1:{http}
 carriers:
   sim: {{type: loopback}}
-log: {{level: warning}}
+log: {{level: info}}
 sip: {{flood_limit: 0}}
 policy: {{same_text: 0, destinations: 0}}
 """
