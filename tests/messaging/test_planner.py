@@ -1,88 +1,146 @@
-"""The planner: deliveries of each kind of message, and old against new."""
+"""The planner: the deliveries of each kind of message."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.core.account import Account
-from sipsms.core.courier_id import APP, CALLBACK, FORWARD, MAIL, SIP, SMPP, WEBHOOK, CourierId
+from sipsms.core.courier_id import APP, CALLBACK, FORWARD, MAIL, MEDIA, SIP, SMPP, WEBHOOK, CourierId
 from sipsms.core.message import Direction, Media, Message, MessageKind, Route
-from sipsms.core.registration import Device
-from sipsms.messaging import carrier_options, gateway, planner
-from sipsms.messaging.carrier_options import CarrierOptions
-from sipsms.messaging.gateway import Gateway
-from sipsms.messaging.planner import Facts, Limits, Phone
+from sipsms.messaging.planner import RECEIPT_LANES, Facts, Limits, Phone, TextLimit, copies, held, plan, spans_of
 
-NOW = 1_000_000.0
-CARRIERS = [CourierId.of_carrier(name) for name in "abc"]
-TIMES = st.none() | st.floats(NOW - 10, NOW + 1e6) | st.just(0.0)
-NAMES = st.sampled_from(["alice", "bob"])
-MESSAGES = st.builds(
-    Message, st.sampled_from(Direction), st.sampled_from(["2125550123", "5550001111"]),
-    st.sampled_from(["5550001111", "alice"]), st.text(max_size=400) | st.text("ab ", min_size=150, max_size=500),
-    st.just("t"), st.just(1.0), NAMES, st.sampled_from(["", "5550001111"]), TIMES, st.none() | st.binary(max_size=4),
-    kind=st.sampled_from(MessageKind), device=st.integers(0, 3),
-    media=st.sampled_from([(), (Media(token="t"),), (Media(url="u"),)]),
-)  # fmt: skip
-ROUTES = st.lists(
-    st.builds(Route, st.sampled_from([SIP, MAIL, CALLBACK, WEBHOOK, SMPP, FORWARD, APP]), NAMES, st.just("s"))
+NOW, DAY = 1_000_000.0, 86400.0
+DID, PEER = "5550001111", "2125550123"
+OUT = Message(Direction.OUT, DID, PEER, "hello", "t", NOW, "alice", DID)
+IN = Message(Direction.IN, PEER, DID, "hello", "t", NOW, "demo", DID)
+INTERNAL = Message(Direction.OUT, "alice", "bob", "hello", "sip", NOW, "alice")
+NOTICE = Message(Direction.IN, PEER, "bob", "<imdn/>", "notice", NOW, "bob", kind=MessageKind.IMDN)
+ONE, TWO, THREE = (CourierId.of_carrier(name) for name in ("one", "two", "three"))
+TO_BOB = [Route(SIP, "bob", PEER)]
+PHONES = {"bob": [Phone(1, True), Phone(2, False)]}
+
+
+def ways(*carriers: CourierId) -> list[Route]:
+    return [Route(carrier, PEER, DID) for carrier in carriers]
+
+
+# --- to a number ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("carriers", "away", "first", "others"),
+    [
+        ([ONE], [], ONE, ""),
+        ([ONE, TWO, THREE], [], ONE, "carrier:two,carrier:three"),
+        ([ONE, TWO, THREE], [ONE, THREE], TWO, "carrier:one,carrier:three"),
+        ([ONE, TWO], [ONE, TWO], ONE, "carrier:two"),
+    ],
 )
-WAYS = st.lists(st.sampled_from(CARRIERS), unique=True, min_size=1)
-OPTIONS = st.builds(
-    CarrierOptions.model_construct, max_text=st.sampled_from([0, 70, 160]), mms=st.booleans(),
-    text_unit=st.sampled_from(["characters", "septets", "segments"]), long_texts=st.sampled_from(["split", "mms"]),
-)  # fmt: skip
-DEVICES = st.dictionaries(NAMES, st.lists(st.tuples(st.integers(1, 3), st.booleans(), st.booleans()), unique=True))
+def test_an_sms_leaves_by_the_first_carrier_that_is_not_away(
+    carriers: list[CourierId], away: list[CourierId], first: str, others: str
+) -> None:
+    (delivery,) = plan(OUT, ways(*carriers), Facts(NOW, away=away), Limits(DAY))
+    assert (delivery.courier, delivery.others) == (first, others)
+    assert (delivery.lane, delivery.due_at) == (f"{first}/{DID}/{PEER}", NOW)
+    assert (delivery.start, delivery.end) == (0, 0)
 
 
-def _old(options: Any, devices: Any, apps: Any, away: Any, limits: Limits, opened: Any) -> Gateway:
-    """A gateway whose surroundings say what the facts say."""
-    found = {name: [Device(one, name, "", "", 0, 0, True) for one, _, _ in all_] for name, all_ in devices.items()}
-    bound = {one for all_ in devices.values() for one, is_bound, _ in all_ if is_bound}
-    old = object.__new__(Gateway)
-    old._queue = SimpleNamespace(is_away=away.__contains__)  # type: ignore[assignment]
-    old._directory = SimpleNamespace(  # type: ignore[assignment]
-        account=lambda name: Account(name, app_messages=True) if name in apps else None
-    )
-    old._location = SimpleNamespace(  # type: ignore[assignment]
-        devices=lambda name: found.get(name, []), binding_of=lambda one, now: one if one in bound else None
-    )
-    old._open, old._adopted = set(opened), {one for all_ in devices.values() for one, _, adopted in all_ if adopted}
-    old.limits, old.patience, old.keep = options, limits.patience, limits.keep  # type: ignore[assignment]
-    old._clock = lambda: NOW
-    return old
+@pytest.mark.parametrize(
+    ("limits", "changes", "spans"),
+    [
+        ({}, {}, []),
+        ({ONE: TextLimit(160, "septets")}, {}, [(0, 160), (160, 200)]),
+        ({ONE: TextLimit(0, "segments")}, {}, [(0, 153), (153, 200)]),
+        ({TWO: TextLimit(160, "septets")}, {}, [(0, 160), (160, 200)]),  # a failed delivery may go on there
+        ({ONE: TextLimit(160, "septets"), TWO: TextLimit(70, "characters")}, {}, [(0, 70), (70, 140), (140, 200)]),
+        ({THREE: TextLimit(70, "septets")}, {}, []),
+        ({ONE: TextLimit(160, "septets")}, {"text": "a" * 160}, []),
+        ({ONE: TextLimit(160, "septets")}, {"media": (Media(token="t"),)}, []),
+    ],
+)
+def test_a_long_text_goes_in_pieces_that_each_carrier_takes(
+    limits: dict[CourierId, TextLimit], changes: dict[str, Any], spans: list[tuple[int, int]]
+) -> None:
+    message = OUT._replace(**{"text": "a" * 200, **changes})
+    planned = plan(message, ways(ONE, TWO), Facts(NOW), Limits(DAY, texts=limits))
+    assert [(one.start, one.end) for one in planned] == (spans or [(0, 0)])
+    assert len({one.lane for one in planned}) == 1, "in order"
 
 
-@settings(max_examples=2000, deadline=None)
-@given(
-    MESSAGES, ROUTES, WAYS, DEVICES, st.sets(NAMES), st.sets(st.sampled_from(CARRIERS)), st.sets(NAMES),
-    st.dictionaries(st.sampled_from(CARRIERS), OPTIONS), st.floats(NOW, NOW + 1e6), st.floats(1, 1e6),
-)  # fmt: skip
-def test_new_and_old_plan_the_same(
-    message: Any, others: Any, ways: Any, devices: Any, apps: Any, away: Any, opened: Any, options: Any, due_at: float,
-    keep: float,
-) -> None:  # fmt: skip
-    outgoing = message.direction is Direction.OUT and message.did
-    routes = [Route(way, message.destination, message.source) for way in ways] if outgoing else others
-    limits = Limits(keep)
-    carrier_options.apply({name.carrier: one for name, one in options.items()}, limits)
-    old = _old(options, devices, apps, away, limits, opened)
-    expected = old._planned(message, routes, NOW)
-    bound = {one for all_ in devices.values() for one, is_bound, _ in all_ if is_bound}
-    adopted = {one for all_ in devices.values() for one, _, is_adopted in all_ if is_adopted}
-    phones = {
-        name: [
-            Phone(one, one in bound and (name not in opened or one in adopted)) for one, _, _ in devices.get(name, [])
-        ]
-        for name in ("alice", "bob")
-    }
-    got = planner.plan(message, routes, Facts(NOW, phones, apps, away), limits)
-    assert got == expected
-    assert [planner.held(one, due_at) for one in got] == [gateway._held(one, due_at) for one in expected]
-    account = Account(message.account)
-    mine = [phone for phone in phones[message.account] if phone.device != message.device]
-    assert planner.copies(message, mine, NOW, limits) == old.copies(account, message.device, message)
+@given(st.text(max_size=500), st.sampled_from(["characters", "septets", "segments"]), st.integers(1, 160))
+def test_pieces_are_the_whole_text(text: str, unit: Any, size: int) -> None:
+    spans = spans_of(OUT._replace(text=text), ways(ONE), Limits(DAY, texts={ONE: TextLimit(size, unit)}))
+    assert "".join(text[start:end] for start, end in spans) == (text if spans else "")
+    assert len(spans) != 1
+
+
+# --- to destinations of ours ------------------------------------------------------------------------------------------
+
+
+def test_an_incoming_message_goes_to_all_destinations() -> None:
+    couriers = [MAIL, CALLBACK, WEBHOOK, SMPP, FORWARD, MEDIA]
+    planned = plan(IN, [Route(courier, "to", PEER) for courier in couriers], Facts(NOW), Limits(DAY))
+    assert [(one.courier, one.lane, one.due_at) for one in planned] == [(one, f"{one}/to", NOW) for one in couriers]
+    assert [(one.expires_at - NOW) / DAY for one in planned] == [5, 3, 4, 1, 1, 1]
+    assert plan(IN, [], Facts(NOW), Limits(DAY)) == plan(OUT, [], Facts(NOW), Limits(DAY)) == []
+
+
+@pytest.mark.parametrize("message", [IN, INTERNAL])
+def test_each_known_device_gets_a_message(message: Message) -> None:
+    planned = plan(message, TO_BOB, Facts(NOW, PHONES), Limits(DAY))
+    assert [(one.device, one.lane, one.due_at) for one in planned] == [(1, "sip:1", NOW), (2, "sip:2", None)]
+    assert not any(one.open for one in planned)
+
+
+@pytest.mark.parametrize("message", [IN, INTERNAL])
+def test_a_message_to_an_account_without_device_is_open(message: Message) -> None:
+    (delivery,) = plan(message, TO_BOB, Facts(NOW, {"bob": []}), Limits(DAY))
+    assert (delivery.open, delivery.device, delivery.lane, delivery.due_at) == (True, 0, "sip/bob", None)
+
+
+@pytest.mark.parametrize(("device", "planned"), [(2, [2]), (3, []), (0, [1, 2])])
+def test_a_notice_is_for_the_device_that_wants_it(device: int, planned: list[int]) -> None:
+    found = plan(NOTICE._replace(device=device), TO_BOB, Facts(NOW, PHONES, {"bob"}), Limits(DAY))
+    assert [(one.courier, one.device) for one in found] == [(SIP, one) for one in planned]
+
+
+def test_an_account_whose_app_fetches_gets_no_message_by_sip() -> None:
+    (delivery,) = plan(IN, TO_BOB, Facts(NOW, PHONES, {"bob"}), Limits(DAY))
+    assert (delivery.courier, delivery.lane, delivery.due_at) == (APP, "app/bob", NOW)
+
+
+def test_receipts_for_esmes_are_spread_over_lanes() -> None:
+    receipts = [IN._replace(kind=MessageKind.SMPP, dedupe_key=bytes([number])) for number in range(50)]
+    lanes = {plan(one, [Route(SMPP, DID, PEER)], Facts(NOW), Limits(DAY))[0].lane for one in receipts}
+    assert 10 < len(lanes) <= RECEIPT_LANES
+    assert lanes <= {f"smpp/{DID}~{number}" for number in range(RECEIPT_LANES)}
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("own", "expires_in"), [(None, DAY), (60.0, 60.0), (2 * DAY, DAY)])
+def test_a_delivery_expires_by_the_settings_or_earlier_by_its_sender(own: float | None, expires_in: float) -> None:
+    expires_at = None if own is None else NOW + own
+    out, into = OUT._replace(expires_at=expires_at), IN._replace(expires_at=expires_at)
+    for planned in (plan(out, ways(ONE), Facts(NOW), Limits(DAY)), plan(into, TO_BOB, Facts(NOW, PHONES), Limits(DAY))):
+        assert {one.expires_at - NOW for one in planned} == {expires_in}
+
+
+def test_copies_go_to_other_devices_from_the_number_that_was_written_to() -> None:
+    found = copies(OUT._replace(expires_at=NOW + 1), [Phone(7, False), Phone(8, True)], NOW, Limits(DAY))
+    assert [(one.destination, one.source, one.device, one.due_at, one.expires_at) for one in found] == [
+        ("alice", PEER, 7, None, NOW + DAY), ("alice", PEER, 8, NOW, NOW + DAY),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "expires_in"), [(None, DAY + 50), (DAY, DAY), (80.0, 80.0)])
+def test_a_held_delivery_waits_alone_and_has_its_time_after_that(own: float | None, expires_in: float) -> None:
+    message = OUT._replace(expires_at=None if own is None else NOW + own)
+    (delivery,) = plan(message, ways(ONE), Facts(NOW), Limits(DAY))
+    later = held(delivery, NOW + 50)
+    assert (later.lane, later.due_at) == (f"carrier:one/{DID}/{PEER}@1000050", NOW + 50)
+    assert later.expires_at == NOW + expires_in
