@@ -18,12 +18,14 @@ from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient
 from sipsms.core.message import Deferred, Delivery, Media, Outcome, Rejected
 from sipsms.core.segmentation import sender_name
+from sipsms.messaging import carrier_options
+from sipsms.messaging.build import Messaging
 from sipsms.messaging.carrier import Carrier, CarrierTools, InboundSms
 from sipsms.messaging.carrier_options import CarrierOptions
-from sipsms.messaging.gateway import Gateway, sms_key
+from sipsms.messaging.inbound import sms_key
 from sipsms.messaging.media_store import MediaFiles
+from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Queue
 from sipsms.sip.trunk import Trunks
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.carrier import SmppCarrier, SmppCarriers
@@ -36,10 +38,10 @@ class CarrierCourier:
 
     carrier: Carrier
     options: CarrierOptions
-    gateway: Gateway
+    consent: SendingPolicy
 
     async def deliver(self, delivery: Delivery) -> Outcome:
-        if why := self.gateway.objection(delivery):
+        if why := self.consent.objection_to(delivery):
             return Rejected(why, opt_out=True, unsent=True)
         if self.options.sender_name:
             name = sender_name(self.options.sender_name, self.options.sender_length)
@@ -50,7 +52,7 @@ class CarrierCourier:
             return Deferred(f"store: {error}")
         if isinstance(outcome, Rejected) and outcome.opt_out:
             try:
-                await self.gateway.opted_out(delivery)
+                await self.consent.opted_out(delivery)
             except Unavailable as error:  # the carrier will say so again
                 log.warning("store_unavailable", why=str(error))
         return outcome
@@ -58,15 +60,15 @@ class CarrierCourier:
 
 class CarrierSet:
     def __init__(
-        self, client: HttpClient, files: MediaFiles, gateway: Gateway, queue: Queue, clock: Clock, trunks: Trunks,
+        self, client: HttpClient, files: MediaFiles, messaging: Messaging, clock: Clock, trunks: Trunks,
         smscs: SmppCarriers,
     ) -> None:  # fmt: skip
         """Create an empty set. `client`: for the carriers' URLs, which the operator has configured."""
         self.by_name: dict[str, Carrier] = {}
         self._client = client
         self._files = files
-        self._gateway = gateway
-        self._queue = queue
+        self._messaging = messaging
+        self._queue = messaging.queue
         self._clock = clock
         self._trunks = trunks
         self._smscs = smscs
@@ -78,12 +80,12 @@ class CarrierSet:
             self._queue.remove_courier(CourierId.of_carrier(name))
         for name, carrier in fresh.items():
             options = config.carriers[name]
-            courier = CarrierCourier(carrier, options, self._gateway)
+            courier = CarrierCourier(carrier, options, self._messaging.consent)
             limits = limits_of(carrier, options, config.queue.carrier_concurrency)
             self._queue.set_courier(CourierId.of_carrier(name), courier, limits)
         self.by_name.clear()
         self.by_name.update(fresh)
-        self._gateway.limits = {CourierId.of_carrier(name): one for name, one in config.carriers.items()}
+        carrier_options.apply(config.carriers, self._messaging.limits)
         self._trunks.keep(fresh)
         self._smscs.keep(fresh)
 
@@ -97,7 +99,8 @@ class CarrierSet:
         return build(name, config, CarrierTools(self._client, self._files, self._clock, f"{url}/hooks/{name}"))
 
     async def _looped_back(self, name: str, sms: InboundSms, media: tuple[Media, ...]) -> bool:
-        return await self._gateway.receive(sms, CourierId.of_carrier(name), sms_key(name, sms), media) is not None
+        inbound = self._messaging.inbound
+        return await inbound.receive(sms, CourierId.of_carrier(name), sms_key(name, sms), media) is not None
 
     def media_headers(self, origin: str, url: str) -> Mapping[str, str]:
         """Return the headers for a part of an MMS whose carrier asks for credentials."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sipsms.core.clock import Clock
+from sipsms.messaging.alarms import Alarms
 from sipsms.messaging.carrier import Carrier
-from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.queue.queue import Queue
 from sipsms.store import carrier_state
 from sipsms.store.store import Store
@@ -18,10 +18,10 @@ _NEXT_ALARM: Final = 3600.0  # seconds
 
 class CarrierStatus:
     def __init__(
-        self, store: Store, gateway: Gateway, queue: Queue, carriers: Mapping[str, Carrier], clock: Clock
+        self, store: Store, alarms: Alarms, queue: Queue, carriers: Mapping[str, Carrier], clock: Clock
     ) -> None:
         self._store = store
-        self._gateway = gateway
+        self._alarms = alarms
         self._queue = queue
         self._carriers = carriers
         self._clock = clock
@@ -56,6 +56,6 @@ class CarrierStatus:
         """Tell the operator, at most once an hour: only the operator can send those messages again (decision D6)."""
         if unknown > self._unknown and now >= self._alarm_at:
             count, self._unknown, self._alarm_at = unknown - self._unknown, unknown, now + _NEXT_ALARM
-            await self._gateway.alarm(
+            await self._alarms.send(
                 f"{count} messages were sent and nobody knows whether they arrived: queue --unknown"
             )

@@ -12,11 +12,10 @@ from sipsms.core.http_client import HttpClient
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.ssrf import check_address
 from sipsms.mail.courier import MailCourier
+from sipsms.messaging.build import Messaging
 from sipsms.messaging.forward import ForwardCourier
-from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media_store import Fetcher, MediaCourier, MediaFiles
 from sipsms.messaging.queue.courier_state import CourierLimits
-from sipsms.messaging.queue.queue import Queue
 from sipsms.store import app_messages
 from sipsms.store.store import Store
 from sipsms.web.client import AiohttpClient
@@ -33,7 +32,7 @@ _FEW = CourierLimits(concurrency=16)
 
 class Couriers:
     def __init__(
-        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, queue: Queue,
+        self, config: Callable[[], Config], store: Store, directory: Directory, messaging: Messaging,
         clock: Clock, files: MediaFiles, client: HttpClient, media_headers: Callable[[str, str], Mapping[str, str]],
     ) -> None:  # fmt: skip
         """Build the couriers once, because they remember the state of each server.
@@ -41,31 +40,31 @@ class Couriers:
         `client`: for the push server. `media_headers(origin, url)`: credentials for a part of an MMS.
         """
         self.files = files
-        self._gateway = gateway
-        self._queue = queue
+        self._messaging = messaging
+        self._queue = queue = messaging.queue
         self._guarded = AiohttpClient(lambda address: check_address(address, config().callbacks.allow_private))
         self.fetch = Fetcher(self._guarded)
         self._apps = AppCourier(
             client, lambda account: store.read(lambda db: app_messages.tokens_of(db, account)),
             lambda: config().api.acrobits_push,
         )  # fmt: skip
-        endpoints, guarded = EndpointLimits(), self._guarded
+        endpoints, guarded, disable = EndpointLimits(), self._guarded, messaging.alarms.disable_target
         callback = CallbackCourier(
-            guarded, directory.did, files.url, lambda: config().callbacks, gateway.disable_target, endpoints, clock
+            guarded, directory.did, files.url, lambda: config().callbacks, disable, endpoints, clock
         )
         webhook = WebhookCourier(
-            guarded, directory.did, files.url, gateway.disable_target, endpoints, clock, lambda: config().callbacks
+            guarded, directory.did, files.url, disable, endpoints, clock, lambda: config().callbacks
         )
         queue.set_courier(CALLBACK, callback, _TO_CUSTOMERS)
         queue.set_courier(WEBHOOK, webhook, _TO_CUSTOMERS)
-        queue.set_courier(MEDIA, MediaCourier(files, guarded, media_headers, gateway.complete), _FEW)
+        queue.set_courier(MEDIA, MediaCourier(files, guarded, media_headers, messaging.gateway.complete), _FEW)
         queue.set_courier(APP, self._apps, _TO_CUSTOMERS)
-        queue.set_courier(FORWARD, ForwardCourier(gateway, directory, clock), _FEW)
+        queue.set_courier(FORWARD, ForwardCourier(messaging.gateway, messaging.alarms, directory, clock), _FEW)
 
     def configure(self, config: Config) -> None:
         """Apply the settings that the couriers do not read themselves."""
-        self._gateway.patience[CALLBACK] = config.callbacks.give_up_after
-        self._gateway.operator = config.smtp.alarms if config.smtp is not None and config.smtp.alarms else ""
+        self._messaging.limits.patience[CALLBACK] = config.callbacks.give_up_after
+        self._messaging.router.operator = config.smtp.alarms if config.smtp is not None and config.smtp.alarms else ""
         if config.smtp is None:
             self._queue.remove_courier(MAIL)
         else:

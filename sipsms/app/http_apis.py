@@ -11,9 +11,8 @@ from sipsms.accounts.service import AccountService
 from sipsms.app.couriers import Couriers
 from sipsms.app.settings import Config
 from sipsms.core.clock import Clock
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.build import Messaging
 from sipsms.messaging.location import Location
-from sipsms.messaging.outbound import Outbound
 from sipsms.store.store import Store
 from sipsms.web.api.acrobits.inbox import Inbox
 from sipsms.web.api.acrobits.routes import AcrobitsApi
@@ -30,14 +29,15 @@ from sipsms.web.api.wildix.routes import WildixApi
 
 class HttpApis:
     def __init__(
-        self, config: Callable[[], Config], store: Store, directory: Directory, gateway: Gateway, outbound: Outbound,
+        self, config: Callable[[], Config], store: Store, directory: Directory, messaging: Messaging,
         couriers: Couriers, clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
     ) -> None:  # fmt: skip
         """`take_over`: read the directory again, and see what waits in the queue."""
+        outbound = messaging.outbound
         access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
         service = AccountService(store, lambda: config().service, take_over)
         services = Services(
-            directory, gateway, outbound, service, store, couriers.files, clock,
+            directory, messaging, service, store, couriers.files, clock,
             lambda: config().messages.max_length, lambda: config().api.daily_sends, lambda: config().carriers,
         )  # fmt: skip
         self._v1 = V1Api(access, services)
@@ -56,7 +56,7 @@ class HttpApis:
                 access, outbound, clock, lambda: config().api.originate_length, lambda: config().api.timezone
             ),
             AcrobitsApi(
-                access, directory, outbound, couriers.fetch, Inbox(store, gateway, couriers.taken, clock),
+                access, directory, outbound, couriers.fetch, Inbox(store, messaging.feed, couriers.taken, clock),
                 couriers.files.url, clock,
             ),
             KannelApi(access, outbound, clock, lambda: config().callbacks.allow_private),

@@ -136,37 +136,38 @@ class Node:
         config, node = self.config, socket.gethostname()
         self.location = Location(self.store)
         files = MediaFiles(config.media_folder, lambda: self.config.base_url)
-        messaging = build_messaging(
+        self.messaging = messaging = build_messaging(
             self.store, self.directory, self.location, plan, self._clock, files, settings=config.queue,
             policy=config.policy, on_change=self._delivery_changed,
             fetch=lambda url, customer="": self.couriers.fetch(url, customer),
             daily=lambda: self.config.api.daily_sends, look=look,
         )  # fmt: skip
-        self.queue, self.gateway, self.outbound = messaging.queue, messaging.gateway, messaging.outbound
+        self.queue = messaging.queue
         self._build_sip(*await self.store.write(lambda db: [secrets.get_or_make(db, n) for n in ("trunks", "tags")]))
         resolve = resolver(lambda address: "")  # the operator has configured the names
         self.smscs = SmppCarriers(
             lambda name, one: SmppCarrier(
-                name, one, self.gateway, self.directory, self.store, self._clock, resolve, self.tasks.spawn
+                name, one, messaging.inbound, messaging.reporter, self.directory, self.store, self._clock, resolve,
+                self.tasks.spawn,
             ),
             self.tasks.spawn,
         )  # fmt: skip
         self._client = AiohttpClient()  # for URLs that the operator has configured
-        self.carriers = CarrierSet(self._client, files, self.gateway, self.queue, self._clock, self.trunks, self.smscs)
+        self.carriers = CarrierSet(self._client, files, messaging, self._clock, self.trunks, self.smscs)
         self.couriers = Couriers(
-            lambda: self.config, self.store, self.directory, self.gateway, self.queue, self._clock, files, self._client,
+            lambda: self.config, self.store, self.directory, messaging, self._clock, files, self._client,
             self.carriers.media_headers,
         )  # fmt: skip
         self.carriers.configure(config)
         self.couriers.configure(config)
-        self._status = CarrierStatus(self.store, self.gateway, self.queue, self.carriers.by_name, self._clock)
+        self._status = CarrierStatus(self.store, messaging.alarms, self.queue, self.carriers.by_name, self._clock)
         self._reconciler = Reconciler(
-            self.store, self.gateway, self.queue, self.carriers.by_name, self._clock,
+            self.store, messaging, self.carriers.by_name, self._clock,
             lambda name: self.store.read(lambda db: carrier_state.polled_at(db, name)),
             lambda name, when: self.store.write(lambda db: carrier_state.set_polled(db, name, when)),
         )  # fmt: skip
         self.apis = HttpApis(
-            lambda: self.config, self.store, self.directory, self.gateway, self.outbound, self.couriers, self._clock,
+            lambda: self.config, self.store, self.directory, messaging, self.couriers, self._clock,
             self._take_over, self.location,
         )  # fmt: skip
         self.smpp = SmppNode(
@@ -177,17 +178,19 @@ class Node:
             self.store, self.directory, self.location, self.endpoint, self.queue, self.notifier, self.smpp
         )
         self.links = ProvisioningLookup(self.store, self.directory, lambda: self.config.base_url)
-        self.hooks = Hooks(self.gateway, self.carriers.by_name, lambda: self.config.base_url, time.time)
+        self.hooks = Hooks(
+            messaging.inbound, messaging.reporter, self.carriers.by_name, lambda: self.config.base_url, time.time
+        )
 
     def _delivery_changed(self, delivery: Delivery, state: State, detail: str) -> None:
-        self.gateway.changed(delivery, state, detail)
+        self.messaging.feed.changed(delivery, state, detail)
         request = delivery.message.report
         if request is None or state is State.QUEUED or is_copy(delivery):
             return
         if state is not State.ACCEPTED:
-            self.tasks.spawn(self.gateway.ended(delivery))
+            self.tasks.spawn(self.messaging.reporter.ended(delivery))
         elif not isinstance(request, ImdnRequest):
-            self.tasks.spawn(self.gateway.report(delivery.message, Stage.SENT))
+            self.tasks.spawn(self.messaging.reporter.report(delivery.message, Stage.SENT))
 
     def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:
         config = self.config
@@ -206,15 +209,15 @@ class Node:
             rules,
             self.directory,
             self.location,
-            self.gateway,
-            self.outbound,
+            self.messaging.router,
+            self.messaging.outbound,
             ProxyServer(self.endpoint, config.realm, key),
             self._clock,
             key,
         )
         self.server = Server(
-            rules, authenticator, self.directory, self.location, self.gateway, messages, self.notifier, self._clock,
-            self.tasks.spawn, key,
+            rules, authenticator, self.directory, self.location, self.store, self.messaging.devices, messages,
+            self.notifier, self._clock, self.tasks.spawn, key,
         )  # fmt: skip
         self.courier = SipCourier(
             self.endpoint, self.location, lambda: self.server.rules, self._clock, sip.max_datagram,
@@ -223,8 +226,8 @@ class Node:
         self.queue.set_courier(SIP, self.courier, CourierLimits(config.queue.sip_concurrency))
         self.trunks = Trunks(
             lambda name, one: Trunk(
-                name, one, self.endpoint, sip, self.gateway, lambda: self.server.rules, trunk_key, self.server.trust,
-                self._clock,
+                name, one, self.endpoint, sip, self.messaging.inbound, lambda: self.server.rules, trunk_key,
+                self.server.trust, self._clock,
             ),
             self.tasks.spawn,
         )  # fmt: skip
@@ -320,7 +323,7 @@ class Node:
         for host in self.location.hosts():
             self.server.trust(host)
         await self.queue.start([SIP, *IDEMPOTENT, *self.carriers.idempotent()], hold=True)
-        await self.gateway.start(await self.store.open_accounts())
+        await self.messaging.devices.start(await self.store.open_accounts())
         await self.smpp.start()
 
     def _run(self) -> None:
@@ -347,12 +350,12 @@ class Node:
 
     async def _take_over(self) -> None:
         await self.changes.refresh()
-        await self.gateway.take_new()
+        await self.messaging.devices.take_new()
 
     def _carrier_jobs(self) -> list[Job]:
         """Return the jobs that may take long, because carriers are asked or files removed."""
         return [
-            Job(1.0, self._reconciler.step), Job(_LATE_PARTS_EVERY, self.gateway.parts.give_up_waiting),
+            Job(1.0, self._reconciler.step), Job(_LATE_PARTS_EVERY, self.messaging.parts.give_up_waiting),
             Job(_DIRECTORY_EVERY, self._look_at_directory), Job(carrier_status.EVERY, self._status.report),
             Job(_MEDIA_EVERY, self._forget_media),
         ]  # fmt: skip
@@ -371,8 +374,8 @@ class Node:
     def _jobs(self) -> list[Job]:
         """Jobs that are done again and again, and how often."""
         jobs = [
-            Job(1.0, self._sweep), Job(1.0, self.smpp.sweep), Job(1.0, self.outbound.usage.save),
-            Job(1.0, self._move_to_successors), Job(_NOTICES_EVERY, self.gateway.tell_ended),
+            Job(1.0, self._sweep), Job(1.0, self.smpp.sweep), Job(1.0, self.messaging.outbound.usage.save),
+            Job(1.0, self._move_to_successors), Job(_NOTICES_EVERY, self.messaging.reporter.tell_ended),
             Job(_FORGET_EVERY, self._forget, first=60.0),
         ]  # fmt: skip
         return jobs if self.certificates is None else [*jobs, Job(certificates.EVERY, self.certificates.look)]
@@ -391,7 +394,7 @@ class Node:
         pair = self.location.successor(ended)
         if pair is None:
             return True
-        if not await self.gateway.came_back_as(*pair):
+        if not await self.messaging.devices.came_back_as(*pair):
             return False
         await self.location.forget(pair[0])
         return True
@@ -442,7 +445,7 @@ class Node:
         self.trunks.close()
         self.tracer.close()
         await self.tasks.end()
-        await survives(self.outbound.usage.save)
+        await survives(self.messaging.outbound.usage.save)
         await self.couriers.close()
         await self._client.close()
         await self.store.close()

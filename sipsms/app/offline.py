@@ -9,11 +9,9 @@ from typing import Any
 from sipsms.accounts.directory import Directory
 from sipsms.app.settings import Config, load_dialplan
 from sipsms.core.clock import steady_clock
-from sipsms.core.courier_id import CourierId
-from sipsms.messaging.build import build
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging import carrier_options
+from sipsms.messaging.build import Messaging, build
 from sipsms.messaging.media_store import MediaFiles
-from sipsms.messaging.outbound import Outbound
 from sipsms.sip.location import Location
 from sipsms.store.store import open_store
 
@@ -22,8 +20,7 @@ from sipsms.store.store import open_store
 class Offline:
     """Parts that a command works with, without a server."""
 
-    gateway: Gateway
-    outbound: Outbound
+    messaging: Messaging
     directory: Directory
 
 
@@ -46,7 +43,7 @@ async def offline(
             store, directory, location, load_dialplan(config), clock, files, settings=config.queue,
             policy=config.policy,
         )  # fmt: skip
-        messaging.gateway.limits = {CourierId.of_carrier(name): one for name, one in config.carriers.items()}
-        return await work(Offline(messaging.gateway, messaging.outbound, directory))
+        carrier_options.apply(config.carriers, messaging.limits)
+        return await work(Offline(messaging, directory))
     finally:
         await store.close()

@@ -42,14 +42,14 @@ def reload(node: Node) -> None:
         return
     needs_restart = changed_at_start(node.config, fresh)
     node.server.rules = rules
-    node.gateway.dialplan = plan
-    node.gateway.keep = fresh.queue.keep
+    node.messaging.router.dialplan = plan
+    node.messaging.limits.keep = fresh.queue.keep
     node.carriers.configure(fresh)
     node.couriers.configure(fresh)
     node.tracer.send_to(fresh.trace.hep)
     node.queue.set_paused(CourierId.of_carrier(name) for name in node.directory.paused)
     node.config = fresh
-    node.gateway.consent.apply(fresh.policy)
+    node.messaging.consent.apply(fresh.policy)
     if node.certificates is not None:
         node.tasks.spawn(node.certificates.look())
     log.setup(fresh.log.level, fresh.log.format)

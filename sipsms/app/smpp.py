@@ -18,7 +18,7 @@ from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Media
 from sipsms.core.ssrf import check_address
 from sipsms.messaging.build import Messaging
-from sipsms.messaging.gateway import RECEIPT_LANES
+from sipsms.messaging.planner import RECEIPT_LANES
 from sipsms.messaging.queue.courier_state import CourierLimits
 from sipsms.smpp.bind import Resolve
 from sipsms.smpp.carrier import SmppCarriers
@@ -63,7 +63,7 @@ class SmppNode:
         self._pushes = CustomerSmscs(lambda: config().smpp, clock, guarded, late.came)
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
-            lambda: config().smpp, access, directory, messaging.gateway, messaging.outbound, store, clock, self._wake,
+            lambda: config().smpp, access, directory, messaging.consent, messaging.outbound, store, clock, self._wake,
             most,
         )  # fmt: skip
         courier = SmppCourier(self.smsc, directory, self._pushes, media_url, late, lambda: config().smpp.charsets)

@@ -39,7 +39,7 @@ def receive(config: Config, source: str, target: str, text: str) -> str:
     """Deliver an SMS to a DID. Raises AdminError if the destination is not a DID."""
 
     async def work(here: Offline) -> str:
-        result = await here.gateway.receive(InboundSms(source, target, text), "cli")
+        result = await here.messaging.inbound.receive(InboundSms(source, target, text), "cli")
         if result is None:
             raise AdminError(f"{target} is not a DID of this server")
         if isinstance(result, Refusal):
@@ -65,7 +65,7 @@ def send(
             raise AdminError(f"{source} is not an SMS-enabled DID of this server")
         unit, most = config.messages.length_unit, config.messages.max_length
         given = [await asyncio.to_thread(_read, path) for path in files]
-        sent = await here.outbound.send(
+        sent = await here.messaging.outbound.send(
             Order(owner, source, target, text, "cli", given, max_text=most, unit=unit, due_at=due_at)
         )
         if isinstance(sent, Refusal):
@@ -86,7 +86,7 @@ def route(config: Config, source: str, target: str, text: str = "") -> dict[str,
     """Return the route of a message between two numbers, with reasons; nothing is sent or counted."""
 
     async def work(here: Offline) -> dict[str, Any]:
-        return explain(here.gateway, here.directory, config.carriers, source, target, text)
+        return explain(here.messaging, here.directory, config.carriers, source, target, text)
 
     result: dict[str, Any] = _run(config, work, target)
     return result

@@ -9,17 +9,26 @@ from dataclasses import dataclass
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.quota import Usage
 from sipsms.core.clock import Clock
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, State
 from sipsms.core.refusal import Refusal
+from sipsms.messaging.alarms import Alarms
+from sipsms.messaging.attachments import Attachments
 from sipsms.messaging.concatenation import Concatenation
+from sipsms.messaging.device_queue import DeviceQueue
+from sipsms.messaging.event_stream import EventStream
 from sipsms.messaging.gateway import Gateway, Receipt
+from sipsms.messaging.inbound import Inbound
 from sipsms.messaging.location import Location
 from sipsms.messaging.media import MediaRefused, MediaStore
 from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.order import Fetch
 from sipsms.messaging.outbound import Outbound
+from sipsms.messaging.planner import Limits
 from sipsms.messaging.queue.queue import Queue
+from sipsms.messaging.reporter import Reporter
 from sipsms.messaging.retry_guard import Look
+from sipsms.messaging.router import Router
 from sipsms.messaging.settings import PolicySettings, QueueSettings
 from sipsms.routing.dialplan import Dialplan
 from sipsms.store.store import Store
@@ -30,7 +39,16 @@ class Messaging:
     """The parts that every message passes."""
 
     queue: Queue
+    limits: Limits
+    router: Router
+    consent: SendingPolicy
+    feed: EventStream
+    devices: DeviceQueue
     gateway: Gateway
+    inbound: Inbound
+    parts: Concatenation[Receipt | Refusal | None]
+    reporter: Reporter
+    alarms: Alarms
     outbound: Outbound
 
 
@@ -57,14 +75,24 @@ def build(
     `on_change`: a delivery, its state after an attempt or when it expired, and why. `fetch`, `daily`, `look`: as for
     `Outbound`.
     """
-    queue = Queue(
-        store, clock, settings, jitter, is_reachable=lambda lane: gateway.is_reachable(lane), on_change=on_change
-    )
+
+    def is_reachable(lane: LaneKey) -> bool:
+        return bool(lane.device) and location.binding_of(lane.device, clock()) is not None
+
+    queue = Queue(store, clock, settings, jitter, is_reachable, on_change)
+    limits, feed = Limits(settings.keep), EventStream(clock)
     consent = SendingPolicy(store, directory, clock, policy)
+    router = Router(directory, dialplan, consent, limits)
+    devices = DeviceQueue(store, location, queue, clock)
+    gateway = Gateway(store, directory, location, queue, devices, router, limits, feed, clock)
     parts = Concatenation[Receipt | Refusal | None](
-        store, clock, lambda found, text: (outbound if found[0].account else gateway).whole(found, text)
+        store, clock, lambda found, text: (outbound if found[0].account else inbound).whole(found, text)
     )
-    gateway = Gateway(store, directory, location, queue, dialplan, clock, settings.keep, consent, parts)
-    usage = Usage(clock, store)
-    outbound = Outbound(store, directory, gateway, consent, parts, clock, usage, media, fetch, daily, look)
-    return Messaging(queue, gateway, outbound)
+    inbound = Inbound(store, directory, gateway, consent, parts, clock)
+    reporter = Reporter(store, directory, gateway, consent, feed, clock)
+    alarms = Alarms(store, directory, gateway, clock)
+    outbound = Outbound(
+        store, directory, router, gateway, reporter, consent, parts, clock, Usage(clock, store),
+        Attachments(media, fetch), daily, look,
+    )  # fmt: skip
+    return Messaging(queue, limits, router, consent, feed, devices, gateway, inbound, parts, reporter, alarms, outbound)

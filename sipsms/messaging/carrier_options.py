@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from sipsms.core.courier_id import CourierId
 from sipsms.core.segmentation import PieceUnit
 from sipsms.core.validators import Count, Rate
 from sipsms.core.yaml_file import Model
+from sipsms.messaging.planner import Limits, TextLimit
 
 
 class CarrierOptions(Model):
@@ -37,4 +40,19 @@ class CarrierOptions(Model):
         """The carrier's type, as the configuration has it."""
         return str(getattr(self, "type", ""))
 
+    @property
+    def text_limit(self) -> TextLimit | None:
+        """Limit above which a text goes in pieces; None if each text goes as it is."""
+        cuts = self.max_text or self.text_unit == "segments"
+        return (
+            TextLimit(self.max_text, self.text_unit) if cuts and not (self.long_texts == "mms" and self.mms) else None
+        )
+
     _joins_segments: ClassVar[bool] = False
+
+
+def apply(carriers: Mapping[str, CarrierOptions], limits: Limits) -> None:
+    """Limit deliveries to what the carriers of the configuration take."""
+    options = {CourierId.of_carrier(name): one for name, one in carriers.items()}
+    limits.texts = {courier: limit for courier, one in options.items() if (limit := one.text_limit) is not None}
+    limits.without_mms = frozenset(courier for courier, one in options.items() if not one.mms)

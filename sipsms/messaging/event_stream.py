@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from sipsms.core.clock import Clock
-from sipsms.core.message import Message
+from sipsms.core.message import Delivery, Message, State
 
 KEPT = 10_000
 
@@ -53,6 +53,11 @@ class EventStream:
             listener(change)
         if not self._more.is_set():
             self._more.set()
+
+    def changed(self, delivery: Delivery, state: State, detail: str = "") -> None:
+        """Note that a delivery of a person's message is in another state, or has been tried in vain."""
+        if not delivery.message.kind:
+            self.note(delivery.message, str(state), delivery.courier, detail)
 
     def after(self, number: int) -> Sequence[Change]:
         """Raises Gap."""

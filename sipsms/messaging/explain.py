@@ -10,15 +10,17 @@ from sipsms.core.account import Did
 from sipsms.core.e164 import normalise
 from sipsms.core.message import Direction, Message
 from sipsms.core.refusal import Refusal
-from sipsms.core.segmentation import sender_name
+from sipsms.core.segmentation import encoding_of, segments, sender_name
+from sipsms.messaging.build import Messaging
 from sipsms.messaging.carrier_options import CarrierOptions
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.planner import Limits, spans_of
 from sipsms.routing.dialplan import Decision
 
 
 def explain(
-    gateway: Gateway, directory: Directory, carriers: Mapping[str, CarrierOptions], source: str, target: str, text: str
-) -> dict[str, Any]:
+    messaging: Messaging, directory: Directory, carriers: Mapping[str, CarrierOptions], source: str, target: str,
+    text: str,
+) -> dict[str, Any]:  # fmt: skip
     """Return the route of a message between two numbers, with reasons.
 
     Nothing is sent or counted."""
@@ -26,17 +28,19 @@ def explain(
     into = directory.did(number)
     out = directory.did(normalise(source) or source)
     if into is not None and out is None:
-        return _explained(gateway.explain(_incoming(into, source, text)))
-    checked = gateway.dialplan.numbering.check(target)
+        return _explained(messaging.router.decide(_incoming(into, source, text)))
+    checked = messaging.router.dialplan.numbering.check(target)
     if isinstance(checked, Refusal):
         return _explained(Decision(trace=(f"numbering: {checked.reason}",), refusal=checked))
     account = out.account if out is not None else ""
     sender = out.number if out is not None else source
     message = Message(Direction.OUT, sender, checked, text, "cli", 0.0, account, sender)
-    decision = gateway.explain(message)
+    decision = messaging.router.decide(message)
+    if decision.refusal is None:
+        decision = decision._replace(trace=(*decision.trace, *_segments(message, decision, messaging.limits)))
     owner = directory.account(account)
     if owner is not None and decision.refusal is None:
-        refusal = gateway.consent.objection(owner, sender, checked, text)
+        refusal = messaging.consent.objection(owner, sender, checked, text)
         decision = decision._replace(refusal=refusal, trace=(*decision.trace, _consent(refusal)))
     return _explained(decision, _carriers(carriers, decision))
 
@@ -44,6 +48,18 @@ def explain(
 def _incoming(did: Did, source: str, text: str) -> Message:
     sender = normalise(source) or source[:64]
     return Message(Direction.IN, sender, did.number, text, "cli", 0.0, did.account, did.number)
+
+
+def _segments(message: Message, decision: Decision, limits: Limits) -> list[str]:
+    """Return how the text is cut at the carriers of the route."""
+    if not message.text or not decision.routes:
+        return []
+    parts = len(spans_of(message, decision.routes, limits))
+    how = f"{segments(message.text)} segments at a carrier that takes it whole"
+    if parts:
+        limit = limits.texts.get(decision.routes[0].courier)
+        how = f"in {parts} segments of one SMS" if limit and limit.unit == "segments" else f"in {parts} messages"
+    return [f"text: {len(message.text)} characters, {encoding_of(message.text)}, {how}"]
 
 
 def _consent(refusal: Refusal | None) -> str:

@@ -15,6 +15,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Outcome, Rejected
 from sipsms.core.refusal import Refusal
+from sipsms.messaging.alarms import Alarms
 from sipsms.messaging.gateway import Gateway
 
 _BURST, _WITHIN = 30, 30.0  # more forwards of one DID than this, in seconds, are a loop (A-45)
@@ -23,8 +24,9 @@ _HOUR = 3600.0
 
 
 class ForwardCourier:
-    def __init__(self, gateway: Gateway, directory: Directory, clock: Clock) -> None:
+    def __init__(self, gateway: Gateway, alarms: Alarms, directory: Directory, clock: Clock) -> None:
         self._gateway = gateway
+        self._alarms = alarms
         self._directory = directory
         self._clock = clock
         self._told: dict[str, float] = {}
@@ -61,7 +63,7 @@ class ForwardCourier:
         """The operator, once an hour."""
         if now - self._told.get(did, -_HOUR) >= _HOUR:
             self._told[did] = now
-            await self._gateway.alarm(f"{did} forwards to {to} more than {_BURST} times in {_WITHIN:g} s: a loop?")
+            await self._alarms.send(f"{did} forwards to {to} more than {_BURST} times in {_WITHIN:g} s: a loop?")
 
     def _is_loop(self, did: str, now: float) -> bool:
         recent = self._recent.setdefault(did, deque())

@@ -13,7 +13,7 @@ from sipsms.core import log
 from sipsms.core.account import Account, Did
 from sipsms.core.clock import Clock
 from sipsms.core.directory_rows import Block
-from sipsms.core.message import Message
+from sipsms.core.message import Delivery, Message
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.messaging.content_policy import Patterns, shortener_in
 from sipsms.messaging.opt_out_keywords import Keyword, classify
@@ -60,6 +60,29 @@ class SendingPolicy:
                 RefusalCode.POLICY, f"links of {found} are not sent: mobile carriers drop them; use the full one"
             )
         return None
+
+    def objection_to(self, delivery: Delivery) -> str:
+        """Return why an accepted SMS must not leave any more (it may have waited for days); empty: it may."""
+        message = delivery.message
+        did, sender = self._directory.did(message.did), self._directory.account(message.account)
+        if did is None:
+            return f"{message.did} is no number of this server any more" if message.did else ""
+        if message.origin == "auto":
+            return ""  # what answers a STOP still goes
+        if sender is None or not sender.enabled:
+            return "its account is off or removed"
+        if sender.customer != did.account:
+            return f"{did.number} is another customer's now"
+        if not did.sms:
+            return f"{did.number} is switched off for SMS"
+        if self._directory.is_blocked(did, delivery.destination, "out"):
+            return "the recipient has answered STOP meanwhile, or is blocked"
+        return ""
+
+    async def opted_out(self, delivery: Delivery) -> None:
+        """Block a recipient who, as the carrier knows, wants nothing of this sender. Raises Unavailable."""
+        if did := delivery.message.did:
+            await self.set_block(Block(did, delivery.destination, "out"), "the carrier says that they opted out")
 
     async def said(self, did: str, destination: str, text: str) -> None:
         """Our user wrote to a number: STOP ends what comes from it, START lets it in again."""

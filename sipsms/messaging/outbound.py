@@ -17,40 +17,43 @@ from sipsms.core.clock import Clock
 from sipsms.core.courier_id import SMPP
 from sipsms.core.e164 import normalise
 from sipsms.core.errors import Unavailable
-from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
+from sipsms.core.media_types import MAX_FILES, MAX_TEXT
 from sipsms.core.message import HTTP_APIS, Direction, Media, Message
 from sipsms.core.queue_rows import StoredPart
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.report_request import of_parts
 from sipsms.core.segmentation import LengthUnit, length, unix_newlines
+from sipsms.messaging.attachments import Attachments
 from sipsms.messaging.concatenation import Concatenation, parts_key
 from sipsms.messaging.delivery_reports import Stage
 from sipsms.messaging.gateway import Gateway, Receipt
-from sipsms.messaging.media import MediaRefused, MediaStore
 from sipsms.messaging.opt_out import SendingPolicy
-from sipsms.messaging.order import Fetch, File, Order, Sent
+from sipsms.messaging.order import Order, Sent
+from sipsms.messaging.reporter import Reporter
 from sipsms.messaging.retry_guard import Look, RetryGuard
+from sipsms.messaging.router import Router
 from sipsms.routing.numbering import shown
 from sipsms.store.store import Store
 
 
 class Outbound:
     def __init__(
-        self, store: Store, directory: Directory, gateway: Gateway, policy: SendingPolicy,
-        parts: Concatenation[Receipt | Refusal | None], clock: Clock, usage: Usage, media: MediaStore, fetch: Fetch,
-        daily: Callable[[], int], look: Look,
+        self, store: Store, directory: Directory, router: Router, gateway: Gateway, reporter: Reporter,
+        policy: SendingPolicy, parts: Concatenation[Receipt | Refusal | None], clock: Clock, usage: Usage,
+        attachments: Attachments, daily: Callable[[], int], look: Look,
     ) -> None:  # fmt: skip
         """`daily`: sends a day of who has no limit of its own, 0: any number. `look`: as for `RetryGuard`."""
         self._directory = directory
+        self._router = router
         self._gateway = gateway
+        self._reporter = reporter
         self._policy = policy
         self._parts = parts
         self._clock = clock
         self.usage = usage
-        self._media = media
-        self._fetch = fetch
+        self.attachments = attachments
         self._daily = daily
-        self._retries = RetryGuard(store, directory, clock, self._take, self.fetched, look)
+        self._retries = RetryGuard(store, directory, clock, self._take, attachments.fetched, look)
         self.answered = self._retries.answered
 
     async def send(self, order: Order) -> Sent | Refusal:
@@ -108,7 +111,7 @@ class Outbound:
     def _destination(self, given: str) -> str | Refusal:
         if not given.strip():
             return Refusal(RefusalCode.NO_DESTINATION, "no destination")
-        numbering, number = self._gateway.dialplan.numbering, normalise(given)
+        numbering, number = self._router.dialplan.numbering, normalise(given)
         return numbering.check(given) if number is None else numbering.policy(number) or number
 
     def _objection(self, order: Order) -> Refusal | None:
@@ -144,7 +147,9 @@ class Outbound:
             day = self.usage.add(order.account.customer)
         media: list[Media] = []
         try:
-            sent = await self._save(order, media) or await self._submit(order, key, media)
+            sent = await self.attachments.save(order.files, order.account.customer, media) or await self._submit(
+                order, key, media
+            )
         except Unavailable:
             await self._undo(order, day, media)
             raise
@@ -156,8 +161,7 @@ class Outbound:
         """Take back what was counted and saved for a message that is not stored."""
         if day:
             self.usage.add(order.account.customer, -1, day)
-        for one in media:
-            await self._media.discard(one)
+        await self.attachments.discard(media)
 
     async def _submit(self, order: Order, key: bytes | None, media: Sequence[Media]) -> Sent | Refusal:
         account, source, destination = order.account, order.source, order.to_account or order.destination
@@ -172,8 +176,8 @@ class Outbound:
             Direction.OUT, source, destination, order.text, order.origin, self._clock(), account.name, did,
             order.expires_at, key, report=order.report, device=order.device if order.report else 0, media=tuple(media),
         )  # fmt: skip
-        copies = self._gateway.copies(account, order.device, message) if did and account.copies and order.device else ()
-        result = await self._gateway.submit(message, copies, order.instance, order.due_at)
+        copies_of = order.device if did and account.copies else 0
+        result = await self._gateway.submit(message, order.instance, order.due_at, copies_of)
         if isinstance(result, Refusal):
             return result
         if did:
@@ -182,35 +186,6 @@ class Outbound:
             except Unavailable as error:  # the message is committed: its answer must not say otherwise
                 log.warning("store_unavailable", why=str(error), lost="a STOP of our user")
         return Sent(result.message_id, source, destination, result.duplicate)
-
-    # --- files ---
-
-    async def fetched(self, files: Sequence[File], customer: str) -> list[File] | Refusal:
-        """Return the files with their bytes. Raises Unavailable."""
-        found = []
-        for one in files:
-            try:
-                data, name = await self._fetch(one.url, customer) if one.url else (one.data, one.name)
-            except MediaRefused as error:
-                return Refusal(RefusalCode.MEDIA, str(error))
-            if len(data) > MAX_FILE:
-                return Refusal(RefusalCode.MEDIA_SIZE, f"a file is larger than {MAX_FILE // 1024} KB")
-            found.append(File(data, name=one.name or name))
-        return found
-
-    async def _save(self, order: Order, saved: list[Media]) -> Refusal | None:
-        """Save all files, adding them to `saved`. Raises Unavailable; some may be there then."""
-        files = await self.fetched(order.files, order.account.customer)
-        if isinstance(files, Refusal):
-            return files
-        for one in files:
-            try:
-                saved.append(await self._media.save(one.data, one.name))
-            except MediaRefused as error:
-                return Refusal(RefusalCode.MEDIA, f"{one.name}: {error}" if one.name else str(error))
-            except OSError as error:
-                raise Unavailable(f"a file cannot be saved: {error.strerror or error}") from None
-        return None
 
     # --- long texts in parts ---
 
@@ -253,7 +228,7 @@ class Outbound:
             Direction.OUT, first.source, first.destination, text, first.origin, first.received_at, account.name,
             first.source, dedupe_key=key, report=report,
         )  # fmt: skip
-        await self._gateway.report(lost, Stage.REJECTED)
+        await self._reporter.report(lost, Stage.REJECTED)
         return sent
 
 

@@ -15,9 +15,9 @@ from sipsms.core.http_client import NoAnswer, NotSent
 from sipsms.core.message import Accepted, Delivered, Outcome, Rejected, State
 from sipsms.core.queue_rows import LOOK_BACK, Closing, Doubt
 from sipsms.core.refusal import Refusal
+from sipsms.messaging.build import Messaging
 from sipsms.messaging.carrier import Carrier, NotThere
-from sipsms.messaging.gateway import Gateway, sms_key
-from sipsms.messaging.queue.queue import Queue
+from sipsms.messaging.inbound import sms_key
 from sipsms.store.store import Store
 
 LOOK_EVERY = 20.0  # seconds
@@ -34,12 +34,12 @@ SetMark = Callable[[str, float], Awaitable[None]]
 
 class Reconciler:
     def __init__(
-        self, store: Store, gateway: Gateway, queue: Queue, carriers: Mapping[str, Carrier], clock: Clock,
-        mark: Marks, set_mark: SetMark,
+        self, store: Store, messaging: Messaging, carriers: Mapping[str, Carrier], clock: Clock, mark: Marks,
+        set_mark: SetMark,
     ) -> None:  # fmt: skip
         self._store = store
-        self._gateway = gateway
-        self._queue = queue
+        self._messaging = messaging
+        self._queue = messaging.queue
         self._carriers = carriers
         self._clock = clock
         self._mark = mark
@@ -76,7 +76,7 @@ class Reconciler:
             return False
         new = 0
         for sms in found:
-            result = await self._gateway.receive(sms, hook_origin(name), sms_key(name, sms))
+            result = await self._messaging.inbound.receive(sms, hook_origin(name), sms_key(name, sms))
             if result is None or isinstance(result, Refusal):
                 log.note("poll_skipped", carrier=name, destination=sms.destination[:32])
             elif not result.duplicate:
@@ -142,9 +142,9 @@ class Reconciler:
             return False
         self._asked.pop(delivery.id, None)
         log.settled(delivery.message.id, delivery.id, str(state), detail)
-        self._gateway.changed(delivery, state, detail)
+        self._messaging.feed.changed(delivery, state, detail)
         if delivery.message.report and state is not State.ACCEPTED:
-            await self._gateway.ended(delivery._replace(state=state))
+            await self._messaging.reporter.ended(delivery)
         return True
 
     async def _send_after_all(self, doubt: Doubt) -> None:

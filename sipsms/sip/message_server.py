@@ -20,10 +20,10 @@ from sipsms.core.flow_address import FlowAddress
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.registration import Binding
 from sipsms.core.report_request import ImdnRequest
-from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.location import Location
 from sipsms.messaging.order import Order
 from sipsms.messaging.outbound import Outbound
+from sipsms.messaging.router import Router
 from sipsms.routing.dialplan import Internal
 from sipsms.sip import body_reader, proxy
 from sipsms.sip.digest import Credentials, issued_at
@@ -76,13 +76,13 @@ class _Target(NamedTuple):
 
 class MessageServer:
     def __init__(
-        self, rules: SipRules, directory: Directory, location: Location, gateway: Gateway, outbound: Outbound,
+        self, rules: SipRules, directory: Directory, location: Location, router: Router, outbound: Outbound,
         relay: ProxyServer, clock: Clock, flow_key: bytes,
     ) -> None:  # fmt: skip
         self.rules = rules
         self._directory = directory
         self._location = location
-        self._gateway = gateway
+        self._router = router
         self._outbound = outbound
         self._relay = relay
         self._clock = clock
@@ -103,7 +103,7 @@ class MessageServer:
 
     @property
     def _internal(self) -> Internal:
-        return self._gateway.dialplan.internal
+        return self._router.dialplan.internal
 
     def _refuse(self, status: int, why: str, *headers: tuple[str, str]) -> _Refused:
         return _Refused(self.rules.refusal(status, why, *headers))
@@ -126,7 +126,7 @@ class MessageServer:
         if by_route is not None:
             return by_route
         user = request.target.username
-        number = self._gateway.dialplan.numbering.check(user)
+        number = self._router.dialplan.numbering.check(user)
         if not isinstance(number, Refusal):
             return _Target(number=number)
         known = self._directory.account(user)

@@ -19,7 +19,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Device
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.device_queue import DeviceQueue
 from sipsms.messaging.location import Location
 from sipsms.sip import body_reader, pidf, presence, registrar
 from sipsms.sip.auth_limiter import AuthLimiter
@@ -33,6 +33,7 @@ from sipsms.sip.presence_server import PresenceServer
 from sipsms.sip.rules import RETRY_AFTER, SipRules
 from sipsms.sip.transport import Flow
 from sipsms.sip.uri import ParseError
+from sipsms.store.store import Store
 
 ALLOW = "REGISTER, MESSAGE, OPTIONS, SUBSCRIBE, PUBLISH"
 _HANDLED = frozenset(("REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE", "PUBLISH"))
@@ -57,7 +58,8 @@ class Server:
         authenticator: Authenticator,
         directory: Directory,
         location: Location,
-        gateway: Gateway,
+        store: Store,
+        devices: DeviceQueue,
         messages: MessageServer,
         notifier: PresenceServer,
         clock: Clock,
@@ -69,7 +71,8 @@ class Server:
         self._authenticator = authenticator
         self._directory = directory
         self._location = location
-        self._gateway = gateway
+        self._store = store
+        self._devices = devices
         self._messages = messages
         self._notifier = notifier
         self._clock = clock
@@ -251,7 +254,8 @@ class Server:
         assert checked.account is not None
         assert checked.credentials is not None
         try:
-            known = await self._gateway.known(retransmission_key(request, checked.account, checked.credentials))
+            key = retransmission_key(request, checked.account, checked.credentials)
+            known = await self._store.find_duplicate(key)
         except Unavailable:
             return None  # the message may be stored, so a refusal could be false; the phone sends again
         return Answer(202) if known is not None else self._challenge(request, stale=True)
@@ -319,7 +323,7 @@ class Server:
 
     def _reached(self, reached: list[Device]) -> None:
         for device in reached:
-            self._spawn(self._gateway.reachable(device))
+            self._spawn(self._devices.reachable(device))
 
     # --- SUBSCRIBE and PUBLISH (RFC 6665, RFC 3856, RFC 3903) ---
 

@@ -23,7 +23,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.e164 import as_format
 from sipsms.core.message import Accepted, Attempt, Deferred, Delivery, Outcome, Rejected, Scope, Unknown
 from sipsms.messaging.base_carrier import BaseCarrier
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.inbound import Inbound
 from sipsms.sip.connection_pool import NotConnected
 from sipsms.sip.digest_client import number_in, reason_of
 from sipsms.sip.endpoint import Answer, Endpoint, NoResponse, NotSent, Unreachable, Work
@@ -53,7 +53,7 @@ class Trunk(BaseCarrier):
     """Carrier that sends and receives by one SIP server."""
 
     def __init__(
-        self, name: str, config: SipConfig, endpoint: Endpoint, settings: SipSettings, gateway: Gateway,
+        self, name: str, config: SipConfig, endpoint: Endpoint, settings: SipSettings, inbound: Inbound,
         rules: Callable[[], SipRules], key: bytes, trust: Callable[[str], None], clock: Clock,
     ) -> None:  # fmt: skip
         """Create a trunk that is not started. `key` and `trust`: see `TrunkRegistration`."""
@@ -67,7 +67,7 @@ class Trunk(BaseCarrier):
             name, config, self._client, self._transport, rules().domain, key, trust, clock
         )
         self.token = self._registration.token
-        self._inbound = TrunkInbound(name, config, self.token, self._transport, gateway, rules, clock)
+        self._inbound = TrunkInbound(name, config, self.token, self._transport, inbound, rules, clock)
         self._quiet_until = 0.0  # without registration: time of the next attempt after a missing response
 
     @property

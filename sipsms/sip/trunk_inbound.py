@@ -11,7 +11,7 @@ from sipsms.core.e164 import normalise
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal
 from sipsms.messaging.carrier import InboundSms, Part
-from sipsms.messaging.gateway import Gateway, carrier_key
+from sipsms.messaging.inbound import Inbound, carrier_key
 from sipsms.sip import body_reader
 from sipsms.sip.endpoint import Answer, Work
 from sipsms.sip.message import Request
@@ -26,7 +26,7 @@ MAX_TEXT = 10_000  # characters
 
 class TrunkInbound:
     def __init__(
-        self, name: str, config: SipConfig, token: str, transport: TrunkTransport, gateway: Gateway,
+        self, name: str, config: SipConfig, token: str, transport: TrunkTransport, inbound: Inbound,
         rules: Callable[[], SipRules], clock: Clock,
     ) -> None:  # fmt: skip
         """Create the handler. `token`: user part of the trunk's Contact."""
@@ -35,7 +35,7 @@ class TrunkInbound:
         self._dids = {normalise(one) or one for one in config.dids}
         self._token = token
         self._transport = transport
-        self._gateway = gateway
+        self._inbound = inbound
         self._rules = rules
         self._clock = clock
 
@@ -65,7 +65,7 @@ class TrunkInbound:
         sms = InboundSms(_source(request), destination, text, request.call_id, part=_part(request))
         try:
             key = await self._key(request, sms)
-            result = await self._gateway.receive(sms, CourierId.of_carrier(self._name), key)
+            result = await self._inbound.receive(sms, CourierId.of_carrier(self._name), key)
         except Unavailable:
             return self._rules().unavailable()
         if result is None:
@@ -85,8 +85,7 @@ class TrunkInbound:
             return carrier_key(self._name, facts)
         hour = int(self._clock() // 3600)
         before = carrier_key(self._name, f"{facts}\n{hour - 1}")
-        known = before is not None and await self._gateway.known(before) is not None
-        return before if known else carrier_key(self._name, f"{facts}\n{hour}")
+        return before if await self._inbound.is_stored(before) else carrier_key(self._name, f"{facts}\n{hour}")
 
     def _refuse(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
         """Return a refusal.

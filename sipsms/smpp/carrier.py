@@ -32,7 +32,8 @@ from sipsms.core.message import (
 )
 from sipsms.messaging.base_carrier import BaseCarrier
 from sipsms.messaging.carrier import NotThere
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.inbound import Inbound
+from sipsms.messaging.reporter import Reporter
 from sipsms.smpp import receipt
 from sipsms.smpp.bind import Bind, Resolve
 from sipsms.smpp.bind_pool import BindPool
@@ -64,14 +65,14 @@ class SmppCarrier(BaseCarrier):
     can_look_up = True
 
     def __init__(
-        self, name: str, config: SmppConfig, gateway: Gateway, directory: Directory, store: Store, clock: Clock,
-        resolve: Resolve, spawn: Callable[[Coroutine[Any, Any, Any]], None],
+        self, name: str, config: SmppConfig, inbound: Inbound, reporter: Reporter, directory: Directory, store: Store,
+        clock: Clock, resolve: Resolve, spawn: Callable[[Coroutine[Any, Any, Any]], None],
     ) -> None:  # fmt: skip
         super().__init__(name)
         self.config = config
         self._store = store
         self._clock = clock
-        self._deliver = DeliverHandler(name, config, gateway, directory, store, clock, spawn)
+        self._deliver = DeliverHandler(name, config, inbound, reporter, directory, store, clock, spawn)
         self._pool = BindPool(name, config, self._deliver, clock, resolve, self._came_late)
         self._pace = Pace()
         self._started = clock()

@@ -20,7 +20,8 @@ from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal
 from sipsms.messaging.carrier import InboundSms, Part
-from sipsms.messaging.gateway import Gateway, sms_key
+from sipsms.messaging.inbound import Inbound, sms_key
+from sipsms.messaging.reporter import Reporter
 from sipsms.smpp import receipt
 from sipsms.smpp.bind import Bind
 from sipsms.smpp.concat_refs import ConcatReferences, Name, reference_of
@@ -40,13 +41,14 @@ _OPEN_TEXTS: Final = 50  # incomplete long texts of one sender
 
 class DeliverHandler:
     def __init__(
-        self, name: str, config: SmppConfig, gateway: Gateway, directory: Directory, store: Store, clock: Clock,
-        spawn: Callable[[Coroutine[Any, Any, Any]], None],
+        self, name: str, config: SmppConfig, inbound: Inbound, reporter: Reporter, directory: Directory, store: Store,
+        clock: Clock, spawn: Callable[[Coroutine[Any, Any, Any]], None],
     ) -> None:  # fmt: skip
         self._name = name
         self._origin = CourierId.of_carrier(name)
         self._config = config
-        self._gateway = gateway
+        self._inbound = inbound
+        self._reporter = reporter
         self._directory = directory
         self._store = store
         self._clock = clock
@@ -134,7 +136,7 @@ class DeliverHandler:
         if self._config.message_ids == "hex-decimal" and others:
             remote_id, others = others[0], others[1:]
         sender, recipient = self._parties(pdu)
-        await self._gateway.receipt(
+        await self._reporter.receipt(
             self._origin, CarrierReceipt(remote_id, state, detail, False, others, recipient, sender)
         )
         return Status.OK
@@ -200,7 +202,7 @@ class DeliverHandler:
             part = Part(token, concat.number, concat.total)
         sms = InboundSms(source, destination, body.text, own_id, (), part)
         try:
-            result = await self._gateway.receive(sms, self._origin, sms_key(self._name, sms))
+            result = await self._inbound.receive(sms, self._origin, sms_key(self._name, sms))
         except Unavailable:
             if concat is not None:
                 self._texts.failed(name, token, concat.number, self._clock())

@@ -10,7 +10,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.message import Message, State
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.concatenation import parts_key
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.order import MAX_LONG
 from sipsms.messaging.outbound import text_refusal
 from sipsms.smpp import receipt
@@ -32,11 +32,16 @@ _TIMES: Final = {"schedule_delivery_time": Status.INVALID_SCHEDULE, "validity_pe
 
 class QueryHandler:
     def __init__(
-        self, settings: Callable[[], SmppSettings], directory: Directory, gateway: Gateway, store: Store, clock: Clock
+        self,
+        settings: Callable[[], SmppSettings],
+        directory: Directory,
+        consent: SendingPolicy,
+        store: Store,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._directory = directory
-        self._gateway = gateway
+        self._consent = consent
         self._store = store
         self._clock = clock
 
@@ -45,7 +50,7 @@ class QueryHandler:
         message = await self._own(bound, pdu, Status.QUERY_FAILED)
         state = await self._store.outcome(message.id)
         word, final = _STATES.get(state, "ENROUTE"), ""
-        if state is State.FAILED and await self._gateway.is_cancelled(message.id):
+        if state is State.FAILED and await self._store.is_cancelled(message.id):
             word = "DELETED"
         if state in _STATES and state is not State.UNKNOWN:
             final = smpp_time(await self._store.read(lambda db: replace.settled_at(db, message.id)))
@@ -91,7 +96,7 @@ class QueryHandler:
         account = self._directory.account(message.account)
         if account is None or not account.enabled:
             raise Refused(Status.SUBMIT_FAILED, "the account is off")
-        refusal = text_refusal(text, MAX_LONG) or self._gateway.consent.objection(
+        refusal = text_refusal(text, MAX_LONG) or self._consent.objection(
             account, message.source, message.destination, text
         )
         if refusal is not None:
@@ -121,8 +126,7 @@ class QueryHandler:
         if message_id.isascii() and message_id.isdigit() and len(message_id) < 19:
             return int(message_id)
         token, _, _ = message_id.rpartition("-")
-        known = await self._gateway.known(parts_key(token))
-        return known.message_id if known is not None else 0
+        return await self._store.find_duplicate(parts_key(token)) or 0
 
 
 def _coding(octets: bytes, held: str, charsets: Mapping[int, Charset]) -> int:

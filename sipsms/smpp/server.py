@@ -22,7 +22,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
 from sipsms.core.network import network_of
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.outbound import Outbound
 from sipsms.smpp.connection import Connection
 from sipsms.smpp.esme import Esme
@@ -43,14 +43,13 @@ _HANDSHAKE: Final = 10.0  # seconds for the TLS handshake
 
 class Smsc:
     def __init__(
-        self, settings: Callable[[], SmppSettings], access: Access, directory: Directory, gateway: Gateway,
+        self, settings: Callable[[], SmppSettings], access: Access, directory: Directory, consent: SendingPolicy,
         outbound: Outbound, store: Store, clock: Clock, wake: Callable[[str], None], most: int,
     ) -> None:  # fmt: skip
         """`wake(did)`: called when an ESME that receives for this DID has bound. `most`: connections at once."""
         self._settings = settings
         self._access = access
         self._directory = directory
-        self._gateway = gateway
         self._store = store
         self._clock = clock
         self._wake = wake
@@ -65,7 +64,7 @@ class Smsc:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self._intake = SubmitHandler(settings, directory, outbound, store, clock, self._refuse)
-        self._enquiries = enquiries = QueryHandler(settings, directory, gateway, store, clock)
+        self._enquiries = enquiries = QueryHandler(settings, directory, consent, store, clock)
         self._handlers: Mapping[int, Callable[[Esme, Pdu], Awaitable[None]]] = {
             Command.SUBMIT_MULTI: self._intake.submit_multi, Command.QUERY_SM: enquiries.query,
             Command.CANCEL_SM: enquiries.cancel, Command.REPLACE_SM: enquiries.replace,

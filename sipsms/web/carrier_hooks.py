@@ -19,7 +19,8 @@ from sipsms.core.courier_id import CourierId, hook_origin
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal
 from sipsms.messaging.carrier import Carrier, HookError, HookRequest, InboundSms, Parsed
-from sipsms.messaging.gateway import Gateway, sms_key
+from sipsms.messaging.inbound import Inbound, sms_key
+from sipsms.messaging.reporter import Reporter
 from sipsms.web.request import BadRequest, body_of
 
 MAX_BODY = 256 * 1024
@@ -27,11 +28,13 @@ MAX_BODY = 256 * 1024
 
 class Hooks:
     def __init__(
-        self, gateway: Gateway, carriers: Mapping[str, Carrier], base_url: Callable[[], str], wall_clock: Clock
-    ) -> None:
+        self, inbound: Inbound, reporter: Reporter, carriers: Mapping[str, Carrier], base_url: Callable[[], str],
+        wall_clock: Clock,
+    ) -> None:  # fmt: skip
         """`base_url`: our URL as carriers call it, because some sign it. `wall_clock`: the real time, for signed
         timestamps."""
-        self._gateway = gateway
+        self._inbound = inbound
+        self._reporter = reporter
         self.carriers = carriers
         self._base_url = base_url
         self._wall_clock = wall_clock
@@ -81,12 +84,12 @@ class Hooks:
                 wrong = error
                 log.warning("hook_refused", carrier=carrier.name, status=error.status, why=error.reason)
         for receipt in parsed.receipts:
-            await self._gateway.receipt(CourierId.of_carrier(carrier.name), receipt)
+            await self._reporter.receipt(CourierId.of_carrier(carrier.name), receipt)
         if wrong is not None and len(parsed.messages) + len(parsed.receipts) == 1:
             raise wrong
 
     async def _take(self, carrier: Carrier, sms: InboundSms) -> None:
-        result = await self._gateway.receive(sms, hook_origin(carrier.name), sms_key(carrier.name, sms))
+        result = await self._inbound.receive(sms, hook_origin(carrier.name), sms_key(carrier.name, sms))
         if result is None:
             raise HookError(404, f"{sms.destination[:32]} is not a number of this server")
         if isinstance(result, Refusal):

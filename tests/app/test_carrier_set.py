@@ -11,18 +11,20 @@ from sipsms.app.settings import Config
 from sipsms.carriers.loopback import LoopbackCarrier
 from sipsms.messaging.base_carrier import BaseCarrier
 from sipsms.messaging.carrier_options import CarrierOptions
+from sipsms.messaging.planner import Limits
 from sipsms.messaging.queue.courier_state import CourierLimits
 
 
 class World:
-    """Gateway, queue, trunks and SMSCs."""
+    """Messaging with its queue, trunks and SMSCs."""
 
     def __init__(self) -> None:
-        self.limits: dict[str, CarrierOptions] = {}
+        self.limits = Limits(1.0)
         self.couriers: dict[str, CourierLimits] = {}
         self.kept: list[list[str]] = []
         me: Any = self
-        self.carriers = CarrierSet(me, me, me, me, lambda: 0.0, me, me)
+        self.queue = self.consent = me
+        self.carriers = CarrierSet(me, me, me, lambda: 0.0, me, me)
 
     def set_courier(self, name: str, courier: Any, limits: CourierLimits) -> None:
         self.couriers[name] = limits
@@ -41,12 +43,12 @@ class World:
 def test_a_reload_adds_and_removes_carriers() -> None:
     world = World()
     world.configure("one", "two")
-    assert world.couriers.keys() == world.limits.keys() == {"carrier:one", "carrier:two"}
+    assert world.couriers.keys() == world.limits.texts.keys() == {"carrier:one", "carrier:two"}
     by_name = world.carriers.by_name
     world.configure("two", "three")
     assert world.couriers.keys() == {"carrier:two", "carrier:three"}
     assert by_name.keys() == {"two", "three"}, "the hooks see the new carriers"
-    assert world.limits["carrier:two"].max_text == 160
+    assert world.limits.texts.keys() == {"carrier:two", "carrier:three"}
     assert world.kept == [["one", "two"]] * 2 + [["two", "three"]] * 2
 
 

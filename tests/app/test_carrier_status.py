@@ -14,7 +14,7 @@ from sipsms.store import carrier_state
 
 
 class World:
-    """Store, gateway and queue."""
+    """Store, alarms and queue."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -33,7 +33,7 @@ class World:
     async def write(self, work: Any) -> None:
         work(None)
 
-    async def alarm(self, text: str) -> None:
+    async def send(self, text: str) -> None:
         self.alarms.append(text)
 
     async def report(self, state: str = "up", why: str = "", **counts: int) -> None:

@@ -53,7 +53,7 @@ async def test_a_long_text_is_sent_once_when_all_parts_are_here(tmp_path: Path, 
         again = await send_part(here, order[-1], texts[order[-1]])
         assert again == 0, "its answer was lost: told again"
         here.clock.now += PATIENCE + 1
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         await sim.wait(1)
         rows = await here.rows("SELECT text, source, destination, account, did, origin, notify FROM messages")
         assert rows == [("one two three", DID, PHONE, "demo", DID, "smpp", encode(of_parts(map(request, (1, 2, 3)))))]
@@ -82,17 +82,18 @@ async def test_a_restart_between_two_parts_begins_the_waiting_time_anew(tmp_path
         early = update(parts).values(received_at=here.clock.now - 3 * PATIENCE)
         await here.store.write(lambda db: db.execute(early))
     async with core(tmp_path) as here:
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         here.clock.now += PATIENCE - 1
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         here.clock.now += 1
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT text FROM messages") == [("one [part 2 of 2 is missing]",)]
 
 
 async def receive_part(here: Core, number: int, text: str, remote_id: str = "") -> None:
-    await here.gateway.receive(InboundSms(PHONE, DID, text, remote_id, part=Part("9", number, 2)), "carrier:sim")
+    sms = InboundSms(PHONE, DID, text, remote_id, part=Part("9", number, 2))
+    await here.messaging.inbound.receive(sms, "carrier:sim")
 
 
 @pytest.mark.req("P-13")
@@ -121,7 +122,7 @@ async def test_a_part_with_a_known_id_is_a_duplicate_however_late(tmp_path: Path
         await receive_part(here, 2, "two", "b")
         here.clock.now += 20 * AGAIN
         await receive_part(here, 1, "one ", "a")
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM parts WHERE NOT joined") == [(0,)]
 
 
@@ -151,11 +152,11 @@ async def test_after_the_waiting_time_the_parts_leave_with_the_gap_marked(tmp_pa
         await send_part(here, 1, "one ")
         await send_part(here, 3, "three")
         here.clock.now += PATIENCE - 1
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         here.clock.now += 2
-        await here.gateway.parts.give_up_waiting()
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT text, direction FROM messages") == [("one [part 2 of 3 is missing]three", "out")]
 
 
@@ -167,7 +168,7 @@ async def test_a_text_joined_from_three_parts_gets_one_receipt(tmp_path: Path) -
         for number in (1, 2, 3):
             await send_part(here, number, f"{number}")
         await here.until("SELECT remote_id FROM deliveries WHERE state = 'accepted'", [("r1",)])
-        await here.gateway.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
+        await here.messaging.reporter.receipt("carrier:sim", CarrierReceipt("r1", State.DELIVERED))
         await told.wait(1)
         receipt = told.seen[0]
         assert receipt.message.kind is MessageKind.SMPP
@@ -183,7 +184,7 @@ async def test_accepted_parts_that_are_refused_later_are_reported(tmp_path: Path
         here.directory.block(Block(DID, PHONE, "out"))
         assert isinstance(await send_part(here, 2, "two", 2), Refusal)
         here.clock.now += PATIENCE + 1
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         await told.wait(1)
         assert json.loads(told.seen[0].text)["stage"] == "rejected"
         assert await here.rows("SELECT count(*) FROM messages WHERE direction = 'out'") == [(0,)]
@@ -194,7 +195,7 @@ async def test_parts_from_a_did_that_changed_its_customer_are_not_sent(tmp_path:
         await send_part(here, 1, "one ", 2)
         here.directory.update(2, False, [Account("other")], [Did(DID, "other")], frozenset())
         here.clock.now += PATIENCE + 1
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         assert await here.store.late_parts(here.clock.now) == [], "over"
 
@@ -210,14 +211,14 @@ async def test_parts_that_were_complete_at_a_crash_are_joined_soon_after_the_sta
                 "smpp", DID, PHONE, "r9", number, 2, text, "", now, account="demo", report=request(number)
             )
             await here.store.write(lambda db, stored=stored: concatenated_parts.add(db, stored))
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT text FROM messages") == [], "they may be about to be joined"
         here.clock.now += 6
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         await sim.wait(1)
         assert await here.rows("SELECT text FROM messages") == [("one two",)]
         here.clock.now += 6
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert len(await here.rows("SELECT text FROM messages")) == 1
 
 
@@ -231,7 +232,7 @@ async def test_incoming_parts_are_joined_once_in_any_order(tmp_path: Path, order
         assert await here.rows("SELECT text, source FROM messages") == [("one two three", PHONE)]
         await arrive(here, texts[2], remote_id="id2", part=Part("7", 2, 3))  # the carrier says it once more
         here.clock.now += PATIENCE + 1
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
 
 
@@ -241,15 +242,15 @@ async def test_a_missing_incoming_part_is_marked_in_the_text(tmp_path: Path) -> 
         await arrive(here, "one ", remote_id="a", part=Part("7", 1, 3))
         await arrive(here, "three", remote_id="c", part=Part("7", 3, 3))
         here.clock.now += PATIENCE - 1
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         here.clock.now += 2
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         ((text,),) = await here.rows("SELECT text FROM messages")
         assert text.startswith("one ")
         assert text.endswith("three")
         assert "2 of 3" in text
-        await here.gateway.parts.give_up_waiting()
+        await here.messaging.parts.give_up_waiting()
         assert await here.rows("SELECT count(*) FROM messages") == [(1,)]
 
 

@@ -19,8 +19,12 @@ from tests.support.messaging.core import Core, ScriptedCourier, core
 from tests.support.messaging.traffic import DELIVERIES, DID, PHONE, SIM, arrive, with_did
 
 
+def courier_of(here: Core) -> ForwardCourier:
+    return ForwardCourier(here.messaging.gateway, here.messaging.alarms, here.directory, here.clock)
+
+
 def forwarding(here: Core) -> None:
-    here.queue.set_courier(FORWARD, ForwardCourier(here.gateway, here.directory, here.clock))
+    here.queue.set_courier(FORWARD, courier_of(here))
 
 
 @pytest.mark.req("S-035", "S-036", "S-037")
@@ -45,7 +49,7 @@ async def test_a_forward_is_a_message_of_its_own_from_the_did(tmp_path: Path) ->
 async def test_a_retried_forward_makes_one_message(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {SIM: sim}, prepare=with_did(forward="4165550199")) as here:
-        courier = ForwardCourier(here.gateway, here.directory, here.clock)
+        courier = courier_of(here)
         message = Message("in", PHONE, DID, "x", "hook:c", 1.0, "demo", DID, id=7)  # type: ignore[arg-type]
         delivery = Delivery(message, FORWARD, "4165550199", DID, "l", 1e9, 1.0, id=9)
         assert isinstance(await courier.deliver(delivery), Delivered)

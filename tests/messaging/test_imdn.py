@@ -44,7 +44,7 @@ async def test_a_wanted_notice_is_sent_once(tmp_path: Path, outcome: Outcome, re
 
         def over(delivery: Delivery, state: State, detail: str) -> None:
             if delivery.message.report and state not in (State.QUEUED, State.ACCEPTED):
-                here.tasks.append(asyncio.create_task(here.gateway.ended(delivery)))
+                here.tasks.append(asyncio.create_task(here.messaging.reporter.ended(delivery)))
 
         here.queue._on_change = over
         binding = Binding(
@@ -57,7 +57,7 @@ async def test_a_wanted_notice_is_sent_once(tmp_path: Path, outcome: Outcome, re
         await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
         for _ in range(2):
             if receipt is not None:
-                await here.gateway.receipt(SIM, CarrierReceipt("c-1", receipt))
+                await here.messaging.reporter.receipt(SIM, CarrierReceipt("c-1", receipt))
         if isinstance(outcome, Deferred):
             here.clock.now += 2 * 86400
             await here.until(f"SELECT state FROM deliveries WHERE courier = '{SIM}'", [("expired",)])

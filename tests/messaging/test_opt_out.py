@@ -108,7 +108,8 @@ async def test_a_stop_ends_queued_messages_but_not_its_own_confirmation(tmp_path
     async with core(tmp_path, policy=policy) as here:
         await send(here, "news")
         await arrive(here, "STOP", remote_id="1")
-        here.queue.set_courier(SIM, CarrierCourier(Sends(sim), LoopbackConfig(type="loopback"), here.gateway))
+        courier = CarrierCourier(Sends(sim), LoopbackConfig(type="loopback"), here.messaging.consent)
+        here.queue.set_courier(SIM, courier)
         await sim.wait(1)
         assert sim.texts == ["You are off the list."]
         await here.until("SELECT text, state FROM messages JOIN deliveries ON message_id = messages.id "
@@ -123,5 +124,5 @@ async def test_an_opt_out_known_to_the_carrier_blocks_the_number(tmp_path: Path)
         await send(here)
         await here.until("SELECT state FROM deliveries", [("failed",)])
         (delivery,) = sim.seen
-        await here.gateway.opted_out(delivery)
+        await here.messaging.consent.opted_out(delivery)
         assert isinstance(await send(here), Refusal)

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from sipsms.core.account import Account, Did
 from sipsms.core.directory_rows import Block
-from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import RefusalCode
-from sipsms.messaging.order import File
 from sipsms.messaging.settings import PolicySettings
-from tests.support.messaging.media import PNG
-from tests.support.messaging.program import broken, program
+from tests.support.messaging.program import program
 
 DEMO = Account("demo", caller_id="")
 ALICE = Account("alice", "demo", caller_id="5550001111")
@@ -50,30 +45,5 @@ async def test_bulk_and_blocked_destinations_are_refused(tmp_path: Path) -> None
     async with program(tmp_path, policy=PolicySettings(same_text=1, destinations=5)) as client:
         await client.send("buy our things")
         assert await client.refused("buy our things", destination="5551230000") is RefusalCode.BULK
-        await client.core.gateway.consent.set_block(Block("5550001111", PEER, "out"), "t")
+        await client.core.messaging.consent.set_block(Block("5550001111", PEER, "out"), "t")
         assert await client.refused("something else") is RefusalCode.BLOCKED
-
-
-async def test_files_are_checked_for_count_type_and_size(tmp_path: Path) -> None:
-    async with program(tmp_path) as client:
-        await client.send("", files=[File(PNG, name="cat.png"), File(url="https://example.net/a.png")])
-        assert client.fetched == ["https://example.net/a.png"]
-        assert await client.refused(files=[File(PNG)] * 4) is RefusalCode.MEDIA_COUNT
-        assert await client.refused(files=[File(url="https://example.net/gone")]) is RefusalCode.MEDIA
-        assert await client.refused(files=[File(b"MZ no picture")]) is RefusalCode.MEDIA
-        assert await client.refused(files=[File(url="https://example.net/big")]) is RefusalCode.MEDIA_SIZE
-        assert await client.refused("x" * 2049, files=[File(PNG)]) is RefusalCode.TOO_LONG
-        assert await client.count() == 1
-
-
-async def test_a_refused_order_leaves_no_file_and_does_not_count(tmp_path: Path) -> None:
-    async with program(tmp_path, daily=5) as client:
-        for _ in range(3):
-            assert await client.refused("see bit.ly/x", files=[File(PNG), File(PNG)]) is RefusalCode.POLICY
-            assert await client.refused(files=[File(PNG), File(url="https://example.net/gone")]) is RefusalCode.MEDIA
-        real, client.core.gateway.submit = client.core.gateway.submit, broken  # type: ignore[method-assign]
-        with pytest.raises(Unavailable):
-            await client.send(files=[File(PNG)])
-        client.core.gateway.submit = real  # type: ignore[method-assign]
-        assert [path for path in (tmp_path / "media").rglob("*") if path.is_file()] == []
-        assert await client.usage.sent("demo") == 0

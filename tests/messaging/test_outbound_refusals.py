@@ -40,6 +40,6 @@ async def test_a_queued_message_is_checked_again(tmp_path: Path, happens: Callab
     async with core(tmp_path, {"carrier:sim": sim}) as here:
         await here.send(ALICE, "5550001111", PEER, "remember", "v1")
         await sim.wait(1)
-        assert here.gateway.objection(sim.seen[0]) == ""
+        assert here.messaging.consent.objection_to(sim.seen[0]) == ""
         happens(here)
-        assert here.gateway.objection(sim.seen[0]) == why
+        assert here.messaging.consent.objection_to(sim.seen[0]) == why

@@ -19,7 +19,7 @@ from sipsms.core.message import (
 )
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import InboundSms, NotThere
-from sipsms.messaging.gateway import sms_key
+from sipsms.messaging.inbound import sms_key
 from sipsms.messaging.reconciliation import LOOK_EVERY, Reconciler
 from tests.support.messaging.core import Core, ScriptedCourier, core
 from tests.support.messaging.traffic import DID, PHONE, SIM, send, with_did
@@ -57,7 +57,7 @@ def reconciler_of(here: Core, carrier: Any, marks: dict[str, float] | None = Non
     async def set_mark(name: str, when: float) -> None:
         kept[name] = when
 
-    return Reconciler(here.store, here.gateway, here.queue, {"sim": carrier}, here.clock, mark, set_mark)
+    return Reconciler(here.store, here.messaging, {"sim": carrier}, here.clock, mark, set_mark)
 
 
 @pytest.mark.req("F-11", "D6", "C7")
@@ -99,7 +99,7 @@ async def test_an_early_receipt_is_applied_when_the_record_is_found(tmp_path: Pa
     async with core(tmp_path, {SIM: sim}) as here:
         await send(here)
         await here.until("SELECT state FROM deliveries", [("unknown",)])
-        await here.gateway.receipt(SIM, CarrierReceipt("c-9", State.DELIVERED))
+        await here.messaging.reporter.receipt(SIM, CarrierReceipt("c-9", State.DELIVERED))
         await reconciler_of(here, Records(Accepted("c-9"))).look_up()
         assert await here.rows("SELECT state FROM deliveries") == [("delivered",)]
 
@@ -160,7 +160,7 @@ async def test_polling_stores_messages_that_no_hook_reported_once(tmp_path: Path
         assert records.since == []
         assert await here.rows("SELECT count(*) FROM messages") == [(0,)]
         sms = InboundSms(PHONE, DID, "by the hook", "2")
-        await here.gateway.receive(sms, "hook:sim", sms_key("sim", sms))
+        await here.messaging.inbound.receive(sms, "hook:sim", sms_key("sim", sms))
         records.inbox = [InboundSms(PHONE, DID, "by the hook", "2"), InboundSms(PHONE, DID, "missed", "3")]
         began = here.clock.now
         here.clock.now += 61

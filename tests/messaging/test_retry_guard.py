@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,10 +55,11 @@ async def test_another_account_origin_or_text_is_another_message(tmp_path: Path)
 
 async def test_a_failed_order_is_not_remembered(tmp_path: Path) -> None:
     async with program(tmp_path) as client:
-        real, client.core.gateway.submit = client.core.gateway.submit, broken  # type: ignore[method-assign]
+        gateway: Any = client.core.messaging.gateway
+        real, gateway.submit = gateway.submit, broken
         results = await asyncio.gather(*(client.send("later") for _ in range(3)), return_exceptions=True)
         assert [type(result) for result in results] == [Unavailable] * 3
-        client.core.gateway.submit = real  # type: ignore[method-assign]
+        gateway.submit = real
         assert await client.send("later") == 1
         assert await client.usage.sent("demo") == 1
 

@@ -22,7 +22,7 @@ TOKEN = "trunk-0123"
 
 
 class World:
-    """Gateway, and the transport of a trunk."""
+    """Inbound, and the transport of a trunk."""
 
     def __init__(self, *dids: str) -> None:
         self.result: Any = object()
@@ -46,8 +46,8 @@ class World:
             raise self.result
         return self.result
 
-    async def known(self, key: bytes) -> object | None:
-        return key if key in self.keys else None
+    async def is_stored(self, key: bytes) -> bool:
+        return key in self.keys
 
     async def take(self, text: str = "hello", to: str = TOKEN, *headers: str) -> int:
         lines = [

@@ -111,7 +111,7 @@ class Parts:
 
     def build(self, name: str, config: SmppConfig) -> SmppCarrier:
         me: Any = self
-        return SmppCarrier(name, config, me, me, me, lambda: self.clock(), self.resolve, self.spawn)
+        return SmppCarrier(name, config, me, me, me, me, lambda: self.clock(), self.resolve, self.spawn)
 
 
 def config(smsc: Smsc, **options: Any) -> SmppConfig:

@@ -27,7 +27,7 @@ async def tell(
     here: Core, name: str, state: State = State.DELIVERED, *forms: str, to: str = FIRST, sender: str = ""
 ) -> None:
     receipt = CarrierReceipt(name, state, "why", alternatives=forms, recipient=to, sender=sender)
-    await here.gateway.receipt(SIM, receipt)
+    await here.messaging.reporter.receipt(SIM, receipt)
 
 
 @pytest.mark.req("P-11")
@@ -68,10 +68,10 @@ async def test_a_receipt_that_precedes_the_answer_matches_by_another_form_of_the
 
 async def test_a_receipt_without_recipient_matches_by_its_id(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Accepted("a"), Accepted("b"))}) as here:
-        await here.gateway.receipt(SIM, CarrierReceipt("a", State.DELIVERED))
+        await here.messaging.reporter.receipt(SIM, CarrierReceipt("a", State.DELIVERED))
         await send(here)
         await here.until(STATES, [("delivered",)])
-        await here.gateway.receipt(SIM, CarrierReceipt("a", State.DELIVERED))
+        await here.messaging.reporter.receipt(SIM, CarrierReceipt("a", State.DELIVERED))
         assert await here.rows("SELECT remote_id, recipient, other FROM receipts") == [("a", "", 0)]
 
 
@@ -84,7 +84,7 @@ async def test_unmatched_receipts_are_listed_by_recipient_and_time(tmp_path: Pat
         await tell(here, "256", State.DELIVERED, "100")
         await tell(here, "300", to=SECOND)
         await tell(here, "500", sender=OURS)
-        await here.gateway.receipt(SIM, CarrierReceipt("400", State.DELIVERED))
+        await here.messaging.reporter.receipt(SIM, CarrierReceipt("400", State.DELIVERED))
         start = here.clock.now - 5
 
         async def unmatched(courier: str, to: str, since: float, sender: str = "") -> list[Unmatched]:

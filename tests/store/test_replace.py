@@ -11,6 +11,7 @@ from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.order import Sent
 from sipsms.store.replace import cancel_whole, replace_text
 from tests.support.messaging.core import Core, ScriptedCourier, core
+from tests.support.messaging.traffic import set_options
 
 SIM = "carrier:sim"
 ALICE = Account("alice", "demo")
@@ -48,7 +49,7 @@ async def test_a_replaced_text_is_sent(tmp_path: Path) -> None:
 
 async def test_a_text_in_pieces_or_tried_already_is_not_replaced(tmp_path: Path) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier(Deferred("later", retry=60))}) as here:
-        here.gateway.limits = {SIM: CarrierOptions.model_construct(text_unit="segments")}
+        set_options(here, sim=CarrierOptions.model_construct(text_unit="segments"))
         assert not await replaced(here, await send(here, "a" * 161, wait=60), "x")
         tried = await send(here)
         await here.until("SELECT attempts FROM deliveries WHERE state = 'queued' AND attempts > 0", [(1,)])

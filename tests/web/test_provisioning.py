@@ -53,7 +53,10 @@ async def ask() -> AsyncIterator[Ask]:
 
     server = listening(
         build(
-            Hooks(no_gateway, {}, str, time.time), ready, ProvisioningDownload(Links().fetch), MediaDownload(no_gateway)
+            Hooks(no_gateway, no_gateway, {}, str, time.time),
+            ready,
+            ProvisioningDownload(Links().fetch),
+            MediaDownload(no_gateway),
         )
     )
     task = asyncio.create_task(server.run())

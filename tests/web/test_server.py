@@ -29,7 +29,7 @@ async def _served(
         return {"store": state}
 
     no_gateway: Any = None
-    hooks = Hooks(no_gateway, {}, str, time.time)
+    hooks = Hooks(no_gateway, no_gateway, {}, str, time.time)
     application = build(hooks, readiness, ProvisioningDownload(no_gateway), MediaDownload(no_gateway), apis, watchers)
     server = listening(application)
     task = asyncio.create_task(server.run())

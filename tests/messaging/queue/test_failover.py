@@ -146,7 +146,7 @@ async def test_a_delivery_that_steps_aside_lets_the_next_pass_and_is_tried_again
 
     async with core(tmp_path, {"mail": callback}, prepare=prepare) as here:
         for text in ("one", "two"):
-            await here.gateway.receive(InboundSms("2125550123", "5550001111", text), "test")
+            await here.messaging.inbound.receive(InboundSms("2125550123", "5550001111", text), "test")
         await here.until("SELECT state FROM deliveries ORDER BY id", [("queued",), ("accepted",)])
         here.clock.now += 1801
         here.queue.poll()
@@ -212,7 +212,7 @@ async def test_an_attempt_that_was_not_made_is_not_counted(tmp_path: Path) -> No
         here.directory.update(2, False, [], [Did("5550001111", "demo", "", emails=("a@example.net",))], frozenset())
 
     async with core(tmp_path, {"mail": callback}, prepare=prepare) as here:
-        await here.gateway.receive(InboundSms("2125550123", "5550001111", "x"), "test")
+        await here.messaging.inbound.receive(InboundSms("2125550123", "5550001111", "x"), "test")
         for number in range(1, 4):
             await callback.wait(number)
             await here.until("SELECT state, attempts FROM deliveries", [("queued", 0)])
@@ -318,8 +318,8 @@ async def test_a_crowded_lane_neither_delays_other_lanes_nor_costs_queries(tmp_p
     async with core(tmp_path, {"callback": Mixed()}, line=CourierLimits(concurrency=1000), prepare=prepare) as here:
         await here.queue._scan()
         for number in range(700):
-            await here.gateway.receive(InboundSms("2125550123", "5550001111", f"m{number}"), "test")
-        await here.gateway.receive(InboundSms("2125550123", "5550002222", "the other"), "test")
+            await here.messaging.inbound.receive(InboundSms("2125550123", "5550001111", f"m{number}"), "test")
+        await here.messaging.inbound.receive(InboundSms("2125550123", "5550002222", "the other"), "test")
         await here.until("SELECT state, attempts FROM deliveries ORDER BY id DESC LIMIT 1", [("queued", 1)])
         here.clock.now += 3
         here.queue.poll()

@@ -129,11 +129,11 @@ async def test_queued_messages_move_to_the_new_device_after_the_attempt_under_wa
         await here.location.apply("alice", [], [old], here.clock.now)
         pair = here.location.successor(old)
         assert pair is not None
-        assert not await here.gateway.came_back_as(*pair)
+        assert not await here.messaging.devices.came_back_as(*pair)
         phone.gate.set()
         await here.until("SELECT attempts, state FROM deliveries ORDER BY id LIMIT 1", [(1, "queued")])
         async with asyncio.timeout(5):
-            while not await here.gateway.came_back_as(*pair):
+            while not await here.messaging.devices.came_back_as(*pair):
                 await here.store.ping()
         await phone.wait(3)
         assert [(one.device, one.message.text) for one in phone.seen[1:]] == [(heir, "one"), (heir, "two")]
@@ -316,7 +316,7 @@ async def test_a_stream_binding_from_before_a_restart_is_not_reachable(tmp_path:
         (binding,) = here.location.bindings("alice", here.clock.now)
         assert binding.flow == 0
         assert here.location.binding_of(binding.device, here.clock.now) is None
-        assert here.gateway.is_reachable(LaneKey.of_device(binding.device)) is False
+        assert here.queue._is_reachable(LaneKey.of_device(binding.device)) is False
 
 
 async def test_a_wake_during_the_last_write_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +419,7 @@ async def test_an_account_named_like_a_device_id_does_not_hold_up_that_device(tm
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
         here.directory.update(2, False, [Account("1", "demo")], [Did("5550003333", "demo", "1")], frozenset())
-        assert await here.gateway.receive(InboundSms("2125550123", "5550003333", "for account 1"), "test")
+        assert await here.messaging.inbound.receive(InboundSms("2125550123", "5550003333", "for account 1"), "test")
         assert await register(here, "sip:a@h:1") == 1
         await arrive(here, "for device 1")
         await phone.wait(1)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from sipsms.core.message import Deferred, Delivered, Delivery, Direction, Message, Rejected, Scope, State, Unknown
-from sipsms.messaging.gateway import Receipt
 from sipsms.messaging.queue.courier_state import CourierLimits
 from tests.support.messaging.core import BACK_OFF, ScriptedCourier, core
 from tests.support.messaging.traffic import accepted
@@ -192,8 +191,8 @@ async def test_a_message_with_a_known_key_is_a_duplicate(tmp_path: Path) -> None
         assert {one.message for one in others} == {first.message}
         assert [first.duplicate, *(one.duplicate for one in others)].count(False) == 1
         await here.until(STATES, [("accepted", 1)])
-        assert await here.gateway.known(b"k") == Receipt(first.message, duplicate=True)
-        assert await here.gateway.known(b"other") is None
+        assert await here.store.find_duplicate(b"k") == first.message
+        assert await here.store.find_duplicate(b"other") is None
 
 
 @pytest.mark.req("I6", "F-01")

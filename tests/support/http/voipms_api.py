@@ -79,7 +79,8 @@ class Rest:
         """A message comes in, with files that are links; its id."""
         self.core.clock.now = at if at is not None else self.core.clock.now
         links = tuple(InboundMedia(one) for one in media)
-        receipt: Any = await self.core.gateway.receive(InboundSms(source, did, text, media=links), "hook:test")
+        sms = InboundSms(source, did, text, media=links)
+        receipt: Any = await self.core.messaging.inbound.receive(sms, "hook:test")
         return int(receipt.message_id)
 
     @contextmanager

@@ -14,8 +14,7 @@ from sqlalchemy import text
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account, Did
 from sipsms.core.message import Accepted, Delivery, Outcome
-from sipsms.messaging.build import build
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.build import Messaging, build
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.order import Order
 from sipsms.messaging.outbound import Outbound
@@ -67,14 +66,20 @@ class ScriptedCourier:
 @dataclass
 class Core:
     store: Store
-    queue: Queue
-    gateway: Gateway
-    outbound: Outbound
+    messaging: Messaging
     location: Location
     directory: Directory
     files: MediaFiles
     clock: Clock
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    @property
+    def queue(self) -> Queue:
+        return self.messaging.queue
+
+    @property
+    def outbound(self) -> Outbound:
+        return self.messaging.outbound
 
     async def send(self, account: Account, source: str, to: str, text: str, origin: str = "test", **more: Any) -> Any:
         """What `Outbound.send` returns."""
@@ -129,15 +134,15 @@ async def core(
         store, directory, location, rules_file.load(None, carriers or ["sim"]), clock, files,
         settings=settings, policy=policy, jitter=lambda: 0.5, **more,
     )  # fmt: skip
-    queue, gateway = messaging.queue, messaging.gateway
+    queue = messaging.queue
     for name, courier in (couriers or {}).items():
         queue.set_courier(name, courier, line or CourierLimits())
-    here = Core(store, queue, gateway, messaging.outbound, location, directory, files, clock)
+    here = Core(store, messaging, location, directory, files, clock)
     if prepare is not None:
         prepare(here)
     await location.load(clock())
     await queue.start(idempotent)
-    await gateway.start(await store.open_accounts())
+    await messaging.devices.start(await store.open_accounts())
     if run:
         here.tasks.append(asyncio.create_task(queue.run()))
     try:

@@ -11,6 +11,7 @@ from sipsms.accounts.quota import Usage
 from sipsms.core.account import Account
 from sipsms.core.errors import Unavailable
 from sipsms.core.refusal import Refusal, RefusalCode
+from sipsms.messaging.attachments import Attachments
 from sipsms.messaging.media import MediaRefused
 from sipsms.messaging.media_store import MediaFiles
 from sipsms.messaging.order import Order, Sent
@@ -39,10 +40,10 @@ class Program:
 
     def make(self) -> Outbound:
         """A new run of the server."""
-        here = self.core
+        here, parts = self.core, self.core.messaging
         return Outbound(
-            here.store, here.directory, here.gateway, here.gateway.consent, here.gateway.parts, here.clock, self.usage,
-            self.files, self.fetch, lambda: self.daily, self.look,
+            here.store, here.directory, parts.router, parts.gateway, parts.reporter, parts.consent, parts.parts,
+            here.clock, self.usage, Attachments(self.files, self.fetch), lambda: self.daily, self.look,
         )  # fmt: skip
 
     async def look(self) -> None:

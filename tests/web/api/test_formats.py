@@ -253,8 +253,8 @@ async def test_a_report_that_was_lost_in_a_crash_is_sent_after_the_restart_once(
         sent = await here.send(demo, "5550001111", "5551234567", "hi", "v2", report=WebhookRequest())
         assert isinstance(sent, Sent)
         await here.until("SELECT state FROM deliveries", [("failed",)])
-        await here.gateway.tell_ended()
+        await here.messaging.reporter.tell_ended()
         await told.wait(1)
-        await here.gateway.tell_ended()
+        await here.messaging.reporter.tell_ended()
         await here.until("SELECT count(*) FROM messages WHERE notify <> ''", [(0,)])
         assert [json.loads(text)["status"] for text in told.texts] == ["sending_failed"]

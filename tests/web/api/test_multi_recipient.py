@@ -57,7 +57,7 @@ class Doors:
 
     def break_at(self, number: str) -> None:
         """From now on the store cannot take what goes there."""
-        gateway: Any = self.site.core.gateway
+        gateway: Any = self.site.core.messaging.gateway
         real = gateway.submit
 
         async def submit(message: Message, *rest: Any) -> Any:

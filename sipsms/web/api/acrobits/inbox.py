@@ -10,7 +10,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.courier_id import APP
 from sipsms.core.message import Message, State
 from sipsms.core.queue_rows import PushToken
-from sipsms.messaging.gateway import Gateway
+from sipsms.messaging.event_stream import EventStream
 from sipsms.store import app_messages
 from sipsms.store.store import Store
 
@@ -28,11 +28,11 @@ class _Passed(NamedTuple):
 
 class Inbox:
     def __init__(
-        self, store: Store, gateway: Gateway, taken: Callable[[str, Sequence[int]], None], clock: Clock
+        self, store: Store, feed: EventStream, taken: Callable[[str, Sequence[int]], None], clock: Clock
     ) -> None:
         """Read from the store. `taken` is called when an account's app has fetched these deliveries."""
         self._store = store
-        self._gateway = gateway
+        self._feed = feed
         self._taken = taken
         self._clock = clock
         self._passed: dict[str, _Passed] = {}  # by account
@@ -69,7 +69,7 @@ class Inbox:
         fresh = set(await self._store.write(lambda db: app_messages.fetched(db, ids, self._clock())))
         for delivery, message in received:
             if delivery in fresh:
-                self._gateway.feed.note(message, str(State.DELIVERED), APP, "fetched")
+                self._feed.note(message, str(State.DELIVERED), APP, "fetched")
 
     async def report_token(self, account: str, token: PushToken) -> None:
         await self._store.write(lambda db: app_messages.report_token(db, account, token, self._clock()))

@@ -155,7 +155,7 @@ async def usage(api: Api, reach: Reach, account: Whose = "", days: Annotated[int
     In `days`, today's count may be one second old."""
     customer = reach.need(CUSTOMERS).customer(account or reach.own, "account")
     limit = _limit_of(api, customer.api_daily_limit)
-    today = await api.outbound.usage.sent(customer.name)
+    today = await api.messaging.outbound.usage.sent(customer.name)
     by_day = await api.store.read(lambda db: api_usage.show(db, customer.name, days))
     return {"account": customer.name, "limit": limit, "today": today, "days": by_day}
 

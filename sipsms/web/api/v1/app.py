@@ -53,7 +53,7 @@ class V1Api:
             title="sipsms", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None,
             openapi_url=None, redirect_slashes=False, responses=_ERRORS,
         )  # fmt: skip
-        self._streams = events.Streams(services.gateway.feed)
+        self._streams = events.Streams(services.messaging.feed)
         app.state.services, app.state.streams = services, self._streams
         for module in _MODULES:
             app.include_router(module.router)

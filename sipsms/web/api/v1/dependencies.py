@@ -12,10 +12,9 @@ from starlette.requests import Request
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.service import AccountService
 from sipsms.core.clock import Clock
+from sipsms.messaging.build import Messaging
 from sipsms.messaging.carrier_options import CarrierOptions
-from sipsms.messaging.gateway import Gateway
 from sipsms.messaging.media import MediaStore
-from sipsms.messaging.outbound import Outbound
 from sipsms.store.store import Store
 from sipsms.web.api.v1.permissions import Permissions, reach_of
 
@@ -25,8 +24,7 @@ class Services:
     """The parts of the server that routes use; in the application's state as `services`."""
 
     directory: Directory
-    gateway: Gateway
-    outbound: Outbound
+    messaging: Messaging
     service: AccountService
     store: Store
     files: MediaStore

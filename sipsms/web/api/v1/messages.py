@@ -112,7 +112,7 @@ async def cancel_message(api: Api, reach: Reach, message: Id) -> Any:
         reach.need(CUSTOMERS)
     count = await api.service.cancel(message)
     if count:
-        api.gateway.feed.note(_event_of(found), "failed", "", "cancelled")
+        api.messaging.feed.note(_event_of(found), "failed", "", "cancelled")
     return {"count": count}
 
 
@@ -164,7 +164,7 @@ async def explain_route(
 ) -> Any:
     """Return the matching rules and the route of a message without sending it. Operator only."""
     reach.need(OPERATOR)
-    return explain(api.gateway, api.directory, api.carriers(), source, target, text)
+    return explain(api.messaging, api.directory, api.carriers(), source, target, text)
 
 
 @router.post("/incoming", response_model=m.Stored, status_code=202, tags=["operator"])
@@ -176,7 +176,7 @@ async def receive_message(api: Api, reach: Reach, given: m.Incoming) -> Any:
         raise wrong("from", "not a number, short code or sender name")
     if "\0" in given.text:
         raise wrong("text", "it has a NUL")
-    result = await api.gateway.receive(InboundSms(source, did.number, given.text), ORIGIN)
+    result = await api.messaging.inbound.receive(InboundSms(source, did.number, given.text), ORIGIN)
     if result is None:
         raise wrong("to", "there is no such DID")
     if isinstance(result, Refusal):

@@ -71,10 +71,10 @@ async def send(parts: Services, request: Request) -> Response:
         idempotency=_key(request),
         counted=not reach.is_operator, report=_report(parts, account, given),
     )  # fmt: skip
-    sent = await parts.outbound.send(order)
+    sent = await parts.messaging.outbound.send(order)
     if isinstance(sent, Refusal):
         raise refused(sent, parts.clock())
-    when_heard(request, lambda: parts.outbound.answered(sent))
+    when_heard(request, lambda: parts.messaging.outbound.answered(sent))
     body = {
         "id": sent.message, "state": "accepted", "from": sent.source, "to": sent.destination,
         "encoding": encoding_of(given.text), "segments": segments(given.text),

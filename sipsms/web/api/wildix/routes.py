@@ -92,7 +92,7 @@ class WildixApi:
             return error("Media should be a list of URLs"), []
         files = [File(url=one) for one in media]
         if files and len(numbers) > 1:
-            found = await self._outbound.fetched(files, account.customer)  # fetched once for all numbers
+            found = await self._outbound.attachments.fetched(files, account.customer)  # fetched once for all numbers
             if isinstance(found, Refusal):
                 return error(_OF_ALL[found.code]), []
             files = found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import insert
 
@@ -22,8 +21,7 @@ async def test_sent_messages_are_read_from_the_last_fetch_on(tmp_path: Path) -> 
     mine, other = {"direction": "out", "account": "101"}, {"direction": "in", "account": "acme"}
     rows = [{**fixed, "id": n, "did": DIDS[n % 2], **(mine if n in OWN else other)} for n in range(1, 7001)]
     async with core(tmp_path, {}) as here:
-        gateway: Any = None
-        inbox = Inbox(here.store, gateway, lambda ids: None, lambda: 0.0)
+        inbox = Inbox(here.store, here.messaging.feed, lambda ids: None, lambda: 0.0)
         await here.store.write(lambda db: db.execute(insert(messages), rows))
 
         async def sent(after: int, dids: Sequence[str] = DIDS, since: float = 0.0) -> list[int]:
