@@ -87,8 +87,8 @@ class Gateway:
         if not message.kind:
             self._feed.note(message._replace(id=stored.message_id), "accepted")
         self._queue.offer(stored.deliveries, deliveries)
-        if any(one.courier == SIP for one in stored.deliveries):
-            await self._devices.catch_up(stored.deliveries)
+        if waiting := [one for one in stored.deliveries if one.due_at is None]:
+            await self._devices.catch_up(waiting)
         return Receipt(stored.message_id)
 
     async def complete(self, message: Message, media: Sequence[Media]) -> None:
@@ -100,19 +100,13 @@ class Gateway:
         await self._devices.catch_up(added)
 
     def _plan(self, message: Message, routes: Sequence[Route], now: float) -> list[Delivery]:
-        facts = self._facts(message, routes, now)
-        planned = planner.plan(message, routes, facts, self._limits)
-        if facts.phones:
-            self._devices.planned(planned)
-        return planned
-
-    def _facts(self, message: Message, routes: Sequence[Route], now: float) -> Facts:
         if message.direction is Direction.OUT and message.did:
-            alternatives = routes if len(routes) > 1 else ()
-            return Facts(now, away={one.courier for one in alternatives if self._queue.is_away(one.courier)})
+            away = [one.courier for one in routes if self._queue.is_away(one.courier)] if len(routes) > 1 else ()
+            return planner.plan(message, routes, Facts(now, away=away), self._limits)
         accounts = {route.destination for route in routes if route.courier == SIP}
+        phones = {account: self._devices.phones(account, now) for account in accounts}
         owners = filter(None, map(self._directory.account, accounts))
-        return Facts(
-            now, {account: self._devices.phones(account, now) for account in accounts},
-            {owner.name for owner in owners if owner.app_messages},
-        )  # fmt: skip
+        apps = {owner.name for owner in owners if owner.app_messages}
+        planned = planner.plan(message, routes, Facts(now, phones, apps), self._limits)
+        self._devices.planned(planned)
+        return planned

@@ -116,8 +116,7 @@ class Outbound:
 
     def _objection(self, order: Order) -> Refusal | None:
         """Before anything is fetched, saved or counted for it."""
-        did = self._directory.did(order.source)
-        if order.files and did is not None and not did.mms:
+        if order.files and (did := self._directory.did(order.source)) is not None and not did.mms:
             return Refusal(RefusalCode.NO_MMS, f"{order.source} is not enabled for MMS")
         return self._policy.objection(order.account, order.source, order.destination, order.text)
 

@@ -59,14 +59,12 @@ class Facts(NamedTuple):
 
 
 def plan(message: Message, routes: Sequence[Route], facts: Facts, limits: Limits) -> list[Delivery]:
-    """Return the deliveries of a message: to a number by one carrier, else to all destinations."""
-    if message.direction is Direction.OUT and message.did and routes:
-        return _by_carrier(message, routes, facts, limits)
-    return [delivery for route in routes for delivery in _deliveries(message, route, facts, limits)]
+    """Return the deliveries of a message: to all destinations, or to a number by one carrier.
 
-
-def _by_carrier(message: Message, routes: Sequence[Route], facts: Facts, limits: Limits) -> list[Delivery]:
-    """By the first carrier, in pieces if need be; the others are tried after it, and those that are away last."""
+    That is the first carrier that can be reached; the others are tried after it. A long text goes in pieces.
+    """
+    if message.direction is Direction.IN or not message.did or not routes:
+        return [delivery for route in routes for delivery in _deliveries(message, route, facts, limits)]
     if facts.away:
         routes = sorted(routes, key=lambda route: route.courier in facts.away)
     others = ",".join([route.courier for route in routes[1:]])
@@ -77,10 +75,10 @@ def _by_carrier(message: Message, routes: Sequence[Route], facts: Facts, limits:
 
 def spans_of(message: Message, routes: Sequence[Route], limits: Limits) -> list[tuple[int, int]]:
     """Return the pieces (start, end) of a long text, so that each carrier takes them; empty: it goes as it is."""
-    if message.media:
-        return []
-    limited = [limits.texts[route.courier] for route in routes if route.courier in limits.texts]
-    found = max((pieces(message.text, *limit) for limit in limited), key=len, default=[])
+    found: list[tuple[int, int]] = []
+    for route in routes:
+        if not message.media and (limit := limits.texts.get(route.courier)) is not None:
+            found = max(found, pieces(message.text, *limit), key=len)
     return found if len(found) > 1 else []
 
 

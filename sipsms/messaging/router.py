@@ -29,14 +29,12 @@ class Router:
             return self._without_number(message)
         if message.kind in _REPORTS:
             return Decision((Route(_REPORTS[message.kind], message.did, message.source, "of one it sent"),))
-        facts = Facts(
-            direction=message.direction, account=message.account, did=message.did, source=message.source,
-            destination=message.destination, kind="mms" if message.is_mms else "sms",
-        )  # fmt: skip
+        kind = "mms" if message.media else "sms"
+        facts = Facts(message.direction, message.account, message.did, message.source, message.destination, kind)
         if message.direction is Direction.IN:
             return self._incoming(facts)
         decision = self.dialplan.outgoing(facts)
-        return decision if not message.is_mms or decision.refusal else self._with_mms(decision)
+        return self._with_mms(decision) if message.media and decision.refusal is None else decision
 
     def _without_number(self, message: Message) -> Decision:
         """To the operator, or to the account that the message names."""

@@ -25,7 +25,7 @@ PURPOSE: Final = {
     "routing": "dialplan and numbering policy: pure decisions",
     "store": "all SQL: tables, migrations, the writer; one file a table group",
     "accounts": "directory, authentication, quota, changes to accounts and DIDs, provisioning",
-    "messaging": "gateway, queue, outbound checks, delivery reports, opt-out, media: what happens to a message",
+    "messaging": "gateway, planner, queue, checks, messages in, reports, opt-out, media: what happens to a message",
     "carriers": "one file a carrier, and what they share",
     "sip": "codec, machines, transport, server, courier, trunk",
     "smpp": "codec, session, server (SMSC), carrier, courier",
