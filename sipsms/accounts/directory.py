@@ -20,13 +20,13 @@ class Directory:
     def __init__(self) -> None:
         self.version = 0
         self._accounts: dict[str, Account] = {}
-        self._own: dict[str, Account] = {}  # as stored: not disabled together with the customer
+        self._own: dict[str, Account] = {}  # subaccounts as stored: not disabled together with the customer
         self._dids: dict[str, Did] = {}
         self._blocks: set[tuple[str, str, str]] = set()
         self._tokens: dict[str, Token] = {}  # by hash
         self._emails: dict[str, str] = {}  # e-mail address in lower case -> account
         self._family: dict[str, dict[str, None]] = {}  # customer -> its subaccounts
-        self._numbers: dict[str, dict[str, None]] = {}  # customer -> its DIDs
+        self._numbers: dict[str, list[str]] = {}  # customer -> its DIDs; lists, since most customers have only one
         self._customers: dict[str, dict[str, None]] = {}  # reseller -> customers that it manages
         self._esmes: dict[str, dict[str, None]] = {}  # SMPP username -> DIDs with it
         self._bindable: dict[str, tuple[Did, ...]] = {}  # cache: SMPP username -> DIDs that may bind
@@ -58,7 +58,8 @@ class Directory:
 
     def _put_account(self, account: Account) -> None:
         old = self._accounts.get(account.name)
-        self._own[account.name] = account
+        if account.parent:
+            self._own[account.name] = account
         self._accounts[account.name] = self._effective(account)
         if old is not None and old.email and self._emails.get(old.email.lower()) == account.name:
             del self._emails[old.email.lower()]
@@ -76,17 +77,18 @@ class Directory:
 
     def _effective(self, account: Account) -> Account:
         """Return the account, disabled if its customer is disabled."""
-        customer = self._own.get(account.parent) if account.parent else None
+        customer = self._accounts.get(account.parent) if account.parent else None
         return replace(account, enabled=False) if customer is not None and not customer.enabled else account
 
     def _put_did(self, did: Did) -> None:
         old = self._dids.get(did.number)
         if old is not None and old.account != did.account:
-            self._numbers.get(old.account, {}).pop(did.number, None)
+            self._numbers[old.account].remove(did.number)
         if old is not None and old.smpp_username != did.smpp_username:
             self._esmes.get(old.smpp_username, {}).pop(did.number, None)
         self._dids[did.number] = did
-        self._numbers.setdefault(did.account, {})[did.number] = None
+        if old is None or old.account != did.account:
+            self._numbers.setdefault(did.account, []).append(did.number)
         if did.smpp is not None:
             self._esmes.setdefault(did.smpp_username, {})[did.number] = None
 

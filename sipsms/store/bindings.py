@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
+from sys import intern
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, tuple_
@@ -34,7 +35,8 @@ def key_of(binding: Binding) -> Key:
 
 
 _FIELDS = tuple(field.name for field in fields(Binding))
-_RECEIVED, _PATH, _PARAMS = map(_FIELDS.index, ("received", "path", "params"))
+_RECEIVED, _PATH, _PARAMS, _Q = map(_FIELDS.index, ("received", "path", "params", "q"))
+_REPEATED = tuple(map(_FIELDS.index, ("aor", "instance", "user_agent", "accept", "node", "local")))  # in many rows
 _BINDINGS = select(*(bindings.c[name] for name in _FIELDS))
 _DEVICES = select(*(devices.c[field.name] for field in fields(Device))).order_by(devices.c.id)
 
@@ -49,6 +51,9 @@ def _binding_row(binding: Binding) -> dict[str, Any]:
 def _binding_of(row: Row[Any]) -> Binding:
     """Return the binding of a row of `_BINDINGS`; nearly all rows have no path."""
     values = list(row)
+    for index in _REPEATED:
+        values[index] = intern(row[index])
+    values[_Q] = 1.0 if row[_Q] == 1.0 else row[_Q]  # one object for nearly all
     values[_RECEIVED] = FlowAddress(row[_RECEIVED])
     values[_PATH] = tuple(json.loads(row[_PATH])) if row[_PATH] != "[]" else ()
     pairs = json.loads(row[_PARAMS]) if row[_PARAMS] != "[]" else ()
@@ -72,7 +77,9 @@ def load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], l
     if aor:
         alive, phones = alive.where(bindings.c.aor == aor), phones.where(devices.c.aor == aor)
     found = [_binding_of(row) for row in connection.execute(alive)]
-    known = [Device(*row) for row in connection.execute(phones)]
+    known = [
+        Device(row[0], intern(row[1]), intern(row[2]), intern(row[3]), *row[4:]) for row in connection.execute(phones)
+    ]
     return found, known
 
 

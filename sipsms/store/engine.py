@@ -26,6 +26,7 @@ Broken = (OperationalError, InterfaceError, sqlite3.OperationalError, sqlite3.In
 HEAD = "0007"  # the newest migration; a test compares it with Alembic's
 SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
 SERVER_WAIT_AGAIN = 200  # milliseconds after a failed wait, until the lock is obtained again
+_WRITE_CACHE, _READ_CACHE = 65536, 8192  # KiB of pages; what is read once stands in the system's cache anyway
 COMMAND_WAIT = 15000  # milliseconds a command waits; it may wait longer than a server
 
 
@@ -58,7 +59,7 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
         connection.isolation_level = None  # the "begin" event below sends BEGIN
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={lock_wait}")
-        cursor.execute("PRAGMA cache_size=-65536")
+        cursor.execute(f"PRAGMA cache_size=-{_READ_CACHE if read_only else _WRITE_CACHE}")
         if read_only:
             cursor.execute("PRAGMA query_only=ON")
         else:
