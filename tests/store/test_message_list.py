@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, insert
 
-from sipsms.store import message_list
+from sipsms.store import message_list, operator_lists
 from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.message_list import Wanted
 from sipsms.store.schema import deliveries, messages
@@ -51,6 +51,10 @@ LISTS: dict[str, Callable[[Connection], Any]] = {
     "conversations": lambda db: message_list.conversations(db, NUMBERS[0], everything),
     "queue": lambda db: message_list.list_queue(db, (), 50, unknown=False),
     "queue, next": lambda db: message_list.list_queue(db, ("sip:1", 5), 50, unknown=False),
+    "queue of the command line": lambda db: list(operator_lists.list_queue(db, 50)),
+    "unknown, of the command line": lambda db: list(operator_lists.list_queue(db, 50, unknown=True)),
+    "carriers": lambda db: list(operator_lists.list_carriers(db, [])),
+    "devices of the command line": lambda db: list(operator_lists.list_devices(db, 0.0)),
     "unknown": lambda db: message_list.list_queue(db, ("", 5), 50, unknown=True),
     "dead letters": lambda db: message_list.list_dead(db, None, 50, everything),
     "a dead letter": lambda db: message_list.dead_letter(db, 5, everything),
