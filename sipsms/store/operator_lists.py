@@ -77,9 +77,8 @@ def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> 
 
     `unknown`: return deliveries with an unknown outcome instead."""
     chosen = deliveries.c.state == literal_column("'unknown'") if unknown else OPEN
-    query = select(deliveries).where(chosen).order_by(deliveries.c.id).limit(limit)
-    if not unknown:  # else SQLite would walk over all deliveries in the order of their ids
-        query = query.with_hint(deliveries, "INDEXED BY ix_deliveries_lane_id", "sqlite")
+    by_id = literal_column("+deliveries.id")  # without the sign SQLite would walk over all deliveries by their ids
+    query = select(deliveries).where(chosen).order_by(by_id).limit(limit)
     return map(queue_row, connection.execute(query))
 
 
