@@ -77,7 +77,7 @@ def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> 
 
     `unknown`: return deliveries with an unknown outcome instead."""
     chosen = deliveries.c.state == literal_column("'unknown'") if unknown else OPEN
-    by_id = literal_column("+deliveries.id")  # without the sign SQLite would walk over all deliveries by their ids
+    by_id: Any = literal_column("+deliveries.id")  # without the sign SQLite would walk over all deliveries by their ids
     query = select(deliveries).where(chosen).order_by(by_id).limit(limit)
     return map(queue_row, connection.execute(query))
 
