@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sipsms.core.listener import BACKLOG
@@ -29,13 +30,14 @@ from sipsms.web.provisioning import ProvisioningDownload
 from sipsms.web.request import address_of
 from sipsms.web.response_ack import KEY, ResponseAck, ResponseAcks
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 Readiness = Callable[[], Awaitable[dict[str, str]]]  # component -> "ok", or its problem
 
 
 def build(
     hooks: Hooks, readiness: Readiness, provision: ProvisioningDownload, media: MediaDownload,
     apis: Sequence[BaseRoute] = (), metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
-) -> Starlette:  # fmt: skip
+) -> Application:  # fmt: skip
     """Build the application.
 
     `apis`: routes of the APIs. `metrics_from`: networks that may read /metrics."""
@@ -54,8 +56,8 @@ def build(
             return PlainTextResponse("Not Found", 404)  # Starlette's own text
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(
-        routes=[
+    return Application(
+        [
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
@@ -64,8 +66,46 @@ def build(
             Route("/media/{token}/{name}", media.handle, methods=["GET", "HEAD"]),
             *apis,
         ],
-        exception_handlers={ClientDisconnect: _gone},
+        hooks.handle,
     )
+
+
+class Application:
+    """The ASGI application. What carriers and programs send messages by is called at once; Starlette does all else.
+
+    Starlette's layers and its look at one route after the other would cost a message as much as its answer does.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute], hook: Endpoint) -> None:
+        self._starlette = Starlette(routes=routes, exception_handlers={ClientDisconnect: _gone})
+        self._hook = hook
+        self._endpoints: dict[str, Endpoint] = {
+            one.path: one.endpoint
+            for one in routes
+            if isinstance(one, Route) and "{" not in one.path and one.methods == {"GET", "POST"}
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoint(scope) if scope["type"] == "http" and scope["method"] in ("GET", "POST") else None
+        if endpoint is None:
+            await self._starlette(scope, receive, send)
+            return
+        request = Request(scope, receive, send)
+        try:
+            response = await endpoint(request)
+        except ClientDisconnect as error:
+            response = await _gone(request, error)
+        await response(scope, receive, send)
+
+    def _endpoint(self, scope: Scope) -> Endpoint | None:
+        path: str = scope["path"]
+        if path.startswith("/hooks/"):
+            parts = path.split("/")
+            if len(parts) == 4 and parts[2] and parts[3]:
+                scope["path_params"] = {"carrier": parts[2], "secret": parts[3]}
+                return self._hook
+            return None
+        return self._endpoints.get(path)
 
 
 async def _gone(request: Request, error: Exception) -> Response:
@@ -171,7 +211,7 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    def __init__(self, application: Starlette, sock: socket.socket, proxies: Sequence[str] = ()) -> None:
+    def __init__(self, application: Application | Starlette, sock: socket.socket, proxies: Sequence[str] = ()) -> None:
         """Serve on a bound socket. `proxies`: addresses whose X-Forwarded-For is trusted."""
         self._socket = sock
         self.port: int = sock.getsockname()[1]

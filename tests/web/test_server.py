@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import product
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from starlette.requests import Request
@@ -17,7 +19,8 @@ from sipsms.web import server as app
 from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDownload
 from sipsms.web.provisioning import ProvisioningDownload
-from sipsms.web.server import build
+from sipsms.web.request import route
+from sipsms.web.server import Application, build
 from tests.support.http.server import listening
 
 
@@ -133,3 +136,35 @@ async def test_an_answer_before_the_body_ends_the_connection(monkeypatch: pytest
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 404")
         writer.close()
+
+
+async def test_what_is_called_directly_is_answered_as_by_the_framework() -> None:
+    async def door(request: Request) -> Response:
+        return Response(f"{request.method} {request.url.path} {request.query_params} {dict(request.path_params)}")
+
+    hook = Route("/hooks/{carrier}/{secret}", door, methods=["GET", "POST"])
+    application = Application([hook, route("/door", door)], door)
+
+    async def asked(application: Any, method: str, path: str) -> list[Any]:
+        sent: list[Any] = []
+        body = [{"type": "http.request", "body": b"x", "more_body": False}]
+
+        async def receive() -> Any:
+            return body.pop()
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        raw, _, query = path.partition("?")
+        scope = {
+            "type": "http", "method": method, "path": unquote(raw), "raw_path": raw.encode(), "scheme": "http",
+            "query_string": query.encode(), "headers": [(b"host", b"h")], "server": ("h", 80), "root_path": "",
+        }  # fmt: skip
+        await application(scope, receive, send)
+        return sent
+
+    paths = ["/door", "/door?a=b", "/door/", "/hooks/acme/key", "/hooks/acme/key/", "/hooks/acme/", "/hooks//key",
+             "/hooks/a%2Fb/key", "/hooks/acme/k%20y?to=%2B1", "/hooks", "/nothing"]  # fmt: skip
+    for method, path in product(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS"), paths):
+        found = await asked(application, method, path)
+        assert found == await asked(application._starlette, method, path), (method, path)
