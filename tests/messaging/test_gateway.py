@@ -128,7 +128,6 @@ async def test_a_phone_without_instance_comes_back_under_another_contact(tmp_pat
 async def test_a_phone_that_comes_back_as_a_new_device_gets_the_messages_of_the_old_device(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
-        await here.queue._scan()  # else it may come later, and wake the old one
         await register(here, "sip:a@h:1111")
         phones.outcomes = []
         here.clock.now += 10
@@ -244,14 +243,14 @@ async def test_an_expired_message_is_reported_to_the_sender(
 ) -> None:  # fmt: skip
     """ESMEs hear that it expired, others what they have always heard."""
     sim = ScriptedCourier(Accepted("c-1") if by_carrier else Deferred("busy"))
-    async with core(tmp_path, {SIM: sim}, prepare=_with_smpp(Smpp("", "p"))) as here:  # type: ignore[arg-type]
-        ended: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+    ended: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
 
-        def over(delivery: Delivery, state: State, detail: str) -> None:
-            if state is State.EXPIRED:
-                ended.set_result(delivery)
+    def over(delivery: Delivery, state: State, detail: str) -> None:
+        if state is State.EXPIRED:
+            ended.set_result(delivery)
 
-        here.queue._on_change = over
+    prepare: Any = _with_smpp(Smpp("", "p"))
+    async with core(tmp_path, {SIM: sim}, prepare=prepare, on_change=over) as here:
         await here.send(DEMO, "5550001111", "2125550123", "hi", "test", report=wish)
         await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
         if by_carrier:
