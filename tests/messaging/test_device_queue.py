@@ -103,7 +103,6 @@ async def test_a_phone_without_instance_comes_back_under_another_contact(tmp_pat
 async def test_a_phone_that_comes_back_as_a_new_device_gets_the_messages_of_the_old_device(tmp_path: Path) -> None:
     phones = Phones()
     async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
-        await here.queue._scan()  # else it may come later, and wake the old one
         await register(here, "sip:a@h:1111")
         phones.outcomes = []
         here.clock.now += 10

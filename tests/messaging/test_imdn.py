@@ -40,13 +40,12 @@ from tests.support.messaging.traffic import DID, PHONE, SIM, send
 async def test_a_wanted_notice_is_sent_once(tmp_path: Path, outcome: Outcome, receipt: State | None, word: str) -> None:
     """Once; and none while nobody knows."""
     sim = ScriptedCourier(outcome)
-    async with core(tmp_path, {SIM: sim}) as here:
 
-        def over(delivery: Delivery, state: State, detail: str) -> None:
-            if delivery.message.report and state not in (State.QUEUED, State.ACCEPTED):
-                here.tasks.append(asyncio.create_task(here.messaging.reporter.ended(delivery)))
+    def over(delivery: Delivery, state: State, detail: str) -> None:
+        if delivery.message.report and state not in (State.QUEUED, State.ACCEPTED):
+            here.tasks.append(asyncio.create_task(here.messaging.reporter.ended(delivery)))
 
-        here.queue._on_change = over
+    async with core(tmp_path, {SIM: sim}, on_change=over) as here:
         binding = Binding(
             "alice", "sip:a@192.0.2.1", here.clock.now + 60, "c", 1, FlowAddress("udp:192.0.2.1:5060"), instance="<i>"
         )

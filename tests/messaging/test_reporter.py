@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,14 +73,14 @@ async def test_an_expired_message_is_reported_to_the_sender(
 ) -> None:  # fmt: skip
     """ESMEs hear that it expired, others what they have always heard."""
     sim = ScriptedCourier(Accepted("c-1") if by_carrier else Deferred("busy"))
-    async with core(tmp_path, {SIM: sim}, prepare=_with_smpp(Smpp("", "p"))) as here:  # type: ignore[arg-type]
-        ended: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+    ended: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
 
-        def over(delivery: Delivery, state: State, detail: str) -> None:
-            if state is State.EXPIRED:
-                ended.set_result(delivery)
+    def over(delivery: Delivery, state: State, detail: str) -> None:
+        if state is State.EXPIRED:
+            ended.set_result(delivery)
 
-        here.queue._on_change = over
+    prepare: Any = _with_smpp(Smpp("", "p"))
+    async with core(tmp_path, {SIM: sim}, prepare=prepare, on_change=over) as here:
         await here.send(DEMO, "5550001111", "2125550123", "hi", "test", report=wish)
         await here.until("SELECT count(*) FROM attempts WHERE ended_at IS NOT NULL", [(1,)])
         if by_carrier:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sipsms.core.message import (
@@ -18,13 +17,13 @@ from sipsms.core.message import (
     Attempt,
     Deferred,
     Delivered,
-    Delivery,
     Outcome,
     Rejected,
     Scope,
     Unknown,
 )
 from sipsms.messaging.carrier import Courier
+from sipsms.messaging.queue.lanes import Lane
 
 BREAKER_MAX = 30.0  # seconds: a carrier that is back is noticed soon
 _DOUBTS = 3  # attempts in a row without a clear answer that open the breaker
@@ -49,15 +48,6 @@ class Health(NamedTuple):
     counts: dict[str, int]  # outcomes of attempts since the start, by name
 
 
-@dataclass(slots=True, eq=False)
-class Lane:
-    key: str
-    pending: deque[Delivery] = field(default_factory=deque)
-    more: bool = False  # the store holds further deliveries behind these
-    woken: bool = False  # its event has come while it was being worked on
-    going: bool = False  # its head has been sent: what follows need not be due by itself
-
-
 class CourierState:
     """State of a courier: its lanes that are ready, what is out, its breaker."""
 
@@ -68,12 +58,11 @@ class CourierState:
         self.active = 0
         self.ready: deque[Lane] = deque()
         self.overflow = False  # some lanes that are ready are only in the store
-        self.poll_at = 0.0
+        self.poll_at = 0.0  # the next search for due lanes in the store
         self.cursor: tuple[float, int] | None = None  # (due time, id): how far the last look into the store has come
         self.failures = 0  # in a row, of the far side as such
         self.closed_until = 0.0
         self.paused = False
-        self.touched: set[str] | None = None  # lanes that came or went while the store was being asked
         self.counts: Counter[str] = Counter()  # outcomes by name
         self.why = ""  # it is closed
         self._doubts = 0
@@ -84,6 +73,11 @@ class CourierState:
         """Take another configuration; the breaker closes, since the cause may be mended."""
         self.courier, self.line = courier, line
         self.closed_until = self._next_at = 0.0
+
+    def search_at(self, due: float | None) -> None:
+        """Search for due lanes at this time, or sooner. None: what waits there has no due time."""
+        if due is not None:
+            self.poll_at = min(self.poll_at, due)
 
     # --- may it send? ---
 

@@ -83,7 +83,6 @@ async def test_a_phone_with_a_backlog_is_tried_once_per_registration(tmp_path: P
 async def test_a_carrier_that_is_removed_and_added_again_sends_in_order(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        await here.queue._scan()
         here.queue.set_paused(["carrier:sim"])
         await accepted(here, "one", "2125550123")
         here.queue.remove_courier("carrier:sim")
@@ -101,7 +100,6 @@ async def test_a_carrier_that_is_removed_and_added_again_sends_in_order(tmp_path
 async def test_a_message_survives_that_its_carrier_is_removed_during_the_commit(tmp_path: Path) -> None:
     sim = ScriptedCourier()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        await here.queue._scan()
         sending = asyncio.create_task(accepted(here, "one", "2125550123"))
         await asyncio.sleep(0)
         here.queue.remove_courier("carrier:sim")
@@ -191,7 +189,6 @@ async def test_a_wake_of_a_lane_survives_an_unavailable_store(tmp_path: Path, mo
 async def test_new_messages_do_not_overtake_those_that_waited_for_the_first_phone(tmp_path: Path) -> None:
     phone = ScriptedCourier()
     async with core(tmp_path, {"sip": phone}) as here:
-        await here.queue._scan()
         for number in range(3):
             await arrive(here, f"old {number}")
         await asyncio.gather(register(here, "sip:a@h:1"), arrive(here, "new"), arrive(here, "newer"))
@@ -317,101 +314,6 @@ async def test_a_stream_binding_from_before_a_restart_is_not_reachable(tmp_path:
         assert binding.flow == 0
         assert here.location.binding_of(binding.device, here.clock.now) is None
         assert here.queue._is_reachable(LaneKey.of_device(binding.device)) is False
-
-
-async def test_a_wake_during_the_last_write_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The phone registers; while that is written, a message is handed to its lane and the lane is woken again."""
-    phone = ScriptedCourier()
-    async with core(tmp_path, {"sip": phone}) as here:
-        device = await register(here, "sip:alice@h:1")
-        lane, real, begun, go_on = LaneKey.of_device(device), here.store.make_due, asyncio.Event(), asyncio.Event()
-
-        async def slow(lanes: Any, now: float) -> None:
-            await real(lanes, now)
-            begun.set()
-            await go_on.wait()
-
-        monkeypatch.setattr(here.store, "make_due", slow)
-        here.queue.expect(lane)
-        here.queue.wake(lane)  # nothing waits yet
-        await asyncio.wait_for(begun.wait(), 5)
-        here.location._by_device.pop(device)  # a message comes that does not see the phone ...
-        await arrive(here, "in between")
-        here.queue.wake(lane)  # ... and the phone registers again
-        monkeypatch.setattr(here.store, "make_due", real)
-        go_on.set()
-        await phone.wait(1)
-        assert phone.texts == ["in between"]
-
-
-async def test_a_wake_during_the_read_of_the_lane_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The head waits for it, what stands behind does not; it comes between the look and what follows from that."""
-    crashes: list[str] = []
-    monkeypatch.setattr("sipsms.core.log.crash", lambda event, *_, **__: crashes.append(event))
-    phone = ScriptedCourier(Deferred("away", retry=EVENT))
-    async with core(tmp_path, {"sip": phone}) as here:
-        await register(here, "sip:alice@h:1")
-        real = here.store.load_lane
-        await arrive(here, "one")
-        await here.until("SELECT state, attempts FROM deliveries", [("queued", 1)])
-        await arrive(here, "two")
-
-        async def woken(key: str, limit: int, now: float) -> Any:
-            rows = await real(key, limit, now)
-            if rows and rows[0].due_at is None:
-                await arrive(here, "three")  # committed behind what was read, and handed to the lane
-                here.queue.wake(key)
-            return rows
-
-        monkeypatch.setattr(here.store, "load_lane", woken)
-        await here.store.write(
-            lambda db: db.exec_driver_sql("UPDATE deliveries SET due_at = ? WHERE id = 2", (here.clock.now,))
-        )
-        here.queue.poll()
-        await phone.wait(4)
-        assert phone.texts == ["one", "one", "two", "three"]
-        assert crashes == []
-
-
-async def test_a_wake_before_its_write_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lane's head waits; its event is being written down while a second message comes and finds the head waiting:
-    that the two are held back must not undo the event."""
-    parked, read, written = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    class Phone(ScriptedCourier):
-        async def deliver(self, delivery: Delivery) -> Outcome:
-            if not parked.is_set():
-                parked.set()
-                return Deferred("away", retry=EVENT)
-            return await super().deliver(delivery)
-
-    phone = Phone()
-    async with core(tmp_path, {"sip": phone}) as here:
-        lane = LaneKey.of_device(await register(here, "sip:alice@h:1"))
-        real_due, real_load = here.store.make_due, here.store.load_lane
-
-        async def slow_due(lanes: Any, now: float) -> None:
-            if not written.is_set():
-                await arrive(here, "two")
-                await read.wait()
-            await real_due(lanes, now)
-            written.set()
-
-        async def slow_load(*asked: Any) -> Any:
-            rows = await real_load(*asked)
-            read.set()
-            await written.wait()
-            return rows
-
-        await arrive(here, "one")
-        await asyncio.wait_for(parked.wait(), 5)
-        while here.queue.is_working_on(lane):  # noqa: ASYNC110
-            await asyncio.sleep(0)
-        monkeypatch.setattr(here.store, "make_due", slow_due)
-        monkeypatch.setattr(here.store, "load_lane", slow_load)
-        here.queue.wake(lane)
-        await phone.wait(2)
-        assert phone.texts == ["one", "two"]
 
 
 async def test_an_account_named_like_a_device_id_does_not_hold_up_that_device(tmp_path: Path) -> None:

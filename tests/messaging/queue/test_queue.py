@@ -19,7 +19,6 @@ async def test_the_attempt_is_stored_before_the_courier_is_called(tmp_path: Path
     sim = ScriptedCourier()
     sim.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        await here.queue._scan()
         await accepted(here, "one")
         await sim.wait(1)
         assert await here.rows(STATES) == [("sending", 1)]
@@ -30,12 +29,9 @@ async def test_the_attempt_is_stored_before_the_courier_is_called(tmp_path: Path
         assert await here.rows("SELECT remote_id FROM deliveries") == [("r1",)]
 
 
-@pytest.mark.parametrize("scanned", [True, False])
-async def test_deliveries_keep_order_within_a_lane_and_not_between_lanes(tmp_path: Path, scanned: bool) -> None:
+async def test_deliveries_keep_order_within_a_lane_and_not_between_lanes(tmp_path: Path) -> None:
     sim = ScriptedCourier(Deferred("busy", retry=1000))
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        if scanned:
-            await here.queue._scan()
         for text in ("a1", "a2", "a3"):
             await accepted(here, text)
         await accepted(here, "b1", "2125550199")
@@ -134,14 +130,13 @@ async def test_a_restart_sends_the_backlog_and_leaves_open_attempts_unknown(tmp_
     stuck = ScriptedCourier()
     stuck.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": stuck, "carrier:again": stuck}, run=False) as here:
-        await here.queue._scan()
         await accepted(here, "out")
         await stuck.wait(1)
         for number in range(200):
             await accepted(here, f"{number}", f"212555{number % 7:04d}")
         rows = await here.rows("SELECT count(*) FROM deliveries WHERE state = 'sending'")
         assert rows[0][0] >= 1
-        for task in list(here.queue._tasks):  # the process is gone
+        for task in here.queue._dispatcher._tasks.values():  # the process is gone
             task.cancel()
         sending = rows[0][0]
     sim = ScriptedCourier()
@@ -159,10 +154,9 @@ async def test_open_attempts_of_an_idempotent_courier_are_sent_again(tmp_path: P
     stuck = ScriptedCourier()
     stuck.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": stuck}, run=False) as here:
-        await here.queue._scan()
         await accepted(here, "out")
         await stuck.wait(1)
-        for task in list(here.queue._tasks):
+        for task in here.queue._dispatcher._tasks.values():
             task.cancel()
     sim = ScriptedCourier(Delivered())
     async with core(tmp_path, {"carrier:sim": sim}, idempotent=("carrier:sim",)) as here:
@@ -174,10 +168,9 @@ async def test_a_lane_longer_than_memory_holds_keeps_its_order(tmp_path: Path) -
     sim = ScriptedCourier()
     sim.gate = asyncio.Event()
     async with core(tmp_path, {"carrier:sim": sim}) as here:
-        await here.queue._scan()
         for number in range(180):
             await accepted(here, f"{number}")
-        lane = next(iter(here.queue._lanes.values()))
+        lane = here.queue._lanes["carrier:sim/5550001111/2125550123"]
         assert len(lane.pending) <= 50
         sim.gate.set()
         await sim.wait(180)
@@ -202,15 +195,15 @@ async def test_no_delivery_overtakes_one_of_its_lane_that_is_being_stored(tmp_pa
         now, queue = here.clock.now, here.queue
         message = Message(Direction.OUT, "5550001111", "2125550123", "m", "test", now, "alice", "5550001111")
         delivery = Delivery(message, "carrier:sim", "2125550123", "5550001111", "lane", now + 60, now, due_at=now)
-        queue._scanned = False
+        queue.expect("lane")
         first = queue.reserve(delivery)
-        queue._scanned = True
+        queue.forget("lane")
         second = queue.reserve(delivery)
         assert (first.state, second.state) == (State.QUEUED, State.QUEUED)
         queue.release([first])
         assert queue.reserve(delivery).state is State.QUEUED, "the second is not there yet"
         queue.release([second, delivery])
+        queue.forget("lane")
         third = queue.reserve(delivery)
         assert third.state is State.SENDING
         queue.release([third])
-        assert not queue._coming
