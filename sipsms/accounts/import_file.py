@@ -24,9 +24,7 @@ _Word = Annotated[str, Field(pattern=r"^[!-~]{0,64}$")]  # characters that a bin
 
 
 class Did(Model):
-    """A DID of the file.
-
-    For an existing DID, an absent key changes nothing, except `sip_account` and `sms`."""
+    """A DID of the file; of an existing one, absent keys stay, except `sip_account` and `sms`."""
 
     number: str | int
     sip_account: str | None = None

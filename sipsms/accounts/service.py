@@ -129,9 +129,7 @@ class AccountService:
     # --- blocks, carriers, the queue ---
 
     async def put_blocks(self, owner: str, number: str, directions: Sequence[str], *, active: bool, by: str) -> int:
-        """Switch blocks on or off. Return how many changed.
-
-        `by`: `blocks.BY_HAND` (operator) or `blocks.BY_CUSTOMER`, which cannot lift the operator's blocks."""
+        """Switch blocks on or off, `by` the operator or a customer, who cannot lift the operator's. Return how many."""
 
         def put(db: Connection) -> int:
             if active and by == blocks.BY_CUSTOMER:

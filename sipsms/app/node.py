@@ -1,7 +1,4 @@
-"""The composition root: builds everything in order, runs it, reloads it, and stops it in reverse.
-
-The only file besides the command line that knows all parts. `Node` is one server process.
-"""
+"""The composition root: builds everything in order, runs it, reloads it, and stops it in reverse."""
 
 from __future__ import annotations
 

@@ -27,10 +27,7 @@ class Offline:
 async def offline(
     config: Config, work: Callable[[Offline], Awaitable[Any]], accounts: Callable[[Directory], list[str]]
 ) -> Any:
-    """Run `work` on the store without serving: what it submits is taken over by the server, now or at its next start.
-
-    `accounts`: whose phones have to be known for that.
-    """
+    """Run `work` on the store without serving; the server takes over what it submits, for phones of `accounts`."""
     clock = steady_clock()
     store = open_store(config.store_url, "", lambda: None)
     try:

@@ -17,10 +17,7 @@ _GONE = 5.0  # seconds without an answer to an enquire_link, after which a new s
 
 
 class Asked(NamedTuple):
-    """Request of ours to an ESME.
-
-    `late`: called with a response that comes after the request was given up.
-    """
+    """Request of ours to an ESME; `late` gets a response that comes after it was given up."""
 
     answer: asyncio.Future[Pdu]
     late: Callable[[Pdu], None]
@@ -60,9 +57,7 @@ class Esme(PeerSession):
     ) -> Pdu:  # fmt: skip
         """Send a request when the window allows, and return its response.
 
-        The timeout starts when the request is sent. Raises NotBound if nothing was sent, or ConnectionError if no
-        response came.
-        """
+        Raises NotBound if nothing was sent, or ConnectionError if no response came in time."""
         self.to_do += 1
         try:
             async with self._room:

@@ -96,9 +96,7 @@ def _save(connection: Connection, table: Any, keys: Sequence[str], rows: list[di
 
 
 def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
-    """Save all changes of a batch.
-
-    Later changes of a row win, so the order of the changes must be kept."""
+    """Save the changes of a batch in their order: later changes of a row win."""
     dead = {key: None for change in batch for key in change.removed}
     alive: dict[Key, dict[str, Any]] = {}
     for change in batch:

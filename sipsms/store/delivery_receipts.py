@@ -56,9 +56,7 @@ _SET = (
 
 
 def apply_all(connection: Connection, batch: Sequence[Given]) -> list[Delivery | None]:
-    """Apply receipts.
-
-    Return each receipt's delivery in its new state, or None if nothing changed."""
+    """Apply receipts. Return each receipt's delivery in its new state; None if nothing changed."""
     return [_apply(connection, *given) for given in batch]
 
 
@@ -113,9 +111,7 @@ _KEPT = select(receipts.c.state).limit(1)
 
 
 def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
-    """Apply receipts that arrived before the carrier's response.
-
-    Return the new states by delivery id."""
+    """Apply receipts that arrived before the carrier's response. Return the new states by delivery id."""
     if execute_scalar(connection, _KEPT, (), ()) is None:  # the usual case; the next query is expensive
         return {}
     keys = [one.remote_id[:128] for one in named]
@@ -217,11 +213,9 @@ def _is_taken(connection: Connection, closing: Closing) -> bool:
 
 
 def settle(connection: Connection, closing: Closing) -> bool:
-    """Close a delivery whose outcome is still unknown, and complete its attempt.
+    """Close a delivery of unknown outcome, and its attempt.
 
-    Return False if nothing changed. Nothing changes if another delivery of that courier already has the carrier's
-    id.
-    """
+    Return False, with nothing changed, if its outcome is known or another delivery of its courier has that id."""
     if closing.remote_id and _is_taken(connection, closing):
         return False
     changed = connection.execute(

@@ -1,7 +1,4 @@
-"""The rows that the server caches: accounts, DIDs, blocks, tokens and paused carriers.
-
-The server loads all rows at the start, then only rows with a newer version. After a deletion it loads all again.
-"""
+"""The rows that the server caches: accounts, DIDs, blocks, tokens and paused carriers."""
 
 from __future__ import annotations
 
@@ -19,9 +16,7 @@ from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, g
 
 
 def changes(connection: Connection, since: int) -> DirectoryChanges:
-    """Return the rows changed after version `since`.
-
-    All rows are returned if something was deleted since then, or if `since` is 0."""
+    """Return the rows changed after version `since`; all rows if it is 0 or something was deleted since then."""
     version = counter(connection, "directory")
     whole = since < counter(connection, "directory-removed") or since == 0
     after = 0 if whole else since

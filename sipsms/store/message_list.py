@@ -49,9 +49,7 @@ _NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Filters of a message list.
-
-    `numbers`: the DIDs to search, None for all. `before`: only ids below it."""
+    """Filters of a message list. `numbers`: the DIDs to search, None: all. `before`: only ids below it."""
 
     numbers: Sequence[str] | None = None
     contact: str = ""
@@ -64,9 +62,7 @@ class Wanted:
 
 
 def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
-    """Return a page of messages with their deliveries, newest first.
-
-    The second value is where the next page begins; None at the end."""
+    """Return a page of messages with their deliveries, newest first, and where the next begins (None: end)."""
     walk = _Walk(connection, wanted, sees)
     found: list[dict[str, Any]] = []
     least = _AT_ONCE if wanted.state else 1  # with a filter on state, ids are read in larger groups
@@ -79,9 +75,7 @@ def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
 
 
 def newest(connection: Connection, wanted: Wanted, count: int) -> list[dict[str, Any]]:
-    """Return the newest `count` messages however old they are.
-
-    `before` and `limit` of `wanted` are ignored."""
+    """Return the newest `count` messages however old they are; `before` and `limit` of `wanted` are ignored."""
     found: list[dict[str, Any]] = []
     before: int | None = None
     while len(found) < count:
@@ -162,9 +156,7 @@ _UNKNOWN: Final = deliveries.c.state == literal_column("'unknown'")  # a literal
 
 
 def _ids_between(connection: Connection, wanted: Wanted) -> tuple[int, int]:
-    """Return the range of ids for the requested times, both ends exclusive.
-
-    Ids grow with time: times are bisected."""
+    """Return the range of ids for the requested times, both ends exclusive."""
     low = last_before(connection, wanted.since - _SLACK) if wanted.since is not None else 0
     high = last_before(connection, wanted.until + _SLACK) + 1 if wanted.until is not None else _NEVER
     return low, min(high, wanted.before or _NEVER)
@@ -201,9 +193,7 @@ def _with_deliveries(connection: Connection, ids: Sequence[int]) -> Iterator[tup
 
 
 def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, Any] | None:
-    """Return a message with its deliveries and attempts.
-
-    None if there is no such message or the caller may not see it."""
+    """Return a message with its deliveries and attempts; None if the caller may not see it."""
     row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
     if row is None or row.content_type or not sees(row.account, row.did, row.received_at):
         return None
@@ -261,9 +251,7 @@ def with_endpoints(connection: Connection, after: str, limit: int) -> list[str]:
 
 
 def _of(connection: Connection, query: Any, column: Any, owners: Sequence[str] | None, limit: int) -> Iterable[Any]:
-    """Yield rows of these owners (None: of all owners), at most `limit` per group of 500 owners.
-
-    Rows are not sorted between groups."""
+    """Yield rows of these owners (None: all), at most `limit` per group of 500 owners, not sorted between groups."""
     if owners is None:
         yield from connection.execute(query.limit(limit))
         return

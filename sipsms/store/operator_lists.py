@@ -1,7 +1,4 @@
-"""The lists an operator reads, and commands on carriers, dead letters and unknown outcomes.
-
-Synchronous. These functions also run in commands while the server is running.
-"""
+"""The lists an operator reads, and commands on carriers, dead letters and unknown outcomes. Synchronous."""
 
 from __future__ import annotations
 
@@ -73,9 +70,7 @@ def device_row(row: Any, bound: set[int], waiting: Mapping[int, int]) -> dict[st
 
 
 def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> Iterator[dict[str, Any]]:
-    """Return open deliveries, oldest first.
-
-    `unknown`: return deliveries with an unknown outcome instead."""
+    """Return open deliveries, oldest first; with `unknown` those of unknown outcome instead."""
     chosen = deliveries.c.state == literal_column("'unknown'") if unknown else OPEN
     query = select(deliveries).where(chosen).order_by(deliveries.c.id).limit(limit)
     return map(queue_row, connection.execute(query))
@@ -150,9 +145,7 @@ def dead_row(row: Any) -> dict[str, Any]:
 
 
 def retry_dead(connection: Connection, delivery: int | None, now: float, keep: float) -> int:
-    """Retry one dead letter or all from the start.
-
-    Return how many. Raises AdminError if the id is not a dead letter."""
+    """Retry one dead letter or all from the start. Return how many. Raises AdminError for a wrong id."""
     chosen = DEAD if delivery is None else and_(DEAD, deliveries.c.id == delivery)
     ids = list(connection.execute(select(deliveries.c.id).where(chosen)).scalars())
     if delivery is not None and not ids:
@@ -164,10 +157,7 @@ def retry_dead(connection: Connection, delivery: int | None, now: float, keep: f
 
 
 def resend_unknown(connection: Connection, delivery: int, now: float, keep: float) -> None:
-    """Send a delivery with an unknown outcome once more.
-
-    The recipient may get the message twice, so an operator must decide. Raises AdminError if the outcome is not
-    unknown."""
+    """Send a delivery of unknown outcome once more; only an operator may decide so. Raises AdminError."""
     row = connection.execute(select(deliveries).where(deliveries.c.id == delivery)).first()
     if row is None or row.state != "unknown":
         raise AdminError(f"delivery {delivery} is not in doubt" if row is not None else f"no delivery {delivery}")
@@ -175,9 +165,7 @@ def resend_unknown(connection: Connection, delivery: int, now: float, keep: floa
 
 
 def _again(connection: Connection, delivery: int, now: float, until: float, *, attempts: int) -> None:
-    """Queue a delivery without a lease.
-
-    The server claims it as it claims rows that a command has written."""
+    """Queue a delivery without a lease, as a row that the server will claim."""
     connection.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery)
@@ -192,9 +180,7 @@ _CANCELLED = "cancelled"
 
 
 def cancel(connection: Connection, message: int, now: float) -> int:
-    """Cancel a message's deliveries that have not been sent.
-
-    Return how many. Raises AdminError if there is no message."""
+    """Cancel the deliveries that have not been sent. Return how many. Raises AdminError if there is no message."""
     if connection.execute(select(messages.c.id).where(messages.c.id == message)).first() is None:
         raise AdminError(f"no message {message}")
     whole = deliveries.c.message_id == message

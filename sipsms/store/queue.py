@@ -33,9 +33,7 @@ _BEGIN = (
 
 
 class _Fenced(Exception):
-    """A delivery of the batch was changed by another process.
-
-    The writer then runs each job alone to find which."""
+    """A delivery of the batch was changed by another process: the writer must run each job alone."""
 
 
 def begin_all(connection: Connection, batch: Sequence[tuple[int, int, str, float]]) -> list[bool]:
@@ -83,9 +81,7 @@ _MOVE = (
 
 
 def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
-    """Close attempts.
-
-    Return each delivery's new state: a receipt that arrived before the response may have set it."""
+    """Close attempts. Return each delivery's new state, which a quicker receipt may have set."""
     rows = [
         (one.delivery_id, str(one.state), one.due_at, one.detail[:255], one.remote_id[:128], one.now) for one in batch
     ]

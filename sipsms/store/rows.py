@@ -1,7 +1,4 @@
-"""Conversion of rows: ids, messages and deliveries in both directions, and bulk statements.
-
-Bulk statements bypass SQLAlchemy's work on each row.
-"""
+"""Ids, bulk statements without SQLAlchemy's work on each row, and messages and deliveries as rows."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ OPEN = deliveries.c.state.in_((literal_column("'queued'"), literal_column("'send
 def in_lane(connection: Connection, lane: str) -> Any:
     """Return a condition for a lane's rows and the lanes of single deliveries (LANE#id).
 
-    SQLite's index serves only a range; other databases need LIKE, which is correct in every collation."""
+    SQLite's index serves only a range; LIKE is correct in every collation."""
     if connection.dialect.name == "sqlite":
         return deliveries.c.lane.between(lane, lane + "$")  # the character behind #
     return or_(deliveries.c.lane == lane, deliveries.c.lane.startswith(f"{lane}#", autoescape=True))
@@ -190,9 +187,7 @@ def message_of(row: Row[Any], prefix: str = "") -> Message:
 
 
 def media_text(media: tuple[Media, ...]) -> str:
-    """Return the parts of an MMS as one column; empty for none.
-
-    The column is a JSON list of lists, in the order of the fields."""
+    """Return the parts of an MMS as one column, a JSON list of lists in the order of the fields; empty for none."""
     return json.dumps(media, ensure_ascii=False) if media else ""
 
 

@@ -21,9 +21,7 @@ def written(connection: Connection, customer: str) -> dict[str, dict[str, str]]:
 
 
 def write(connection: Connection, name: str, fields: Mapping[str, str]) -> None:
-    """Set fields of a subaccount.
-
-    Absent fields stay; an empty value removes the field. Raises BadValue or AdminError."""
+    """Set fields of a subaccount; an empty value removes the field. Raises BadValue or AdminError."""
     if not fields:
         return
     row = account(connection, name)

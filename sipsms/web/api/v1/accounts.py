@@ -257,9 +257,7 @@ def _check_limit(api: Services, reach: Permissions, given: int | None) -> None:
 
 
 def _check_rights(reach: Permissions, account: Account, values: dict[str, Any]) -> None:
-    """Check that the caller may change these settings.
-
-    Raises Problem with the first forbidden setting."""
+    """Check that the caller may change these settings. Raises Problem with the first forbidden one."""
     if reach.is_operator:
         return
     managed = reach.caller.scope is Scope.RESELLER and account.customer != reach.own

@@ -196,18 +196,14 @@ async def _changes(api: Services, reach: Permissions, did: Did, given: m.DidChan
 
 
 def _check_rights(reach: Permissions, did: Did, values: dict[str, Any]) -> None:
-    """Check that the caller may change these settings.
-
-    Raises Problem with the first forbidden setting."""
+    """Check that the caller may change these settings. Raises Problem with the first forbidden one."""
     for name, now in (("sms", did.sms), ("mms", did.mms)):
         if not reach.is_operator and values.get(name, now) != now:
             raise Problem(403, "scope", f"{name} is not for a token of this scope.", [(name, "not for this token")])
 
 
 def _check_account(api: Services, owner: str, name: str) -> None:
-    """Check that `name` is an account of `owner`. Raises Problem.
-
-    The error is the same for another customer's account and for an unknown account."""
+    """Check that `name` is an account of `owner`. Raises the same Problem for all other names."""
     account = api.directory.account(name) if name else None
     if name and (account is None or account.customer != owner):
         raise wrong("sip_account", f"there is no such account of {owner}")
