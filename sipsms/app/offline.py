@@ -37,9 +37,8 @@ async def offline(
             await location.load(clock(), name)
         files = MediaFiles(config.media_folder, lambda: config.base_url)
         messaging = build(
-            store, directory, location, load_dialplan(config), clock, files, settings=config.queue,
-            policy=config.policy,
-        )  # fmt: skip
+            store, directory, location, load_dialplan(config), clock, files, settings=config.queue, policy=config.policy
+        )
         carrier_options.apply(config.carriers, messaging.limits)
         return await work(Offline(messaging, directory))
     finally:

@@ -53,9 +53,8 @@ class HttpCarrier(BaseCarrier):
             return Rejected("the carrier takes no media")
         url, body = self._request(delivery)
         answer = await ask(
-            self._tools.client, self._config.method, url,
-            headers=self._headers, body=body, timeout=self._config.timeout,
-        )  # fmt: skip
+            self._tools.client, self._config.method, url, headers=self._headers, body=body, timeout=self._config.timeout
+        )
         return self._outcome(answer) if isinstance(answer, HttpReply) else answer
 
     # --- the request ---

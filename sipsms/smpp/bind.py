@@ -109,9 +109,7 @@ class Bind(PeerSession):
         addresses = await self._resolve(url.host, url.port)
         more: dict[str, Any] = {}
         if url.tls:
-            more = {
-                "ssl": _client_context(self.target), "server_hostname": url.host, "ssl_handshake_timeout": _CONNECT,
-            }  # fmt: skip
+            more = {"ssl": _client_context(self.target), "server_hostname": url.host, "ssl_handshake_timeout": _CONNECT}
         last: OSError = OSError("the name has no address")
         for address in addresses:
             try:
@@ -210,9 +208,7 @@ class Bind(PeerSession):
         """Number of messages that the server has accepted."""
         return self._connection.sent if self._connection is not None else 0
 
-    async def ask(
-        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
-    ) -> Pdu:  # fmt: skip
+    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None) -> Pdu:
         """Send a request and return its response. Raises NotBound (not sent) or Gone (perhaps read)."""
         assert self._connection is not None
         answer: asyncio.Future[Pdu] = asyncio.get_running_loop().create_future()

@@ -62,9 +62,7 @@ class Gone(Exception):
 class Peer(Protocol):
     """Interface of a bound peer that takes requests."""
 
-    async def ask(
-        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
-    ) -> Pdu:  # fmt: skip
+    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None) -> Pdu:
         """Send a request and return its response. Raises Gone or NotBound. `about` goes with a late response."""
 
 
@@ -105,9 +103,7 @@ class Bind:
         self._bound = bound
         self._late = late
 
-    async def ask(
-        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
-    ) -> Pdu:  # fmt: skip
+    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None) -> Pdu:
         try:
             return await self._bound.ask(command, fields, tlvs, partial(self._late.came, about))
         except ConnectionError as error:
@@ -221,7 +217,7 @@ def _bodies(text: str, reference: int, charsets: Mapping[int, Charset]) -> list[
     return [
         ({"esm_class": one.esm_class, "data_coding": one.data_coding, "short_message": one.octets}, {})
         for one in segments
-    ]  # fmt: skip
+    ]
 
 
 def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str, error: str) -> _Sm:

@@ -43,18 +43,15 @@ class _Paced(NamedTuple):
     link: Bind
     room: asyncio.Semaphore
 
-    async def ask(
-        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
-    ) -> Pdu:  # fmt: skip
+    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None) -> Pdu:
         async with self.room:
             return await self.link.ask(command, fields, tlvs, about)
 
 
 class CustomerSmscs:
     def __init__(
-        self, settings: Callable[[], SmppSettings], clock: Clock, resolve: Resolve,
-        late: Callable[[Any, Pdu], None],
-    ) -> None:  # fmt: skip
+        self, settings: Callable[[], SmppSettings], clock: Clock, resolve: Resolve, late: Callable[[Any, Pdu], None]
+    ) -> None:
         """`resolve`: refuses addresses that customers must not make us connect to. `late(about, answer)`: takes the
         responses to requests that were given up.
         """

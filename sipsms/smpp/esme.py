@@ -28,7 +28,7 @@ class Esme(PeerSession):
 
     def __init__(
         self, connection: Connection, username: str, password: str, customer: str, mode: Mode, window: int
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`window`: unanswered requests to this ESME at once."""
         super().__init__()
         self.connection = connection
@@ -54,7 +54,7 @@ class Esme(PeerSession):
 
     async def ask(
         self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], late: Callable[[Pdu], None]
-    ) -> Pdu:  # fmt: skip
+    ) -> Pdu:
         """Send a request when the window allows, and return its response.
 
         Raises NotBound if nothing was sent, or ConnectionError if no response came in time."""

@@ -190,9 +190,7 @@ class SubmitHandler:
             raise refused(sent)
         return sent.message
 
-    async def _take_part(
-        self, bound: Esme, pdu: Pdu, submission: Submission, destination: str, concat: Concat
-    ) -> str:  # fmt: skip
+    async def _take_part(self, bound: Esme, pdu: Pdu, submission: Submission, destination: str, concat: Concat) -> str:
         if submission.due_at is not None:
             raise Refused(Status.INVALID_SCHEDULE, "a part of a long text cannot be held")
         name = Name(bound.customer, submission.source, destination, concat.reference, concat.total)
@@ -261,7 +259,7 @@ class SubmitHandler:
 
     def _one_of_many(
         self, bound: Esme, pdu: Pdu, submission: Submission, address: Address, destination: str, first: str
-    ) -> Taken:  # fmt: skip
+    ) -> Taken:
         now = self._clock()
         key = (bound.customer, submission.source, destination, submission.body.text, None)
         taken, since = take_again(self._doubts, key, now, bound), now - LONGEST

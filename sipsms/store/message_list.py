@@ -30,7 +30,7 @@ from sipsms.store.schema import (
     groups,
     messages,
     tokens,
-)  # fmt: skip
+)
 
 UNLIMITED: Final = 2**31  # limit of a page that has all rows
 SCAN: Final = 2000  # messages examined by one query
@@ -163,11 +163,8 @@ def _ids_between(connection: Connection, wanted: Wanted) -> tuple[int, int]:
 
 
 RECEIVED_AT: Final = (
-    select(messages.c.received_at)
-    .where(messages.c.id <= bindparam("most"))
-    .order_by(messages.c.id.desc())
-    .limit(1)
-)  # fmt: skip
+    select(messages.c.received_at).where(messages.c.id <= bindparam("most")).order_by(messages.c.id.desc()).limit(1)
+)
 
 
 def last_before(connection: Connection, when: float) -> int:

@@ -38,7 +38,7 @@ _OF_DID = (
     )
     .order_by(messages.c.id.desc())
     .limit(bindparam("size"))
-)  # fmt: skip
+)
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from sipsms.store.rows import (
     message_of,
     message_row,
     take_ids,
-)  # fmt: skip
+)
 from sipsms.store.schema import attempts, deliveries, messages
 from sipsms.store.writer import ALONE
 
