@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import track
 
 from sipsms.core.e164 import telephone_number
-from sipsms.core.ha1 import ha1
 from sipsms.core.ssrf import check_smpp_url, check_url
 from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.store.accounts import EMAIL, Hashes, NewAccount
@@ -165,8 +164,5 @@ def _did(did: Did, owner: str, sip_account: str) -> NewDid:
 
 
 def _account(entry: Subaccount, parent: str, realm: str) -> NewAccount:
-    hashes = None
-    if entry.password is not None:
-        md5, sha256 = (ha1(entry.name, realm, entry.password, name) for name in ("MD5", "SHA-256"))
-        hashes = Hashes(md5, sha256, realm)
+    hashes = Hashes.of(entry.name, entry.password, realm) if entry.password is not None else None
     return NewAccount(entry.name, parent, telephone_number(entry.caller_id) or "", hashes)

@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sipsms.accounts.provisioning_link import Order, Server, facts, issue
 from sipsms.core.account import Scope
 from sipsms.core.directory_rows import Block
-from sipsms.core.ha1 import ha1
 from sipsms.store import accounts, blocks, dids, operator_lists, tokens, voipms_fields
 from sipsms.store.accounts import AdminError, Hashes
 from sipsms.store.store import Connection, Store, writes
@@ -53,8 +52,7 @@ class AccountService:
         return result
 
     def hashes(self, name: str, password: str) -> Hashes:
-        realm = self._settings().realm
-        return Hashes(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
+        return Hashes.of(name, password, self._settings().realm)
 
     # --- accounts ---
 

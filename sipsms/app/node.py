@@ -161,7 +161,7 @@ class Node:
         self._reconciler = Reconciler(
             self.store, messaging, self.carriers.by_name, self._clock,
             lambda name: self.store.read(lambda db: carrier_state.polled_at(db, name)),
-            lambda name, when: self.store.write(lambda db: carrier_state.set_polled(db, name, when)),
+            lambda name, when: self.store.write(lambda db: carrier_state.put(db, name, polled_at=when)),
         )  # fmt: skip
         self.apis = HttpApis(
             lambda: self.config, self.store, self.directory, messaging, self.couriers, self._clock,

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from sipsms.core.account import Account
+from sipsms.core.ha1 import ha1
 from sipsms.store import destinations, provisioning_links, reassign
 from sipsms.store.rows import counter, take_ids
 from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
@@ -39,6 +40,10 @@ class Hashes:
     md5: str
     sha256: str
     realm: str
+
+    @classmethod
+    def of(cls, name: str, password: str, realm: str) -> Hashes:
+        return cls(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def changed(connection: Connection, *, removed: bool = False) -> int:
 def add_account(
     connection: Connection, name: str, hashes: Hashes, now: float, *, parent: str = "", caller_id: str = ""
 ) -> None:
-    if account(connection, name) is not None:
+    if connection.execute(select(accounts.c.name).where(accounts.c.name == name)).first() is not None:
         raise AdminError(f"account {name} exists already")
     if parent:
         customer(connection, parent)
@@ -82,14 +87,16 @@ def account_row(name: str, hashes: Hashes, parent: str, caller_id: str, now: flo
 
 
 def account(connection: Connection, name: str) -> Any:
-    return connection.execute(select(accounts).where(accounts.c.name == name)).first()
+    """Return an account's row. Raises AdminError if there is none."""
+    row = connection.execute(select(accounts).where(accounts.c.name == name)).first()
+    if row is None:
+        raise AdminError(f"no account {name}")
+    return row
 
 
 def customer(connection: Connection, name: str) -> Any:
     """Return the customer's row. Raises AdminError if no customer has this name."""
     row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
     if row.parent:
         raise AdminError(f"{name} is a subaccount of {row.parent}; name the customer")
     return row
@@ -97,8 +104,6 @@ def customer(connection: Connection, name: str) -> Any:
 
 def set_account(connection: Connection, /, name: str, **values: Any) -> None:
     row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
     if values.get("email"):
         _check_email(connection, name, values["email"])
     if values.get("reseller"):
@@ -165,8 +170,7 @@ def set_password(connection: Connection, name: str, hashes: Hashes) -> None:
 
 def remove_account(connection: Connection, name: str) -> None:
     """Remove an account without subaccounts and DIDs, its registrations and its deliveries. Raises AdminError."""
-    if account(connection, name) is None:
-        raise AdminError(f"no account {name}")
+    account(connection, name)
     children = connection.execute(select(accounts.c.name).where(accounts.c.parent == name).limit(1)).scalar()
     if children is not None:
         raise AdminError(f"{name} still has subaccounts ({children}, ...): remove them first")

@@ -36,7 +36,8 @@ def key_of(binding: Binding) -> Key:
 _FIELDS = tuple(field.name for field in fields(Binding))
 _RECEIVED, _PATH, _PARAMS = map(_FIELDS.index, ("received", "path", "params"))
 _BINDINGS = select(*(bindings.c[name] for name in _FIELDS))
-_DEVICES = select(*(devices.c[field.name] for field in fields(Device))).order_by(devices.c.id)
+_DEVICE_FIELDS = tuple(field.name for field in fields(Device))
+_DEVICES = select(*(devices.c[name] for name in _DEVICE_FIELDS)).order_by(devices.c.id)
 
 
 def _binding_row(binding: Binding) -> dict[str, Any]:
@@ -117,13 +118,7 @@ def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
 
 
 def _save_devices(connection: Connection, known: Iterable[Device]) -> None:
-    rows = {
-        device.id: {
-            "id": device.id, "aor": device.aor, "key": device.key, "user_agent": device.user_agent,
-            "first_seen": device.first_seen, "last_seen": device.last_seen, "stable": device.stable,
-        }
-        for device in known
-    }  # fmt: skip
+    rows = {device.id: {name: getattr(device, name) for name in _DEVICE_FIELDS} for device in known}
     if rows:
         _save(connection, devices, ("id",), list(rows.values()))
 

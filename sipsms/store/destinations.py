@@ -12,8 +12,6 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import did_targets, dids, group_members
 
-KINDS = ("email", "forward", "callback", "webhook", "group", "smpp")
-
 
 def replace(connection: Connection, did: str, kind: str, targets: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Replace all destinations of one kind. The caller must raise the DID's version."""

@@ -34,8 +34,6 @@ def _check_sip_account(connection: Connection, owner: str, name: str) -> None:
     if not name:
         return
     row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
     if name != owner and row.parent != owner:
         raise AdminError(f"{name} is not an account of {owner}")
 
@@ -202,8 +200,6 @@ def put_group(connection: Connection, name: str, members: Sequence[str]) -> str:
     owners = set()
     for member in members:
         row = account(connection, member)
-        if row is None:
-            raise AdminError(f"no account {member}")
         owners.add(row.parent or row.name)
     if len(owners) != 1:
         raise AdminError(f"the members belong to several customers: {', '.join(sorted(owners))}")

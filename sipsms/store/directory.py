@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 
 from sipsms.core.account import Account, Callback, Did, Scope, Smpp, Token, Webhook
 from sipsms.core.directory_rows import Block, DirectoryChanges
-from sipsms.store.rows import counter
+from sipsms.store.rows import chunks, counter
 from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, group_members, tokens
 
 
@@ -60,8 +60,8 @@ def with_targets(connection: Connection, rows: Iterable[Row[Any]]) -> list[Did]:
 
 
 def _in_chunks(connection: Connection, table: Any, column: Any, keys: list[str]) -> Iterable[Row[Any]]:
-    for start in range(0, len(keys), 500):
-        yield from connection.execute(select(table).where(column.in_(keys[start : start + 500])))
+    for names in chunks(keys):
+        yield from connection.execute(select(table).where(column.in_(names)))
 
 
 def _did(row: Row[Any], targets: list[Row[Any]], members: dict[str, list[str]]) -> Did:

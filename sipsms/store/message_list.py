@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, func, literal, literal_column, select, true, tuple_
+from sqlalchemy import Column, Connection, Row, and_, bindparam, case, func, literal, literal_column, select, tuple_
 
-from sipsms.store.operator_lists import DEAD, dead_row, device_row, message_row, queue_row
-from sipsms.store.rows import OPEN
+from sipsms.store.operator_lists import DEAD_LETTERS, dead_row, device_row, message_row, queue_row
+from sipsms.store.rows import OPEN, chunks
 from sipsms.store.schema import (
     accounts,
     attempts,
@@ -41,7 +42,7 @@ _SLACK: Final = 300.0  # seconds by which the order of ids and of times may diff
 
 Sees = Callable[[str, str, float], bool]  # (account, DID, time received): may the caller see it?
 Found = tuple[list[dict[str, Any]], Any]  # a page, and the start of the next page; None at the end
-_NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number}
+_NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number, "endpoints": did_targets.c.did}
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -235,15 +236,11 @@ def conversations(connection: Connection, number: str, sees: Sees) -> list[dict[
 
 
 def names(connection: Connection, kind: str, after: str, limit: int) -> list[str]:
-    """Return names of accounts or DIDs in order, after `after`."""
+    """Return accounts, DIDs or DIDs with a callback or webhook (`endpoints`), in order, after `after`."""
     column = _NAMES[kind]
-    return list(connection.execute(select(column).where(column > after).order_by(column).limit(limit)).scalars())
-
-
-def with_endpoints(connection: Connection, after: str, limit: int) -> list[str]:
-    """Return DIDs with a callback or webhook, after `after`."""
-    query = select(did_targets.c.did).distinct().where(did_targets.c.kind.in_(("callback", "webhook")))
-    query = query.where(did_targets.c.did > after).order_by(did_targets.c.did).limit(limit)
+    query = select(column).distinct().where(column > after).order_by(column).limit(limit)
+    if kind == "endpoints":
+        query = query.where(did_targets.c.kind.in_(("callback", "webhook")))
     return list(connection.execute(query).scalars())
 
 
@@ -252,8 +249,21 @@ def _of(connection: Connection, query: Any, column: Any, owners: Sequence[str] |
     if owners is None:
         yield from connection.execute(query.limit(limit))
         return
-    for start in range(0, len(owners), 500):
-        yield from connection.execute(query.where(column.in_(owners[start : start + 500])).limit(limit))
+    for names in chunks(owners):
+        yield from connection.execute(query.where(column.in_(names)).limit(limit))
+
+
+def _page(
+    connection: Connection, query: Any, key: Sequence[Column[Any]], owner: Column[Any], owners: Sequence[str] | None,
+    after: Sequence[Any], limit: int,
+) -> tuple[list[Row[Any]], list[Any] | None]:  # fmt: skip
+    """Return a page of these owners' rows by key, and the key at its end; None at the end of the list.
+
+    `after`: the key of the row before the page; empty for the first page."""
+    behind = query.where(tuple_(*key) > tuple_(*map(literal, after))) if after else query
+    key_of = attrgetter(*(column.name for column in key))
+    found = sorted(_of(connection, behind.order_by(*key), owner, owners, limit + 1), key=key_of)
+    return found[:limit], list(key_of(found[limit - 1])) if len(found) > limit else None
 
 
 def list_groups(connection: Connection, owners: Sequence[str] | None, after: str, limit: int) -> list[dict[str, Any]]:
@@ -318,37 +328,27 @@ def list_bindings(
 ) -> Found:
     """Return a page of bindings. `after`: account, contact, instance and reg-id; or empty."""
     key = (bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
-    behind = tuple_(*key) > tuple_(*map(literal, after)) if after else true()
-    query = select(bindings).where(behind, bindings.c.expires_at > now).order_by(*key)
-    found = sorted(
-        _of(connection, query, bindings.c.aor, owners, limit + 1),
-        key=lambda row: (row.aor, row.contact, row.instance, row.reg_id),
-    )
+    query = select(bindings).where(bindings.c.expires_at > now)
+    found, last = _page(connection, query, key, bindings.c.aor, owners, after, limit)
     rows = [
         {"account": row.aor, "contact": row.contact, "received": row.received, "device": row.device,
          "user_agent": row.user_agent, "expires_in": max(0, round(row.expires_at - now))}
-        for row in found[:limit]
+        for row in found
     ]  # fmt: skip
-    last = found[limit - 1] if len(found) > limit else None
-    return rows, None if last is None else [last.aor, last.contact, last.instance, last.reg_id]
+    return rows, last
 
 
 def list_blocks(connection: Connection, owners: Sequence[str] | None, after: Sequence[str], limit: int) -> Found:
     """Return a page of active blocks. `after`: owner, number and direction; or empty."""
     key = (blocks.c.owner, blocks.c.number, blocks.c.direction)
-    behind = tuple_(*key) > tuple_(*map(literal, after)) if after else true()
-    query = select(blocks).where(behind, blocks.c.active).order_by(*key)
-    found = sorted(
-        _of(connection, query, blocks.c.owner, owners, limit + 1),
-        key=lambda row: (row.owner, row.number, row.direction),
-    )
+    query = select(blocks).where(blocks.c.active)
+    found, last = _page(connection, query, key, blocks.c.owner, owners, after, limit)
     rows = [
         {"owner": row.owner, "number": row.number, "direction": row.direction, "reason": row.reason,
          "created_at": row.created_at}
-        for row in found[:limit]
+        for row in found
     ]  # fmt: skip
-    last = found[limit - 1] if len(found) > limit else None
-    return rows, None if last is None else [last.owner, last.number, last.direction]
+    return rows, last
 
 
 # --- deliveries ------------------------------------------------------------------------------------------------------
@@ -372,38 +372,21 @@ def list_queue(connection: Connection, after: Sequence[Any], limit: int, *, unkn
 
 def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees) -> Found:
     """Return a page of callbacks, webhooks and e-mail that failed for good, newest first."""
-    query = (
-        select(
-            deliveries,
-            messages.c.account.label("whose"),
-            messages.c.did,
-            messages.c.received_at,
-            messages.c.source.label("sender"),
-        )
-        .join(messages, messages.c.id == deliveries.c.message_id)
-        .where(DEAD, deliveries.c.id < (before or _NEVER))
-        .order_by(deliveries.c.id.desc())
-        .limit(SCAN)
-    )
+    query = DEAD_LETTERS.where(deliveries.c.id < (before or _NEVER)).order_by(deliveries.c.id.desc()).limit(SCAN)
     found: list[dict[str, Any]] = []
     last, count = 0, 0
     for row in connection.execute(query):
         if len(found) == limit:
             return found, last
         last, count = row.id, count + 1
-        if sees(row.whose, row.did, row.received_at):
+        if sees(row.account, row.did, row.received_at):
             found.append(dead_row(row))
     return found, last if count == SCAN else None
 
 
 def dead_letter(connection: Connection, delivery: int, sees: Sees) -> bool:
     """Return whether a dead letter with this id exists and the caller may see it."""
-    query = (
-        select(messages.c.account, messages.c.did, messages.c.received_at)
-        .join(deliveries, messages.c.id == deliveries.c.message_id)
-        .where(DEAD, deliveries.c.id == delivery)
-    )
-    row = connection.execute(query).first()
+    row = connection.execute(DEAD_LETTERS.where(deliveries.c.id == delivery)).first()
     return row is not None and sees(row.account, row.did, row.received_at)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, literal_column, select, update
+from sqlalchemy import Connection, and_, delete, func, literal_column, select, update
 
 from sipsms.core.courier_id import CourierId, carrier_of
 from sipsms.core.message import State, is_copy_of, state_of
+from sipsms.store import carrier_state
 from sipsms.store.accounts import AdminError, changed
 from sipsms.store.rows import OPEN, QUEUED, media_of
 from sipsms.store.schema import attempts, bindings, carriers, deliveries, devices, messages
@@ -19,8 +20,7 @@ from sipsms.store.schema import attempts, bindings, carriers, deliveries, device
 
 
 def pause_carrier(connection: Connection, name: str, *, paused: bool) -> None:
-    if connection.execute(update(carriers).where(carriers.c.name == name).values(paused=paused)).rowcount == 0:
-        connection.execute(insert(carriers), {"name": name, "paused": paused})
+    carrier_state.put(connection, name, paused=paused)
     changed(connection)
 
 
@@ -121,18 +121,16 @@ DEAD = and_(
     deliveries.c.courier.in_(tuple(literal_column(f"'{name}'") for name in ("callback", "webhook", "mail"))),
     deliveries.c.state.in_((literal_column("'failed'"), literal_column("'expired'"))),
 )
+DEAD_LETTERS = (
+    select(deliveries, messages.c.account, messages.c.did, messages.c.received_at, messages.c.source.label("sender"))
+    .join(messages, messages.c.id == deliveries.c.message_id)
+    .where(DEAD)
+)
 
 
 def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
     """Yield callbacks, webhooks and e-mail that failed for good, oldest first."""
-    query = (
-        select(deliveries, messages.c.did, messages.c.source.label("sender"))
-        .join(messages, messages.c.id == deliveries.c.message_id)
-        .where(DEAD)
-        .order_by(deliveries.c.id)
-        .limit(limit)
-    )
-    for row in connection.execute(query):
+    for row in connection.execute(DEAD_LETTERS.order_by(deliveries.c.id).limit(limit)):
         yield {**dead_row(row), "created_at": datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="seconds")}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, func, literal_column, select, update
 
 from sipsms.core.lane_key import LaneKey
-from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, in_lane, take_ids
+from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, chunks, in_lane, take_ids
 from sipsms.store.schema import accounts, deliveries, devices
 
 
@@ -64,7 +64,6 @@ def open_accounts(connection: Connection) -> list[str]:
 # --- removal of an account or of its app -----------------------------------------------------------------------------
 
 _APP = deliveries.c.courier == literal_column("'app'")  # a literal, so that the partial index is used
-_FEW = 500  # ids in one statement
 
 
 def to_phones(connection: Connection, account: str, now: float) -> int:
@@ -98,6 +97,5 @@ def end(connection: Connection, account: str, now: float) -> None:
 
 def _fail(connection: Connection, ids: list[int], now: float, why: str) -> None:
     values: dict[str, Any] = {"state": "failed", "due_at": None, "updated_at": now, "last_error": why, "open": False}
-    for start in range(0, len(ids), _FEW):
-        chosen = deliveries.c.id.in_(ids[start : start + _FEW])
-        connection.execute(update(deliveries).where(chosen).values(values))
+    for chosen in chunks(ids):
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(chosen)).values(values))

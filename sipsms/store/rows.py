@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Insert, Row, and_, bindparam, insert, literal_column, or_, select, update
 
@@ -14,6 +15,7 @@ from sipsms.core.message import Delivery, Direction, Media, Message, MessageKind
 from sipsms.store.engine import driver_of
 from sipsms.store.schema import counters, deliveries, messages
 
+T = TypeVar("T")
 LEASE = 900.0  # seconds; longer than any attempt
 
 # Literals, not parameters, so that the database sees that a partial index answers the query.
@@ -35,6 +37,11 @@ WITH_MESSAGE = select(
     deliveries,
     *(messages.c[name].label(f"m_{name}") for name in messages.c.keys()),  # noqa: SIM118
 ).join(messages, messages.c.id == deliveries.c.message_id)
+
+
+def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield pieces of at most 500 items, as many as one statement may name."""
+    return (items[start : start + 500] for start in range(0, len(items), 500))
 
 
 # --- bulk ---

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, select
 
@@ -71,26 +70,7 @@ def remove(connection: Connection, name: str, owner: str | None = None) -> None:
     changed(connection, removed=True)
 
 
-def forget_account(connection: Connection, name: str) -> None:
-    """Delete the tokens of an account.
-
-    The caller must raise the directory's version for a removal."""
-    connection.execute(delete(tokens).where(tokens.c.account == name))
-
-
 def forget_did(connection: Connection, number: str) -> None:
     """Delete the tokens of a DID that was removed or has a new owner."""
     if connection.execute(delete(tokens).where(tokens.c.scope == f"{Scope.DID}:{number}")).rowcount:
         changed(connection, removed=True)
-
-
-def show(connection: Connection, owner: str = "") -> Iterator[dict[str, Any]]:
-    """Yield tokens of all customers or of one, without the secret."""
-    query = select(tokens).order_by(tokens.c.name)
-    if owner:
-        query = query.where(tokens.c.account == owner)
-    for row in connection.execute(query):
-        yield {
-            "name": row.name, "account": row.account, "scope": row.scope, "created_at": row.created_at,
-            "expires_at": row.expires_at,
-        }  # fmt: skip

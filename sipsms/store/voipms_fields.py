@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, select, update
 
-from sipsms.store.accounts import AdminError, BadValue, account
+from sipsms.store.accounts import BadValue, account
 from sipsms.store.schema import accounts
 
 
@@ -25,8 +25,6 @@ def write(connection: Connection, name: str, fields: Mapping[str, str]) -> None:
     if not fields:
         return
     row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
     extension = fields.get("internal_extension")
     others = written(connection, row.parent) if extension else {}
     if any(one.get("internal_extension") == extension for other, one in others.items() if other != name):

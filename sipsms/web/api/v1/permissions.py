@@ -162,8 +162,3 @@ def reach_of(request: Request) -> Permissions:
 def token_of(request: Request, directory: Directory) -> Token | None:
     """Return the token of this request."""
     return directory.token(digest(bearer_of(request)))
-
-
-def page(names: Sequence[str], after: str, limit: int) -> list[str]:
-    """Return at most `limit` names after `after`, in order."""
-    return [name for name in names if name > after][:limit]
