@@ -74,10 +74,8 @@ class Access:
         self, directory: Directory, clock: Clock, realm: str, per_minute: Callable[[], int],
         failures: int = FAILURES, guesses: int = GUESSES,
     ) -> None:  # fmt: skip
-        """Set the limits per minute.
-
-        `per_minute`: requests of a customer or operator's token (0: unlimited). `failures`: wrong credentials from one
-        address. `guesses`: wrong passwords for one name."""
+        """Set the limits per minute: requests of a customer or operator's token (0: unlimited), `failures` from one
+        address, and `guesses` for one name."""
         self._directory = directory
         self._clock = clock
         self._realm = realm
@@ -108,9 +106,7 @@ class Access:
         return account
 
     def user(self, name: str, password: str, address: str, api: str) -> User:
-        """Return the account with this name and its phone's password or its API password.
-
-        Raises Denied."""
+        """Return the account with this name and its phone's password or its API password. Raises Denied."""
         self._check_address(address)
         if not name or not password:
             raise Denied(DenialCode.MISSING, "no credentials")
@@ -159,9 +155,7 @@ class Access:
         return tuple(right)
 
     def _caller(self, token: Token) -> Caller | None:
-        """Return the caller of a token.
-
-        None if the token has expired, or if its account or DID does not exist any more."""
+        """Return the caller of a token; None if it has expired or its account or DID is gone."""
         if token.expires_at is not None and token.expires_at <= self._clock():
             return None
         if token.scope is Scope.OPERATOR:
@@ -217,9 +211,7 @@ class Access:
             raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
 
     def _may_guess(self, name: str, account: Account | None, address: str) -> bool:
-        """Return whether a wrong password for this name may still be tried from this address.
-
-        The owner, at the usual networks, must never be locked out by the guesses of others."""
+        """Return whether a wrong password may still be tried from this address; guesses never lock out the owner."""
         if self._guessed[_counter(name)] < self._most_guesses:
             return True
         return account is not None and (account.name, network_of(address)) in self._familiar
@@ -246,9 +238,7 @@ class Access:
 
 
 def _counter(name: str) -> int:
-    """Return the number of a name's counter.
-
-    Python's hash of a text contains a secret, so an attacker cannot know which names share a counter."""
+    """Return the number of a name's counter; the secret in Python's hash hides who shares it."""
     return hash(name.casefold()) % _NAMES
 
 

@@ -155,9 +155,7 @@ class Directory:
         return did is not None and did.sms and did.account == account.customer
 
     def is_blocked(self, did: Did, number: str, direction: str) -> bool:
-        """Return whether this DID, its customer or the operator blocks a number.
-
-        `direction`: `in` for messages from the number, `out` for messages to it."""
+        """Return whether this DID, its customer or the operator blocks messages from (`in`) or to (`out`) a number."""
         if not self._blocks:
             return False
         return any((owner, number, direction) in self._blocks for owner in (did.number, did.account, EVERYBODY))

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import track
 
 from sipsms.core.e164 import telephone_number
-from sipsms.core.ha1 import ha1
 from sipsms.core.ssrf import check_smpp_url, check_url
 from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.store.accounts import EMAIL, Hashes, NewAccount
@@ -24,9 +23,7 @@ _Word = Annotated[str, Field(pattern=r"^[!-~]{0,64}$")]  # characters that a bin
 
 
 class Did(Model):
-    """A DID of the file.
-
-    For an existing DID, an absent key changes nothing, except `sip_account` and `sms`."""
+    """A DID of the file; of an existing one, absent keys stay, except `sip_account` and `sms`."""
 
     number: str | int
     sip_account: str | None = None
@@ -167,8 +164,5 @@ def _did(did: Did, owner: str, sip_account: str) -> NewDid:
 
 
 def _account(entry: Subaccount, parent: str, realm: str) -> NewAccount:
-    hashes = None
-    if entry.password is not None:
-        md5, sha256 = (ha1(entry.name, realm, entry.password, name) for name in ("MD5", "SHA-256"))
-        hashes = Hashes(md5, sha256, realm)
+    hashes = Hashes.of(entry.name, entry.password, realm) if entry.password is not None else None
     return NewAccount(entry.name, parent, telephone_number(entry.caller_id) or "", hashes)

@@ -54,9 +54,7 @@ def link(base: str, token: str, app: str) -> str:
 
 
 def cloud_code(name: str, domain: str, token: str, cloud_id: str) -> str:
-    """Return the content of a QR code for Acrobits' Cloud Softphone.
-
-    The app then asks the provisioning URL of that cloud id."""
+    """Return the QR code by which Acrobits' Cloud Softphone asks the provisioning URL of its cloud id."""
     return f"csc:{name}@{domain}:{token}@{cloud_id}"
 
 

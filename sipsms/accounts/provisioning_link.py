@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipsms.accounts.provisioning import TRANSPORTS, Settings, cloud_code, link, server_of
-from sipsms.core.ha1 import ha1
 from sipsms.store import accounts, provisioning_links
 from sipsms.store.accounts import AdminError, Hashes
 from sipsms.store.store import Connection
@@ -72,13 +71,9 @@ class ProvisioningLink:
 def issue(server: Server, connection: Connection, order: Order, now: float) -> ProvisioningLink:
     """Make a link, and a new password if none is given. Raises AdminError."""
     row = accounts.account(connection, order.name)
-    if row is None:
-        raise AdminError(f"no account {order.name}")
     is_new = order.password is None
     password = order.password if order.password is not None else _new_password()
-    hashes = Hashes(
-        ha1(order.name, server.realm, password), ha1(order.name, server.realm, password, "SHA-256"), server.realm
-    )
+    hashes = Hashes.of(order.name, password, server.realm)
     if is_new:
         accounts.set_password(connection, order.name, hashes)
     elif not secrets.compare_digest(hashes.sha256, row.ha1_sha256):

@@ -11,9 +11,7 @@ from sipsms.store.store import Store
 
 
 class Usage:
-    """Messages sent by each customer today (UTC).
-
-    The counts are kept in memory and written to the store once a second."""
+    """Messages sent by each customer today (UTC), kept in memory and stored once a second."""
 
     def __init__(self, clock: Clock, store: Store) -> None:
         self._clock = clock

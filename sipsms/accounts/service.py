@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sipsms.accounts.provisioning_link import Order, Server, facts, issue
 from sipsms.core.account import Scope
 from sipsms.core.directory_rows import Block
-from sipsms.core.ha1 import ha1
 from sipsms.store import accounts, blocks, dids, operator_lists, tokens, voipms_fields
 from sipsms.store.accounts import AdminError, Hashes
 from sipsms.store.store import Connection, Store, writes
@@ -53,8 +52,7 @@ class AccountService:
         return result
 
     def hashes(self, name: str, password: str) -> Hashes:
-        realm = self._settings().realm
-        return Hashes(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
+        return Hashes.of(name, password, self._settings().realm)
 
     # --- accounts ---
 
@@ -129,9 +127,7 @@ class AccountService:
     # --- blocks, carriers, the queue ---
 
     async def put_blocks(self, owner: str, number: str, directions: Sequence[str], *, active: bool, by: str) -> int:
-        """Switch blocks on or off. Return how many changed.
-
-        `by`: `blocks.BY_HAND` (operator) or `blocks.BY_CUSTOMER`, which cannot lift the operator's blocks."""
+        """Switch blocks on or off, `by` the operator or a customer, who cannot lift the operator's. Return how many."""
 
         def put(db: Connection) -> int:
             if active and by == blocks.BY_CUSTOMER:

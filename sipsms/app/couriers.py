@@ -35,10 +35,7 @@ class Couriers:
         self, config: Callable[[], Config], store: Store, directory: Directory, messaging: Messaging,
         clock: Clock, files: MediaFiles, client: HttpClient, media_headers: Callable[[str, str], Mapping[str, str]],
     ) -> None:  # fmt: skip
-        """Build the couriers once, because they remember the state of each server.
-
-        `client`: for the push server. `media_headers(origin, url)`: credentials for a part of an MMS.
-        """
+        """Build the couriers once, because they remember each server's state. `client`: for the push server."""
         self.files = files
         self._messaging = messaging
         self._queue = queue = messaging.queue

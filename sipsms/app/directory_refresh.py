@@ -40,10 +40,7 @@ class DirectoryRefresh:
         self._locked_out: set[str] = set()  # accounts whose registrations are still to be ended
 
     async def refresh(self) -> None:
-        """Read the directory again, one read at a time: an older must not replace a newer. Waiters share the next.
-
-        Raises Unavailable.
-        """
+        """Read the directory again, one read at a time, which all waiters share. Raises Unavailable."""
         self._asked += 1
         asked = self._asked
         async with self._reading:

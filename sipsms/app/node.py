@@ -1,7 +1,4 @@
-"""The composition root: builds everything in order, runs it, reloads it, and stops it in reverse.
-
-The only file besides the command line that knows all parts. `Node` is one server process.
-"""
+"""The composition root: builds everything in order, runs it, reloads it, and stops it in reverse."""
 
 from __future__ import annotations
 
@@ -164,7 +161,7 @@ class Node:
         self._reconciler = Reconciler(
             self.store, messaging, self.carriers.by_name, self._clock,
             lambda name: self.store.read(lambda db: carrier_state.polled_at(db, name)),
-            lambda name, when: self.store.write(lambda db: carrier_state.set_polled(db, name, when)),
+            lambda name, when: self.store.write(lambda db: carrier_state.put(db, name, polled_at=when)),
         )  # fmt: skip
         self.apis = HttpApis(
             lambda: self.config, self.store, self.directory, messaging, self.couriers, self._clock,

@@ -27,10 +27,7 @@ class Offline:
 async def offline(
     config: Config, work: Callable[[Offline], Awaitable[Any]], accounts: Callable[[Directory], list[str]]
 ) -> Any:
-    """Run `work` on the store without serving: what it submits is taken over by the server, now or at its next start.
-
-    `accounts`: whose phones have to be known for that.
-    """
+    """Run `work` on the store without serving; the server takes over what it submits, for phones of `accounts`."""
     clock = steady_clock()
     store = open_store(config.store_url, "", lambda: None)
     try:
@@ -40,9 +37,8 @@ async def offline(
             await location.load(clock(), name)
         files = MediaFiles(config.media_folder, lambda: config.base_url)
         messaging = build(
-            store, directory, location, load_dialplan(config), clock, files, settings=config.queue,
-            policy=config.policy,
-        )  # fmt: skip
+            store, directory, location, load_dialplan(config), clock, files, settings=config.queue, policy=config.policy
+        )
         carrier_options.apply(config.carriers, messaging.limits)
         return await work(Offline(messaging, directory))
     finally:

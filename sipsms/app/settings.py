@@ -150,10 +150,7 @@ class Config(Model):
 
     @property
     def store_url(self) -> str:
-        """The store as SQLAlchemy is to be told.
-
-        `sqlite:///var/lib/...` is relative in SQLAlchemy's eyes and absolute in everybody else's; see etc/sipsms.yaml.
-        """
+        """Return the store's URL for SQLAlchemy, to which `sqlite:///var/lib/...` is relative, unlike to people."""
         path = PurePosixPath(self.store.removeprefix("sqlite:///"))
         if not self.store.startswith("sqlite:///") or path.is_absolute() or str(path) == ":memory:":
             return self.store
@@ -237,10 +234,7 @@ _SIGNING: Final = ("public_key", "auth_token", "signing_key")  # of the carrier;
 
 
 def literal_secrets(document: Document) -> list[str]:
-    """Return a line for each carrier secret that stands in the file itself, where a backup or a colleague reads it.
-
-    It works all the same. Headers and `fields` are left out: not everything in them is secret.
-    """
+    """Return a line for each carrier secret that stands in the file itself; headers and `fields` may have others."""
     carriers = document.data.get("carriers") if isinstance(document.data, dict) else None
     found = [where for name, one in _items(carriers) for where in literals(_model_of(one), one, ("carriers", name))]
     return [

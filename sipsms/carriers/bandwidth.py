@@ -107,10 +107,7 @@ def _kind(event: Mapping[str, Any]) -> str:
 
 
 def _inbound(event: Mapping[str, Any]) -> InboundSms:
-    """Return the message of an event.
-
-    `to` of the event is the DID; `message.to` lists all recipients of a group message.
-    """
+    """Return the message of an event, whose `to` is the DID among the recipients of a group message."""
     message = payload.mapping(event.get("message"))
     media = payload.media_of((url, None, None) for url in payload.sequence(message.get("media")))
     to = event.get("to") or message.get("owner") or payload.at_path(message, "to.0")

@@ -53,9 +53,8 @@ class HttpCarrier(BaseCarrier):
             return Rejected("the carrier takes no media")
         url, body = self._request(delivery)
         answer = await ask(
-            self._tools.client, self._config.method, url,
-            headers=self._headers, body=body, timeout=self._config.timeout,
-        )  # fmt: skip
+            self._tools.client, self._config.method, url, headers=self._headers, body=body, timeout=self._config.timeout
+        )
         return self._outcome(answer) if isinstance(answer, HttpReply) else answer
 
     # --- the request ---
@@ -114,10 +113,7 @@ class HttpCarrier(BaseCarrier):
         return self._accepted(data) if meaning == "taken" else self._meant(meaning, word, answer)
 
     def _said(self, answer: HttpReply) -> Outcome:
-        """Return the outcome of a text response.
-
-        The reason contains the configured beginning, not the carrier's text.
-        """
+        """Return the outcome of a text response; its reason has the configured beginning, not the carrier's text."""
         ok = self._config.ok
         text = answer.body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
         beginning = next((one for one in ok.text if text.lower().startswith(one.lower())), None)
@@ -137,10 +133,7 @@ class HttpCarrier(BaseCarrier):
 
 
 def _id_in(text: str, where: TextId) -> str:
-    """Return the id in a text response.
-
-    Returns "" if `after` is missing: the carrier has the message nevertheless.
-    """
+    """Return the id in a text response, "" without `after`: the carrier has the message nevertheless."""
     rest = text.partition(where.after)[2].strip()
     if where.before is not None:
         return word_of(rest.partition(where.before)[0])
@@ -155,10 +148,7 @@ def _compile(fields: Mapping[str, object]) -> dict[str, Template]:
 
 
 def compile_template(value: object) -> Template:
-    """Compile a configured value to a function of the message's values.
-
-    The configured text is parsed only here, so no text of a user is ever parsed as a template.
-    """
+    """Compile a configured value to a function of the message's values, which are never parsed themselves."""
     if isinstance(value, str):
         return _compile_text(value)
     if isinstance(value, dict):

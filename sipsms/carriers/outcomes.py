@@ -26,10 +26,7 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 async def ask(
     client: HttpClient, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0
 ) -> HttpReply | Outcome:
-    """Send a request once; return the response, or the outcome if there is none.
-
-    The request must not be repeated here, because a message must not be sent twice.
-    """
+    """Send a request once and never again; return the response, or the outcome if there is none."""
     try:
         return await client.request(method, url, headers=headers, body=body, timeout=timeout)
     except NotSent as error:
@@ -88,10 +85,7 @@ def is_cut(answer: HttpReply, limit: int = MAX_ANSWER) -> bool:
 
 
 def retry_after(answer: HttpReply) -> float | None:
-    """Return the seconds of Retry-After, or None.
-
-    The date form is ignored, because it would need a clock that agrees with the carrier's.
-    """
+    """Return the seconds of Retry-After, or None; a date would need a clock that agrees with the carrier's."""
     value = answer.headers.get("retry-after", "")
     if not (value.isascii() and value.isdigit() and len(value) <= 9):
         return None

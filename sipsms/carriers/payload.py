@@ -51,10 +51,7 @@ def form(body: bytes) -> Pairs:
 
 
 def fields(request: HookRequest) -> dict[str, str]:
-    """Return the fields of a form in the body, or of the query if there is no body.
-
-    Raises HookError.
-    """
+    """Return the fields of a form in the body, or of the query without a body. Raises HookError."""
     if not request.body:
         return dict(request.query)
     if media_type(request) != FORM:
@@ -99,10 +96,7 @@ def text_of(value: object, field: str, path: str = "") -> str:
 
 
 def number_of(value: object, field: str, path: str = "") -> str:
-    """Return a number or an id, never empty. Raises HookError.
-
-    Some carriers write numbers and ids as JSON numbers.
-    """
+    """Return a number or an id, also of a JSON number, never empty. Raises HookError."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     text = text_of(value, field, path).strip()
@@ -112,10 +106,7 @@ def number_of(value: object, field: str, path: str = "") -> str:
 
 
 def _named(field: str, path: str) -> str:
-    """Return the field's name for an error text.
-
-    `field` is our name; `path` is the place in the request.
-    """
+    """Return our name and, if known, the place of a field for an error text."""
     return f"field '{field}' (path {path})" if path else f"field '{field}'"
 
 
@@ -127,10 +118,7 @@ def word_of(value: object) -> str:
 
 
 def media_of(found: Iterable[tuple[object, object, object]]) -> tuple[InboundMedia, ...]:
-    """Return the media that can be fetched from (URL, type, name) of each part.
-
-    SMIL is layout, not content, and is left out.
-    """
+    """Return the media, without SMIL's layout, that can be fetched from (URL, type, name) of each part."""
     parts = (_one_media(*one) for one in found)
     return tuple(part for part in parts if part is not None)[:MAX_MEDIA]
 
@@ -155,10 +143,7 @@ def _is_web_address(url: str) -> bool:
 
 
 def same_server(url: str, own: str) -> bool:
-    """Return True if a URL leads to the carrier's own server.
-
-    Our credentials must go only there.
-    """
+    """Return True if a URL leads to the carrier's own server, the only one for our credentials."""
     try:
         there, here = urlsplit(url), urlsplit(own)
         return (there.scheme, there.hostname, there.port) == (here.scheme, here.hostname, here.port)

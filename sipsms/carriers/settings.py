@@ -50,10 +50,7 @@ class Basic(Model):
 
 
 class Auth(Model):
-    """Our credentials at the carrier: one of the three.
-
-    `query` goes into the URL of every request.
-    """
+    """Our credentials at the carrier, one of the three; `query` goes into every URL."""
 
     bearer: Secret | None = None
     basic: tuple[Annotated[str, AfterValidator(_no_colon)], Secret] | None = None
@@ -344,10 +341,7 @@ def _ed25519(value: str) -> str:
 
 
 class TelnyxConfig(CarrierOptions):
-    """Settings for Telnyx and for providers with its API for 3CX and PortSIP.
-
-    These providers have no `public_key`.
-    """
+    """Settings for Telnyx and for providers with its API, for 3CX and PortSIP, without `public_key`."""
 
     type: Literal["telnyx"]
     api_key: Secret
@@ -364,10 +358,7 @@ _SID: Final = Field(pattern="^[A-Za-z0-9-]{8,64}$")
 
 
 class TwilioConfig(CarrierOptions):
-    """Settings for Twilio, and for SignalWire by `url`.
-
-    `signing_key` is for carriers that do not sign with the token.
-    """
+    """Settings for Twilio, and SignalWire by `url`; `signing_key` if the carrier does not sign with the token."""
 
     type: Literal["twilio"]
     account_sid: Annotated[str, _SID]

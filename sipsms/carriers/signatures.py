@@ -115,10 +115,7 @@ def _sorted_query(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def check_vonage(request: HookRequest, fields: Pairs, key: str) -> None:
-    """Check Vonage: `sig` is HMAC-SHA256 over `&name=value` of all other fields, sorted.
-
-    `&` and `=` in a value are replaced by `_`.
-    """
+    """Check Vonage: `sig` is HMAC-SHA256 over `&name=value` of all other fields, sorted, with `_` for & and =."""
     values = dict(fields)
     given = values.pop("sig", "")
     _demand_fresh(values.get("timestamp", ""), request.received_at)

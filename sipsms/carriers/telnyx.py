@@ -94,8 +94,5 @@ def outcome(answer: HttpReply) -> Outcome:
 
 
 def _is_final(status: int, code: str) -> bool:
-    """Return True if Telnyx itself refuses the message.
-
-    Examples: 400, 422, and 403 for a number that we may not send from.
-    """
+    """Return True if Telnyx itself refuses the message: 400, 422, or 403 for a number that is not ours."""
     return bool(code) and 400 <= status < 500 and status not in (401, 408, 429)

@@ -120,10 +120,7 @@ def outcome(answer: HttpReply) -> Outcome:
 
 
 def _taken(data: Any) -> Outcome | None:
-    """Return the outcome of a 2xx response; None if it lacks the message's id.
-
-    A response with status `failed` is a refusal although it has an id.
-    """
+    """Return the outcome of a 2xx response, None without an id; status `failed` is a refusal nevertheless."""
     fields = payload.mapping(data)
     sid = payload.word_of(fields.get("sid"))
     if not sid:

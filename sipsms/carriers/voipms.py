@@ -138,10 +138,7 @@ class VoipmsCarrier(BaseCarrier):
         return self._request(method, fields)
 
     async def _address(self, media: Media) -> str:
-        """Return the URL of an attachment, or its content as a data URL if media are inline.
-
-        An attachment that was never fetched, or that is no longer stored, is always a URL.
-        """
+        """Return the URL of an attachment, or a data URL with its stored content if media are inline."""
         if self._config.media == "link" or not media.token:
             return self._tools.media.url(media)
         try:
@@ -184,9 +181,7 @@ class VoipmsCarrier(BaseCarrier):
     async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
         """Look up an attempt without a response in the carrier's records; None if still unknown.
 
-        Raises NotThere if the carrier certainly has no record of the message, or NotSent or NoAnswer if the records
-        cannot be read.
-        """
+        Raises NotThere if there is certainly no record, or NotSent or NoAnswer if the records cannot be read."""
         method = _method(delivery)
         asked = {"sendSMS": "getSMS", "sendMMS": "getMMS"}[method]
         numbers = {"did": as_format(delivery.source, "nanpa"), "contact": as_format(delivery.destination, "nanpa")}
@@ -210,10 +205,7 @@ class VoipmsCarrier(BaseCarrier):
         raise NotThere
 
     def _is_free(self, method: str, row: Row, delivery: Delivery) -> bool:
-        """Return True for a record between these two numbers that is not another delivery's.
-
-        Of two deliveries with the same text, each has its own record.
-        """
+        """Return True for a record between these numbers that is not another delivery's of the same text."""
         wanted = (normalise(delivery.source), normalise(delivery.destination))
         owner = self._claimed.get(_remote_id(method, row.id), delivery.id)
         return (normalise(row.did), normalise(row.contact)) == wanted and owner == delivery.id
@@ -295,10 +287,7 @@ def _remote_id(method: str, number: str) -> str:
 
 
 def _multipart(fields: Mapping[str, str]) -> tuple[str, bytes]:
-    """Encode a form (RFC 7578) without file names.
-
-    The carrier treats a part with a file name as an upload.
-    """
+    """Encode a form (RFC 7578) without file names, which the carrier treats as uploads."""
     boundary = f"sipsms-{secrets.token_hex(16)}"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -323,10 +312,7 @@ def _seconds_between(date: str, now: float) -> float:
 
 
 def _body(method: str, reply: HttpReply) -> Mapping[str, Any]:
-    """Return the data of a response; `no_sms` and similar words mean no rows.
-
-    Raises NotSent and NoAnswer: ask again later.
-    """
+    """Return the data of a response, none for words like `no_sms`. Raises NotSent and NoAnswer: try later."""
     data = payload.mapping(json_of(reply)) if reply.status == 200 else {}
     word = payload.word_of(data.get("status"))
     if word == "success":

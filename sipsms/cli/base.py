@@ -83,11 +83,9 @@ class Context:
             engine.dispose()
 
     def hashes(self, name: str, password: str) -> Hashes:
-        from sipsms.core.ha1 import ha1
         from sipsms.store.accounts import Hashes
 
-        realm = self.config().realm
-        return Hashes(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
+        return Hashes.of(name, password, self.config().realm)
 
 
 pass_context = click.make_pass_decorator(Context)

@@ -10,7 +10,7 @@ import rich_click as click
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, sender, show
 from sipsms.core.directory_rows import Block
 from sipsms.store import blocks, message_list
-from sipsms.store.accounts import AdminError, account
+from sipsms.store.accounts import account
 
 
 @cli.group()
@@ -43,8 +43,8 @@ def _put(context: Context, number: str, did: str | None, customer: str | None, d
     ways = ("in", "out") if direction == "both" else (direction,)
 
     def work(db: Any) -> int:
-        if customer and account(db, customer) is None:
-            raise AdminError(f"no account {customer}")
+        if customer:
+            account(db, customer)
         owner = did or customer or "*"
         return sum(blocks.put(db, Block(owner, number, way, active), blocks.BY_HAND, time.time()) for way in ways)
 

@@ -41,9 +41,7 @@ def _emails(_context: Any, _param: Any, value: str | None) -> list[str] | None:
 
 
 def _named(value: str) -> str:
-    """Return the secret in env:NAME or file:PATH.
-
-    Given that way, the secret is not visible in the list of processes or the shell's history."""
+    """Return the secret in env:NAME or file:PATH, which processes and the shell's history do not show."""
     kind, _, name = value.partition(":")
     try:
         return os.environ[name] if kind == "env" else Path(name).read_text("utf-8").strip()

@@ -1,7 +1,4 @@
-"""Commands that list registrations, devices, messages, the queue and carriers.
-
-Commands that act on these lists are here too: pause, resume, retry, resend.
-"""
+"""Commands that list registrations, devices, messages, the queue and carriers, and that act on these."""
 
 from __future__ import annotations
 

@@ -52,9 +52,7 @@ def receive(config: Config, source: str, target: str, text: str) -> str:
 def send(
     config: Config, source: str, target: str, text: str, files: Sequence[Path] = (), due_at: float | None = None
 ) -> str:
-    """Send an SMS, or with `files` an MMS, not before `due_at`.
-
-    Raises AdminError with the reason."""
+    """Send an SMS, or with `files` an MMS, not before `due_at`. Raises AdminError."""
     if due_at is not None and due_at > time.time() + _LONGEST:
         raise AdminError("that is more than a year ahead")
 

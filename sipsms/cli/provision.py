@@ -38,9 +38,7 @@ def _password(made: ProvisioningLink) -> str:
 
 
 def _in_terminal(text: str) -> str:
-    """Return a QR code as text, two modules per character.
-
-    On a terminal the code is black on white, whatever the terminal's colours."""
+    """Return a QR code as text, two modules per character, black on white on any terminal."""
     out = io.StringIO()
     segno.make(text, error="m", micro=False).terminal(out=out, compact=True, border=2)
     lines = out.getvalue().splitlines()
@@ -50,9 +48,7 @@ def _in_terminal(text: str) -> str:
 
 
 def _save(made: ProvisioningLink, app: str, path: Path) -> None:
-    """Save a QR code as PNG or SVG, readable by its owner only.
-
-    The code gives access to the password."""
+    """Save a QR code, which gives access to the password, as PNG or SVG for its owner only."""
     out = io.BytesIO()
     kind = "svg" if path.suffix.lower() == ".svg" else "png"
     segno.make(made.codes[app], error="m", micro=False).save(out, kind=kind, scale=8)

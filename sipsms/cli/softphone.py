@@ -130,18 +130,14 @@ class Stack:
         return int(self.endpoint.transportCreate(kinds[transport], config))
 
     def account_for(self, raw: str, guess: int) -> int:
-        """Return the id of the account that an incoming request is for.
-
-        pjsua2 confuses two devices of one account; their Request-URIs differ."""
+        """Return the id of the account that an incoming request is for, by the Request-URI of its device."""
         r_uri = raw.split(" ", 2)[1].partition(";")[0]
         fits = [p for p in self.phones if p.online and p.contact == r_uri]
         return int(fits[0].account.getId()) if len(fits) == 1 else guess
 
 
 class Softphone:
-    """A device of an account.
-
-    `local_port` 0 takes a free port and keeps it after `offline`/`go_online`."""
+    """A device of an account; with `local_port` 0 it keeps the free port it once took."""
 
     def __init__(
         self,
@@ -212,9 +208,7 @@ class Softphone:
         content_type: str = "text/plain",
         timeout: float = TIMER_F + 3,
     ) -> Answer:
-        """Send a MESSAGE and return its final answer. `number` is a number or a whole sip: URI.
-
-        Raises TimeoutError."""
+        """Send a MESSAGE to a number or a sip: URI; return its final answer. Raises TimeoutError."""
         param = self.stack.pj.SendInstantMessageParam()
         param.content, param.contentType = text, content_type
         param.txOption.localUri = self._identity(display_name, from_user)
@@ -255,9 +249,7 @@ class Softphone:
         return next((m for m in self.inbox if m.text == text), None)
 
     def offline(self, *, abrupt: bool = False) -> None:
-        """Unregister and close the socket.
-
-        `abrupt`: as after a power cut, without a message to the server."""
+        """Unregister and close the socket; `abrupt` without a message, as after a power cut."""
         if not self.online:
             return
         registered = self._reg is not None and self._reg.ok
@@ -277,9 +269,7 @@ class Softphone:
         return self.register()
 
     def close(self) -> None:
-        """Unregister (unless offline) and release all resources.
-
-        The phone cannot be used afterwards."""
+        """Unregister (unless offline) and release all resources for ever."""
         if self.account is None:
             return
         self._watched.clear()  # must be cleared before the account, or pjsua2 aborts
@@ -311,11 +301,9 @@ class Softphone:
         return opened
 
     def _cut(self) -> None:
-        """Replace this phone's sockets by dead ones.
+        """Replace this phone's sockets by dead ones: the port is free at once, and pjsua2's later packets are lost.
 
-        The port is free at once, and pjsua2's later packets are lost. Closing the transport alone is not enough: pjsip
-        keeps the port for T4 = 5 s and would still unregister.
-        """
+        Were only the transport closed, pjsip would keep the port for T4 = 5 s and still unregister."""
         own = {fd for fd, name, _ in _inet_sockets() if name[1] == self.port and name[0] == self._host}
         for fd in own | (self._fds & _sockets_to(self.server)):
             kind = socket.SOCK_STREAM if fd in self._fds else socket.SOCK_DGRAM
@@ -503,9 +491,7 @@ def run_interactive(
     transport: str = "udp",
     domain: str | None = None,
 ) -> int:
-    """Run a phone in the terminal. Return the exit code.
-
-    With `to` and `text`: send that one message and end."""
+    """Run a phone in the terminal, or with `to` send one message. Return the exit code."""
     try:
         host, port = parse_server(server)
         stack = Stack()

@@ -12,7 +12,7 @@ from sipsms.cli.accounts import account
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
 from sipsms.core.account import Scope
 from sipsms.core.validators import duration
-from sipsms.store import tokens
+from sipsms.store import message_list, tokens
 
 
 def _tell(secret: str, as_json: bool, **more: Any) -> None:
@@ -69,7 +69,9 @@ def token_add(
 @pass_context
 def token_list(context: Context, as_json: bool) -> None:
     """List all tokens, without their secrets."""
-    rows = context.store(lambda db: list(tokens.show(db)))
+    rows = context.store(lambda db: message_list.list_tokens(db, None, "", message_list.UNLIMITED))
+    for row in rows:
+        row["scope"] = ":".join(filter(None, (row["scope"], row.pop("did"))))
     if not as_json:
         rows = [{**row, "created": time.strftime("%Y-%m-%d", time.gmtime(row["created_at"]))} for row in rows]
     show(rows, as_json, "name account scope created expires_at", "no tokens")

@@ -59,9 +59,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A DID's URL callback (S-040..S-044): a GET with the message filled in.
-
-    Placeholders: {ID} {TIMESTAMP} {FROM} {TO} {MESSAGE} {MEDIA}."""
+    """A DID's URL callback (S-040..S-044): a GET with {ID} {TIMESTAMP} {FROM} {TO} {MESSAGE} {MEDIA} filled in."""
 
     url: str
     retry: bool = True  # call again until the page answers `ok`

@@ -19,8 +19,7 @@ class Clock(Protocol):
 def steady_clock() -> Callable[[], float]:
     """Return a clock of wall-clock seconds that never jumps.
 
-    It is set once from the wall clock, then driven by the clock since boot, which also counts the time that the machine
-    is suspended."""
+    The clock since boot drives it, which also counts the time that the machine is suspended."""
     since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
     offset = time.time() - since_boot()
     return lambda: since_boot() + offset

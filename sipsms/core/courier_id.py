@@ -1,7 +1,4 @@
-"""Names of couriers, and of the carriers that messages come from.
-
-Pure.
-"""
+"""Names of couriers, and of the carriers that messages come from. Pure."""
 
 from __future__ import annotations
 

@@ -9,9 +9,7 @@ from sipsms.core.account import Account, Did, Token
 
 
 class Block(NamedTuple):
-    """A block of messages between an owner (a DID, a customer or *) and a number.
-
-    `direction`: `in` blocks messages from the number, `out` messages to it."""
+    """A block of messages from (`in`) or to (`out`) a number, by an owner: a DID, a customer or *."""
 
     owner: str
     number: str
@@ -20,9 +18,7 @@ class Block(NamedTuple):
 
 
 class DirectoryChanges(NamedTuple):
-    """Changes of the directory.
-
-    `whole`: these are all rows, so everything else must be forgotten."""
+    """Changes of the directory; `whole`: these are all rows, and everything else must be forgotten."""
 
     version: int
     whole: bool

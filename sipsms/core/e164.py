@@ -95,11 +95,9 @@ def _international(digits: str) -> str | None:
 
 
 def _national(digits: str) -> str | None:
-    """Return the number for digits without `+`: a short code, or a number with or without a 1.
+    """Return the number for digits without `+`: a short code, NANPA with or without 1, or E.164 (4479...).
 
-    Longer numbers are E.164 without `+`, as many carriers write it (4479...). A leading 0 is a trunk or international
-    prefix, whose meaning depends on the writer's country, so such a number is not accepted.
-    """
+    A leading 0 is not accepted: as a prefix it depends on the writer's country."""
     length = len(digits)
     if 3 <= length <= 8:
         return digits
@@ -124,9 +122,7 @@ _FORMATS: Final[dict[str, Callable[[str], str]]] = {
 
 
 def as_format(number: str, style: str) -> str:
-    """Return a stored number in a carrier's format.
-
-    A number without ten digits stays as it is, but loses its `+` if the format has none."""
+    """Return a stored number in a carrier's format; other than NANPA it only loses `+` where there is none."""
     if is_ten_digits(number):
         return _FORMATS[style](number)
     return number[1:] if style == "e164-bare" and number.startswith("+") else number

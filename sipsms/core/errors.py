@@ -4,6 +4,4 @@ from __future__ import annotations
 
 
 class Unavailable(Exception):
-    """The store cannot write now (full, locked, read-only, removed).
-
-    Nothing was stored; the caller may retry later."""
+    """The store cannot write now (full, locked, read-only, removed). Nothing was stored; try later."""

@@ -1,7 +1,4 @@
-"""Address of a flow: the transport, host and port that a phone's requests come from.
-
-Pure.
-"""
+"""Address of a flow: the transport, host and port that a phone's requests come from. Pure."""
 
 from __future__ import annotations
 

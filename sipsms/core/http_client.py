@@ -17,15 +17,11 @@ class HttpReply:
 
 
 class NotSent(Exception):
-    """The request never left (name not resolved, connection refused, TLS refused).
-
-    The request may safely be sent again."""
+    """The request never left (name not resolved, connection or TLS refused) and may safely be sent again."""
 
 
 class Forbidden(NotSent):
-    """The server must not call the URL, or the address that its name resolves to.
-
-    The text says why."""
+    """The server must not call the URL, or the address of its name. The text says why."""
 
 
 class NoAnswer(Exception):
@@ -40,6 +36,4 @@ class HttpClient(Protocol):
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float = 30.0,
         limit: int = MAX_ANSWER,
     ) -> HttpReply:  # fmt: skip
-        """Send one request.
-
-        Redirects are not followed; at most `limit` bytes of the answer are read. Raises NotSent or NoAnswer."""
+        """Send one request, follow no redirect, read at most `limit` bytes. Raises NotSent or NoAnswer."""

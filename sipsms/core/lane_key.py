@@ -1,7 +1,4 @@
-"""Names of lanes: deliveries of one lane are sent one at a time, in the order of their ids.
-
-Pure.
-"""
+"""Names of lanes: deliveries of one lane are sent one at a time, in the order of their ids. Pure."""
 
 from __future__ import annotations
 

@@ -18,15 +18,11 @@ _BUFFER = 8 * 1024 * 1024  # bytes of datagrams, in each direction
 
 
 class ListenError(OSError):
-    """An address cannot be listened on.
-
-    The text is one line for the person who started the program."""
+    """An address cannot be listened on. The text is one line for the operator."""
 
 
 def bind(host: str, port: int, *, datagrams: bool = False) -> socket.socket:
-    """Return a socket bound to this address, not yet listening. Raises OSError.
-
-    Port 0 takes a free port."""
+    """Return a socket bound to this address (port 0: a free one), not yet listening. Raises OSError."""
     kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
     wanted = socket.AF_INET6 if ":" in host else socket.AF_INET  # a name stands for its IPv4 address
     family, _, protocol, _, address = socket.getaddrinfo(host, port, wanted, kind, flags=socket.AI_PASSIVE)[0]
@@ -41,9 +37,7 @@ def bind(host: str, port: int, *, datagrams: bool = False) -> socket.socket:
 
 
 def bind_url(scheme: str, host: str, port: int) -> socket.socket:
-    """Bind the address that the configuration writes as `scheme://host:port`.
-
-    Raises ListenError."""
+    """Bind the address that the configuration writes as `scheme://host:port`. Raises ListenError."""
     try:
         return bind(host, port, datagrams=scheme == "udp")
     except OSError as error:
@@ -76,10 +70,7 @@ def describe(error: OSError, url: str) -> str:
 
 
 def connection_limit() -> int:
-    """Return how many connections this process can hold: the files it may open, less those for other uses.
-
-    The limit of open files is raised as far as the system allows.
-    """
+    """Return how many connections this process can hold, after raising its limit of open files."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(hard, 1_048_576) if hard != resource.RLIM_INFINITY else 1_048_576
     try:

@@ -24,10 +24,9 @@ from prometheus_client.registry import Collector
 
 
 class Tally(Collector):
-    """A counter of what happens with every message: `counts[labels] += 1`, ten times as quick as a `Counter`.
+    """A counter for every message (`counts[labels] += 1`), ten times as quick as a `Counter`.
 
-    Only the thread of the event loop may count.
-    """
+    Only the thread of the event loop may count."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
         self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
@@ -139,9 +138,7 @@ def _console(colors: bool) -> Callable[[str, str, Facts], str]:
 
 
 def _as_pairs(level: str, event: str, facts: Facts) -> str:
-    """Format a line like `2026-11-22T00:03:26.512Z info accepted message=12 ...`.
-
-    Every message is logged, so the line is built by hand for speed."""
+    """Format a line like `2026-11-22T00:03:26.512Z info accepted message=12 ...`, by hand for speed."""
     error = _traceback(facts)
     line = [_stamp(), level, event]
     for name, value in facts.items():
@@ -287,9 +284,7 @@ def auth_failure(door: str, user: str, source: str, port: int, reason: str) -> N
 
 
 def flood_muted(source: str) -> None:
-    """Log an address that is not answered for a while.
-
-    The address sent too many requests without a correct password."""
+    """Log an address that is muted after too many requests without a correct password."""
     _write(_WARNING, "flood_muted", src=source)
 
 

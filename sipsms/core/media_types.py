@@ -41,9 +41,7 @@ def _wave(data: bytes) -> str:
 
 
 def _container(data: bytes) -> str:
-    """Return the type of an ISO 14496-12 file with a box `ftyp`.
-
-    3GPP files have their own brands (TS 26.244)."""
+    """Return the type of an ISO 14496-12 file by its box `ftyp` (3GPP: TS 26.244)."""
     if data[4:8] != b"ftyp":
         return ""
     brand = data[8:12]
@@ -53,9 +51,7 @@ def _container(data: bytes) -> str:
 
 
 def _mp3_frame(data: bytes) -> str:
-    """Return the type of an MP3 file without ID3.
-
-    Such a file begins with a frame: sync, a version, layer III, a bit rate, a sample rate."""
+    """Return the type of an MP3 file without ID3: a frame of layer III with a bit rate and a sample rate."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return ""
     version, layer, rate, samples = data[1] >> 3 & 3, data[1] >> 1 & 3, data[2] >> 4, data[2] >> 2 & 3
@@ -63,9 +59,7 @@ def _mp3_frame(data: bytes) -> str:
 
 
 def safe_name(name: str, content_type: str) -> str:
-    """Return a file name of at most 64 characters, safe on any system.
-
-    The name has letters, digits, `_`, `-` and one dot before the extension of the type."""
+    """Return a safe name: at most 64 letters, digits, `_` and `-`, with the type's extension after a dot."""
     last = re.split(r"[/\\]", name[-256:])[-1]
     stem = last.rpartition(".")[0] or last
     stem = _UNSAFE.sub("_", stem).replace(".", "_").strip("_-")[:56] or "file"

@@ -26,9 +26,7 @@ class Direction(StrEnum):
 
 
 class State(StrEnum):
-    """State of a delivery.
-
-    `QUEUED` and `SENDING` are open; the others are final except for a later receipt."""
+    """State of a delivery: open while `QUEUED` or `SENDING`, then final except for a later receipt."""
 
     QUEUED = "queued"
     SENDING = "sending"  # an attempt row is committed; the answer is awaited
@@ -40,9 +38,7 @@ class State(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """Kind of a message. Only `TEXT` is from or to a person; the others are made by us.
-
-    The values are content types: that of an IMDN is written in its MESSAGE."""
+    """Kind of a message, by content type; only `TEXT` is from or to a person."""
 
     TEXT = ""
     IMDN = "message/imdn+xml"  # a delivery notification for a phone (RFC 5438)
@@ -53,9 +49,7 @@ class MessageKind(StrEnum):
 
 
 class Media(NamedTuple):
-    """A file of an MMS.
-
-    `token` names it in our store; before it is fetched there is only the carrier's `url`."""
+    """A file of an MMS: `token` names it in our store, `url` at the carrier until it is fetched."""
 
     content_type: str = ""
     name: str = ""
@@ -126,10 +120,9 @@ class Delivery(NamedTuple):
 
 
 def is_copy_of(direction: str, did: str, courier: str, destination: str, account: str) -> bool:
-    """Return whether a delivery only shows what an account sent on another of its own devices.
+    """Return whether a delivery is a copy for other devices of its sender, which says nothing about its state.
 
-    A copy says nothing about the state of its message. `store.rows.IS_COPY` is the same as SQL.
-    """
+    `store.rows.IS_COPY` is the same as SQL."""
     return direction == "out" and bool(did) and courier == "sip" and destination == account
 
 
@@ -209,9 +202,7 @@ class Deferred:
 class Rejected:
     """Certainly not delivered, and never will be.
 
-    `opt_out`: the recipient wants no messages from this sender. `unsent`: we did not send the message to the far
-    side.
-    """
+    `opt_out`: the recipient wants no messages from this sender. `unsent`: we did not send it to the far side."""
 
     reason: str
     code: str = ""

@@ -11,10 +11,7 @@ Network = IPv4Network | IPv6Network
 
 @lru_cache(maxsize=4096)
 def ip_of(address: str) -> IPv4Address | IPv6Address | None:
-    """Parse an address; None if it is no IP address.
-
-    A zone (%eth0) is ignored. An IPv4-mapped IPv6 address is the IPv4 address.
-    """
+    """Parse an address without its zone (%eth0), an IPv4-mapped one as IPv4; None if it is none."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
@@ -28,10 +25,7 @@ def is_in(address: str, networks: Iterable[Network]) -> bool:
 
 
 def network_of(address: str) -> str:
-    """Return an IPv4 address, or the /64 of an IPv6 address: the key by which limits count a peer.
-
-    An IPv6 host has a /64 to itself and can use a new address for each packet.
-    """
+    """Return the key by which limits count a peer: its IPv4 address, or /64, of which IPv6 hosts have one each."""
     if ":" not in address:
         return address
     host = ip_of(address)

@@ -62,9 +62,7 @@ class Closing(NamedTuple):
 
 
 class DueLane(NamedTuple):
-    """A lane with a due delivery.
-
-    `deliveries` are the lane's first ones; empty if its head is not due yet."""
+    """A lane with a due delivery, and its first deliveries; none if its head is not due yet."""
 
     lane: str
     deliveries: Sequence[Delivery]

@@ -1,8 +1,6 @@
-"""Requests for delivery reports: who is told what becomes of a message.
+"""Requests for delivery reports: who is told what becomes of a message. Pure.
 
-A request is stored with its message in one short column. `encode` and `decode` are the only code that knows its format.
-Pure.
-"""
+A request is stored in one short column, whose format only `encode` and `decode` know."""
 
 from __future__ import annotations
 

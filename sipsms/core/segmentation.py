@@ -47,11 +47,7 @@ def utf16_units(text: str) -> int:
 
 
 def septets(text: str) -> int:
-    """Return how many of an SMS' 160 septets a text needs.
-
-    UCS-2 is converted at 16 bits a unit: 70 units are exactly 160 septets, so that a limit of 160 means "one SMS" in
-    either alphabet.
-    """
+    """Return how many of an SMS' 160 septets a text needs; 70 units of UCS-2 are exactly 160."""
     if _is_basic(text):
         return len(text)
     if _is_gsm(text):
@@ -92,9 +88,7 @@ _LENGTH: Final[dict[LengthUnit, Callable[[str], int]]] = {
 
 
 def length(text: str, unit: LengthUnit = "characters") -> int:
-    """Return the length to compare with a limit (decision C-7).
-
-    The unit is code points unless the operator configured another."""
+    """Return the length to compare with a limit, by default in code points (decision C-7)."""
     return _LENGTH[unit](unix_newlines(text))
 
 
@@ -167,9 +161,7 @@ def _near_space(text: str, start: int, cut: int) -> int:
 
 
 def letters(text: str, width: Callable[[str], int], room: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, end, width) of each letter as a reader sees it.
-
-    A letter that is too wide for a part is yielded as single characters."""
+    """Yield (start, end, width) of each letter as a reader sees it, in characters if wider than a part."""
     start = flags = 0
     for end in range(1, len(text) + 1):
         flags = flags + 1 if _is_flag(text[end - 1]) else 0
@@ -208,9 +200,7 @@ _mend: Final = {code + _HALVES: code for code in range(0xD800, 0xE000)}
 
 
 def keep_halves(text: str) -> str:
-    """Replace lone surrogates by characters for private use, so that the text can be stored.
-
-    A text that was cut inside a letter outside the BMP has such a half."""
+    """Replace lone surrogates, halves of cut letters, by characters for private use, which can be stored."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -69,9 +69,7 @@ def _why_malformed(text: str) -> str:
 
 
 def _decoded(text: str | None) -> str:
-    """Decode a name or password, which must be visible ASCII as everything in a bind.
-
-    Raises ValueError."""
+    """Decode a name or password, visible ASCII as everything in a bind. Raises ValueError."""
     if not text:
         return ""
     decoded = unquote_to_bytes(text).decode("latin-1")

@@ -1,7 +1,6 @@
 """Types of values in YAML files: durations, addresses, secrets, names.
 
-Every model of such a file uses them. A secret's value must never appear in an error or a repr.
-"""
+A secret's value must never appear in an error or a repr."""
 
 from __future__ import annotations
 
@@ -83,9 +82,7 @@ def _realm(value: str) -> str:
 
 
 def _resolve(value: object, info: ValidationInfo) -> SecretStr:
-    """Return a secret given by reference (`env:`, `file:`) or literally.
-
-    Raises ValueError without its value."""
+    """Return a secret given literally or by `env:`, `file:`. Raises ValueError without its value."""
     if isinstance(value, SecretStr):
         return value
     if not isinstance(value, str):
@@ -100,9 +97,7 @@ def _resolve(value: object, info: ValidationInfo) -> SecretStr:
 
 
 def _directory_of(info: ValidationInfo) -> Path:
-    """Return the directory of the file, where relative paths start.
-
-    The current directory of a service is not predictable."""
+    """Return the directory of the file, from which its relative paths start."""
     return Path((info.context or {}).get("directory", "."))
 
 
@@ -183,9 +178,7 @@ def _smpp_listen(value: object) -> SmppListen:
 
 
 def _server_url(value: object, info: ValidationInfo) -> SmppUrl:
-    """Return the address of an SMPP server.
-
-    The whole text counts as secret because of its password."""
+    """Return the address of an SMPP server; its whole text is secret because of its password."""
     if not isinstance(value, str):
         raise ValueError("expected smpp://[user:password@]host[:port], or ssmpp:// for TLS")
     return smpp_url(_resolve(value, info).get_secret_value())
@@ -297,9 +290,7 @@ Where = tuple[str | int, ...]
 
 
 def literals(kind: Any, value: object, where: Where) -> Iterator[Where]:
-    """Yield the places of literal secrets in the data.
-
-    The types and the data are walked in parallel."""
+    """Yield the places of literal secrets, by walking types and data in parallel."""
     if kind is SecretStr:
         if isinstance(value, str) and not value.startswith(("env:", "file:")):
             yield where

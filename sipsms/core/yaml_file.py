@@ -1,9 +1,7 @@
-"""YAML files whose errors have line numbers.
+"""YAML files whose errors have line numbers: the configuration, the dialplan, `sipsms import`.
 
-The configuration, the dialplan and `sipsms import` use them. All mistakes are reported at once, one line each, as
-`file:line: key: what is expected`. The positions come from YAML's own node tree, so that even an unknown key has its
-line. A secret's value must never appear in an error.
-"""
+All mistakes are reported at once, one line each, as `file:line: key: what is expected`. The positions come from YAML's
+own node tree, so that even an unknown key has its line. A secret's value must never appear in an error."""
 
 from __future__ import annotations
 
@@ -129,9 +127,7 @@ Position = tuple[Path_, int]
 
 
 def _positions(path: Path, node: yaml.Node, where: Path_ = (), above: tuple[int, ...] = ()) -> Iterator[Position]:
-    """Yield the line of every key and value. Raises ConfigError for a duplicate key.
-
-    YAML itself would silently use the last of two equal keys."""
+    """Yield the line of every key and value. Raises ConfigError for a duplicate key, which YAML would permit."""
     if id(node) in above:
         raise ConfigError([f"{path}:{_line(node)}: {_dotted(where)}: an alias inside its own anchor"])
     if where:

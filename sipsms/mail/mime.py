@@ -42,9 +42,7 @@ def compose(
 ) -> EmailMessage:
     """Return the e-mail of a delivery; the same delivery always has the same Message-ID.
 
-    `sender`: our address, such as `sms@example.net`. `hostname`: used in Message-ID. Raises ValueError for an invalid
-    address.
-    """
+    `sender`: our address. `hostname`: used in Message-ID. Raises ValueError for an invalid address."""
     message = delivery.message
     mail = EmailMessage(_POLICY)
     mail["From"] = _address(sender, _word(message.source))
@@ -64,10 +62,7 @@ def compose(
 
 
 def _address(spec: str, name: str = "") -> Address:
-    """Parse an address: dot-atom, @ and a domain, all ASCII (RFC 5321 section 4.1.2).
-
-    Quoted forms are refused, because their quoting is error-prone. Raises ValueError.
-    """
+    """Parse an unquoted ASCII address, dot-atom @ domain (RFC 5321 section 4.1.2). Raises ValueError."""
     match = _ADDRESS.fullmatch(spec) if len(spec) <= 254 and "=?" not in spec else None
     if match is None:
         raise ValueError("not an e-mail address")
@@ -75,29 +70,19 @@ def _address(spec: str, name: str = "") -> Address:
 
 
 def subject(message: Message) -> str:
-    """Return the subject, by which a reply is assigned to this message (S-033).
-
-    The subject of an alarm starts with the alarm's text.
-    """
+    """Return the subject, by which a reply is assigned to its message (S-033), or an alarm's text."""
     if not message.did:
         return f"{_word(message.source)}: {_word(message.text.partition(chr(10))[0])}"
     return f"[#US{message.id:06}] Message sent to {_word(message.did)}"
 
 
 def _word(text: str) -> str:
-    """Return a text that is safe in a header.
-
-    The email package reads encoded words in header values, and some versions let them carry line ends (CVE-2024-6923).
-    Therefore no encoded word may remain.
-    """
+    """Return a text that is safe in a header, without encoded words: they could carry line ends (CVE-2024-6923)."""
     return "".join(c for c in text[:_MAX_WORD] if c.isprintable()).replace("=?", "= ?")
 
 
 def _thread(delivery: Delivery) -> str:
-    """Return an id that is the same for all messages between two numbers.
-
-    Mail programs group messages that refer to the same id.
-    """
+    """Return an id for all messages between two numbers, by which mail programs group them."""
     message = delivery.message
     parties = f"{message.did}/{message.source}/{delivery.destination}"
     return "thread." + hashlib.sha256(parties.encode("utf-8", "replace")).hexdigest()[:32]

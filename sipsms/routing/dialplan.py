@@ -74,8 +74,7 @@ class Rule:
     def ordered(self, facts: Facts) -> tuple[str, ...]:
         """Return the carriers in the order in which they must be tried.
 
-        With weights, the order is the same for every message between two numbers (weighted rendezvous hashing), so that
-        a conversation stays with one carrier."""
+        With weights, it is the same for all messages of two numbers (weighted rendezvous hashing)."""
         if not self.weights:
             return self.carriers
         pair = f"{facts.source} {facts.destination} "
@@ -110,9 +109,7 @@ class Dialplan:
         return _no_route(trace, "no rule of the dialplan matches")
 
     def incoming(self, facts: Facts, did: Did | None) -> Decision:
-        """Return routes to all destinations of the DID.
-
-        A message without a destination is stored and not refused, because the carrier has done its part."""
+        """Return routes to all destinations of the DID; without one a message is stored, not refused."""
         if did is None:
             return _no_route([], f"{shown(facts.destination)} is not one of our numbers")
         if why := _kept(facts, did):
@@ -129,8 +126,7 @@ class Dialplan:
 def _share(key: str) -> float:
     """Return a number from 0 up that depends only on the key.
 
-    Among several such numbers, each divided by a weight, each is the smallest with a chance in proportion to its
-    weight."""
+    Of several, each divided by a weight, each is the smallest with a chance in proportion to its weight."""
     drawn = (int.from_bytes(blake2b(key.encode("utf-8", "replace"), digest_size=7).digest(), "big") + 1) / 2**56
     return -log(drawn)
 
@@ -162,9 +158,7 @@ def _destinations(facts: Facts, did: Did) -> Iterator[Route]:
 
 
 def _no_forward(facts: Facts, did: Did) -> str:
-    """Return why a message must not be forwarded; empty if it may be (S-034, A-45).
-
-    Such a message would loop for ever."""
+    """Return why forwarding a message would loop for ever (S-034, A-45); empty if it would not."""
     if facts.source == did.forward:
         return "it comes from the number it would go to"
     if did.forward == did.number:

@@ -1,7 +1,4 @@
-"""The numbering policy: permitted destinations, and the form in which they must be written.
-
-Pure.
-"""
+"""The numbering policy: permitted destinations, and the form in which they must be written. Pure."""
 
 from __future__ import annotations
 
@@ -81,9 +78,7 @@ _WANTED: Final = {"nanpa": "exactly 10 digits", "e164": "+1 and 10 digits"}
 
 
 def shown(raw: str) -> str:
-    """Return a stranger's text in a form that may stand in a header.
-
-    The result is short ASCII without quotes and control characters."""
+    """Return a stranger's text for a header: short ASCII without quotes and control characters."""
     safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in raw[:24])
     return safe + "..." if len(raw) > 24 else safe
 
@@ -95,9 +90,7 @@ def _not_digits(raw: str) -> str:
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """Yield the codes of a pattern in the numbering plan's notation: `N11` -> 211 ... 911.
-
-    N is 2-9, X is 0-9."""
+    """Yield the codes of a numbering plan's pattern (N: 2-9, X: 0-9): `N11` -> 211 ... 911."""
     return map("".join, product(*({"N": "23456789", "X": "0123456789"}.get(c, c) for c in pattern)))
 
 

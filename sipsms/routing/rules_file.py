@@ -1,7 +1,4 @@
-"""Files numbering.yaml and routing.yaml: checked and compiled into a `Dialplan`.
-
-All errors of a file are reported together, with their lines. The store is not used.
-"""
+"""Files numbering.yaml and routing.yaml, compiled into a `Dialplan`; errors come together, with their lines."""
 
 from __future__ import annotations
 
@@ -21,9 +18,7 @@ ALL: Final = ("all",)  # no carrier can have this name, which the settings refus
 
 
 def _texts(value: object) -> object:
-    """Return a list of texts from one value or a list of values.
-
-    Codes need no quotes in YAML: `900` is a number to YAML and a text here."""
+    """Return a list of texts from one value or several; YAML reads codes like `900` as numbers."""
     values = value if isinstance(value, list | tuple) else [value]
     return [str(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values]
 
@@ -91,10 +86,7 @@ class RoutingFile(Model):
 
 
 def load(directory: Path | None, carriers: Sequence[str], weights: Mapping[str, int] | None = None) -> Dialplan:
-    """Return the dialplan of a directory, with the defaults for files that are missing.
-
-    `weights` of carriers; 1 for a carrier without one. Raises ConfigError with all errors.
-    """
+    """Return the dialplan of a directory (None: the defaults). `weights`: 1 for other carriers. Raises ConfigError."""
     numbering, routing = _document(directory, "numbering.yaml"), _document(directory, "routing.yaml")
     file = numbering.validate(NumberingFile) if numbering else NumberingFile()
     rules = routing.validate(RoutingFile) if routing else RoutingFile()

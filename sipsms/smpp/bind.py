@@ -1,8 +1,4 @@
-"""Bind that we open to a server: connection, bind, requests and their responses.
-
-The bind remembers the messages that the server may send again after a broken connection; its owner passes them to
-`ResendDetection`.
-"""
+"""Bind that we open to a server: connection, bind, requests and their responses."""
 
 from __future__ import annotations
 
@@ -113,9 +109,7 @@ class Bind(PeerSession):
         addresses = await self._resolve(url.host, url.port)
         more: dict[str, Any] = {}
         if url.tls:
-            more = {
-                "ssl": _client_context(self.target), "server_hostname": url.host, "ssl_handshake_timeout": _CONNECT,
-            }  # fmt: skip
+            more = {"ssl": _client_context(self.target), "server_hostname": url.host, "ssl_handshake_timeout": _CONNECT}
         last: OSError = OSError("the name has no address")
         for address in addresses:
             try:
@@ -183,11 +177,7 @@ class Bind(PeerSession):
                 self._ticker.cancel()
 
     async def _finish(self, connection: Connection) -> None:
-        """Wait up to one second until the received requests are answered.
-
-        After an unbind the server may not read the responses. The wait is short, because the server can send again in
-        another session.
-        """
+        """Wait up to one second until requests are answered, which the server may not read after an unbind."""
         for _ in range(_LAST_ANSWERS):
             if not connection.session.under_way:
                 return
@@ -201,10 +191,7 @@ class Bind(PeerSession):
         return connection is not None and bool(len(self.trail) or self.under_way) and connection.is_mute(now)
 
     def doubts(self, now: float) -> list[tuple[Key, Taken]]:
-        """Return the messages that the server may send again by another bind, if this bind is mute.
-
-        The result is empty if the bind is not mute or if its messages were returned before.
-        """
+        """Return the messages that the server may send again by another bind: once, if this bind is mute."""
         if self.is_doubted or not self.is_mute(now):
             return []
         self.is_doubted = True
@@ -221,13 +208,8 @@ class Bind(PeerSession):
         """Number of messages that the server has accepted."""
         return self._connection.sent if self._connection is not None else 0
 
-    async def ask(
-        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
-    ) -> Pdu:  # fmt: skip
-        """Send a request and return its response.
-
-        Raises NotBound if nothing was sent, or Gone if the server may have read the request.
-        """
+    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None) -> Pdu:
+        """Send a request and return its response. Raises NotBound (not sent) or Gone (perhaps read)."""
         assert self._connection is not None
         answer: asyncio.Future[Pdu] = asyncio.get_running_loop().create_future()
         self._connection.ask(command, dict(fields), _Token(answer, about), dict(tlvs))

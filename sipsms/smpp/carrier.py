@@ -112,11 +112,8 @@ class SmppCarrier(BaseCarrier):
     def room(self) -> int:
         """Return how many messages may be in flight.
 
-        The limit is the sum of the windows of the open binds, but at most two seconds of messages at the rate that the
-        SMSC accepts, because the SMSC may accept more by then. Without a bind the limit is one, so that one delivery
-        finds out. Just after the start the limit is 0, so that deliveries wait for the first bind and use no other
-        carrier.
-        """
+        The windows of the open binds, but at most two seconds of messages at the rate that the SMSC accepts. Without a
+        bind one, so that one delivery finds out. Just after the start 0, so that deliveries wait for the first bind."""
         if binds := self._pool.transmitters():
             windows = len(binds) * self.config.window
             return min(windows, ceil(2 * self._pace.rate)) if self._pace.rate else windows
@@ -132,11 +129,7 @@ class SmppCarrier(BaseCarrier):
         return self._pace.rate_at(now)
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """Send a delivery and return its outcome.
-
-        The method must not wait here for a free window: a delivery that was begun and not sent when the server is
-        killed has an unknown outcome.
-        """
+        """Send a delivery, without waiting for a window: one begun but not sent has an unknown outcome after a kill."""
         now = self._clock()
         if paused := self._pace.paused(now):
             return Deferred("throttled", retry=paused, scope=Scope.COURIER, attempt=Attempt.NOT_MADE)
@@ -189,10 +182,9 @@ class SmppCarrier(BaseCarrier):
                 self._late.popitem(last=False)
 
     async def look_up(self, delivery: Delivery, began: float) -> Outcome | None:
-        """Settle an unknown outcome by a late response or an unmatched receipt.
+        """Settle an unknown outcome by a late response or an unmatched receipt; None if there is neither.
 
-        Returns None if there is neither. Raises NotThere if the SMSC has refused the message temporarily.
-        """
+        Raises NotThere if the SMSC has refused the message temporarily."""
         late = self._late.pop(delivery.id, None)
         if late is not None:
             return self._late_outcome(late)
@@ -208,10 +200,7 @@ class SmppCarrier(BaseCarrier):
         return None
 
     def _late_outcome(self, answer: Pdu) -> Outcome:
-        """Return the outcome of a late response.
-
-        Raises NotThere if the SMSC has refused the message temporarily.
-        """
+        """Return the outcome of a late response. Raises NotThere if the SMSC has refused temporarily."""
         status = answer.status
         if status in _THROTTLES | _LATER | _MEND:
             raise NotThere

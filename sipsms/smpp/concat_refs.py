@@ -1,8 +1,7 @@
-"""References of long texts: assigns each incoming segment to a text.
+"""References of long texts: assigns each incoming segment to a text. Pure; random tokens come in.
 
-Pure; random tokens come in. References have 8 bits and repeat, some programs always use the same reference, and a
-segment may come twice. Each text therefore gets its own token, which no other text has.
-"""
+References have 8 bits and repeat, some programs always use the same reference, and a segment may come twice. Each text
+therefore gets its own token, which no other text has."""
 
 from __future__ import annotations
 
@@ -48,10 +47,7 @@ class ConcatReferences:
         self._of: Counter[str] = Counter()
 
     def place(self, name: Name, number: int, text: str, now: float) -> str:
-        """Return the token of a segment's text. Raises Full.
-
-        A segment that comes again keeps its text. Another content with the same number starts the next text.
-        """
+        """Return the token of a segment's text: a repetition's own, a new one for other content. Raises Full."""
         known = self._open.get(name)
         if known is not None and known.parts.get(number, text) != text:
             self._close(name)
@@ -76,10 +72,7 @@ class ConcatReferences:
         self._close(next(name for name in self._open if not own or name.owner == owner))
 
     def failed(self, name: Name, token: str, number: int, now: float) -> None:
-        """Record that a segment could not be stored and is still missing.
-
-        If the segment was the last one, the text is reopened: the store has the other segments.
-        """
+        """Record that a segment could not be stored, and reopen a text whose last segment it was."""
         if name in self._open:
             self.refused(name, token, number)
         else:

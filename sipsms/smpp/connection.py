@@ -1,8 +1,6 @@
 """SMPP session on a TCP or TLS connection: octets in, octets out, the clock, bounded memory.
 
-`Session` decides on the protocol. The connection moves octets, limits unread data and measures what the peer's system
-has acknowledged.
-"""
+`Session` decides on the protocol. The connection measures what the peer's system has acknowledged."""
 
 from __future__ import annotations
 
@@ -24,10 +22,7 @@ _COUNTED: Final = frozenset({Command.SUBMIT_SM, Command.DELIVER_SM})
 
 
 class Connection(asyncio.Protocol):
-    """Connection that carries one session.
-
-    `heed(connection, event)` is called for each event, in order; the last event is Closed.
-    """
+    """Connection that carries one session; `heed(connection, event)` gets its events, Closed as the last."""
 
     def __init__(
         self, session: Session, clock: Clock, heed: Callable[[Connection, Event], None], address: str = ""
@@ -161,11 +156,7 @@ class Connection(asyncio.Protocol):
             self._caught_up_at = now
 
     def is_mute(self, now: float) -> bool:
-        """Return True if the connection may be broken.
-
-        The peer has been silent for `QUIET` seconds and its system has not acknowledged our octets in that time. Octets
-        that are acknowledged a moment later must not make a peer mute.
-        """
+        """Return True if a peer, silent for `QUIET` seconds, has also not acknowledged our octets in that time."""
         if now - self.session.last_heard < QUIET:
             return False
         self._look(now)

@@ -62,13 +62,8 @@ class Gone(Exception):
 class Peer(Protocol):
     """Interface of a bound peer that takes requests."""
 
-    async def ask(
-        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
-    ) -> Pdu:  # fmt: skip
-        """Send a request and return its response. Raises Gone or NotBound.
-
-        `about`: identifies the request of a late response.
-        """
+    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None) -> Pdu:
+        """Send a request and return its response. Raises Gone or NotBound. `about` goes with a late response."""
 
 
 class Push(Protocol):
@@ -79,19 +74,13 @@ class Push(Protocol):
 
 
 class LateAnswers:
-    """Late responses: PDUs that peers accepted after their requests were given up. In memory only.
-
-    These PDUs need not be sent again.
-    """
+    """Late responses: PDUs that need not be sent again, since peers accepted them after we gave up. In memory only."""
 
     def __init__(self) -> None:
         self._taken: OrderedDict[int, int] = OrderedDict()  # delivery -> number of its first PDUs that were accepted
 
     def came(self, about: tuple[int, int] | None, answer: Pdu) -> None:
-        """Record a late response.
-
-        `about`: (delivery, index of the PDU from 0); None for other requests.
-        """
+        """Record a late response to (delivery, index of the PDU from 0); None for other requests."""
         if about is None or answer.status or answer.command == GENERIC_NACK:
             return
         delivery, index = about
@@ -114,9 +103,7 @@ class Bind:
         self._bound = bound
         self._late = late
 
-    async def ask(
-        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
-    ) -> Pdu:  # fmt: skip
+    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None) -> Pdu:
         try:
             return await self._bound.ask(command, fields, tlvs, partial(self._late.came, about))
         except ConnectionError as error:
@@ -194,10 +181,7 @@ class SmppCourier:
     # --- receipts ---
 
     async def _send_receipt(self, peer: Peer, delivery: Delivery) -> Outcome:
-        """Send a receipt for each segment that requested a receipt, with the id that the ESME got (G09).
-
-        All segments get the same state.
-        """
+        """Send a receipt of one state for each segment that requested it, with the id that the ESME got (G09)."""
         report = json.loads(delivery.message.text)
         ids = [f"{report['id']}-{number}" for number in report["parts"]] or [report["id"]]
         word, error = _WORDS[report["stage"]], receipt.NO_ERROR
@@ -225,10 +209,7 @@ class SmppCourier:
 
 
 def _bodies(text: str, reference: int, charsets: Mapping[int, Charset]) -> list[_Sm]:
-    """Return the text fields and TLVs of each PDU.
-
-    The whole text goes into one payload if a segment does not fit (UTF-8 with long characters).
-    """
+    """Return the text fields and TLVs of each PDU; one payload if a segment does not fit (UTF-8)."""
     segments = segments_of(text, reference, charsets)
     if any(len(one.octets) > MAX_SHORT for one in segments):
         coding, octets = choose(text, charsets)
@@ -236,14 +217,11 @@ def _bodies(text: str, reference: int, charsets: Mapping[int, Charset]) -> list[
     return [
         ({"esm_class": one.esm_class, "data_coding": one.data_coding, "short_message": one.octets}, {})
         for one in segments
-    ]  # fmt: skip
+    ]
 
 
 def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str, error: str) -> _Sm:
-    """Return a receipt from the message's recipient to its sender.
-
-    The addresses are as the ESME wrote them.
-    """
+    """Return a receipt from the message's recipient to its sender, as the ESME wrote their addresses."""
     text = receipt.write(message_id, word, report["submitted"], report["done"], report["text"], error)
     fields = {
         "source_addr_ton": report["dest_ton"], "source_addr_npi": report["dest_npi"],
@@ -261,10 +239,7 @@ def _receipt_pdu(report: Mapping[str, Any], message_id: str, word: str, error: s
 
 
 def _away(delivery: Delivery, why: str) -> Outcome:
-    """Return the outcome while no ESME is bound.
-
-    A delivery in a lane of its own is not woken by a bind, so it is retried by time.
-    """
+    """Return the outcome while no ESME is bound; a bind does not wake a delivery in a lane of its own."""
     return Deferred(why, retry=_ASIDE) if delivery.lane.is_aside else Deferred(why, retry=EVENT)
 
 

@@ -1,7 +1,4 @@
-"""Customers' own SMSCs (S-072 to S-075, S-078): bound on demand, unbound when idle.
-
-A bind must carry only messages of the customer whose DID has the URL and credentials.
-"""
+"""Customers' own SMSCs (S-072 to S-075, S-078): bound on demand, each for one customer, unbound when idle."""
 
 from __future__ import annotations
 
@@ -41,26 +38,20 @@ class _Server:
 
 
 class _Paced(NamedTuple):
-    """Bind with a limited number of requests in flight.
-
-    A request's timeout starts when the request is sent, not while it waits.
-    """
+    """Bind with limited requests in flight; a request's timeout starts when it is sent."""
 
     link: Bind
     room: asyncio.Semaphore
 
-    async def ask(
-        self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None
-    ) -> Pdu:  # fmt: skip
+    async def ask(self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], about: Any = None) -> Pdu:
         async with self.room:
             return await self.link.ask(command, fields, tlvs, about)
 
 
 class CustomerSmscs:
     def __init__(
-        self, settings: Callable[[], SmppSettings], clock: Clock, resolve: Resolve,
-        late: Callable[[Any, Pdu], None],
-    ) -> None:  # fmt: skip
+        self, settings: Callable[[], SmppSettings], clock: Clock, resolve: Resolve, late: Callable[[Any, Pdu], None]
+    ) -> None:
         """`resolve`: refuses addresses that customers must not make us connect to. `late(about, answer)`: takes the
         responses to requests that were given up.
         """
@@ -72,10 +63,7 @@ class CustomerSmscs:
         self._servers: dict[tuple[str, str, str, str], _Server] = {}
 
     async def peer(self, did: Did) -> Peer:
-        """Return a bind to the DID's server. Raises Gone.
-
-        The DID's own user and password are used if the URL has none.
-        """
+        """Return a bind to the DID's server, as the DID's own user if the URL names none. Raises Gone."""
         assert did.smpp is not None
         url, settings = smpp_url(did.smpp.url), self._settings()
         username, password = url.username or did.smpp_username, url.password or did.smpp.password
@@ -107,11 +95,7 @@ class CustomerSmscs:
         return link
 
     def _asked(self, link: Bind, pdu: Pdu) -> None:
-        """Answer a request of a customer's server.
-
-        Receipts for pushed messages are accepted and ignored. Messages are refused: customers' programs must bind to us
-        to send.
-        """
+        """Accept receipts for pushed messages; refuse messages, for which customers' programs must bind to us."""
         link.answer(pdu, 0 if is_receipt(pdu.fields.get("esm_class", 0)) else Status.REJECTED_BY_APP)
 
     def sweep(self) -> None:

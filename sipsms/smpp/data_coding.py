@@ -42,10 +42,7 @@ class CodingError(ValueError):
 
 
 def decode(octets: bytes, charset: Charset) -> str:
-    """Decode octets. Raises CodingError for an odd number of octets in UCS-2.
-
-    Half of a surrogate pair is kept, because the other half may be in the next segment.
-    """
+    """Decode octets; half of a surrogate pair, continued in the next segment, is kept. Raises CodingError."""
     match charset:
         case "gsm" | "ia5":
             return _from_gsm(octets, ia5=charset == "ia5")
@@ -60,13 +57,10 @@ def decode(octets: bytes, charset: Charset) -> str:
 
 
 def _from_gsm(octets: bytes, *, ia5: bool) -> str:
-    """Decode GSM octets, one septet in each octet.
+    """Decode GSM octets, one septet in each octet; Latin-1 if an octet is above 0x7F.
 
     `ia5`: the specification says IA5, but node-smpp sends the GSM alphabet. An octet below the space means GSM.
-    Otherwise `@`, `$` and `_` are read as ASCII, because the GSM characters at these codes are hardly ever written.
-
-    Octets above 0x7F are in neither alphabet: then the text is read as Latin-1.
-    """
+    Otherwise `@`, `$` and `_` are read as ASCII, because the GSM characters at these codes are hardly ever written."""
     if _SAME(octets):
         return octets.decode("ascii")
     if not octets.isascii():
@@ -107,10 +101,7 @@ def choose(text: str, charsets: Mapping[int, Charset] = CHARSETS) -> tuple[int, 
 
 
 def charset_of(data_coding: int, charsets: Mapping[int, Charset] = CHARSETS) -> Charset | None:
-    """Return the charset of a data_coding; None for binary and unknown codings.
-
-    Codings from 0xC0 are those of 3GPP TS 23.038 section 4.
-    """
+    """Return the charset of a data_coding (3GPP TS 23.038 section 4); None for binary and unknown codings."""
     found = charsets.get(data_coding)
     if found is not None or data_coding < 0xC0:
         return found
@@ -187,10 +178,7 @@ class Segment(NamedTuple):
 
 
 def segments_of(text: str, reference: int, charsets: Mapping[int, Charset] = CHARSETS) -> list[Segment]:
-    """Split a text into segments with concatenation headers (3GPP TS 23.040 9.2.3.24.1).
-
-    A text that fits into one PDU gets no header.
-    """
+    """Split a text that is too long for one PDU into segments with headers (3GPP TS 23.040 9.2.3.24.1)."""
     spans = pieces(text, 0, "segments")
     coding, whole = choose(text, charsets)
     if len(spans) == 1 and len(whole) <= MAX_SHORT:

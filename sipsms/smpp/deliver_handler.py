@@ -1,7 +1,4 @@
-"""Handler of what a carrier's SMSC sends: messages and receipts, answered when they are stored.
-
-A message that comes again because our response was lost is stored once (see `ResendDetection`).
-"""
+"""Handler of what a carrier's SMSC sends: messages and receipts, answered when they are stored once."""
 
 from __future__ import annotations
 
@@ -85,11 +82,10 @@ class DeliverHandler:
         self.doubts.add(bind.unsure(now), now, bind)
 
     def heard_by(self, now: float, span: float, oldest: float) -> float:
-        """Return the time before which received messages need not be recalled after a restart.
+        """Return the time before which received messages need not be recalled after a restart; 0 if unchanged.
 
-        Returns 0 if unchanged. The SMSC has received the responses to these messages and has had `span` seconds to
-        process them. `oldest`: arrival time of the oldest message without that, also of this carrier before a reload.
-        """
+        The SMSC has had their responses for `span` seconds. `oldest`: arrival of the oldest message without that, also
+        of this carrier before a reload."""
         self._texts.sweep(now)
         self.doubts.sweep(now)
         return 0.0 if len(self.doubts) else self._mark.move(now, span, oldest)
@@ -142,17 +138,11 @@ class DeliverHandler:
         return Status.OK
 
     def _number(self, ton: int, address: str) -> str:
-        """Normalise a number.
-
-        If the carrier uses country codes, an "international" number of ten digits is not a national number.
-        """
+        """Normalise a number; ten digits are national unless the carrier uses country codes."""
         return number(ton, address, tens_are_national=self._config.numbers == "nanpa")
 
     def _parties(self, pdu: Pdu) -> tuple[str, str]:
-        """Return (our DID, recipient) of a receipt; the DID is empty if it is not ours.
-
-        A receipt's source is the message's recipient, but some SMSCs swap the addresses.
-        """
+        """Return (our DID or "", recipient) of a receipt, whose addresses some SMSCs swap."""
         source = self._number(pdu.fields["source_addr_ton"], pdu.fields["source_addr"])
         destination = self._number(pdu.fields["dest_addr_ton"], pdu.fields["destination_addr"])
         if self._directory.did(destination) is not None:
@@ -191,10 +181,7 @@ class DeliverHandler:
         return Status.OK
 
     async def _take(self, source: str, destination: str, body: Body, concat: Concat | None, own_id: str) -> str:
-        """Store an incoming message or segment. Raises Refused or Unavailable.
-
-        Returns an empty id, because the response to deliver_sm has none.
-        """
+        """Store a message or segment. Return the empty id of a deliver_sm_resp. Raises Refused or Unavailable."""
         part, token, name = None, "", Name(source, source, destination, 0, 0)
         if concat is not None:
             name = name._replace(reference=concat.reference, total=concat.total)

@@ -17,10 +17,7 @@ _GONE = 5.0  # seconds without an answer to an enquire_link, after which a new s
 
 
 class Asked(NamedTuple):
-    """Request of ours to an ESME.
-
-    `late`: called with a response that comes after the request was given up.
-    """
+    """Request of ours to an ESME; `late` gets a response that comes after it was given up."""
 
     answer: asyncio.Future[Pdu]
     late: Callable[[Pdu], None]
@@ -31,7 +28,7 @@ class Esme(PeerSession):
 
     def __init__(
         self, connection: Connection, username: str, password: str, customer: str, mode: Mode, window: int
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`window`: unanswered requests to this ESME at once."""
         super().__init__()
         self.connection = connection
@@ -57,12 +54,10 @@ class Esme(PeerSession):
 
     async def ask(
         self, command: int, fields: Mapping[str, Any], tlvs: Mapping[int, bytes], late: Callable[[Pdu], None]
-    ) -> Pdu:  # fmt: skip
+    ) -> Pdu:
         """Send a request when the window allows, and return its response.
 
-        The timeout starts when the request is sent. Raises NotBound if nothing was sent, or ConnectionError if no
-        response came.
-        """
+        Raises NotBound if nothing was sent, or ConnectionError if no response came in time."""
         self.to_do += 1
         try:
             async with self._room:

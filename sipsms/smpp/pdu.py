@@ -110,10 +110,7 @@ class Tag(IntEnum):
 
 
 class Address(NamedTuple):
-    """Destination of a submit_multi.
-
-    `status`: in a response, the reason of the refusal.
-    """
+    """Destination of a submit_multi, in a response with the status of its refusal."""
 
     ton: int
     npi: int
@@ -140,10 +137,7 @@ class Pdu(NamedTuple):
 
 
 class BadLength(Exception):
-    """Impossible length in a PDU's header: the octets after it cannot be read.
-
-    `sequence`: 0 if unknown.
-    """
+    """Impossible length in a PDU's header: nothing after it can be read. `sequence`: 0 if unknown."""
 
     def __init__(self, why: str, sequence: int = 0) -> None:
         super().__init__(why)
@@ -151,10 +145,7 @@ class BadLength(Exception):
 
 
 class BadPdu(Exception):
-    """Unreadable PDU; the following PDUs are readable.
-
-    `status`: the status of the response.
-    """
+    """Unreadable PDU, answered with `status`; the following PDUs are readable."""
 
     def __init__(self, status: Status, why: str, command: int, sequence: int) -> None:
         super().__init__(why)
@@ -347,10 +338,7 @@ def _destination(one: Address) -> bytes:
 
 
 def encode(pdu: Pdu) -> bytes:
-    """Return the octets of a PDU. Raises ValueError if it is too long.
-
-    Missing fields are empty.
-    """
+    """Return the octets of a PDU; missing fields are empty. Raises ValueError if it is too long."""
     body = b"".join(
         _write(field, pdu.fields[field.name] if field.name in pdu.fields else _EMPTY[field.kind])
         for field in _TABLES[pdu.command]
@@ -363,11 +351,7 @@ def encode(pdu: Pdu) -> bytes:
 
 
 def encode_response(request: Pdu, status: int = 0, message_id: str = "") -> bytes:
-    """Return the usual response to `request`.
-
-    The response has a message id, possibly empty, if the command's response has that field. A response with an error
-    status has no body (section 4.4.2).
-    """
+    """Return the usual response, with a message id where the command has one; without a body for an error (4.4.2)."""
     body = message_id.encode("latin-1") + b"\0" if request.command in _NAMED and not status else b""
     return _header.pack(HEADER + len(body), request.command | _RESPONSE, status, request.sequence) + body
 
@@ -400,10 +384,7 @@ def decode(data: bytes) -> Pdu:
 
 
 def _tlvs(data: bytes, at: int, *, lax: bool) -> dict[int, bytes]:
-    """Parse the TLVs.
-
-    `lax`: stop at octets that are no TLV, because a response with surplus octets is still valid.
-    """
+    """Parse the TLVs; `lax` stops at octets that are none, with which a response is still valid."""
     found: dict[int, bytes] = {}
     while at < len(data):
         if at + 4 > len(data):
@@ -422,10 +403,7 @@ def _tlvs(data: bytes, at: int, *, lax: bool) -> dict[int, bytes]:
 
 
 class Framer:
-    """Splitter of received octets into PDUs.
-
-    The framer never holds more than one PDU beyond the octets it was fed.
-    """
+    """Splitter of received octets into PDUs; it holds at most one PDU beyond what it was fed."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -438,10 +416,7 @@ class Framer:
         return not self._buffer
 
     def next(self) -> bytes | None:
-        """Return the next whole PDU; None if it is incomplete.
-
-        Raises BadLength as soon as the header is known.
-        """
+        """Return the next whole PDU; None if incomplete. Raises BadLength as soon as the header is known."""
         if len(self._buffer) < HEADER:
             return None
         length, _, _, sequence = _header.unpack_from(self._buffer)

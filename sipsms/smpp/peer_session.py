@@ -18,10 +18,7 @@ def known(message_id: str) -> Taken:
 
 
 def take_again(doubts: ResendDetection[Taken], key: Key, now: float, session: object) -> Taken | None:
-    """Return the result of the same message in another session, or None.
-
-    There is a result only if its response may be lost, and no result if the message could not be stored.
-    """
+    """Return the stored result of the same message in another session whose response may be lost, or None."""
     taken = doubts.take(key, now, session) if len(doubts) else None
     if taken is not None and taken.done() and (taken.cancelled() or taken.exception() is not None):
         return None
@@ -50,11 +47,9 @@ class PeerSession:
         self._told.discard(taken)
 
     def unsure(self, now: float, span: float = HEARD) -> list[tuple[Key, Taken]]:
-        """Return the messages that the peer may send again after its session broke.
+        """Return, once, the messages that the peer may send again after its session broke.
 
-        These are messages without a response, and messages whose response the peer received within the last `span`
-        seconds or perhaps not at all. Each message is returned once.
-        """
+        These have no response, or one that the peer received within the last `span` seconds or perhaps not at all."""
         answered = [(key, known(message_id)) for key, message_id in self.trail.unsure(now, span)]
         waiting = [(one.key, taken) for taken, one in self.under_way.items() if taken not in self._told]
         self.trail.forget()

@@ -72,10 +72,7 @@ class QueryHandler:
         bound.connection.answer(pdu)
 
     async def replace(self, bound: Esme, pdu: Pdu) -> None:
-        """Replace the text of a held message, checked like a submit; its times cannot be changed.
-
-        Raises Refused or Unavailable.
-        """
+        """Replace the text, not the times, of a held message, checked like a submit. Raises Refused or Unavailable."""
         message = await self._own(bound, pdu, Status.REPLACE_FAILED)
         for name, status in _TIMES.items():
             if pdu.fields[name]:
@@ -130,12 +127,10 @@ class QueryHandler:
 
 
 def _coding(octets: bytes, held: str, charsets: Mapping[int, Charset]) -> int:
-    """Return the data_coding of a replace_sm's text; the PDU has no field for it.
+    """Return the data_coding of a replace_sm's text, for which the PDU has no field.
 
-    The result is the default, or UCS-2 if the octets can be UCS-2 and the held text was probably not sent in the
-    default coding. A held text of Latin-1 letters may have been sent in Latin-1, so there only NUL octets indicate
-    UCS-2.
-    """
+    The default, or UCS-2 if the octets can be that and the held text was probably not sent in the default. Latin-1
+    letters may have been sent in Latin-1, so there only NUL octets indicate UCS-2."""
     if encoding_of(held) == "gsm7" or len(octets) % 2 or (max(held) <= "\xff" and b"\0" not in octets):
         return 0
     try:

@@ -44,10 +44,7 @@ def parse(text: str) -> ReceiptText:
 
 
 def state_of(word: str, code: int | None = None) -> State:
-    """Return the state by the TLV message_state if present, else by the word.
-
-    An unknown word means accepted.
-    """
+    """Return the state by the TLV message_state if present, else by the word; unknown means accepted."""
     if code is not None and code in STATES:
         word = STATES[code]
     return _MEANS.get(word, State.ACCEPTED)
@@ -67,11 +64,7 @@ def _date(at: float) -> str:
 
 
 def write(message_id: str, word: str, submitted: float, done: float, text: str, error: str = NO_ERROR) -> str:
-    """Return the text of a receipt.
-
-    `submitted` and `done`: seconds since the epoch, written in UTC to the minute. `text`: the message's text, of which
-    20 characters are shown.
-    """
+    """Return the text of a receipt: times (seconds since the epoch) in UTC, 20 characters of the message."""
     delivered = "001" if word == "DELIVRD" else "000"
     shown = re.sub(r"[^\x20-\x7e]", "?", text[:20])
     return (
@@ -81,11 +74,7 @@ def write(message_id: str, word: str, submitted: float, done: float, text: str, 
 
 
 def other_forms(message_id: str) -> tuple[str, ...]:
-    """Return the same id in the other number base.
-
-    Some SMSCs answer in hexadecimal and report in decimal, or the reverse, in upper or lower case, with or without
-    leading zeros.
-    """
+    """Return the same id in the other number base, in the spellings in which SMSCs report it."""
     if not re.fullmatch("[0-9A-Fa-f]{1,20}", message_id):
         return ()
     if message_id.isdigit():

@@ -43,9 +43,8 @@ class _Entry(NamedTuple, Generic[T]):
 class Trail(Generic[T]):
     """Messages that one session has answered lately.
 
-    The connection's owner must report regularly whether the peer's system has acknowledged all our octets.
-    Unacknowledged responses are remembered without a time limit.
-    """
+    The owner must report regularly whether the peer's system has acknowledged all our octets; unacknowledged responses
+    are remembered without a time limit."""
 
     def __init__(self) -> None:
         self._told: deque[_Entry[T]] = deque()  # answered since the last report of "all acknowledged"
@@ -53,18 +52,12 @@ class Trail(Generic[T]):
         self._behind_at = 0.0  # last report of unacknowledged octets
 
     def answered(self, key: Key, result: T, now: float, since: float | None = None) -> None:
-        """Record a response.
-
-        `since`: arrival time of the message; None means now.
-        """
+        """Record a response to a message that arrived at `since`; None: now."""
         self._told.append(_Entry(now, key, result, now if since is None else since))
         self._trim(now)
 
     def looked(self, now: float, *, all_heard: bool) -> None:
-        """Report the state of the connection.
-
-        `all_heard`: the peer's system has acknowledged every octet of ours.
-        """
+        """Report whether the peer's system has acknowledged every octet of ours."""
         if not all_heard:
             self._behind_at = now
         elif self._told:
@@ -82,10 +75,7 @@ class Trail(Generic[T]):
         return len(self._told) + len(self._heard)
 
     def unsure(self, now: float, span: float = HEARD) -> list[tuple[Key, T]]:
-        """Return the messages whose response the peer got late or perhaps not at all.
-
-        Late means within the last `span` seconds.
-        """
+        """Return the messages whose response the peer got in the last `span` seconds, or perhaps not at all."""
         return [(one.key, one.result) for one in self._unsure(now, span)]
 
     def _unsure(self, now: float, span: float) -> Iterator[_Entry[T]]:
@@ -97,30 +87,21 @@ class Trail(Generic[T]):
         return min((one.since for one in self._unsure(now, HEARD)), default=inf)
 
     def forget(self, before: float = inf) -> None:
-        """Forget messages answered before that time.
-
-        `ResendDetection` has these messages, or the peer has processed their responses.
-        """
+        """Forget messages answered before then: processed by the peer, or passed to `ResendDetection`."""
         for entries in (self._told, self._heard):
             while entries and entries[0].at < before:
                 entries.popleft()
 
 
 class Mark:
-    """Time mark of one origin: all earlier messages need no recall after a restart.
-
-    The peers have processed the responses to these messages.
-    """
+    """Time mark of one origin: earlier messages, whose responses are processed, need no recall after a restart."""
 
     def __init__(self) -> None:
         self.took_at = 0.0  # time of the last message
         self._at = 0.0
 
     def move(self, now: float, span: float, oldest: float) -> float:
-        """Move the mark and return it; 0 if it does not move.
-
-        The mark is `span` seconds ago, but before the oldest message whose response may be lost.
-        """
+        """Move the mark to `span` seconds ago, or before the oldest message in doubt, and return it; 0: not moved."""
         fresh = min(now - span, oldest - _A_MOMENT)
         if self.took_at <= self._at or fresh <= self._at:
             return 0.0
@@ -156,11 +137,7 @@ class ResendDetection(Generic[T]):
             self._drop(next(iter(self._known)))
 
     def take(self, key: Key, now: float, session: object = None) -> T | None:
-        """Remove and return the first result of a message, or None; each result is returned once.
-
-        `session`: the session that the message comes by now. A message first received by the same session is another
-        message.
-        """
+        """Remove and return the first result of a message that came by another session, or None."""
         self.sweep(now)
         for other, numbers in self._by_key.get(key, {}).items():
             if other is None or other is not session:

@@ -1,8 +1,6 @@
 """SMSC for customers' ESMEs, which submit messages and receive for their DIDs (S-064..S-071).
 
-Each bind is for the DIDs with its SMPP user and password. `SubmitHandler` takes the submits, `QueryHandler` the
-requests about messages.
-"""
+Each bind is for the DIDs with its SMPP user and password."""
 
 from __future__ import annotations
 
@@ -77,10 +75,7 @@ class Smsc:
         await self._intake.start()
 
     def listen(self, sock: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
-        """Accept ESMEs on a bound socket. Raises OSError.
-
-        `tls`: returns the current certificate's context.
-        """
+        """Accept ESMEs on a bound socket; `tls` returns the current context. Raises OSError."""
         sock.listen(BACKLOG)
         self._listeners.append((sock, self._loop.create_task(self._accept(sock, tls))))
 
@@ -233,10 +228,7 @@ class Smsc:
             self._refuse(bound, pdu, error)
 
     def _refuse(self, bound: Esme, pdu: Pdu, error: BaseException) -> None:
-        """Answer with an error status.
-
-        An error of ours is answered with QUEUE_FULL, because every program tries again after that.
-        """
+        """Answer with an error status; QUEUE_FULL, after which programs try again, if the error is ours."""
         if isinstance(error, Refused):
             status = self._note_refused(bound, error)
         elif isinstance(error, Unavailable):
@@ -289,10 +281,7 @@ class Smsc:
         return sum(one.customer == customer for group in self._bound.values() for one in group)
 
     def _make_room(self, username: str) -> bool:
-        """End the quietest session of a user if its host seems unreachable; True if ended.
-
-        If no host seems unreachable, quiet sessions are probed, so that the next bind may succeed.
-        """
+        """End a user's quietest unreachable session; False if there is none: probe quiet ones for the next bind."""
         now, group = self._clock(), self._bound.get(username, [])
         gone = [one for one in group if one.may_be_gone(now)]
         if gone:
@@ -323,10 +312,7 @@ class Smsc:
     # --- for the courier and the status ---
 
     def hearing(self, did: Did) -> Esme | None:
-        """Return the ESME that receives for a DID, or None.
-
-        If several ESMEs are bound, the ESME with the fewest open requests is returned.
-        """
+        """Return the ESME with the fewest open requests that receives for a DID, or None."""
         fit = [
             one for one in self._bound.get(did.smpp_username, ())
             if one.hears and one.customer == did.account and did.smpp is not None
@@ -335,10 +321,7 @@ class Smsc:
         return min(fit, key=lambda one: one.to_do, default=None)
 
     async def answered(self, did: Did) -> None:
-        """Wait until the current submits of the DID's user are answered, at most 5 s.
-
-        A receipt must come after the response to its submit.
-        """
+        """Wait, at most 5 s, until the user's submits are answered: receipts must come after the responses."""
         groups = self._bound.get(did.smpp_username, ())
         waiting = {taken for one in groups for taken in one.under_way if not taken.done()}
         if waiting:
@@ -346,10 +329,7 @@ class Smsc:
             await asyncio.sleep(0)  # lets the responses be written
 
     async def error_of(self, message_id: str) -> str:
-        """Return the error code of a failed message by the id that its ESME was given.
-
-        Raises Unavailable.
-        """
+        """Return the error code of a failed message by its ESME's id. Raises Unavailable."""
         return await self._enquiries.error_of(message_id)
 
     def binds(self) -> Iterator[dict[str, Any]]:

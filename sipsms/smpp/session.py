@@ -75,10 +75,7 @@ _ALLOWED: Final[Mapping[Role, Mapping[int, frozenset[Mode]]]] = {
 
 
 class Limits(NamedTuple):
-    """Limits of a session, in seconds except `window`.
-
-    `window`: unanswered requests of the peer; further requests wait unread.
-    """
+    """Limits of a session, in seconds except `window`: unanswered requests of the peer; more wait unread."""
 
     window: int
     bind_timeout: float
@@ -114,10 +111,7 @@ class Lost(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """End of the session: send the remaining octets, then close the connection.
-
-    `orderly`: the session ended by an unbind.
-    """
+    """End of the session, `orderly` by an unbind: send the remaining octets, then close the connection."""
 
     why: str
     orderly: bool = False
@@ -201,10 +195,7 @@ class Session:
         self, request: Pdu, status: int = 0, message_id: str = "", fields: Mapping[str, Any] | None = None,
         tlvs: Mapping[int, bytes] = {},
     ) -> None:  # fmt: skip
-        """Answer a `Request`.
-
-        `fields`: of a response that has more than a message id.
-        """
+        """Answer a `Request`; `fields` if the response has more than a message id."""
         self.under_way -= 1
         if self.state is State.CLOSED:
             return
@@ -312,9 +303,7 @@ class Session:
     def _refusal_of_state(self, command: int) -> Status:
         """Return the status for a request that cannot be taken now.
 
-        A request that crosses our own unbind is no mistake of the peer: the status must ask for another try, since
-        some programs drop a message that hears any other error.
-        """
+        After our own unbind it must ask for another try: some programs drop a message that hears any other error."""
         is_ours = self.state is State.UNBINDING and self._unbind is None
         allowed = self.mode in _ALLOWED[self.role].get(command, ())
         return Status.QUEUE_FULL if is_ours and allowed else Status.WRONG_BIND_STATE

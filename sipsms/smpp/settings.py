@@ -40,10 +40,7 @@ class SmppSettings(Model):
 
 
 class SmppConfig(CarrierOptions):
-    """Settings of a carrier's SMSC that we bind to.
-
-    A long text goes in real segments; `long: payload` sends it whole.
-    """
+    """Settings of a carrier's SMSC; a long text goes in segments, or whole with `long: payload`."""
 
     _joins_segments = True
 

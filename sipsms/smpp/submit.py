@@ -1,7 +1,6 @@
 """Submits of bound ESMEs: sent as orders, and answered when stored (S-069, S-070).
 
-A submit that is sent again because its response was lost must get the id of the first submit (see `ResendDetection`).
-"""
+A submit that comes again because its response was lost must get the id of the first (see `ResendDetection`)."""
 
 from __future__ import annotations
 
@@ -81,10 +80,7 @@ class SubmitHandler:
         self.tasks: set[asyncio.Future[Any]] = set()
 
     async def start(self) -> None:
-        """Load the submits that were stored just before the server ended, which may come again.
-
-        Raises Unavailable.
-        """
+        """Load the submits stored just before the server ended, which may come again. Raises Unavailable."""
         now = self._clock()
         left: list[tuple[Key, Taken]] = []
         messages, parts = await self._store.read(lambda db: recent.recall(db, ORIGIN, now))
@@ -101,31 +97,23 @@ class SubmitHandler:
         self._doubts.add(left, now)
 
     def broken(self, bound: Esme, span: float = HEARD) -> None:
-        """Handle the end of a session, or a mute session.
-
-        Submits without a response and submits answered within the last `span` seconds may come again.
-        """
+        """Handle a broken or mute session: submits answered within `span` seconds or not at all may come again."""
         now = self._clock()
         if not bound.is_doubted:
             bound.is_doubted = True
             self._doubts.add(bound.unsure(now, span), now, bound)
 
     def look_at_others(self, bound: Esme, others: Iterable[Esme]) -> None:
-        """Treat mute sessions of a user as broken.
-
-        `bound` is a new session of the user, whose program may have lost one of the others.
-        """
+        """Treat the user's other sessions as broken if they are mute: its program has opened a new one."""
         now = self._clock()
         for other in others:
             if other is not bound and not other.is_doubted and other.is_mute(now):
                 self.broken(other)
 
     def heard_by(self, now: float, span: float, bounds: Iterable[Esme]) -> float:
-        """Return the time before which submits need not be recalled after a restart; 0 if unchanged.
+        """Return the time before which submits of all ESMEs need no recall after a restart; 0 if unchanged.
 
-        The peers have received the responses to these submits and have had `span` seconds to process them. `bounds`:
-        all bound ESMEs.
-        """
+        The peers have had their responses for `span` seconds."""
         if len(self._doubts):
             return 0.0
         return self._mark.move(now, span, min((one.oldest(now) for one in bounds), default=inf))
@@ -202,9 +190,7 @@ class SubmitHandler:
             raise refused(sent)
         return sent.message
 
-    async def _take_part(
-        self, bound: Esme, pdu: Pdu, submission: Submission, destination: str, concat: Concat
-    ) -> str:  # fmt: skip
+    async def _take_part(self, bound: Esme, pdu: Pdu, submission: Submission, destination: str, concat: Concat) -> str:
         if submission.due_at is not None:
             raise Refused(Status.INVALID_SCHEDULE, "a part of a long text cannot be held")
         name = Name(bound.customer, submission.source, destination, concat.reference, concat.total)
@@ -273,7 +259,7 @@ class SubmitHandler:
 
     def _one_of_many(
         self, bound: Esme, pdu: Pdu, submission: Submission, address: Address, destination: str, first: str
-    ) -> Taken:  # fmt: skip
+    ) -> Taken:
         now = self._clock()
         key = (bound.customer, submission.source, destination, submission.body.text, None)
         taken, since = take_again(self._doubts, key, now, bound), now - LONGEST

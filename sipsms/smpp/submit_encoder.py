@@ -50,10 +50,7 @@ def _own(configured: int | None, usual: int) -> int:
 
 
 def _body(delivery: Delivery, config: SmppConfig) -> Sm:
-    """Return the content of the PDU.
-
-    The content is a segment if the delivery is a segment, else the whole text. A long text goes as a payload.
-    """
+    """Return the content of the PDU: the delivery's segment, or the whole text, if long as a payload."""
     whole = delivery.message.text
     spans = pieces(whole, 0, "segments") if delivery.end and config.text_unit == "segments" else []
     if (delivery.start, delivery.end) in spans and len(spans) > 1:

@@ -1,7 +1,4 @@
-"""Parser and checks of submit_sm, deliver_sm, data_sm and submit_multi (S-069, S-070).
-
-Pure.
-"""
+"""Parser and checks of submit_sm, deliver_sm, data_sm and submit_multi (S-069, S-070). Pure."""
 
 from __future__ import annotations
 
@@ -32,10 +29,7 @@ class Refused(Exception):
 
 
 class Body(NamedTuple):
-    """Text of a PDU.
-
-    `binary`: the content is no text, and `text` shows its octets.
-    """
+    """Text of a PDU; of `binary` content it shows the octets."""
 
     text: str
     concat: Concat | None = None
@@ -78,9 +72,8 @@ def _destinations(fields: Mapping[str, Any]) -> tuple[str, ...]:
 def number(ton: int, address: str, *, tens_are_national: bool = True) -> str:
     """Return a normalised number; empty if invalid.
 
-    A number of type "international" (1) may lack its +. But many programs use that type with ten digits, too. Ten
-    digits with a North American area code are a national number if `tens_are_national`.
-    """
+    An "international" number (1) may lack its +, but many programs use that type with ten digits, which are national if
+    `tens_are_national` and their area code is North American."""
     address = address.strip()
     if ton == 1 and address[:1].isdigit() and not (tens_are_national and _is_national(address)):
         address = f"+{address}"
@@ -126,10 +119,7 @@ def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
 
 
 def read_anything(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
-    """Parse a body like `read_body`, but show the octets of an unreadable body instead of a refusal.
-
-    The sender of an incoming message could not correct it.
-    """
+    """Parse a body like `read_body`, but show the octets of one that no sender can correct."""
     try:
         return read_body(pdu, charsets)
     except Refused:
@@ -165,11 +155,9 @@ def _check(body: Body) -> None:
 
 
 def moment(fields: Mapping[str, Any], name: str, now: float, status: Status) -> float | None:
-    """Return an absolute or relative time (section 7.1.1) in seconds since the epoch.
+    """Return an absolute or relative time (section 7.1.1) in seconds since the epoch; None if absent.
 
-    Returns None if absent. A validity of more than a year is cut to a year. A schedule of more than a year is refused.
-    Raises Refused.
-    """
+    A validity is cut to a year. Raises Refused, also for a schedule of more than a year."""
     text = fields.get(name, "")
     if not text:
         return None

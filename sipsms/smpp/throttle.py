@@ -44,10 +44,7 @@ class Pace:
         self._taken += 1
 
     def throttled(self, now: float) -> float:
-        """Record a throttled message and return the seconds to pause.
-
-        Several throttled messages during a pause count as one.
-        """
+        """Record a throttled message, several in a pause as one; return the seconds to pause."""
         if now >= self._until:
             self._count(now)
             seconds = now - self._counted_at

@@ -1,4 +1,1 @@
-"""The store: all SQL (SQLAlchemy Core; SQLite embedded, PostgreSQL by URL).
-
-No other package builds statements.
-"""
+"""The store: all SQL of the program (SQLAlchemy Core; SQLite embedded, PostgreSQL by URL)."""

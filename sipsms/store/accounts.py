@@ -1,8 +1,6 @@
 """Rows of accounts and the rules for changing them. Synchronous.
 
-Commands change accounts while the server runs. Each change must raise the directory's version, because the server
-reloads only rows with a newer version.
-"""
+Each change must raise the directory's version: a running server reloads only rows with a newer version."""
 
 from __future__ import annotations
 
@@ -16,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from sipsms.core.account import Account
+from sipsms.core.ha1 import ha1
 from sipsms.store import destinations, provisioning_links, reassign
 from sipsms.store.rows import counter, take_ids
 from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
@@ -42,12 +41,14 @@ class Hashes:
     sha256: str
     realm: str
 
+    @classmethod
+    def of(cls, name: str, password: str, realm: str) -> Hashes:
+        return cls(ha1(name, realm, password), ha1(name, realm, password, "SHA-256"), realm)
+
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account of an import file.
-
-    `hashes` is None if the file gives no password. Then the account must exist, and it keeps its password."""
+    """An account of an import file. Without `hashes` the account must exist, and it keeps its password."""
 
     name: str
     parent: str
@@ -56,9 +57,7 @@ class NewAccount:
 
 
 def changed(connection: Connection, *, removed: bool = False) -> int:
-    """Raise the directory's version and return the new one.
-
-    `removed`: a row was deleted, so the server must reload all."""
+    """Raise and return the directory's version. After a removal (`removed`) the server reloads all."""
     version = take_ids(connection, "directory", 1)
     if removed:
         behind = version - counter(connection, "directory-removed")
@@ -72,7 +71,7 @@ def changed(connection: Connection, *, removed: bool = False) -> int:
 def add_account(
     connection: Connection, name: str, hashes: Hashes, now: float, *, parent: str = "", caller_id: str = ""
 ) -> None:
-    if account(connection, name) is not None:
+    if connection.execute(select(accounts.c.name).where(accounts.c.name == name)).first() is not None:
         raise AdminError(f"account {name} exists already")
     if parent:
         customer(connection, parent)
@@ -88,14 +87,16 @@ def account_row(name: str, hashes: Hashes, parent: str, caller_id: str, now: flo
 
 
 def account(connection: Connection, name: str) -> Any:
-    return connection.execute(select(accounts).where(accounts.c.name == name)).first()
+    """Return an account's row. Raises AdminError if there is none."""
+    row = connection.execute(select(accounts).where(accounts.c.name == name)).first()
+    if row is None:
+        raise AdminError(f"no account {name}")
+    return row
 
 
 def customer(connection: Connection, name: str) -> Any:
     """Return the customer's row. Raises AdminError if no customer has this name."""
     row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
     if row.parent:
         raise AdminError(f"{name} is a subaccount of {row.parent}; name the customer")
     return row
@@ -103,8 +104,6 @@ def customer(connection: Connection, name: str) -> Any:
 
 def set_account(connection: Connection, /, name: str, **values: Any) -> None:
     row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
     if values.get("email"):
         _check_email(connection, name, values["email"])
     if values.get("reseller"):
@@ -121,9 +120,7 @@ def set_account(connection: Connection, /, name: str, **values: Any) -> None:
 
 
 def end_registrations(connection: Connection, name: str, *, with_subaccounts: bool = False) -> None:
-    """Delete the bindings of an account, so that devices that registered get no more messages.
-
-    The deletion works also while the server is not running."""
+    """Delete the bindings of an account, also while no server runs: its devices get no more messages."""
     gone = bindings.c.aor == name
     if with_subaccounts:
         gone |= bindings.c.aor.in_(select(accounts.c.name).where(accounts.c.parent == name))
@@ -131,9 +128,7 @@ def end_registrations(connection: Connection, name: str, *, with_subaccounts: bo
 
 
 def _check_email(connection: Connection, name: str, email: str) -> None:
-    """Check an account's e-mail address. Raises BadValue.
-
-    At rest.php the address stands for the account, so no two accounts may have the same address."""
+    """Check an e-mail address. Raises BadValue also if the address, a name at rest.php, is another account's."""
     if not EMAIL.fullmatch(email):
         raise BadValue("email", f"{email!r} is not an e-mail address")
     same = select(accounts.c.name).where(func.lower(accounts.c.email) == email.lower(), accounts.c.name != name)
@@ -152,9 +147,7 @@ def _check_reseller(connection: Connection, row: Any, reseller: str) -> None:
 
 
 def networks(text: str) -> str:
-    """Return addresses and CIDR networks in the form that is stored.
-
-    Input may use commas or spaces. Raises AdminError."""
+    """Return addresses and CIDR networks (by commas or spaces) as they are stored. Raises AdminError."""
     given = text.replace(",", " ").split()
     if text and not given:
         raise BadValue("api_allow_ip", "no network is named; nothing at all stands for every address")
@@ -176,11 +169,8 @@ def set_password(connection: Connection, name: str, hashes: Hashes) -> None:
 
 
 def remove_account(connection: Connection, name: str) -> None:
-    """Remove an account, its registrations and its waiting deliveries. Raises AdminError.
-
-    A customer that still has subaccounts or DIDs is not removed."""
-    if account(connection, name) is None:
-        raise AdminError(f"no account {name}")
+    """Remove an account without subaccounts and DIDs, its registrations and its deliveries. Raises AdminError."""
+    account(connection, name)
     children = connection.execute(select(accounts.c.name).where(accounts.c.parent == name).limit(1)).scalar()
     if children is not None:
         raise AdminError(f"{name} still has subaccounts ({children}, ...): remove them first")
@@ -220,8 +210,6 @@ def shown_account(row: Row[Any] | Account) -> dict[str, Any]:
 
 
 def other_realms(connection: Connection, realm: str) -> int:
-    """Return the number of accounts whose hashes were made for another realm.
-
-    These accounts cannot log in."""
+    """Return the number of accounts that cannot log in: their hashes were made for another realm."""
     query = select(func.count()).select_from(accounts).where(accounts.c.realm != realm)
     return int(connection.execute(query).scalar() or 0)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import HTTP_APIS
 from sipsms.core.queue_rows import Past
-from sipsms.store.rows import message_of
+from sipsms.store.rows import chunks, message_of
 from sipsms.store.schema import api_usage, deliveries, messages
 
 _RECENT = 200_000  # rows: a minute at 3,000 messages a second
@@ -70,8 +70,8 @@ def recent(connection: Connection, span: float, until: float) -> dict[Likeness, 
 def _held(connection: Connection, ids: Sequence[int]) -> dict[int, float]:
     """Return the send times of messages that are or were scheduled."""
     found: dict[int, float] = {}
-    for start in range(0, len(ids), 500):
-        here = deliveries.c.message_id.in_(ids[start : start + 500])
+    for some in chunks(ids):
+        here = deliveries.c.message_id.in_(some)
         query = select(deliveries.c.message_id, deliveries.c.lane).where(here, deliveries.c.lane.contains("@"))
         times = ((row.message_id, LaneKey(row.lane).held_until) for row in connection.execute(query))
         found.update((message, until) for message, until in times if until)

@@ -111,9 +111,7 @@ class _Walk(Iterator[int]):
 
 
 def fetched(connection: Connection, ids: Sequence[int], now: float) -> list[int]:
-    """Mark deliveries as fetched by an app.
-
-    Return the ids of the deliveries that were still open."""
+    """Mark deliveries as fetched by an app. Return the ids of those that were still open."""
     waiting = deliveries.c.state.in_(("queued", "sending", "unknown"))
     open_ones = list(
         connection.execute(select(deliveries.c.id).where(deliveries.c.id.in_(list(ids)), _OF_APPS, waiting)).scalars()

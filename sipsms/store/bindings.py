@@ -38,7 +38,8 @@ _FIELDS = tuple(field.name for field in fields(Binding))
 _RECEIVED, _PATH, _PARAMS, _Q = map(_FIELDS.index, ("received", "path", "params", "q"))
 _REPEATED = tuple(map(_FIELDS.index, ("aor", "instance", "user_agent", "accept", "node", "local")))  # in many rows
 _BINDINGS = select(*(bindings.c[name] for name in _FIELDS))
-_DEVICES = select(*(devices.c[field.name] for field in fields(Device))).order_by(devices.c.id)
+_DEVICE_FIELDS = tuple(field.name for field in fields(Device))
+_DEVICES = select(*(devices.c[name] for name in _DEVICE_FIELDS)).order_by(devices.c.id)
 
 
 def _binding_row(binding: Binding) -> dict[str, Any]:
@@ -103,9 +104,7 @@ def _save(connection: Connection, table: Any, keys: Sequence[str], rows: list[di
 
 
 def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
-    """Save all changes of a batch.
-
-    Later changes of a row win, so the order of the changes must be kept."""
+    """Save the changes of a batch in their order: later changes of a row win."""
     dead = {key: None for change in batch for key in change.removed}
     alive: dict[Key, dict[str, Any]] = {}
     for change in batch:
@@ -126,13 +125,7 @@ def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
 
 
 def _save_devices(connection: Connection, known: Iterable[Device]) -> None:
-    rows = {
-        device.id: {
-            "id": device.id, "aor": device.aor, "key": device.key, "user_agent": device.user_agent,
-            "first_seen": device.first_seen, "last_seen": device.last_seen, "stable": device.stable,
-        }
-        for device in known
-    }  # fmt: skip
+    rows = {device.id: {name: getattr(device, name) for name in _DEVICE_FIELDS} for device in known}
     if rows:
         _save(connection, devices, ("id",), list(rows.values()))
 

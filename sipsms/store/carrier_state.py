@@ -17,10 +17,6 @@ def polled_at(connection: Connection, name: str) -> float:
     return float(found or 0.0)
 
 
-def set_polled(connection: Connection, name: str, when: float) -> None:
-    put(connection, name, polled_at=when)
-
-
 def set_status(connection: Connection, statuses: Mapping[str, Mapping[str, Any]]) -> None:
     for name, status in statuses.items():
         put(connection, name, status=json.dumps(status))

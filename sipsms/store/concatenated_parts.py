@@ -75,9 +75,7 @@ def _complete(known: list[StoredPart]) -> list[StoredPart]:
 
 
 def late(connection: Connection, before: float, whole: float = 0.0) -> list[list[StoredPart]]:
-    """Return at most 500 texts whose newest segment is older than `before`.
-
-    A complete text is returned already if its newest segment is older than `whole`."""
+    """Return at most 500 texts whose newest segment is older than `before`, or than `whole` if all have arrived."""
     groups: dict[tuple[str, ...], list[StoredPart]] = defaultdict(list)
     for row in connection.execute(late_query(before, whole)):
         part = _part(row)
@@ -102,9 +100,7 @@ def joined(connection: Connection, done: Sequence[StoredPart]) -> None:
 
 
 def open_parts(connection: Connection, origin: str, since: float) -> list[StoredPart]:
-    """Return the waiting segments of an origin, and its joined segments since a time.
-
-    Incoming and outgoing segments are included."""
+    """Return the waiting segments of an origin, and those joined since a time; of both directions."""
     mine = select(parts).where(parts.c.carrier == origin)
     waiting = mine.where(~parts.c.joined | (parts.c.received_at >= since))
     return [_part(row) for row in connection.execute(waiting.order_by(parts.c.received_at))]

@@ -17,7 +17,7 @@ from sipsms.core.directory_rows import Block
 from sipsms.core.message import Delivery, State
 from sipsms.core.queue_rows import LOOK_BACK, CarrierReceipt, Closing, Doubt
 from sipsms.store import blocks
-from sipsms.store.rows import WITH_MESSAGE, delivery_of, execute_scalar
+from sipsms.store.rows import WITH_MESSAGE, chunks, delivery_of, execute_scalar
 from sipsms.store.schema import attempts, deliveries, receipts
 
 Given = tuple[str, CarrierReceipt, float]  # courier, receipt, now
@@ -56,9 +56,7 @@ _SET = (
 
 
 def apply_all(connection: Connection, batch: Sequence[Given]) -> list[Delivery | None]:
-    """Apply receipts.
-
-    Return each receipt's delivery in its new state, or None if nothing changed."""
+    """Apply receipts. Return each receipt's delivery in its new state; None if nothing changed."""
     return [_apply(connection, *given) for given in batch]
 
 
@@ -113,15 +111,12 @@ _KEPT = select(receipts.c.state).limit(1)
 
 
 def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
-    """Apply receipts that arrived before the carrier's response.
-
-    Return the new states by delivery id."""
+    """Apply receipts that arrived before the carrier's response. Return the new states by delivery id."""
     if execute_scalar(connection, _KEPT, (), ()) is None:  # the usual case; the next query is expensive
         return {}
     keys = [one.remote_id[:128] for one in named]
     early: list[Row[Any]] = []
-    for start in range(0, len(keys), 500):
-        chunk = keys[start : start + 500]
+    for chunk in chunks(keys):
         early += connection.execute(select(receipts).where(receipts.c.remote_id.in_(chunk))).all()
     changed: dict[int, State] = {}
     for row in early:
@@ -171,14 +166,11 @@ def unmatched(connection: Connection, courier: str, sender: str, recipient: str,
     rows = connection.execute(query.order_by(receipts.c.received_at).limit(100))
     found = [Unmatched(row.remote_id, State(row.state), row.detail, row.received_at) for row in rows]
     names = len({one.remote_id for one in found})
-    doubted = (*_meant(recipient, sender), deliveries.c.created_at >= since - LOOK_BACK)
-    return found if names and _count_doubts(connection, courier, *doubted) <= names else []
-
-
-def _count_doubts(connection: Connection, courier: str, *doubted: ColumnElement[bool]) -> int:
-    query = select(func.count()).select_from(deliveries)
-    unknown = query.where(deliveries.c.state == literal_column("'unknown'"), deliveries.c.courier == courier, *doubted)
-    return connection.execute(unknown).scalar_one()
+    doubted = select(func.count()).where(
+        deliveries.c.state == literal_column("'unknown'"), deliveries.c.courier == courier,
+        *_meant(recipient, sender), deliveries.c.created_at >= since - LOOK_BACK,
+    )  # fmt: skip
+    return found if names and connection.execute(doubted).scalar_one() <= names else []
 
 
 def forget(connection: Connection, before: float) -> None:
@@ -217,11 +209,9 @@ def _is_taken(connection: Connection, closing: Closing) -> bool:
 
 
 def settle(connection: Connection, closing: Closing) -> bool:
-    """Close a delivery whose outcome is still unknown, and complete its attempt.
+    """Close a delivery of unknown outcome, and its attempt.
 
-    Return False if nothing changed. Nothing changes if another delivery of that courier already has the carrier's
-    id.
-    """
+    Return False, with nothing changed, if its outcome is known or another delivery of its courier has that id."""
     if closing.remote_id and _is_taken(connection, closing):
         return False
     changed = connection.execute(

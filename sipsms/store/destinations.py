@@ -12,8 +12,6 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import did_targets, dids, group_members
 
-KINDS = ("email", "forward", "callback", "webhook", "group", "smpp")
-
 
 def replace(connection: Connection, did: str, kind: str, targets: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Replace all destinations of one kind. The caller must raise the DID's version."""
@@ -32,9 +30,9 @@ def options(connection: Connection, did: str, kind: str) -> tuple[str, dict[str,
 
 
 def kept_options(connection: Connection, did: str, kind: str, url: str) -> dict[str, Any]:
-    """Return the options that stay when a callback or webhook is set again.
+    """Return the options that a callback or webhook keeps when it is set again, without "disabled".
 
-    "Disabled" never stays. For another server nothing stays, so that no secret goes to it."""
+    For another server nothing stays, so that no secret goes to it."""
     known = options(connection, did, kind)
     if known is None or urlsplit(known[0])[:2] != urlsplit(url)[:2]:
         return {}
@@ -42,9 +40,7 @@ def kept_options(connection: Connection, did: str, kind: str, url: str) -> dict[
 
 
 def disable(connection: Connection, did: str, kind: str, why: str) -> bool:
-    """Stop calls to a callback or webhook until its owner sets it again.
-
-    Return False if absent or already off."""
+    """Stop calls to a callback or webhook until its owner sets it again. Return False if absent or off."""
     known = options(connection, did, kind)
     if known is None or known[1].get("disabled"):
         return False

@@ -1,7 +1,4 @@
-"""Rows of DIDs and groups and the rules for changing them.
-
-Synchronous; see `store.accounts`.
-"""
+"""Rows of DIDs and groups and the rules for changing them. Synchronous; see `store.accounts`."""
 
 from __future__ import annotations
 
@@ -37,8 +34,6 @@ def _check_sip_account(connection: Connection, owner: str, name: str) -> None:
     if not name:
         return
     row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
     if name != owner and row.parent != owner:
         raise AdminError(f"{name} is not an account of {owner}")
 
@@ -104,9 +99,7 @@ def _check(number: str, given: Mapping[str, Any], allow_private: bool) -> None:
 
 
 def _destinations(connection: Connection, number: str, given: Mapping[str, Any]) -> Destinations:
-    """Return the given destinations by kind.
-
-    An option given without its URL keeps the stored URL."""
+    """Return the given destinations by kind. An option without its URL keeps the stored URL."""
     found: Destinations = {}
     if "emails" in given:
         found["email"] = [(one, {}) for one in dict.fromkeys(given["emails"])]
@@ -127,9 +120,7 @@ def _destinations(connection: Connection, number: str, given: Mapping[str, Any])
 def _endpoint(
     connection: Connection, number: str, kind: str, url: str | None, options: dict[str, Any], on: bool | None
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return the row of a callback or webhook.
-
-    Setting an endpoint enables it again, unless `on` is False."""
+    """Return the row of a callback or webhook, enabled again unless `on` is False."""
     if url == "":
         return []
     known, known_options = targets.options(connection, number, kind) or ("", {})
@@ -143,9 +134,7 @@ def _endpoint(
 
 
 def set_did(connection: Connection, number: str, new: Destinations, **values: Any) -> None:
-    """Set columns (`values`) and destinations (`new`, by kind).
-
-    Each list replaces all destinations of its kind."""
+    """Set columns (`values`) and replace all destinations of the kinds in `new`. Raises AdminError."""
     row = connection.execute(select(dids).where(dids.c.number == number)).first()
     if row is None:
         raise AdminError(f"no DID {number}")
@@ -207,14 +196,10 @@ def check_group(connection: Connection, owner: str, name: str) -> None:
 
 
 def put_group(connection: Connection, name: str, members: Sequence[str]) -> str:
-    """Create a group or replace its members.
-
-    Return the customer that owns all the members. Raises AdminError."""
+    """Create a group or replace its members. Return the customer that owns them all. Raises AdminError."""
     owners = set()
     for member in members:
         row = account(connection, member)
-        if row is None:
-            raise AdminError(f"no account {member}")
         owners.add(row.parent or row.name)
     if len(owners) != 1:
         raise AdminError(f"the members belong to several customers: {', '.join(sorted(owners))}")

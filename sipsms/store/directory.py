@@ -1,7 +1,6 @@
 """The rows that the server caches: accounts, DIDs, blocks, tokens and paused carriers.
 
-The server loads all rows at the start, then only rows with a newer version. After a deletion it loads all again. Names
-of accounts stand in many rows of many tables: they are interned, so that a hundred thousand accounts need less memory.
+Names of accounts stand in many rows: they are interned, so that a hundred thousand accounts need less memory.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ from sqlalchemy import Connection, Row, select
 
 from sipsms.core.account import Account, Callback, Did, Scope, Smpp, Token, Webhook
 from sipsms.core.directory_rows import Block, DirectoryChanges
-from sipsms.store.rows import counter
+from sipsms.store.rows import chunks, counter
 from sipsms.store.schema import accounts, blocks, carriers, did_targets, dids, group_members, tokens
 
 
 def changes(connection: Connection, since: int) -> DirectoryChanges:
-    """Return the rows changed after version `since`.
-
-    All rows are returned if something was deleted since then, or if `since` is 0."""
+    """Return the rows changed after version `since`; all rows if it is 0 or something was deleted since then."""
     version = counter(connection, "directory")
     whole = since < counter(connection, "directory-removed") or since == 0
     after = 0 if whole else since
@@ -70,8 +67,8 @@ def with_targets(connection: Connection, rows: Sequence[Row[Any]]) -> list[Did]:
 
 
 def _in_chunks(connection: Connection, table: Any, column: Any, keys: list[str]) -> Iterable[Row[Any]]:
-    for start in range(0, len(keys), 500):
-        yield from connection.execute(select(table).where(column.in_(keys[start : start + 500])))
+    for names in chunks(keys):
+        yield from connection.execute(select(table).where(column.in_(names)))
 
 
 def _did(row: Row[Any], targets: list[Row[Any]], members: dict[str, list[str]]) -> Did:

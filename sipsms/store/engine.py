@@ -77,9 +77,7 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
 
 
 def lock(engine: Engine) -> IO[str] | None:
-    """Lock a SQLite store against a second server for as long as the result is kept.
-
-    Raises StoreError."""
+    """Lock a SQLite store against a second server while the result is kept. Raises StoreError."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
     handle = open(engine.url.database + ".lock", "w")  # noqa: SIM115
@@ -96,9 +94,7 @@ def lock(engine: Engine) -> IO[str] | None:
 
 
 def is_served(engine: Engine) -> bool:
-    """Return whether a server runs on a SQLite store.
-
-    For another database this is not known: return True."""
+    """Return whether a server runs on a SQLite store; True for a database of which this is not known."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return True
     try:
@@ -163,9 +159,7 @@ def set_patience(connection: Connection, milliseconds: int) -> None:
 
 
 def ensure_schema(engine: Engine) -> bool:
-    """Make the schema in an empty store, or upgrade it.
-
-    Return True if anything changed. Raises StoreError if the schema is newer than the program."""
+    """Make or upgrade the schema. Return True if anything changed. Raises StoreError if it is newer than we."""
     version = version_of(engine)
     if version == HEAD:
         return False
@@ -206,9 +200,7 @@ def _upgrade(engine: Engine) -> None:
 
 
 def _protect(engine: Engine) -> None:
-    """Make the files readable by their owner only.
-
-    The store holds password hashes and people's messages."""
+    """Make the files readable by their owner only: they hold password hashes and people's messages."""
     if engine.url.get_backend_name() == "sqlite" and engine.url.database:
         for suffix in ("", "-wal", "-shm"):
             path = Path(engine.url.database + suffix)

@@ -20,9 +20,7 @@ from sipsms.store.schema import accounts, dids
 
 @dataclass(frozen=True, slots=True)
 class NewDid:
-    """A DID of an import file. Settings that the file does not name stay as they are.
-
-    `columns` are those of the DID's row; `smpp` has the keys of `smpp_settings.FIELDS`."""
+    """A DID of an import file; settings that the file does not name stay as they are."""
 
     number: str
     account: str
@@ -41,9 +39,7 @@ def import_all(
     connection: Connection, people: Sequence[NewAccount], numbers: Sequence[NewDid], groups: Sequence[NewGroup],
     now: float,
 ) -> dict[str, int]:  # fmt: skip
-    """Add or change accounts, groups and DIDs until the store matches the file.
-
-    Return counts of rows. Raises AdminError."""
+    """Make accounts, groups and DIDs match the file. Return counts of rows. Raises AdminError."""
     version = changed(connection)
     known = {row.name: row for row in connection.execute(select(accounts))}
     counts = {"added": 0, "changed": 0, "unchanged": 0}
@@ -91,7 +87,7 @@ def _import_dids(
 
 
 def _smpp(connection: Connection, did: NewDid) -> list[tuple[str, dict[str, Any]]]:
-    """Return the SMPP destination of a DID that is already stored. Raises AdminError.
+    """Return the SMPP destination of a stored DID. Raises AdminError.
 
     An exported URL without its password keeps the stored password."""
     try:
@@ -131,9 +127,7 @@ def _has(old: Did, kind: str, destinations: Sequence[tuple[str, dict[str, Any]]]
 
 
 def _set_destinations(connection: Connection, did: NewDid) -> None:
-    """Replace the destinations of a DID.
-
-    Options that are not given stay if the URL's server is the same."""
+    """Replace the destinations of a DID; a URL of the same server keeps options that are not given."""
     for kind, destinations in did.destinations.items():
         if kind == "group" and destinations:
             check_group(connection, did.account, destinations[0][0])
@@ -177,9 +171,7 @@ def _sort_accounts(
 
 
 def export_all(connection: Connection) -> dict[str, Any]:
-    """Return all accounts in the form that `import` reads, without passwords.
-
-    Only hashes of passwords are stored, and hashes are not exported."""
+    """Return all accounts in the form that `import` reads, without passwords and their hashes."""
     tree: dict[str, dict[str, Any]] = {}
     rows = connection.execute(select(accounts).order_by(accounts.c.parent, accounts.c.name)).all()
     for row in rows:

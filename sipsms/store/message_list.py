@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, func, literal, literal_column, select, true, tuple_
+from sqlalchemy import Column, Connection, Row, and_, bindparam, case, func, literal, literal_column, select, tuple_
 
-from sipsms.store.operator_lists import DEAD, dead_row, device_row, message_row, queue_row
-from sipsms.store.rows import OPEN
+from sipsms.store.operator_lists import DEAD_LETTERS, dead_row, device_row, message_row, queue_row
+from sipsms.store.rows import OPEN, chunks
 from sipsms.store.schema import (
     accounts,
     attempts,
@@ -30,7 +31,7 @@ from sipsms.store.schema import (
     groups,
     messages,
     tokens,
-)  # fmt: skip
+)
 
 UNLIMITED: Final = 2**31  # limit of a page that has all rows
 SCAN: Final = 2000  # messages examined by one query
@@ -41,7 +42,7 @@ _SLACK: Final = 300.0  # seconds by which the order of ids and of times may diff
 
 Sees = Callable[[str, str, float], bool]  # (account, DID, time received): may the caller see it?
 Found = tuple[list[dict[str, Any]], Any]  # a page, and the start of the next page; None at the end
-_NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number}
+_NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number, "endpoints": did_targets.c.did}
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -49,9 +50,7 @@ _NAMES: Final = {"accounts": accounts.c.name, "dids": dids.c.number}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Filters of a message list.
-
-    `numbers`: the DIDs to search, None for all. `before`: only ids below it."""
+    """Filters of a message list. `numbers`: the DIDs to search, None: all. `before`: only ids below it."""
 
     numbers: Sequence[str] | None = None
     contact: str = ""
@@ -64,9 +63,7 @@ class Wanted:
 
 
 def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
-    """Return a page of messages with their deliveries, newest first.
-
-    The second value is where the next page begins; None at the end."""
+    """Return a page of messages with their deliveries, newest first, and where the next begins (None: end)."""
     walk = _Walk(connection, wanted, sees)
     found: list[dict[str, Any]] = []
     least = _AT_ONCE if wanted.state else 1  # with a filter on state, ids are read in larger groups
@@ -79,9 +76,7 @@ def list_messages(connection: Connection, wanted: Wanted, sees: Sees) -> Found:
 
 
 def newest(connection: Connection, wanted: Wanted, count: int) -> list[dict[str, Any]]:
-    """Return the newest `count` messages however old they are.
-
-    `before` and `limit` of `wanted` are ignored."""
+    """Return the newest `count` messages however old they are; `before` and `limit` of `wanted` are ignored."""
     found: list[dict[str, Any]] = []
     before: int | None = None
     while len(found) < count:
@@ -162,20 +157,15 @@ _UNKNOWN: Final = deliveries.c.state == literal_column("'unknown'")  # a literal
 
 
 def _ids_between(connection: Connection, wanted: Wanted) -> tuple[int, int]:
-    """Return the range of ids for the requested times, both ends exclusive.
-
-    Ids grow with time: times are bisected."""
+    """Return the range of ids for the requested times, both ends exclusive."""
     low = last_before(connection, wanted.since - _SLACK) if wanted.since is not None else 0
     high = last_before(connection, wanted.until + _SLACK) + 1 if wanted.until is not None else _NEVER
     return low, min(high, wanted.before or _NEVER)
 
 
 RECEIVED_AT: Final = (
-    select(messages.c.received_at)
-    .where(messages.c.id <= bindparam("most"))
-    .order_by(messages.c.id.desc())
-    .limit(1)
-)  # fmt: skip
+    select(messages.c.received_at).where(messages.c.id <= bindparam("most")).order_by(messages.c.id.desc()).limit(1)
+)
 
 
 def last_before(connection: Connection, when: float) -> int:
@@ -201,9 +191,7 @@ def _with_deliveries(connection: Connection, ids: Sequence[int]) -> Iterator[tup
 
 
 def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, Any] | None:
-    """Return a message with its deliveries and attempts.
-
-    None if there is no such message or the caller may not see it."""
+    """Return a message with its deliveries and attempts; None if the caller may not see it."""
     row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
     if row is None or row.content_type or not sees(row.account, row.did, row.received_at):
         return None
@@ -248,27 +236,34 @@ def conversations(connection: Connection, number: str, sees: Sees) -> list[dict[
 
 
 def names(connection: Connection, kind: str, after: str, limit: int) -> list[str]:
-    """Return names of accounts or DIDs in order, after `after`."""
+    """Return accounts, DIDs or DIDs with a callback or webhook (`endpoints`), in order, after `after`."""
     column = _NAMES[kind]
-    return list(connection.execute(select(column).where(column > after).order_by(column).limit(limit)).scalars())
-
-
-def with_endpoints(connection: Connection, after: str, limit: int) -> list[str]:
-    """Return DIDs with a callback or webhook, after `after`."""
-    query = select(did_targets.c.did).distinct().where(did_targets.c.kind.in_(("callback", "webhook")))
-    query = query.where(did_targets.c.did > after).order_by(did_targets.c.did).limit(limit)
+    query = select(column).distinct().where(column > after).order_by(column).limit(limit)
+    if kind == "endpoints":
+        query = query.where(did_targets.c.kind.in_(("callback", "webhook")))
     return list(connection.execute(query).scalars())
 
 
 def _of(connection: Connection, query: Any, column: Any, owners: Sequence[str] | None, limit: int) -> Iterable[Any]:
-    """Yield rows of these owners (None: of all owners), at most `limit` per group of 500 owners.
-
-    Rows are not sorted between groups."""
+    """Yield rows of these owners (None: all), at most `limit` per group of 500 owners, not sorted between groups."""
     if owners is None:
         yield from connection.execute(query.limit(limit))
         return
-    for start in range(0, len(owners), 500):
-        yield from connection.execute(query.where(column.in_(owners[start : start + 500])).limit(limit))
+    for names in chunks(owners):
+        yield from connection.execute(query.where(column.in_(names)).limit(limit))
+
+
+def _page(
+    connection: Connection, query: Any, key: Sequence[Column[Any]], owner: Column[Any], owners: Sequence[str] | None,
+    after: Sequence[Any], limit: int,
+) -> tuple[list[Row[Any]], list[Any] | None]:  # fmt: skip
+    """Return a page of these owners' rows by key, and the key at its end; None at the end of the list.
+
+    `after`: the key of the row before the page; empty for the first page."""
+    behind = query.where(tuple_(*key) > tuple_(*map(literal, after))) if after else query
+    key_of = attrgetter(*(column.name for column in key))
+    found = sorted(_of(connection, behind.order_by(*key), owner, owners, limit + 1), key=key_of)
+    return found[:limit], list(key_of(found[limit - 1])) if len(found) > limit else None
 
 
 def list_groups(connection: Connection, owners: Sequence[str] | None, after: str, limit: int) -> list[dict[str, Any]]:
@@ -333,37 +328,27 @@ def list_bindings(
 ) -> Found:
     """Return a page of bindings. `after`: account, contact, instance and reg-id; or empty."""
     key = (bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
-    behind = tuple_(*key) > tuple_(*map(literal, after)) if after else true()
-    query = select(bindings).where(behind, bindings.c.expires_at > now).order_by(*key)
-    found = sorted(
-        _of(connection, query, bindings.c.aor, owners, limit + 1),
-        key=lambda row: (row.aor, row.contact, row.instance, row.reg_id),
-    )
+    query = select(bindings).where(bindings.c.expires_at > now)
+    found, last = _page(connection, query, key, bindings.c.aor, owners, after, limit)
     rows = [
         {"account": row.aor, "contact": row.contact, "received": row.received, "device": row.device,
          "user_agent": row.user_agent, "expires_in": max(0, round(row.expires_at - now))}
-        for row in found[:limit]
+        for row in found
     ]  # fmt: skip
-    last = found[limit - 1] if len(found) > limit else None
-    return rows, None if last is None else [last.aor, last.contact, last.instance, last.reg_id]
+    return rows, last
 
 
 def list_blocks(connection: Connection, owners: Sequence[str] | None, after: Sequence[str], limit: int) -> Found:
     """Return a page of active blocks. `after`: owner, number and direction; or empty."""
     key = (blocks.c.owner, blocks.c.number, blocks.c.direction)
-    behind = tuple_(*key) > tuple_(*map(literal, after)) if after else true()
-    query = select(blocks).where(behind, blocks.c.active).order_by(*key)
-    found = sorted(
-        _of(connection, query, blocks.c.owner, owners, limit + 1),
-        key=lambda row: (row.owner, row.number, row.direction),
-    )
+    query = select(blocks).where(blocks.c.active)
+    found, last = _page(connection, query, key, blocks.c.owner, owners, after, limit)
     rows = [
         {"owner": row.owner, "number": row.number, "direction": row.direction, "reason": row.reason,
          "created_at": row.created_at}
-        for row in found[:limit]
+        for row in found
     ]  # fmt: skip
-    last = found[limit - 1] if len(found) > limit else None
-    return rows, None if last is None else [last.owner, last.number, last.direction]
+    return rows, last
 
 
 # --- deliveries ------------------------------------------------------------------------------------------------------
@@ -387,38 +372,21 @@ def list_queue(connection: Connection, after: Sequence[Any], limit: int, *, unkn
 
 def list_dead(connection: Connection, before: int | None, limit: int, sees: Sees) -> Found:
     """Return a page of callbacks, webhooks and e-mail that failed for good, newest first."""
-    query = (
-        select(
-            deliveries,
-            messages.c.account.label("whose"),
-            messages.c.did,
-            messages.c.received_at,
-            messages.c.source.label("sender"),
-        )
-        .join(messages, messages.c.id == deliveries.c.message_id)
-        .where(DEAD, deliveries.c.id < (before or _NEVER))
-        .order_by(deliveries.c.id.desc())
-        .limit(SCAN)
-    )
+    query = DEAD_LETTERS.where(deliveries.c.id < (before or _NEVER)).order_by(deliveries.c.id.desc()).limit(SCAN)
     found: list[dict[str, Any]] = []
     last, count = 0, 0
     for row in connection.execute(query):
         if len(found) == limit:
             return found, last
         last, count = row.id, count + 1
-        if sees(row.whose, row.did, row.received_at):
+        if sees(row.account, row.did, row.received_at):
             found.append(dead_row(row))
     return found, last if count == SCAN else None
 
 
 def dead_letter(connection: Connection, delivery: int, sees: Sees) -> bool:
     """Return whether a dead letter with this id exists and the caller may see it."""
-    query = (
-        select(messages.c.account, messages.c.did, messages.c.received_at)
-        .join(deliveries, messages.c.id == deliveries.c.message_id)
-        .where(DEAD, deliveries.c.id == delivery)
-    )
-    row = connection.execute(query).first()
+    row = connection.execute(DEAD_LETTERS.where(deliveries.c.id == delivery)).first()
     return row is not None and sees(row.account, row.did, row.received_at)
 
 

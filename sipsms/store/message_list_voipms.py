@@ -38,7 +38,7 @@ _OF_DID = (
     )
     .order_by(messages.c.id.desc())
     .limit(bindparam("size"))
-)  # fmt: skip
+)
 
 T = TypeVar("T")
 
@@ -65,9 +65,7 @@ def past(
 
 
 def _yielding(rows: Iterator[Any]) -> Iterator[Any]:
-    """Yield rows and release the interpreter lock now and then.
-
-    This code runs in a thread beside the event loop, which otherwise waits 5 ms for the lock each time it has work."""
+    """Yield rows and release the interpreter lock now and then: the event loop would wait 5 ms each time."""
     for number, row in enumerate(rows):
         if number % _BREATH == 0:
             sleep(0)
@@ -102,9 +100,7 @@ def _of(connection: Connection, did: str, least: int, below: int) -> Iterator[An
 
 
 def one(connection: Connection, message: int, dids: Mapping[str, float]) -> Message | None:
-    """Return the message with this id, or None.
-
-    The message must belong to one of these DIDs and be received since its present customer owns it."""
+    """Return a message of one of these DIDs, received since its present customer owns it; else None."""
     row = connection.execute(select(*_COLUMNS).where(messages.c.id == message)).first()
     if row is None or not _is(row, dids):
         return None

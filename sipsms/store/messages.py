@@ -20,7 +20,7 @@ from sipsms.store.rows import (
     message_of,
     message_row,
     take_ids,
-)  # fmt: skip
+)
 from sipsms.store.schema import attempts, deliveries, messages
 from sipsms.store.writer import ALONE
 
@@ -70,9 +70,7 @@ Addition = tuple[Message, Sequence[Delivery], str, str, float]
 
 
 def add(connection: Connection, addition: Addition) -> tuple[Delivery, ...]:
-    """Store the fetched media of a message and, unless it already has them, its deliveries.
-
-    Return the new deliveries."""
+    """Store the fetched media of a message and, once, its deliveries. Return the new deliveries."""
     message, new, fetcher, node, now = addition
     connection.execute(update(messages).where(messages.c.id == message.id).values(media=media_text(message.media)))
     other = select(deliveries.c.id).where(deliveries.c.message_id == message.id, deliveries.c.courier != fetcher)

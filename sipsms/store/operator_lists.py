@@ -1,7 +1,4 @@
-"""The lists an operator reads, and commands on carriers, dead letters and unknown outcomes.
-
-Synchronous. These functions also run in commands while the server is running.
-"""
+"""The lists an operator reads, and commands on carriers, dead letters and unknown outcomes. Synchronous."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, literal_column, select, update
+from sqlalchemy import Connection, and_, delete, func, literal_column, select, update
 
 from sipsms.core.courier_id import CourierId, carrier_of
 from sipsms.core.message import State, is_copy_of, state_of
+from sipsms.store import carrier_state
 from sipsms.store.accounts import AdminError, changed
 from sipsms.store.rows import OPEN, QUEUED, media_of
 from sipsms.store.schema import attempts, bindings, carriers, deliveries, devices, messages
@@ -22,8 +20,7 @@ from sipsms.store.schema import attempts, bindings, carriers, deliveries, device
 
 
 def pause_carrier(connection: Connection, name: str, *, paused: bool) -> None:
-    if connection.execute(update(carriers).where(carriers.c.name == name).values(paused=paused)).rowcount == 0:
-        connection.execute(insert(carriers), {"name": name, "paused": paused})
+    carrier_state.put(connection, name, paused=paused)
     changed(connection)
 
 
@@ -73,9 +70,7 @@ def device_row(row: Any, bound: set[int], waiting: Mapping[int, int]) -> dict[st
 
 
 def list_queue(connection: Connection, limit: int, *, unknown: bool = False) -> Iterator[dict[str, Any]]:
-    """Return open deliveries, oldest first.
-
-    `unknown`: return deliveries with an unknown outcome instead."""
+    """Return open deliveries, oldest first; with `unknown` those of unknown outcome instead."""
     chosen = deliveries.c.state == literal_column("'unknown'") if unknown else OPEN
     by_id: Any = literal_column("+deliveries.id")  # without the sign SQLite would walk over all deliveries by their ids
     query = select(deliveries).where(chosen).order_by(by_id).limit(limit)
@@ -127,18 +122,16 @@ DEAD = and_(
     deliveries.c.courier.in_(tuple(literal_column(f"'{name}'") for name in ("callback", "webhook", "mail"))),
     deliveries.c.state.in_((literal_column("'failed'"), literal_column("'expired'"))),
 )
+DEAD_LETTERS = (
+    select(deliveries, messages.c.account, messages.c.did, messages.c.received_at, messages.c.source.label("sender"))
+    .join(messages, messages.c.id == deliveries.c.message_id)
+    .where(DEAD)
+)
 
 
 def list_dead(connection: Connection, limit: int) -> Iterator[dict[str, Any]]:
     """Yield callbacks, webhooks and e-mail that failed for good, oldest first."""
-    query = (
-        select(deliveries, messages.c.did, messages.c.source.label("sender"))
-        .join(messages, messages.c.id == deliveries.c.message_id)
-        .where(DEAD)
-        .order_by(deliveries.c.id)
-        .limit(limit)
-    )
-    for row in connection.execute(query):
+    for row in connection.execute(DEAD_LETTERS.order_by(deliveries.c.id).limit(limit)):
         yield {**dead_row(row), "created_at": datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="seconds")}
 
 
@@ -151,9 +144,7 @@ def dead_row(row: Any) -> dict[str, Any]:
 
 
 def retry_dead(connection: Connection, delivery: int | None, now: float, keep: float) -> int:
-    """Retry one dead letter or all from the start.
-
-    Return how many. Raises AdminError if the id is not a dead letter."""
+    """Retry one dead letter or all from the start. Return how many. Raises AdminError for a wrong id."""
     chosen = DEAD if delivery is None else and_(DEAD, deliveries.c.id == delivery)
     ids = list(connection.execute(select(deliveries.c.id).where(chosen)).scalars())
     if delivery is not None and not ids:
@@ -165,10 +156,7 @@ def retry_dead(connection: Connection, delivery: int | None, now: float, keep: f
 
 
 def resend_unknown(connection: Connection, delivery: int, now: float, keep: float) -> None:
-    """Send a delivery with an unknown outcome once more.
-
-    The recipient may get the message twice, so an operator must decide. Raises AdminError if the outcome is not
-    unknown."""
+    """Send a delivery of unknown outcome once more; only an operator may decide so. Raises AdminError."""
     row = connection.execute(select(deliveries).where(deliveries.c.id == delivery)).first()
     if row is None or row.state != "unknown":
         raise AdminError(f"delivery {delivery} is not in doubt" if row is not None else f"no delivery {delivery}")
@@ -176,9 +164,7 @@ def resend_unknown(connection: Connection, delivery: int, now: float, keep: floa
 
 
 def _again(connection: Connection, delivery: int, now: float, until: float, *, attempts: int) -> None:
-    """Queue a delivery without a lease.
-
-    The server claims it as it claims rows that a command has written."""
+    """Queue a delivery without a lease, as a row that the server will claim."""
     connection.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery)
@@ -193,9 +179,7 @@ _CANCELLED = "cancelled"
 
 
 def cancel(connection: Connection, message: int, now: float) -> int:
-    """Cancel a message's deliveries that have not been sent.
-
-    Return how many. Raises AdminError if there is no message."""
+    """Cancel the deliveries that have not been sent. Return how many. Raises AdminError if there is no message."""
     if connection.execute(select(messages.c.id).where(messages.c.id == message)).first() is None:
         raise AdminError(f"no message {message}")
     whole = deliveries.c.message_id == message

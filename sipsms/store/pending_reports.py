@@ -80,9 +80,7 @@ def due(connection: Connection) -> list[tuple[Message, str]]:
 
 
 def ended(connection: Connection) -> list[tuple[Message, str, bool]]:
-    """Return messages that failed or expired whose report is not sent yet.
-
-    With each its intended destination, and whether a carrier ever accepted it."""
+    """Return failed and expired messages without a report: destination, and whether a carrier accepted it."""
     return [(message_of(row), row.to or "", bool(row.carrier_id)) for row in connection.execute(_ENDED)]
 
 

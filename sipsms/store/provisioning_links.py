@@ -36,9 +36,7 @@ def create(
 
 
 def is_there(connection: Connection, token: str, now: float) -> bool:
-    """Return whether a token is valid, without writing.
-
-    A client that guesses tokens must not make others wait for the store's lock."""
+    """Return whether a token is valid, without writing: a client that guesses must not lock the store."""
     return connection.execute(select(provisions.c.hash).where(*_good(token, now))).first() is not None
 
 

@@ -5,7 +5,7 @@ No query scans a table: each is answered from an index that holds only open deli
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, select, true, update
 
@@ -14,7 +14,7 @@ from sipsms.core.message import Delivery, State
 from sipsms.core.queue_rows import Closing, Due, DueLane
 from sipsms.store import delivery_receipts
 from sipsms.store.messages import ATTEMPT_KEYS, INSERT_ATTEMPT
-from sipsms.store.rows import LEASE, OPEN, QUEUED, SENDING, WITH_MESSAGE, delivery_of, execute_many
+from sipsms.store.rows import LEASE, OPEN, QUEUED, SENDING, WITH_MESSAGE, chunks, delivery_of, execute_many
 from sipsms.store.schema import attempts, deliveries
 
 # --- attempts --------------------------------------------------------------------------------------------------------
@@ -33,9 +33,7 @@ _BEGIN = (
 
 
 class _Fenced(Exception):
-    """A delivery of the batch was changed by another process.
-
-    The writer then runs each job alone to find which."""
+    """A delivery of the batch was changed by another process: the writer must run each job alone."""
 
 
 def begin_all(connection: Connection, batch: Sequence[tuple[int, int, str, float]]) -> list[bool]:
@@ -83,9 +81,7 @@ _MOVE = (
 
 
 def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
-    """Close attempts.
-
-    Return each delivery's new state: a receipt that arrived before the response may have set it."""
+    """Close attempts. Return each delivery's new state, which a quicker receipt may have set."""
     rows = [
         (one.delivery_id, str(one.state), one.due_at, one.detail[:255], one.remote_id[:128], one.now) for one in batch
     ]
@@ -153,7 +149,7 @@ def waiting_lanes(connection: Connection) -> list[LaneKey]:
 
 def make_due(connection: Connection, lanes: Sequence[str], now: float) -> None:
     """Make the oldest queued delivery of each of these lanes due now."""
-    for names in _chunks(list(lanes), 500):
+    for names in chunks(lanes):
         heads = (
             select(func.min(deliveries.c.id)).where(deliveries.c.lane.in_(names), QUEUED).group_by(deliveries.c.lane)
         )
@@ -194,7 +190,7 @@ def _lanes_of(connection: Connection, groups: dict[str, list[Delivery]]) -> list
     No delivery may pass its lane's head. So a lane gets all its deliveries only if all of them are due, else only its
     head, and none if the head is not due."""
     heads: dict[str, tuple[int, int]] = {}
-    for names in _chunks(list(groups), 500):
+    for names in chunks(list(groups)):
         of_lane = (
             select(deliveries.c.lane, func.min(deliveries.c.id), func.count())
             .where(deliveries.c.lane.in_(names), OPEN)
@@ -212,11 +208,6 @@ def _lanes_of(connection: Connection, groups: dict[str, list[Delivery]]) -> list
         else:
             found.append(DueLane(name, group[:1], True))
     return found
-
-
-def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def hold_back(connection: Connection, lane: str, until: float | None) -> None:
@@ -242,10 +233,9 @@ _EXPIRE = (
 
 
 def recover(connection: Connection, node: str, idempotent: Sequence[str], now: float) -> tuple[int, int]:
-    # A SQLite store has one server: at its start no other process can be sending, whatever its former node name.
-    alone = connection.dialect.name == "sqlite" and bool(node)
-    mine = deliveries.c.lease_owner == node if node else deliveries.c.lease_until < now
-    stale = true() if alone else mine
+    stale = deliveries.c.lease_owner == node if node else deliveries.c.lease_until < now
+    if connection.dialect.name == "sqlite" and node:
+        stale = true()  # the store has one server: at its start no other process can be sending, whatever its name was
     mine = and_(SENDING, stale)
     again = connection.execute(
         update(deliveries)

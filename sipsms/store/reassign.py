@@ -1,8 +1,4 @@
-"""Reassignment of waiting deliveries.
-
-Deliveries move to the first device of their account, or to the device that a phone came back as. Deliveries for an app
-move to the phones when the account has no app any more. Deliveries for a removed account fail.
-"""
+"""Waiting deliveries that move to another device, from an app to the phones, or fail with their account."""
 
 from __future__ import annotations
 
@@ -11,14 +7,14 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, func, literal_column, select, update
 
 from sipsms.core.lane_key import LaneKey
-from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, in_lane, take_ids
+from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, chunks, in_lane, take_ids
 from sipsms.store.schema import accounts, deliveries, devices
 
 
 def adopt_open(connection: Connection, account: str, device: int, lane: LaneKey, now: float) -> int:
-    """Assign an account's waiting deliveries to its first device; copy them for each later device.
+    """Assign waiting deliveries to an account's first device, or copy them in order for a later one.
 
-    The copies keep the order of the messages. Return the number of deliveries."""
+    Return the number of deliveries."""
     since = select(accounts.c.created_at).where(accounts.c.name == account).scalar_subquery()
     waiting = and_(
         deliveries.c.destination == account, deliveries.c.open, deliveries.c.expires_at > now,
@@ -50,9 +46,7 @@ def adopt_open(connection: Connection, account: str, device: int, lane: LaneKey,
 
 
 def move_lane(connection: Connection, old_device: int, old_lane: str, device: int, lane: LaneKey, now: float) -> int:
-    """Move waiting deliveries of a device to another, except messages that the other already has or had.
-
-    Return the number of deliveries."""
+    """Move waiting deliveries to another device that never had their message. Return how many."""
     other = deliveries.alias()
     has_it = exists().where(other.c.message_id == deliveries.c.message_id, other.c.device == device)
     return connection.execute(
@@ -70,14 +64,10 @@ def open_accounts(connection: Connection) -> list[str]:
 # --- removal of an account or of its app -----------------------------------------------------------------------------
 
 _APP = deliveries.c.courier == literal_column("'app'")  # a literal, so that the partial index is used
-_FEW = 500  # ids in one statement
 
 
 def to_phones(connection: Connection, account: str, now: float) -> int:
-    """Queue an account's waiting app deliveries for its phones instead. Return how many.
-
-    They are queued as if no phone had registered yet. The rows have no lease: the server claims them as it claims rows
-    that a command has written."""
+    """Queue an account's waiting app deliveries for its phones, as if none had registered. Return how many."""
     lane = in_lane(connection, LaneKey.to("app", account))
     waiting = select(deliveries).where(_APP, OPEN, lane, deliveries.c.expires_at > now)
     found = connection.execute(waiting.order_by(deliveries.c.id)).all()
@@ -93,9 +83,7 @@ def to_phones(connection: Connection, account: str, now: float) -> int:
 
 
 def end(connection: Connection, account: str, now: float) -> None:
-    """Fail all deliveries that wait for a removed account.
-
-    A later account of the same name must never get them."""
+    """Fail all deliveries of a removed account: a later account of its name must never get them."""
     phones = connection.execute(select(devices.c.id).where(devices.c.aor == account)).scalars()
     lanes = [LaneKey.to("sip", account), LaneKey.to("app", account), *map(LaneKey.of_device, phones)]
     mine = deliveries.c.destination == account
@@ -109,6 +97,5 @@ def end(connection: Connection, account: str, now: float) -> None:
 
 def _fail(connection: Connection, ids: list[int], now: float, why: str) -> None:
     values: dict[str, Any] = {"state": "failed", "due_at": None, "updated_at": now, "last_error": why, "open": False}
-    for start in range(0, len(ids), _FEW):
-        chosen = deliveries.c.id.in_(ids[start : start + _FEW])
-        connection.execute(update(deliveries).where(chosen).values(values))
+    for chosen in chunks(ids):
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(chosen)).values(values))

@@ -49,10 +49,7 @@ def recent(connection: Connection, origin: str, span: float, limit: int = 50_000
 
 
 def recall(connection: Connection, origin: str, now: float) -> tuple[list[Recent], list[StoredPart]]:
-    """Return messages of the last run that may be sent again, and segments of long texts.
-
-    A message may be sent again if its peer may not have received our response. The segments are those that wait for
-    others and those joined as recently."""
+    """Return messages of the last run whose response a peer may lack, and segments waiting or joined since."""
     mark = smpp_marks.heard(connection, origin)
     found = concatenated_parts.open_parts(connection, origin, now - _OLD)
     newest = max((one.received_at for one in found), default=0.0)

@@ -18,9 +18,7 @@ def _deliveries(connection: Connection, message: int) -> list[Row[Any]]:
 
 
 def cancel_whole(connection: Connection, message: int, now: float) -> bool:
-    """Cancel a whole message without a failure report.
-
-    Return False if part of it was sent or it does not exist."""
+    """Cancel a whole message without a report. Return False if part of it was sent or it does not exist."""
     rows = _deliveries(connection, message)
     if not rows or any(row.state != "queued" for row in rows):
         return False
@@ -53,8 +51,6 @@ def errors(connection: Connection, message: int) -> list[str]:
 
 
 def settled_at(connection: Connection, message: int) -> float:
-    """Return the time of the last change to a message's deliveries.
-
-    Seconds since the epoch; 0.0 if the message has no deliveries."""
+    """Return the time of the last change to a message's deliveries; 0.0 if it has none."""
     newest = select(func.max(deliveries.c.updated_at)).where(deliveries.c.message_id == message)
     return float(connection.execute(newest).scalar() or 0.0)

@@ -1,12 +1,10 @@
-"""Conversion of rows: ids, messages and deliveries in both directions, and bulk statements.
-
-Bulk statements bypass SQLAlchemy's work on each row.
-"""
+"""Ids, bulk statements without SQLAlchemy's work on each row, and messages and deliveries as rows."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Insert, Row, and_, bindparam, insert, literal_column, or_, select, update
 
@@ -17,6 +15,7 @@ from sipsms.core.message import Delivery, Direction, Media, Message, MessageKind
 from sipsms.store.engine import driver_of
 from sipsms.store.schema import counters, deliveries, messages
 
+T = TypeVar("T")
 LEASE = 900.0  # seconds; longer than any attempt
 
 # Literals, not parameters, so that the database sees that a partial index answers the query.
@@ -28,7 +27,7 @@ OPEN = deliveries.c.state.in_((literal_column("'queued'"), literal_column("'send
 def in_lane(connection: Connection, lane: str) -> Any:
     """Return a condition for a lane's rows and the lanes of single deliveries (LANE#id).
 
-    SQLite's index serves only a range; other databases need LIKE, which is correct in every collation."""
+    SQLite's index serves only a range; LIKE is correct in every collation."""
     if connection.dialect.name == "sqlite":
         return deliveries.c.lane.between(lane, lane + "$")  # the character behind #
     return or_(deliveries.c.lane == lane, deliveries.c.lane.startswith(f"{lane}#", autoescape=True))
@@ -38,6 +37,11 @@ WITH_MESSAGE = select(
     deliveries,
     *(messages.c[name].label(f"m_{name}") for name in messages.c.keys()),  # noqa: SIM118
 ).join(messages, messages.c.id == deliveries.c.message_id)
+
+
+def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield pieces of at most 500 items, as many as one statement may name."""
+    return (items[start : start + 500] for start in range(0, len(items), 500))
 
 
 # --- bulk ---
@@ -190,9 +194,7 @@ def message_of(row: Row[Any], prefix: str = "") -> Message:
 
 
 def media_text(media: tuple[Media, ...]) -> str:
-    """Return the parts of an MMS as one column; empty for none.
-
-    The column is a JSON list of lists, in the order of the fields."""
+    """Return the parts of an MMS as one column, a JSON list of lists in the order of the fields; empty for none."""
     return json.dumps(media, ensure_ascii=False) if media else ""
 
 

@@ -178,7 +178,7 @@ deliveries = Table(
         postgresql_where=text("state = 'sending'"),
     ),
     Index("ix_deliveries_unclaimed", "id", sqlite_where=_NOBODYS, postgresql_where=_NOBODYS),
-)  # fmt: skip
+)
 
 # The journal: a row is committed before bytes are sent. A row without an outcome may or may not have been delivered.
 attempts = Table(

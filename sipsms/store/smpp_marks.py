@@ -1,7 +1,4 @@
-"""Marks of SMPP peers: the time up to which a peer has received our responses.
-
-Resend detection need not recall messages received before that time.
-"""
+"""Marks of SMPP peers: the time up to which a peer has our responses and sends nothing again."""
 
 from __future__ import annotations
 

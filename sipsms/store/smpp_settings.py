@@ -28,10 +28,9 @@ _KIND: Final = did_targets.c.kind == literal_column("'smpp'")  # a literal, so t
 def settings(
     connection: Connection, number: str, given: Mapping[str, Any], *, allow_private: bool
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return the DID's SMPP destination: the stored settings changed by `given`.
+    """Return the DID's stored SMPP destination changed by `given`; empty if no setting is left.
 
-    The list is empty if no setting is left. Raises BadValue or AdminError.
-    """
+    Raises BadValue or AdminError."""
     owner, url, options = _known(connection, number, given)
     _check(given, url, allow_private)
     new_url = given.get("smpp_url", url)

@@ -1,8 +1,6 @@
 """The operations that the gateway, the queue and the location service commit and read.
 
-Every write goes through the writer thread in batches. Every read runs in a worker thread on a connection of its own.
-The statements (SQLAlchemy Core) are in functions of other modules; `_reads` and `writes` make methods of them.
-"""
+Every write goes through the writer thread in batches. Every read runs in a worker thread on a connection of its own."""
 
 from __future__ import annotations
 
@@ -89,9 +87,7 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     async def write(self, change: Callable[[Connection], T]) -> T:
-        """Run a change in the writer, in one transaction with other waiting jobs.
-
-        Raises Unavailable."""
+        """Run a change in the writer, in one transaction with other jobs. Raises Unavailable."""
         result: T = await self.writer.put(_call_each, change)
         return result
 
@@ -123,10 +119,7 @@ class Store:
     # --- receipts, unknown outcomes, segments ---
 
     async def receipt(self, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
-        """Apply a carrier's receipt; return the delivery if its state has changed.
-
-        A receipt that matches no delivery is kept for a while: it may be quicker than the response that names it.
-        """
+        """Apply a carrier's receipt, or keep it for the response that names it; return a delivery that changed."""
         changed: Delivery | None = await self.writer.put(delivery_receipts.apply_all, (courier, receipt, now))
         return changed
 
@@ -210,9 +203,7 @@ def _call_each(connection: Connection, changes: Sequence[Callable[[Connection], 
 
 
 def open_store(url: str, node: str, on_foreign_change: Callable[[], None]) -> Store:
-    """Open a store and upgrade its schema. Raises StoreError.
-
-    `node`: name of the server; empty for a command, which waits longer for a lock."""
+    """Open a store and upgrade its schema. `node` is empty for a command, which waits longer. Raises StoreError."""
     writing = open_engine(url, lock_wait=SERVER_WAIT if node else COMMAND_WAIT)
     ensure_schema(writing)
     return Store(writing, open_engine(url, read_only=True), node, on_foreign_change)

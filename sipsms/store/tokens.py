@@ -1,15 +1,11 @@
-"""API passwords and tokens: made here, displayed once, stored as hashes (S-105).
-
-Synchronous; see `store.accounts`.
-"""
+"""API passwords and tokens: made here, displayed once, stored as hashes (S-105). Synchronous."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, select
 
@@ -23,16 +19,12 @@ _PREFIX: Final = "sipsms_"  # makes a token recognisable when it appears in the 
 
 
 def digest(secret: str) -> str:
-    """Return the hash of a password or token.
-
-    A secret of 192 random bits needs no salt and no slow hash."""
+    """Return the hash of a secret: 192 random bits need no salt and no slow hash."""
     return sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 def make_password(connection: Connection, name: str) -> str:
-    """Replace the API password and return it.
-
-    The password is URL-safe, because one client does not encode it."""
+    """Replace and return the API password, which is URL-safe because one client does not encode it."""
     password = secrets.token_urlsafe(24)
     set_account(connection, name, api_hash=digest(password))
     return password
@@ -45,9 +37,7 @@ def drop_password(connection: Connection, name: str) -> None:
 def add(
     connection: Connection, name: str, scope: Scope, owner: str, did: str, now: float, expires_at: float | None = None
 ) -> str:
-    """Make a token and return it.
-
-    `owner`: the customer, empty for the operator; `did`: the number of a DID token. Raises AdminError."""
+    """Make and return a token of the customer `owner` (empty: the operator). Raises AdminError."""
     if not _NAME.fullmatch(name):
         raise AdminError("a token's name is made of letters, digits, - _ . and has at most 64")
     if connection.execute(select(tokens.c.id).where(tokens.c.name == name)).first() is not None:
@@ -73,35 +63,14 @@ def add(
 
 
 def remove(connection: Connection, name: str, owner: str | None = None) -> None:
-    """Delete a token; with `owner`, only if the token belongs to this customer.
-
-    Raises AdminError."""
+    """Delete a token, of the customer `owner` or of anyone. Raises AdminError."""
     here = tokens.c.name == name if owner is None else (tokens.c.name == name) & (tokens.c.account == owner)
     if connection.execute(delete(tokens).where(here)).rowcount == 0:
         raise AdminError(f"no token {name}")
     changed(connection, removed=True)
 
 
-def forget_account(connection: Connection, name: str) -> None:
-    """Delete the tokens of an account.
-
-    The caller must raise the directory's version for a removal."""
-    connection.execute(delete(tokens).where(tokens.c.account == name))
-
-
 def forget_did(connection: Connection, number: str) -> None:
     """Delete the tokens of a DID that was removed or has a new owner."""
     if connection.execute(delete(tokens).where(tokens.c.scope == f"{Scope.DID}:{number}")).rowcount:
         changed(connection, removed=True)
-
-
-def show(connection: Connection, owner: str = "") -> Iterator[dict[str, Any]]:
-    """Yield tokens of all customers or of one, without the secret."""
-    query = select(tokens).order_by(tokens.c.name)
-    if owner:
-        query = query.where(tokens.c.account == owner)
-    for row in connection.execute(query):
-        yield {
-            "name": row.name, "account": row.account, "scope": row.scope, "created_at": row.created_at,
-            "expires_at": row.expires_at,
-        }  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, select, update
 
-from sipsms.store.accounts import AdminError, BadValue, account
+from sipsms.store.accounts import BadValue, account
 from sipsms.store.schema import accounts
 
 
@@ -21,14 +21,10 @@ def written(connection: Connection, customer: str) -> dict[str, dict[str, str]]:
 
 
 def write(connection: Connection, name: str, fields: Mapping[str, str]) -> None:
-    """Set fields of a subaccount.
-
-    Absent fields stay; an empty value removes the field. Raises BadValue or AdminError."""
+    """Set fields of a subaccount; an empty value removes the field. Raises BadValue or AdminError."""
     if not fields:
         return
     row = account(connection, name)
-    if row is None:
-        raise AdminError(f"no account {name}")
     extension = fields.get("internal_extension")
     others = written(connection, row.parent) if extension else {}
     if any(one.get("internal_extension") == extension for other, one in others.items() if other != name):

@@ -50,10 +50,8 @@ class _Job:
 
 class Writer:
     def __init__(self, engine: Engine, on_foreign_change: Callable[[], None] | None = None) -> None:
-        """Start the thread.
-
-        `on_foreign_change` is called in the event loop after another process has written (SQLite only), and when the
-        writer has connected again."""
+        """Start the thread. `on_foreign_change` is called in the event loop when another process has written
+        (SQLite only), and when the writer has connected again."""
         self._engine = engine
         self._gathered: list[_Job] = []
         self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
@@ -74,9 +72,7 @@ class Writer:
         return future
 
     def _hand_over(self) -> None:
-        """Pass the gathered jobs to the thread, once per iteration of the event loop.
-
-        Waking the thread for each job would cost more than the job."""
+        """Pass the gathered jobs to the thread at once: waking it for each would cost more than the job."""
         jobs, self._gathered = self._gathered, []
         self._jobs.put(jobs)
 
@@ -112,9 +108,7 @@ class Writer:
                 return
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Return all waiting jobs up to a limit, and whether to end.
-
-        The batch is empty after a short time without jobs."""
+        """Return all waiting jobs up to a limit, none after a short wait, and whether to end."""
         batch: list[_Job] = []
         try:
             jobs = self._jobs.get(timeout=_WATCH_EVERY)
@@ -128,9 +122,7 @@ class Writer:
             return batch, False
 
     def _watch(self, connection: Connection) -> None:
-        """Detect writes of another process (SQLite only).
-
-        SQLite's data_version changes only by commits of other connections."""
+        """Detect writes of another process by SQLite's data_version, which other connections' commits change."""
         now = time.monotonic()
         if self._on_foreign_change is None or now - self._watched_at < _WATCH_EVERY:
             return
@@ -157,9 +149,7 @@ class Writer:
         self._answer(results)
 
     def _be_patient(self, connection: Connection, patient: bool) -> None:
-        """Wait only briefly for a lock after a wait has failed.
-
-        Otherwise later jobs would queue behind each wait while the store stays locked. They fail soon instead."""
+        """Wait only briefly for a lock after a wait has failed: else later jobs would queue behind each wait."""
         if patient is not self._patient:
             self._patient = patient
             set_patience(connection, SERVER_WAIT if patient else SERVER_WAIT_AGAIN)

@@ -1,4 +1,1 @@
-"""HTTP listeners and clients (Starlette under uvicorn, in the server's own event loop).
-
-No other package may import the web framework.
-"""
+"""HTTP listeners and clients (Starlette under uvicorn in the server's event loop), the only web framework."""

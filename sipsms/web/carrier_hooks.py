@@ -73,9 +73,7 @@ class Hooks:
         return carrier if matches and expected else None
 
     async def _take_all(self, carrier: Carrier, parsed: Parsed) -> None:
-        """Store all valid messages and receipts, whatever is wrong with others.
-
-        Raises HookError if the only entry is invalid, and Unavailable."""
+        """Store all valid messages and receipts. Raises Unavailable, and HookError if the only entry is invalid."""
         wrong: HookError | None = None
         for sms in parsed.messages:
             try:

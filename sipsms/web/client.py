@@ -95,9 +95,7 @@ class GuardedResolver(AbstractResolver):
         ]
 
     async def _addresses(self, host: str, port: int, family: socket.AddressFamily) -> Any:
-        """Look up a name in a thread. Names of one domain share few threads.
-
-        A domain's name servers may not answer, and must not stop lookups of other domains."""
+        """Look up a name in a thread. Names of one domain share few: its servers may not answer."""
         domain = _domain_of(host)
         turn = self._turns.get(domain)
         if turn is None:
@@ -116,9 +114,7 @@ class GuardedResolver(AbstractResolver):
 
 
 def _in_thread(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-    """Run work in a daemon thread and return its future.
-
-    The program's end does not wait for the thread, unlike an executor's."""
+    """Run work in a daemon thread, for which the program's end does not wait. Return its future."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
 
@@ -140,9 +136,7 @@ def _in_thread(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]
 
 
 def _domain_of(host: str) -> str:
-    """Return roughly the domain whose name servers answer for a host.
-
-    The domain is the last two labels, or the last three for names like example.co.uk."""
+    """Return roughly the domain of a host: its last two labels, or three as in example.co.uk."""
     labels = host.lower().split(".")
     short = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
     return ".".join(labels[-3 if short else -2 :])
@@ -156,9 +150,7 @@ def _seen(held: ExitStack, look_up: asyncio.Future[Any]) -> None:
 
 class AiohttpClient:
     def __init__(self, guard: Guard | None = None, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
-        """Prepare a client.
-
-        `guard`: for URLs that customers wrote. `look_up`: replaces socket.getaddrinfo."""
+        """Prepare a client, with a guard for customers' URLs. `look_up` replaces socket.getaddrinfo."""
         self._guard = guard
         self._look_up = look_up
         self._session: aiohttp.ClientSession | None = None
@@ -208,9 +200,7 @@ class AiohttpClient:
             return HttpReply(answer.status, _lower(answer.headers), await _read(answer, limit))
 
     def _open(self) -> aiohttp.ClientSession:
-        """Return the session, made by the first request because aiohttp needs a running loop.
-
-        The session uses neither cookies nor proxies."""
+        """Return the session, made by the first request because aiohttp needs a running loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=self._connector(),
@@ -229,9 +219,7 @@ class AiohttpClient:
 
 
 def _check(url: str, guard: Guard) -> None:
-    """Check the URL's form and its host if that is an IP address, which is not resolved.
-
-    Raises Forbidden."""
+    """Check the URL's form, and its host if that is an IP address. Raises Forbidden."""
     why = check_url(url, allow_private=True, limit=MAX_CALLED_URL)  # the guard decides on private addresses
     if why:
         raise Forbidden(why)
@@ -259,9 +247,7 @@ def _limits(timeout: float) -> aiohttp.ClientTimeout:
 
 
 def _why(error: BaseException) -> str:
-    """Describe an error in our own words.
-
-    aiohttp's text may hold the URL, and the URL may hold a carrier's password."""
+    """Describe an error in our own words: aiohttp's may hold a URL with a carrier's password."""
     words = next((words for kind, words in _REASONS if isinstance(error, kind)), type(error).__name__)
     cause = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
     return f"{words}: {cause}" if cause else words

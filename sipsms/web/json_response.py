@@ -1,7 +1,4 @@
-"""JSON answers in ASCII.
-
-Some answers repeat a client's text, which may hold a lone surrogate; a lone surrogate has no UTF-8 form.
-"""
+"""JSON answers in ASCII: a client's text may hold a lone surrogate, which has no UTF-8 form."""
 
 from __future__ import annotations
 

@@ -42,9 +42,7 @@ class BadRequest(Exception):
 
 
 def route(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-    """Return a route for GET and POST.
-
-    HEAD, which Starlette adds to GET, must be off: link previews would send messages."""
+    """Return a route for GET and POST, without HEAD: link previews would send messages."""
     found = Route(path, endpoint, methods=["GET", "POST"])
     found.methods = {"GET", "POST"}
     return found
@@ -74,9 +72,7 @@ def bearer_of(request: Request) -> str:
 
 
 class Room:
-    """Memory for the bodies of one API, all requests together.
-
-    The limit keeps strangers from filling the machine's memory."""
+    """Memory for the bodies of one API, so that strangers cannot fill the machine's."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -85,9 +81,7 @@ class Room:
 
     @contextmanager
     def held(self, who: str = "") -> Iterator[Held]:
-        """Reserve memory for one request and release it at the end.
-
-        A customer or address gets at most a quarter of the memory."""
+        """Reserve memory for one request, at most a quarter for a customer or address; release it at the end."""
         held = Held(self, who)
         try:
             yield held
@@ -187,9 +181,7 @@ def query_of(request: Request) -> Fields:
 
 
 def _add_urlencoded(body: bytes, found: Fields) -> None:
-    """Add the fields of a form.
-
-    Sizes are checked before parsing: ten megabytes of `&` would block all other requests for seconds."""
+    """Add the fields of a form, if it is small: ten megabytes of `&` would block the loop for seconds."""
     if len(body) > MAX_ENCODED or body.count(b"%") > MAX_ESCAPES:
         raise BadRequest("the body is too large", 413)
     try:
@@ -221,9 +213,7 @@ def json_object(body: bytes) -> Mapping[str, Any]:
 
 
 async def _add_form(request: Request, found: Fields, limit: int, held: Held | None) -> None:
-    """Add the fields of a multipart form.
-
-    The body is read first, within its limits, and then parsed."""
+    """Add the fields of a multipart form, whose body is first read within its limits."""
     body = await body_of(request, limit, held)
     _, options = parse_options_header(request.headers["content-type"])
     boundary = options.get(b"boundary", b"")
@@ -244,9 +234,7 @@ async def _add_form(request: Request, found: Fields, limit: int, held: Held | No
 
 
 def first(fields: Fields, *names: str) -> Any:
-    """Return the first value that is present and not empty; else an empty text.
-
-    Names are tried in order."""
+    """Return the first value that is not empty, in the order of the names; else an empty text."""
     for name in names:
         for value in fields.get(name, ()):
             if value not in (None, "", b""):

@@ -49,9 +49,7 @@ class _State(Enum):
 
 
 def _state(descriptor: int, *, is_shut: bool = False) -> _State:
-    """Return the state of a connection as the system knows it now.
-
-    The event loop may not have seen that state yet."""
+    """Return the state of a connection as the system knows it, perhaps before the event loop does."""
     poll = select.poll()
     poll.register(descriptor, _FIN)
     seen = dict(poll.poll(0)).get(descriptor, 0)
@@ -183,9 +181,7 @@ class ResponseAck:
             self._links.waiting.add(self)
 
     def asked_again(self) -> None:
-        """Note that another request has begun.
-
-        It counts only if the previous answer had arrived by then."""
+        """Note that another request has begun, which counts if the previous answer had arrived."""
         if self._waiting and self._has_arrived():
             _run(self._take())
 
@@ -235,9 +231,7 @@ class _Ended:
         self._timer = self._later(GRACE, self._shut)
 
     def look(self, *, at_once: bool = False) -> None:
-        """Check the state.
-
-        `at_once`: a FIN counts now; otherwise wait, because a reset may follow it."""
+        """Check the state. A FIN counts `at_once`, or after a wait, because a reset may follow it."""
         if self._sock.fileno() < 0:
             return
         state = _state(self.descriptor, is_shut=self._is_shut)
@@ -293,9 +287,7 @@ async def look() -> None:
 
 
 def when_heard(request: Request, action: Callable[[], None]) -> None:
-    """Run `action` once the client has acknowledged the answer.
-
-    If the connection is not tracked, run `action` at once."""
+    """Run `action` once the client has acknowledged the answer; at once if that is not tracked."""
     link: ResponseAck | None = request.scope.get(KEY)
     if link is None:
         action()

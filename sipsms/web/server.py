@@ -1,7 +1,4 @@
-"""The HTTP application (health, metrics, hooks, phone settings, APIs) and its server.
-
-The server (uvicorn) runs in the program's event loop.
-"""
+"""The HTTP application (health, metrics, hooks, phone settings, APIs) and its server (uvicorn)."""
 
 from __future__ import annotations
 
@@ -38,9 +35,7 @@ def build(
     hooks: Hooks, readiness: Readiness, provision: ProvisioningDownload, media: MediaDownload,
     apis: Sequence[BaseRoute] = (), metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
 ) -> Application:  # fmt: skip
-    """Build the application.
-
-    `apis`: routes of the APIs. `metrics_from`: networks that may read /metrics."""
+    """Build the application with the routes of the APIs. `metrics_from`: networks that may read /metrics."""
     watchers = _networks(metrics_from)
 
     async def healthz(request: Request) -> Response:
@@ -109,9 +104,7 @@ class Application:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    """Answer a client that disconnected while sending its body.
-
-    Nobody reads the answer; it is not our error."""
+    """Answer a client that disconnected while sending its body; it is not our error."""
     return PlainTextResponse("the client went away\n", 400)
 
 

@@ -64,7 +64,7 @@ LISTS: dict[str, Callable[[Connection], Any]] = {
     "blocks": lambda db: message_list.list_blocks(db, ["anna"], ("a", "b", "in"), 50),
     "tokens": lambda db: message_list.token(db, "x") or message_list.state_of(db, 5),
     "names": lambda db: message_list.names(db, "accounts", "a", 5) + message_list.names(db, "dids", "5", 5),
-    "endpoints": lambda db: message_list.with_endpoints(db, "5", 5),
+    "endpoints": lambda db: message_list.names(db, "endpoints", "5", 5),
 }
 
 

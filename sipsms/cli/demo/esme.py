@@ -1,7 +1,4 @@
-"""A customer's SMPP program for the demo.
-
-It binds in a thread of its own, sends messages, and collects what it receives.
-"""
+"""A customer's SMPP program for the demo: binds in a thread of its own, sends, and collects what it receives."""
 
 from __future__ import annotations
 

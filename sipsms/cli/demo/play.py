@@ -62,9 +62,7 @@ class DemoFailed(Exception):
 
 
 def run(config_path: Path, *, once: bool) -> int:
-    """Run the demo. Return 0 only if every step was observed.
-
-    Ctrl-C and SIGTERM end the demo, with 130 if its steps were not complete."""
+    """Run the demo. Return 0 only if every step was observed, 130 after Ctrl-C or SIGTERM."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops it as Ctrl-C does
     try:
         return _run(config_path, once)
@@ -167,9 +165,7 @@ class Stage:
         return said
 
     def add_customer(self) -> dict[str, str]:
-        """Import the customer. Return its passwords.
-
-        The passwords stay the same from demo to demo, so that a phone stays configured."""
+        """Import the customer. Return its passwords, the same in each demo for a phone's sake."""
         path = self.config.parent / "demo-accounts.yaml"
         if not path.exists():
             path.touch(mode=0o600)
@@ -213,9 +209,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _in_child() -> None:
-    """Prepare the server process: its own process group, and SIGTERM if the demo is killed.
-
-    In its own group the server does not get the Ctrl-C that is meant for the demo."""
+    """Prepare the server process: a group without the demo's Ctrl-C, and SIGTERM if the demo is killed."""
     os.setpgid(0, 0)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -404,9 +398,7 @@ class Play:
         self.saw(_from_to(got, number, did), title, _seen(got))
 
     def settled(self, direction: str, text: str, state: str) -> dict[str, Any]:
-        """Return the newest message with this text from `sipsms messages`.
-
-        Wait until the message is in `state` or the time is up. Raises DemoFailed if it is not listed."""
+        """Return the newest listed message with this text, in `state` or after `WAIT` seconds. Raises DemoFailed."""
         end = time.monotonic() + WAIT
         while True:
             found = [

@@ -1,7 +1,4 @@
-"""A request to several receivers: accepted if at least one receiver is accepted.
-
-A client that must retry the whole request would send accepted messages a second time.
-"""
+"""A request to several receivers, accepted if one is: a client that retried it all would send twice."""
 
 from __future__ import annotations
 

@@ -118,9 +118,7 @@ class TelnyxApi:
         )  # fmt: skip
 
     def _owner(self, caller: Caller, source: str) -> Account:
-        """Return the customer that owns `source`, if the token permits this DID. Raises _Refused.
-
-        The error is the same for another customer's number and for an unknown number."""
+        """Return the customer that owns `source`, if the token permits it. Raises _Refused for all other numbers."""
         did = self._directory.did(normalise(source) or "")
         owner = self._directory.account(did.account) if did is not None else None
         if did is None or owner is None or not self._access.opens(caller, did):

@@ -62,9 +62,7 @@ class AppCourier:
         return failures[0] if failures and len(failures) == len(tokens) else ""
 
     async def _wake(self, url: str, one: PushToken) -> str:
-        body = {
-            "verb": "NotifyTextMessage", "AppId": one.app, "DeviceToken": one.token, "Selector": one.selector,
-        }  # fmt: skip
+        body = {"verb": "NotifyTextMessage", "AppId": one.app, "DeviceToken": one.token, "Selector": one.selector}
         headers = {"Content-Type": "application/json"}
         try:
             reply = await self._client.request(

@@ -108,9 +108,7 @@ class CallbackCourier:
 
 
 def _failed(callback: Callback, settings: CallbackSettings, why: str, asked: float = 0.0) -> Outcome:
-    """Return the outcome of a failed call: a single attempt without retry, else another one later.
-
-    With retry, the page must detect duplicates by {ID}."""
+    """Return the outcome of a failed call: refused without retry, else deferred."""
     if not callback.retry:
         return Rejected(why)
     return Deferred(why, retry=max(asked, SOONEST) if asked else settings.retry_every, scope=Scope.MESSAGE)

@@ -95,9 +95,7 @@ def endpoint_of(url: str) -> Endpoint:
 
 
 def retry_after(reply: HttpReply, now: float) -> float:
-    """Return the seconds in Retry-After (RFC 9110 section 10.2.3), at most a day.
-
-    0 if the header is absent or invalid."""
+    """Return the seconds in Retry-After (RFC 9110 section 10.2.3), at most a day; 0 if absent or invalid."""
     value = reply.headers.get("retry-after", "").strip()[:64]
     if is_digits(value):
         return min(float(value), LONGEST_WAIT)

@@ -29,19 +29,14 @@ def number_in(number: str, mode: str, usual: str) -> str:
 
 
 def received(message: Message, media: Sequence[tuple[str, str]], mode: str = "") -> Event:
-    """Return the event `message.received`. `media`: URL and content type of each part.
-
-    The event's id is the message's id, because MMSGate looks for it in the lists of `web.api.voipms.messages`.
-    """
+    """Return the event `message.received`, whose id is the message's. `media`: URL and content type of each part."""
     parts = [{"url": url, "content_type": content_type} for url, content_type in media]
     payload = _payload(message, "webhook_delivered", mode) | {"media": parts}
     return _event("message.received", message.id, message.received_at, payload)
 
 
 def status(text: str, event: int, mode: str = "") -> Event:
-    """Return the event `message.sent` (the carrier accepted) or `message.finalized` (the end).
-
-    `text` is the stored text of a delivery report."""
+    """Return the event `message.sent` or `message.finalized` of a delivery report's stored text."""
     told = json.loads(text)
     message = Message(
         Direction.OUT, told["source"], told["destination"], told["text"], "", told["received_at"], id=told["id"],
@@ -52,9 +47,7 @@ def status(text: str, event: int, mode: str = "") -> Event:
 
 
 def encode(event: Event) -> bytes:
-    """Return an event as bytes.
-
-    Equal events must give equal bytes, because signatures cover them."""
+    """Return an event as bytes, the same for equal events because signatures cover them."""
     return json.dumps(event, separators=(",", ":")).encode()
 
 

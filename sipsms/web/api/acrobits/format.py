@@ -64,9 +64,7 @@ def _text(values: Mapping[str, Any], name: str) -> str:
 
 
 def decrypted(data: bytes, one: Attachment) -> bytes:
-    """Return a file's content, decrypted (AES-CTR with a counter from zero) if it has a key.
-
-    Raises Malformed if the key is invalid or the content does not match its hash."""
+    """Return a file's content, decrypted (AES-CTR, counter from zero) if it has a key. Raises Malformed."""
     if one.key:
         try:
             cipher = Cipher(AES(bytes.fromhex(one.key)), CTR(bytes(16)))
@@ -79,9 +77,7 @@ def decrypted(data: bytes, one: Attachment) -> bytes:
 
 
 def recipients(values: Iterable[str]) -> list[str]:
-    """Return recipients without duplicates: numbers, or the user part of SIP addresses.
-
-    A value may hold several recipients, separated by commas. Raises Malformed."""
+    """Return distinct recipients: numbers, or users of SIP addresses, also several in a value. Raises Malformed."""
     found: dict[str, None] = {}
     for value in values:
         for one in value.replace(";", ",").split(","):
@@ -97,9 +93,7 @@ def recipients(values: Iterable[str]) -> list[str]:
 
 
 def received_id(delivery: int) -> int:
-    """Return the app's id for a received message; received ids are even, sent ids are odd.
-
-    Ids of received and sent messages must differ and grow, because the app asks for messages after an id."""
+    """Return the app's id for a received message: even, and odd for a sent one, so that both grow and differ."""
     return 2 * delivery
 
 

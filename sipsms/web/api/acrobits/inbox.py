@@ -46,9 +46,7 @@ class Inbox:
     async def sent(
         self, account: Account, dids: Sequence[str], after: int, since: float, limit: int
     ) -> Sequence[Message]:
-        """Return messages the account sent after `after`.
-
-        A query that found nothing is remembered, so that the next query starts where it ended."""
+        """Return messages the account sent after `after`. Where it found none, the next query starts there."""
         since = account.since if after else max(since, account.since)
         dids, start = tuple(dids), after
         known = self._passed.pop(account.name, None)

@@ -95,9 +95,7 @@ class AcrobitsApi:
     # --- send ---
 
     async def _send(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
-        """Send a message.
-
-        Only messages sent with the API password count against the daily limit, not a phone's."""
+        """Send a message. It counts against the daily limit only if sent with the API password."""
         kind = text(fields, "content_type", "contentType").partition(";")[0].strip().lower()
         if kind == acrobits.NOTICE:
             return {"sms_id": "0"}  # the telephone network has no such notifications
@@ -125,9 +123,7 @@ class AcrobitsApi:
         return {**answer, "message": "; ".join(reasons)} if reasons else answer
 
     async def _files(self, account: Account, body: str) -> tuple[str, list[File]]:
-        """Return the caption and the decrypted files.
-
-        Apps may store encrypted files at Acrobits' own server."""
+        """Return the caption and the files, which apps may store encrypted at Acrobits' own server."""
         caption, listed = acrobits.attachments(body)
         if len(listed) > 3:
             raise acrobits.Malformed("at most 3 files")

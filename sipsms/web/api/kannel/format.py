@@ -56,9 +56,7 @@ def parameters(query: str, body: str = "") -> dict[str, str]:
 
 
 def with_text(query: str, body: str, charset: str = "") -> dict[str, str]:
-    """Return the parameters of a POST whose body may be the text itself.
-
-    The body is the text if the query names receivers but no text."""
+    """Return the parameters of a POST; its body is the text if the query names receivers but no text."""
     found = parameters(query)
     if "to" not in found or "text" in found:
         return parameters(query, body)
@@ -86,9 +84,7 @@ def read(found: Mapping[str, str]) -> Request:
 
 
 def _numbers(value: str) -> list[str]:
-    """Return the receivers, which are separated by spaces.
-
-    An unencoded `+` arrives as a space, so that `to=+1555...` is understood too."""
+    """Return the receivers, separated by spaces. An unencoded `+` (`to=+1555...`) arrives as a space."""
     return ["+" + one if value.startswith(" ") and len(one) > 10 and one.isdigit() else one for one in value.split()]
 
 

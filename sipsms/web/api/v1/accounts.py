@@ -14,9 +14,9 @@ from sipsms.core.account import Account, Scope
 from sipsms.store import api_usage, message_list
 from sipsms.store.accounts import shown_account
 from sipsms.web.api.v1 import schemas as m
-from sipsms.web.api.v1.dependencies import Api, Reach, Services, Whose
+from sipsms.web.api.v1.dependencies import Api, Reach, Services, Whose, names_after
 from sipsms.web.api.v1.paging import Cursor, Limit, cut, name_after
-from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, RESELLERS, Permissions, page
+from sipsms.web.api.v1.permissions import ALL, CUSTOMERS, RESELLERS, Permissions
 from sipsms.web.api.v1.problems import Problem, missing, wrong
 from sipsms.web.api.v1.send import seconds
 
@@ -59,10 +59,7 @@ async def list_accounts(api: Api, reach: Reach, customer: Whose = "", limit: Lim
     if customer:
         owner = reach.customer(customer, "customer").name
         names = sorted([owner, *(one.name for one in api.directory.subaccounts(owner))])
-    if names is None:
-        chosen = await api.store.read(lambda db: message_list.names(db, "accounts", after, limit + 1))
-    else:
-        chosen = page(names, after, limit + 1)
+    chosen = await names_after(api, "accounts", names, after, limit + 1)
     found = [account for name in chosen if (account := api.directory.account(name)) is not None]
     return cut([shown_account(one) for one in found], limit, lambda row: row["name"])
 
@@ -257,9 +254,7 @@ def _check_limit(api: Services, reach: Permissions, given: int | None) -> None:
 
 
 def _check_rights(reach: Permissions, account: Account, values: dict[str, Any]) -> None:
-    """Check that the caller may change these settings.
-
-    Raises Problem with the first forbidden setting."""
+    """Check that the caller may change these settings. Raises Problem with the first forbidden one."""
     if reach.is_operator:
         return
     managed = reach.caller.scope is Scope.RESELLER and account.customer != reach.own

@@ -1,7 +1,4 @@
-"""The native API as one ASGI application: routes, OpenAPI document, errors, page /docs.
-
-FastAPI validates requests and documents the API. The middleware checks credentials and sizes before it.
-"""
+"""The native API as one ASGI application: routes, OpenAPI document, errors, page /docs."""
 
 from __future__ import annotations
 
@@ -191,9 +188,7 @@ def _file(name: str) -> bytes:
 
 
 def docs() -> list[BaseRoute]:
-    """Return the routes of Swagger UI, whose files are served from our own disk.
-
-    The page works without Internet access, and no other server learns who reads it."""
+    """Return the routes of Swagger UI, served from our own disk: no other server learns who reads it."""
 
     async def show(request: Request) -> Response:
         name = request.path_params.get("name", "")

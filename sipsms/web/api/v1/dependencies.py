@@ -15,6 +15,7 @@ from sipsms.core.clock import Clock
 from sipsms.messaging.build import Messaging
 from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.messaging.media import MediaStore
+from sipsms.store import message_list
 from sipsms.store.store import Store
 from sipsms.web.api.v1.permissions import Permissions, reach_of
 
@@ -51,3 +52,10 @@ async def _reach(request: Request) -> Permissions:
 Api = Annotated[Services, Depends(_services)]
 Reach = Annotated[Permissions, Depends(_reach)]
 Whose = Annotated[str, Query(max_length=64)]  # an account or another owner; empty: all
+
+
+async def names_after(api: Services, kind: str, names: list[str] | None, after: str, limit: int) -> list[str]:
+    """Return at most `limit` of these names after `after`; None: of all names of this kind in the store."""
+    if names is None:
+        return await api.store.read(lambda db: message_list.names(db, kind, after, limit))
+    return [name for name in names if name > after][:limit]

@@ -16,9 +16,9 @@ from sipsms.store.blocks import BY_CUSTOMER, BY_HAND
 from sipsms.store.dids import did_row, endpoint_rows
 from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.accounts import telephone_number
-from sipsms.web.api.v1.dependencies import Api, Reach, Services, Whose
+from sipsms.web.api.v1.dependencies import Api, Reach, Services, Whose, names_after
 from sipsms.web.api.v1.paging import Cursor, Limit, cut, found_page, name_after, unpack
-from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Permissions, page
+from sipsms.web.api.v1.permissions import CUSTOMERS, OPERATOR, Permissions
 from sipsms.web.api.v1.problems import Problem, conflict, missing, wrong
 
 GROUPS: Final = 1000  # groups per customer
@@ -35,10 +35,7 @@ async def list_dids(api: Api, reach: Reach, account: Whose = "", limit: Limit = 
     after, numbers = name_after(cursor), reach.dids()
     if account:
         numbers = [did.number for did in api.directory.dids_of(reach.customer(account, "account").name)]
-    if numbers is None:
-        chosen = await api.store.read(lambda db: message_list.names(db, "dids", after, limit + 1))
-    else:
-        chosen = page(numbers, after, limit + 1)
+    chosen = await names_after(api, "dids", numbers, after, limit + 1)
     found = [did for number in chosen if (did := api.directory.did(number)) is not None]
     return cut([_shown(one) for one in found], limit, lambda row: row["number"])
 
@@ -83,10 +80,9 @@ async def list_webhooks(api: Api, reach: Reach, limit: Limit = 50, cursor: Curso
     """List callbacks and webhooks of DIDs, with those disabled. A page covers `limit` DIDs."""
     reach.need(CUSTOMERS)
     after, numbers = name_after(cursor), reach.dids()
-    if numbers is None:
-        chosen = await api.store.read(lambda db: message_list.with_endpoints(db, after, limit + 1))
-    else:
-        chosen = page([one for one in numbers if _has_endpoint(api.directory.did(one))], after, limit + 1)
+    if numbers is not None:
+        numbers = [one for one in numbers if _has_endpoint(api.directory.did(one))]
+    chosen = await names_after(api, "endpoints", numbers, after, limit + 1)
     found = cut(chosen, limit, lambda number: number)
     dids = [did for number in found["items"] if (did := api.directory.did(number)) is not None]
     return {**found, "items": [row for did in dids for row in endpoint_rows(did)]}
@@ -196,18 +192,14 @@ async def _changes(api: Services, reach: Permissions, did: Did, given: m.DidChan
 
 
 def _check_rights(reach: Permissions, did: Did, values: dict[str, Any]) -> None:
-    """Check that the caller may change these settings.
-
-    Raises Problem with the first forbidden setting."""
+    """Check that the caller may change these settings. Raises Problem with the first forbidden one."""
     for name, now in (("sms", did.sms), ("mms", did.mms)):
         if not reach.is_operator and values.get(name, now) != now:
             raise Problem(403, "scope", f"{name} is not for a token of this scope.", [(name, "not for this token")])
 
 
 def _check_account(api: Services, owner: str, name: str) -> None:
-    """Check that `name` is an account of `owner`. Raises Problem.
-
-    The error is the same for another customer's account and for an unknown account."""
+    """Check that `name` is an account of `owner`. Raises the same Problem for all other names."""
     account = api.directory.account(name) if name else None
     if name and (account is None or account.customer != owner):
         raise wrong("sip_account", f"there is no such account of {owner}")

@@ -90,9 +90,7 @@ class Streams:
         self.closed = False
 
     def enter(self, token: str, customer: str) -> None:
-        """Count a new stream.
-
-        `customer` is empty for the operator. Raises Problem if a limit is reached."""
+        """Count a stream of a customer (empty: the operator). Raises Problem if a limit is reached."""
         if self.closed or self._open.total() >= self._most:
             raise _too_many("too many event streams are open")
         if self._open[token] >= self._of_one:

@@ -187,7 +187,7 @@ async def receive_message(api: Api, reach: Reach, given: m.Incoming) -> Any:
 def _numbers(reach: Permissions) -> list[str] | None:
     """Return the DIDs whose messages are read one DID at a time; None to walk all messages."""
     found = reach.dids()
-    return found if found is None or len(found) <= 200 else None
+    return found if found is None or len(found) <= message_list.MOST_DIDS else None
 
 
 def _contact(given: str) -> str:

@@ -1,7 +1,4 @@
-"""Pages of lists.
-
-A cursor is opaque to clients: the key of the last item, as JSON in base64.
-"""
+"""Pages of lists. A cursor, opaque to clients, is the key of the last item as JSON in base64."""
 
 from __future__ import annotations
 
@@ -28,9 +25,7 @@ def pack(key: Any) -> str:
 
 
 def unpack(cursor: str, *kinds: type) -> list[Any]:
-    """Return the values of a cursor's key, of these types; empty for the first page.
-
-    Raises Problem."""
+    """Return the values of a cursor's key, of these types; empty for the first page. Raises Problem."""
     if not cursor:
         return []
     try:

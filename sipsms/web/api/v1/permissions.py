@@ -39,9 +39,7 @@ class Permissions:
         return self
 
     def need_lasting(self) -> Permissions:
-        """Check that the token does not expire. Raises Problem.
-
-        A secret made with an expiring token would outlive it."""
+        """Check that the token does not expire: a secret that it makes would outlive it. Raises Problem."""
         if self.caller.expires_at is not None:
             raise Problem(403, "token-ends", "A token that ends sets no passwords: they would outlive it.")
         return self
@@ -81,8 +79,7 @@ class Permissions:
     def sees(self, account: str, number: str, at: float) -> bool:
         """Return whether the caller may see a message of this account and DID received at `at`.
 
-        Messages from before a number moved to its present customer are not visible to that customer. Neither are
-        messages from before the account was made: they belong to an earlier account of the same name."""
+        Messages from before the account was made, or the DID moved to its customer, belong to others."""
         if self.is_operator:
             return True
         whose, did = self._directory.account(account), self._directory.did(number)
@@ -129,9 +126,7 @@ class Permissions:
         return found
 
     def did(self, number: str) -> Did:
-        """Return a DID by its number in any spelling.
-
-        Raises Problem (404) if unknown or not permitted."""
+        """Return a DID by its number in any spelling. Raises Problem (404) if unknown or not permitted."""
         found = self._directory.did(normalise(number) or "")
         if found is None or not self.has_did(found):
             raise missing()
@@ -145,9 +140,7 @@ class Permissions:
         return found
 
     def owner(self, name: str) -> str:
-        """Return the owner of a block: a DID, a customer or *. Raises Problem.
-
-        A name that can be read as one of our numbers means the DID."""
+        """Return the owner of a block: a customer, *, or a DID, which a number always means. Raises Problem."""
         if name == EVERYBODY and self.is_operator:
             return name
         number = normalise(name) or ""
@@ -169,8 +162,3 @@ def reach_of(request: Request) -> Permissions:
 def token_of(request: Request, directory: Directory) -> Token | None:
     """Return the token of this request."""
     return directory.token(digest(bearer_of(request)))
-
-
-def page(names: Sequence[str], after: str, limit: int) -> list[str]:
-    """Return at most `limit` names after `after`, in order."""
-    return [name for name in names if name > after][:limit]

@@ -42,9 +42,7 @@ class Problem(Exception):
 
 
 def missing() -> Problem:
-    """Return 404 for a resource that is missing or not permitted.
-
-    The two cases must be indistinguishable, so that callers cannot probe for other customers' resources."""
+    """Return 404 for a resource that is missing or not permitted: callers must not see which."""
     return Problem(404, "not-found", "There is no such resource.")
 
 

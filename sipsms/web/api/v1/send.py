@@ -1,7 +1,4 @@
-"""POST /v1/messages, the hot path.
-
-The body is validated once and passed on as an order; the framework does neither.
-"""
+"""POST /v1/messages, the hot path: the body is validated once, here and not by the framework."""
 
 from __future__ import annotations
 
@@ -58,9 +55,7 @@ _REFUSALS: Final = {
 
 
 async def send(parts: Services, request: Request) -> Response:
-    """Send a message.
-
-    The message is stored durably before the answer. Raises Problem or Unavailable."""
+    """Store a message durably, then answer. Raises Problem or Unavailable."""
     reach = reach_of(request).need(ALL)
     given = _read(request.scope["sipsms.body"])
     account = _sender(parts, reach, given)
@@ -104,9 +99,7 @@ def refused(refusal: Refusal, now: float) -> Problem:
 
 
 def _sender(parts: Services, reach: Permissions, given: MessageGiven) -> Account:
-    """Return the account that sends. Raises Problem.
-
-    The error is the same for another customer's number and for an unknown number."""
+    """Return the account that sends. Raises one Problem for all numbers that are not its own."""
     if given.account:
         account = parts.directory.account(given.account)
         if account is None or not reach.has_account(account):
@@ -126,9 +119,7 @@ def _sender(parts: Services, reach: Permissions, given: MessageGiven) -> Account
 
 
 def _report(parts: Services, account: Account, given: MessageGiven) -> WebhookRequest | None:
-    """Return the requested report: by webhook if the number has one or is unknown.
-
-    Reports cost work, so none is made if the number has no webhook to receive it."""
+    """Return a request for a report, unless the number has no webhook to receive it: reports cost work."""
     did = parts.directory.did(normalise(given.from_ or account.caller_id) or "")
     return WebhookRequest() if did is None or did.webhook is not None else None
 

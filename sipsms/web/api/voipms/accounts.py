@@ -156,9 +156,7 @@ class Accounts:
         return self._directory.subaccounts(call.account.name)
 
     def _named(self, call: Call) -> Account:
-        """Return the subaccount with the given id.
-
-        Raises Refused; the same for another customer's subaccount."""
+        """Return the subaccount with the given id. Raises Refused, also for another customer's."""
         given = call.params.text("id")
         if not given:
             raise Refused("missing_id")

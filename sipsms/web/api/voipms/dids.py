@@ -124,9 +124,7 @@ class Dids:
         return value
 
     async def _set_info(self, call: Call) -> Answer:
-        """Change SMPP settings.
-
-        Other settings may be written back unchanged. Raises Refused for a change."""
+        """Change SMPP settings. Raises Refused if any other setting is not as displayed."""
         did = self._did(call)
         shown = row_of(did)
         smpp = _smpp(call.params)
@@ -153,9 +151,7 @@ def _value(params: Params, target: Target) -> str | None:
 
 
 def _url(params: Params, target: Target, did: Did) -> dict[str, Any]:
-    """Return the change of a callback or webhook.
-
-    A URL that is already stored is not checked again. So a program may write back what it has read."""
+    """Return the change of a callback or webhook. A URL written back as it was read is not checked again."""
     flag = params.flag(target.bad_flag, *target.flags)
     value = params.whole(target.bad_value, target.value)
     endpoint: Callback | Webhook | None = getattr(did, target.setting)
@@ -201,9 +197,7 @@ def _mode(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _smpp(params: Params) -> dict[str, Any]:
-    """Return the SMPP settings in the form of `store.dids.change_did`.
-
-    An empty password changes nothing, because the password is displayed as empty."""
+    """Return the SMPP settings for `store.dids.change_did`; an empty password, as displayed, changes nothing."""
     on = params.flag("invalid_smpp_enabled", "smpp_enabled", "smpp_enable")
     given: dict[str, Any] = {} if on is None else {"smpp": on}
     for name, setting in _SMPP.items():

@@ -81,9 +81,7 @@ class Messages:
         return {"sms": await self._send(call, (), MAX_SMS)}
 
     async def _send_mms(self, call: Call) -> Answer:
-        """Send an MMS.
-
-        Without a file the message is a long text, which the carrier may send in any form."""
+        """Send an MMS; without a file a long text, which the carrier may send in any form."""
         return {"mms": await self._send(call, tuple(_files(call.params)), MAX_TEXT)}
 
     async def _send(self, call: Call, files: Sequence[File], longest: int) -> int:
@@ -128,9 +126,7 @@ class Messages:
 
     @contextmanager
     def _place(self, customer: str) -> Iterator[None]:
-        """Count a list in progress. Raises Refused if the customer already has `MAX_LISTS` lists.
-
-        Lists run one after the other, and other customers must not wait behind a hundred lists of one."""
+        """Count a list in progress, since lists run one after the other. Raises Refused above `MAX_LISTS`."""
         if self._listing[customer] >= MAX_LISTS:
             raise Refused("api_limit_exceeded", f"{MAX_LISTS} lists are under way already")
         self._listing[customer] += 1
@@ -196,9 +192,7 @@ class Messages:
         return _id(named)
 
     def _numbers(self, call: Call) -> dict[str, float]:
-        """Return the caller's DIDs, each with the start of the caller's ownership.
-
-        Messages from before that time belong to an earlier customer."""
+        """Return the caller's DIDs, each with the start of the caller's ownership."""
         return {did.number: did.since for did in self._directory.dids_of(call.account.name)}
 
 
@@ -295,9 +289,7 @@ def _file(given: str | bytes) -> File:
 
 
 def _decoded(text: str) -> bytes:
-    """Decode base64 of either alphabet, with or without line breaks and padding. Raises Refused.
-
-    A space stands for a plus that a form did not encode."""
+    """Decode base64 of either alphabet, with line breaks, and spaces for unencoded pluses. Raises Refused."""
     if len(text) > MAX_FILE * 3 // 2:
         raise Refused("exceeds_file_size", f"a file is larger than {MAX_FILE // 1024} KB")
     lines = text.replace("\r", "").replace("\n", "").replace(" ", "+").translate(_URL_SAFE)

@@ -31,9 +31,7 @@ Answer = Row | bytes  # the fields beside `status`, or the whole answer as bytes
 
 
 class Refused(Exception):
-    """A rejected call.
-
-    `word` is the status of the answer; `reason` is for the author of the client."""
+    """A rejected call: `word` is the status of the answer, `reason` is for the client's author."""
 
     def __init__(self, word: str, reason: str = "") -> None:
         super().__init__(word)
@@ -48,9 +46,7 @@ class Params:
         self._fields = fields
 
     def given(self, *names: str) -> bool:
-        """Return whether one of these parameters is present, even if empty.
-
-        A JSON null counts as absent."""
+        """Return whether one of these parameters is present, even if empty; a JSON null is not."""
         return any(value is not None for name in names for value in self._fields.get(name, ()))
 
     def raw(self, *names: str) -> str | bytes:
@@ -102,9 +98,7 @@ def _plain(value: Any) -> str | bytes:
 
 @dataclass(slots=True)
 class Call:
-    """A customer's request.
-
-    `answered` is called when the client has probably received the answer."""
+    """A customer's request. `answered` is called once the client has probably received the answer."""
 
     account: Account
     params: Params
@@ -120,9 +114,7 @@ Method = Callable[[Call], Awaitable[Answer]]
 
 @cache
 def new_york() -> ZoneInfo:
-    """Return the time zone, loaded on first use.
-
-    A host without time zone data can still run the other APIs."""
+    """Return the time zone, loaded on first use: a host without time zones can run the other APIs."""
     return ZoneInfo("America/New_York")
 
 
@@ -143,9 +135,7 @@ def wall(moment: float, shift: timedelta = timedelta()) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A range of whole days on a clock that differs from New York's by `shift`.
-
-    ISO dates compare as texts."""
+    """A range of whole days (ISO dates) on a clock that differs from New York's by `shift`."""
 
     first: str
     last: str
@@ -156,18 +146,14 @@ class Days:
         return self.first <= shown[:10] <= self.last
 
     def bounds(self) -> tuple[float, float]:
-        """Return times somewhat before and after the range.
-
-        The margin covers changes of daylight saving time."""
+        """Return times before and after the range, with a margin for changes of daylight saving time."""
         begin = datetime.fromisoformat(self.first) - self.shift - timedelta(hours=2)
         end = datetime.fromisoformat(self.last) - self.shift + timedelta(hours=26)
         return begin.replace(tzinfo=new_york()).timestamp(), end.replace(tzinfo=new_york()).timestamp()
 
 
 def days_of(params: Params, now: float) -> Days:
-    """Return the days from `from` to `to`. Raises Refused.
-
-    A missing date is today, or the other date if that keeps the range in order."""
+    """Return the days from `from` to `to`, by default today or the other date. Raises Refused."""
     shift = shift_of(params)
     today = date.fromisoformat(wall(now, shift)[:10])
     begin = _date(params.text("from", "date_from"), "invalid_date_from")

@@ -61,9 +61,7 @@ class RestPhp:
         self._room = Room(memory)
 
     def routes(self) -> list[Route]:
-        """Return the routes, without HEAD.
-
-        Starlette adds HEAD to GET, and a HEAD request would send a message."""
+        """Return the routes, without the HEAD that Starlette adds to GET: it would send a message."""
         routes = [Route(path, self.handle) for path in (PATH, f"{PATH}/")]
         for route in routes:
             route.methods = set(_METHODS)
@@ -95,10 +93,7 @@ class RestPhp:
         return None, _refusal(Refused(LATER, "this cannot be done now; nothing was changed"))
 
     def _account(self, params: Params, address: str, problem: Refused | None) -> Account:
-        """Return the calling account. Raises Refused.
-
-        If credentials are missing and the body could not be read, the error is about the body: it may hold the
-        credentials."""
+        """Return the calling account. Raises Refused, with `problem` if the unread body may hold the credentials."""
         try:
             return self._access.api(params.text("api_username"), params.text("api_password"), address, ORIGIN)
         except Denied as error:
@@ -115,9 +110,7 @@ class RestPhp:
 
 
 async def _read(request: Request, held: Held) -> tuple[Fields, Refused | None]:
-    """Return the fields that could be read and the problem with the rest.
-
-    The problem is returned only to a caller with a correct password or without credentials."""
+    """Return the fields that could be read and the problem with the rest."""
     try:
         async with asyncio.timeout(PATIENCE):
             return await fields_of(request, held=held), None

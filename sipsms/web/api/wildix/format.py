@@ -1,7 +1,4 @@
-"""Fields and replies of Wildix' `originate/sms` (S-159..S-165), the replies word for word.
-
-Pure.
-"""
+"""Fields and replies of Wildix' `originate/sms` (S-159..S-165), the replies word for word. Pure."""
 
 from __future__ import annotations
 
@@ -29,16 +26,12 @@ def error(reason: str) -> dict[str, Any]:
 
 
 def as_curl_sends_it(message: str, user_agent: str) -> str:
-    """Replace quotes, backslashes and slashes by spaces in messages sent by CURL (S-165).
-
-    Asterisk's CURL() counts too."""
+    """Replace quotes, backslashes and slashes by spaces in messages sent by CURL, also Asterisk's (S-165)."""
     return message.translate(_SPACES) if user_agent.lower().startswith(_CURL) else message
 
 
 def numbers_in(values: Iterable[str]) -> list[str]:
-    """Return the numbers, separated by commas, without duplicates and as written.
-
-    A space in front stands for a `+` that was not encoded in the URL."""
+    """Return the distinct numbers of comma-separated lists; a space in front stands for an unencoded `+`."""
     found: dict[str, None] = {}
     for value in values:
         for one in value.split(","):
@@ -49,9 +42,7 @@ def numbers_in(values: Iterable[str]) -> list[str]:
 
 
 def moment(value: str, zone: tzinfo, now: float) -> float | None:
-    """Parse `14/07/2014 15:35` (S-161) to seconds since the epoch; None for now.
-
-    Raises ValueError."""
+    """Parse `14/07/2014 15:35` (S-161) to seconds since the epoch; None for now. Raises ValueError."""
     text = value.strip()
     if not text:
         return None

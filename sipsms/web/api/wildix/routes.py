@@ -71,9 +71,7 @@ class WildixApi:
         return Json(reply)
 
     async def _send(self, account: Account, fields: Fields, agent: str) -> tuple[dict[str, Any], list[Sent]]:
-        """Return the reply and the sent messages.
-
-        Raises Unavailable if the store accepted no message."""
+        """Return the reply and the sent messages. Raises Unavailable if none could be stored."""
         numbers = numbers_in(text({"number": [one]}, "number") for one in fields.get("number", ()))
         message = as_curl_sends_it(text(fields, "message"), agent)
         if not numbers:
