@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
+from operator import attrgetter
 from sys import intern
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Binding, Device, identity
-from sipsms.store.rows import take_ids
+from sipsms.store.rows import execute_many, take_ids
 from sipsms.store.schema import bindings, devices
 
 Key = tuple[str, str, str, int]  # key of a binding: AOR, contact, instance, reg-id
@@ -42,11 +43,15 @@ _DEVICE_FIELDS = tuple(field.name for field in fields(Device))
 _DEVICES = select(*(devices.c[name] for name in _DEVICE_FIELDS)).order_by(devices.c.id)
 
 
-def _binding_row(binding: Binding) -> dict[str, Any]:
-    row = {name: getattr(binding, name) for name in _FIELDS}
-    row["path"] = json.dumps(binding.path) if binding.path else "[]"
-    row["params"] = json.dumps(binding.params) if binding.params else "[]"
-    return row
+_values = attrgetter(*_FIELDS)
+_device_row = attrgetter(*_DEVICE_FIELDS)
+
+
+def _binding_row(binding: Binding) -> tuple[Any, ...]:
+    row = list(_values(binding))
+    row[_PATH] = json.dumps(binding.path) if binding.path else "[]"
+    row[_PARAMS] = json.dumps(binding.params) if binding.params else "[]"
+    return tuple(row)
 
 
 def _binding_of(row: Row[Any]) -> Binding:
@@ -96,17 +101,19 @@ def _upsert(table: Any, keys: Sequence[str], connection: Connection) -> Any:
 _UPSERTS: dict[tuple[str, str], Any] = {}
 
 
-def _save(connection: Connection, table: Any, keys: Sequence[str], rows: list[dict[str, Any]]) -> None:
+def _save(
+    connection: Connection, table: Any, keys: Sequence[str], names: tuple[str, ...], rows: list[tuple[Any, ...]]
+) -> None:
     cached = (table.name, connection.dialect.name)
     if cached not in _UPSERTS:
         _UPSERTS[cached] = _upsert(table, keys, connection)
-    connection.execute(_UPSERTS[cached], rows)
+    execute_many(connection, _UPSERTS[cached], names, rows)
 
 
 def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
     """Save the changes of a batch in their order: later changes of a row win."""
     dead = {key: None for change in batch for key in change.removed}
-    alive: dict[Key, dict[str, Any]] = {}
+    alive: dict[Key, tuple[Any, ...]] = {}
     for change in batch:
         for key in change.removed:
             alive.pop(key, None)
@@ -116,7 +123,7 @@ def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
         keys = tuple_(bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
         connection.execute(delete(bindings).where(keys.in_(list(dead))))
     if alive:
-        _save(connection, bindings, ("aor", "contact", "instance", "reg_id"), list(alive.values()))
+        _save(connection, bindings, ("aor", "contact", "instance", "reg_id"), _FIELDS, list(alive.values()))
     _save_devices(connection, [device for change in batch for device in change.devices])
     gone = [device for change in batch for device in change.forgotten]
     if gone:
@@ -125,9 +132,9 @@ def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
 
 
 def _save_devices(connection: Connection, known: Iterable[Device]) -> None:
-    rows = {device.id: {name: getattr(device, name) for name in _DEVICE_FIELDS} for device in known}
+    rows = {device.id: _device_row(device) for device in known}
     if rows:
-        _save(connection, devices, ("id",), list(rows.values()))
+        _save(connection, devices, ("id",), _DEVICE_FIELDS, list(rows.values()))
 
 
 def log_out(connection: Connection, aor: str) -> None:
