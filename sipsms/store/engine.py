@@ -146,9 +146,8 @@ def commit(connection: Connection) -> None:
 
 
 def roll_back(connection: Connection) -> None:
-    if connection.in_transaction():
-        connection.rollback()
-    elif driver_of(connection).in_transaction:  # sqlite3's
+    connection.rollback()  # also of a commit that failed, after which SQLAlchemy refuses all other statements
+    if connection.dialect.name == "sqlite" and driver_of(connection).in_transaction:
         driver_of(connection).execute("ROLLBACK")
 
 

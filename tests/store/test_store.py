@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import IntegrityError
 
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Delivery, Direction, Message, State
@@ -51,6 +52,24 @@ async def test_only_the_failing_job_of_a_batch_fails(tmp_path: Path) -> None:
     assert [isinstance(result, Exception) for result in results] == [False, True, False]
     texts = await store.read(lambda db: [row[0] for row in db.exec_driver_sql("SELECT text FROM messages ORDER BY id")])
     assert texts == ["one", "two"]
+    await store.close()
+
+
+async def test_the_writer_goes_on_after_a_commit_that_failed(tmp_path: Path) -> None:
+    writing = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    ensure_schema(writing)
+    event.listen(writing, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
+    store = Store(writing, open_engine(f"sqlite:///{tmp_path / 's.db'}", read_only=True), "node", lambda: None)
+
+    def break_commit(db: Connection) -> None:  # like a full disk: the commit itself fails
+        db.exec_driver_sql("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+        db.exec_driver_sql("CREATE TABLE child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
+        db.exec_driver_sql("INSERT INTO child VALUES (1)")
+
+    with pytest.raises(IntegrityError):
+        await store.write(break_commit)
+    await store.ping()
+    assert (await store.accept(_message("one"), (), 1.0)).message_id == 1
     await store.close()
 
 
