@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from sipsms.store.schema import metadata
 
-DriverError = SQLAlchemyError  # raised by a statement that the database rejects
+DriverError = (SQLAlchemyError, sqlite3.Error)  # raised by a statement that the database rejects
 # The database is locked, full or gone: the same for every statement. sqlite3's own come from statements on `driver_of`.
 Broken = (OperationalError, InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
 
@@ -112,7 +112,7 @@ def version_of(engine: Engine) -> str:
     try:
         with engine.connect() as connection:
             return _version(connection)
-    except SQLAlchemyError as error:
+    except DriverError as error:
         raise StoreError(f"store {engine.url.render_as_string(hide_password=True)}: {_first_line(error)}") from None
 
 
@@ -170,7 +170,7 @@ def ensure_schema(engine: Engine) -> bool:
             _upgrade(engine)
         else:
             _create(engine)
-    except SQLAlchemyError as error:
+    except DriverError as error:
         raise StoreError(f"store: migration failed, nothing was changed: {_first_line(error)}") from None
     _protect(engine)
     return True

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Delivery, Direction, Message, State
 from sipsms.core.report_request import ImdnRequest
-from sipsms.store.engine import StoreError, ensure_schema, is_served, lock, open_engine
+from sipsms.store.engine import DriverError, StoreError, ensure_schema, is_served, lock, open_engine, version_of
 from sipsms.store.store import Store
 from tests.support.messaging.core import core
 
@@ -110,6 +110,18 @@ async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="newer"):
         ensure_schema(engine)
     assert (tmp_path / "s.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_locked_store_is_an_expected_error_of_a_command(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}", lock_wait=50)
+    ensure_schema(engine)
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="database is locked"):
+        version_of(engine)
+    with pytest.raises(DriverError, match="database is locked"), engine.begin():
+        pass
+    other.close()
 
 
 async def test_sqlite_runs_with_wal_and_full_synchronous(tmp_path: Path) -> None:
