@@ -40,6 +40,8 @@ _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 class Commands(click.RichGroup):
     """All commands of `sipsms`."""
 
+    group_class = click.RichGroup  # of the groups among them, else they would be of this class, too
+
     def list_commands(self, _context: click.Context) -> list[str]:
         return sorted({name for names in _MODULES.values() for name in names.split()})
 

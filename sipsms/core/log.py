@@ -12,7 +12,6 @@ import json
 import sys
 import time
 import traceback
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache
@@ -23,13 +22,24 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 
+class _Counts(dict[tuple[str, ...], int]):
+    """Counts by labels, and the time when each began."""
+
+    def __init__(self) -> None:
+        self.created: dict[tuple[str, ...], float] = {}
+
+    def __missing__(self, labels: tuple[str, ...]) -> int:
+        self.created[labels] = time.time()
+        return 0
+
+
 class Tally(Collector):
     """A counter for every message (`counts[labels] += 1`), ten times as quick as a `Counter`.
 
     Only the thread of the event loop may count."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
-        self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self.counts = _Counts()
         self._family = (name, text, labels)
         REGISTRY.register(self)
 
@@ -39,7 +49,7 @@ class Tally(Collector):
     def collect(self) -> Iterable[CounterMetricFamily]:
         family = self._new()
         for labels, count in list(self.counts.items()):
-            family.add_metric(labels, count)
+            family.add_metric(labels, count, self.counts.created[labels])
         return [family]
 
     def _new(self) -> CounterMetricFamily:

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from sipsms.store.schema import metadata
 
-DriverError = SQLAlchemyError  # raised by a statement that the database rejects
+DriverError = (SQLAlchemyError, sqlite3.Error)  # raised by a statement that the database rejects
 # The database is locked, full or gone: the same for every statement. sqlite3's own come from statements on `driver_of`.
 Broken = (OperationalError, InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
 
@@ -112,7 +112,7 @@ def version_of(engine: Engine) -> str:
     try:
         with engine.connect() as connection:
             return _version(connection)
-    except SQLAlchemyError as error:
+    except DriverError as error:
         raise StoreError(f"store {engine.url.render_as_string(hide_password=True)}: {_first_line(error)}") from None
 
 
@@ -146,9 +146,8 @@ def commit(connection: Connection) -> None:
 
 
 def roll_back(connection: Connection) -> None:
-    if connection.in_transaction():
-        connection.rollback()
-    elif driver_of(connection).in_transaction:  # sqlite3's
+    connection.rollback()  # also of a commit that failed, after which SQLAlchemy refuses all other statements
+    if connection.dialect.name == "sqlite" and driver_of(connection).in_transaction:
         driver_of(connection).execute("ROLLBACK")
 
 
@@ -171,7 +170,7 @@ def ensure_schema(engine: Engine) -> bool:
             _upgrade(engine)
         else:
             _create(engine)
-    except SQLAlchemyError as error:
+    except DriverError as error:
         raise StoreError(f"store: migration failed, nothing was changed: {_first_line(error)}") from None
     _protect(engine)
     return True

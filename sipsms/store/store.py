@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Delivery, Message, State
@@ -27,7 +26,7 @@ from sipsms.store import (
     reassign,
 )
 from sipsms.store.directory import changes
-from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, ensure_schema, open_engine
+from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, DriverError, ensure_schema, open_engine
 from sipsms.store.rows import counter
 from sipsms.store.writer import Writer
 
@@ -81,7 +80,7 @@ class Store:
             try:
                 with self._reading.connect() as connection:
                     return query(connection)
-            except SQLAlchemyError as error:
+            except DriverError as error:
                 raise Unavailable(str(error)) from None
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)

@@ -170,6 +170,7 @@ def test_help_and_version_are_printed(host: Host) -> None:
     assert "registrar" in host.run("--help", config=False).out
     for name in cli.list_commands(Context(cli)):
         assert "Usage" in host.run(name, "--help", config=False).out
+    assert "api-password" in host.run("account", "--help", config=False).out
 
 
 def test_the_names_of_commands_and_options_do_not_change() -> None:

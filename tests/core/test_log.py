@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import pytest
+from prometheus_client import generate_latest
 
 from sipsms.core import log
 
@@ -53,3 +54,10 @@ def test_json_events_contain_tracebacks(capsys: pytest.CaptureFixture[str]) -> N
     (event,) = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (event["event"], event["level"], event["message"]) == ("bug", "error", 7)
     assert "ValueError: broken" in event["exception"]
+
+
+def test_a_tally_has_the_samples_of_a_counter() -> None:
+    log.accepted(1, "in", "a door", "2125550123", "5550001111", 1)
+    metrics = generate_latest().decode()
+    assert 'sipsms_messages_accepted_total{direction="in",door="a door"} 1.0' in metrics
+    assert 'sipsms_messages_accepted_created{direction="in",door="a door"}' in metrics

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import IntegrityError
 
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Delivery, Direction, Message, State
 from sipsms.core.report_request import ImdnRequest
-from sipsms.store.engine import StoreError, ensure_schema, is_served, lock, open_engine
+from sipsms.store.engine import DriverError, StoreError, ensure_schema, is_served, lock, open_engine, version_of
 from sipsms.store.store import Store
 from tests.support.messaging.core import core
 
@@ -54,6 +55,24 @@ async def test_only_the_failing_job_of_a_batch_fails(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_the_writer_goes_on_after_a_commit_that_failed(tmp_path: Path) -> None:
+    writing = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    ensure_schema(writing)
+    event.listen(writing, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
+    store = Store(writing, open_engine(f"sqlite:///{tmp_path / 's.db'}", read_only=True), "node", lambda: None)
+
+    def break_commit(db: Connection) -> None:  # like a full disk: the commit itself fails
+        db.exec_driver_sql("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+        db.exec_driver_sql("CREATE TABLE child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
+        db.exec_driver_sql("INSERT INTO child VALUES (1)")
+
+    with pytest.raises(IntegrityError):
+        await store.write(break_commit)
+    await store.ping()
+    assert (await store.accept(_message("one"), (), 1.0)).message_id == 1
+    await store.close()
+
+
 @pytest.mark.req("F-05")
 async def test_a_locked_store_is_unavailable_and_stores_nothing(tmp_path: Path) -> None:
     store = _store(tmp_path)
@@ -91,6 +110,18 @@ async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="newer"):
         ensure_schema(engine)
     assert (tmp_path / "s.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_locked_store_is_an_expected_error_of_a_command(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}", lock_wait=50)
+    ensure_schema(engine)
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="database is locked"):
+        version_of(engine)
+    with pytest.raises(DriverError, match="database is locked"), engine.begin():
+        pass
+    other.close()
 
 
 async def test_sqlite_runs_with_wal_and_full_synchronous(tmp_path: Path) -> None:
