@@ -85,8 +85,6 @@ class BoundSocket(NamedTuple):
 
 
 class Node:
-    """A running server: builds all parts, runs, reloads and stops them."""
-
     couriers: Couriers
     trunks: Trunks
 
@@ -303,7 +301,7 @@ class Node:
                 self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
                 self.http.listen()
             case "smpp" | "ssmpp":
-                self.smpp.listen(bound.sock, self._tls if bound.scheme == "ssmpp" else None)
+                self.smpp.smsc.listen(bound.sock, self._tls if bound.scheme == "ssmpp" else None)
             case _:
                 await self.endpoint.listen_on(bound.scheme, bound.sock)
 
@@ -321,7 +319,7 @@ class Node:
             self.server.trust(host)
         await self.queue.start([SIP, *IDEMPOTENT, *self.carriers.idempotent()], hold=True)
         await self.messaging.devices.start(await self.store.open_accounts())
-        await self.smpp.start()
+        await self.smpp.smsc.start()
 
     def _run(self) -> None:
         self.tracer.send_to(self.config.trace.hep)

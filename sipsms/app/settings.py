@@ -85,8 +85,6 @@ class Media(Model):
 
 
 class Api(Model):
-    """The HTTP APIs."""
-
     daily_sends: Annotated[int, Field(ge=0)] = 100
     per_minute: Annotated[int, Field(ge=0)] = 600
     originate_length: Annotated[int, Field(ge=1, le=2048)] = 300

@@ -38,8 +38,6 @@ _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 class Commands(click.RichGroup):
-    """All commands of `sipsms`."""
-
     def list_commands(self, _context: click.Context) -> list[str]:
         return sorted({name for names in _MODULES.values() for name in names.split()})
 
@@ -131,12 +129,12 @@ def _cell(name: str, value: Any) -> str:
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return _plain(str(value))
+    return plain(str(value)).replace("[", "\\[")  # no markup
 
 
-def _plain(text: str) -> str:
-    """Return other people's text for a terminal, without control characters and markup."""
-    return "".join(char if char.isprintable() else " " for char in text).replace("[", "\\[")
+def plain(text: str) -> str:
+    """Return other people's text for a terminal, without control characters."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 # --- checks of typed values -------------------------------------------------------------------------------------------
@@ -169,7 +167,6 @@ def moment(_context: Any, _param: Any, value: str | None) -> float | None:
 
 
 def contact(_context: Any, _param: Any, value: str | None) -> str | None:
-    """Return the other party's number in stored form."""
     return value and (normalise(value) or value)
 
 

@@ -19,11 +19,10 @@ import phonenumbers
 
 MAX_INPUT: Final = 64
 MAX_E164_DIGITS: Final = 15  # E.164 section 6
-MAX_SENDER: Final = 11  # GSM 03.40: eleven septets of an alphanumeric address
 
 # Separators between the digits of a number. U+00A0, U+202F and the hyphens come from word processors.
 _SEPARATORS: Final = str.maketrans("", "", " ()-./\t\u00a0\u202f\u2010\u2011\u2012\u2013")
-_SENDER: Final = re.compile(r"[A-Za-z0-9 &._+!#'*/-]{1,11}")
+_SENDER: Final = re.compile(r"[A-Za-z0-9 &._+!#'*/-]{1,11}")  # GSM 03.40: at most eleven septets
 
 # The countries and territories of country code 1, named for error texts.
 REGIONS: Final = MappingProxyType(
@@ -131,16 +130,9 @@ def as_format(number: str, style: str) -> str:
 # --- regions ---------------------------------------------------------------------------------------------------------
 
 
-def region_of(number: str) -> str | None:
-    """Return the ISO code of the country of a ten-digit number; None if it has none (555).
-
-    Only the area code counts; whether the whole number is in use is not checked.
-    """
-    return region_of_area(number[:3]) if is_ten_digits(number) else None
-
-
 @lru_cache(maxsize=1024)
 def region_of_area(area: str) -> str | None:
+    """Return the ISO code of the country of an area code; None if it has none (555)."""
     # The library knows only patterns of whole numbers, so a few numbers of the area are tried.
     for rest in ("2345678", "5552345", "4232345", "9772345"):
         number = phonenumbers.PhoneNumber(country_code=1, national_number=int(area + rest))

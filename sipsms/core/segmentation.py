@@ -17,6 +17,8 @@ from typing import Final, Literal
 Encoding = Literal["gsm7", "ucs2"]
 LengthUnit = Literal["characters", "septets", "bytes"]
 PieceUnit = Literal["characters", "septets", "segments"]
+Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
+CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}  # SMPP 3.4 section 5.2.19
 
 BASIC: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"

@@ -60,8 +60,6 @@ _MEND: Final = frozenset(
 
 
 class SmppCarrier(BaseCarrier):
-    """Carrier that sends by a pool of binds."""
-
     can_look_up = True
 
     def __init__(
@@ -96,11 +94,9 @@ class SmppCarrier(BaseCarrier):
         return self._pool.oldest(now)
 
     def heard_by(self, now: float, span: float, oldest: float) -> float:
-        """Return the time of `DeliverHandler.heard_by`."""
         return self._deliver.heard_by(now, span, oldest)
 
     def binds(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows for `sipsms binds`."""
         return self._pool.rows(CourierId.of_carrier(self.name))
 
     # --- out ---

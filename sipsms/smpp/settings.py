@@ -35,7 +35,6 @@ class SmppSettings(Model):
 
     @property
     def limits(self) -> Limits:
-        """Limits of a session with a customer."""
         return Limits(self.window, self.bind_timeout, self.enquire_link, self.response_timeout)
 
 

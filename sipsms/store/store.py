@@ -192,7 +192,6 @@ class Store:
     # --- directory cache ---
 
     async def directory_version(self) -> int:
-        """Return the version of the directory."""
         return await self.read(lambda db: counter(db, "directory"))
 
     directory = _reads(changes)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine
 
@@ -39,13 +39,10 @@ _WATCH_EVERY = 0.1
 ALONE = "alone"  # key in a connection's info: the job failed in a batch and now runs alone
 
 
-class _Job:
-    __slots__ = ("bulk", "future", "payload")
-
-    def __init__(self, bulk: Bulk, payload: Any, future: asyncio.Future[Any]) -> None:
-        self.bulk = bulk
-        self.payload = payload
-        self.future = future
+class _Job(NamedTuple):
+    bulk: Bulk
+    payload: Any
+    future: asyncio.Future[Any]
 
 
 class Writer:

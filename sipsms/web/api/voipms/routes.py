@@ -55,7 +55,6 @@ _CHANGES: Final = {
 
 class RestPhp:
     def __init__(self, access: Access, *tables: Mapping[str, Method], memory: int = MEMORY) -> None:
-        """Store the methods. `tables`: name -> method."""
         self._access = access
         self._methods = {name: method for table in tables for name, method in table.items()}
         self._room = Room(memory)
