@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sipsms.accounts.directory import Directory
-from sipsms.accounts.provisioning_lookup import ProvisioningLookup
+from sipsms.accounts.provisioning_link import fetch
 from sipsms.app import carrier_status, certificates
 from sipsms.app.carrier_set import CarrierSet
 from sipsms.app.carrier_status import CarrierStatus
@@ -172,7 +172,6 @@ class Node:
         self.changes = DirectoryRefresh(
             self.store, self.directory, self.location, self.endpoint, self.queue, self.notifier, self.smpp
         )
-        self.links = ProvisioningLookup(self.store, self.directory, lambda: self.config.base_url)
         self.hooks = Hooks(
             messaging.inbound, messaging.reporter, self.carriers.by_name, lambda: self.config.base_url, time.time
         )
@@ -294,9 +293,12 @@ class Node:
     async def _listen_on(self, bound: BoundSocket) -> None:
         match bound.scheme:
             case "http":
+                phones = ProvisioningDownload(
+                    lambda token: fetch(self.store, self.directory, self.config.base_url, token)
+                )
                 application = build(
-                    self.hooks, self._readiness, ProvisioningDownload(self.links.fetch),
-                    MediaDownload(self.couriers.files), self.apis.routes(), self.config.api.metrics_from,
+                    self.hooks, self._readiness, phones, MediaDownload(self.couriers.files), self.apis.routes(),
+                    self.config.api.metrics_from,
                 )  # fmt: skip
                 self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
                 self.http.listen()

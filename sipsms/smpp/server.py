@@ -229,23 +229,16 @@ class Smsc:
 
     def _refuse(self, bound: Esme, pdu: Pdu, error: BaseException) -> None:
         """Answer with an error status; QUEUE_FULL, after which programs try again, if the error is ours."""
-        if isinstance(error, Refused):
-            status = self._note_refused(bound, error)
+        status = error.status if isinstance(error, Refused) else Status.QUEUE_FULL
+        if status == Status.THROTTLED:  # may be many a second: logged once a sweep
+            self._throttled[bound.username] += 1
+        elif isinstance(error, Refused):
+            log.note("smpp_refused", user=bound.username, status=hex(status), why=str(error))
         elif isinstance(error, Unavailable):
             log.warning("store_unavailable", why=str(error))
-            status = Status.QUEUE_FULL
-        else:
-            if isinstance(error, Exception):
-                log.crash("smpp_failed", error)
-            status = Status.QUEUE_FULL
+        elif isinstance(error, Exception):
+            log.crash("smpp_failed", error)
         bound.connection.answer(pdu, status)
-
-    def _note_refused(self, bound: Esme, refused: Refused) -> Status:
-        if refused.status == Status.THROTTLED:  # may be many a second: logged once a sweep
-            self._throttled[bound.username] += 1
-        else:
-            log.note("smpp_refused", user=bound.username, status=hex(refused.status), why=str(refused))
-        return refused.status
 
     # --- bind ---
 

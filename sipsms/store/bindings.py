@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -77,23 +78,14 @@ def load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], l
     return found, known
 
 
-def _upsert(table: Any, keys: Sequence[str], connection: Connection) -> Any:
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+@cache
+def _upsert(table: Any, keys: tuple[str, ...], dialect: str) -> Any:
+    make = sqlite.insert if dialect == "sqlite" else postgresql.insert
     statement = make(table)
     fixed = {*keys, "aor"}
     changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in fixed}
     same_owner = table.c.aor == statement.excluded.aor
-    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed, where=same_owner)
-
-
-_UPSERTS: dict[tuple[str, str], Any] = {}
-
-
-def _save(connection: Connection, table: Any, keys: Sequence[str], rows: list[dict[str, Any]]) -> None:
-    cached = (table.name, connection.dialect.name)
-    if cached not in _UPSERTS:
-        _UPSERTS[cached] = _upsert(table, keys, connection)
-    connection.execute(_UPSERTS[cached], rows)
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed, where=same_owner)
 
 
 def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
@@ -109,7 +101,8 @@ def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
         keys = tuple_(bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
         connection.execute(delete(bindings).where(keys.in_(list(dead))))
     if alive:
-        _save(connection, bindings, ("aor", "contact", "instance", "reg_id"), list(alive.values()))
+        keys_of_row = ("aor", "contact", "instance", "reg_id")
+        connection.execute(_upsert(bindings, keys_of_row, connection.dialect.name), list(alive.values()))
     _save_devices(connection, [device for change in batch for device in change.devices])
     gone = [device for change in batch for device in change.forgotten]
     if gone:
@@ -120,7 +113,7 @@ def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
 def _save_devices(connection: Connection, known: Iterable[Device]) -> None:
     rows = {device.id: {name: getattr(device, name) for name in _DEVICE_FIELDS} for device in known}
     if rows:
-        _save(connection, devices, ("id",), list(rows.values()))
+        connection.execute(_upsert(devices, ("id",), connection.dialect.name), list(rows.values()))
 
 
 def log_out(connection: Connection, aor: str) -> None:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from sipsms.accounts.directory import Directory
@@ -71,7 +72,8 @@ class Messages:
 
     def methods(self) -> dict[str, Method]:
         return {
-            "sendSMS": self._send_sms, "sendMMS": self._send_mms, "getSMS": self._get_sms, "getMMS": self._get_mms,
+            "sendSMS": self._send_sms, "sendMMS": self._send_mms,
+            "getSMS": partial(self._list, mms=False), "getMMS": partial(self._list, mms=True),
             "getMediaMMS": self._get_media, "deleteSMS": self._delete, "deleteMMS": self._delete,
         }  # fmt: skip
 
@@ -104,14 +106,8 @@ class Messages:
 
     # --- lists ---
 
-    async def _get_sms(self, call: Call) -> Answer:
-        return await self._list(call, mms=False)
-
-    async def _get_mms(self, call: Call) -> Answer:
-        """List MMS. The key of the list is `sms` here too."""
-        return await self._list(call, mms=True)
-
     async def _list(self, call: Call, *, mms: bool) -> Answer:
+        """List SMS or MMS, both under the key `sms`."""
         params, shift = call.params, shift_of(call.params)
         kind = None if params.flag("missing_params", "all_messages") else mms
         named = params.text("mms" if mms else "sms", "id").lstrip("0")  # 0: any
