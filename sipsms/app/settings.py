@@ -1,9 +1,7 @@
 """Configuration: YAML -> frozen, checked models.
 
 Nothing inside sipsms sees a dict of strings: what leaves here has defaults filled in, durations in seconds, addresses
-taken apart and secrets resolved. The models below are sipsms.yaml; `carrier_config` has those of the carriers, `values`
-the kinds of values, and `document` says what is wrong with a file, by line. This module reads files; it logs nothing
-and builds nothing.
+taken apart and secrets resolved. Each room has the models of its own sections.
 """
 
 from __future__ import annotations

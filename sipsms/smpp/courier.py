@@ -188,7 +188,7 @@ class SmppCourier:
         word, error = _WORDS[report["stage"]], receipt.NO_ERROR
         if word not in _NO_FAILURE:
             try:
-                error = await self._smsc.error_of(ids[0])
+                error = await self._smsc.enquiries.error_of(ids[0])
             except Unavailable as why:
                 return Deferred(str(why))
         pdus = [_receipt_pdu(report, message_id, word, error) for message_id in ids]

@@ -62,7 +62,7 @@ class Smsc:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self._intake = SubmitHandler(settings, directory, outbound, store, clock, self._refuse)
-        self._enquiries = enquiries = QueryHandler(settings, directory, consent, store, clock)
+        self.enquiries = enquiries = QueryHandler(settings, directory, consent, store, clock)
         self._handlers: Mapping[int, Callable[[Esme, Pdu], Awaitable[None]]] = {
             Command.SUBMIT_MULTI: self._intake.submit_multi, Command.QUERY_SM: enquiries.query,
             Command.CANCEL_SM: enquiries.cancel, Command.REPLACE_SM: enquiries.replace,
@@ -320,10 +320,6 @@ class Smsc:
         if waiting:
             await asyncio.wait(waiting, timeout=5.0)
             await asyncio.sleep(0)  # lets the responses be written
-
-    async def error_of(self, message_id: str) -> str:
-        """Return the error code of a failed message by its ESME's id. Raises Unavailable."""
-        return await self._enquiries.error_of(message_id)
 
     def binds(self) -> Iterator[dict[str, Any]]:
         """Yield the rows for `sipsms binds`."""

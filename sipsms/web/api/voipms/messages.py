@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from sipsms.messaging.outbound import Outbound
 from sipsms.store import message_list_voipms
 from sipsms.store.store import Store
 from sipsms.web.api.voipms.params import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
+from sipsms.web.json_response import compact
 
 ORIGIN: Final = "rest"
 MAX_SMS: Final = 160  # characters
@@ -249,10 +249,7 @@ def _encoded(message: Message, shown: str, url: Callable[[Media], str]) -> bytes
     for index in range(max(_SLOTS, len(media))):
         row[f"col_media{index + 1}"] = media[index] if index < len(media) else ""
     row["media"] = media
-    return _write(row).encode()
-
-
-_write: Final = json.JSONEncoder(separators=(",", ":")).encode
+    return compact(row)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
