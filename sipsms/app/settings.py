@@ -222,9 +222,7 @@ CarrierConfig = Annotated[
     Field(discriminator="type"),
 ]
 
-
 MIN_SECRET: Final = 16
-
 
 _SIGNING: Final = ("public_key", "auth_token", "signing_key")  # of the carrier; of its hook: auth, signature
 

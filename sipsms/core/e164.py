@@ -9,7 +9,6 @@ digits. Every input is bounded before it is examined, and no pattern can backtra
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -113,17 +112,13 @@ def _is_sender(text: str) -> bool:
 
 # --- carriers' formats ------------------------------------------------------------------------------------------------
 
-_FORMATS: Final[dict[str, Callable[[str], str]]] = {
-    "nanpa": lambda ten: ten,
-    "e164": lambda ten: "+1" + ten,
-    "e164-bare": lambda ten: "1" + ten,
-}
+_FORMATS: Final = {"nanpa": "", "e164": "+1", "e164-bare": "1"}  # in front of ten digits
 
 
 def as_format(number: str, style: str) -> str:
     """Return a stored number in a carrier's format; other than NANPA it only loses `+` where there is none."""
     if is_ten_digits(number):
-        return _FORMATS[style](number)
+        return _FORMATS[style] + number
     return number[1:] if style == "e164-bare" and number.startswith("+") else number
 
 

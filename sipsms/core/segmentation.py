@@ -60,14 +60,10 @@ def septets(text: str) -> int:
 def segments(text: str) -> int:
     """Return the number of SMS that a text needs; an empty text needs one."""
     if _is_basic(text):
-        return _count(len(text), "gsm7")
+        return 1 if len(text) <= SINGLE["gsm7"] else -(-len(text) // PART["gsm7"])
     if _is_gsm(text):
         return _segments(len(text) + len(_find_extension(text)), "gsm7", (1 + (c in EXTENSION) for c in text))
     return _segments(utf16_units(text), "ucs2", (1 + (c > "\uffff") for c in text))
-
-
-def _count(units: int, encoding: Encoding) -> int:
-    return 1 if units <= SINGLE[encoding] else -(-units // PART[encoding])
 
 
 def _segments(units: int, encoding: Encoding, widths: Iterable[int]) -> int:

@@ -118,7 +118,6 @@ def _from_file(name: str, directory: Path) -> str:
 
 _SOURCES: Final[Mapping[str, Callable[[str, Path], str]]] = {"env": _from_environment, "file": _from_file}
 
-
 TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
 
 

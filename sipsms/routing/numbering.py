@@ -12,7 +12,6 @@ from sipsms.core.refusal import Refusal, RefusalCode
 
 HOME: Final = frozenset({"US", "CA", "PR"})  # decision C-9; an area code without a region (555) is permitted
 
-
 SERVICE_CODES: Final = ("N11", "911", "988")
 
 

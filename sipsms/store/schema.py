@@ -66,9 +66,8 @@ accounts = Table(
     _text("reseller", 64),  # the customer that manages this one
     Column("app_messages", Boolean, nullable=False, server_default=false()),  # for an app to fetch, not sent by SIP
     Column("smpp_rate", Integer),  # messages a second by SMPP; empty: as configured
-    Column(
-        "api_fields", Text, nullable=False, server_default="{}"
-    ),  # fields of setSubAccount as JSON: stored and returned, without effect
+    # Fields of setSubAccount as JSON: stored and returned, without effect.
+    Column("api_fields", Text, nullable=False, server_default="{}"),
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),  # value of counters.directory at the last change
     Index("ix_accounts_parent", "parent"),

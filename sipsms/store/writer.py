@@ -36,7 +36,6 @@ Bulk = Callable[[Connection, Sequence[P]], Sequence[R]]  # runs on all payloads 
 _MAX_BATCH = 512
 _WATCH_EVERY = 0.1
 
-
 ALONE = "alone"  # key in a connection's info: the job failed in a batch and now runs alone
 
 

@@ -34,7 +34,6 @@ from sipsms.core.ssrf import check_url, literal
 CONNECT_TIMEOUT: Final = 10.0
 KEEP_ALIVE: Final = 1.0  # seconds; shorter than usual server timeouts (2 s and more), long enough for a burst
 
-
 MAX_CALLED_URL: Final = 64 * 1024  # bytes; a long text in a callback: nine bytes for a letter outside ASCII
 LOOKUPS: Final = 16  # simultaneous lookups; silent name servers occupy only these threads
 LOOKUPS_OF_ONE: Final = 4  # lookups for names of one domain
