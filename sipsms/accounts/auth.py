@@ -177,9 +177,7 @@ class Access:
 
     def manages(self, caller: Caller, customer: str) -> bool:
         """Return whether a customer is the caller's own or one that the caller manages."""
-        if caller.account is None:
-            return True
-        if caller.account.name == customer:
+        if caller.account is None or caller.account.name == customer:
             return True
         owner = self._directory.account(customer) if caller.scope is Scope.RESELLER else None
         return owner is not None and owner.reseller == caller.account.name

@@ -15,8 +15,6 @@ EVERYBODY = "*"  # owner of a block for all DIDs
 
 
 class Directory:
-    """The accounts, DIDs, blocks and tokens of the server."""
-
     def __init__(self) -> None:
         self.version = 0
         self._accounts: dict[str, Account] = {}
@@ -93,7 +91,6 @@ class Directory:
             self._esmes.setdefault(did.smpp_username, {})[did.number] = None
 
     def block(self, block: Block) -> None:
-        """Add or lift one block."""
         (self._blocks.add if block.active else self._blocks.discard)(block[:3])
 
     def disable_target(self, number: str, kind: str, why: str) -> None:

@@ -19,8 +19,6 @@ _ACROBITS_TRANSPORT = {"udp": "udp", "tcp": "tcp", "tls": "tls+sip:"}
 
 
 class Settings(NamedTuple):
-    """The settings of one phone."""
-
     name: str
     password: str
     domain: str

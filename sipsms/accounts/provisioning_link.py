@@ -6,14 +6,17 @@ A link is stored with the settings and the password that the phone may fetch. `c
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning import TRANSPORTS, Settings, cloud_code, link, server_of
+from sipsms.core.ha1 import ha1
 from sipsms.store import accounts, provisioning_links
 from sipsms.store.accounts import AdminError, Hashes
-from sipsms.store.store import Connection
+from sipsms.store.store import Connection, Store
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without letters that look alike
 
@@ -100,6 +103,22 @@ def _settings(server: Server, order: Order, password: str) -> Settings:
         raise AdminError(f"listen.sip has no {wanted}://; name what phones reach with --server HOST:PORT")
     address = order.server or server_of(server.domain, ports[transport], transport)
     return Settings(order.name, password, server.domain, server.realm, transport or "udp", address, server.expires)
+
+
+async def fetch(store: Store, directory: Directory, base_url: str, token: str) -> Settings | None:
+    """Return the settings that a phone with this link may have, and use up one fetch. Raises Unavailable.
+
+    `base_url`: how phones reach this server by HTTP."""
+    now = time.time()
+    if not await store.read(lambda db: provisioning_links.is_there(db, token, now)):
+        return None
+    fetched = await store.write(lambda db: provisioning_links.take(db, token, now))
+    if fetched is None:
+        return None
+    settings, account = Settings(fetched.account, **fetched.secret), directory.account(fetched.account)
+    if account is None or not account.enabled or account.ha1_md5 != ha1(*settings.credentials):
+        return None  # the account has another password now
+    return settings._replace(services=f"{base_url}/acrobits" if account.app_messages else "")
 
 
 def facts(made: ProvisioningLink) -> dict[str, Any]:

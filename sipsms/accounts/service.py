@@ -35,8 +35,6 @@ class ServiceSettings(NamedTuple):
 
 
 class AccountService:
-    """Changes to accounts, numbers, tokens and the queue for the HTTP APIs."""
-
     def __init__(
         self, store: Store, settings: Callable[[], ServiceSettings], take_over: Callable[[], Awaitable[None]]
     ) -> None:
@@ -149,7 +147,6 @@ class AccountService:
         await self.write(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), self._settings().keep))
 
     async def cancel(self, message: int) -> int:
-        """Cancel the message's deliveries that have not been sent. Return how many."""
         return await self.write(lambda db: operator_lists.cancel(db, message, time.time()))
 
 

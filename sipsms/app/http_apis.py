@@ -68,5 +68,4 @@ class HttpApis:
         self._v1.close()
 
     def routes(self) -> list[Any]:
-        """Return Starlette's routes of all APIs."""
         return [route for api in self._apis for route in api.routes()]

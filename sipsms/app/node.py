@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sipsms.accounts.directory import Directory
-from sipsms.accounts.provisioning_lookup import ProvisioningLookup
+from sipsms.accounts.provisioning_link import fetch
 from sipsms.app import carrier_status, certificates
 from sipsms.app.carrier_set import CarrierSet
 from sipsms.app.carrier_status import CarrierStatus
@@ -85,8 +85,6 @@ class BoundSocket(NamedTuple):
 
 
 class Node:
-    """A running server: builds all parts, runs, reloads and stops them."""
-
     couriers: Couriers
     trunks: Trunks
 
@@ -174,7 +172,6 @@ class Node:
         self.changes = DirectoryRefresh(
             self.store, self.directory, self.location, self.endpoint, self.queue, self.notifier, self.smpp
         )
-        self.links = ProvisioningLookup(self.store, self.directory, lambda: self.config.base_url)
         self.hooks = Hooks(
             messaging.inbound, messaging.reporter, self.carriers.by_name, lambda: self.config.base_url, time.time
         )
@@ -296,14 +293,17 @@ class Node:
     async def _listen_on(self, bound: BoundSocket) -> None:
         match bound.scheme:
             case "http":
+                phones = ProvisioningDownload(
+                    lambda token: fetch(self.store, self.directory, self.config.base_url, token)
+                )
                 application = build(
-                    self.hooks, self._readiness, ProvisioningDownload(self.links.fetch),
-                    MediaDownload(self.couriers.files), self.apis.routes(), self.config.api.metrics_from,
+                    self.hooks, self._readiness, phones, MediaDownload(self.couriers.files), self.apis.routes(),
+                    self.config.api.metrics_from,
                 )  # fmt: skip
                 self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
                 self.http.listen()
             case "smpp" | "ssmpp":
-                self.smpp.listen(bound.sock, self._tls if bound.scheme == "ssmpp" else None)
+                self.smpp.smsc.listen(bound.sock, self._tls if bound.scheme == "ssmpp" else None)
             case _:
                 await self.endpoint.listen_on(bound.scheme, bound.sock)
 
@@ -321,7 +321,7 @@ class Node:
             self.server.trust(host)
         await self.queue.start([SIP, *IDEMPOTENT, *self.carriers.idempotent()], hold=True)
         await self.messaging.devices.start(await self.store.open_accounts())
-        await self.smpp.start()
+        await self.smpp.smsc.start()
 
     def _run(self) -> None:
         self.tracer.send_to(self.config.trace.hep)

@@ -1,9 +1,7 @@
 """Configuration: YAML -> frozen, checked models.
 
 Nothing inside sipsms sees a dict of strings: what leaves here has defaults filled in, durations in seconds, addresses
-taken apart and secrets resolved. The models below are sipsms.yaml; `carrier_config` has those of the carriers, `values`
-the kinds of values, and `document` says what is wrong with a file, by line. This module reads files; it logs nothing
-and builds nothing.
+taken apart and secrets resolved. Each room has the models of its own sections.
 """
 
 from __future__ import annotations
@@ -85,8 +83,6 @@ class Media(Model):
 
 
 class Api(Model):
-    """The HTTP APIs."""
-
     daily_sends: Annotated[int, Field(ge=0)] = 100
     per_minute: Annotated[int, Field(ge=0)] = 600
     originate_length: Annotated[int, Field(ge=1, le=2048)] = 300
@@ -226,9 +222,7 @@ CarrierConfig = Annotated[
     Field(discriminator="type"),
 ]
 
-
 MIN_SECRET: Final = 16
-
 
 _SIGNING: Final = ("public_key", "auth_token", "signing_key")  # of the carrier; of its hook: auth, signature
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -76,14 +75,6 @@ class SmppNode:
         lane = LaneKey.to(SMPP, did)
         for key in (lane, *map(lane.branch, range(RECEIPT_LANES))):
             self._queue.wake(key)
-
-    async def start(self) -> None:
-        """Read back what may come again. Call it before anybody can bind. Raises Unavailable."""
-        await self.smsc.start()
-
-    def listen(self, sock: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
-        """Accept ESMEs on a bound socket. Raises OSError."""
-        self.smsc.listen(sock, tls)
 
     def review(self, changed: Iterable[Did]) -> None:
         """The directory has changed: what waits for one way may go by another now, or by none."""

@@ -26,8 +26,6 @@ from sipsms.core.message import Accepted, Delivery, Outcome, Rejected, Unknown
 from sipsms.messaging.base_carrier import BaseCarrier
 from sipsms.messaging.carrier import CarrierTools, HookError, HookRequest, Parsed
 
-__all__ = ["HttpCarrier", "at_path", "compile_template"]
-
 Values = Mapping[str, str]
 Template = Callable[[Values], object]
 

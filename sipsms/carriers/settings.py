@@ -10,14 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sipsms.core.e164 import is_digits, normalise
-from sipsms.core.validators import (
-    FieldValue,
-    HeaderName,
-    PathSecret,
-    Positive,
-    Secret,
-    http_url,
-)
+from sipsms.core.validators import FieldValue, HeaderName, PathSecret, Positive, Secret, http_url
 from sipsms.core.yaml_file import Model
 from sipsms.messaging.carrier_options import CarrierOptions
 
@@ -64,8 +57,6 @@ class Auth(Model):
 
 
 class LoopbackConfig(CarrierOptions):
-    """Settings of the loopback carrier."""
-
     type: Literal["loopback"]
     mms: bool = True
 
@@ -206,8 +197,6 @@ def _own_number(value: object) -> str:
 
 
 class Inbound(Hook):
-    """Settings of incoming requests."""
-
     to: Annotated[str, BeforeValidator(_own_number)] | None = None  # the DID of every message, instead of `fields.to`
     fields_: InboundFields = Field(alias="fields", default_factory=InboundFields)
     when: dict[Path, tuple[str, ...]] = Field(default_factory=dict)  # requests that are messages; others are ignored
@@ -230,8 +219,6 @@ _FIELDS: Final[Mapping[str, object]] = {"from": "{from}", "to": "{to}", "text": 
 
 
 class HttpCarrierConfig(CarrierOptions):
-    """Settings of a carrier with an HTTP API."""
-
     type: Literal["http"]
     url: Url
     method: Literal["POST", "PUT", "GET"] = "POST"
@@ -390,8 +377,6 @@ class BandwidthInbound(Hook):
 
 
 class BandwidthConfig(CarrierOptions):
-    """Settings for Bandwidth."""
-
     type: Literal["bandwidth"]
     account_id: Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,64}$")]
     auth: Basic
@@ -401,6 +386,3 @@ class BandwidthConfig(CarrierOptions):
     timeout: Positive = 30.0
     inbound: BandwidthInbound | None = None
     mms: bool = True
-
-
-# --- secrets in the file ----------------------------------------------------------------------------------------------

@@ -79,7 +79,6 @@ class TelnyxCarrier(BaseCarrier):
 
 
 def outcome(answer: HttpReply) -> Outcome:
-    """Return the outcome of a response."""
     data = json_of(answer)
     if 200 <= answer.status < 300:
         named = (payload.word_of(payload.at_path(data, path)) for path in ("data.id", "data.payload.id"))

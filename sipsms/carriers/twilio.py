@@ -107,7 +107,6 @@ def _authorization(config: TwilioConfig) -> str:
 
 
 def outcome(answer: HttpReply) -> Outcome:
-    """Return the outcome of a response."""
     data = json_of(answer)
     if 200 <= answer.status < 300:
         return _taken(data) or by_status(answer)

@@ -25,6 +25,7 @@ from sipsms.carriers.outcomes import ask, by_meaning, by_status, is_cut, json_of
 from sipsms.carriers.settings import Meaning, VoipmsConfig
 from sipsms.carriers.voipms_records import Row
 from sipsms.core import log
+from sipsms.core.clock import new_york
 from sipsms.core.e164 import as_format, normalise
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Delivery, Media, Outcome, Rejected, Scope, Unknown
@@ -79,7 +80,7 @@ class VoipmsCarrier(BaseCarrier):
         self._tools = tools
         self._claimed: OrderedDict[str, int] = OrderedDict()  # the carrier's id -> our delivery's id
         self._clocks_differ = math.inf  # seconds, from Date of the last response
-        voipms_records.new_york()  # fail at the start if the time zone is missing
+        new_york()  # fail at the start if the time zone is missing
         self.poll_every = config.poll or 0.0
         self.secret = config.inbound.secret.get_secret_value() if config.inbound else ""
 

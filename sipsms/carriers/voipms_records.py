@@ -14,23 +14,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from sipsms.carriers import payload
+from sipsms.core.clock import new_york
 from sipsms.core.e164 import normalise
 from sipsms.messaging.carrier import HookError, InboundMedia, InboundSms
 
 TIMEZONE: Final = "-5"  # Eastern time, as in the carrier's own application
 MAX_DAYS: Final = 92  # days of one request; more is refused with `invalid_daterange`
 _COLUMN: Final = re.compile(r"col_media[0-9]{1,2}")
-
-
-@cache
-def new_york() -> ZoneInfo:
-    """Return the time zone, loaded on first use: a host without time zones can use other carriers."""
-    return ZoneInfo("America/New_York")
 
 
 @dataclass(frozen=True, slots=True)

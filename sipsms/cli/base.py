@@ -133,12 +133,12 @@ def _cell(name: str, value: Any) -> str:
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return _plain(str(value))
+    return plain(str(value)).replace("[", "\\[")  # no markup
 
 
-def _plain(text: str) -> str:
-    """Return other people's text for a terminal, without control characters and markup."""
-    return "".join(char if char.isprintable() else " " for char in text).replace("[", "\\[")
+def plain(text: str) -> str:
+    """Return other people's text for a terminal, without control characters."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 # --- checks of typed values -------------------------------------------------------------------------------------------
@@ -171,7 +171,6 @@ def moment(_context: Any, _param: Any, value: str | None) -> float | None:
 
 
 def contact(_context: Any, _param: Any, value: str | None) -> str | None:
-    """Return the other party's number in stored form."""
     return value and (normalise(value) or value)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sipsms.app.settings import Config, path_of
+from sipsms.cli.base import plain
 from sipsms.sip.trace import address_of
 
 _RIGHT, _LEFT = "──▶", "◀──"
@@ -97,11 +98,6 @@ class Ladder:
         if not self._colours or status < 200:
             return text
         return f"\x1b[{'32' if status < 300 else '33' if status in (401, 407) else '31'}m{text}\x1b[0m"
-
-
-def plain(text: str) -> str:
-    """Return other people's text for a terminal, without control characters."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _clock(at: float) -> str:

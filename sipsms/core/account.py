@@ -87,7 +87,6 @@ class Smpp:
 
     @property
     def delivers(self) -> bool:
-        """Return whether incoming messages are delivered by SMPP."""
         return self.enabled and bool(self.url or self.password)
 
 

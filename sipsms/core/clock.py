@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 
 class Clock(Protocol):
-    """A source of the current time."""
-
     def __call__(self) -> float:
         """Return seconds since the epoch."""
 
@@ -23,3 +22,9 @@ def steady_clock() -> Callable[[], float]:
     since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
     offset = time.time() - since_boot()
     return lambda: since_boot() + offset
+
+
+@cache
+def new_york() -> ZoneInfo:
+    """Return VoIP.ms' time zone, loaded on first use: a host without time zones can do all the rest."""
+    return ZoneInfo("America/New_York")

@@ -9,7 +9,6 @@ digits. Every input is bounded before it is examined, and no pattern can backtra
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -19,11 +18,10 @@ import phonenumbers
 
 MAX_INPUT: Final = 64
 MAX_E164_DIGITS: Final = 15  # E.164 section 6
-MAX_SENDER: Final = 11  # GSM 03.40: eleven septets of an alphanumeric address
 
 # Separators between the digits of a number. U+00A0, U+202F and the hyphens come from word processors.
 _SEPARATORS: Final = str.maketrans("", "", " ()-./\t\u00a0\u202f\u2010\u2011\u2012\u2013")
-_SENDER: Final = re.compile(r"[A-Za-z0-9 &._+!#'*/-]{1,11}")
+_SENDER: Final = re.compile(r"[A-Za-z0-9 &._+!#'*/-]{1,11}")  # GSM 03.40: at most eleven septets
 
 # The countries and territories of country code 1, named for error texts.
 REGIONS: Final = MappingProxyType(
@@ -114,33 +112,22 @@ def _is_sender(text: str) -> bool:
 
 # --- carriers' formats ------------------------------------------------------------------------------------------------
 
-_FORMATS: Final[dict[str, Callable[[str], str]]] = {
-    "nanpa": lambda ten: ten,
-    "e164": lambda ten: "+1" + ten,
-    "e164-bare": lambda ten: "1" + ten,
-}
+_FORMATS: Final = {"nanpa": "", "e164": "+1", "e164-bare": "1"}  # in front of ten digits
 
 
 def as_format(number: str, style: str) -> str:
     """Return a stored number in a carrier's format; other than NANPA it only loses `+` where there is none."""
     if is_ten_digits(number):
-        return _FORMATS[style](number)
+        return _FORMATS[style] + number
     return number[1:] if style == "e164-bare" and number.startswith("+") else number
 
 
 # --- regions ---------------------------------------------------------------------------------------------------------
 
 
-def region_of(number: str) -> str | None:
-    """Return the ISO code of the country of a ten-digit number; None if it has none (555).
-
-    Only the area code counts; whether the whole number is in use is not checked.
-    """
-    return region_of_area(number[:3]) if is_ten_digits(number) else None
-
-
 @lru_cache(maxsize=1024)
 def region_of_area(area: str) -> str | None:
+    """Return the ISO code of the country of an area code; None if it has none (555)."""
     # The library knows only patterns of whole numbers, so a few numbers of the area are tried.
     for rest in ("2345678", "5552345", "4232345", "9772345"):
         number = phonenumbers.PhoneNumber(country_code=1, national_number=int(area + rest))

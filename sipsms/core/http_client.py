@@ -9,8 +9,6 @@ from typing import Final, Protocol
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An HTTP answer."""
-
     status: int
     headers: Mapping[str, str]  # names in lower case
     body: bytes

@@ -83,7 +83,6 @@ SMPP_THROTTLED = Counter("sipsms_smpp_throttled_total", "Messages of SMPP progra
 LANES = Gauge("sipsms_lanes", "Lanes being worked on, and lanes whose deliveries wait in the store", ["state"])
 UNKNOWN = Gauge("sipsms_unknown", "Deliveries whose result is not known, found at start or since")
 
-
 _DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40
 _NAMES = {_DEBUG: "debug", _INFO: "info", _WARNING: "warning", _ERROR: "error"}
 _LEVELS = {name: level for level, name in _NAMES.items()}

@@ -59,8 +59,6 @@ class Media(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A message, in either direction."""
-
     direction: Direction
     source: str
     destination: str
@@ -127,7 +125,6 @@ def is_copy_of(direction: str, did: str, courier: str, destination: str, account
 
 
 def is_copy(delivery: Delivery) -> bool:
-    """Return whether a delivery is a copy (see `is_copy_of`)."""
     message = delivery.message
     return is_copy_of(message.direction, message.did, delivery.courier, delivery.destination, message.account)
 

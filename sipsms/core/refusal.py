@@ -12,8 +12,6 @@ from typing import Final
 
 
 class RefusalCode(StrEnum):
-    """Codes of refusals."""
-
     NO_SOURCE = "no_source"
     SOURCE = "source"  # the sender's number is none of the account's SMS-enabled DIDs
     NO_DESTINATION = "no_destination"
@@ -49,8 +47,6 @@ OF_NUMBERS: Final = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal with its reason."""
-
     code: RefusalCode
     reason: str  # an ASCII sentence for the person who wrote the message; fits a quoted string of SIP
 

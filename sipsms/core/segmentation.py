@@ -17,6 +17,8 @@ from typing import Final, Literal
 Encoding = Literal["gsm7", "ucs2"]
 LengthUnit = Literal["characters", "septets", "bytes"]
 PieceUnit = Literal["characters", "septets", "segments"]
+Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
+CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}  # SMPP 3.4 section 5.2.19
 
 BASIC: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -58,14 +60,10 @@ def septets(text: str) -> int:
 def segments(text: str) -> int:
     """Return the number of SMS that a text needs; an empty text needs one."""
     if _is_basic(text):
-        return _count(len(text), "gsm7")
+        return 1 if len(text) <= SINGLE["gsm7"] else -(-len(text) // PART["gsm7"])
     if _is_gsm(text):
         return _segments(len(text) + len(_find_extension(text)), "gsm7", (1 + (c in EXTENSION) for c in text))
     return _segments(utf16_units(text), "ucs2", (1 + (c > "\uffff") for c in text))
-
-
-def _count(units: int, encoding: Encoding) -> int:
-    return 1 if units <= SINGLE[encoding] else -(-units // PART[encoding])
 
 
 def _segments(units: int, encoding: Encoding, widths: Iterable[int]) -> int:

@@ -9,7 +9,7 @@ interpret differently (octal, hexadecimal, 2130706433, full-width digits, a user
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from sipsms.core.smpp_url import PLAIN, TLS, smpp_url
@@ -41,17 +41,10 @@ _NEVER: Final = (  # IANA special-purpose registries (RFC 6890); never useful as
     (IPv6Network("2001:db8::/32"), "is for documentation only"),
     (IPv6Network("3fff::/20"), "is for documentation only"),
 )
-_PRIVATE: Final = (  # an operator may allow these
-    (IPv4Network("127.0.0.0/8"), "is private"),
-    (IPv4Network("10.0.0.0/8"), "is private"),
-    (IPv4Network("172.16.0.0/12"), "is private"),
-    (IPv4Network("192.168.0.0/16"), "is private"),
-    (IPv4Network("100.64.0.0/10"), "is private"),
-    (IPv4Network("198.18.0.0/15"), "is private"),
-    (IPv6Network("::1/128"), "is private"),
-    (IPv6Network("fc00::/7"), "is private"),
-    (IPv6Network("fec0::/10"), "is private"),
-)
+_PRIVATE: Final = tuple(map(ip_network, (  # an operator may allow these
+    "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "::1/128",
+    "fc00::/7", "fec0::/10",
+)))  # fmt: skip
 _IN_USE: Final = IPv6Network("2000::/3")  # the only allocated part of IPv6; other unnamed networks are reserved
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # RFC 6052
 _6TO4: Final = IPv6Network("2002::/16")
@@ -85,9 +78,8 @@ def _why_not(ip: IPv4Address | IPv6Address, allow_private: bool) -> str:
     for network, why in _NEVER:
         if ip in network:
             return why
-    for network, why in _PRIVATE:
-        if ip in network:
-            return "" if allow_private else why
+    if any(ip in network for network in _PRIVATE):
+        return "" if allow_private else "is private"
     if isinstance(ip, IPv6Address) and ip not in _IN_USE and not _carried(ip):
         return "is reserved"
     return ""

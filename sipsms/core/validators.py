@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, SecretStr, ValidationInfo
 
+from sipsms.core.segmentation import CHARSETS, Charset
 from sipsms.core.smpp_url import SmppUrl, smpp_url
 
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
@@ -117,7 +118,6 @@ def _from_file(name: str, directory: Path) -> str:
 
 _SOURCES: Final[Mapping[str, Callable[[str, Path], str]]] = {"env": _from_environment, "file": _from_file}
 
-
 TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
 
 
@@ -139,10 +139,6 @@ class SmppListen:
     tls: bool
     host: str
     port: int  # 0: any free port
-
-
-Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
-CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}  # SMPP 3.4 section 5.2.19
 
 
 def _address(value: object, schemes: Sequence[str]) -> tuple[str, str, int]:
@@ -182,11 +178,6 @@ def _server_url(value: object, info: ValidationInfo) -> SmppUrl:
     if not isinstance(value, str):
         raise ValueError("expected smpp://[user:password@]host[:port], or ssmpp:// for TLS")
     return smpp_url(_resolve(value, info).get_secret_value())
-
-
-def _with_usual_charsets(value: dict[int, Charset]) -> dict[int, Charset]:
-    """Return the charsets completed with the defaults."""
-    return {**CHARSETS, **value}
 
 
 def http_url(value: str) -> str:
@@ -272,7 +263,7 @@ SmppAddress = Annotated[SmppListen, PlainValidator(_smpp_listen)]
 SmppServer = Annotated[SmppUrl, PlainValidator(_server_url)]
 Charsets = Annotated[
     dict[Annotated[int, Field(ge=0, le=255)], Charset],
-    AfterValidator(_with_usual_charsets),
+    AfterValidator(lambda own: {**CHARSETS, **own}),
     Field(validate_default=True),
 ]
 HeaderName = Annotated[str, AfterValidator(_header_name)]

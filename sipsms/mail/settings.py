@@ -13,8 +13,6 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 class Smtp(Model):
-    """Settings of the mail server that accepts our e-mails."""
-
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     from_: str = Field(alias="from", pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}$")

@@ -19,8 +19,6 @@ from sipsms.core.message import Direction, Route
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.routing.numbering import Numbering, shown
 
-# --- numbering -------------------------------------------------------------------------------------------------------
-
 
 class Internal(StrEnum):
     """Handling of a message from one account to another."""
@@ -28,9 +26,6 @@ class Internal(StrEnum):
     STORE = "store"  # accepted, and delivered to every phone of the account, also to a phone that is away
     RELAY = "relay"  # passed on to the registered phones, with their own answer
     OFF = "off"
-
-
-# --- routing ---------------------------------------------------------------------------------------------------------
 
 
 class Facts(NamedTuple):

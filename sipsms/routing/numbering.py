@@ -12,7 +12,6 @@ from sipsms.core.refusal import Refusal, RefusalCode
 
 HOME: Final = frozenset({"US", "CA", "PR"})  # decision C-9; an area code without a region (555) is permitted
 
-
 SERVICE_CODES: Final = ("N11", "911", "988")
 
 
@@ -92,6 +91,3 @@ def _not_digits(raw: str) -> str:
 def expand(pattern: str) -> Iterator[str]:
     """Yield the codes of a numbering plan's pattern (N: 2-9, X: 0-9): `N11` -> 211 ... 911."""
     return map("".join, product(*({"N": "23456789", "X": "0123456789"}.get(c, c) for c in pattern)))
-
-
-DEFAULT_NUMBERING: Final = Numbering(service=frozenset(code for p in SERVICE_CODES for code in expand(p)))

@@ -53,8 +53,6 @@ def _client_context(target: Target) -> ssl.SSLContext:
 
 
 class Bind(PeerSession):
-    """Bind to a server, from its connection to its end."""
-
     def __init__(
         self, target: Target, command: Command, clock: Clock, on_request: Callable[[Bind, Pdu], None],
         resolve: Resolve, on_late: Callable[[Any, Pdu], None] = lambda about, answer: None,
@@ -227,13 +225,11 @@ class Bind(PeerSession):
 
     def shown(self, name: str, account: str) -> dict[str, Any]:
         """Return the row of this bind for `sipsms binds`."""
-        url, connection = self.target.url, self._connection
-        return {
-            "direction": "out", "name": name, "account": account, "peer": f"{url.host}:{url.port}",
-            "mode": str(self.mode), "tls": url.tls, "state": str(connection.session.state) if connection else "open",
-            "since": connection.opened_at if connection else 0.0, "sent": connection.sent if connection else 0,
-            "received": connection.received if connection else 0, "why": self.why,
-        }  # fmt: skip
+        row, connection = unbound(self.target, self.mode, name, account, self.why), self._connection
+        if connection is None:
+            return {**row, "state": "open"}
+        counts = {"since": connection.opened_at, "sent": connection.sent, "received": connection.received}
+        return {**row, "state": str(connection.session.state), **counts}
 
 
 def unbound(target: Target, mode: Mode, name: str, account: str, why: str) -> dict[str, Any]:

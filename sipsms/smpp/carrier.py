@@ -9,7 +9,7 @@ belongs to no other message (D6, P-10).
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from math import ceil, inf
 from typing import Any, Final
@@ -60,8 +60,6 @@ _MEND: Final = frozenset(
 
 
 class SmppCarrier(BaseCarrier):
-    """Carrier that sends by a pool of binds."""
-
     can_look_up = True
 
     def __init__(
@@ -72,49 +70,40 @@ class SmppCarrier(BaseCarrier):
         self.config = config
         self._store = store
         self._clock = clock
-        self._deliver = DeliverHandler(name, config, inbound, reporter, directory, store, clock, spawn)
-        self._pool = BindPool(name, config, self._deliver, clock, resolve, self._came_late)
+        self.deliver = DeliverHandler(name, config, inbound, reporter, directory, store, clock, spawn)
+        self.pool = BindPool(name, config, self.deliver, clock, resolve, self._came_late)
         self._pace = Pace()
         self._started = clock()
         self._late: OrderedDict[int, Pdu] = OrderedDict()  # delivery -> late response
 
     def start(self) -> None:
         self._started = self._clock()
-        self._pool.start()
+        self.pool.start()
 
     async def close(self) -> None:
         """Unbind; messages in flight still get their responses before."""
-        await self._pool.close()
+        await self.pool.close()
 
     def inherit(self, old: SmppCarrier) -> None:
         """Take over the state of the same carrier with its previous settings."""
         self._late = old._late
-        self._deliver.inherit(old._deliver)
-
-    def oldest(self, now: float) -> float:
-        """Return the arrival time of the oldest message whose response may be lost; inf if none."""
-        return self._pool.oldest(now)
-
-    def heard_by(self, now: float, span: float, oldest: float) -> float:
-        """Return the time of `DeliverHandler.heard_by`."""
-        return self._deliver.heard_by(now, span, oldest)
+        self.deliver.inherit(old.deliver)
 
     def binds(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows for `sipsms binds`."""
-        return self._pool.rows(CourierId.of_carrier(self.name))
+        return self.pool.rows(CourierId.of_carrier(self.name))
 
     # --- out ---
 
     @property
     def status(self) -> str:
-        return self._pool.why
+        return self.pool.why
 
     def room(self) -> int:
         """Return how many messages may be in flight.
 
         The windows of the open binds, but at most two seconds of messages at the rate that the SMSC accepts. Without a
         bind one, so that one delivery finds out. Just after the start 0, so that deliveries wait for the first bind."""
-        if binds := self._pool.transmitters():
+        if binds := self.pool.transmitters():
             windows = len(binds) * self.config.window
             return min(windows, ceil(2 * self._pace.rate)) if self._pace.rate else windows
         return 0 if self._clock() < self._started + _FIRST_BIND else 1
@@ -122,7 +111,7 @@ class SmppCarrier(BaseCarrier):
     @property
     def is_down(self) -> bool:
         """True if no message can be sent now."""
-        return not self._pool.transmitters()
+        return not self.pool.transmitters()
 
     def rate(self, now: float) -> float:
         """Return the messages a second that the SMSC accepts; 0 if unknown."""
@@ -133,9 +122,9 @@ class SmppCarrier(BaseCarrier):
         now = self._clock()
         if paused := self._pace.paused(now):
             return Deferred("throttled", retry=paused, scope=Scope.COURIER, attempt=Attempt.NOT_MADE)
-        binds = self._pool.transmitters()
+        binds = self.pool.transmitters()
         if not binds:
-            why = self._pool.why or "no transmitter is bound"
+            why = self.pool.why or "no transmitter is bound"
             return Deferred(why, retry=_NOT_BOUND, scope=Scope.COURIER, attempt=Attempt.NOT_MADE)
         bind = min(binds, key=lambda one: one.submits)
         if bind.submits >= self.config.window:
@@ -210,7 +199,7 @@ class SmppCarrier(BaseCarrier):
 
     async def _query(self, remote_id: str, delivery: Delivery) -> Outcome | None:
         """Ask the SMSC for the message's state (query_sm); None if there is nothing new."""
-        binds, source = self._pool.transmitters(), address(delivery.source, self.config)
+        binds, source = self.pool.transmitters(), address(delivery.source, self.config)
         if not binds:
             return None
         fields = {
@@ -278,11 +267,13 @@ class SmppCarriers:
             yield from carrier.binds()
 
     def heard_by(self, now: float, span: float) -> dict[str, float]:
-        """Return the times of `SmppCarrier.heard_by` by origin."""
-        oldest = {name: carrier.oldest(now) for name, carrier in self._all.items()}
-        for old in self._old:
-            oldest[old.name] = min(oldest.get(old.name, inf), old.oldest(now))
-        return {CourierId.of_carrier(name): one.heard_by(now, span, oldest[name]) for name, one in self._all.items()}
+        """Return the times of `DeliverHandler.heard_by` by origin."""
+        oldest: defaultdict[str, float] = defaultdict(lambda: inf)
+        for one in (*self._all.values(), *self._old):
+            oldest[one.name] = min(oldest[one.name], one.pool.oldest(now))
+        return {
+            CourierId.of_carrier(name): one.deliver.heard_by(now, span, oldest[name]) for name, one in self._all.items()
+        }
 
     async def close(self) -> None:
         await asyncio.gather(*(carrier.close() for carrier in (*self._all.values(), *self._old)))

@@ -130,7 +130,6 @@ class Connection(asyncio.Protocol):
         self._look(now)
 
     def probe(self, now: float) -> None:
-        """Send an enquire_link early."""
         self.session.probe(now)
         self._flush_soon()
 

@@ -17,8 +17,9 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import EVENT, Deferred, Delivered, Delivery, Media, MessageKind, Outcome, Rejected, Scope
+from sipsms.core.segmentation import Charset
 from sipsms.smpp import receipt
-from sipsms.smpp.data_coding import NOTIFICATION, RECEIPT, Charset, choose, segments_of
+from sipsms.smpp.data_coding import NOTIFICATION, RECEIPT, choose, segments_of
 from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import GENERIC_NACK, MAX_SHORT, Command, Pdu, Status, Tag
 from sipsms.smpp.server import Smsc
@@ -187,7 +188,7 @@ class SmppCourier:
         word, error = _WORDS[report["stage"]], receipt.NO_ERROR
         if word not in _NO_FAILURE:
             try:
-                error = await self._smsc.error_of(ids[0])
+                error = await self._smsc.enquiries.error_of(ids[0])
             except Unavailable as why:
                 return Deferred(str(why))
         pdus = [_receipt_pdu(report, message_id, word, error) for message_id in ids]

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from sipsms.core.segmentation import BASIC, EXTENSION, encoding_of, pieces
+from sipsms.core.segmentation import BASIC, CHARSETS, EXTENSION, Charset, encoding_of, pieces
 from sipsms.smpp.pdu import MAX_SHORT
-
-Charset = Literal["gsm", "ia5", "latin1", "ucs2", "utf8"]
-CHARSETS: Final[Mapping[int, Charset]] = {0: "gsm", 1: "ia5", 3: "latin1", 8: "ucs2"}
 
 UDHI: Final = 0x40  # bit of esm_class: short_message begins with a user data header
 RECEIPT: Final = 0x04  # bit of esm_class: the message is a delivery receipt

@@ -25,8 +25,8 @@ from sipsms.smpp.concat_refs import ConcatReferences, Name, reference_of
 from sipsms.smpp.courier import named
 from sipsms.smpp.data_coding import Concat, is_receipt
 from sipsms.smpp.pdu import Pdu, Status, Tag
-from sipsms.smpp.peer_session import Taken, known, take_again
-from sipsms.smpp.resend_detection import LONGEST, Key, Mark, ResendDetection, Started
+from sipsms.smpp.peer_session import Taken, known
+from sipsms.smpp.resend_detection import Key, Mark, ResendDetection
 from sipsms.smpp.settings import SmppConfig
 from sipsms.smpp.submit_sm import Body, Refused, number, read_anything, read_body
 from sipsms.store import recent
@@ -163,13 +163,11 @@ class DeliverHandler:
         for other in binds:  # a mute bind's messages may be sent again by this bind
             if other is not bind and (left := other.doubts(now)):
                 self.doubts.add(left, now, other)
-        taken, since = take_again(self.doubts, key, now, bind), now - LONGEST
-        if taken is not None:
+        taken, is_again = bind.take(
+            self.doubts, key, now, lambda: self._take(source, destination, body, concat, named(pdu))
+        )
+        if is_again:
             log.note("smpp_again", carrier=self._name, source=source, destination=destination)
-        else:
-            since = now
-            taken = asyncio.ensure_future(self._take(source, destination, body, concat, named(pdu)))
-        bind.under_way[taken] = Started(key, since)
         try:
             await asyncio.shield(taken)
         except BaseException:

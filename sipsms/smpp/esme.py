@@ -24,8 +24,6 @@ class Asked(NamedTuple):
 
 
 class Esme(PeerSession):
-    """Bound session of an ESME."""
-
     def __init__(
         self, connection: Connection, username: str, password: str, customer: str, mode: Mode, window: int
     ) -> None:

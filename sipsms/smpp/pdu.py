@@ -103,7 +103,6 @@ class Tag(IntEnum):
     SAR_TOTAL = 0x020E
     SAR_NUMBER = 0x020F
     SC_INTERFACE_VERSION = 0x0210
-    NETWORK_ERROR_CODE = 0x0423
     MESSAGE_PAYLOAD = 0x0424
     MESSAGE_STATE = 0x0427
     OUR_MESSAGE_ID = 0x1501  # in the vendors' range; equal ids mean the same message
@@ -357,7 +356,6 @@ def encode_response(request: Pdu, status: int = 0, message_id: str = "") -> byte
 
 
 def nack(status: int, sequence: int) -> bytes:
-    """Return a generic_nack."""
     return _header.pack(HEADER, GENERIC_NACK, status, sequence)
 
 
@@ -410,10 +408,6 @@ class Framer:
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._buffer
 
     def next(self) -> bytes | None:
         """Return the next whole PDU; None if incomplete. Raises BadLength as soon as the header is known."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from math import inf
+from typing import Any
 
-from sipsms.smpp.resend_detection import HEARD, Key, ResendDetection, Started, Trail
+from sipsms.smpp.resend_detection import HEARD, LONGEST, Key, ResendDetection, Started, Trail
 
 Taken = asyncio.Future[str]  # done with the id in the response when the message is stored
 
@@ -17,14 +19,6 @@ def known(message_id: str) -> Taken:
     return taken
 
 
-def take_again(doubts: ResendDetection[Taken], key: Key, now: float, session: object) -> Taken | None:
-    """Return the stored result of the same message in another session whose response may be lost, or None."""
-    taken = doubts.take(key, now, session) if len(doubts) else None
-    if taken is not None and taken.done() and (taken.cancelled() or taken.exception() is not None):
-        return None
-    return taken
-
-
 class PeerSession:
     """Messages of one session: those in progress, and those answered lately."""
 
@@ -33,6 +27,17 @@ class PeerSession:
         self.under_way: dict[Taken, Started] = {}
         self.is_doubted = False  # the session is treated as broken before its end is known
         self._told: set[Taken] = set()  # messages of under_way already returned by `unsure`
+
+    def take(
+        self, doubts: ResendDetection[Taken], key: Key, now: float, store: Callable[[], Coroutine[Any, Any, str]]
+    ) -> tuple[Taken, bool]:
+        """Return a message's result, and whether it came again by this session after another had stored it."""
+        taken = doubts.take(key, now, self) if len(doubts) else None
+        is_again = taken is not None and not (taken.done() and (taken.cancelled() or taken.exception() is not None))
+        if taken is None or not is_again:
+            taken = asyncio.ensure_future(store())
+        self.under_way[taken] = Started(key, now - LONGEST if is_again else now)
+        return taken, is_again
 
     def answered(self, taken: Taken, now: float) -> None:
         """Record the response to a message. The peer may send the message again if the response is lost."""

@@ -8,13 +8,12 @@ from typing import Final
 from sipsms.accounts.directory import Directory
 from sipsms.core.clock import Clock
 from sipsms.core.message import Message, State
-from sipsms.core.segmentation import encoding_of, segments
+from sipsms.core.segmentation import Charset, encoding_of, segments
 from sipsms.messaging.concatenation import parts_key
 from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.order import MAX_LONG
 from sipsms.messaging.outbound import text_refusal
 from sipsms.smpp import receipt
-from sipsms.smpp.data_coding import Charset
 from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import Pdu, Status
 from sipsms.smpp.settings import SmppSettings

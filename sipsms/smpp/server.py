@@ -62,7 +62,7 @@ class Smsc:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self._intake = SubmitHandler(settings, directory, outbound, store, clock, self._refuse)
-        self._enquiries = enquiries = QueryHandler(settings, directory, consent, store, clock)
+        self.enquiries = enquiries = QueryHandler(settings, directory, consent, store, clock)
         self._handlers: Mapping[int, Callable[[Esme, Pdu], Awaitable[None]]] = {
             Command.SUBMIT_MULTI: self._intake.submit_multi, Command.QUERY_SM: enquiries.query,
             Command.CANCEL_SM: enquiries.cancel, Command.REPLACE_SM: enquiries.replace,
@@ -229,23 +229,16 @@ class Smsc:
 
     def _refuse(self, bound: Esme, pdu: Pdu, error: BaseException) -> None:
         """Answer with an error status; QUEUE_FULL, after which programs try again, if the error is ours."""
-        if isinstance(error, Refused):
-            status = self._note_refused(bound, error)
+        status = error.status if isinstance(error, Refused) else Status.QUEUE_FULL
+        if status == Status.THROTTLED:  # may be many a second: logged once a sweep
+            self._throttled[bound.username] += 1
+        elif isinstance(error, Refused):
+            log.note("smpp_refused", user=bound.username, status=hex(status), why=str(error))
         elif isinstance(error, Unavailable):
             log.warning("store_unavailable", why=str(error))
-            status = Status.QUEUE_FULL
-        else:
-            if isinstance(error, Exception):
-                log.crash("smpp_failed", error)
-            status = Status.QUEUE_FULL
+        elif isinstance(error, Exception):
+            log.crash("smpp_failed", error)
         bound.connection.answer(pdu, status)
-
-    def _note_refused(self, bound: Esme, refused: Refused) -> Status:
-        if refused.status == Status.THROTTLED:  # may be many a second: logged once a sweep
-            self._throttled[bound.username] += 1
-        else:
-            log.note("smpp_refused", user=bound.username, status=hex(refused.status), why=str(refused))
-        return refused.status
 
     # --- bind ---
 
@@ -327,10 +320,6 @@ class Smsc:
         if waiting:
             await asyncio.wait(waiting, timeout=5.0)
             await asyncio.sleep(0)  # lets the responses be written
-
-    async def error_of(self, message_id: str) -> str:
-        """Return the error code of a failed message by its ESME's id. Raises Unavailable."""
-        return await self._enquiries.error_of(message_id)
 
     def binds(self) -> Iterator[dict[str, Any]]:
         """Yield the rows for `sipsms binds`."""

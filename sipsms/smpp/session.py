@@ -163,7 +163,6 @@ class Session:
 
     @property
     def unsent(self) -> int:
-        """Number of octets that `take` would return."""
         return sum(map(len, self._out))
 
     def ask(
@@ -185,11 +184,6 @@ class Session:
     @property
     def can_ask(self) -> bool:
         return self.state is State.BOUND
-
-    @property
-    def asked(self) -> int:
-        """Number of our unanswered requests."""
-        return len(self._asked)
 
     def answer(
         self, request: Pdu, status: int = 0, message_id: str = "", fields: Mapping[str, Any] | None = None,

@@ -13,8 +13,6 @@ from sipsms.messaging.carrier_options import CarrierOptions
 from sipsms.smpp.session import Limits
 
 Ton = Annotated[int, Field(ge=0, le=6)] | None  # SMPP 3.4 section 5.2.5; None: derived from the number
-
-
 Npi = Annotated[int, Field(ge=0, le=18)] | None  # section 5.2.6
 
 
@@ -35,7 +33,6 @@ class SmppSettings(Model):
 
     @property
     def limits(self) -> Limits:
-        """Limits of a session with a customer."""
         return Limits(self.window, self.bind_timeout, self.enquire_link, self.response_timeout)
 
 

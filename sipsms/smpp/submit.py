@@ -24,8 +24,8 @@ from sipsms.smpp.concat_refs import ConcatReferences, Full, Name, reference_of
 from sipsms.smpp.data_coding import Concat
 from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import Address, Pdu, Status, Tag
-from sipsms.smpp.peer_session import Taken, known, take_again
-from sipsms.smpp.resend_detection import HEARD, LONGEST, Key, Mark, ResendDetection, Started
+from sipsms.smpp.peer_session import Taken, known
+from sipsms.smpp.resend_detection import HEARD, Key, Mark, ResendDetection
 from sipsms.smpp.settings import SmppSettings
 from sipsms.smpp.submit_sm import Refused, Submission, read
 from sipsms.store import recent
@@ -137,15 +137,12 @@ class SubmitHandler:
         destination, concat = submission.destinations[0], submission.body.concat
         part = (concat.reference, concat.total, concat.number) if concat is not None and concat.total > 1 else None
         key = (bound.customer, submission.source, destination, submission.body.text, part)
-        taken, since = take_again(self._doubts, key, now, bound), now - LONGEST
-        if taken is None:
-            since = now
-            taken = asyncio.ensure_future(self._take(bound, pdu, submission, destination))
+        taken, is_again = bound.take(self._doubts, key, now, lambda: self._take(bound, pdu, submission, destination))
+        if is_again:
+            log.note("smpp_again", user=bound.username, source=submission.source, destination=destination)
+        else:
             self.tasks.add(taken)
             taken.add_done_callback(self.tasks.discard)
-        else:
-            log.note("smpp_again", user=bound.username, source=submission.source, destination=destination)
-        bound.under_way[taken] = Started(key, since)
         taken.add_done_callback(partial(self._answer, bound, pdu))
 
     def _answer(self, bound: Esme, pdu: Pdu, taken: Taken) -> None:
@@ -260,14 +257,11 @@ class SubmitHandler:
     def _one_of_many(
         self, bound: Esme, pdu: Pdu, submission: Submission, address: Address, destination: str, first: str
     ) -> Taken:
-        now = self._clock()
         key = (bound.customer, submission.source, destination, submission.body.text, None)
-        taken, since = take_again(self._doubts, key, now, bound), now - LONGEST
-        if taken is None:
-            since = now
-            report = _report(pdu, submission, token=first, to=address)
-            taken = asyncio.ensure_future(self._one_id(bound, submission, destination, report))
-        bound.under_way[taken] = Started(key, since)
+        report = _report(pdu, submission, token=first, to=address)
+        taken, _ = bound.take(
+            self._doubts, key, self._clock(), lambda: self._one_id(bound, submission, destination, report)
+        )
         taken.add_done_callback(partial(self._one_done, bound))
         return taken
 

@@ -9,8 +9,8 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 
 from sipsms.core.e164 import is_digits, is_ten_digits, normalise, region_of_area
-from sipsms.core.segmentation import keep_halves, whole_letters
-from sipsms.smpp.data_coding import Charset, CodingError, Concat, charset_of, decode, read_user_data
+from sipsms.core.segmentation import Charset, keep_halves, whole_letters
+from sipsms.smpp.data_coding import CodingError, Concat, charset_of, decode, read_user_data
 from sipsms.smpp.pdu import Pdu, Status, Tag
 
 FARTHEST: Final = 366 * 86400.0  # longest hold or validity, seconds
@@ -37,8 +37,6 @@ class Body(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """Content of a submit."""
-
     source: str  # normalised number
     destinations: tuple[str, ...]  # normalised numbers; "" for an invalid number
     body: Body

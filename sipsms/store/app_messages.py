@@ -76,9 +76,8 @@ class _Walk(Iterator[int]):
         self._after = after
         own = and_(messages.c.direction == "out", messages.c.account == account, messages.c.content_type == "")
         self._hit = case((and_(own, messages.c.received_at >= since), 1), else_=0).label("hit")
-        self._newest = int(
-            connection.execute(select(func.max(messages.c.id))).scalar() or 0
-        )  # one upper limit for all numbers
+        # one upper limit for all numbers
+        self._newest = int(connection.execute(select(func.max(messages.c.id))).scalar() or 0)
         self._left = SCAN
         self._ended = False
         self.passed = after

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import accumulate
 from operator import attrgetter
 from sys import intern
@@ -89,25 +90,14 @@ def load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], l
     return found, known
 
 
-def _upsert(table: Any, keys: Sequence[str], connection: Connection) -> Any:
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+@cache
+def _upsert(table: Any, keys: tuple[str, ...], dialect: str) -> Any:
+    make = sqlite.insert if dialect == "sqlite" else postgresql.insert
     statement = make(table)
     fixed = {*keys, "aor"}
     changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in fixed}
     same_owner = table.c.aor == statement.excluded.aor
-    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed, where=same_owner)
-
-
-_UPSERTS: dict[tuple[str, str], Any] = {}
-
-
-def _save(
-    connection: Connection, table: Any, keys: Sequence[str], names: tuple[str, ...], rows: list[tuple[Any, ...]]
-) -> None:
-    cached = (table.name, connection.dialect.name)
-    if cached not in _UPSERTS:
-        _UPSERTS[cached] = _upsert(table, keys, connection)
-    execute_many(connection, _UPSERTS[cached], names, rows)
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed, where=same_owner)
 
 
 def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
@@ -123,7 +113,8 @@ def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
         keys = tuple_(bindings.c.aor, bindings.c.contact, bindings.c.instance, bindings.c.reg_id)
         connection.execute(delete(bindings).where(keys.in_(list(dead))))
     if alive:
-        _save(connection, bindings, ("aor", "contact", "instance", "reg_id"), _FIELDS, list(alive.values()))
+        statement = _upsert(bindings, ("aor", "contact", "instance", "reg_id"), connection.dialect.name)
+        execute_many(connection, statement, _FIELDS, list(alive.values()))
     _save_devices(connection, [device for change in batch for device in change.devices])
     gone = [device for change in batch for device in change.forgotten]
     if gone:
@@ -134,7 +125,8 @@ def save_all(connection: Connection, batch: Sequence[Change]) -> list[None]:
 def _save_devices(connection: Connection, known: Iterable[Device]) -> None:
     rows = {device.id: _device_row(device) for device in known}
     if rows:
-        _save(connection, devices, ("id",), _DEVICE_FIELDS, list(rows.values()))
+        statement = _upsert(devices, ("id",), connection.dialect.name)
+        execute_many(connection, statement, _DEVICE_FIELDS, list(rows.values()))
 
 
 def log_out(connection: Connection, aor: str) -> None:

@@ -27,11 +27,7 @@ def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
     The state does not change if the block is already in it, or if a weaker reason would lift the block: only the
     operator lifts the operator's block, and START does not lift the customer's block. A stronger reason replaces the
     reason of an active block."""
-    here = (
-        blocks.c.owner == block.owner,
-        blocks.c.number == block.number,
-        blocks.c.direction == block.direction,
-    )
+    here = (blocks.c.owner == block.owner, blocks.c.number == block.number, blocks.c.direction == block.direction)
     known = connection.execute(select(blocks.c.active, blocks.c.reason).where(*here)).first()
     if (known.active if known is not None else False) == block.active:
         if known is not None and block.active and _strength(reason) > _strength(known.reason):

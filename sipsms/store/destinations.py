@@ -60,7 +60,6 @@ def forget(connection: Connection, did: str) -> None:
 
 
 def using_group(connection: Connection, name: str) -> list[str]:
-    """Return the DIDs that deliver to a group."""
     found = select(did_targets.c.did).where(did_targets.c.kind == "group", did_targets.c.target == name)
     return list(connection.execute(found).scalars())
 

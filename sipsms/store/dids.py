@@ -163,7 +163,6 @@ def remove_did(connection: Connection, number: str) -> None:
 
 
 def all_dids(connection: Connection) -> Iterator[Did]:
-    """Yield all DIDs with their destinations, by number."""
     yield from with_targets(connection, connection.execute(select(dids).order_by(dids.c.number)).all())
 
 

@@ -192,12 +192,9 @@ def _with_deliveries(connection: Connection, ids: Sequence[int]) -> Iterator[tup
 
 def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, Any] | None:
     """Return a message with its deliveries and attempts; None if the caller may not see it."""
-    row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
+    row, parts = next(_with_deliveries(connection, [message_id]), (None, []))
     if row is None or row.content_type or not sees(row.account, row.did, row.received_at):
         return None
-    parts = connection.execute(
-        select(deliveries).where(deliveries.c.message_id == message_id).order_by(deliveries.c.id)
-    ).all()
     tries: dict[int, list[dict[str, Any]]] = {part.id: [] for part in parts}
     query = (
         select(attempts).where(attempts.c.delivery_id.in_(tries)).order_by(attempts.c.delivery_id, attempts.c.number)
@@ -207,7 +204,7 @@ def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, An
             {"number": one.number, "started_at": one.started_at, "ended_at": one.ended_at, "outcome": one.outcome,
              "detail": one.detail}
         )  # fmt: skip
-    found = message_row(row, list(parts))
+    found = message_row(row, parts)
     for shown, part in zip(found["deliveries"], parts, strict=True):
         shown |= {"id": part.id, "due_at": part.due_at, "expires_at": part.expires_at, "tries": tries[part.id]}
     return {**found, "origin": row.origin}

@@ -84,7 +84,6 @@ def add(connection: Connection, addition: Addition) -> tuple[Delivery, ...]:
 
 
 def message_with_id(connection: Connection, message: int) -> Message | None:
-    """Return a message, or None."""
     row = connection.execute(select(messages).where(messages.c.id == message)).first()
     return message_of(row) if row is not None else None
 
@@ -97,5 +96,4 @@ def message_named(connection: Connection, start: bytes) -> tuple[int, bytes] | N
 
 
 def message_with_key(connection: Connection, key: bytes) -> int | None:
-    """Return the id of the message with this duplicate key, or None."""
     return connection.execute(select(messages.c.id).where(messages.c.dedupe_key == key)).scalar()

@@ -65,7 +65,6 @@ _ENDED = select(
 
 
 def done(connection: Connection, message: int) -> None:
-    """Mark the message's delivery report as sent."""
     connection.execute(_DONE, {"key": message})
 
 

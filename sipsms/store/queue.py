@@ -66,7 +66,6 @@ _CLOSE = (
     .values(ended_at=bindparam("now"), outcome=bindparam("result"), detail=bindparam("error"))
 )
 
-
 _NO_ATTEMPT = delete(attempts).where(attempts.c.delivery_id == bindparam("key"), attempts.c.number == bindparam("nth"))
 _ONE_LESS = (
     update(deliveries)

@@ -66,9 +66,8 @@ accounts = Table(
     _text("reseller", 64),  # the customer that manages this one
     Column("app_messages", Boolean, nullable=False, server_default=false()),  # for an app to fetch, not sent by SIP
     Column("smpp_rate", Integer),  # messages a second by SMPP; empty: as configured
-    Column(
-        "api_fields", Text, nullable=False, server_default="{}"
-    ),  # fields of setSubAccount as JSON: stored and returned, without effect
+    # Fields of setSubAccount as JSON: stored and returned, without effect.
+    Column("api_fields", Text, nullable=False, server_default="{}"),
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),  # value of counters.directory at the last change
     Index("ix_accounts_parent", "parent"),
@@ -129,6 +128,7 @@ messages = Table(
 
 _OPEN = text("state IN ('queued', 'sending')")
 _QUEUED = text("state = 'queued'")
+_SENDING = text("state = 'sending'")
 _UNKNOWN = text("state = 'unknown'")
 _NAMED = text("remote_id <> ''")  # has the carrier's id
 _DEAD = text("courier IN ('callback', 'webhook', 'mail') AND state IN ('failed', 'expired')")  # dead letters
@@ -171,12 +171,7 @@ deliveries = Table(
     Index("ix_deliveries_courier_due_at", "courier", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
     Index("ix_deliveries_expires_at", "expires_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
     Index("ix_deliveries_destination", "destination", sqlite_where=text("open = 1"), postgresql_where=text("open")),
-    Index(
-        "ix_deliveries_sending",
-        "lease_owner",
-        sqlite_where=text("state = 'sending'"),
-        postgresql_where=text("state = 'sending'"),
-    ),
+    Index("ix_deliveries_sending", "lease_owner", sqlite_where=_SENDING, postgresql_where=_SENDING),
     Index("ix_deliveries_unclaimed", "id", sqlite_where=_NOBODYS, postgresql_where=_NOBODYS),
 )
 

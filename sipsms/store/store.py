@@ -87,8 +87,7 @@ class Store:
 
     async def write(self, change: Callable[[Connection], T]) -> T:
         """Run a change in the writer, in one transaction with other jobs. Raises Unavailable."""
-        result: T = await self.writer.put(_call_each, change)
-        return result
+        return await self.writer.put(_call_each, change)
 
     async def ping(self) -> None:
         """Check that the writer can begin a transaction. Raises Unavailable."""
@@ -98,8 +97,7 @@ class Store:
 
     async def accept(self, message: Message, new: Sequence[Delivery], now: float) -> Stored:
         """Store a message with its deliveries, or find that its duplicate key is known. Raises Unavailable."""
-        stored: Stored = await self.writer.put(messages.accept_all, (message, new, self.node, now))
-        return stored
+        return await self.writer.put(messages.accept_all, (message, new, self.node, now))
 
     async def add(self, message: Message, new: Sequence[Delivery], fetcher: str, now: float) -> tuple[Delivery, ...]:
         """Store the media that courier `fetcher` has fetched for a message and, once, its deliveries."""
@@ -119,8 +117,7 @@ class Store:
 
     async def receipt(self, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
         """Apply a carrier's receipt, or keep it for the response that names it; return a delivery that changed."""
-        changed: Delivery | None = await self.writer.put(delivery_receipts.apply_all, (courier, receipt, now))
-        return changed
+        return await self.writer.put(delivery_receipts.apply_all, (courier, receipt, now))
 
     doubts = _reads(delivery_receipts.doubts)
     settle = writes(delivery_receipts.settle)
@@ -149,13 +146,11 @@ class Store:
 
     async def begin(self, delivery: Delivery, now: float) -> bool:
         """Commit an attempt and set the delivery to `sending`. False: another component has it."""
-        begun: bool = await self.writer.put(queue.begin_all, (delivery.id, delivery.attempts + 1, self.node, now))
-        return begun
+        return await self.writer.put(queue.begin_all, (delivery.id, delivery.attempts + 1, self.node, now))
 
     async def finish(self, closing: Closing) -> State:
         """Close an attempt; return the delivery's state, which a quicker receipt may have set."""
-        state: State = await self.writer.put(queue.finish_all, closing)
-        return state
+        return await self.writer.put(queue.finish_all, closing)
 
     async def load_lane(self, lane: str, limit: int, now: float) -> list[Delivery] | None:
         """Return the lane's queued deliveries in order, due or not. None: another node is working on it."""
@@ -191,13 +186,12 @@ class Store:
     # --- directory cache ---
 
     async def directory_version(self) -> int:
-        """Return the version of the directory."""
         return await self.read(lambda db: counter(db, "directory"))
 
     directory = _reads(changes)
 
 
-def _call_each(connection: Connection, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:
+def _call_each(connection: Connection, changes: Sequence[Callable[[Connection], T]]) -> list[T]:
     return [change(connection) for change in changes]
 
 

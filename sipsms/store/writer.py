@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -29,23 +29,20 @@ from sipsms.store.engine import (
     set_patience,
 )
 
-# Runs on all payloads of a batch inside one transaction; returns a result for each.
-Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+P = TypeVar("P")
+R = TypeVar("R")
+Bulk = Callable[[Connection, Sequence[P]], Sequence[R]]  # runs on all payloads of a batch; returns a result for each
 
 _MAX_BATCH = 512
 _WATCH_EVERY = 0.1
 
-
 ALONE = "alone"  # key in a connection's info: the job failed in a batch and now runs alone
 
 
-class _Job:
-    __slots__ = ("bulk", "future", "payload")
-
-    def __init__(self, bulk: Bulk, payload: Any, future: asyncio.Future[Any]) -> None:
-        self.bulk = bulk
-        self.payload = payload
-        self.future = future
+class _Job(NamedTuple):
+    bulk: Bulk[Any, Any]
+    payload: Any
+    future: asyncio.Future[Any]
 
 
 class Writer:
@@ -63,9 +60,9 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def put(self, bulk: Bulk, payload: Any) -> asyncio.Future[Any]:
+    def put(self, bulk: Bulk[P, R], payload: P) -> asyncio.Future[R]:
         """Queue one job. The future fails with Unavailable if the job could not be committed."""
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: asyncio.Future[R] = self._loop.create_future()
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
         self._gathered.append(_Job(bulk, payload, future))
@@ -155,7 +152,7 @@ class Writer:
             set_patience(connection, SERVER_WAIT if patient else SERVER_WAIT_AGAIN)
 
     def _transact(self, connection: Connection, batch: list[_Job]) -> list[tuple[_Job, Any]]:
-        groups: dict[Bulk, list[_Job]] = {}
+        groups: dict[Bulk[Any, Any], list[_Job]] = {}
         for job in batch:
             groups.setdefault(job.bulk, []).append(job)
         results: list[tuple[_Job, Any]] = []

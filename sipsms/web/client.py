@@ -34,7 +34,6 @@ from sipsms.core.ssrf import check_url, literal
 CONNECT_TIMEOUT: Final = 10.0
 KEEP_ALIVE: Final = 1.0  # seconds; shorter than usual server timeouts (2 s and more), long enough for a burst
 
-
 MAX_CALLED_URL: Final = 64 * 1024  # bytes; a long text in a callback: nine bytes for a letter outside ASCII
 LOOKUPS: Final = 16  # simultaneous lookups; silent name servers occupy only these threads
 LOOKUPS_OF_ONE: Final = 4  # lookups for names of one domain
@@ -44,8 +43,6 @@ Guard = Callable[[str], str]  # IP address -> empty, or why a connection is refu
 
 @dataclass(slots=True)
 class _Progress:
-    """Progress of one request: whether it has a connection."""
-
     connected: bool = False
 
 
@@ -172,32 +169,17 @@ class AiohttpClient:
         if self._guard is not None:
             _check(url, self._guard)
         progress = _Progress()
+        limits = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, CONNECT_TIMEOUT))
         try:
-            return await self._request(method, url, headers, body, _limits(timeout), limit, progress)
+            async with self._open().request(
+                method, URL(url, encoded=True), headers=headers, data=body or None, allow_redirects=False,
+                timeout=limits, trace_request_ctx=progress,
+            ) as answer:  # fmt: skip
+                found = {name.lower(): value for name, value in answer.headers.items()}
+                return HttpReply(answer.status, found, await _read(answer, limit))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             why = _why(error)
             raise (NoAnswer(why) if progress.connected else NotSent(why)) from None
-
-    async def _request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        limits: aiohttp.ClientTimeout,
-        limit: int,
-        progress: _Progress,
-    ) -> HttpReply:
-        async with self._open().request(
-            method,
-            URL(url, encoded=True),  # already encoded by the caller
-            headers=headers,
-            data=body or None,
-            allow_redirects=False,
-            timeout=limits,
-            trace_request_ctx=progress,
-        ) as answer:
-            return HttpReply(answer.status, _lower(answer.headers), await _read(answer, limit))
 
     def _open(self) -> aiohttp.ClientSession:
         """Return the session, made by the first request because aiohttp needs a running loop."""
@@ -228,10 +210,6 @@ def _check(url: str, guard: Guard) -> None:
         raise Forbidden(why)
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
 async def _read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     """Read at most `limit` bytes. If the answer is longer, close its connection."""
     body = bytearray()
@@ -240,10 +218,6 @@ async def _read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     if not answer.content.at_eof():
         answer.close()
     return bytes(body)
-
-
-def _limits(timeout: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=timeout, connect=min(timeout, CONNECT_TIMEOUT))
 
 
 def _why(error: BaseException) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from starlette.responses import Response
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def compact(value: object) -> bytes:
+    return _encode(value).encode()
 
 
 class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content, separators=(",", ":")).encode()
+        return compact(content)

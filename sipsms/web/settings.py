@@ -7,8 +7,6 @@ from sipsms.core.yaml_file import Model
 
 
 class CallbackSettings(Model):
-    """Customers' servers that we call: URL callbacks and webhooks."""
-
     allow_private: bool = False
     timeout: Positive = 15.0
     retry_every: Positive = 1800.0

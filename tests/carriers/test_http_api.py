@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsms.carriers.http_api import HttpCarrier, at_path
+from sipsms.carriers.http_api import HttpCarrier
+from sipsms.carriers.payload import at_path
 from sipsms.carriers.settings import HttpCarrierConfig
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Accepted, Deferred, Delivery, Direction, Message, Outcome, Rejected, Scope, Unknown

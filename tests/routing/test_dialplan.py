@@ -15,10 +15,11 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.yaml_file import ConfigError
 from sipsms.routing import numbering, rules_file
 from sipsms.routing.dialplan import Dialplan, Facts
-from sipsms.routing.numbering import DEFAULT_NUMBERING, Numbering
+from sipsms.routing.numbering import Numbering
 
 SHIPPED = Path(__file__).parents[2] / "dialplan"
 C = RefusalCode
+DEFAULT_NUMBERING = rules_file.load(None, []).numbering
 
 # --- numbering -------------------------------------------------------------------------------------------------------
 

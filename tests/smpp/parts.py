@@ -127,4 +127,4 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def is_up(carrier: SmppCarrier, binds: int = 1) -> None:
-    await until(lambda: len(carrier._pool.binds) >= binds)
+    await until(lambda: len(carrier.pool.binds) >= binds)

@@ -61,6 +61,6 @@ async def test_no_bind_is_opened_while_the_pool_closes(parts: Parts) -> None:
         await asyncio.sleep(0.05)
         wait.set()
         await closing
-        assert carrier._pool.binds == []
-        assert all(keeper.done() for keeper in carrier._pool._keepers), "nobody is left who could open one"
+        assert carrier.pool.binds == []
+        assert all(keeper.done() for keeper in carrier.pool._keepers), "nobody is left who could open one"
         assert list(carrier.binds()) == []

@@ -121,7 +121,7 @@ class Open:
 async def test_each_bind_has_its_own_window_for_messages(world: World) -> None:
     """Whatever else is asked by it: look-ups, enquire_link."""
     carrier, links = world.carrier(binds=2, window=2), [Open(), Open()]
-    carrier._pool.binds = links  # type: ignore[assignment]
+    carrier.pool.binds = links  # type: ignore[assignment]
     assert carrier.room() == 4
     sends = [asyncio.create_task(carrier.send(delivery())) for _ in range(4)]
     while [len(link.waiting) for link in links] != [2, 2]:  # noqa: ASYNC110
@@ -131,7 +131,7 @@ async def test_each_bind_has_its_own_window_for_messages(world: World) -> None:
     fifth = asyncio.create_task(carrier.send(delivery()))
     while len(links[1].waiting) != 2:  # noqa: ASYNC110
         await asyncio.sleep(0)
-    carrier._pool.binds = links[:1]  # type: ignore[assignment]
+    carrier.pool.binds = links[:1]  # type: ignore[assignment]
     for link in links:
         for answer in link.waiting:
             answer.set_result(Pdu(SUBMITTED, 1, 0, {"message_id": "1"}))
@@ -142,7 +142,7 @@ async def test_each_bind_has_its_own_window_for_messages(world: World) -> None:
 async def test_throttling_limits_the_messages_under_way(world: World) -> None:
     """At a rate that the SMSC has taught us: who waits for a turn a minute ahead would not see that it takes more."""
     carrier = world.carrier(binds=4, window=250)
-    carrier._pool.binds = [Open()] * 4  # type: ignore[list-item]
+    carrier.pool.binds = [Open()] * 4  # type: ignore[list-item]
     assert carrier.room() == 1000
     carrier._pace.rate = 1.2
     assert carrier.room() == 3
@@ -152,7 +152,7 @@ async def test_throttling_limits_the_messages_under_way(world: World) -> None:
 
 async def test_a_message_that_cannot_be_written_is_not_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     carrier = world.carrier()
-    carrier._pool.binds = [Open()]  # type: ignore[list-item]
+    carrier.pool.binds = [Open()]  # type: ignore[list-item]
     monkeypatch.setattr("sipsms.smpp.carrier.encode", None)
     assert await carrier.send(delivery()) == Rejected("it cannot be written as SMPP", unsent=True)
 

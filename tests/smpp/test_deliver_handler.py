@@ -27,7 +27,7 @@ async def test_several_binds_recall_the_last_messages_once(parts: Parts) -> None
         carrier = parts.build("acme", config(smsc, binds=3))
         carrier.start()
         await is_up(carrier, 3)
-        assert len(carrier._deliver.doubts) == 1
+        assert len(carrier.deliver.doubts) == 1
         await carrier.close()
 
 
@@ -41,7 +41,7 @@ async def test_a_reload_does_not_lose_an_equal_text(parts: Parts) -> None:
         fresh = smscs.make("acme", config(smsc, window=5))
         await is_up(fresh)
         await asyncio.gather(*parts.tasks)
-        assert len(fresh._deliver.doubts) == 0
+        assert len(fresh.deliver.doubts) == 0
         await smsc.tell("yes")
         assert parts.texts == ["yes", "yes"]
         await smscs.close()
@@ -57,11 +57,11 @@ async def test_messages_in_progress_are_answered_before_the_unbind(parts: Parts)
         smsc.deliver("yes")
         await until(lambda: len(parts.tasks) == 1)
         closing = asyncio.ensure_future(carrier.close())
-        await until(lambda: carrier._pool._closing is not None)
+        await until(lambda: carrier.pool._closing is not None)
         parts.storing.set()
         await closing
         await smsc.answers.acquire()
-        assert (parts.texts, len(carrier._deliver.doubts)) == (["yes"], 0)
+        assert (parts.texts, len(carrier.deliver.doubts)) == (["yes"], 0)
 
 
 @pytest.mark.req("I4", "P-10")
@@ -76,7 +76,7 @@ async def test_a_message_not_stored_when_the_bind_ends_may_be_repeated(parts: Pa
         smsc.deliver("not heard")
         await until(lambda: len(parts.tasks) == 2)
         await carrier.close()
-        assert [doubt.key[2] for doubt in carrier._deliver.doubts._known.values()] == ["not heard"]
+        assert [doubt.key[2] for doubt in carrier.deliver.doubts._known.values()] == ["not heard"]
         parts.storing.set()
         await asyncio.gather(*parts.tasks)
 
@@ -90,7 +90,7 @@ async def test_without_an_answer_to_the_unbind_the_last_messages_are_in_doubt(pa
         await is_up(carrier)
         await smsc.tell("yes")
         await carrier.close()
-        assert len(carrier._deliver.doubts) == 1
+        assert len(carrier.deliver.doubts) == 1
 
 
 class NeverHeard(Connection):

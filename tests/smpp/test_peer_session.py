@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from sipsms.smpp.peer_session import PeerSession, known, take_again
+from sipsms.smpp.peer_session import PeerSession, known
 from sipsms.smpp.resend_detection import ResendDetection, Started
 
 
@@ -50,8 +50,11 @@ async def test_a_message_that_could_not_be_stored_is_no_duplicate() -> None:
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     failed.set_exception(OSError("full"))
     doubts.add([("a", failed), ("b", known("7"))], 0.0)
-    assert take_again(doubts, "a", 1.0, None) is None
-    found = take_again(doubts, "b", 1.0, None)
-    assert found is not None
-    assert found.result() == "7"
-    assert take_again(doubts, "b", 1.0, None) is None
+    session = PeerSession()
+
+    async def stored() -> str:
+        return "8"
+
+    for key, result, came_again in (("a", "8", False), ("b", "7", True), ("b", "8", False)):
+        taken, is_again = session.take(doubts, key, 1.0, stored)
+        assert (await taken, is_again) == (result, came_again)

@@ -256,8 +256,6 @@ def _get(url: str, fields: dict[str, str]) -> dict[str, Any]:
 
 
 class Play:
-    """The steps of the demo."""
-
     def __init__(self, stage: Stage, stack: Stack, passwords: dict[str, str]) -> None:
         self.stage, self.stack = stage, stack
         self.alice = self.phone("alice", passwords, "urn:uuid:00000000-0000-4000-8000-00000000a11c")

@@ -61,7 +61,6 @@ _REFUSED: Final[dict[RefusalCode, tuple[int, str, str, str]]] = {
 _DENIED: Final[dict[DenialCode, tuple[int, str]]] = {
     DenialCode.MISSING: (401, "Authentication failed"),
     DenialCode.WRONG: (401, "Authentication failed"),
-    DenialCode.OFF: (403, "Not allowed"),
     DenialCode.ADDRESS: (403, "Not allowed from this address"),
     DenialCode.TOO_MANY: (429, "Too many requests"),
 }

@@ -20,7 +20,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Message, MessageKind, Outcome, Rejected, Scope
-from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
+from sipsms.web.outbound.concurrency import BUSY, Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import number_in
 from sipsms.web.settings import CallbackSettings
 
@@ -68,8 +68,8 @@ class CallbackCourier:
             async with self._endpoints.turn(callback.url):
                 url = fill(callback.url, values)
                 reply = await self._client.request("GET", url, headers={}, timeout=settings.timeout)
-        except Busy as busy:
-            return busy.outcome()
+        except Busy:
+            return BUSY
         # includes refused addresses: the operator may allow the address, or the name may change
         except (NotSent, NoAnswer) as error:
             return _failed(callback, settings, str(error))
@@ -83,8 +83,8 @@ class CallbackCourier:
         try:
             async with self._endpoints.turn(url):
                 reply = await self._client.request("GET", url, headers={}, timeout=settings.timeout)
-        except Busy as busy:
-            return busy.outcome()
+        except Busy:
+            return BUSY
         except (NotSent, NoAnswer) as error:
             return Deferred(str(error), retry=settings.retry_every, scope=Scope.MESSAGE)
         if 200 <= reply.status < 300:

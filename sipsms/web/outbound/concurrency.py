@@ -28,13 +28,8 @@ Endpoint = tuple[str, str, int]
 class Busy(Exception):
     """The endpoint has enough calls from us already. Nothing was sent."""
 
-    def outcome(self) -> Deferred:
-        return Deferred(
-            "the server is busy with others of our calls",
-            retry=COME_BACK,
-            scope=Scope.MESSAGE,
-            attempt=Attempt.NOT_MADE,
-        )
+
+BUSY: Final = Deferred("the server is busy with others of our calls", COME_BACK, Scope.MESSAGE, Attempt.NOT_MADE)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from sipsms.core.clock import Clock
 from sipsms.core.http_client import HttpClient, HttpReply, NoAnswer, NotSent
 from sipsms.core.message import Deferred, Delivered, Delivery, Media, Outcome, Rejected, Scope
 from sipsms.web.outbound.callback import Disable, switch_off
-from sipsms.web.outbound.concurrency import Busy, EndpointLimits, retry_after, told
+from sipsms.web.outbound.concurrency import BUSY, Busy, EndpointLimits, retry_after, told
 from sipsms.web.outbound.webhook_payload import encode, received, signed_headers, status
 from sipsms.web.settings import CallbackSettings
 
@@ -66,8 +66,8 @@ class WebhookCourier:
                 reply = await self._client.request(
                     "POST", webhook.url, headers=headers, body=body, timeout=self._settings().timeout
                 )
-        except Busy as busy:
-            return busy.outcome()
+        except Busy:
+            return BUSY
         except (NotSent, NoAnswer) as error:
             return await self._again(delivery, did.number, str(error))
         return await self._judge(delivery, did.number, reply)

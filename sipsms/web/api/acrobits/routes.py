@@ -44,13 +44,6 @@ _DIDS: Final = 100
 _STATUS: Final = {RefusalCode.LIMIT: 429, RefusalCode.BULK: 429, RefusalCode.BLOCKED: 403, RefusalCode.POLICY: 403}
 
 
-class Refused(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
 class AcrobitsApi:
     def __init__(
         self, access: Access, directory: Directory, outbound: Outbound, fetch: Fetch, inbox: Inbox,
@@ -85,8 +78,6 @@ class AcrobitsApi:
                 return _answer(request, fields, status, {"message": denied.reason})
             except BadRequest as bad:
                 return _answer(request, fields, bad.status, {"message": bad.reason})
-            except Refused as refused:
-                return _answer(request, fields, refused.status, {"message": refused.message})
             except Unavailable:
                 return _answer(request, fields, 503, {"message": "try again later"})
 
@@ -100,13 +91,13 @@ class AcrobitsApi:
         if kind == acrobits.NOTICE:
             return {"sms_id": "0"}  # the telephone network has no such notifications
         if kind not in ("", "text/plain", acrobits.FILES):
-            raise Refused(415, f"{kind[:64]} is not sent")
+            raise BadRequest(f"{kind[:64]} is not sent", 415)
         body = text(fields, "sms_body", "body", "message", "text")
         try:
             to = acrobits.recipients(text({"to": [one]}, "to") for one in _values(fields, "sms_to", "to"))
             body, files = await self._files(who.account, body) if kind == acrobits.FILES else (body, [])
         except (acrobits.Malformed, MediaRefused) as wrong:
-            raise Refused(400, str(wrong)) from None
+            raise BadRequest(str(wrong)) from None
         orders = [
             Order(who.account, "", number, body, "acrobits", files, max_text=MAX_LONG, counted=not who.is_phone)
             for number in to or [""]
@@ -114,7 +105,7 @@ class AcrobitsApi:
         sent, refused, failed = await send_all(self._outbound, orders)
         if not sent:
             first = refused[0][1]
-            raise Refused(_STATUS.get(first.code, 400), first.reason)
+            raise BadRequest(first.reason, _STATUS.get(first.code, 400))
         when_heard(request, lambda: self._outbound.answered(*sent))
         answer: dict[str, Any] = {"sms_id": str(acrobits.sent_id(sent[0].message))}
         reasons = [one.reason for _, one in refused] + [
@@ -138,7 +129,7 @@ class AcrobitsApi:
     async def _fetch_messages(self, request: Request, who: User, fields: Fields) -> dict[str, Any]:
         account = who.account
         if not account.app_messages:
-            raise Refused(403, "its messages go to its phones by SIP: account set --app-messages")
+            raise BadRequest("its messages go to its phones by SIP: account set --app-messages", 403)
         since, url = self._clock() - HISTORY, self._media_url
         last, last_sent = (_id(fields, *names) // 2 for names in (_LAST, _LAST_SENT))
         received = await self._inbox.received(account, last, since, AT_ONCE)
@@ -159,9 +150,9 @@ class AcrobitsApi:
             text(fields, "token_msgs", "pushToken", "push_token", "token"),
         )  # fmt: skip
         if len(one.selector) > 255 or len(one.app) > 255 or len(one.token) > 1024 or (one.token and not one.app):
-            raise Refused(400, "selector, token_msgs and appid_msgs are wanted")
+            raise BadRequest("selector, token_msgs and appid_msgs are wanted")
         if any("\0" in value or not value.isprintable() for value in one):
-            raise Refused(400, "a control character")
+            raise BadRequest("a control character")
         await self._inbox.report_token(who.account.name, one)
         return {"message": "ok"}
 

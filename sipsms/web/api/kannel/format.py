@@ -45,13 +45,10 @@ def parameters(query: str, body: str = "") -> dict[str, str]:
     """Return parameters with names in lower case.
 
     Each byte of a value is one character here, because only the charset parameter tells its meaning."""
-    pairs = parse_qsl(query, keep_blank_values=True, encoding="latin-1", max_num_fields=100) + parse_qsl(
-        body, keep_blank_values=True, encoding="latin-1", max_num_fields=100
-    )
     found: dict[str, str] = {}
-    for name, value in pairs:
-        name = name.lower()
-        found.setdefault(_NAMES.get(name, name), value)
+    for part in (query, body):
+        for name, value in parse_qsl(part, keep_blank_values=True, encoding="latin-1", max_num_fields=100):
+            found.setdefault(_NAMES.get(name.lower(), name.lower()), value)
     return found
 
 

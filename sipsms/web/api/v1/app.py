@@ -43,8 +43,6 @@ _ABOUT: Final = (
 
 
 class V1Api:
-    """The routes of /v1 and /docs."""
-
     def __init__(self, access: Access, services: Services) -> None:
         self.application = app = FastAPI(
             title="sipsms", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None,

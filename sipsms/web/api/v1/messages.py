@@ -43,7 +43,6 @@ _SENT: Final[dict[int | str, dict[str, Any]]] = {
     202: {"model": m.MessageAccepted, "description": "Stored; it is on its way"}
 }
 
-
 router = APIRouter(tags=["messages"])
 
 

@@ -160,5 +160,4 @@ def reach_of(request: Request) -> Permissions:
 
 
 def token_of(request: Request, directory: Directory) -> Token | None:
-    """Return the token of this request."""
     return directory.token(digest(bearer_of(request)))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from sipsms.accounts.directory import Directory
@@ -27,6 +27,7 @@ from sipsms.messaging.outbound import Outbound
 from sipsms.store import message_list_voipms
 from sipsms.store.store import Store
 from sipsms.web.api.voipms.params import Answer, Call, Days, Method, Params, Refused, Row, days_of, shift_of, wall
+from sipsms.web.json_response import compact
 
 ORIGIN: Final = "rest"
 MAX_SMS: Final = 160  # characters
@@ -71,7 +72,8 @@ class Messages:
 
     def methods(self) -> dict[str, Method]:
         return {
-            "sendSMS": self._send_sms, "sendMMS": self._send_mms, "getSMS": self._get_sms, "getMMS": self._get_mms,
+            "sendSMS": self._send_sms, "sendMMS": self._send_mms,
+            "getSMS": partial(self._list, mms=False), "getMMS": partial(self._list, mms=True),
             "getMediaMMS": self._get_media, "deleteSMS": self._delete, "deleteMMS": self._delete,
         }  # fmt: skip
 
@@ -104,14 +106,8 @@ class Messages:
 
     # --- lists ---
 
-    async def _get_sms(self, call: Call) -> Answer:
-        return await self._list(call, mms=False)
-
-    async def _get_mms(self, call: Call) -> Answer:
-        """List MMS. The key of the list is `sms` here too."""
-        return await self._list(call, mms=True)
-
     async def _list(self, call: Call, *, mms: bool) -> Answer:
+        """List SMS or MMS, both under the key `sms`."""
         params, shift = call.params, shift_of(call.params)
         kind = None if params.flag("missing_params", "all_messages") else mms
         named = params.text("mms" if mms else "sms", "id").lstrip("0")  # 0: any
@@ -253,10 +249,7 @@ def _encoded(message: Message, shown: str, url: Callable[[Media], str]) -> bytes
     for index in range(max(_SLOTS, len(media))):
         row[f"col_media{index + 1}"] = media[index] if index < len(media) else ""
     row["media"] = media
-    return _write(row).encode()
-
-
-_write: Final = json.JSONEncoder(separators=(",", ":")).encode
+    return compact(row)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -10,11 +10,10 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cache
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from sipsms.core.account import Account
+from sipsms.core.clock import new_york
 from sipsms.core.e164 import normalise
 from sipsms.web.request import Fields
 
@@ -110,12 +109,6 @@ Method = Callable[[Call], Awaitable[Answer]]
 
 
 # --- times -----------------------------------------------------------------------------------------------------------
-
-
-@cache
-def new_york() -> ZoneInfo:
-    """Return the time zone, loaded on first use: a host without time zones can run the other APIs."""
-    return ZoneInfo("America/New_York")
 
 
 def shift_of(params: Params) -> timedelta:

@@ -8,7 +8,6 @@ client without a correct password learns nothing, not even the names of methods.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -25,6 +24,7 @@ from sipsms.store.accounts import AdminError, BadValue
 from sipsms.web.api.voipms.dids import BAD
 from sipsms.web.api.voipms.messages import ORIGIN
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused
+from sipsms.web.json_response import compact
 from sipsms.web.request import BadRequest, Fields, Held, Room, address_of, fields_of, query_of
 from sipsms.web.response_ack import when_heard
 
@@ -55,7 +55,6 @@ _CHANGES: Final = {
 
 class RestPhp:
     def __init__(self, access: Access, *tables: Mapping[str, Method], memory: int = MEMORY) -> None:
-        """Store the methods. `tables`: name -> method."""
         self._access = access
         self._methods = {name: method for table in tables for name, method in table.items()}
         self._room = Room(memory)
@@ -132,13 +131,9 @@ def _in_words(error: AdminError, method: str) -> Refused:
 def _written(answer: Answer) -> bytes:
     if isinstance(answer, bytes):
         return answer
-    return _json({"status": "success", **answer}) if answer else _SUCCESS
+    return compact({"status": "success", **answer}) if answer else _SUCCESS
 
 
 def _refusal(error: Refused) -> bytes:
     """Return the error answer. `message` is our addition for people; programs ignore it."""
-    return _json({"status": error.word, "message": error.reason} if error.reason else {"status": error.word})
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return compact({"status": error.word, "message": error.reason} if error.reason else {"status": error.word})
