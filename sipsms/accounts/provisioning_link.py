@@ -75,7 +75,7 @@ def issue(server: Server, connection: Connection, order: Order, now: float) -> P
     """Make a link, and a new password if none is given. Raises AdminError."""
     row = accounts.account(connection, order.name)
     is_new = order.password is None
-    password = order.password if order.password is not None else _new_password()
+    password = "".join(secrets.choice(_LETTERS) for _ in range(16)) if order.password is None else order.password
     hashes = Hashes.of(order.name, password, server.realm)
     if is_new:
         accounts.set_password(connection, order.name, hashes)
@@ -89,10 +89,6 @@ def issue(server: Server, connection: Connection, order: Order, now: float) -> P
     sealed = {key: value for key, value in settings._asdict().items() if key not in ("name", "services")}
     provisioning_links.create(connection, token, order.name, sealed, now + order.lasts, order.fetches)
     return ProvisioningLink(settings, is_new, base, token, now + order.lasts, order.fetches, order.cloud_id)
-
-
-def _new_password() -> str:
-    return "".join(secrets.choice(_LETTERS) for _ in range(16))
 
 
 def _settings(server: Server, order: Order, password: str) -> Settings:

@@ -14,7 +14,7 @@ import binascii
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -99,7 +99,8 @@ def _plivo_nonce(request: HookRequest, version: str) -> str:
 
 
 def _plivo_v3(request: HookRequest, form: Pairs) -> str:
-    query = _sorted_query(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))
+    pairs = sorted(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))
+    query = "&".join(f"{name}={value}" for name, value in pairs)
     url = _without_query(request.url)
     if request.method == "GET":
         return f"{url}?{query}" if query else url
@@ -108,10 +109,6 @@ def _plivo_v3(request: HookRequest, form: Pairs) -> str:
     elif form:
         url += "?"
     return url + "".join(name + value for name, value in sorted(form))
-
-
-def _sorted_query(pairs: Iterable[tuple[str, str]]) -> str:
-    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
 
 def check_vonage(request: HookRequest, fields: Pairs, key: str) -> None:

@@ -245,11 +245,8 @@ class VoipmsCarrier(BaseCarrier):
 def _webhook(request: HookRequest) -> Parsed:
     """Parse a webhook; it has messages only, because VoIP.ms has no receipts."""
     messages, _ = telnyx_events.read(request)
-    return Parsed(tuple(_keyed(one) for one in messages), reply=_OK)
-
-
-def _keyed(sms: InboundSms) -> InboundSms:
-    return replace(sms, dedupe=voipms_records.dedupe(sms.remote_id, sms.source, sms.destination))
+    keys = (voipms_records.dedupe(sms.remote_id, sms.source, sms.destination) for sms in messages)
+    return Parsed(tuple(replace(sms, dedupe=key) for sms, key in zip(messages, keys, strict=True)), reply=_OK)
 
 
 # --- out -------------------------------------------------------------------------------------------------------------

@@ -29,12 +29,9 @@ def show(made: ProvisioningLink, as_json: bool, echo: Callable[[str], None], app
     for app, title in (("linphone", "Linphone"), ("acrobits", "Groundwire, Acrobits Softphone")):
         echo(f"{title}: {made.links[app]}\n\n{_in_terminal(made.codes[app])}")
     echo(f"Good until {until}, {made.fetches} times in all. By hand:\n")
-    for name, value in {**made.settings.fields, "password": _password(made)}.items():
+    password = made.settings.password if made.is_new else "(as it was)"
+    for name, value in {**made.settings.fields, "password": password}.items():
         echo(f"  {name:<24} {value}")
-
-
-def _password(made: ProvisioningLink) -> str:
-    return made.settings.password if made.is_new else "(as it was)"
 
 
 def _in_terminal(text: str) -> str:

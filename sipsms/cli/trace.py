@@ -88,7 +88,8 @@ class Ladder:
         if event["length"]:
             unit = "characters" if event["content_type"].lower().startswith("text/") else "bytes"
             parts.append(f"{event['content_type']} {event['length']} {unit}")
-        return "  ".join(plain(part) if part is not parts[0] else part for part in parts) + f"  {_short(event)}"
+        shown = "  ".join(plain(part) if part is not parts[0] else part for part in parts)
+        return f"{shown}  [{plain(event['call_id'])[:8]}]"
 
     def _head(self, event: dict[str, Any]) -> str:
         status = event["status"]
@@ -102,10 +103,6 @@ class Ladder:
 
 def _clock(at: float) -> str:
     return f"{time.strftime('%H:%M:%S', time.localtime(at))}.{int(at % 1 * 1000):03d}"
-
-
-def _short(event: dict[str, Any]) -> str:
-    return f"[{plain(event['call_id'])[:8]}]"
 
 
 def _body(raw: str) -> str:

@@ -75,7 +75,7 @@ def normalise(raw: str) -> str | None:
         return _international(bare[1:])
     if is_digits(bare):
         return _national(bare)
-    return text if _is_sender(text) else None
+    return text if _SENDER.fullmatch(text) and any(c.isalpha() for c in text) else None
 
 
 def telephone_number(value: str | int) -> str | None:
@@ -104,10 +104,6 @@ def _national(digits: str) -> str | None:
     if length >= 11:
         return _international(digits)
     return None
-
-
-def _is_sender(text: str) -> bool:
-    return _SENDER.fullmatch(text) is not None and any(c.isalpha() for c in text)
 
 
 # --- carriers' formats ------------------------------------------------------------------------------------------------

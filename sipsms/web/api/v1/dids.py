@@ -187,7 +187,8 @@ async def _changes(api: Services, reach: Permissions, did: Did, given: m.DidChan
     if "forward" in values:
         values["forward"] = telephone_number(values["forward"], "forward")
     for name in ("callback", "webhook"):
-        _check_text(name, values.get(name, ""))
+        if not values.get(name, "").isprintable():
+            raise wrong(name, "it has a control character")
     return values
 
 
@@ -211,11 +212,6 @@ async def _check_group(api: Services, owner: str, name: str) -> None:
     found = await api.store.read(lambda db: message_list.group(db, name))
     if found is None or found["account"] != owner:
         raise wrong("group", f"there is no such group of {owner}")
-
-
-def _check_text(field: str, text: str) -> None:
-    if not text.isprintable():
-        raise wrong(field, "it has a control character")
 
 
 def _member(api: Services, reach: Permissions, name: str, index: int) -> str:

@@ -87,7 +87,7 @@ async def list_messages(
     reach.need(ALL)
     wanted = message_list.Wanted(
         numbers=[reach.named_did(did, "did").number] if did else _numbers(reach),
-        contact=_contact(contact), direction=direction or "", state=state or "",
+        contact=normalise(contact) or contact, direction=direction or "", state=state or "",
         since=seconds(since, "since") if since else None, until=seconds(until, "until") if until else None,
         before=number_after(cursor) or None, limit=limit,
     )  # fmt: skip
@@ -187,10 +187,6 @@ def _numbers(reach: Permissions) -> list[str] | None:
     """Return the DIDs whose messages are read one DID at a time; None to walk all messages."""
     found = reach.dids()
     return found if found is None or len(found) <= message_list.MOST_DIDS else None
-
-
-def _contact(given: str) -> str:
-    return (normalise(given) or given) if given else ""
 
 
 async def _seen(api: Services, reach: Permissions, message: int) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Dids:
             value = _value(params, target)
             if value is not None:
                 given[target.setting] = self._read(target, value, call.account)
-            elif params.flag(target.bad_flag, *target.flags) and not _has(did, target.setting):
+            elif params.flag(target.bad_flag, *target.flags) and not getattr(did, target.setting):
                 raise Refused(target.bad_value, f"{target.value} is empty")
         given |= _retry(params, did, given) | _mode(params, did, given) | _smpp(params)
         await self._service.change_did(did.number, given)
@@ -170,10 +170,6 @@ def _forward(value: str, word: str) -> str:
     if number is None:
         raise Refused(word, f"{value[:32]} is not a telephone number")
     return number
-
-
-def _has(did: Did, setting: str) -> bool:
-    return bool(getattr(did, setting))
 
 
 def _retry(params: Params, did: Did, given: Mapping[str, Any]) -> dict[str, bool]:
