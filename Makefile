@@ -24,7 +24,7 @@ check: .venv/dev  ## ruff and mypy --strict
 	$(BIN)/mypy
 
 unit: .venv/dev   ## the tests without installing Debian packages
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m tools.requirements
 
 interop: packages asterisk .venv/dev  ## the tests with other people's programs: Asterisk, Kamailio, baresip, sipp ...
