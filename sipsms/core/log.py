@@ -99,6 +99,7 @@ def setup(level: str = "info", style: str = "auto") -> None:
 
 
 def _write(level: int, event: str, /, **facts: Any) -> None:
+    global _flushing
     if level < _level:
         return
     line = _render(_NAMES[level], event, facts)
@@ -110,12 +111,15 @@ def _write(level: int, event: str, /, **facts: Any) -> None:
     _lines.append(line)
     if level >= _WARNING:
         flush()
-    elif len(_lines) == 1:
+    elif _flushing is not loop:
+        _flushing = loop
         loop.call_soon(flush)
 
 
 def flush() -> None:
     """Write the lines that wait for the end of the turn."""
+    global _flushing
+    _flushing = None
     if _lines:
         text = "\n".join(_lines)
         _lines.clear()
@@ -130,6 +134,7 @@ def _put(text: str) -> None:
 
 atexit.register(flush)
 _lines: list[str] = []
+_flushing: asyncio.AbstractEventLoop | None = None  # the loop that will call `flush`
 
 
 def _console(colors: bool) -> Callable[[str, str, Facts], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from itertools import product
@@ -42,6 +43,21 @@ def test_no_value_can_add_a_line_to_the_log(capsys: pytest.CaptureFixture[str]) 
         assert "\x1b" not in output
         assert "\x9b" not in output
         assert len(output.splitlines()) == 1
+
+
+def test_lines_of_a_loop_that_ended_do_not_hold_up_those_of_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    async def registered(aor: str) -> None:
+        log.registered(aor, 200, 1, "udp:192.0.2.1:5060")
+
+    log.setup("info", "json")
+    loop = asyncio.new_event_loop()
+    loop.call_soon(log.registered, "first", 200, 1, "udp:192.0.2.1:5060")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()  # before its next turn
+    asyncio.run(registered("second"))
+    lines = [json.loads(line)["aor"] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["first", "second"]
 
 
 def test_json_events_contain_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
