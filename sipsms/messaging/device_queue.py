@@ -70,7 +70,7 @@ class DeviceQueue:
         if self._queue.is_working_on(LaneKey.of_device(gone.id)):
             return False
         self._queue.expect(lane)
-        count = await self._store.move_lane(gone.id, LaneKey.of_device(gone.id), heir.id, lane, self._clock())
+        count = await self._store.move_lane(LaneKey.of_device(gone.id), heir.id, lane, self._clock())
         if count:
             log.handed_over(gone.aor, count, "the phone came back under another contact")
             self._queue.wake(lane)

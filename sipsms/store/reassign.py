@@ -45,7 +45,7 @@ def adopt_open(connection: Connection, account: str, device: int, lane: LaneKey,
     return taken + len(unique)
 
 
-def move_lane(connection: Connection, old_device: int, old_lane: str, device: int, lane: LaneKey, now: float) -> int:
+def move_lane(connection: Connection, old_lane: str, device: int, lane: LaneKey, now: float) -> int:
     """Move waiting deliveries to another device that never had their message. Return how many."""
     other = deliveries.alias()
     has_it = exists().where(other.c.message_id == deliveries.c.message_id, other.c.device == device)

@@ -154,7 +154,7 @@ async def test_no_query_of_message_traffic_scans_a_table(tmp_path: Path) -> None
         await store.find_duplicate(b"key")
         await store.claim_new()
         await store.adopt_open("alice", 1, "sip:1", 2.0)
-        await store.move_lane(1, "sip:1", 2, "sip:2", 2.0)
+        await store.move_lane("sip:1", 2, "sip:2", 2.0)
         await store.recover(["sip"], 2.0, own=True)
         await store.directory(5)
     event.remove(Engine, "before_cursor_execute", note)
