@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sipsms.cli import softphone
-from tests.support.node.server import free_port
+from tests.support.node.server import bound_sockets
 
 needs_pjsua2 = pytest.mark.skipif(
     importlib.util.find_spec("pjsua2") is None, reason="pjsua2 is not installed: pip install 'sipsms[softphone]'"
@@ -65,10 +65,9 @@ class Registrar:
     """Says 200 to everything over UDP and TCP, 403 with a Warning to MESSAGE for 55512345678; keeps what it read."""
 
     def __init__(self) -> None:
-        self.port = free_port()
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("127.0.0.1", self.port))
-        self.tcp = socket.create_server(("127.0.0.1", self.port))
+        self.udp, self.tcp = bound_sockets()
+        self.tcp.listen()
+        self.port = self.udp.getsockname()[1]
         self.seen: list[str] = []
         for job in (self._datagrams, self._connections):
             threading.Thread(target=job, daemon=True).start()

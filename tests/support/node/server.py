@@ -29,17 +29,23 @@ from tests.support.node.warm_start import WarmProcess, run_warm
 def free_port() -> int:
     """A port that is free for UDP and TCP on loopback now, and that the system gives to no connection meanwhile: those
     begin at 32768 (net.ipv4.ip_local_port_range). Each of the processes that run tests at once has its own."""
+    udp, tcp = bound_sockets()
+    with udp, tcp:
+        return int(udp.getsockname()[1])
+
+
+def bound_sockets() -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on one free port, for a test that listens itself: nobody can take the port meanwhile."""
     for port in _ports:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-        ):
-            try:
-                tcp.bind(("127.0.0.1", port))
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            udp.bind(("127.0.0.1", port))
+            tcp.bind(("127.0.0.1", port))
+            return udp, tcp
+        except OSError:
+            udp.close()
+            tcp.close()
     raise AssertionError("they have no end")
 
 
