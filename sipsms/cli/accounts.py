@@ -10,6 +10,7 @@ from typing import Any
 import rich_click as click
 
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
+from sipsms.core.errors import BadValue
 from sipsms.core.validators import duration
 from sipsms.store import accounts
 
@@ -111,7 +112,7 @@ def account_set(context: Context, /, name: str, **given: Any) -> None:
             values[setting] = None
     try:
         context.store(lambda db: accounts.set_account(db, name, **values))
-    except accounts.BadValue as error:
+    except BadValue as error:
         raise click.UsageError(f"--{error.field.replace('_', '-')}: {error.why}") from None
     click.echo(f"account {name} set")
 

@@ -10,8 +10,8 @@ from typing import Any
 import rich_click as click
 
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
+from sipsms.core.errors import BadValue
 from sipsms.store import dids, message_list
-from sipsms.store.accounts import BadValue
 
 
 @cli.group()

@@ -17,11 +17,11 @@ from sipsms.app.node import run_loop
 from sipsms.app.offline import Offline, offline
 from sipsms.app.settings import Config
 from sipsms.core import log
+from sipsms.core.errors import AdminError
 from sipsms.core.refusal import Refusal
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.explain import explain
 from sipsms.messaging.order import File, Order
-from sipsms.store.accounts import AdminError
 
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be scheduled ahead
 

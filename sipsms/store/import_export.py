@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from sipsms.core.account import Did
+from sipsms.core.errors import AdminError, BadValue
 from sipsms.core.smpp_url import without_password
 from sipsms.store import destinations as targets
 from sipsms.store import smpp_settings
-from sipsms.store.accounts import AdminError, BadValue, NewAccount, account_row, changed, end_registrations
+from sipsms.store.accounts import NewAccount, account_row, changed, end_registrations
 from sipsms.store.dids import Destinations, all_dids, check_group, put_group
 from sipsms.store.message_list import UNLIMITED, list_groups
 from sipsms.store.schema import accounts, dids
