@@ -7,7 +7,6 @@ begin IMMEDIATE, so that a command waits for a running server instead of failing
 from __future__ import annotations
 
 import fcntl
-import sqlite3
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +17,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from sipsms.store.schema import metadata
+from sipsms.store.sqlite import sqlite3
 
 DriverError = (SQLAlchemyError, sqlite3.Error)  # raised by a statement that the database rejects
 # The database is locked, full or gone: the same for every statement. sqlite3's own come from statements on `driver_of`.
@@ -32,6 +32,10 @@ COMMAND_WAIT = 15000  # milliseconds a command waits; it may wait longer than a 
 
 class StoreError(Exception):
     """The store cannot be used. The text is one line for the user of the program."""
+
+
+class Locked(StoreError):
+    """The store is locked by another process."""
 
 
 def open_engine(url: str, *, read_only: bool = False, lock_wait: int = COMMAND_WAIT) -> Engine:
@@ -52,7 +56,7 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
     except OSError as error:
         raise StoreError(f"store {path}: {error.strerror}: {folder}") from None
     pool = QueuePool if read_only else NullPool
-    engine = create_engine(url, poolclass=pool, connect_args={"check_same_thread": False})
+    engine = create_engine(url, module=sqlite3, poolclass=pool, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -76,35 +80,32 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
     return engine
 
 
-def lock(engine: Engine) -> IO[str] | None:
-    """Lock a SQLite store against a second server while the result is kept. Raises StoreError."""
+def lock(engine: Engine, holder: str, wait: float = 0.0) -> IO[str] | None:
+    """Lock a SQLite store against other processes while the result is kept; None for another database.
+
+    `holder`: `server` or `command`, which others are told. A command's lock is waited for; a server's only `wait`
+    seconds. Raises Locked."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
-    handle = open(engine.url.database + ".lock", "w")  # noqa: SIM115
-    for pause in (0.05, 0.2, None):  # `is_served` of a command holds the lock for a moment
+    handle = open(engine.url.database + ".lock", "a+")  # noqa: SIM115
+    until = time.monotonic() + wait
+    patience = time.monotonic() + COMMAND_WAIT / 1000
+    while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if pause is not None:
-                time.sleep(pause)
+            handle.seek(0)
+            is_command = handle.read() == "command"
+            if time.monotonic() >= (patience if is_command else until):
+                handle.close()
+                what = "a command is working" if is_command else "another sipsms server is running"
+                raise Locked(f"store {engine.url.database}: {what} on it") from None
+            time.sleep(0.05)
         else:
+            handle.truncate(0)
+            handle.write(holder)
+            handle.flush()
             return handle
-    handle.close()
-    raise StoreError(f"store {engine.url.database}: another sipsms server is running on it")
-
-
-def is_served(engine: Engine) -> bool:
-    """Return whether a server runs on a SQLite store; True for a database of which this is not known."""
-    if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
-        return True
-    try:
-        with open(engine.url.database + ".lock") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def version_of(engine: Engine) -> str:

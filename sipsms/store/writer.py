@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,7 +25,6 @@ from sipsms.store.engine import (
     Broken,
     begin,
     commit,
-    driver_of,
     roll_back,
     set_patience,
 )
@@ -34,7 +34,6 @@ R = TypeVar("R")
 Bulk = Callable[[Connection, Sequence[P]], Sequence[R]]  # runs on all payloads of a batch; returns a result for each
 
 _MAX_BATCH = 512
-_WATCH_EVERY = 0.1
 
 ALONE = "alone"  # key in a connection's info: the job failed in a batch and now runs alone
 
@@ -46,17 +45,13 @@ class _Job(NamedTuple):
 
 
 class Writer:
-    def __init__(self, engine: Engine, on_foreign_change: Callable[[], None] | None = None) -> None:
-        """Start the thread. `on_foreign_change` is called in the event loop when another process has written
-        (SQLite only), and when the writer has connected again."""
+    def __init__(self, engine: Engine) -> None:
+        """Start the thread."""
         self._engine = engine
         self._gathered: list[_Job] = []
         self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._on_foreign_change = on_foreign_change
-        self._data_version = -1
         self._patient = True
-        self._watched_at = 0.0
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -86,13 +81,9 @@ class Writer:
         while True:
             batch, last = self._take()
             try:
-                if connection is None or connection.invalidated:
+                if batch and (connection is None or connection.invalidated):
                     connection = self._engine.connect()
-                    self._data_version = -1  # the version of another connection cannot be compared
-                    if self._on_foreign_change is not None:
-                        self._loop.call_soon_threadsafe(self._on_foreign_change)
-                self._watch(connection)
-                if batch:
+                if connection is not None and batch:
                     self._commit(connection, batch)
             except Exception as error:
                 if connection is not None:
@@ -105,31 +96,17 @@ class Writer:
                 return
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Return all waiting jobs up to a limit, none after a short wait, and whether to end."""
+        """Wait for jobs. Return all that are there, up to a limit, and whether to end."""
         batch: list[_Job] = []
-        try:
-            jobs = self._jobs.get(timeout=_WATCH_EVERY)
+        jobs = self._jobs.get()
+        with suppress(Empty):
             while jobs is not None:
                 batch += jobs
                 if len(batch) >= _MAX_BATCH:
                     return batch, False
                 jobs = self._jobs.get_nowait()
             return batch, True
-        except Empty:
-            return batch, False
-
-    def _watch(self, connection: Connection) -> None:
-        """Detect writes of another process by SQLite's data_version, which other connections' commits change."""
-        now = time.monotonic()
-        if self._on_foreign_change is None or now - self._watched_at < _WATCH_EVERY:
-            return
-        if connection.dialect.name != "sqlite":
-            return
-        self._watched_at = now
-        version = driver_of(connection).execute("PRAGMA data_version").fetchone()[0]
-        if version != self._data_version and self._data_version != -1:
-            self._loop.call_soon_threadsafe(self._on_foreign_change)
-        self._data_version = version
+        return batch, False
 
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:
         started = time.monotonic()

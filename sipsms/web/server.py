@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any, ClassVar
 
@@ -34,8 +34,11 @@ Readiness = Callable[[], Awaitable[dict[str, str]]]  # component -> "ok", or its
 def build(
     hooks: Hooks, readiness: Readiness, provision: ProvisioningDownload, media: MediaDownload,
     apis: Sequence[BaseRoute] = (), metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
+    about: Mapping[str, str] | None = None,
 ) -> Application:  # fmt: skip
-    """Build the application with the routes of the APIs. `metrics_from`: networks that may read /metrics."""
+    """Build the application with the routes of the APIs.
+
+    `metrics_from`: networks that may read /metrics. `about`: what /readyz says of the program."""
     watchers = _networks(metrics_from)
 
     async def healthz(request: Request) -> Response:
@@ -44,7 +47,7 @@ def build(
     async def readyz(request: Request) -> Response:
         parts = await readiness()
         ready = all(state == "ok" for state in parts.values())
-        return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
+        return JSONResponse({"ready": ready, **parts, **(about or {})}, status_code=200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
         if not is_in(address_of(request), watchers):

@@ -5,7 +5,6 @@ Rows are counted in the store's file by the bench itself, read-only, not by aski
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from sipsms.store.sqlite import sqlite3
 from tools.bench import scenarios
 from tools.bench.process import Process, ServerFailed, free_port
 
