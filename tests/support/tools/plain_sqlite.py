@@ -1,4 +1,4 @@
-"""A pytest plugin (`-p tests.support.tools.plain_sqlite`): the store's tests with the SQLite that Python is linked to."""
+"""A pytest plugin (`-p tests.support.tools.plain_sqlite`): tests of the store on the SQLite of Python itself."""
 
 from __future__ import annotations
 
