@@ -239,7 +239,7 @@ class Server:
         log.auth_failure("sip", credentials.username, flow.remote[0], flow.remote[1], reason)
         return self.refusal(403, "wrong user name or password")
 
-    def _work(self, request: Request, flow: Flow, checked: Checked) -> Work:
+    def _work(self, request: Request, flow: Flow, checked: Checked) -> Answer | Work:
         assert checked.account is not None
         request.user = checked.account.name
         assert checked.credentials is not None
