@@ -10,6 +10,13 @@ from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, State
 from sipsms.core.report_request import ReportRequest
 
+_SMALL: Final = {capital: capital + 32 for capital in range(ord("A"), ord("Z") + 1)}
+
+
+def fold_id(remote_id: str) -> str:
+    """Return a carrier's message id in small letters, without leading zeros, as the store's index has it."""
+    return remote_id.translate(_SMALL).lstrip("0")
+
 
 @dataclass(frozen=True, slots=True)
 class CarrierReceipt:
@@ -17,8 +24,8 @@ class CarrierReceipt:
 
     Receipts may come in any order and repeatedly. `state`: DELIVERED, FAILED, EXPIRED, or ACCEPTED for "still under
     way". `opt_out`: failed because the recipient wants no messages from this sender. `alternatives`: other forms of
-    `remote_id` (hexadecimal, decimal), tried after it. `recipient`, `sender` (our number), in stored form: the receipt
-    can only mean a message between these numbers; empty: any number.
+    `remote_id`, folded, tried after it among the messages between the two numbers. `recipient`, `sender` (our number),
+    in stored form: the receipt can only mean a message between these numbers; empty: any number.
     """
 
     remote_id: str

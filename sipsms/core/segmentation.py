@@ -192,9 +192,13 @@ def _belongs(before: str, char: str, flags: int) -> bool:
 
 
 _HALVES: Final = 0xF0000 - 0xD800  # offset from a surrogate to its place in a plane for private use
+_ESCAPE: Final = "\U000f0800"  # stands for an escape at the end of a segment: its letter is in the next one
 _keep: Final = {code: code + _HALVES for code in range(0xD800, 0xE000)}
-_find_kept: Final = re.compile("[\U000f0000-\U000f07ff]").search
+_find_kept: Final = re.compile("[\U000f0000-\U000f0800]").search
 _mend: Final = {code + _HALVES: code for code in range(0xD800, 0xE000)}
+_escaped: Final = re.compile(f"{_ESCAPE}(.?)", re.DOTALL).sub
+# What an escape makes of the next letter (3GPP TS 23.038 section 6.2.1.1); @ is 0x40 in ASCII.
+_EXTENDED: Final = {**dict(zip("\nΛ()/<=>¡e", EXTENSION, strict=True)), "@": "|"}
 
 
 def keep_halves(text: str) -> str:
@@ -206,13 +210,21 @@ def keep_halves(text: str) -> str:
     return text
 
 
+def keep_escape(text: str) -> str:
+    """Return the text of a segment that ended with an escape, which waits for the next segment."""
+    return text + _ESCAPE
+
+
 def whole_letters(text: str) -> str:
     """Join surrogate halves to letters; a lone half becomes U+FFFD."""
     return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "replace")
 
 
 def _join_halves(text: str) -> str:
-    return whole_letters(text.translate(_mend)) if _find_kept(text) else text
+    if not _find_kept(text):
+        return text
+    text = _escaped(lambda escaped: _EXTENDED.get(escaped[1], escaped[1]), text)
+    return whole_letters(text.translate(_mend))
 
 
 def join_parts(parts: Mapping[int, str], total: int) -> str:

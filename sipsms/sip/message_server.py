@@ -137,7 +137,7 @@ class MessageServer:
         return _Target(account=known.name)
 
     def _by_route(self, request: Request) -> _Target | None:
-        """Remove our Route; return the phone of its flow token (RFC 5626 section 5.3), or None.
+        """Remove our Routes; return the phone of its flow token (RFC 5626 section 5.3), or None.
 
         Raises _Refused.
         """
@@ -148,7 +148,7 @@ class MessageServer:
         except ParseError as error:
             raise self._refuse(400, str(error)) from None
         if others:
-            raise self._refuse(403, "this server passes nothing on to other servers")
+            raise _Refused(self.rules.elsewhere())
         if not token:
             return None
         if self._internal is Internal.OFF:

@@ -80,17 +80,18 @@ def has_looped(request: Request, mark: str) -> bool:
 
 
 def own_routes(request: Request, is_ours: Callable[[Uri], bool]) -> tuple[str, bool]:
-    """Return (user part of our topmost Route, True if other Routes follow) (section 16.4).
+    """Return (user part of our Routes, True if a Route of another server follows them) (sections 16.4 and 16.12).
 
-    Without a Route the result is ("", False); if the topmost Route names another server, ("", True). Raises ParseError.
+    A phone sends one Route for each setting that names us: its outbound proxy, its account's proxy and the Path of a
+    flow. All leading Routes that name us are ours; the first user part among them counts. Raises ParseError.
     """
-    routes = request.listed("route")
-    if not routes:
-        return "", False
-    uri = parse_name_addr(routes[0]).parsed()
-    if not is_ours(uri):
-        return "", True
-    return uri.username, len(routes) > 1
+    token = ""
+    for route in request.listed("route"):
+        uri = parse_name_addr(route).parsed()
+        if not is_ours(uri):
+            return token, True
+        token = token or uri.username
+    return token, False
 
 
 def best(responses: Iterable[Response]) -> Response | None:

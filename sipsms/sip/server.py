@@ -21,7 +21,7 @@ from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Device
 from sipsms.messaging.device_queue import DeviceQueue
 from sipsms.messaging.location import Location
-from sipsms.sip import body_reader, pidf, presence, registrar
+from sipsms.sip import body_reader, pidf, presence, proxy, registrar
 from sipsms.sip.auth_limiter import AuthLimiter
 from sipsms.sip.digest import Authenticator, Checked, Credentials, Verdict
 from sipsms.sip.endpoint import Answer, Work
@@ -136,7 +136,7 @@ class Server:
         if refused is not None:
             return refused
         if request.method == "OPTIONS":
-            return self._options()
+            return self._routed_elsewhere(request) or self._options()
         assert request.target is not None
         trunk = self.trunks.get(request.target.user)
         if trunk is not None and (work := trunk.admit(request, flow)) is not None:
@@ -239,15 +239,30 @@ class Server:
         log.auth_failure("sip", credentials.username, flow.remote[0], flow.remote[1], reason)
         return self.refusal(403, "wrong user name or password")
 
-    def _work(self, request: Request, flow: Flow, checked: Checked) -> Work:
+    def _work(self, request: Request, flow: Flow, checked: Checked) -> Answer | Work:
         assert checked.account is not None
         request.user = checked.account.name
         assert checked.credentials is not None
+        if request.method == "MESSAGE":
+            return self._messages.handle(request, flow, checked.account, checked.credentials)
+        if refused := self._routed_elsewhere(request):
+            return refused
         if request.method == "REGISTER":
             return self._register(request, flow, checked.account)
-        if request.method in ("SUBSCRIBE", "PUBLISH"):
-            return self._presence(request, flow, checked.account)
-        return self._messages.handle(request, flow, checked.account, checked.credentials)
+        return self._presence(request, flow, checked.account)
+
+    def _routed_elsewhere(self, request: Request) -> Answer | None:
+        """Return the refusal of a request with a Route of another server (RFC 3261 section 16.4).
+
+        A MESSAGE may be for a flow that our Route names, so the message server reads its Routes.
+        """
+        if "route" not in request.headers:
+            return None
+        try:
+            _, others = proxy.own_routes(request, self.rules.is_ours)
+        except ParseError as error:
+            return self.refusal(400, str(error))
+        return self.rules.elsewhere() if others else None
 
     async def _again(self, request: Request, checked: Checked) -> Answer | None:
         """Answer the right password with a used nonce: 202 for a retransmission, else a challenge."""

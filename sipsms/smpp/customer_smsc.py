@@ -10,12 +10,13 @@ from sipsms.core import log
 from sipsms.core.account import Did
 from sipsms.core.clock import Clock
 from sipsms.core.smpp_url import smpp_url
+from sipsms.smpp import receipt
 from sipsms.smpp.bind import Bind, Resolve, Target, unbound
 from sipsms.smpp.courier import Gone, Peer
-from sipsms.smpp.data_coding import is_receipt
 from sipsms.smpp.pdu import Command, Pdu, Status
 from sipsms.smpp.session import Mode
 from sipsms.smpp.settings import SmppSettings
+from sipsms.smpp.submit_sm import read_anything
 
 _IDLE: Final = 300.0  # seconds without a message after which we unbind
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to bind
@@ -96,7 +97,8 @@ class CustomerSmscs:
 
     def _asked(self, link: Bind, pdu: Pdu) -> None:
         """Accept receipts for pushed messages; refuse messages, for which customers' programs must bind to us."""
-        link.answer(pdu, 0 if is_receipt(pdu.fields.get("esm_class", 0)) else Status.REJECTED_BY_APP)
+        found = receipt.read(pdu, read_anything(pdu, self._settings().charsets))
+        link.answer(pdu, Status.REJECTED_BY_APP if found is None else Status.OK)
 
     def sweep(self) -> None:
         """Unbind from idle servers. Call it once a second."""

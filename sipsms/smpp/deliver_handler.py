@@ -13,7 +13,6 @@ from sipsms.core import log
 from sipsms.core.clock import Clock
 from sipsms.core.courier_id import CourierId
 from sipsms.core.errors import Unavailable
-from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.core.refusal import Refusal
 from sipsms.messaging.carrier import InboundSms, Part
@@ -23,13 +22,13 @@ from sipsms.smpp import receipt
 from sipsms.smpp.bind import Bind
 from sipsms.smpp.concat_refs import ConcatReferences, Name, reference_of
 from sipsms.smpp.courier import named
-from sipsms.smpp.data_coding import Concat, is_receipt
-from sipsms.smpp.pdu import Pdu, Status, Tag
+from sipsms.smpp.data_coding import Concat
+from sipsms.smpp.pdu import Pdu, Status
 from sipsms.smpp.peer_session import Taken, known
 from sipsms.smpp.resend_detection import Key, Mark, ResendDetection
 from sipsms.smpp.settings import SmppConfig
-from sipsms.smpp.submit_sm import Body, Refused, number, read_anything, read_body
-from sipsms.store import recent
+from sipsms.smpp.submit_sm import Body, Refused, number, read_anything
+from sipsms.store import delivery_receipts, recent
 from sipsms.store.store import Store
 
 _LONGEST_TEXT: Final = 10_000  # characters in one PDU; no phone writes so many
@@ -96,10 +95,10 @@ class DeliverHandler:
 
     async def _handle(self, bind: Bind, pdu: Pdu, binds: Iterable[Bind]) -> None:
         try:
-            if is_receipt(pdu.fields["esm_class"]):
-                status = await self._take_receipt(pdu)
-            else:
-                status = await self._take_message(bind, pdu, binds)
+            body = read_anything(pdu, self._config.charsets)
+            if not await self._take_receipt(pdu, body):
+                await self._take_message(bind, pdu, body, binds)
+            status = Status.OK
         except Refused as refused:
             log.warning("smpp_refused", carrier=self._name, why=str(refused))
             status = refused.status
@@ -113,29 +112,27 @@ class DeliverHandler:
 
     # --- receipts ---
 
-    async def _take_receipt(self, pdu: Pdu) -> int:
-        try:
-            text = read_body(pdu, self._config.charsets).text
-        except Refused:  # the TLVs may be sufficient
-            text = ""
-        found = receipt.parse(text)
-        by_tlv = pdu.tlvs.get(Tag.RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1").strip()
-        state_code = pdu.tlvs.get(Tag.MESSAGE_STATE, b"")
-        remote_id = by_tlv or found.id
-        if not remote_id:
-            log.warning("receipt_without_id", carrier=self._name)
-            return Status.OK
-        state = receipt.state_of(found.word, state_code[0] if state_code else None)
-        word = found.word or receipt.STATES.get(state_code[0] if state_code else 0, "")
-        detail = "" if state is State.DELIVERED else f"{word} {found.error}".strip()
-        others = receipt.other_forms(remote_id) if self._config.message_ids != "same" else ()
-        if self._config.message_ids == "hex-decimal" and others:
-            remote_id, others = others[0], others[1:]
+    async def _take_receipt(self, pdu: Pdu, body: Body) -> bool:
+        """Take a receipt; False if the PDU is a message.
+
+        A person could write the words of a receipt, too: a text alone is one only if a message between the same two
+        numbers has its id.
+        """
+        found = receipt.read(pdu, body)
+        if found is None:
+            return False
+        remote_id, others = receipt.names(found.id, self._config.message_ids)
         sender, recipient = self._parties(pdu)
-        await self._reporter.receipt(
-            self._origin, CarrierReceipt(remote_id, state, detail, False, others, recipient, sender)
-        )
-        return Status.OK
+        taken = CarrierReceipt(remote_id, found.state, found.detail, False, others, recipient, sender)
+        if not found.is_certain and not await self._store.read(
+            lambda db: delivery_receipts.is_ours(db, self._origin, taken)
+        ):
+            return False
+        if remote_id:
+            await self._reporter.receipt(self._origin, taken)
+        else:
+            log.warning("receipt_without_id", carrier=self._name)
+        return True
 
     def _number(self, ton: int, address: str) -> str:
         """Normalise a number; ten digits are national unless the carrier uses country codes."""
@@ -151,9 +148,8 @@ class DeliverHandler:
 
     # --- messages ---
 
-    async def _take_message(self, bind: Bind, pdu: Pdu, binds: Iterable[Bind]) -> int:
+    async def _take_message(self, bind: Bind, pdu: Pdu, body: Body, binds: Iterable[Bind]) -> None:
         fields, now = pdu.fields, self._clock()
-        body = read_anything(pdu, self._config.charsets)
         if len(body.text) > _LONGEST_TEXT:
             raise Refused(Status.INVALID_MESSAGE_LENGTH, f"{len(body.text)} characters")
         source = self._number(fields["source_addr_ton"], fields["source_addr"]) or fields["source_addr"]
@@ -176,7 +172,6 @@ class DeliverHandler:
         self._mark.took_at = self._clock()
         bind.count(received=1)
         bind.answered(taken, self._mark.took_at)
-        return Status.OK
 
     async def _take(self, source: str, destination: str, body: Body, concat: Concat | None, own_id: str) -> str:
         """Store a message or segment. Return the empty id of a deliver_sm_resp. Raises Refused or Unavailable."""

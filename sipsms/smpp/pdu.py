@@ -3,6 +3,9 @@
 Each command is a row of a table: its mandatory fields in order, each with its maximum length and the status for an
 invalid value. The lengths are those of the specification, except for `system_id` and `password`: programs in use send
 longer values. A TLV is kept as its octets, by its tag.
+
+A customer's program is told what is wrong with its PDU. An SMSC is not: it would send the same message for days, so its
+messages are read as far as they go (`lenient`).
 """
 
 from __future__ import annotations
@@ -161,7 +164,7 @@ class _Wrong(Exception):
 
 # --- fields ----------------------------------------------------------------------------------------------------------
 
-_Kind = Literal["text", "int", "short", "destinations", "failures"]
+_Kind = Literal["text", "int", "short", "rest", "destinations", "failures"]
 
 
 class _Field(NamedTuple):
@@ -246,6 +249,14 @@ _TABLES: Final[dict[int, tuple[_Field, ...]]] = {
     **_REQUESTS, **{_RESPONSE | command: fields for command, fields in _RESPONSES.items()}, GENERIC_NACK: (),
 }  # fmt: skip
 
+# Messages of an SMSC: texts of any length, and as much of short_message as there is.
+_LENIENT: Final[dict[int, tuple[_Field, ...]]] = {
+    command: tuple(
+        field._replace(most=255, kind="rest" if field.kind == "short" else field.kind) for field in _REQUESTS[command]
+    )
+    for command in (Command.DELIVER_SM, Command.DATA_SM)
+}
+
 Read = tuple[Any, int]  # the value and the position after it
 
 
@@ -267,6 +278,11 @@ def _read_short(data: bytes, at: int, field: _Field) -> Read:
     if length > field.most or at + length > len(data):
         raise _Wrong(Status.INVALID_MESSAGE_LENGTH, f"sm_length {length} does not fit")
     return data[at : at + length], at + length
+
+
+def _read_rest(data: bytes, at: int, field: _Field) -> Read:
+    length, at = _read_int(data, at, field)
+    return data[at : at + length], min(at + length, len(data))
 
 
 def _read_destinations(data: bytes, at: int, field: _Field) -> Read:
@@ -304,10 +320,10 @@ def _read_failures(data: bytes, at: int, field: _Field) -> Read:
 
 
 _READERS: Final[dict[_Kind, Callable[[bytes, int, _Field], Read]]] = {
-    "text": _read_text, "int": _read_int, "short": _read_short, "destinations": _read_destinations,
-    "failures": _read_failures,
+    "text": _read_text, "int": _read_int, "short": _read_short, "rest": _read_rest,
+    "destinations": _read_destinations, "failures": _read_failures,
 }  # fmt: skip
-_EMPTY: Final[dict[_Kind, Any]] = {"text": "", "int": 0, "short": b"", "destinations": (), "failures": ()}
+_EMPTY: Final[dict[_Kind, Any]] = {"text": "", "int": 0, "short": b"", "rest": b"", "destinations": (), "failures": ()}
 
 
 def _write(field: _Field, value: Any) -> bytes:
@@ -317,7 +333,7 @@ def _write(field: _Field, value: Any) -> bytes:
             return octets[: field.most] + b"\0"
         case "int":
             return bytes((value,))
-        case "short":
+        case "short" | "rest":
             return bytes((len(value),)) + bytes(value)
         case "destinations":
             return bytes((len(value),)) + b"".join(_destination(one) for one in value)
@@ -359,10 +375,14 @@ def nack(status: int, sequence: int) -> bytes:
     return _header.pack(HEADER, GENERIC_NACK, status, sequence)
 
 
-def decode(data: bytes) -> Pdu:
-    """Parse one whole PDU with its header. Raises BadPdu."""
+def decode(data: bytes, *, lenient: bool = False) -> Pdu:
+    """Parse one whole PDU with its header. Raises BadPdu.
+
+    `lenient`: the peer is an SMSC. Of its messages only the mandatory fields must be there.
+    """
     _, command, status, sequence = _header.unpack_from(data)
-    fields = _TABLES.get(command)
+    fields = _LENIENT.get(command) if lenient else None
+    fields = fields or _TABLES.get(command)
     if fields is None:
         raise BadPdu(Status.INVALID_COMMAND_ID, f"command {command:#010x} is not known", command, sequence)
     values: dict[str, Any] = {}
@@ -375,14 +395,14 @@ def decode(data: bytes) -> Pdu:
                 values[field.name] = _EMPTY[field.kind]
                 continue
             values[field.name], at = _READERS[field.kind](data, at, field)
-        tlvs = _tlvs(data, at, lax=command >= _RESPONSE) if at < len(data) else {}
+        tlvs = _tlvs(data, at, lax=lenient or command >= _RESPONSE) if at < len(data) else {}
     except _Wrong as wrong:
         raise BadPdu(wrong.status, str(wrong), command, sequence) from None
     return Pdu(command, sequence, status, values, tlvs)
 
 
 def _tlvs(data: bytes, at: int, *, lax: bool) -> dict[int, bytes]:
-    """Parse the TLVs; `lax` stops at octets that are none, with which a response is still valid."""
+    """Parse the TLVs; `lax` stops at octets that are none, with which a response or an SMSC's PDU is still valid."""
     found: dict[int, bytes] = {}
     while at < len(data):
         if at + 4 > len(data):

@@ -245,7 +245,7 @@ class Session:
                 self._close(events, "does not bind")
                 return
         try:
-            pdu = decode(octets)
+            pdu = decode(octets, lenient=self.role == "esme")
         except BadPdu as error:
             self._bad(error, events)
             return

@@ -10,6 +10,7 @@ from sipsms.core.segmentation import PieceUnit
 from sipsms.core.validators import AbsolutePath, Charsets, Count, Positive, Secret, SmppServer
 from sipsms.core.yaml_file import Model
 from sipsms.messaging.carrier_options import CarrierOptions
+from sipsms.smpp.receipt import MessageIds
 from sipsms.smpp.session import Limits
 
 Ton = Annotated[int, Field(ge=0, le=6)] | None  # SMPP 3.4 section 5.2.5; None: derived from the number
@@ -60,7 +61,7 @@ class SmppConfig(CarrierOptions):
     long: Literal["udh", "sar", "payload"] = "udh"
     receipts: bool = True
     validity: bool = True  # pass the sender's expiry on as validity_period
-    message_ids: Literal["auto", "same", "hex-decimal"] = "auto"
+    message_ids: MessageIds = "auto"
     enquire_link: Positive = 30.0
     response_timeout: Positive = 30.0
     verify: bool = True

@@ -9,14 +9,12 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 
 from sipsms.core.e164 import is_digits, is_ten_digits, normalise, region_of_area
-from sipsms.core.segmentation import Charset, keep_halves, whole_letters
-from sipsms.smpp.data_coding import CodingError, Concat, charset_of, decode, read_user_data
+from sipsms.core.segmentation import Charset, whole_letters
+from sipsms.smpp.data_coding import TYPE, UDHI, CodingError, Concat, charset_of, decode, decode_segment, read_user_data
 from sipsms.smpp.pdu import Pdu, Status, Tag
 
 FARTHEST: Final = 366 * 86400.0  # longest hold or validity, seconds
 MAX_PARTS: Final = 24  # 1600 characters in segments of 67
-_UDHI: Final = 0x40
-_TYPES: Final = 0x3C  # bits of esm_class that are 0 in a message from a person
 _TIME: Final = re.compile(r"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d)(\d\d)([-+R])")
 
 
@@ -34,6 +32,7 @@ class Body(NamedTuple):
     text: str
     concat: Concat | None = None
     binary: bool = False
+    octets: bytes = b""  # without the user data header
 
 
 class Submission(NamedTuple):
@@ -48,7 +47,7 @@ class Submission(NamedTuple):
 def read(pdu: Pdu, charsets: Mapping[int, Charset], now: float) -> Submission:
     """Parse and check a submit. Raises Refused."""
     fields = pdu.fields
-    if fields["esm_class"] & _TYPES:
+    if fields["esm_class"] & TYPE:
         raise Refused(Status.INVALID_ESM_CLASS, f"esm_class {fields['esm_class']:#04x}")
     source = number(fields["source_addr_ton"], fields["source_addr"])
     if not source:
@@ -100,7 +99,7 @@ def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
             raise Refused(Status.INVALID_MESSAGE_LENGTH, "both short_message and message_payload")
         octets = payload
     concat, binary = _sar(pdu.tlvs), False
-    if pdu.fields["esm_class"] & _UDHI:
+    if pdu.fields["esm_class"] & UDHI:
         try:
             octets, from_header, binary = read_user_data(octets)
         except CodingError as error:
@@ -108,21 +107,28 @@ def read_body(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
         concat = from_header or concat
     charset = charset_of(pdu.fields["data_coding"], charsets)
     if charset is None or binary:
-        return Body(_shown(pdu, octets), concat, True)
+        return Body(_shown(pdu, octets), concat, True, octets)
     try:
-        text = decode(octets, charset)
-        return Body(whole_letters(text) if concat is None else keep_halves(text), concat)
+        whole = whole_letters(decode(octets, charset)) if concat is None else decode_segment(octets, charset)
+        return Body(whole, concat, False, octets)
     except CodingError as error:
         raise Refused(Status.INVALID_MESSAGE_LENGTH, str(error)) from None
 
 
 def read_anything(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
-    """Parse a body like `read_body`, but show the octets of one that no sender can correct."""
+    """Parse a body like `read_body`, but show the octets of one that no sender can correct.
+
+    If there are both a message_payload and a short_message, the longer is the message."""
+    octets = max(pdu.fields.get("short_message", b""), pdu.tlvs.get(Tag.MESSAGE_PAYLOAD, b""), key=len)
+    single = pdu._replace(fields={**pdu.fields, "short_message": octets}, tlvs=_without_payload(pdu.tlvs))
     try:
-        return read_body(pdu, charsets)
+        return read_body(single, charsets)
     except Refused:
-        octets = pdu.fields.get("short_message", b"") or pdu.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
-        return Body(_shown(pdu, octets), None, True)
+        return Body(_shown(pdu, octets), None, True, octets)
+
+
+def _without_payload(tlvs: Mapping[int, bytes]) -> Mapping[int, bytes]:
+    return {tag: value for tag, value in tlvs.items() if tag != Tag.MESSAGE_PAYLOAD}
 
 
 def _shown(pdu: Pdu, octets: bytes) -> str:

@@ -7,7 +7,7 @@ response that names the message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, literal_column, select, update
@@ -15,7 +15,7 @@ from sqlalchemy.sql import ColumnElement
 
 from sipsms.core.directory_rows import Block
 from sipsms.core.message import Delivery, State
-from sipsms.core.queue_rows import LOOK_BACK, CarrierReceipt, Closing, Doubt
+from sipsms.core.queue_rows import LOOK_BACK, CarrierReceipt, Closing, Doubt, fold_id
 from sipsms.store import blocks
 from sipsms.store.rows import WITH_MESSAGE, chunks, delivery_of, execute_scalar
 from sipsms.store.schema import attempts, deliveries, receipts
@@ -33,13 +33,16 @@ _RISES = {
 _NAMED = and_(
     deliveries.c.remote_id == bindparam("key"),
     deliveries.c.remote_id != literal_column("''"),
-    deliveries.c.state != literal_column("'delivered'"),
+    deliveries.c.courier == bindparam("carrier"),
 )
-_FIND = WITH_MESSAGE.where(_NAMED, deliveries.c.courier == bindparam("carrier"))
-_IS_DELIVERED = select(deliveries.c.id).where(
-    deliveries.c.remote_id == bindparam("key"), deliveries.c.remote_id != literal_column("''"),
-    deliveries.c.courier == bindparam("carrier"), deliveries.c.state == literal_column("'delivered'"),
-)  # fmt: skip
+_folded = func.ltrim(func.lower(deliveries.c.remote_id), literal_column("'0'"))  # as ix_deliveries_folded_id has it
+_NAMED_OTHERWISE = and_(
+    _folded == bindparam("key"), deliveries.c.remote_id != _folded, deliveries.c.courier == bindparam("carrier")
+)
+_IS_DELIVERED = deliveries.c.state == literal_column("'delivered'")
+_ID = select(deliveries.c.id)
+
+Search = tuple[dict[str, str], list[ColumnElement[bool]]]  # parameters and conditions
 
 
 def _meant(recipient: str, sender: str) -> list[ColumnElement[bool]]:
@@ -61,23 +64,33 @@ def apply_all(connection: Connection, batch: Sequence[Given]) -> list[Delivery |
 
 
 def _apply(connection: Connection, courier: str, receipt: CarrierReceipt, now: float) -> Delivery | None:
-    for name in (receipt.remote_id, *receipt.alternatives):
-        meant = _meant(receipt.recipient, receipt.sender)
-        row = _find(connection, courier, name, meant)
+    has_numbers = bool(receipt.recipient or receipt.sender)
+    for values, named in _searches(courier, receipt):
+        row = connection.execute(WITH_MESSAGE.where(*named, ~_IS_DELIVERED), values).first()
         if row is not None:
             return _raise(connection, row, receipt, now)
-        if meant and _is_delivered(connection, courier, name, meant):
+        if has_numbers and connection.execute(_ID.where(*named, _IS_DELIVERED), values).first() is not None:
             return None  # a repeated receipt; if stored, another message could match it
     _keep(connection, courier, receipt, now)
     return None
 
 
-def _find(connection: Connection, courier: str, name: str, meant: list[ColumnElement[bool]]) -> Row[Any] | None:
-    return connection.execute(_FIND.where(*meant), {"key": name, "carrier": courier}).first()
+def is_ours(connection: Connection, courier: str, receipt: CarrierReceipt) -> bool:
+    """Return True if a delivery between the two numbers has the receipt's id; False if a number is missing."""
+    if not (receipt.recipient and receipt.sender):
+        return False
+    found = (connection.execute(_ID.where(*named), values).first() for values, named in _searches(courier, receipt))
+    return any(row is not None for row in found)
 
 
-def _is_delivered(connection: Connection, courier: str, name: str, meant: list[ColumnElement[bool]]) -> bool:
-    return connection.execute(_IS_DELIVERED.where(*meant), {"key": name, "carrier": courier}).first() is not None
+def _searches(courier: str, receipt: CarrierReceipt) -> Iterator[Search]:
+    """Yield the searches for a receipt's delivery: by the id as it is, then by its other forms."""
+    meant = _meant(receipt.recipient, receipt.sender)
+    yield {"key": receipt.remote_id, "carrier": courier}, [_NAMED, *meant]
+    for form in receipt.alternatives if meant else ():
+        values = {"key": form, "carrier": courier}
+        yield values, [_NAMED, *meant]
+        yield values, [_NAMED_OTHERWISE, *meant]
 
 
 def _raise(connection: Connection, row: Row[Any], receipt: CarrierReceipt, now: float) -> Delivery | None:
@@ -114,16 +127,20 @@ def match(connection: Connection, named: Sequence[Closing]) -> dict[int, State]:
     """Apply receipts that arrived before the carrier's response. Return the new states by delivery id."""
     if execute_scalar(connection, _KEPT, (), ()) is None:  # the usual case; the next query is expensive
         return {}
-    keys = [one.remote_id[:128] for one in named]
+    keys = [key for one in named for key in {one.remote_id[:128], fold_id(one.remote_id[:128])}]
     early: list[Row[Any]] = []
     for chunk in chunks(keys):
         early += connection.execute(select(receipts).where(receipts.c.remote_id.in_(chunk))).all()
     changed: dict[int, State] = {}
     for row in early:
-        found = _find(connection, row.courier, row.remote_id, _meant(row.recipient, row.sender))
+        receipt = CarrierReceipt(
+            row.remote_id, State(row.state), row.detail, row.opt_out, (row.remote_id,), row.recipient, row.sender
+        )
+        searches = _searches(row.courier, receipt)
+        rows = (connection.execute(WITH_MESSAGE.where(*found, ~_IS_DELIVERED), key).first() for key, found in searches)
+        found = next((one for one in rows if one is not None), None)
         if found is None:
             continue
-        receipt = CarrierReceipt(row.remote_id, State(row.state), row.detail, row.opt_out)
         delivery = _raise(connection, found, receipt, row.received_at)
         if delivery is not None:
             changed[delivery.id] = delivery.state

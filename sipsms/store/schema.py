@@ -131,6 +131,8 @@ _QUEUED = text("state = 'queued'")
 _SENDING = text("state = 'sending'")
 _UNKNOWN = text("state = 'unknown'")
 _NAMED = text("remote_id <> ''")  # has the carrier's id
+_FOLDED = "ltrim(lower(remote_id), '0')"  # the id in the form of `core.queue_rows.fold_id`
+_UNFOLDED = text(f"remote_id <> {_FOLDED}")
 _DEAD = text("courier IN ('callback', 'webhook', 'mail') AND state IN ('failed', 'expired')")  # dead letters
 _APP = text("courier = 'app'")  # messages that apps fetch
 _HAS_RECIPIENT = text("recipient <> ''")
@@ -164,6 +166,7 @@ deliveries = Table(
     Column("text_start", Integer, nullable=False, server_default="0"),
     Column("text_end", Integer, nullable=False, server_default="0"),  # 0: the whole text, else the end of its segment
     Index("ix_deliveries_remote_id", "remote_id", sqlite_where=_NAMED, postgresql_where=_NAMED),
+    Index("ix_deliveries_folded_id", text(_FOLDED), sqlite_where=_UNFOLDED, postgresql_where=_UNFOLDED),
     Index("ix_deliveries_unknown", "id", sqlite_where=_UNKNOWN, postgresql_where=_UNKNOWN),
     Index("ix_deliveries_app", "destination", "id", sqlite_where=_APP, postgresql_where=_APP),
     Index("ix_deliveries_dead", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),

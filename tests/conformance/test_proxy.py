@@ -14,6 +14,7 @@ from tests.support.sip.wire import Draft, Incoming, Phone, param
 
 from .conftest import MakePhone
 from .lab import Account, Lab
+from .test_presence import subscribe_draft
 
 
 @pytest.fixture(scope="module")
@@ -408,3 +409,50 @@ def test_the_rest_is_refused(lab: Lab, make_phone: MakePhone, transport: str, me
     answer = phone.ask(phone.draft(method, "sip:c0001@sip.example.net"))
     assert answer.status == status
     assert "MESSAGE" in answer.get("allow")
+
+
+@pytest.mark.req("C-111")
+@pytest.mark.parametrize("method", ["REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE"])
+def test_c111_every_leading_route_of_ours_is_taken_off(lab: Lab, phone: Phone, account: Account, method: str) -> None:
+    """RFC 3261 section 16.4 and 16.6 (6, 7): pjsua with an outbound proxy and a proxy of its account sends two."""
+    host, port = lab.address_of(phone.wire.name)
+    ours = [f"<sip:{host}:{port};lr>", f"<sip:127.0.0.1;transport={phone.wire.name};lr>", f"<sip:{phone.domain}.;lr>"]
+    assert _accepted(phone, account, method, *ours, ours[0])
+    assert _accepted(phone, account, method, ", ".join([*ours, "<sips:localhost:1;lr>"]))
+
+
+@pytest.mark.req("C-112", "D11")
+@pytest.mark.parametrize("method", ["REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE"])
+def test_c112_a_route_elsewhere_is_refused_for_every_method(
+    lab: Lab, phone: Phone, account: Account, method: str
+) -> None:
+    host, port = lab.address_of(phone.wire.name)
+    ours = f"<sip:{host}:{port};lr>"
+    for routes in (["<sip:192.0.2.1;lr>"], [ours, "<sip:192.0.2.1;lr>"], [f"{ours}, {ours}, <sip:192.0.2.1;lr>"]):
+        assert phone.settled(_draft(phone, account, method, *routes)).status == 403
+
+
+def _draft(phone: Phone, account: Account, method: str, *routes: str) -> Draft:
+    make = {
+        "REGISTER": lambda: phone.register_draft(f"<{phone.contact}>"),
+        "MESSAGE": lambda: phone.message_draft("2125550123", "by two routes"),
+        "OPTIONS": lambda: phone.draft("OPTIONS"),
+        "SUBSCRIBE": lambda: subscribe_draft(phone, account.sub),
+    }[method]
+    draft = make()
+    for route in routes:
+        draft.add("Route", route)
+    return draft
+
+
+def _accepted(phone: Phone, account: Account, method: str, *routes: str) -> bool:
+    return phone.settled(_draft(phone, account, method, *routes)).status in (200, 202)
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "MESSAGE", "OPTIONS", "SUBSCRIBE"])
+def test_our_domain_may_end_with_the_dot_of_the_root(phone: Phone, account: Account, method: str) -> None:
+    draft = _draft(phone, account, method)
+    draft.uri = draft.uri.replace(phone.domain, f"{phone.domain}.")
+    for name in ("From", "To"):
+        draft.set(name, draft.get(name).replace(phone.domain, f"{phone.domain}."))
+    assert phone.settled(draft).status in (200, 202)

@@ -85,7 +85,12 @@ def test_own_routes_are_removed() -> None:
     assert own_routes(_request(), ours) == ("", False)
     assert own_routes(_request("Route: <sip:us;lr>"), ours) == ("", False)
     assert own_routes(_request("Route: <sip:token@us;lr>"), ours) == ("token", False)
+    assert own_routes(_request("Route: <sip:us;lr>", "Route: <sip:us;lr>"), ours) == ("", False)
+    assert own_routes(_request("Route: <sips:US:5061;transport=tcp;lr>,<sip:us>, sip:us;lr"), ours) == ("", False)
+    assert own_routes(_request("Route: <sip:us;lr>", "Route: <sip:token@us;lr;ob>"), ours) == ("token", False)
+    assert own_routes(_request("Route: <sip:token@us;lr>, <sip:us;lr>"), ours) == ("token", False)
     assert own_routes(_request("Route: <sip:us;lr>, <sip:them;lr>"), ours) == ("", True)
+    assert own_routes(_request("Route: <sip:us;lr>, <sip:us;lr>, <sip:them;lr>, <sip:us;lr>"), ours) == ("", True)
     assert own_routes(_request("Route: <sip:them;lr>"), ours) == ("", True)
     with pytest.raises(ParseError):
         own_routes(_request("Route: <mailto:x@y>"), ours)

@@ -9,13 +9,19 @@ from sipsms.sip.rules import SipRules
 from sipsms.sip.settings import SipSettings
 from sipsms.sip.uri import parse_uri
 
-RULES = SipRules("Sms.Example.net", ["Alias.example.net"], SipSettings(), MessageSettings())
+RULES = SipRules(
+    "Sms.Example.net", ["Alias.example.net"], SipSettings(advertised="outside.example.net"), MessageSettings()
+)
 
 
 @pytest.mark.parametrize(
     ("host", "ours"),
-    [("sms.example.net", True), ("alias.example.net", True), ("127.0.0.1", True), ("example.net", False)],
-)
+    [
+        ("sms.example.net", True), ("alias.example.net", True), ("127.0.0.1", True), ("[::1]", True),
+        ("SMS.Example.net.", True), ("outside.example.net", True), ("localhost.", True), ("example.net", False),
+        ("192.0.2.1", False), ("sms.example.net.evil.example", False), ("sms.example.net..", False),
+    ],
+)  # fmt: skip
 def test_own_names_and_addresses_are_recognised(host: str, ours: bool) -> None:
     assert RULES.is_ours(parse_uri(f"sip:alice@{host}")) is ours
 

@@ -193,3 +193,33 @@ def test_a_response_with_extra_octets_is_read() -> None:
     for rest in (b"\0", b"\0\0\0", b"\x04\x23\x00\x09ab"):
         assert decode(raw(0x80000004, b"4711\0" + rest)).fields == {"message_id": "4711"}
         assert decode(raw(0x80000006, rest)).command == 0x80000006
+
+
+@pytest.mark.req("P-06")
+@pytest.mark.parametrize(
+    "tail", [b"\x14\x01\x00\x40abc", b"\x14\x01\x00", b"\x14", b"\x04\x24\xff\xff", b"\x04\x27\x00\x01"]
+)
+def test_an_unfinished_parameter_of_an_smsc_is_dropped(tail: bytes) -> None:
+    """jsmpp#214: what an SMSC sends nobody corrects; from a customer's program it is refused, as above."""
+    body = _sm(b"hello") + b"\x00\x1e\x00\x02T1" + tail
+    for command in (Command.DELIVER_SM, Command.DATA_SM):
+        octets = raw(command, body if command == Command.DELIVER_SM else _data(b"\x00\x1e\x00\x02T1" + tail))
+        assert decode(octets, lenient=True).tlvs == {Tag.RECEIPTED_MESSAGE_ID: b"T1"}
+        with pytest.raises(BadPdu):
+            decode(octets)
+    assert decode(raw(Command.DELIVER_SM, body), lenient=True).fields["short_message"] == b"hello"
+
+
+def _data(tlvs: bytes) -> bytes:
+    return b"\0" + b"\1\1" + b"14165550000\0" + b"\1\1" + b"14165550123\0" + bytes(3) + tlvs
+
+
+@pytest.mark.req("P-06")
+def test_the_fields_of_an_smsc_may_be_longer_than_allowed() -> None:
+    long = _sm(b"hello").replace(b"14165550000", b"1" * 40)
+    assert decode(raw(Command.DELIVER_SM, long), lenient=True).fields["source_addr"] == "1" * 40
+    for short in (_sm(b"hello", 9), _sm(b"hello", 255)):
+        assert decode(raw(Command.DELIVER_SM, short), lenient=True).fields["short_message"] == b"hello"
+    for command, body in ((Command.DELIVER_SM, _sm(b"")[:-1]), (Command.DELIVER_SM, b"\0\1\1no end")):
+        with pytest.raises(BadPdu):
+            decode(raw(command, body), lenient=True)

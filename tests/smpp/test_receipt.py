@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sipsms.core.message import State
-from sipsms.smpp.receipt import error_code, other_forms, parse, state_of, write
+from sipsms.core.segmentation import CHARSETS
+from sipsms.smpp.pdu import Command, Pdu, Tag
+from sipsms.smpp.receipt import Receipt, error_code, names, parse, read, state_of, write
+from sipsms.smpp.submit_sm import read_anything
 
 AT = 1_763_800_000.0  # 2025-11-22 08:26:40 UTC
 
@@ -51,11 +54,78 @@ def test_each_state_of_a_receipt_has_its_meaning() -> None:
 
 
 @pytest.mark.req("P-11")
-def test_an_id_is_known_in_decimal_and_hexadecimal() -> None:
-    assert other_forms("1a2B") == (str(0x1A2B), "0000006699")
-    assert other_forms("6699") == ("1a2b", "1A2B", "00001a2b", "00001A2B")
-    assert other_forms("10") == ("a", "A", "0000000a", "0000000A")
-    assert other_forms("not-hex") == other_forms("") == other_forms("9" * 21) == other_forms("\u0661") == ()
+def test_an_id_is_known_in_capitals_with_zeros_in_decimal_and_hexadecimal() -> None:
+    assert names("1a2B", "auto") == ("1a2B", ("1a2b", str(0x1A2B)))
+    assert names("0006699", "auto") == ("0006699", ("6699", "1a2b", str(0x6699)))
+    assert names("439041143", "auto")[1][:2] == ("439041143", "1a2b3c77")
+    assert names("AB-cd", "auto") == ("AB-cd", ("ab-cd",))
+    assert [names(one, "auto") for one in ("", "9" * 21, "\u0661")] == [
+        ("", ("",)), ("9" * 21, ("9" * 21,)), ("\u0661", ("\u0661",)),
+    ]  # fmt: skip
+    assert names("00AB", "same") == ("00AB", ("ab",))
+    assert names("1A2B", "hex-decimal") == ("6699", ("6699",))
+    assert names("not-hex", "hex-decimal") == ("not-hex", ("not-hex",))
+
+
+WORDS = "id:AB_1 sub:001 dlvrd:001 submit date:2611281200 done date:2611281201 stat:DELIVRD err:000 text:Hi"
+FAILED = WORDS.replace("DELIVRD", "UNDELIV").replace("000", "045")
+BOTH = {Tag.RECEIPTED_MESSAGE_ID: b"T9\0", Tag.MESSAGE_STATE: b"\x02"}
+
+
+def _read(octets: bytes, esm_class: int = 4, coding: int = 0, tlvs: dict[int, bytes] | None = None) -> Receipt | None:
+    fields = {"esm_class": esm_class, "data_coding": coding, "short_message": octets}
+    pdu = Pdu(Command.DELIVER_SM, 1, 0, fields, tlvs or {})
+    return read(pdu, read_anything(pdu, CHARSETS))
+
+
+@pytest.mark.req("P-11")
+@pytest.mark.parametrize("coding", [0, 1, 3, 4, 5, 8, 0x18, 0xF5])
+@pytest.mark.parametrize(
+    "octets",
+    [WORDS.encode(), WORDS.encode() + b"!", WORDS.encode() + "\u0416".encode("utf-16-be"), WORDS.encode("utf-16-be"),
+     WORDS.encode("utf-16-le"), WORDS.encode("utf-16")],
+)  # fmt: skip
+def test_a_receipt_is_found_whatever_its_data_coding_says(coding: int, octets: bytes) -> None:
+    """node-smpp#68: SMSCs copy the message's data_coding into the receipt, whose octets are ASCII."""
+    assert _read(octets, 4, coding) == Receipt("AB_1", State.DELIVERED, "", True)
+
+
+def test_a_receipt_in_the_gsm_alphabet_is_read_as_such() -> None:
+    octets = WORDS.encode().replace(b"_", b"\x11")
+    assert _read(octets) == Receipt("AB_1", State.DELIVERED, "", True)
+
+
+def test_a_receipt_is_found_behind_a_header_and_in_the_payload() -> None:
+    header = b"\x05\x00\x03\x01\x01\x01"
+    assert _read(header + FAILED.encode(), 0x44, 8) == Receipt("AB_1", State.FAILED, "UNDELIV 045", True)
+    payload = {Tag.MESSAGE_PAYLOAD: FAILED.encode()}
+    for short in (b"", b"x"):
+        assert _read(short, 4, 0, payload) == Receipt("AB_1", State.FAILED, "UNDELIV 045", True)
+
+
+@pytest.mark.req("P-11")
+@pytest.mark.parametrize(
+    ("octets", "esm_class", "tlvs", "found"),
+    [
+        (b"", 0, BOTH, Receipt("T9", State.DELIVERED, "", True)),  # node-smpp#140
+        (WORDS.encode(), 0, BOTH, Receipt("T9", State.DELIVERED, "", True)),
+        (b"", 0, {**BOTH, Tag.MESSAGE_STATE: b"\x05"}, Receipt("T9", State.FAILED, "UNDELIV", True)),
+        (FAILED.encode(), 0, {Tag.RECEIPTED_MESSAGE_ID: b"T9"}, Receipt("T9", State.FAILED, "UNDELIV 045", True)),
+        (b"id:7 x", 0, {Tag.MESSAGE_STATE: b"\x02"}, None),  # no text of a receipt
+        (WORDS.encode(), 0, {Tag.MESSAGE_STATE: b"\x02"}, Receipt("AB_1", State.DELIVERED, "", True)),
+        (WORDS.encode(), 0x08, {}, Receipt("AB_1", State.DELIVERED, "", True)),
+        (WORDS.encode(), 0, {}, Receipt("AB_1", State.DELIVERED, "", False)),  # vumi#637
+        (b"thanks", 0x08, {}, None),
+        (b"thanks", 0, {Tag.RECEIPTED_MESSAGE_ID: b"T9"}, None),
+        (b"my id: 7 and stat: fine", 0, {}, None),
+        (b"stat:DELIVRD", 0, {}, None),
+        (b"", 4, {}, Receipt("", State.ACCEPTED, "", True)),
+    ],
+)
+def test_a_receipt_is_recognised_by_its_class_or_parameters_or_text(
+    octets: bytes, esm_class: int, tlvs: dict[int, bytes], found: Receipt | None
+) -> None:
+    assert _read(octets, esm_class, 0, tlvs) == found
 
 
 @pytest.mark.req("P-11")

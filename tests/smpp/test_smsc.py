@@ -160,3 +160,86 @@ def test_the_longest_text_is_delivered_and_a_longer_one_refused(tmp_path: Path) 
             esme.bind(customer.user, customer.password)
             parts = [esme.delivered().text[6:] for _ in range(66)]  # behind their headers
         assert "".join(parts) == "\x05" * 10_000  # é of GSM 03.38
+
+
+RECEIPT = "id:{id} sub:001 dlvrd:001 submit date:2611281200 done date:2611281201 stat:{state} err:000 text:Hi"
+
+
+def _told(id: str, state: str = "DELIVRD") -> bytes:
+    return RECEIPT.format(id=id, state=state).encode()
+
+
+@pytest.mark.req("P-11", "G09")
+def test_receipts_of_all_smscs_settle_their_messages(tmp_path: Path) -> None:
+    """node-smpp#68, #140, smscsim#4, jsmpp#214, vumi#637: none of them is an SMS to the sender's phone."""
+    both = struct.pack(">HH", 0x1E, 4) + b"T-5\0" + struct.pack(">HHB", 0x427, 1, 2)
+    cut = b"\x14\x01\x00\x40abc"
+    told = {  # id of the answer -> octets, coding, esm_class, TLVs
+        "S1": (_told("S1") + b"!", 8, 4, b""),
+        "000000001a2b3c77": (_told("439041143"), 0, 4, b""),
+        "ab12cd34": (_told("AB12CD34"), 0xF6, 4, b""),
+        "T-5": (b"id:other", 0, 0, both),
+        "T6": (_told("T6"), 0, 0, cut),
+        "T7": (_told("T7").decode().encode("utf-16-le"), 8, 0x20, b""),
+        "T8": (_told("T8"), 0, 8, b""),
+        "T9": (_told("t9"), 0, 4, both[8:][:3]),
+    }
+    with Smsc() as smsc, site(tmp_path, smsc) as server:
+        ids = iter(told)
+        smsc.rule = lambda found: Answer(id=next(ids))
+        customer = server.customer()
+        with Esme(server.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            for number, name in enumerate(told, 1):
+                assert esme.submit(customer.did, PHONE, f"to {name}").status == OK
+                smsc.taken.count(number)
+        for name, (octets, coding, esm_class, tlvs) in told.items():
+            server.settled(customer.did, f"to {name}", "accepted")
+            smsc.deliver(deliver_body(PHONE, customer.did, octets, coding, esm_class, tlvs))
+        for name in told:
+            server.settled(customer.did, f"to {name}", "delivered")
+        smsc.answered.count(len(told))
+        assert {pdu.status for pdu in smsc.answered} == {OK}
+        assert all(row["text"].startswith("to ") for row in server.rows(customer.did))
+
+
+@pytest.mark.req("P-11")
+def test_a_text_that_only_looks_like_a_receipt_is_a_message(tmp_path: Path) -> None:
+    with Smsc() as smsc, site(tmp_path, smsc) as server:
+        smsc.default = Answer(id="77")
+        customer = server.customer()
+        with Esme(server.smpp_port) as esme:
+            esme.bind(customer.user, customer.password)
+            assert esme.submit(customer.did, PHONE, "hello").status == OK
+        server.settled(customer.did, "hello", "accepted")
+        for octets, source in ((_told("78"), PHONE), (_told("77"), "12125550199")):
+            smsc.deliver(deliver_body(source, customer.did, octets))
+        smsc.answered.count(2)
+        assert {row["text"] for row in server.rows(customer.did)} == {
+            "hello", _told("77").decode(), _told("78").decode()
+        }  # fmt: skip
+        server.settled(customer.did, "hello", "accepted")
+
+
+@pytest.mark.req("P-13", "P-15")
+def test_incoming_texts_of_all_codings_and_headers_are_read(tmp_path: Path) -> None:
+    """jsmpp#31, #64, #214, thingsboard#15477, sms-smpp#93, gosmpp#198, node-smpp#133."""
+    concat = (b"\x05\x00\x03\x91\x02\x01", b"\x05\x00\x03\x91\x02\x02")
+    came = [
+        (b"class 1", 0x11, 0, "class 1"), (b"flash @", 0x10, 0, "flash ¡"),
+        ("Привет".encode("iso-8859-5"), 6, 0, "Привет"),
+        ("שלום".encode("iso-8859-8"), 7, 0, "שלום"), ("日本".encode("iso2022_jp"), 5, 0, "日本"),
+        ("안녕".encode("euc-kr"), 14, 0, "안녕"), (b"\x05\x0a\x03\x00\x04\x10ems text", 0, 0x40, "ems text"),
+        ("\ufeffhello é".encode("utf-16-be"), 8, 0, "hello é"), ("\ufefflittle".encode("utf-16-le"), 0x18, 0, "little"),
+        (b"[Acme] {1} ~ \\ | ^", 1, 0, "[Acme] {1} ~ \\ | ^"),
+        (concat[1] + b"e.", 0, 0x40, "price 5€."), (concat[0] + b"price 5\x1b", 0, 0x40, ""),
+    ]  # fmt: skip
+    with Smsc() as smsc, site(tmp_path, smsc) as server:
+        customer = server.customer()
+        smsc.binds.count(1)
+        for octets, coding, esm_class, _ in came:
+            smsc.deliver(deliver_body(PHONE, customer.did, octets, coding, esm_class))
+        smsc.deliver(deliver_body(PHONE, customer.did, b"cut off", tlvs=b"\x14\x01\x00\x40abc"))
+        for text in (*(one[3] for one in came if one[3]), "cut off"):
+            server.settled(customer.did, text, "queued")
+        assert {pdu.status for pdu in smsc.answered} == {OK}

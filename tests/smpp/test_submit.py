@@ -81,6 +81,10 @@ CODINGS = [
     (0, b"plain ASCII: 1+1=2?", "plain ASCII: 1+1=2?"), (0, GREEK, "ΔΦΓ€{@"), (0, b"\xe9t\xe9", "été"),
     (1, b"a_b@c.example $5", "a_b@c.example $5"), (1, GREEK, "ΔΦΓ€{@"),
     (3, "Grüße, señor ÿ".encode("latin-1"), "Grüße, señor ÿ"), (8, "ж 漢字 😀".encode("utf-16-be"), "ж 漢字 😀"),
+    (1, b"[Acme] code {1} ~ \\ | ^", "[Acme] code {1} ~ \\ | ^"), (6, "Привет".encode("iso-8859-5"), "Привет"),
+    (7, "שלום".encode("iso-8859-8"), "שלום"), (14, "안녕".encode("euc-kr"), "안녕"), (0x10, b"flash", "flash"),
+    (10, "日本".encode("iso2022_jp"), "日本"), (0x19, "ж".encode("utf-16-be"), "ж"), (0x51, b"class 1", "class 1"),
+    (8, b"\xfe\xff\0h\0i", "hi"), (8, b"\xff\xfeh\0i\0", "hi"),
     (0xF1, b"class 1", "class 1"), (0xE0, "ж".encode("utf-16-be"), "ж"), (0, b"two\nlines\rhere", "two\nlines\rhere"),
 ]  # fmt: skip
 
@@ -97,8 +101,24 @@ def test_texts_in_all_data_codings_are_accepted(
     assert site.texts(customer.did) == [text, text]
 
 
+@pytest.mark.req("P-13")
+def test_an_escape_cut_from_its_letter_is_joined(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    for number in (2, 1):
+        pieces = [b"price 5\x1b", b"e."]
+        assert part(esme, customer.did, PHONE, pieces, number, 91).status == OK
+    assert esme.submit(customer.did, PHONE, b"end\x1b").status == OK
+    assert site.texts(customer.did) == ["price 5€.", "end"]
+
+
+@pytest.mark.req("P-13")
+def test_unknown_elements_of_a_header_are_skipped(esme: Esme, site: SmppSite, customer: Customer) -> None:
+    text = b"\x05\x0a\x03\x00\x04\x10ems text"
+    assert esme.submit(customer.did, PHONE, text, esm_class=UDHI).status == OK
+    assert site.texts(customer.did) == ["ems text"]
+
+
 @pytest.mark.req("P-15")
-@pytest.mark.parametrize("coding", [2, 4, 5, 6, 7, 9, 10, 14, 0x80, 0xF4, 0xFF])
+@pytest.mark.parametrize("coding", [2, 4, 9, 11, 0x15, 0x38, 0x80, 0xF4, 0xFF])
 def test_an_undecodable_text_is_refused(esme: Esme, site: SmppSite, customer: Customer, coding: int) -> None:
     assert esme.submit(customer.did, PHONE, "binary", coding=coding).status == BAD_CODING
     assert site.rows(customer.did) == []

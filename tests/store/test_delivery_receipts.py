@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from sipsms.core.account import Account
 from sipsms.core.message import Accepted, State, Unknown
@@ -167,3 +168,61 @@ async def test_an_old_unknown_delivery_claims_no_receipt(tmp_path: Path) -> None
         await tell(here, "77", State.FAILED, sender=OURS)
         found = await here.store.read(lambda db: delivery_receipts.unmatched(db, SIM, OURS, FIRST, since))
         assert [one.remote_id for one in found] == ["77"]
+
+
+@pytest.mark.req("P-11")
+@pytest.mark.parametrize(
+    ("answered", "told", "forms"),
+    [
+        ("000000001a2b3c77", "439041143", ("439041143", "1a2b3c77")), ("ab12cd34", "AB12CD34", ("ab12cd34",)),
+        ("aB12Cd34", "Ab12cD34", ("ab12cd34",)), ("0000abcd1235", "abcd1235", ("abcd1235",)),
+        ("44556688", "0044556688", ("44556688",)), ("0044556699", "44556699", ("44556699",)),
+        ("00T-12", "t-12", ("t-12",)), ("1193046", "123456", ("123456", "1e240", "1193046")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("early", [False, True])
+async def test_ids_are_compared_without_case_and_leading_zeros(
+    tmp_path: Path, answered: str, told: str, forms: tuple[str, ...], early: bool
+) -> None:
+    """Between the same two numbers only, before the answer and after it."""
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted(answered))}) as here:
+        if early:
+            await tell(here, told, State.FAILED, *forms, to=SECOND, sender=OURS)
+            await tell(here, told, State.DELIVERED, *forms, sender=OURS)
+        await send(here)
+        await here.until(STATES, [("delivered" if early else "accepted",)])
+        if not early:
+            await tell(here, told, State.FAILED, *forms, to=SECOND, sender=OURS)
+            assert await here.rows(STATES) == [("accepted",)]
+            await tell(here, told, State.DELIVERED, *forms, sender=OURS)
+            assert await here.rows(STATES) == [("delivered",)]
+
+
+@pytest.mark.req("P-11")
+async def test_an_id_is_ours_if_a_message_between_both_numbers_has_it(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("00FF"))}) as here:
+        await send(here)
+        await here.until(STATES, [("accepted",)])
+
+        async def ours(name: str, recipient: str = FIRST, sender: str = OURS, *forms: str) -> bool:
+            asked = CarrierReceipt(name, State.DELIVERED, "", False, forms, recipient, sender)
+            return await here.store.read(lambda db: delivery_receipts.is_ours(db, SIM, asked))
+
+        assert await ours("00FF")
+        assert await ours("255", FIRST, OURS, "255", "ff")
+        await tell(here, "00FF", sender=OURS)
+        assert await ours("00FF"), "told again"
+        for wrong in (("00FE",), ("00FF", SECOND), ("00FF", FIRST, "5550002222"), ("00FF", FIRST, ""), ("00FF", "")):
+            assert not await ours(*wrong)
+
+
+async def test_ids_are_found_by_the_index(tmp_path: Path) -> None:
+    async with core(tmp_path, {SIM: ScriptedCourier(Accepted("ff"))}) as here:
+        asked = CarrierReceipt("FF", State.DELIVERED, "", False, ("ff",), FIRST, OURS)
+        indexes = ("remote_id", "remote_id", "folded_id")
+        for (values, named), index in zip(delivery_receipts._searches(SIM, asked), indexes, strict=True):
+            query = str(delivery_receipts._ID.where(*named).compile(compile_kwargs={"literal_binds": False}))
+            explained = text(f"EXPLAIN QUERY PLAN {query}")
+            given = {**values, "destination_1": FIRST, "source_1": OURS}
+            plan = await here.store.read(lambda db, sql=explained, on=given: db.execute(sql, on).all())
+            assert f"USING INDEX ix_deliveries_{index}" in str(plan)
