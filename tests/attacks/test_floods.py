@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.node.server import free_port
-from tests.support.sip.wire import Credentials, Phone, Silence, Udp, token
+from tests.support.sip.wire import Credentials, Phone, Silence, Tcp, Udp, token
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort
@@ -118,6 +118,94 @@ def test_a08_svcrack_finds_no_password(lab: Fort, account: Account, tmp_path: Pa
     assert looked_at(lab, account) <= 12 + time.monotonic() - began
     with _phone(lab, account, "127.0.0.3") as owner:
         owner.register()
+
+
+class Guess:
+    """Wrong answers from one address, each from a fresh port, to nonces that were fetched there or elsewhere."""
+
+    def __init__(self, lab: Fort, account: Account, host: str, fetched_at: str) -> None:
+        self._lab, self._account, self._host, self._fetched_at = lab, account, host, fetched_at
+        self._nonce: dict[str, str] = {}
+
+    def fetch(self) -> None:
+        with _phone(self._lab, self._account, self._fetched_at) as phone:
+            self._nonce = phone.ask(phone.register_draft()).challenges()[0]
+
+    def make(self, method: str = "REGISTER") -> int:
+        with _phone(self._lab, self._account, self._host, token()) as phone:
+            draft = phone.register_draft() if method == "REGISTER" else phone.message_draft(HANDSET, "a guess")
+            name = "Authorization" if method == "REGISTER" else "Proxy-Authorization"
+            return phone.ask(draft.add(name, phone.credentials.header(self._nonce, draft))).status
+
+
+@pytest.mark.req("A-08", "D4")
+@pytest.mark.parametrize("method", ["REGISTER", "MESSAGE"])
+@pytest.mark.parametrize("fetch", ["elsewhere", "here", "here each time"])
+def test_a08_guesses_from_fresh_ports_do_not_lock_the_owner_out(
+    lab: Fort, account: Account, method: str, fetch: str
+) -> None:
+    """Between his tries three guesses from his own address: forty of forty tries with the right password get in."""
+    host = f"127.0.9.{10 * (method == 'MESSAGE') + len(fetch)}"
+    guess = Guess(lab, account, host, "127.0.9.1" if fetch == "elsewhere" else host)
+    guess.fetch()
+    with _phone(lab, lab.account(), host) as neighbour:
+        neighbour.register()
+    for _ in range(40):
+        for _ in range(3):
+            if fetch == "here each time":
+                guess.fetch()
+            assert guess.make(method) in (401, 403, 407)
+        with _phone(lab, account, host) as owner:
+            assert owner.authenticated(owner.register_draft()).status == 200
+    assert looked_at(lab, account) <= 12
+
+
+@pytest.mark.req("A-08")
+def test_a08_guesses_by_a_connection_do_not_lock_the_owner_out(lab: Fort, account: Account) -> None:
+    with Phone(lab.address, account.name, "wrong", wire=Tcp(lab.address)) as guesser:
+        challenge = guesser.ask(guesser.register_draft()).challenges()[0]
+        for _ in range(60):
+            draft = guesser.register_draft()
+            assert guesser.ask(draft.add("Authorization", guesser.credentials.header(challenge, draft))).status == 403
+    for wire in (Tcp(lab.address), Udp(lab.address)):
+        with Phone(lab.address, account.name, account.password, wire=wire) as owner:
+            owner.register()
+    assert looked_at(lab, account) <= 12
+
+
+@pytest.mark.req("A-08")
+def test_a08_a_stale_nonce_does_not_tell_which_password_is_right(lab: Fort, account: Account) -> None:
+    """A nonce of another network is as good as none: after a few guesses, wrong and right are challenged alike."""
+    guess = Guess(lab, account, "127.0.9.60", "127.0.9.61")
+    guess.fetch()
+    assert [guess.make() for _ in range(20)] == [401] * 20
+    heard = []
+    for password in ("wrong", account.password):
+        with _phone(lab, account, "127.0.9.60", password) as phone:
+            draft = phone.register_draft()
+            answer = phone.ask(draft.add("Authorization", phone.credentials.header(guess._nonce, draft)))
+            heard.append((answer.status, answer.challenges()[0].get("stale")))
+    assert heard == [(401, "true")] * 2
+
+
+@pytest.mark.req("A-08")
+def test_a08_many_names_are_guessed_slowly_from_one_address(lab: Fort) -> None:
+    """600 names with one wrong password each: some sixty are looked at. Elsewhere, the right passwords get in."""
+    host, known = "127.0.9.50", lab.account()
+    with _phone(lab, known, host) as phone, _phone(lab, None, host, "wrong") as guesser:
+        phone.register()
+        challenge = guesser.ask(guesser.register_draft()).challenges()[0]
+        for n in range(600):
+            guesser.credentials = Credentials(f"user{n}", "wrong")
+            draft = guesser.register_draft().set("Call-ID", token())
+            assert guesser.ask(draft.add("Authorization", guesser.credentials.header(challenge, draft))).status == 403
+        events = [one for one in lab.events("auth_failure") if one["src"] == host]
+        assert len(events) == 600, "fail2ban hears of each"
+        assert sum(one["reason"] == "wrong credentials" for one in events) <= 60
+        phone.register()
+    for place in (host, "127.0.9.51"):
+        with _phone(lab, known, place) as phone:
+            phone.register()
 
 
 # --- floods ----------------------------------------------------------------------------------------------------------
