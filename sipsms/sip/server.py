@@ -32,7 +32,7 @@ from sipsms.sip.message import KNOWN_METHODS, Request
 from sipsms.sip.message_server import MessageServer, retransmission_key
 from sipsms.sip.presence_server import PresenceServer
 from sipsms.sip.rules import RETRY_AFTER, SipRules
-from sipsms.sip.transport import Flow
+from sipsms.sip.transport import Flow, StreamConnection
 from sipsms.sip.uri import ParseError
 from sipsms.store.store import Store
 
@@ -111,6 +111,10 @@ class Server:
         muted = self._flood.is_muted(*flow.remote, self._clock())
         return muted and b"authorization" not in data.lower() and data[:4] != b"SIP/"
 
+    def tolerates(self, connection: StreamConnection) -> bool:
+        """Count what a connection without the right password sends; False if it floods."""
+        return self._counted(connection, self._flood.tolerates, connection.visit)
+
     def trust(self, address: str) -> None:
         """Exempt the address of a registered phone from muting."""
         self._flood.knows_password(address, self._clock())
@@ -119,19 +123,17 @@ class Server:
         return self.rules.sip.scanners == "drop" and is_scanner(request.get("user-agent"))
 
     def _bounded(self, answer: Answer, flow: Flow) -> Answer | None:
-        """Return the answer, or None for a muted UDP sender.
+        """Return the answer, or None for a muted UDP sender; the messages of connections were counted before."""
+        return answer if flow.reliable or self._counted(flow, self._flood.allows) else None
 
-        The speed of a connection limits its requests without a count.
-        """
-        if flow.reliable:
-            return answer
+    def _counted(self, flow: Flow, count: Callable[..., bool], *more: Any) -> bool:
+        """Count something of a stranger; log if its address is muted for it."""
         now = self._clock()
         muted = self._flood.is_muted(*flow.remote, now)
-        if self._flood.allows(*flow.remote, now):
-            return answer
-        if not muted:
+        is_allowed = count(*flow.remote, now, *more)
+        if not is_allowed and not muted and self._flood.is_muted(*flow.remote, now):
             log.flood_muted(flow.remote[0])
-        return None
+        return is_allowed
 
     def _admit(self, request: Request, flow: Flow) -> Answer | Work:
         refused = self._precheck(request)
@@ -224,6 +226,7 @@ class Server:
         )  # fmt: skip
         if checked.account is not None:  # the password is right, the nonce may be stale
             self._flood.knows_password(source, now)
+            flow.authenticated()
         match checked.verdict:
             case Verdict.OK:
                 self._guard.succeeded(source, user, port)

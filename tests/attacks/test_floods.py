@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
+import ssl
 import statistics
 import subprocess
 import threading
@@ -13,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.node.server import free_port
-from tests.support.sip.wire import Credentials, Phone, Silence, Tcp, Udp, token
+from tests.support.sip.websocket import PING, TEXT, frame
+from tests.support.sip.wire import Credentials, Phone, Silence, Tcp, Udp, credulous, token
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort
@@ -340,6 +344,57 @@ def test_a27_a_password_ends_the_mute(lab: Fort, account: Account) -> None:
         stranger.wire.assert_silent(0.1)
         assert phone.ask(signed).status == 200
         assert stranger.ask(stranger.options()).status == 200
+
+
+_LINES = b"A sip:a SIP/2.0\r\nv:SIP/2.0/TCP a\r\nl:0\r\n\r\n"
+_OPTIONS = (
+    b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bKa\r\nFrom: <sip:a>;tag=a\r\nTo: <sip:a>\r\n"
+    b"Call-ID: a\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+)
+_KINDS = {
+    "bad requests": _LINES, "keep-alives": b"\r\n\r\n", "options": _OPTIONS,
+    "responses": _OPTIONS.replace(b"OPTIONS sip:a SIP/2.0", b"SIP/2.0 200 OK", 1),
+    "acks": _OPTIONS.replace(b"OPTIONS", b"ACK"), "cancels": _OPTIONS.replace(b"OPTIONS", b"CANCEL"),
+}  # fmt: skip
+
+
+@pytest.mark.req("A-27", "A-22")
+@pytest.mark.parametrize("transport", ["tcp", "tls", "ws"])
+@pytest.mark.parametrize("kind", [*_KINDS, "pings", "fragments"])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a27_a_connection_of_a_flooder_is_closed(
+    lab: Fort, account: Account, transport: str, kind: str, trusted: bool
+) -> None:
+    """A megabyte of a stranger's junk: he is cut off; a phone behind his address goes on."""
+    if kind in ("pings", "fragments") and transport != "ws":
+        pytest.skip("a frame of WebSocket only")
+    host = f"127.0.{20 + trusted}.{1 + 10 * [*_KINDS, 'pings', 'fragments'].index(kind) + len(transport)}"
+    good = Phone(lab.address, account.name, account.password, wire=Tcp(lab.address, host=host))
+    if trusted:
+        good.register()
+    sock = socket.create_connection(lab.address_of(transport), timeout=10, source_address=(host, 0))
+    if transport == "tls":
+        sock = credulous().wrap_socket(sock, server_hostname="sip.example.net")
+    data = _KINDS.get(kind, b"")
+    if transport == "ws":
+        sock.sendall(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+        )
+        data = {"pings": frame(PING, b""), "fragments": frame(TEXT, b"", fin=False)}.get(kind) or frame(TEXT, data)
+    before = lab.cpu()
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        for _ in range(64):
+            sock.sendall(data * (16384 // len(data)))
+    with contextlib.suppress(ConnectionError, ssl.SSLError):  # a socket that stays open ends in a TimeoutError
+        while sock.recv(65536):
+            pass
+    sock.close()
+    print(f"A-27: {kind} by {transport}: {lab.cpu() - before:.3f} s of CPU for a megabyte")
+    if not trusted:
+        good.register()
+    assert good.message(HANDSET, "good beside a flooder").status == 202
+    good.close()
 
 
 @pytest.mark.req("A-27")
