@@ -198,7 +198,7 @@ class Node:
         sip = config.sip
         self.endpoint = Endpoint(sip, self._tls, self._origin_allowed, connection_limit(), tag_key)
         self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.tasks.spawn)
-        nonces = Nonces(sip.nonce_key(), sip.nonce_lifetime)
+        nonces = Nonces(sip.nonce_key(), sip.nonce_lifetime, self._clock())
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
         presence = Presence(config.domain, sip.min_expires, sip.max_expires)
         self.notifier = PresenceServer(

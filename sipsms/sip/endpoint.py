@@ -88,6 +88,9 @@ class Handler(Protocol):
     def ignores(self, data: bytes, flow: Flow) -> bool:
         """Return True if this datagram comes from a flooding address."""
 
+    def tolerates(self, connection: StreamConnection) -> bool:
+        """Count what a connection without the right password sends; False if it floods."""
+
     def refusal(self, status: int, why: str) -> Answer:
         """Return a refusal with a reason in words."""
 
@@ -239,6 +242,8 @@ class Endpoint:
     def stream_data(self, data: bytes, connection: StreamConnection) -> None:
         framer: Framer = connection.state
         for event in framer.feed(data):
+            if not self.tolerates(connection):
+                return
             if isinstance(event, Ping):
                 connection.send(b"\r\n")
                 continue
@@ -254,6 +259,14 @@ class Endpoint:
             else:
                 self._message(event, connection)
 
+    def tolerates(self, connection: StreamConnection) -> bool:
+        """Count a message or keep-alive of a connection; False if it was closed because a stranger floods it."""
+        if connection.is_known or self._handler is None or self._handler.tolerates(connection):
+            return True
+        log.SIP_DROPPED.labels("flood").inc()
+        connection.abort()
+        return False
+
     def _tap_event(self, event: Request | Response | BadMessage | Broken, connection: StreamConnection) -> None:
         error = event.error if isinstance(event, Broken) else event
         message = error.message if isinstance(error, BadMessage) else error
@@ -265,6 +278,8 @@ class Endpoint:
 
         Content-Length must be exact or absent.
         """
+        if not self.tolerates(connection):
+            return
         if not data.strip(b"\r\n"):
             connection.send(b"\r\n")
             return

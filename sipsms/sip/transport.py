@@ -21,11 +21,12 @@ from sipsms.core import log
 from sipsms.core.listener import BACKLOG, bind
 from sipsms.core.network import network_of
 from sipsms.sip import stun
+from sipsms.sip.flood_limiter import Visit
 from sipsms.sip.settings import SipSettings
 from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is aborted
-_GREEDY = 16 * 1024  # bytes; a peer that sends this much at once waits for the next loop iteration
+SLICE = 2048  # bytes of one connection that are handled before others have their turn of the loop
 
 Address = tuple[str, int]
 
@@ -55,6 +56,9 @@ class Flow(Protocol):
     def sent_by(self) -> str:
         """Return host:port for our Via."""
 
+    def authenticated(self) -> None:
+        """Note that the right password came by this flow."""
+
 
 class Receiver(Protocol):
     """Interface through which the transports call the endpoint."""
@@ -73,6 +77,9 @@ class Receiver(Protocol):
 
     def message(self, data: bytes, connection: StreamConnection) -> None:
         """Handle one whole SIP message of a message-based transport."""
+
+    def tolerates(self, connection: StreamConnection) -> bool:
+        """Count a message or keep-alive of a connection; False if it was closed because a stranger floods it."""
 
     def disconnected(self, connection: StreamConnection) -> None: ...
 
@@ -146,6 +153,9 @@ class UdpFlow:
 
     def sent_by(self) -> str:
         return self._listener.sent_by(self.remote[0])
+
+    def authenticated(self) -> None:
+        pass  # the flood limiter trusts the address
 
 
 _PENDING_ERRORS = 3  # pending errors of other datagrams that may make one send fail
@@ -262,6 +272,9 @@ class StreamConnection(asyncio.Protocol):
         self.remote: Address = ("", 0)
         self.local = pool.local
         self.spoke = False  # the peer has sent a whole message
+        self.is_known = not pool.accepts  # the peer has sent the right password, or is a server that we called
+        self.visit = Visit()
+        self._waiting = bytearray()  # received, and handled in the next turns of the loop
         self.in_use: Callable[[], bool] = _never  # returns True if a live binding needs this connection
         self.state: Any = None  # owned by the endpoint
         self.settled: Callable[[], None] = _nothing  # called when the connection is ready, and when it is closed
@@ -288,14 +301,19 @@ class StreamConnection(asyncio.Protocol):
         host, port = self._transport.get_extra_info("sockname")[:2]
         return hostport(self._pool.settings.advertised or host, port)
 
+    def authenticated(self) -> None:
+        self.is_known = True
+
     def close(self) -> None:
         """Close after the written bytes have been sent."""
+        self._waiting.clear()
         if self._transport is not None and not self._transport.is_closing():
             if self._tls is not None:
                 self._transport.write(self._tls.close())
             self._transport.close()
 
     def abort(self) -> None:
+        self._waiting.clear()
         if self._transport is not None:
             self._transport.abort()
 
@@ -327,9 +345,26 @@ class StreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since = self._pool.loop.time()
-        if len(data) >= _GREEDY and self._transport is not None:  # uvloop would read the next 32 chunks at once
-            self._transport.pause_reading()
-            self._pool.loop.call_soon(self._read_on)
+        if len(data) <= SLICE and not self._waiting:
+            self._handle(data)
+            return
+        self._waiting += data
+        if len(self._waiting) == len(data):
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._handle_waiting()
+
+    def _handle_waiting(self) -> None:
+        """Handle the next slice of much data; read on when all is handled."""
+        data = bytes(self._waiting[:SLICE])
+        del self._waiting[:SLICE]
+        self._handle(data)
+        if self._waiting:
+            self._pool.loop.call_soon(self._handle_waiting)
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _handle(self, data: bytes) -> None:
         try:
             self._take(data)
         except Exception as error:  # a bug must end this connection only, and must be logged
@@ -352,14 +387,13 @@ class StreamConnection(asyncio.Protocol):
         if self._tls.over:
             self._transport.close()
 
-    def _read_on(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
     def _received(self, data: bytes) -> None:
         self._pool.receiver.stream_data(data, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._waiting:  # what came before the end is handled before the end
+            self._pool.loop.call_soon(self.connection_lost, exc)
+            return
         if self._timer is not None:
             self._timer.cancel()
         self.settled()

@@ -85,7 +85,10 @@ class WebSocketConnection(StreamConnection):
         self._protocol.send_response(response)
 
     def _frame(self, frame: Frame) -> None:
-        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+        is_data = frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+        if not (is_data and frame.fin) and not self._pool.receiver.tolerates(self):
+            return
+        if not is_data:
             return
         self._parts.append(bytes(frame.data))
         if len(self._parts) > _MAX_FRAGMENTS:
