@@ -80,23 +80,21 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
     return engine
 
 
-def lock(engine: Engine, holder: str, wait: float = 0.0) -> IO[str] | None:
+def lock(engine: Engine, holder: str) -> IO[str] | None:
     """Lock a SQLite store against other processes while the result is kept; None for another database.
 
-    `holder`: `server` or `command`, which others are told. A command's lock is waited for; a server's only `wait`
-    seconds. Raises Locked."""
+    `holder`: `server` or `command`, which others are told. A command's lock is waited for. Raises Locked."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
     handle = open(engine.url.database + ".lock", "a+")  # noqa: SIM115
-    until = time.monotonic() + wait
-    patience = time.monotonic() + COMMAND_WAIT / 1000
+    until = time.monotonic() + COMMAND_WAIT / 1000
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             handle.seek(0)
             is_command = handle.read() == "command"
-            if time.monotonic() >= (patience if is_command else until):
+            if time.monotonic() >= (until if is_command else 0):
                 handle.close()
                 what = "a command is working" if is_command else "another sipsms server is running"
                 raise Locked(f"store {engine.url.database}: {what} on it") from None
@@ -114,7 +112,7 @@ def version_of(engine: Engine) -> str:
         with engine.connect() as connection:
             return _version(connection)
     except DriverError as error:
-        raise StoreError(f"store {engine.url.render_as_string(hide_password=True)}: {_first_line(error)}") from None
+        raise StoreError(f"store {engine.url.render_as_string(hide_password=True)}: {reason(error)}") from None
 
 
 def _version(connection: Connection) -> str:
@@ -172,7 +170,7 @@ def ensure_schema(engine: Engine) -> bool:
         else:
             _create(engine)
     except DriverError as error:
-        raise StoreError(f"store: migration failed, nothing was changed: {_first_line(error)}") from None
+        raise StoreError(f"store: migration failed, nothing was changed: {reason(error)}") from None
     _protect(engine)
     return True
 
@@ -208,5 +206,6 @@ def _protect(engine: Engine) -> None:
                 path.chmod(0o600)
 
 
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+def reason(error: Exception) -> str:
+    """Return one line of a failure, without the statement and its values."""
+    return (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]

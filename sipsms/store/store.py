@@ -26,7 +26,7 @@ from sipsms.store import (
     reassign,
 )
 from sipsms.store.directory import changes
-from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, DriverError, ensure_schema, open_engine
+from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, DriverError, ensure_schema, open_engine, reason
 from sipsms.store.rows import counter
 from sipsms.store.writer import Writer
 
@@ -81,7 +81,7 @@ class Store:
                 with self._reading.connect() as connection:
                     return query(connection)
             except DriverError as error:
-                raise Unavailable(str(error)) from None
+                raise Unavailable(reason(error)) from None
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 

@@ -25,6 +25,7 @@ from sipsms.store.engine import (
     Broken,
     begin,
     commit,
+    reason,
     roll_back,
     set_patience,
 )
@@ -89,7 +90,7 @@ class Writer:
                 if connection is not None:
                     connection.close()
                     connection = None
-                self._answer([(job, Unavailable(str(error))) for job in batch])
+                self._answer([(job, Unavailable(reason(error))) for job in batch])
             if last:
                 if connection is not None:
                     connection.close()
@@ -114,7 +115,7 @@ class Writer:
             results = self._transact(connection, batch)
             self._be_patient(connection, True)
         except Broken as error:  # full, locked or removed: the same for all jobs
-            results = [(job, Unavailable(str(getattr(error, "orig", error)))) for job in batch]
+            results = [(job, Unavailable(reason(error))) for job in batch]
             self._be_patient(connection, False)
         except Exception:
             results = [self._alone(connection, job) for job in batch]
@@ -140,7 +141,10 @@ class Writer:
                 results.extend(zip(jobs, answers, strict=True))
             commit(connection)
         except BaseException:
-            roll_back(connection)
+            try:
+                roll_back(connection)
+            except Broken:
+                connection.invalidate()  # it may still be in its transaction: the next batch has a new connection
             raise
         return results
 
@@ -149,7 +153,7 @@ class Writer:
         try:
             return self._transact(connection, [job])[0]
         except Broken as error:
-            return job, Unavailable(str(getattr(error, "orig", error)))
+            return job, Unavailable(reason(error))
         except Exception as error:
             return job, error
         finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import IntegrityError
 
 from sipsms.core.errors import Unavailable
@@ -85,6 +85,15 @@ async def test_a_locked_store_is_unavailable_and_stores_nothing(tmp_path: Path) 
     other.execute("ROLLBACK")
     other.close()
     assert (await store.accept(_message("after"), (), 1.0)).message_id == 1
+    await store.close()
+
+
+async def test_a_failure_is_told_without_the_statement_and_its_values(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    query = text("SELECT * FROM nothing WHERE name = :name")
+    with pytest.raises(Unavailable) as raised:
+        await store.read(lambda db: db.execute(query, {"name": "a secret"}))
+    assert str(raised.value) == "no such table: nothing"
     await store.close()
 
 
