@@ -27,6 +27,7 @@ HEAD = "0008"  # the newest migration; a test compares it with Alembic's
 SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
 SERVER_WAIT_AGAIN = 200  # milliseconds after a failed wait, until the lock is obtained again
 _WRITE_CACHE, _READ_CACHE = 65536, 8192  # KiB of pages; what is read once stands in the system's cache anyway
+_LOCK_WAIT = 0.25  # seconds for a holder to say what it is
 COMMAND_WAIT = 15000  # milliseconds a command waits; it may wait longer than a server
 
 
@@ -87,14 +88,14 @@ def lock(engine: Engine, holder: str) -> IO[str] | None:
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
     handle = open(engine.url.database + ".lock", "a+")  # noqa: SIM115
-    until = time.monotonic() + COMMAND_WAIT / 1000
+    began = time.monotonic()
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             handle.seek(0)
             is_command = handle.read() == "command"
-            if time.monotonic() >= (until if is_command else 0):
+            if time.monotonic() - began >= (COMMAND_WAIT / 1000 if is_command else _LOCK_WAIT):
                 handle.close()
                 what = "a command is working" if is_command else "another sipsms server is running"
                 raise Locked(f"store {engine.url.database}: {what} on it") from None
