@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any, Final, NamedTuple
 
+from sipsms.core.charset import storable
 from sipsms.core.e164 import is_digits, is_ten_digits, normalise, region_of_area
 from sipsms.core.segmentation import Charset, whole_letters
 from sipsms.smpp.data_coding import TYPE, UDHI, CodingError, Concat, charset_of, decode, decode_segment, read_user_data
@@ -122,7 +123,8 @@ def read_anything(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
     octets = max(pdu.fields.get("short_message", b""), pdu.tlvs.get(Tag.MESSAGE_PAYLOAD, b""), key=len)
     single = pdu._replace(fields={**pdu.fields, "short_message": octets}, tlvs=_without_payload(pdu.tlvs))
     try:
-        return read_body(single, charsets)
+        body = read_body(single, charsets)
+        return body._replace(text=storable(body.text))
     except Refused:
         return Body(_shown(pdu, octets), None, True, octets)
 

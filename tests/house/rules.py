@@ -37,8 +37,9 @@ PURPOSE: Final = {
 
 # Modules that get bytes and `now` and give back values: no asyncio, clock, chance, socket or file.
 PURE: Final = frozenset({
-    "core.account", "core.courier_id", "core.directory_rows", "core.e164", "core.errors", "core.flow_address",
-    "core.ha1", "core.lane_key", "core.media_types", "core.message", "core.network", "core.queue_rows", "core.refusal",
+    "core.account", "core.charset", "core.courier_id", "core.directory_rows", "core.e164", "core.errors",
+    "core.flow_address", "core.ha1", "core.lane_key", "core.media_types", "core.message", "core.network",
+    "core.queue_rows", "core.refusal",
     "core.registration", "core.report_request", "core.segmentation", "core.smpp_url", "core.ssrf", "routing.dialplan",
     "routing.numbering", "accounts.provisioning", "mail.mime", "messaging.content_policy", "messaging.delivery_reports",
     "messaging.imdn", "messaging.opt_out_keywords", "messaging.planner", "messaging.queue.backoff",
