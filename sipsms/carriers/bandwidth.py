@@ -54,7 +54,7 @@ class BandwidthCarrier(BaseCarrier):
         if inbound.auth is not None:
             user, password = inbound.auth.basic
             signatures.check_basic(request, user, password.get_secret_value())
-        events = [payload.mapping(one) for one in _events(payload.parsed_json(request.body))]
+        events = [payload.mapping(one) for one in _events(payload.parsed_json(request))]
         messages = tuple(_inbound(one) for one in events if one.get("type") == "message-received")
         receipts = tuple(self._receipt(one) for one in events if _kind(one) in _STATES)
         return Parsed(messages, receipts, HookReply())
@@ -116,7 +116,7 @@ def _inbound(event: Mapping[str, Any]) -> InboundSms:
     return InboundSms(
         payload.number_of(message.get("from"), "message.from"),
         payload.number_of(to, "to"),
-        "" if text is None and media else payload.text_of(text, "message.text"),
+        payload.optional_text_of(text, "message.text"),
         remote_id,
         media,
     )

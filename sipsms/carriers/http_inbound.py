@@ -13,6 +13,7 @@ from typing import Any, Final
 from sipsms.carriers import payload, signatures
 from sipsms.carriers.payload import at_path
 from sipsms.carriers.settings import Inbound, MediaIn, PartIn, Paths, ReceiptsIn, Signature
+from sipsms.core.charset import Pairs
 from sipsms.core.message import State
 from sipsms.core.queue_rows import CarrierReceipt
 from sipsms.messaging.carrier import HookError, HookReply, HookRequest, InboundMedia, InboundSms, Parsed, Part
@@ -34,7 +35,7 @@ def parse(inbound: Inbound, request: HookRequest) -> Parsed:
         return Parsed(receipts=(_receipt(inbound.receipts, look_up),), reply=reply)
     if not _all_of(inbound.when, look_up):
         return Parsed(reply=reply)
-    return Parsed((_inbound_sms(inbound, look_up),), reply=reply)
+    return Parsed((_inbound_sms(inbound, look_up, request),), reply=reply)
 
 
 # --- authentication --------------------------------------------------------------------------------------------------
@@ -61,14 +62,14 @@ def _check_signature(signature: Signature, request: HookRequest) -> None:
             )
 
 
-def _form(request: HookRequest) -> payload.Pairs:
-    return payload.form(request.body) if payload.media_type(request) == payload.FORM else []
+def _form(request: HookRequest) -> Pairs:
+    return payload.form(request) if payload.media_type(request) == payload.FORM else []
 
 
-def _signed_fields(request: HookRequest) -> payload.Pairs:
+def _signed_fields(request: HookRequest) -> Pairs:
     """Return all fields as Vonage signs them, from JSON, a form or the query."""
     if payload.is_json(request):
-        data = payload.mapping(payload.parsed_json(request.body))
+        data = payload.mapping(payload.parsed_json(request))
         return [(str(name), payload.word_of(value) if not isinstance(value, str) else value)
                 for name, value in data.items()]  # fmt: skip
     return list(payload.fields(request).items())
@@ -81,9 +82,9 @@ def _look_up(request: HookRequest) -> LookUp:
     if not request.body:
         return request.query.get
     if payload.media_type(request) == payload.FORM:
-        return dict(payload.form(request.body)).get
+        return dict(payload.form(request)).get
     if payload.is_json(request):
-        data = payload.parsed_json(request.body)
+        data = payload.parsed_json(request)
         return lambda path: at_path(data, path)
     raise HookError(415, "expected application/json or application/x-www-form-urlencoded")
 
@@ -96,24 +97,32 @@ def _first(paths: Paths, look_up: LookUp) -> object:
     return next((value for path in paths if (value := look_up(path)) is not None), None)
 
 
-def _inbound_sms(inbound: Inbound, look_up: LookUp) -> InboundSms:
+def _inbound_sms(inbound: Inbound, look_up: LookUp, request: HookRequest) -> InboundSms:
     paths = inbound.fields_
     media = tuple(_media(inbound.media, look_up)) if inbound.media else ()
     return InboundSms(
         source=_number("from", paths.from_, look_up),
         destination=inbound.to or _number("to", paths.to, look_up),
-        text=_text("text", paths.text, look_up, optional=bool(media)),
+        text=_text(paths.text, look_up, lambda: bool(media) or _has_null(request, paths.text)),
         remote_id=_number("id", paths.id, look_up) if paths.id else "",
         media=media,
         part=_part(inbound.part, look_up) if inbound.part else None,
     )
 
 
-def _text(field: str, paths: Paths, look_up: LookUp, *, optional: bool = False) -> str:
+def _text(paths: Paths, look_up: LookUp, may_be_empty: Callable[[], bool]) -> str:
     value = _first(paths, look_up)
-    if value is None and optional:
+    if value is None and may_be_empty():
         return ""
-    return payload.text_of(value, field, " or ".join(paths))
+    return payload.text_of(value, "text", " or ".join(paths))
+
+
+def _has_null(request: HookRequest, paths: Paths) -> bool:
+    """Return True if the text is there as JSON's null, as some senders write an empty one."""
+    if not request.body or not payload.is_json(request):
+        return False
+    data = payload.parsed_json(request)
+    return any(at_path(data, path, absent="") is None for path in paths)
 
 
 def _number(field: str, paths: Paths, look_up: LookUp) -> str:

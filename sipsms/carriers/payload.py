@@ -1,16 +1,19 @@
 """Readers of carriers' requests: forms, JSON, texts, numbers and media as plain values.
 
-For any input `HookError` must be the only exception. Half a surrogate pair and NUL are replaced, because the store
-refuses them and the carrier would repeat the message for ever.
+For any input `HookError` must be the only exception. Octets that are no text of their charset are read nevertheless,
+and what the store refuses is replaced, because the carrier would repeat the message for ever.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
+from sipsms.core.charset import Pairs, callback_form, decode_anyhow, for_json, storable
 from sipsms.messaging.carrier import HookError, HookRequest, InboundMedia
 
 MAX_BODY: Final = 256 * 1024
@@ -20,7 +23,7 @@ MAX_URL: Final = 2048
 MAX_MEDIA: Final = 20
 FORM: Final = "application/x-www-form-urlencoded"
 
-Pairs = list[tuple[str, str]]
+_CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9_.:\-]+)", re.IGNORECASE)
 
 
 def media_type(request: HookRequest) -> str:
@@ -31,8 +34,14 @@ def media_type(request: HookRequest) -> str:
 def is_json(request: HookRequest) -> bool:
     """Return True for JSON, also if the content type is missing."""
     kind = media_type(request)
-    bare = not kind and request.body[:1] in (b"{", b"[")
+    bare = not kind and request.body.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[")
     return kind == "application/json" or kind.endswith("+json") or bare
+
+
+def _charset(request: HookRequest) -> str:
+    """Return the charset of the content type; empty if none is declared."""
+    found = _CHARSET.search(request.headers.get("content-type", ""))
+    return found[1] if found else ""
 
 
 def check_size(request: HookRequest) -> None:
@@ -41,13 +50,15 @@ def check_size(request: HookRequest) -> None:
         raise HookError(413, f"body is larger than {MAX_BODY} bytes")
 
 
-def form(body: bytes) -> Pairs:
+def form(request: HookRequest) -> Pairs:
     """Return the fields of a form in order; a name may occur more than once. Raises HookError."""
     try:
-        text = body.decode("ascii")
-        return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_FORM_FIELDS)
+        found = callback_form(request.body, _charset(request), MAX_FORM_FIELDS)
     except ValueError:
         raise HookError(400, "body is not a form") from None
+    if not all(name.isascii() for name, _ in found):
+        raise HookError(400, "body is not a form")
+    return found
 
 
 def fields(request: HookRequest) -> dict[str, str]:
@@ -56,34 +67,34 @@ def fields(request: HookRequest) -> dict[str, str]:
         return dict(request.query)
     if media_type(request) != FORM:
         raise HookError(415, f"expected {FORM}")
-    return dict(form(request.body))
+    return dict(form(request))
 
 
-def parsed_json(body: bytes) -> Any:
-    """Parse JSON. Raises HookError."""
+def parsed_json(request: HookRequest) -> Any:
+    """Parse JSON, in Unicode if no other charset is declared. Raises HookError."""
     try:
-        return json.loads(body)
+        return _loaded(request)
     except (ValueError, RecursionError):
         raise HookError(400, "body is not JSON") from None
 
 
-def at_path(data: object, path: str) -> object:
-    """Return the value at a path like `messages.0.id` in parsed JSON; None if absent."""
+def _loaded(request: HookRequest) -> Any:
+    try:
+        return json.loads(for_json(request.body, _charset(request)))
+    except UnicodeDecodeError:
+        return json.loads(decode_anyhow(request.body))
+
+
+def at_path(data: object, path: str, absent: object = None) -> object:
+    """Return the value at a path like `messages.0.id` in parsed JSON, or `absent`."""
     for part in path.split("."):
         if isinstance(data, dict):
-            data = data.get(part)
+            data = data.get(part, absent)
         elif isinstance(data, list) and part.isascii() and part.isdigit() and len(part) < 6 and int(part) < len(data):
             data = data[int(part)]
         else:
-            return None
+            return absent
     return data
-
-
-def clean(text: str) -> str:
-    r"""Replace half a surrogate pair (JSON's \ud83d) and NUL, because the store refuses both."""
-    if text.isascii():
-        return text.replace("\0", "\ufffd")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
 def text_of(value: object, field: str, path: str = "") -> str:
@@ -92,7 +103,12 @@ def text_of(value: object, field: str, path: str = "") -> str:
         raise HookError(400, f"{_named(field, path)} is missing")
     if not isinstance(value, str):
         raise HookError(400, f"{_named(field, path)} is not text")
-    return clean(value)
+    return storable(value)
+
+
+def optional_text_of(value: object, field: str, path: str = "") -> str:
+    """Return a text that some senders leave out or null for an empty message. Raises HookError if it is no text."""
+    return "" if value is None else text_of(value, field, path)
 
 
 def number_of(value: object, field: str, path: str = "") -> str:
@@ -114,7 +130,7 @@ def word_of(value: object) -> str:
     """Return a state or code as text; empty for other values."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return clean(str(value)).strip()[:MAX_ID] if isinstance(value, str | int) else ""
+    return storable(str(value)).strip()[:MAX_ID] if isinstance(value, str | int) else ""
 
 
 def media_of(found: Iterable[tuple[object, object, object]]) -> tuple[InboundMedia, ...]:

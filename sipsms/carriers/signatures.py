@@ -13,6 +13,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import hmac
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -68,7 +69,7 @@ def check_twilio(request: HookRequest, form: Pairs, key: str) -> None:
     """Check Twilio and SignalWire: base64 HMAC-SHA1 of the URL and all form fields, sorted by name."""
     given = request.headers.get("x-twilio-signature") or request.headers.get("x-signalwire-signature", "")
     fields = "".join(name + value for name, value in sorted(set(form)))
-    expected = [_base64(key, url + fields, "sha1") for url in _with_and_without_port(request.url)]
+    expected = [_base64(key, url + fields, "sha1") for url in _in_all_forms(request.url)]
     matches = [same(one, given) for one in expected]
     _demand(bool(key) and any(matches))
 
@@ -82,8 +83,9 @@ def check_plivo(request: HookRequest, form: Pairs, key: str) -> None:
     v3 = _plivo_headers(request, "v3")
     given = v3 or _plivo_headers(request, "v2")
     nonce = _plivo_nonce(request, "v3" if v3 else "v2")
-    signed = f"{_plivo_v3(request, form)}.{nonce}" if v3 else _without_query(request.url) + nonce
-    matches = [same(_base64(key, signed, "sha256"), one) for one in given]
+    urls = _in_all_forms(request.url)
+    signed = [f"{_plivo_v3(url, request, form)}.{nonce}" if v3 else _without_query(url) + nonce for url in urls]
+    matches = [same(_base64(key, text, "sha256"), one) for text in signed for one in given]
     _demand(bool(key) and bool(nonce) and any(matches))
 
 
@@ -98,10 +100,10 @@ def _plivo_nonce(request: HookRequest, version: str) -> str:
     return next((request.headers[name] for name in names if name in request.headers), "")
 
 
-def _plivo_v3(request: HookRequest, form: Pairs) -> str:
-    pairs = sorted(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))
+def _plivo_v3(called: str, request: HookRequest, form: Pairs) -> str:
+    pairs = sorted(parse_qsl(urlsplit(called).query, keep_blank_values=True))
     query = "&".join(f"{name}={value}" for name, value in pairs)
-    url = _without_query(request.url)
+    url = _without_query(called)
     if request.method == "GET":
         return f"{url}?{query}" if query else url
     if query:
@@ -147,11 +149,15 @@ def _without_query(url: str) -> str:
     return url.partition("#")[0].partition("?")[0]
 
 
-def _with_and_without_port(url: str) -> tuple[str, ...]:
-    """Return the URL with and without the default port, because carriers sign either form."""
+def _in_all_forms(url: str) -> tuple[str, ...]:
+    """Return the URL with its port, without a port, and with the default port: carriers sign any of these forms.
+
+    The port proves nothing: the key does, and it belongs to one carrier. Source: twilio-python issue 392.
+    """
     parts = urlsplit(url)
+    host = _PORT.sub("", parts.netloc)
     usual = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
-    host = parts.netloc.removesuffix(usual) if usual else parts.netloc
-    if ":" in host.rpartition("]")[2]:
-        return (url,)
-    return tuple(url.replace(f"//{parts.netloc}", f"//{host}{port}", 1) for port in ("", usual))
+    return tuple(url.replace(f"//{parts.netloc}", f"//{one}", 1) for one in {parts.netloc, host, host + usual})
+
+
+_PORT: Final = re.compile(r":[0-9]*$")

@@ -36,7 +36,7 @@ _STATES: Final[Mapping[str, State]] = {
 
 def read(request: HookRequest) -> tuple[tuple[InboundSms, ...], tuple[CarrierReceipt, ...]]:
     """Return the messages and receipts of an event. Raises HookError."""
-    data = reading.mapping(reading.parsed_json(request.body)).get("data")
+    data = reading.mapping(reading.parsed_json(request)).get("data")
     if not isinstance(data, dict):
         raise HookError(400, "field 'data' is missing")
     kind = data.get("event_type")
@@ -59,7 +59,7 @@ def messages(payload: Mapping[str, Any]) -> tuple[InboundSms, ...]:
         InboundSms(
             source,
             _phone(to, "payload.to"),
-            "" if text is None and media else reading.text_of(text, "payload.text"),
+            reading.optional_text_of(text, "payload.text"),
             remote_id,
             media,
         )

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from sipsms.carriers import payload, signatures
 from sipsms.carriers.outcomes import ask, basic, by_meaning, by_status, json_of, plain, retry_after
 from sipsms.carriers.settings import Meaning, TwilioConfig
+from sipsms.core.charset import Pairs
 from sipsms.core.e164 import as_format
 from sipsms.core.http_client import HttpReply
 from sipsms.core.message import Accepted, Delivery, Outcome, State
@@ -130,13 +131,13 @@ def _taken(data: Any) -> Outcome | None:
     return Accepted(sid)
 
 
-def _form(request: HookRequest) -> payload.Pairs:
+def _form(request: HookRequest) -> Pairs:
     """Return the signed fields of a POST; a GET has its fields in the URL. Raises HookError."""
     if not request.body:
         return []
     if payload.media_type(request) != payload.FORM:
         raise HookError(415, f"expected {payload.FORM}")
-    return payload.form(request.body)
+    return payload.form(request)
 
 
 def _inbound(fields: Mapping[str, str]) -> InboundSms:
@@ -144,7 +145,7 @@ def _inbound(fields: Mapping[str, str]) -> InboundSms:
     return InboundSms(
         payload.number_of(fields.get("From"), "From"),
         payload.number_of(fields.get("To"), "To"),
-        "" if "Body" not in fields and media else payload.text_of(fields.get("Body"), "Body"),
+        payload.optional_text_of(fields.get("Body"), "Body"),
         payload.number_of(fields.get("MessageSid") or fields.get("SmsSid"), "MessageSid"),
         media,
     )

@@ -25,6 +25,7 @@ from sipsms.carriers.outcomes import ask, by_meaning, by_status, is_cut, json_of
 from sipsms.carriers.settings import Meaning, VoipmsConfig
 from sipsms.carriers.voipms_records import Row
 from sipsms.core import log
+from sipsms.core.charset import storable
 from sipsms.core.clock import new_york
 from sipsms.core.e164 import as_format, normalise
 from sipsms.core.http_client import HttpReply, NoAnswer, NotSent
@@ -102,7 +103,7 @@ class VoipmsCarrier(BaseCarrier):
         remote_id = payload.number_of(fields.get(names.id), names.id)
         files = fields.get(names.files, "").split(",")  # with empty slots: `a,,`
         media = payload.media_of((url, None, None) for url in files)
-        text = payload.clean(fields.get(names.message, ""))
+        text = storable(fields.get(names.message, ""))
         key = voipms_records.dedupe(remote_id, source, destination)
         return InboundSms(source, destination, text, remote_id, media, dedupe=key)
 

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sipsms.carriers import payload
+from sipsms.core.charset import storable
 from sipsms.core.clock import new_york
 from sipsms.core.e164 import normalise
 from sipsms.messaging.carrier import HookError, InboundMedia, InboundSms
@@ -87,7 +88,7 @@ def _row(row: Mapping[str, Any]) -> Row | None:
             moments(payload.text_of(row.get("date"), "date")),
             payload.number_of(row.get("did"), "did"),
             payload.number_of(row.get("contact"), "contact"),
-            payload.clean(text) if isinstance(text, str) else "",
+            storable(text) if isinstance(text, str) else "",
             media_in(row),
         )
     except HookError:

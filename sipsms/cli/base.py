@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
@@ -96,11 +97,19 @@ def cli(context: click.Context, path: Path | None) -> None:
 # --- output ----------------------------------------------------------------------------------------------------------
 
 
+_ENDS_LINES: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def json_line(value: object) -> str:
+    """Return JSON in one line, also for programs that take U+2028 and other control characters for ends of lines."""
+    return _ENDS_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
 def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: str) -> None:
     """Print rows as JSON lines, or as a table of the named columns."""
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(json_line(row))
         return
     from rich.console import Console
     from rich.table import Table

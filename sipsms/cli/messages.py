@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 
 import rich_click as click
 
-from sipsms.cli.base import Context, cli, json_option, moment, pass_context, phone_number, sender
+from sipsms.cli.base import Context, cli, json_line, json_option, moment, pass_context, phone_number, sender
 
 
 @cli.command("import")
@@ -87,7 +86,7 @@ def route(context: Context, source: str, target: str, text: str, as_json: bool) 
     """Show the matching rules and the route of a message without sending it."""
     found = context.do("route", source=source, target=target, text=text)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        click.echo(json_line(found))
         return
     for line in found["trace"]:
         click.echo(f"  {line}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import segno
+
+from sipsms.cli.base import json_line
 
 
 def show(made: Mapping[str, Any], as_json: bool, echo: Callable[[str], None], app: str, picture: Path | None) -> None:
@@ -24,7 +25,7 @@ def show(made: Mapping[str, Any], as_json: bool, echo: Callable[[str], None], ap
     if picture is not None:
         _save(made, app, picture)
     if as_json:
-        echo(json.dumps(made["facts"], ensure_ascii=False))
+        echo(json_line(made["facts"]))
         return
     facts = made["facts"]
     until = datetime.fromtimestamp(facts["expires_at"], UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
+from sipsms.core.charset import storable
 from sipsms.core.clock import Clock
 from sipsms.core.e164 import normalise
 from sipsms.core.message import Direction, Media, Message
@@ -59,12 +60,12 @@ class Inbound:
         did = self._directory.did(number) if number else None
         if did is None:
             return None
-        source = normalise(sms.source) or sms.source[:64]
+        source, text = normalise(sms.source) or sms.source[:64], storable(sms.text)
         if sms.part is not None and sms.part.total > 1:
-            return await self._receive_part(sms, source, did, origin)
+            return await self._receive_part(sms, source, did, text, origin)
         media = tuple(Media(one.content_type, one.name, url=one.url) for one in sms.media)
         message = Message(
-            Direction.IN, source, did.number, sms.text, origin, self._clock(), did.account, did.number, None,
+            Direction.IN, source, did.number, text, origin, self._clock(), did.account, did.number, None,
             dedupe_key, sms.remote_id[:128], media=(*stored, *media),
         )  # fmt: skip
         return await self._take(message, did)
@@ -87,10 +88,10 @@ class Inbound:
         """
         return dedupe_key is not None and await self._store.find_duplicate(dedupe_key) is not None
 
-    async def _receive_part(self, sms: InboundSms, source: str, did: Did, origin: str) -> Receipt | Refusal:
+    async def _receive_part(self, sms: InboundSms, source: str, did: Did, text: str, origin: str) -> Receipt | Refusal:
         assert sms.part is not None
         part = StoredPart(
-            origin, source, did.number, sms.part.reference[:64], sms.part.number, sms.part.total, sms.text,
+            origin, source, did.number, sms.part.reference[:64], sms.part.number, sms.part.total, text,
             sms.remote_id[:128], self._clock(),
         )  # fmt: skip
         return await self._parts.add(part) or Receipt(0)

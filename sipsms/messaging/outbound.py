@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.quota import Usage
 from sipsms.core import log
+from sipsms.core.charset import BOM
 from sipsms.core.clock import Clock
 from sipsms.core.courier_id import SMPP
 from sipsms.core.e164 import normalise
@@ -83,7 +84,7 @@ class Outbound:
             if isinstance(number, Refusal):
                 return number
             destination = number
-        text = unix_newlines(order.text)
+        text = unix_newlines(order.text).removeprefix(BOM)
         if len(order.files) > MAX_FILES:
             return Refusal(RefusalCode.MEDIA_COUNT, f"{len(order.files)} files, an MMS has at most {MAX_FILES}")
         if order.files:

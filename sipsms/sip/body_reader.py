@@ -10,13 +10,13 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from sipsms.core.charset import decode, is_known
 from sipsms.sip.headers import parse_media_type, parse_name_addr
 from sipsms.sip.message import Request
 from sipsms.sip.uri import ParseError, parse_uri
 
 ACCEPT = "text/plain, message/cpim, multipart/mixed, application/im-iscomposing+xml, message/imdn+xml"
 _NOTICES = frozenset(("application/im-iscomposing+xml", "message/imdn+xml"))
-_CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii", "iso-8859-1": "latin-1"}
 MAX_INFLATED = 64 * 1024
 _DEPTH = 3
 _MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")  # RFC 5438 section 11.1.7: a token; any other value gets no IMDN
@@ -90,7 +90,7 @@ def _content(content_type: str, body: bytes, depth: int) -> Content:
     except ParseError as error:
         return Refused(400, str(error))
     if kind == "text/plain":
-        return _text(body, (params.get("charset") or "utf-8").lower())
+        return _text(body, params.get("charset") or "utf-8")
     if kind in _NOTICES:
         return Notice(kind)
     if depth and kind == "message/cpim":
@@ -105,11 +105,10 @@ def _unsupported(kind: str) -> Refused:
 
 
 def _text(body: bytes, charset: str) -> Content:
-    codec = _CHARSETS.get(charset)
-    if codec is None:
+    if not is_known(charset):
         return _unsupported(f"text/plain;charset={charset}")
     try:
-        return Text(body.decode(codec))
+        return Text(decode(body, charset))
     except UnicodeDecodeError:
         return Refused(400, f"the text is not valid {charset}")
 

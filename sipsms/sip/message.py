@@ -147,7 +147,7 @@ def parse_datagram(data: bytes, *, exact: bool = False) -> Request | Response | 
 
     `exact`: no bytes may follow the body (RFC 7118 section 5).
     """
-    if data[:2] == b"\r\n":
+    if data[:1] in (b"\r", b"\n"):
         data = data.lstrip(b"\r\n")
     if not data:
         return None
@@ -454,13 +454,18 @@ class Framer:
 
     def _read_head(self) -> Ping | Broken | None:
         buffer = self._buffer
-        while buffer[:2] == b"\r\n":
+        while buffer.startswith((b"\r", b"\n")):
+            if buffer == b"\r":
+                return None
+            if buffer[:2] != b"\r\n":
+                self._drop_stray_line_ends()
+                continue
             del buffer[:2]
             if self._line_end:
                 self._line_end = False
                 return Ping()
             self._line_end = True
-        if not buffer or buffer == b"\r":
+        if not buffer:
             return None
         self._line_end = False
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
@@ -473,6 +478,13 @@ class Framer:
         head = bytes(buffer[:end])
         del buffer[: end + 4]
         return self._accept_head(head)
+
+    def _drop_stray_line_ends(self) -> None:
+        """Drop bare CR and LF between messages, which some programs write behind a body (RFC 3261 section 7.5)."""
+        self._line_end = False
+        mark = self._buffer[:1]
+        run = len(self._buffer) - len(self._buffer.lstrip(mark))
+        del self._buffer[: run if mark == b"\n" else max(1, run - 1)]
 
     def _accept_head(self, head: bytes) -> Broken | None:
         try:

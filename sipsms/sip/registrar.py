@@ -315,7 +315,7 @@ def contact_value(binding: Binding, now: float, gruu_domain: str = "") -> str:
     """
     params = [f"expires={max(0, round(binding.expires_at - now))}"]
     for name, value in binding.params:
-        params.append(name if value is None else f"{name}={_parameter(value)}")
+        params.append(name if value is None else f"{name}={_parameter(name, value)}")
     if binding.q != 1.0:
         params.append(f"q={binding.q:g}")
     if gruu_domain and binding.instance:
@@ -333,6 +333,16 @@ def gruu_of(instance: str) -> str:
     return instance.strip("<>")
 
 
-def _parameter(value: str) -> str:
+# Feature tags of RFC 3840 section 10 and of its registry (IANA, "SIP Media Feature Tags" of the base tree).
+_FEATURES = frozenset(
+    "actor application audio automata class control data description duplex events extensions isfocus language "
+    "methods mobility priority schemes text type video".split()
+)
+
+
+def _parameter(name: str, value: str) -> str:
+    """Return the value of a Contact parameter; that of a feature tag is always quoted (RFC 3840 section 9)."""
+    if name.startswith("+") or name in _FEATURES:
+        return quote_string(value)
     plain = all(char.isalnum() or char in "-.!%*_+`'~" for char in value) and value.isascii()
     return value if plain and value else quote_string(value)

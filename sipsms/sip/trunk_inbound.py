@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sipsms.core import log
+from sipsms.core.charset import storable
 from sipsms.core.clock import Clock
 from sipsms.core.courier_id import CourierId
 from sipsms.core.e164 import normalise
@@ -56,7 +57,7 @@ class TrunkInbound:
             return Answer(200)
         if isinstance(found, body_reader.Refused):
             return self._refuse(found.status, found.why, *([found.header] if found.header else []))
-        text = found.text.replace("\r\n", "\n").replace("\0", "")
+        text = storable(found.text.replace("\r\n", "\n"))
         if len(text) > MAX_TEXT:
             return self._refuse(413, f"the text has {len(text)} characters, at most {MAX_TEXT}")
         destination = self._destination(request)

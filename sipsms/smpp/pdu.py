@@ -249,10 +249,11 @@ _TABLES: Final[dict[int, tuple[_Field, ...]]] = {
     **_REQUESTS, **{_RESPONSE | command: fields for command, fields in _RESPONSES.items()}, GENERIC_NACK: (),
 }  # fmt: skip
 
-# Messages of an SMSC: texts of any length, and as much of short_message as there is.
+# Messages of an SMSC: texts as long as the longest of data_sm, and as much of short_message as there is.
 _LENIENT: Final[dict[int, tuple[_Field, ...]]] = {
     command: tuple(
-        field._replace(most=255, kind="rest" if field.kind == "short" else field.kind) for field in _REQUESTS[command]
+        field._replace(most=max(64, field.most), kind="rest" if field.kind == "short" else field.kind)
+        for field in _REQUESTS[command]
     )
     for command in (Command.DELIVER_SM, Command.DATA_SM)
 }

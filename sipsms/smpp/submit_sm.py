@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any, Final, NamedTuple
 
+from sipsms.core.charset import storable
 from sipsms.core.e164 import is_digits, is_ten_digits, normalise, region_of_area
 from sipsms.core.segmentation import Charset, whole_letters
 from sipsms.smpp.data_coding import TYPE, UDHI, CodingError, Concat, charset_of, decode, decode_segment, read_user_data
@@ -120,15 +121,14 @@ def read_anything(pdu: Pdu, charsets: Mapping[int, Charset]) -> Body:
 
     If there are both a message_payload and a short_message, the longer is the message."""
     octets = max(pdu.fields.get("short_message", b""), pdu.tlvs.get(Tag.MESSAGE_PAYLOAD, b""), key=len)
-    single = pdu._replace(fields={**pdu.fields, "short_message": octets}, tlvs=_without_payload(pdu.tlvs))
+    if Tag.MESSAGE_PAYLOAD in pdu.tlvs:
+        tlvs = {tag: value for tag, value in pdu.tlvs.items() if tag != Tag.MESSAGE_PAYLOAD}
+        pdu = pdu._replace(fields={**pdu.fields, "short_message": octets}, tlvs=tlvs)
     try:
-        return read_body(single, charsets)
+        body = read_body(pdu, charsets)
+        return body._replace(text=storable(body.text))
     except Refused:
         return Body(_shown(pdu, octets), None, True, octets)
-
-
-def _without_payload(tlvs: Mapping[int, bytes]) -> Mapping[int, bytes]:
-    return {tag: value for tag, value in tlvs.items() if tag != Tag.MESSAGE_PAYLOAD}
 
 
 def _shown(pdu: Pdu, octets: bytes) -> str:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from sipsms.core import log
+from sipsms.core.charset import callback_form
 from sipsms.core.clock import Clock
 from sipsms.core.courier_id import CourierId, hook_origin
 from sipsms.core.errors import Unavailable
@@ -49,7 +50,12 @@ class Hooks:
             return _problem(bad.status, bad.reason)
         headers = {name.lower(): value for name, value in request.headers.items()}
         hook = HookRequest(
-            request.method, dict(request.query_params), headers, body, self._url(request), self._wall_clock()
+            request.method,
+            dict(callback_form(request.scope["query_string"])),
+            headers,
+            body,
+            self._url(request),
+            self._wall_clock(),
         )
         try:
             parsed = carrier.parse(hook)

@@ -6,11 +6,12 @@ import asyncio
 import base64
 import binascii
 import json
+import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
@@ -20,12 +21,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sipsms.core.charset import Pairs, decode_or_mark, for_json, form
+
 MAX_PART: Final = 3 * 2**20  # bytes of a multipart part: 1.3 MB in base64 is 1.73 MB
 MAX_FIELDS: Final = 100
 MAX_VALUES: Final = 20_000  # commas and brackets in JSON, including those within texts
 MAX_BODY: Final = 3 * MAX_PART + 2**20  # bytes: three files
 MAX_ENCODED: Final = 6 * 2**20  # bytes of a urlencoded form: three files in base64
 MAX_ESCAPES: Final = 200_000  # %XX escapes in a form: each costs a separate step to decode
+_MAX_PART_HEAD: Final = 4096  # bytes of a part's header fields in which a charset is looked for
+_PART_NAME: Final = re.compile(rb'[; ]name="([^"]*)"', re.IGNORECASE)
+_PART_CHARSET: Final = re.compile(rb'content-type:[^\r\n]*;\s*charset="?([A-Za-z0-9_.:\-]+)', re.IGNORECASE)
 SMALL_BODY: Final = 256 * 1024
 PATIENCE: Final = 60.0  # seconds to receive a body
 SILENCE: Final = 10.0  # seconds without data
@@ -159,12 +165,12 @@ async def fields_of(request: Request, *, limit: int = MAX_BODY, held: Held | Non
         if kind == "multipart/form-data":
             await _add_form(request, found, limit, held)
         elif kind == "application/x-www-form-urlencoded":
-            _add_urlencoded(await body_of(request, limit, held), found)
+            _add_urlencoded(await body_of(request, limit, held), charset_of(request), found)
         elif kind == "application/json" or kind.endswith("+json"):
-            _add_json(await body_of(request, limit, held), found)
-        elif (body := await body_of(request, limit, held)).lstrip()[:1] == b"{":
+            _add_json(await body_of(request, limit, held), found, charset_of(request))
+        elif (body := await body_of(request, limit, held)).removeprefix(BOM_UTF8).lstrip()[:1] == b"{":
             _add_json(body, found)
-    for name, value in request.query_params.multi_items():
+    for name, value in _query(request):
         if name not in found or request.method in ("GET", "HEAD"):
             found.setdefault(name, []).append(value)
     if len(found) > MAX_FIELDS:
@@ -175,36 +181,44 @@ async def fields_of(request: Request, *, limit: int = MAX_BODY, held: Held | Non
 def query_of(request: Request) -> Fields:
     """Return the fields of the query, for a request whose body cannot be read."""
     found: Fields = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in _query(request):
         found.setdefault(name, []).append(value)
     return found
 
 
-def _add_urlencoded(body: bytes, found: Fields) -> None:
+def _query(request: Request) -> Pairs:
+    return form(request.scope["query_string"])
+
+
+def charset_of(request: Request) -> str:
+    """Return the charset of the content type; empty if none is declared."""
+    _, options = parse_options_header(request.headers.get("content-type"))
+    return options.get(b"charset", b"").decode("latin-1")
+
+
+def _add_urlencoded(body: bytes, charset: str, found: Fields) -> None:
     """Add the fields of a form, if it is small: ten megabytes of `&` would block the loop for seconds."""
     if len(body) > MAX_ENCODED or body.count(b"%") > MAX_ESCAPES:
         raise BadRequest("the body is too large", 413)
     try:
-        pairs = parse_qsl(
-            body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS
-        )
+        pairs = form(body, charset, MAX_FIELDS)
     except ValueError:
         raise BadRequest("too many fields") from None
     for name, value in pairs:
         found.setdefault(name, []).append(value)
 
 
-def _add_json(body: bytes, found: Fields) -> None:
+def _add_json(body: bytes, found: Fields, charset: str = "") -> None:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES:
         raise BadRequest("too many values")
-    for name, value in json_object(body).items():
+    for name, value in json_object(body, charset).items():
         found[name] = value if isinstance(value, list) else [value]
 
 
-def json_object(body: bytes) -> Mapping[str, Any]:
-    """Return the JSON object of a body. Raises BadRequest."""
+def json_object(body: bytes, charset: str = "") -> Mapping[str, Any]:
+    """Return the JSON object of a body, in Unicode if no other charset is declared. Raises BadRequest."""
     try:
-        value = json.loads(body)
+        value = json.loads(for_json(body, charset))
     except (ValueError, RecursionError):
         raise BadRequest("the body is not JSON") from None
     if not isinstance(value, dict):
@@ -217,20 +231,41 @@ async def _add_form(request: Request, found: Fields, limit: int, held: Held | No
     body = await body_of(request, limit, held)
     _, options = parse_options_header(request.headers["content-type"])
     boundary = options.get(b"boundary", b"")
-    # A request of our own: the client's charset would be used, and some of Python's codecs take minutes for a megabyte.
-    kind = b'multipart/form-data; boundary="' + boundary.replace(b'"', b"") + b'"'
+    # A request of our own, read as one character for each octet: some of Python's codecs take minutes for a megabyte.
+    kind = b'multipart/form-data; charset=latin-1; boundary="' + boundary.replace(b'"', b"") + b'"'
     own = Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind)]})
     own._body = body  # `form` reads this instead of a stream
     try:
-        form = await own.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_PART)
+        parts = await own.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_PART)
     except (MultiPartException, HTTPException) as error:
         reason = str(getattr(error, "message", None) or getattr(error, "detail", None) or "the form cannot be read")
         raise BadRequest(reason, 413 if "maximum size" in reason else 400) from None
     except (ValueError, KeyError, UnicodeError, AssertionError):
         raise BadRequest("the form cannot be read") from None
+    charsets = _part_charsets(body, boundary)
+    default = charset_of(request) or _octets(parts.get("_charset_", "")).decode("ascii", "replace")
     async with own.form():
-        for name, value in form.multi_items():
-            found.setdefault(name, []).append(await value.read() if isinstance(value, UploadFile) else value)
+        for name, value in parts.multi_items():
+            charset = charsets.get(name, default)
+            content = await value.read() if isinstance(value, UploadFile) else decode_or_mark(_octets(value), charset)
+            found.setdefault(decode_or_mark(_octets(name), default), []).append(content)
+
+
+def _octets(text: str | UploadFile) -> bytes:
+    return text.encode("latin-1", "replace") if isinstance(text, str) else b""
+
+
+def _part_charsets(body: bytes, boundary: bytes) -> dict[str, str]:
+    """Return the charsets that parts of a multipart form declare themselves, by the names of their fields."""
+    found: dict[str, str] = {}
+    if b"charset" not in body.lower():
+        return found
+    for part in body.split(b"--" + boundary)[1 : MAX_FIELDS + 1]:
+        head = part[:_MAX_PART_HEAD].partition(b"\r\n\r\n")[0]
+        named, declared = _PART_NAME.search(head), _PART_CHARSET.search(head)
+        if named and declared:
+            found[named[1].decode("latin-1")] = declared[1].decode("latin-1")
+    return found
 
 
 def first(fields: Fields, *names: str) -> Any:

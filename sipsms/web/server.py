@@ -75,6 +75,8 @@ class Application:
     """
 
     def __init__(self, routes: Sequence[BaseRoute], hook: Endpoint) -> None:
+        both = [one for one in routes if isinstance(one, Route) and one.methods and {"GET", "POST"} <= one.methods]
+        routes = [*routes, *(_with_slash(one) for one in both if not one.path.endswith("/"))]
         self._starlette = Starlette(routes=routes, exception_handlers={ClientDisconnect: _gone})
         self._hook = hook
         self._endpoints: dict[str, Endpoint] = {
@@ -99,11 +101,20 @@ class Application:
         path: str = scope["path"]
         if path.startswith("/hooks/"):
             parts = path.split("/")
+            if len(parts) == 5 and not parts[4]:
+                parts.pop()
             if len(parts) == 4 and parts[2] and parts[3]:
                 scope["path_params"] = {"carrier": parts[2], "secret": parts[3]}
                 return self._hook
             return None
         return self._endpoints.get(path)
+
+
+def _with_slash(door: Route) -> Route:
+    """Return the route with a slash at its end: many programs do not follow a redirect with a body."""
+    found = Route(f"{door.path}/", door.endpoint)
+    found.methods = door.methods
+    return found
 
 
 async def _gone(request: Request, error: Exception) -> Response:

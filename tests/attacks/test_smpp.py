@@ -487,14 +487,19 @@ def test_malformed_deliver_sm_are_refused(prey: Prey, evil: Evil) -> None:
     customer, before = prey.customer(), len(evil.answered)
     number = "1" + customer.did
     bodies = [
-        b"", b"\0" * 5, deliver_body(PHONE, number, b"x")[:-3], deliver_body("9" * 80, number, b"x"),
-        deliver_body(PHONE, number, b"x", tlvs=b"\x04\x24\xff\xff"),
-    ]  # fmt: skip
+        b"",
+        b"\0" * 5,
+        deliver_body(PHONE, number, b"x")[:-3],
+        deliver_body("9" * 80, number, b"x"),
+    ]
     for body in bodies:
         evil.deliver(body)
     answers = evil.answered.count(before + len(bodies))[before:]
     assert 0 not in [one.status for one in answers]
     assert prey.rows(customer.did) == []
+    evil.deliver(deliver_body(PHONE, number, b"x", tlvs=b"\x04\x24\xff\xff"))  # readable but for its last parameter
+    assert evil.answered.count(before + len(bodies) + 1)[-1].status == 0
+    assert prey.texts(customer.did) == ["x"]
 
 
 def test_a_silent_smsc_is_closed_and_bound_again(prey: Prey, evil: Evil) -> None:

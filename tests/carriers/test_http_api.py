@@ -321,3 +321,31 @@ PATHS = [("a", 1), ("b.0.c", 2), ("b.1", None), ("b.-1", None), ("b.x", None), (
 @pytest.mark.parametrize(("path", "found"), PATHS)
 def test_a_path_selects_a_value(path: str, found: object) -> None:
     assert at_path({"a": 1, "b": [{"c": 2}]}, path) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"text=caf%E9", "application/x-www-form-urlencoded; charset=ISO-8859-1"),
+        (b"text=caf%E9", "application/x-www-form-urlencoded"),
+        (b"text=caf\xe9", "application/x-www-form-urlencoded"),
+        (b"text=caf%C3%A9", "application/x-www-form-urlencoded; charset=rot13"),
+        (b"text=caf%E9", "application/x-www-form-urlencoded; charset=utf-8"),
+    ],
+)
+def test_a_form_in_any_charset_is_read(body: bytes, kind: str) -> None:
+    """A carrier only repeats what is refused: windows-1252 where the octets are no UTF-8."""
+    sent = b"from=2125550123&to=5550001111&id=1&" + body
+    (sms,) = carrier()[0].parse(HookRequest("POST", {}, {"content-type": kind}, sent)).messages
+    assert sms.text == "café"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=ISO-8859-1", ""])
+def test_json_in_any_charset_is_read(kind: str) -> None:
+    text = '{"from": "2125550123", "to": "5550001111", "text": "café", "id": "1"}'
+    bodies = [text.encode("latin-1")]
+    if "charset" not in kind:
+        bodies += [text.encode(), b"\xef\xbb\xbf" + text.encode()]
+    for body in bodies:
+        (sms,) = carrier()[0].parse(HookRequest("POST", {}, {"content-type": kind}, body)).messages
+        assert sms.text == "café"

@@ -55,7 +55,7 @@ def test_the_signature_of_twilio_matches_its_published_vector() -> None:
     assert twilio(params=PARAMS[::-1])
     assert twilio(header="x-signalwire-signature")
     assert twilio(url=URL.replace(".com/", ".com:443/"))
-    assert not twilio(url=URL.replace(".com/", ".com:8443/"))
+    assert not twilio(url=URL.replace("mycompany.com/", "mycompany.com.example/"))
     assert not twilio(url=URL.replace("https", "http"))
     assert not twilio(url="")
     assert not twilio(params=PARAMS[1:])
@@ -64,6 +64,34 @@ def test_the_signature_of_twilio_matches_its_published_vector() -> None:
     assert not twilio(header="x-other")
     for wrong in ("", "=", SIGNATURE.lower(), SIGNATURE[:-1], SIGNATURE + ",", "\u0430", "\udfff"):
         assert not twilio(wrong)
+
+
+@pytest.mark.req("A-41", "W-05")
+@pytest.mark.parametrize("host", ["sms.example.net", "[2001:db8::1]"])
+def test_the_url_is_signed_with_its_port_or_without_or_with_the_default_port(host: str) -> None:
+    """twilio-python#392: Twilio leaves out a port that is not the default; proxies add or remove it."""
+
+    def signed(url: str) -> str:
+        return b64encode(hmac.new(b"12345", (url + "a1").encode(), hashlib.sha1).digest()).decode()
+
+    for scheme, usual in (("https", 443), ("http", 80)):
+        called = f"{scheme}://{host}:8443/hooks/twilio/s?x=1:2"
+        for port in (":8443", "", f":{usual}"):
+            assert twilio(signed(called.replace(":8443", port)), [("a", "1")], called)
+        for wrong in (":8444", ":"):
+            assert not twilio(signed(called.replace(":8443", wrong)), [("a", "1")], called)
+        plain = called.replace(":8443", "")
+        for port in ("", f":{usual}"):
+            assert twilio(signed(plain.replace(host, host + port)), [("a", "1")], plain)
+        for version in ("v2", "v3"):
+            text = called.replace(":8443", "")
+            given = v3(f"{text}.a1") if version == "v3" else _v2(text.partition("?")[0])
+            assert plivo(given, called, [("a", "1")])
+
+
+def _v2(url: str) -> dict[str, str]:
+    signature = b64encode(hmac.new(b"my_auth_token", f"{url}12345".encode(), hashlib.sha256).digest()).decode()
+    return {"x-plivo-signature-v2": signature, "x-plivo-signature-v2-nonce": "12345"}
 
 
 @pytest.mark.req("A-41")

@@ -21,6 +21,7 @@ from click import Context
 
 from sipsms import __version__
 from sipsms.cli import base, cli, main
+from sipsms.cli.base import json_line
 from sipsms.core.ha1 import ha1
 from sipsms.store.sqlite import sqlite3
 
@@ -624,3 +625,11 @@ def test_check_config_warns_of_secrets_in_the_file(host: Host) -> None:
     assert done.out.endswith(": good\n")
     assert "carriers.acme.auth.bearer: the secret stands in the file" in done.err
     assert "carriers.acme.inbound.secret: shorter than 16 characters" in done.err
+
+
+def test_json_lines_have_no_character_that_ends_a_line() -> None:
+    value = {"text": "a\u2028b\u2029c\x85d\x9b\x7f\ud83d é\n"}
+    line = json_line(value)
+    assert len((line + "\n").splitlines()) == 1
+    assert "é" in line
+    assert json.loads(line) == value

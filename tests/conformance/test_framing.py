@@ -356,3 +356,16 @@ def test_udp_keep_alives_are_not_answered(lab: Lab) -> None:
         wire.send(data)
     wire.assert_silent(0.2)
     wire.close()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_stray_line_end_behind_a_body_does_not_spoil_the_next_message(
+    make_phone: MakePhone, account: Account, transport: str
+) -> None:
+    """jain-sip#195."""
+    phone = make_phone(account, transport)
+    assert phone.register().status == 200
+    first = phone.signed(phone.message_draft("2125550123", "jain 0"))
+    second = phone.signed(phone.message_draft("2125550123", "jain 1"))
+    phone.send(first.bytes() + b"\n\r\n" + second.bytes() + b"\r\r\n")
+    assert [phone.response_to(one).status for one in (first, second)] == [202, 202]

@@ -30,6 +30,10 @@ NESTED = {
 @pytest.fixture(scope="module")
 def settings() -> dict[str, Any]:
     carriers = {"sim": {"type": "loopback"}, "door": DOOR, "nested": NESTED, "mute": {**DOOR, "inbound": None}}
+    carriers["voipms"] = {
+        "type": "voipms", "url": "http://127.0.0.1:9/", "username": "u", "password": "p", "inbound": {"secret": "vms"},
+    }  # fmt: skip
+    carriers["telnyx"] = {"type": "telnyx", "api_key": "k", "inbound": {"secret": "tx"}}
     return {"carriers": carriers}
 
 
@@ -146,3 +150,43 @@ def test_other_urls_of_the_hook_server_are_refused(site: Site, account: Account)
     assert status("/") == status("/hooks") == status("/hooks/door") == status("/hooks/door/a/b") == 404
     assert status(f"/hooks/door/{SECRET}", "DELETE") == 405
     assert status("/healthz") == status("/readyz") == status("/metrics") == 200
+
+
+def raw(site: Site, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, str]:
+    request = urllib.request.Request(f"{site.url}{path}", body, {"Content-Type": kind} if kind else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_callbacks_are_read_in_any_charset_and_with_any_separator(site: Site, account: Account) -> None:
+    """A carrier repeats what is refused: nothing that can be read somehow is lost."""
+    to = f"to={account.did}&from={HANDSET}"
+    form = "application/x-www-form-urlencoded"
+    assert raw(site, f"/hooks/voipms/vms?{to}&message=caf%E9+%93q%94&id=71") == (200, "ok")
+    assert raw(site, f"/hooks/voipms/vms?{to}&message=a%3Bb;+c&id=72".replace("&", ";")) == (200, "ok")
+    assert raw(site, "/hooks/voipms/vms/", f"{to}&message=slash&id=73".encode(), form) == (200, "ok")
+    assert raw(site, "/hooks/voipms/vms", f"{to}&message=l%E9&id=74".encode(), f"{form}; charset=latin1") == (200, "ok")
+    assert site.hook(b"\xef\xbb\xbf" + json.dumps(sms(account, "\ufeffbom \ud83d\0", "75")).encode()) == (200, "ok")
+    texts = {row["text"] for row in site.rows(account.did)}
+    assert texts == {"café “q”", "a;b; c", "slash", "lé", "bom \ufffd\ufffd"}
+
+
+def test_a_message_without_text_and_files_is_taken(site: Site, account: Account, make_phone: MakePhone) -> None:
+    phone = make_phone(account)
+    assert phone.register().ok
+    payload = {
+        "id": "n1", "from": {"phone_number": f"+1{HANDSET}"}, "to": [{"phone_number": f"+1{account.did}"}],
+        "text": None, "media": [],
+    }  # fmt: skip
+    event = {"data": {"event_type": "message.received", "payload": payload}}
+    assert raw(site, "/hooks/telnyx/tx", json.dumps(event).encode(), "application/json")[0] == 200
+    del payload["text"]
+    payload["id"] = "n2"
+    assert raw(site, "/hooks/telnyx/tx", json.dumps(event).encode(), "application/json")[0] == 200
+    assert site.hook({"from": HANDSET, "to": account.did, "text": None, "id": "n3"})[0] == 200
+    assert [row["text"] for row in site.rows(account.did)] == ["", "", ""]
+    assert site.hook(sms(account, "after it", "n4")) == (200, "ok")
+    phone.wait_message("after it")

@@ -326,6 +326,42 @@ def test_sendsms_sends_a_message(site: Site, account: Account, desk: tuple[str, 
     assert len(site.rows(account.did)) == 5
 
 
+def test_a_text_is_read_in_the_charset_that_it_is_sent_in(site: Site, account: Account, desk: tuple[str, str]) -> None:
+    """playsms#457, sms-smpp#93: what cannot be read is refused with the door's word; a byte order mark is no text."""
+    form = "application/x-www-form-urlencoded"
+    key = site.cli("account", "api-password", account.name).stdout.strip()
+    fields = f"api_username={account.name}&api_password={key}&method=sendSMS&did={account.did}&dst={HANDSET}"
+
+    def rest(text: str, kind: str = form) -> str:
+        return str(
+            call(site, "/api/v1/rest.php", f"{fields}&message={text}".encode(), Content_Type=kind).json["status"]
+        )
+
+    site.wait(lambda: rest("") == "message_empty")
+    assert rest("caf%E9+1", f"{form}; charset=ISO-8859-1") == "success"
+    assert rest("caf%E9+2") == "invalid_sms"
+    assert call(site, f"/api/v1/rest.php?{fields}&message=caf%E9+3").json["status"] == "invalid_sms"
+    json_text = json.dumps(dict(parse_qsl(fields)) | {"message": "\ufeffcafé 4"})
+    reply = call(site, "/api/v1/rest.php", b"\xef\xbb\xbf" + json_text.encode(), Content_Type="application/json")
+    assert reply.json["status"] == "success"
+    wide = f"to={HANDSET}&coding=2&charset=UTF-16&text="
+    assert sendsms(site, desk, wide + "%FF%FE5%006%00").status == sendsms(site, desk, wide + "%FE%FF%007").status == 202
+    body = f"username={desk[0]}&password={desk[1]}&to={HANDSET}&body="
+    assert call(site, "/acrobits/send", f"{body}caf%E9+8".encode(), Content_Type=form).status == 400
+    site.wait(lambda: len(site.rows(account.did)) == 4)
+    assert {row["text"] for row in site.rows(account.did)} == {"café 1", "café 4", "56", "7"}
+
+
+def test_xml_answers_of_acrobits_name_the_error(site: Site, account: Account, desk: tuple[str, str]) -> None:
+    query = urllib.parse.urlencode({"username": desk[0], "password": desk[1], "format": "xml"})
+    balance = ElementTree.fromstring(call(site, f"/acrobits/balance?{query}").body)
+    assert (balance[0].tag, balance.findtext("error")) == ("error", "0")
+    sent = ElementTree.fromstring(call(site, f"/acrobits/send?{query}&to={HANDSET}&body=xml").body)
+    assert (sent.findtext("error"), bool(sent.findtext("sms_id"))) == ("0", True)
+    wrong = ElementTree.fromstring(call(site, f"/acrobits/send?{query}&to=1&body=xml").body)
+    assert wrong.findtext("error") not in (None, "", "0")
+
+
 def test_sendsms_whose_body_is_the_text(site: Site, account: Account, desk: tuple[str, str]) -> None:
     path = f"/cgi-bin/sendsms?username={desk[0]}&password={desk[1]}&to={HANDSET}"
     by_body = urllib.request.Request(site.url + path, "naïve & all=1".encode(), {"Content-Type": "text/plain"})

@@ -20,6 +20,8 @@ def test_a_body_is_decoded_by_its_charset() -> None:
     text = "Grüße, naïve 😀"
     assert _read(text.encode(), "text/plain;charset=UTF-8") == Text(text)
     assert _read("Grüße".encode("latin-1"), "text/plain; charset=iso-8859-1") == Text("Grüße")
+    assert _read("恏".encode("utf-16"), "text/plain;charset=UTF-16") == Text("\ufeff恏")
+    assert _read(b"\xa4", "text/plain;charset=iso-8859-15") == Text("€")
     assert _read(b"plain", 'Text/Plain; charset="us-ascii"') == Text("plain")
     assert isinstance(_read(b"\xff\xfe"), Refused)
 

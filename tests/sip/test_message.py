@@ -137,3 +137,20 @@ def test_any_input_raises_only_a_parse_error(place: int, noise: bytes, cut: int)
     except BadMessage as error:
         assert 400 <= error.status < 600
     Framer().feed(data)
+
+
+@pytest.mark.parametrize("stray", [b"\n", b"\r", b"\n\n\n", b"\r\r\r", b"\n\r\n", b"\r\n\n", b"\r\r\n", b"\n\r\r\n"])
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+def test_stray_line_ends_between_messages_are_dropped(stray: bytes, size: int) -> None:
+    """jain-sip#195: a peer writes one more LF than its Content-Length says."""
+    data = stray + GOOD + stray + GOOD + stray
+    framer = Framer()
+    events = [event for at in range(0, len(data), size) for event in framer.feed(data[at : at + size])]
+    assert [type(event) for event in events] == [Request, Request]
+    assert framer.feed(b"\n\r\n\r\n")[-1:] == [Ping()]
+
+
+@pytest.mark.parametrize("stray", [b"\n", b"\r", b"\n\r\n", b"\r\n"])
+def test_stray_line_ends_before_a_datagram_are_dropped(stray: bytes) -> None:
+    assert isinstance(parse_datagram(stray + GOOD), Request)
+    assert parse_datagram(stray) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sipsms.core.flow_address import FlowAddress
@@ -121,3 +123,29 @@ def test_a_query_lists_only_live_bindings() -> None:
     left = _register(bound, now=NOW + 61).bindings
     assert [binding.contact for binding in left] == ["sip:b@h"]
     assert "q=0.5" in contact_value(left[0], NOW)
+
+
+@pytest.mark.req("C-050")
+def test_values_of_feature_tags_stay_quoted() -> None:
+    """RFC 3840 section 9: the grammar has no form without quotes (SIP.js#932)."""
+    given = (
+        ';reg-id=1;q=1.0;+sip.instance="<urn:uuid:1>";audio;mobility="fixed";duplex="full";description="snomD375"'
+        ';actor="principal";events="dialog";methods="INVITE,ACK,MESSAGE";+g.3gpp.icsi-ref="urn%3Aurn-7";x=plain'
+        ';y="a b";class=business'
+    )
+    found = contact_value(_bound(f"Contact: <sip:a@h>{given}")[0], NOW)
+    for name in (
+        "mobility",
+        "duplex",
+        "description",
+        "actor",
+        "events",
+        "methods",
+        "+sip.instance",
+        "+g.3gpp.icsi-ref",
+    ):
+        written = re.search(f';{re.escape(name)}="[^"]*"', given)
+        assert written is not None
+        assert written[0] in found
+    for one in (";reg-id=1", ";audio;", ";x=plain", ';y="a b"', ';class="business"'):
+        assert one in found

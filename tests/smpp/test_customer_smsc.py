@@ -13,7 +13,7 @@ from e2e.site import HANDSET
 
 from tests.support.node.certificates import Authority
 from tests.support.smpp.records import Came
-from tests.support.smpp.smsc import Answer, Smsc, Submitted
+from tests.support.smpp.smsc import Answer, Smsc, Submitted, deliver_body
 
 from .kit import NAMES, OK, OUR_ID, PHONE, Bind, Customer, Esme, SmppSite, receipt
 
@@ -315,6 +315,10 @@ def test_a_deliver_by_the_smsc_of_a_customer_is_refused(push: Push) -> None:
     push.settled("hello")
     push.smsc.mo(HANDSET, push.customer.did, "by the wrong bind")
     assert push.smsc.answered.first().status == 0x66
+    told = b"id:1 sub:001 dlvrd:001 submit date:2611281200 done date:2611281201 stat:DELIVRD err:000 text:"
+    for esm_class, coding in ((4, 0), (0, 0), (4, 8)):
+        push.smsc.deliver(deliver_body(HANDSET, push.customer.did, told, coding, esm_class))
+    assert [pdu.status for pdu in push.smsc.answered.count(4)] == [0x66, OK, OK, OK]
     assert push.site.texts(push.customer.did) == ["hello"]
 
 

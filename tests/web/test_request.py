@@ -56,8 +56,24 @@ def part(name: str, value: bytes, file: str = "") -> bytes:
         (b'{"a": 1}', "application/vnd.x+json; charset=utf-8", {"a": [1]}),
         (b' {"a": 1}', "", {"a": [1]}),
         (b"a=1", "text/plain", {}),
+        (b"a=caf%E9", f"{FORM}; charset=ISO-8859-1", {"a": ["café"]}),
+        (b"a=caf%E9", f'{FORM};charset="windows-1252"', {"a": ["café"]}),
+        (b"a=caf%E9", FORM, {"a": ["caf\udce9"]}),  # no text: refused by whoever sends it
+        (b"a=caf%C3%A9", f"{FORM}; charset=rot13", {"a": ["café"]}),
+        (b"_charset_=latin1&a=%E9", FORM, {"_charset_": ["latin1"], "a": ["é"]}),
+        (part("a", b"caf\xe9") + b"--x--", f"{PARTS}; charset=latin1", {"a": ["café"]}),
+        (part("a", b"caf\xe9") + b"--x--", PARTS, {"a": ["caf\udce9"]}),
+        (part("a", "café".encode()) + b"--x--", PARTS, {"a": ["café"]}),
+        (part("_charset_", b"latin1") + part("a", b"\xe9") + b"--x--", PARTS, {"_charset_": ["latin1"], "a": ["é"]}),
+        (
+            part("a", b"\xe9").replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=ISO-8859-1\r\n\r\n")
+            + part("b", "é".encode()) + b"--x--", PARTS, {"a": ["é"], "b": ["é"]},
+        ),
+        (b'{"a": "caf\xe9"}', "application/json; charset=ISO-8859-1", {"a": ["café"]}),
+        (b'\xef\xbb\xbf{"a": 1}', "application/json", {"a": [1]}),
+        (b'\xef\xbb\xbf{"a": 1}', "", {"a": [1]}),
     ],
-)
+)  # fmt: skip
 async def test_the_fields_of_each_kind_of_body_are_read(body: bytes, kind: str, found: dict[str, Any]) -> None:
     assert await fields_of(made(body, kind)) == found
 

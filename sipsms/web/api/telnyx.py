@@ -35,7 +35,7 @@ from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.order import MAX_LONG, File, Order, Sent
 from sipsms.messaging.outbound import Outbound, not_yours
 from sipsms.web.json_response import Json
-from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, json_object
+from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, charset_of, json_object
 from sipsms.web.response_ack import when_heard
 
 # code -> HTTP status, Telnyx's code, title, invalid field
@@ -84,7 +84,7 @@ class TelnyxApi:
     async def send(self, request: Request) -> Response:
         try:
             caller = self._access.bearer(bearer_of(request), address_of(request), "v2")
-            order = self._order(caller, json_object(await body_of(request, SMALL_BODY)))
+            order = self._order(caller, json_object(await body_of(request, SMALL_BODY), charset_of(request)))
             sent = await self._outbound.send(order)
             if isinstance(sent, Refusal):
                 raise _Refused(sent)

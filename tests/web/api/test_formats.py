@@ -81,6 +81,8 @@ def test_a_kannel_request_is_read_with_its_coding_and_charset() -> None:
     assert asked("to=1&coding=2&text=%4F%60%59%7D").text == "你好"
     assert asked("to=1&coding=2&charset=utf-8&text=%E4%BD%A0").text == "你"
     assert asked("to=1&charset=ISO-8859-1&text=caf%E9").text == "café"
+    assert asked("to=1&coding=2&charset=UTF-16&text=%FF%FE%4f%60").text == "\ufeff恏"  # the sender drops the mark
+    assert asked("to=1&coding=2&charset=UTF-16&text=%60%4f").text == asked("to=1&coding=2&text=%60%4f").text == "恏"
     assert asked("to=1&text=x&deferred=5&validity=60").deferred == 5
     assert asked("", "to=1&text=a+b").text == "a b"
     assert asked("to=+15551234567&text=x").numbers == ("+15551234567",)

@@ -177,5 +177,6 @@ def _id(fields: Fields, *names: str) -> int:
 def _answer(request: Request, fields: Fields, status: int, body: dict[str, Any]) -> Response:
     headers = {429: {"Retry-After": "60"}, 503: {"Retry-After": "5"}}.get(status)
     if text(fields, "format") == "xml" or "xml" in request.headers.get("accept", "").partition(",")[0]:
-        return Response(acrobits.as_xml(body), status, headers, "application/xml")
+        error = 0 if status == 200 else status  # what apps look at (doc.acrobits.net, web service for SMS)
+        return Response(acrobits.as_xml({"error": error, **body}), status, headers, "application/xml")
     return Json(body, status, headers)

@@ -6,24 +6,18 @@ the request names; without one UTF-8, or UTF-16BE with coding=2.
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
+
+from sipsms.core.charset import decode, is_known
 
 ACCEPTED: Final = "0: Accepted for delivery"
 QUEUED: Final = "3: Queued for later delivery"
 MAX_NUMBERS: Final = 100
 _LONGEST: Final = 366 * 1440  # minutes; the longest deferral and validity
 _NAMES: Final = {"user": "username", "pass": "password", "dlrmask": "dlr-mask", "dlrurl": "dlr-url"}
-# Only these charsets: Python also has codecs that are no charsets (zip, rot13).
-_CHARSETS: Final = frozenset(
-    """utf-8 utf8 utf-16 utf-16be utf-16le ucs-2 iso-8859-1 iso-8859-15 latin1 windows-1252 cp1252 us-ascii ascii
-    iso-8859-2 windows-1250 iso-8859-5 windows-1251 koi8-r iso-8859-7 iso-8859-9 gbk gb2312 big5 shift_jis
-    euc-kr""".split()
-)
-_AS: Final = {"ucs-2": "utf-16-be", "utf-16": "utf-16-be"}
 
 
 class Rejected(Exception):
@@ -87,13 +81,12 @@ def _numbers(value: str) -> list[str]:
 
 def _text(found: Mapping[str, str]) -> str:
     wide = found.get("coding") == "2"
-    name = found.get("charset", "").strip().lower() or ("utf-16be" if wide else "utf-8")
-    if name not in _CHARSETS:
+    name = found.get("charset", "").strip() or ("utf-16be" if wide else "utf-8")
+    if not is_known(name):
         raise Rejected("Unknown charset, rejected")
-    raw = found.get("text", "").encode("latin-1")
     try:
-        return codecs.decode(raw, _AS.get(name, name))
-    except (UnicodeError, LookupError):
+        return decode(found.get("text", "").encode("latin-1"), name)
+    except UnicodeDecodeError:
         raise Rejected("Charset conversion failed, rejected") from None
 
 

@@ -29,7 +29,7 @@ from sipsms.messaging.order import MAX_LONG, Order
 from sipsms.messaging.outbound import Outbound
 from sipsms.web.api.kannel import format as kannel
 from sipsms.web.api.multi_recipient import Result, send_all
-from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of, route
+from sipsms.web.request import SMALL_BODY, BadRequest, address_of, body_of, charset_of, route
 from sipsms.web.response_ack import when_heard
 
 PATHS: Final = ("/cgi-bin/sendsms", "/sendsms")
@@ -96,10 +96,12 @@ async def _parameters(request: Request) -> dict[str, str]:
     if request.method != "POST":
         return kannel.parameters(query)
     body = (await body_of(request, SMALL_BODY)).decode("latin-1")
-    kind, options = parse_options_header(request.headers.get("content-type"))
+    kind, _ = parse_options_header(request.headers.get("content-type"))
+    charset = charset_of(request)
     if kind == b"text/plain":
-        return kannel.with_text(query, body, options.get(b"charset", b"").decode("latin-1"))
-    return kannel.parameters(query, body)
+        return kannel.with_text(query, body, charset)
+    found = kannel.parameters(query, body)
+    return found if found.get("coding") == "2" else {"charset": charset, **found}
 
 
 def _answer(result: Result, *, later: bool) -> Response:

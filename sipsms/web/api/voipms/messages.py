@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final
 
 from sipsms.accounts.directory import Directory
+from sipsms.core.charset import decode_or_mark
 from sipsms.core.clock import Clock
 from sipsms.core.media_types import MAX_FILE, MAX_FILES, MAX_TEXT
 from sipsms.core.message import Direction, Media, Message
@@ -194,7 +195,7 @@ class Messages:
 
 def _text(params: Params) -> str:
     value = params.raw("message")
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    text = decode_or_mark(value) if isinstance(value, bytes) else value
     return text.replace("\r\n", "\n")
 
 
