@@ -37,6 +37,7 @@ PURPOSE: Final = {
 
 # Modules that get bytes and `now` and give back values: no asyncio, clock, chance, socket or file.
 PURE: Final = frozenset({
+    "core.admission",
     "core.account", "core.courier_id", "core.directory_rows", "core.e164", "core.errors", "core.flow_address",
     "core.ha1", "core.lane_key", "core.media_types", "core.message", "core.network", "core.queue_rows", "core.refusal",
     "core.registration", "core.report_request", "core.segmentation", "core.smpp_url", "core.ssrf", "routing.dialplan",
