@@ -32,11 +32,12 @@ from sipsms.app.settings import Config, literal_secrets, load_dialplan, path_of,
 from sipsms.app.smpp import SmppNode, resolver
 from sipsms.app.tasks import Job, Tasks, keep_doing, run_loop, survives
 from sipsms.core import log
+from sipsms.core.admission import Admission
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_id import SIP
 from sipsms.core.errors import Unavailable
 from sipsms.core.flow_address import FlowAddress
-from sipsms.core.listener import ListenError, bind_url, connection_limit, describe
+from sipsms.core.listener import ListenError, bind_url, describe
 from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding
 from sipsms.core.report_request import ImdnRequest
@@ -101,6 +102,7 @@ class Node:
         self._stop = asyncio.Event()
         self._ended: list[Binding] = []  # bindings that are over and may have a successor
         self.directory = Directory()
+        self.admission = Admission(config.connections.limits)
         self.http: HttpServer | None = None
         self.certificates: CertificateWatch | None = None
 
@@ -174,7 +176,7 @@ class Node:
         )
         self.smpp = SmppNode(
             lambda: self.config, self.store, self.directory, messaging, self._clock,
-            files.url, node, self.smscs, connection_limit() // 8,
+            files.url, node, self.smscs, self.admission,
         )  # fmt: skip
         self.changes = DirectoryRefresh(
             self.store, self.directory, self.location, self.endpoint, self.queue, self.notifier, self.smpp
@@ -196,7 +198,7 @@ class Node:
     def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:
         config = self.config
         sip = config.sip
-        self.endpoint = Endpoint(sip, self._tls, self._origin_allowed, connection_limit(), tag_key)
+        self.endpoint = Endpoint(sip, self._tls, self._origin_allowed, self.admission, tag_key)
         self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.tasks.spawn)
         nonces = Nonces(sip.nonce_key(), sip.nonce_lifetime, self._clock())
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
@@ -307,7 +309,7 @@ class Node:
                     self.hooks, self._readiness, phones, MediaDownload(self.couriers.files), self.apis.routes(),
                     self.config.api.metrics_from, {"version": __version__, "sqlite": sqlite.VERSION},
                 )  # fmt: skip
-                self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
+                self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies, self.admission)
                 self.http.listen()
             case "smpp" | "ssmpp":
                 self.smpp.smsc.listen(bound.sock, self._tls if bound.scheme == "ssmpp" else None)

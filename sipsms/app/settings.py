@@ -23,10 +23,13 @@ from sipsms.carriers.settings import (
     VoipmsConfig,
 )
 from sipsms.core import control_socket, store_url
+from sipsms.core.admission import Limits
+from sipsms.core.listener import connection_limit
 from sipsms.core.validators import (
     DOMAIN,
     AbsolutePath,
     CarrierName,
+    Count,
     Domain,
     HttpAddress,
     HttpListen,
@@ -59,6 +62,19 @@ class Listen(Model):
     sip: tuple[SipAddress, ...] = (SipListen("udp", "0.0.0.0", 5060), SipListen("tcp", "0.0.0.0", 5060))
     http: HttpAddress = HttpListen("127.0.0.1", 8080)
     smpp: tuple[SmppAddress, ...] = ()
+
+
+class Connections(Model):
+    """Connections that others open, by SIP, SMPP and HTTP together."""
+
+    per_address: Count = 100
+    per_site: Count = 1000
+    total: Count | None = None
+    message_timeout: Positive = 10.0
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.per_address, self.per_site, self.total or connection_limit(), self.message_timeout)
 
 
 class Tls(Model):
@@ -106,6 +122,7 @@ class Config(Model):
     listen: Listen = Listen()
     digest: Annotated[tuple[Literal["md5", "sha-256"], ...], AfterValidator(some_once)] = ("md5",)
     tls: Tls | None = None
+    connections: Connections = Connections()
     sip: SipSettings = SipSettings()
     messages: MessageSettings = MessageSettings()
     queue: QueueSettings = QueueSettings()
