@@ -53,8 +53,8 @@ class Writer:
         self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._patient = True
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._worker.start()
 
     def put(self, bulk: Bulk[P, R], payload: P) -> asyncio.Future[R]:
         """Queue one job. The future fails with Unavailable if the job could not be committed."""
@@ -73,7 +73,7 @@ class Writer:
         """Commit the waiting jobs, then end the thread."""
         self._hand_over()
         self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._worker.join)
 
     # --- in the thread ---
 
