@@ -28,7 +28,7 @@ MODULES: Final = {
     "accounts": "directory quota",
     "messaging": "attachments carrier concatenation content_policy delivery_reports device_queue gateway opt_out "
     "opt_out_keywords order outbound planner reporter retry_guard router",
-    "messaging/queue": "backoff courier_state dispatcher failover lanes queue wake_up worker",
+    "messaging/queue": "backoff courier_state dispatcher failover lanes queue sweeper wake_up worker",
     "sip": "auth_limiter body_reader digest endpoint flood_limiter flow_token headers message message_server proxy "
     "registrar rules server transaction uri usual",
 }
