@@ -19,6 +19,7 @@ from sqlalchemy import Column, Connection, Row, and_, bindparam, case, func, lit
 from sipsms.store.operator_lists import DEAD_LETTERS, dead_row, device_row, message_row, queue_row
 from sipsms.store.rows import OPEN, chunks
 from sipsms.store.schema import (
+    CONTACT,
     accounts,
     attempts,
     bindings,
@@ -92,7 +93,8 @@ class _Walk(Iterator[int]):
     """Ids of matching messages, newest first.
 
     After the last id, `horizon` is the continuation, or 0 at the end. All numbers together share `SCAN` examined
-    messages. Each number is read in small chunks, and more only if needed."""
+    messages. Each number is read in small chunks, and more only if needed; with a contact, all its messages are one
+    source instead, whichever number had them."""
 
     def __init__(self, connection: Connection, wanted: Wanted, sees: Sees) -> None:
         self._connection = connection
@@ -100,7 +102,7 @@ class _Walk(Iterator[int]):
         self._sees = sees
         self._left = SCAN
         self.horizon = 0
-        sources: Sequence[str | None] = [None] if wanted.numbers is None else wanted.numbers
+        sources: Sequence[str | None] = [None] if wanted.numbers is None or wanted.contact else wanted.numbers
         chunk = max(1, min(max(wanted.limit + 1, 50), SCAN // (2 * max(len(sources), 1))))
         low, high = _ids_between(connection, wanted)
         self._rows = merge(*(self._of(number, low, high, chunk) for number in sources), key=lambda row: -row.id)
@@ -128,7 +130,9 @@ class _Walk(Iterator[int]):
 
 def _look(connection: Connection, wanted: Wanted, number: str | None, low: int, high: int, most: int) -> Sequence[Any]:
     query = select(messages.c.id, messages.c.account, messages.c.did, messages.c.received_at, _hit(wanted).label("hit"))
-    if number is not None:
+    if wanted.contact:
+        query = query.where(wanted.contact == _CONTACT)
+    elif number is not None:
         query = query.where(messages.c.did == number)
     query = query.where(messages.c.id < high, messages.c.id > low)
     return connection.execute(query.order_by(messages.c.id.desc()).limit(most)).all()
@@ -138,8 +142,8 @@ def _hit(wanted: Wanted) -> Any:
     tests = [messages.c.content_type == ""]  # not IMDN notifications
     if wanted.direction:
         tests.append(messages.c.direction == wanted.direction)
-    if wanted.contact:
-        tests.append(_contact() == wanted.contact)
+    if wanted.contact and wanted.numbers is not None:
+        tests.append(messages.c.did.in_(wanted.numbers))
     if wanted.since is not None:
         tests.append(messages.c.received_at >= wanted.since)
     if wanted.until is not None:
@@ -147,12 +151,8 @@ def _hit(wanted: Wanted) -> Any:
     return case((and_(*tests), literal(1)), else_=literal(0))
 
 
-def _contact() -> Any:
-    """Return the column of the other party's number."""
-    return case((messages.c.direction == "in", messages.c.source), else_=messages.c.destination)
-
-
 _NEVER: Final = 2**62
+_CONTACT: Final[Any] = literal_column(f"({CONTACT})")  # as the index has it
 _UNKNOWN: Final = deliveries.c.state == literal_column("'unknown'")  # a literal, so that the partial index is used
 
 
@@ -214,7 +214,7 @@ def conversations(connection: Connection, number: str, sees: Sees) -> list[dict[
     """Return the contacts of a number, latest first, among the number's newest messages."""
     query = (
         select(messages.c.id, messages.c.direction, messages.c.account, messages.c.did, messages.c.received_at,
-               messages.c.text, _contact().label("contact"), messages.c.content_type)
+               messages.c.text, _CONTACT.label("contact"), messages.c.content_type)
         .where(messages.c.did == number).order_by(messages.c.id.desc()).limit(SPOKEN)
     )  # fmt: skip
     found: dict[str, dict[str, Any]] = {}

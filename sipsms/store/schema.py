@@ -101,6 +101,8 @@ did_targets = Table(
     Index("ix_did_targets_smpp", "did", sqlite_where=_SMPP, postgresql_where=_SMPP),
 )
 
+CONTACT = "CASE WHEN direction = 'in' THEN source ELSE destination END"  # the other side's number
+
 messages = Table(
     "messages",
     metadata,
@@ -123,6 +125,7 @@ messages = Table(
     _text("notify"),  # request for a delivery report (SIP: imdn.Message-ID, RFC 5438), until it is sent
     Column("hidden", Boolean, nullable=False, server_default=false()),  # deleted by its owner at rest.php
     Index("ix_messages_did_id", "did", "id"),
+    Index("ix_messages_contact", text(f"({CONTACT})"), "id"),
     Index("ix_messages_notify", "id", sqlite_where=text("notify <> ''"), postgresql_where=text("notify <> ''")),
 )
 

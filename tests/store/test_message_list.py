@@ -105,6 +105,31 @@ def test_pages_contain_every_message_once(db: Connection, numbers: list[str] | N
     assert len(ids) > 700 or ids == expected
 
 
+@pytest.mark.parametrize("numbers", [None, NUMBERS[:2], []])
+def test_messages_of_a_contact_are_all_found(db: Connection, numbers: list[str] | None) -> None:
+    rows, before = message_list.list_messages(db, Wanted(numbers, contact="4445556666", limit=7), everything)
+    expected = [n + 1 for n in reversed(range(STORED)) if numbers is None or NUMBERS[n % 10] in numbers]
+    assert [row["id"] for row in rows] == expected[:7]
+    assert (before is None) == (len(expected) <= 7)
+
+
+@pytest.mark.parametrize("numbers", [None, NUMBERS])
+def test_a_contact_that_never_wrote_costs_one_look(db: Connection, numbers: list[str] | None) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        assert message_list.list_messages(db, Wanted(numbers, contact="2125559999"), everything) == ([], None)
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+    ((statement, parameters),) = statements
+    (plan,) = db.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+    assert "ix_messages_contact" in plan[3]
+
+
 @pytest.mark.parametrize("when", [-10.0, 0.0, 1.0, 2999.5, 5999.0, 9e9])
 def test_the_last_message_before_a_time_is_found_by_bisection(db: Connection, when: float) -> None:
     assert message_list.last_before(db, when) == sum(1 for n in range(STORED) if n < when)
