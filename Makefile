@@ -25,6 +25,7 @@ check: .venv/dev  ## ruff and mypy --strict
 
 unit: .venv/dev   ## the tests without installing Debian packages
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -p tests.support.tools.plain_sqlite tests/store
 	$(BIN)/python -m tools.requirements
 
 interop: packages asterisk .venv/dev  ## the tests with other people's programs: Asterisk, Kamailio, baresip, sipp ...

@@ -1,10 +1,11 @@
 """Authentication for the APIs: passwords, tokens, SMPP users, networks, and limits.
 
-An unknown name, a wrong password and a disabled account get the same answer after the same work (decision D4). After
-too many failures from one address, the address is refused for the rest of the minute, so that passwords cannot be
-guessed. (API passwords and tokens have 192 random bits and could not be guessed anyway.) After too many wrong passwords
-for one name, from any addresses, only networks that logged in before may use a phone's password for that name until the
-minute ends.
+An unknown name, a wrong password and a disabled account get the same answer after the same work (decision D4).
+
+API passwords and tokens have 192 random bits and cannot be guessed, so they are always checked: an attacker behind the
+same proxy or NAT cannot lock their owners out. People choose the passwords of phones and SMPP users. After too many
+wrong credentials from one network, or too many wrong passwords for one name from any networks, such a password is
+checked until the minute ends only for a name that logged in from that network before.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Account, Did, Scope, Token
 from sipsms.core.clock import Clock
-from sipsms.core.network import Network, is_in, network_of
+from sipsms.core.network import Network, is_in, network_of, networks_of
 from sipsms.store.tokens import digest
 
-FAILURES = 60  # wrong credentials from one address in a minute
+FAILURES = 60  # wrong credentials in a minute from one address or IPv6 /64
+_OF_SITE = 10  # times as many from an IPv6 /48
 GUESSES = 100  # wrong passwords for one name in a minute, from all addresses
 _MOST = 10_000  # addresses or accounts that are remembered at once
 _NAMES = 65_536  # counters of guesses; names share them, so that asking for many names resets none
@@ -84,15 +86,14 @@ class Access:
         self._most_guesses = guesses
         self._minute = 0
         self._failed: Counter[str] = Counter()
-        self._asked: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()  # bounded by the number of customers and operator's tokens
         self._guessed: Counter[int] = Counter()  # by counter of a name
-        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()  # (account, network) of successful logins
+        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()  # (name, network) of successful logins
 
     # --- login ---
 
     def api(self, name: str, password: str, address: str, api: str) -> Account:
         """Return the customer with this name or e-mail address and API password. Raises Denied."""
-        self._check_address(address)
         if not name or not password:
             raise Denied(DenialCode.MISSING, "no credentials")
         account = self._directory.known_as(name)
@@ -107,26 +108,24 @@ class Access:
 
     def user(self, name: str, password: str, address: str, api: str) -> User:
         """Return the account with this name and its phone's password or its API password. Raises Denied."""
-        self._check_address(address)
         if not name or not password:
             raise Denied(DenialCode.MISSING, "no credentials")
         account = self._directory.account(name)
         ha1 = md5(f"{name}:{self._realm}:{password}".encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
         as_phone = hmac.compare_digest(ha1, (account.ha1_md5 if account else "") or _NOBODY[:32])
         as_program = hmac.compare_digest(digest(password), (account.api_hash if account else "") or _NOBODY)
-        if not as_program and not self._may_guess(name, account, address):
+        if not as_program and not self._may_guess(name, account.name if account else "", address):
             raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
         if account is None or not (as_phone or as_program) or not account.enabled:
             self._guessed[_counter(name)] += 1
             raise self._failure(api, name, address, "wrong name or password")
-        self._remember(account, address)
+        self._remember(account.name, address)
         self._check_network(self._directory.account(account.customer) or account, address)
         self._count(account.name)
         return User(account, as_phone)
 
     def bearer(self, token: str, address: str, api: str) -> Caller:
         """Return the caller that a token stands for. Raises Denied."""
-        self._check_address(address)
         if not token:
             raise Denied(DenialCode.MISSING, "no token")
         # a digest: the time of the comparison reveals nothing of the token
@@ -141,14 +140,18 @@ class Access:
 
     def esme(self, username: str, password: str, address: str) -> tuple[Did, ...]:
         """Return the DIDs of the one customer with this SMPP username and password. Raises Denied."""
-        self._check_address(address)
+        login = f"{username} (SMPP)"  # no account's name has a space
+        if not self._may_guess(login, login, address):
+            raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
         known = self._directory.smpp_dids(username)
         given = digest(password)
         right = [did for did in known if did.smpp and hmac.compare_digest(digest(did.smpp.password), given)]
         if not known:
             hmac.compare_digest(_NOBODY, given)
         if len({did.account for did in right}) != 1:
+            self._guessed[_counter(login)] += 1
             raise self._failure("smpp", username, address, "wrong name or password")
+        self._remember(login, address)
         owner = self._directory.account(right[0].account)
         if owner is not None:
             self._check_network(owner, address)
@@ -198,38 +201,42 @@ class Access:
         if minute != self._minute:
             self._minute = minute
             self._guessed.clear()
-        elif len(self._failed) <= _MOST:
-            return
-        self._failed.clear()
-        self._asked.clear()  # bounded by the number of customers
+            self._failed.clear()
+            self._asked.clear()
+        elif len(self._failed) > _MOST:
+            self._failed.clear()
 
-    def _check_address(self, address: str) -> None:
-        self._turn()
-        if self._failed[network_of(address)] >= self._most_failures:
-            raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
-
-    def _may_guess(self, name: str, account: Account | None, address: str) -> bool:
-        """Return whether a wrong password may still be tried from this address; guesses never lock out the owner."""
-        if self._guessed[_counter(name)] < self._most_guesses:
+    def _may_guess(self, name: str, account: str, address: str) -> bool:
+        """Return whether a password that people choose may be checked; guesses never lock out the owner."""
+        if not self._has_failed_too_often(address) and self._guessed[_counter(name)] < self._most_guesses:
             return True
-        return account is not None and (account.name, network_of(address)) in self._familiar
+        return (account, network_of(address)) in self._familiar
 
-    def _remember(self, account: Account, address: str) -> None:
-        place = (account.name, network_of(address))
+    def _has_failed_too_often(self, address: str) -> bool:
+        self._turn()
+        limits = zip(networks_of(address), (self._most_failures, _OF_SITE * self._most_failures), strict=False)
+        return any(self._failed[network] >= most for network, most in limits)
+
+    def _remember(self, name: str, address: str) -> None:
+        place = (name, network_of(address))
         self._familiar[place] = None
         self._familiar.move_to_end(place)
         if len(self._familiar) > _MOST:
             self._familiar.popitem(last=False)
 
     def _failure(self, api: str, name: str, address: str, reason: str) -> Denied:
-        self._failed[network_of(address)] += 1
+        """Count wrong credentials and return the refusal."""
+        is_over = self._has_failed_too_often(address)
+        for network in networks_of(address):
+            self._failed[network] += 1
         log.auth_failure(api, name, address, 0, reason)
-        return Denied(DenialCode.WRONG, reason)
+        return Denied(DenialCode.TOO_MANY, _TOO_MANY) if is_over else Denied(DenialCode.WRONG, reason)
 
     def _count(self, who: str) -> None:
         limit = self._per_minute()
         if not limit:
             return
+        self._turn()
         self._asked[who] += 1
         if self._asked[who] > limit:
             raise Denied(DenialCode.TOO_MANY, f"more than {limit} requests in a minute")

@@ -15,7 +15,7 @@ from sipsms.core.ssrf import check_smpp_url, check_url
 from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.store.accounts import EMAIL, Hashes, NewAccount
 from sipsms.store.dids import Destinations
-from sipsms.store.import_export import NewDid, NewGroup
+from sipsms.store.import_export import Imported, NewDid, NewGroup
 from sipsms.store.smpp_settings import FIELDS as SMPP
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
@@ -65,7 +65,7 @@ class File(Model):
     accounts: tuple[Account, ...]
 
 
-def read(path: Path, realm: str, allow_private: bool = False) -> tuple[list[NewAccount], list[NewDid], list[NewGroup]]:
+def read(path: Path, realm: str, allow_private: bool = False) -> Imported:
     """Return the accounts, DIDs and groups of a file. Raises ConfigError."""
     document = Document.read(path)
     file = document.validate(File)
@@ -98,7 +98,7 @@ def read(path: Path, realm: str, allow_private: bool = False) -> tuple[list[NewA
             groups.append(NewGroup(group.name, group.members))
     if errors:
         raise ConfigError(errors)
-    return people, numbers, groups
+    return Imported(people, numbers, groups)
 
 
 def _doubled(document: Document, file: File) -> Iterator[str]:

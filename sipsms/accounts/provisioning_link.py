@@ -13,9 +13,10 @@ from typing import Any
 
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning import TRANSPORTS, Settings, cloud_code, link, server_of
+from sipsms.core.errors import AdminError
 from sipsms.core.ha1 import ha1
 from sipsms.store import accounts, provisioning_links
-from sipsms.store.accounts import AdminError, Hashes
+from sipsms.store.accounts import Hashes
 from sipsms.store.store import Connection, Store
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without letters that look alike

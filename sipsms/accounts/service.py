@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sipsms.accounts.provisioning_link import Order, Server, facts, issue
 from sipsms.core.account import Scope
 from sipsms.core.directory_rows import Block
+from sipsms.core.errors import AdminError
 from sipsms.store import accounts, blocks, dids, operator_lists, tokens, voipms_fields
-from sipsms.store.accounts import AdminError, Hashes
+from sipsms.store.accounts import Hashes
 from sipsms.store.store import Connection, Store, writes
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from sipsms.accounts.auth import Access
@@ -30,12 +30,10 @@ from sipsms.web.api.wildix.routes import WildixApi
 class HttpApis:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, messaging: Messaging,
-        couriers: Couriers, clock: Clock, take_over: Callable[[], Awaitable[None]], location: Location,
+        couriers: Couriers, clock: Clock, service: AccountService, location: Location,
     ) -> None:  # fmt: skip
-        """`take_over`: read the directory again, and see what waits in the queue."""
         outbound = messaging.outbound
         access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
-        service = AccountService(store, lambda: config().service, take_over)
         services = Services(
             directory, messaging, service, store, couriers.files, clock,
             lambda: config().messages.max_length, lambda: config().api.daily_sends, lambda: config().carriers,

@@ -8,31 +8,36 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from sipsms import __version__
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning_link import fetch
+from sipsms.accounts.service import AccountService
 from sipsms.app import carrier_status, certificates
 from sipsms.app.carrier_set import CarrierSet
 from sipsms.app.carrier_status import CarrierStatus
 from sipsms.app.certificates import CertificateWatch
+from sipsms.app.control import Control
 from sipsms.app.couriers import IDEMPOTENT, Couriers
 from sipsms.app.directory_refresh import DirectoryRefresh
 from sipsms.app.http_apis import HttpApis
+from sipsms.app.operations import Operations
 from sipsms.app.reload import reload
 from sipsms.app.settings import Config, literal_secrets, load_dialplan, path_of, short_secrets
 from sipsms.app.smpp import SmppNode, resolver
-from sipsms.app.tasks import Job, Tasks, keep_doing, survives
+from sipsms.app.tasks import Job, Tasks, keep_doing, run_loop, survives
 from sipsms.core import log
+from sipsms.core.admission import Admission
 from sipsms.core.clock import steady_clock
 from sipsms.core.courier_id import SIP
 from sipsms.core.errors import Unavailable
 from sipsms.core.flow_address import FlowAddress
-from sipsms.core.listener import ListenError, bind_url, connection_limit, describe
+from sipsms.core.listener import ListenError, bind_url, describe
 from sipsms.core.message import Delivery, State, is_copy
 from sipsms.core.registration import Binding
 from sipsms.core.report_request import ImdnRequest
@@ -58,7 +63,7 @@ from sipsms.sip.trace import Tracer
 from sipsms.sip.transport import Flow, StreamConnection
 from sipsms.sip.trunk import Trunk, Trunks
 from sipsms.smpp.carrier import SmppCarrier, SmppCarriers
-from sipsms.store import accounts, carrier_state, provisioning_links, secrets
+from sipsms.store import accounts, carrier_state, provisioning_links, secrets, sqlite
 from sipsms.store.engine import lock, open_engine
 from sipsms.store.store import open_store
 from sipsms.web.carrier_hooks import Hooks
@@ -95,9 +100,9 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self.tasks = Tasks()
         self._stop = asyncio.Event()
-        self._changed = asyncio.Event()
         self._ended: list[Binding] = []  # bindings that are over and may have a successor
         self.directory = Directory()
+        self.admission = Admission(config.connections.limits)
         self.http: HttpServer | None = None
         self.certificates: CertificateWatch | None = None
 
@@ -112,13 +117,13 @@ class Node:
         plan = load_dialplan(self.config)
         self._certify()
         async with AsyncExitStack() as undo:
-            self._lock = lock(open_engine(self.config.store_url))
+            self._lock = lock(open_engine(self.config.store_url), "server")
             if self._lock is not None:
                 undo.callback(self._lock.close)
             sockets = self._bind()
             for bound in sockets:
                 undo.callback(bound.sock.close)
-            self.store = open_store(self.config.store_url, socket.gethostname(), self._changed.set)
+            self.store = open_store(self.config.store_url, socket.gethostname())
             undo.push_async_callback(self.store.close)
             await self._build(plan)
             undo.push_async_callback(self.endpoint.close, 0)
@@ -161,13 +166,17 @@ class Node:
             lambda name: self.store.read(lambda db: carrier_state.polled_at(db, name)),
             lambda name, when: self.store.write(lambda db: carrier_state.put(db, name, polled_at=when)),
         )  # fmt: skip
+        service = AccountService(self.store, lambda: self.config.service, self._take_over)
         self.apis = HttpApis(
-            lambda: self.config, self.store, self.directory, messaging, self.couriers, self._clock,
-            self._take_over, self.location,
+            lambda: self.config, self.store, self.directory, messaging, self.couriers, self._clock, service,
+            self.location,
         )  # fmt: skip
+        self.control = Control(
+            Operations(lambda: self.config, self.store, service, messaging, self.directory), self.tracer.watch
+        )
         self.smpp = SmppNode(
             lambda: self.config, self.store, self.directory, messaging, self._clock,
-            files.url, node, self.smscs, connection_limit() // 8,
+            files.url, node, self.smscs, self.admission,
         )  # fmt: skip
         self.changes = DirectoryRefresh(
             self.store, self.directory, self.location, self.endpoint, self.queue, self.notifier, self.smpp
@@ -189,9 +198,9 @@ class Node:
     def _build_sip(self, trunk_key: bytes, tag_key: bytes) -> None:
         config = self.config
         sip = config.sip
-        self.endpoint = Endpoint(sip, self._tls, self._origin_allowed, connection_limit(), tag_key)
+        self.endpoint = Endpoint(sip, self._tls, self._origin_allowed, self.admission, tag_key)
         self.tracer = Tracer(self.endpoint, config.domain, self._is_of, self.tasks.spawn)
-        nonces = Nonces(sip.nonce_key(), sip.nonce_lifetime)
+        nonces = Nonces(sip.nonce_key(), sip.nonce_lifetime, self._clock())
         authenticator = Authenticator(config.realm, list(config.digest), nonces)
         presence = Presence(config.domain, sip.min_expires, sip.max_expires)
         self.notifier = PresenceServer(
@@ -284,10 +293,10 @@ class Node:
                 await self._listen_on(bound)
             except OSError as error:
                 raise ListenError(describe(error, f"{bound.scheme}://{bound.host}:{bound.port}")) from None
-        await self.tracer.listen(path_of(self.config))
+        await self.control.listen(path_of(self.config))
         log.note(
             "started", domain=self.config.domain, bindings=len(self.location), accounts=len(self.directory),
-            listening=[f"{one.scheme}://{one.host}:{one.port}" for one in sockets],
+            listening=[f"{one.scheme}://{one.host}:{one.port}" for one in sockets], sqlite=sqlite.VERSION,
         )  # fmt: skip
 
     async def _listen_on(self, bound: BoundSocket) -> None:
@@ -298,9 +307,9 @@ class Node:
                 )
                 application = build(
                     self.hooks, self._readiness, phones, MediaDownload(self.couriers.files), self.apis.routes(),
-                    self.config.api.metrics_from,
+                    self.config.api.metrics_from, {"version": __version__, "sqlite": sqlite.VERSION},
                 )  # fmt: skip
-                self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies)
+                self.http = HttpServer(application, bound.sock, self.config.api.trusted_proxies, self.admission)
                 self.http.listen()
             case "smpp" | "ssmpp":
                 self.smpp.smsc.listen(bound.sock, self._tls if bound.scheme == "ssmpp" else None)
@@ -326,7 +335,6 @@ class Node:
     def _run(self) -> None:
         self.tracer.send_to(self.config.trace.hep)
         self.tasks.spawn(self.queue.run())
-        self.tasks.spawn(self._watch_store())
         self.tasks.spawn(keep_doing(self._jobs(), self._clock))
         self.tasks.spawn(keep_doing(self._carrier_jobs(), self._clock))
         self.trunks.start()
@@ -336,31 +344,23 @@ class Node:
 
     # --- while it runs ---
 
-    async def _watch_store(self) -> None:
-        """A command beside us has written: take over what it changed."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            if not await survives(self._take_over):
-                await asyncio.sleep(1)
-                self._changed.set()
-
     async def _take_over(self) -> None:
+        """Take over what a change has written to the store."""
         await self.changes.refresh()
         await self.messaging.devices.take_new()
 
     def _carrier_jobs(self) -> list[Job]:
         """Return the jobs that may take long, because carriers are asked or files removed."""
-        return [
+        jobs = [
             Job(1.0, self._reconciler.step), Job(_LATE_PARTS_EVERY, self.messaging.parts.give_up_waiting),
-            Job(_DIRECTORY_EVERY, self._look_at_directory), Job(carrier_status.EVERY, self._status.report),
-            Job(_MEDIA_EVERY, self._forget_media),
+            Job(carrier_status.EVERY, self._status.report), Job(_MEDIA_EVERY, self._forget_media),
         ]  # fmt: skip
+        return jobs if self._lock is not None else [*jobs, Job(_DIRECTORY_EVERY, self._look_at_directory)]
 
     async def _look_at_directory(self) -> None:
-        """Take over a change of the directory that nothing else has told us of."""
+        """Take over what another process changed, in a database that no lock keeps for us alone."""
         if await self.store.directory_version() > self.directory.version:
-            self._changed.set()
+            await self._take_over()
 
     async def _forget_media(self) -> None:
         try:
@@ -440,6 +440,7 @@ class Node:
         if self.http is not None:
             await self.http.finished(DRAIN / 2)  # a request must not find the store closed
         self.trunks.close()
+        self.control.close()
         self.tracer.close()
         await self.tasks.end()
         await survives(self.messaging.outbound.usage.save)
@@ -458,6 +459,8 @@ async def _serve(config: Config, path: Path) -> None:
     await node.start()
     for line in [*literal_secrets(Document.read(path)), *short_secrets(config.carriers)]:
         log.warning("secret", where=line)
+    if why := sqlite.warning():
+        log.warning("sqlite", why=why)
     _tune_collector()
     await node.run()
 
@@ -467,15 +470,6 @@ def _tune_collector() -> None:
     gc.freeze()
     gc.enable()
     gc.set_threshold(100_000, 20, 50)
-
-
-def run_loop(main: Coroutine[Any, Any, Any]) -> Any:
-    """asyncio.run on uvloop where there is one."""
-    try:
-        import uvloop
-    except ImportError:  # no wheel for this platform
-        return asyncio.run(main)
-    return uvloop.run(main)
 
 
 def serve(config: Config, path: Path) -> None:

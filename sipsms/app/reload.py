@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Settings that only a restart takes over.
 AT_START = (
     "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
-    "sip.handshake_timeout", "sip.first_message_timeout", "sip.max_connections_per_address", "sip.advertised",
+    "sip.handshake_timeout", "sip.first_message_timeout", "sip.advertised",
     "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
     "media.directory", "api.trusted_proxies", "api.metrics_from",
 )  # fmt: skip
@@ -42,6 +42,7 @@ def reload(node: Node) -> None:
         return
     needs_restart = changed_at_start(node.config, fresh)
     node.server.rules = rules
+    node.admission.limits = fresh.connections.limits
     node.messaging.router.dialplan = plan
     node.messaging.limits.keep = fresh.queue.keep
     node.carriers.configure(fresh)

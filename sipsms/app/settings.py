@@ -7,7 +7,7 @@ taken apart and secrets resolved. Each room has the models of its own sections.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, model_validator
@@ -22,11 +22,14 @@ from sipsms.carriers.settings import (
     TwilioConfig,
     VoipmsConfig,
 )
+from sipsms.core import control_socket, store_url
+from sipsms.core.admission import Limits
+from sipsms.core.listener import connection_limit
 from sipsms.core.validators import (
     DOMAIN,
-    ROOTS,
     AbsolutePath,
     CarrierName,
+    Count,
     Domain,
     HttpAddress,
     HttpListen,
@@ -48,7 +51,6 @@ from sipsms.messaging.settings import MessageSettings, PolicySettings, QueueSett
 from sipsms.routing import rules_file
 from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.settings import HepSettings, SipSettings
-from sipsms.sip.trace import socket_path
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig, SmppSettings
 from sipsms.web.settings import CallbackSettings
@@ -60,6 +62,19 @@ class Listen(Model):
     sip: tuple[SipAddress, ...] = (SipListen("udp", "0.0.0.0", 5060), SipListen("tcp", "0.0.0.0", 5060))
     http: HttpAddress = HttpListen("127.0.0.1", 8080)
     smpp: tuple[SmppAddress, ...] = ()
+
+
+class Connections(Model):
+    """Connections that others open, by SIP, SMPP and HTTP together."""
+
+    per_address: Count = 100
+    per_site: Count = 1000
+    total: Count | None = None
+    message_timeout: Positive = 10.0
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.per_address, self.per_site, self.total or connection_limit(), self.message_timeout)
 
 
 class Tls(Model):
@@ -103,10 +118,11 @@ class Config(Model):
     domain: Domain
     aliases: tuple[Domain, ...] = ()
     realm: Realm = ""
-    store: Annotated[str, AfterValidator(store_url_of)] = Field("sqlite:///var/lib/sipsms/sipsms.db", repr=False)
+    store: Annotated[str, AfterValidator(store_url_of)] = Field(store_url.DEFAULT, repr=False)
     listen: Listen = Listen()
     digest: Annotated[tuple[Literal["md5", "sha-256"], ...], AfterValidator(some_once)] = ("md5",)
     tls: Tls | None = None
+    connections: Connections = Connections()
     sip: SipSettings = SipSettings()
     messages: MessageSettings = MessageSettings()
     queue: QueueSettings = QueueSettings()
@@ -146,12 +162,8 @@ class Config(Model):
 
     @property
     def store_url(self) -> str:
-        """Return the store's URL for SQLAlchemy, to which `sqlite:///var/lib/...` is relative, unlike to people."""
-        path = PurePosixPath(self.store.removeprefix("sqlite:///"))
-        if not self.store.startswith("sqlite:///") or path.is_absolute() or str(path) == ":memory:":
-            return self.store
-        base = Path("/") if path.parts[0] in ROOTS else self._directory.absolute()
-        return f"sqlite:///{base / path}"
+        """Return the store's URL for SQLAlchemy."""
+        return store_url.absolute(self.store, self._directory)
 
     @property
     def base_url(self) -> str:
@@ -261,4 +273,5 @@ def _model_of(carrier: object) -> type[BaseModel] | None:
 
 
 def path_of(config: Config) -> Path:
-    return socket_path(config.store_url, repr(config.listen.sip))
+    """Return the path of the control socket."""
+    return control_socket.path_for(config.store_url, repr(config.listen.sip))

@@ -11,6 +11,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.account import Did
+from sipsms.core.admission import Admission
 from sipsms.core.clock import Clock
 from sipsms.core.courier_id import SMPP
 from sipsms.core.lane_key import LaneKey
@@ -48,9 +49,9 @@ def resolver(guard: Callable[[str], str]) -> Resolve:
 class SmppNode:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, messaging: Messaging,
-        clock: Clock, media_url: Callable[[Media], str], node: str, carriers: SmppCarriers, most: int,
+        clock: Clock, media_url: Callable[[Media], str], node: str, carriers: SmppCarriers, admission: Admission,
     ) -> None:  # fmt: skip
-        """`carriers`: sessions with them, for the list. `most`: connections of ESMEs at once."""
+        """`carriers`: sessions with them, for the list. `admission`: of ESMEs' connections."""
         self._config = config
         self._store = store
         self._queue = messaging.queue
@@ -63,7 +64,7 @@ class SmppNode:
         access = Access(directory, clock, config().realm, lambda: 0)  # its own count of wrong passwords
         self.smsc = Smsc(
             lambda: config().smpp, access, directory, messaging.consent, messaging.outbound, store, clock, self._wake,
-            most,
+            admission,
         )  # fmt: skip
         courier = SmppCourier(self.smsc, directory, self._pushes, media_url, late, lambda: config().smpp.charsets)
         messaging.queue.set_courier(SMPP, courier, _LINE)

@@ -50,6 +50,15 @@ async def survives(step: Callable[[], Awaitable[None]]) -> bool:
     return False
 
 
+def run_loop(main: Coroutine[Any, Any, Any]) -> Any:
+    """asyncio.run on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
 class Job(NamedTuple):
     """Work that is done again and again."""
 

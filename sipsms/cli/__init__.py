@@ -39,10 +39,9 @@ def main() -> None:
 
 def _expected(error: Exception) -> str:
     """Return the text for the user, empty for a bug. Imports are here, since `sipsms --version` needs none of them."""
-    from sipsms.core.errors import Unavailable
+    from sipsms.core.errors import AdminError, Unavailable
     from sipsms.core.yaml_file import ConfigError
     from sipsms.sip.tls import TlsError
-    from sipsms.store.accounts import AdminError
     from sipsms.store.engine import DriverError, StoreError
 
     if isinstance(error, (ConfigError, StoreError, AdminError)):

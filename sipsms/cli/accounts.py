@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
-from sipsms.core.validators import duration
-from sipsms.store import accounts
+from sipsms.core.errors import BadValue
+from sipsms.core.quantities import duration
 
 
 def _ask(_context: Any, _param: Any, value: str | None) -> str:
@@ -54,8 +53,7 @@ def account_add(context: Context, name: str, password: str, caller_id: str | Non
     """Add a customer.
 
     Next, add its numbers with `sipsms did add`."""
-    hashes = context.hashes(name, password)
-    context.store(lambda db: accounts.add_account(db, name, hashes, time.time(), caller_id=caller_id or ""))
+    context.do("add_account", name=name, password=password, parent="", caller_id=caller_id or "")
     click.echo(f"account {name} added")
 
 
@@ -64,7 +62,7 @@ def account_add(context: Context, name: str, password: str, caller_id: str | Non
 @pass_context
 def account_list(context: Context, as_json: bool) -> None:
     """List customers and subaccounts."""
-    rows = context.store(lambda db: list(accounts.list_accounts(db)))
+    rows = context.do("list_accounts")
     show(rows, as_json, "name customer caller_id enabled", "no accounts")
 
 
@@ -76,8 +74,7 @@ def account_passwd(context: Context, name: str, password: str) -> None:
     """Set the password of an account or subaccount.
 
     Its phones must then register with the new password."""
-    hashes = context.hashes(name, password)
-    context.store(lambda db: accounts.set_password(db, name, hashes))
+    context.do("set_password", name=name, password=password)
     click.echo(f"password of {name} set")
 
 
@@ -110,8 +107,8 @@ def account_set(context: Context, /, name: str, **given: Any) -> None:
         if values.get(setting) == _AS_CONFIGURED:
             values[setting] = None
     try:
-        context.store(lambda db: accounts.set_account(db, name, **values))
-    except accounts.BadValue as error:
+        context.do("set_account", name=name, values=values)
+    except BadValue as error:
         raise click.UsageError(f"--{error.field.replace('_', '-')}: {error.why}") from None
     click.echo(f"account {name} set")
 
@@ -124,7 +121,7 @@ def account_remove(context: Context, name: str) -> None:
 
     Its registrations and waiting messages end; its message history stays. Remove a customer's subaccounts and DIDs
     first."""
-    context.store(lambda db: accounts.remove_account(db, name))
+    context.do("remove_account", name=name)
     click.echo(f"account {name} removed")
 
 
@@ -161,12 +158,10 @@ def account_provision(context: Context, /, picture: Path | None, app: str, as_js
 
     Open the link or scan the code with Linphone, Groundwire or Acrobits Softphone. The link gives access to the
     password, so share it only with the phone's owner."""
-    from sipsms.accounts.provisioning_link import Order, issue
     from sipsms.cli.provision import show as show_link
 
     given["password"] = _old_password(given["password"], given.pop("new_password"))
-    made = context.store(lambda db: issue(context.config().for_phones, db, Order(**given), time.time()))
-    show_link(made, as_json, click.echo, app, picture)
+    show_link(context.do("provision", **given), as_json, click.echo, app, picture)
 
 
 def _old_password(password: str | None, make_new: bool) -> str | None:
@@ -191,10 +186,7 @@ def subaccount_add(context: Context, name: str, parent: str, password: str, call
 
     Next, set up the phone with `sipsms subaccount provision`, and choose its number with `sipsms did set
     --sip-account`."""
-    hashes = context.hashes(name, password)
-    context.store(
-        lambda db: accounts.add_account(db, name, hashes, time.time(), parent=parent, caller_id=caller_id or "")
-    )
+    context.do("add_account", name=name, password=password, parent=parent, caller_id=caller_id or "")
     click.echo(f"subaccount {name} of {parent} added")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
@@ -18,10 +18,6 @@ from sipsms.core.e164 import normalise, telephone_number
 
 if TYPE_CHECKING:
     from sipsms.app.settings import Config
-    from sipsms.store.accounts import Hashes
-    from sipsms.store.store import Connection
-
-T = TypeVar("T")
 
 # The commands of each module. A command's modules are imported when it is used: that is a second saved for the others.
 _MODULES = {
@@ -73,22 +69,13 @@ class Context:
 
         return settings.load(self.path)
 
-    def store(self, work: Callable[[Connection], T]) -> T:
-        """Run work in one transaction on the store."""
-        from sipsms.store.engine import ensure_schema, open_engine
+    def do(self, operation: str, **arguments: Any) -> Any:
+        """Do one of `app.operations`: by the running server, or here while none runs.
 
-        engine = open_engine(self.config().store_url)
-        try:
-            ensure_schema(engine)
-            with engine.begin() as connection:
-                return work(connection)
-        finally:
-            engine.dispose()
+        Raises AdminError, BadValue, StoreError and ConfigError."""
+        from sipsms.cli import client
 
-    def hashes(self, name: str, password: str) -> Hashes:
-        from sipsms.store.accounts import Hashes
-
-        return Hashes.of(name, password, self.config().realm)
+        return client.do(self.path, self.config, operation, arguments)
 
 
 pass_context = click.make_pass_decorator(Context)

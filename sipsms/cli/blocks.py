@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import rich_click as click
 
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, sender, show
-from sipsms.core.directory_rows import Block
-from sipsms.store import blocks, message_list
-from sipsms.store.accounts import account
 
 
 @cli.group()
@@ -40,15 +36,9 @@ def _put(context: Context, number: str, did: str | None, customer: str | None, d
     """Switch blocks on or off. Return how many changed."""
     if did and customer:
         raise click.UsageError("Give either --did or --account.")
-    ways = ("in", "out") if direction == "both" else (direction,)
-
-    def work(db: Any) -> int:
-        if customer:
-            account(db, customer)
-        owner = did or customer or "*"
-        return sum(blocks.put(db, Block(owner, number, way, active), blocks.BY_HAND, time.time()) for way in ways)
-
-    return context.store(work)
+    ways = ["in", "out"] if direction == "both" else [direction]
+    count = context.do("put_blocks", number=number, did=did, customer=customer, directions=ways, active=active)
+    return int(count)
 
 
 @block.command("add")
@@ -80,6 +70,4 @@ def block_remove(context: Context, number: str, did: str | None, customer: str |
 @pass_context
 def block_list(context: Context, owner: str, as_json: bool) -> None:
     """List all blocks."""
-    owners = [owner] if owner else None
-    rows, _ = context.store(lambda db: message_list.list_blocks(db, owners, (), message_list.UNLIMITED))
-    show(rows, as_json, "owner number direction reason created_at", "none")
+    show(context.do("list_blocks", owner=owner), as_json, "owner number direction reason created_at", "none")

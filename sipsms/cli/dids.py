@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
 from sipsms.cli.base import Context, account_name, cli, json_option, pass_context, phone_number, show
-from sipsms.store import dids, message_list
-from sipsms.store.accounts import BadValue
+from sipsms.core.errors import BadValue
 
 
 @cli.group()
@@ -32,7 +30,7 @@ def did_add(context: Context, number: str, owner: str, sip_account: str | None, 
 
     Choose further destinations (e-mail, webhook, SMPP, ...) with `sipsms did set`."""
     target = owner if sip_account is None else sip_account
-    context.store(lambda db: dids.add_did(db, number, owner, time.time(), sip_account=target, sms=not no_sms))
+    context.do("add_did", number=number, account=owner, sip_account=target, sms=not no_sms)
     click.echo(f"DID {number} of {owner} added, delivers to {target or 'nobody'}")
 
 
@@ -95,14 +93,13 @@ def did_set(context: Context, /, number: str, **given: Any) -> None:
     """Change a number's owner, destinations or settings.
 
     An empty value removes a destination. Only the given options change; `sipsms did list` shows the result."""
-    config = context.config()
     given["account"] = given.pop("owner")
     try:
-        context.store(lambda db: dids.change_did(db, number or "", given, allow_private=config.callbacks.allow_private))
+        has_mail = context.do("change_did", number=number or "", given=given)
     except BadValue as error:
         option = {"emails": "email"}.get(error.field, error.field).replace("_", "-")
         raise click.UsageError(f"--{option}: {error.why}") from None
-    if given["emails"] and config.smtp is None:
+    if given["emails"] and not has_mail:
         click.echo("warning: there is no `smtp` in the configuration: e-mails wait until there is", err=True)
     click.echo(f"DID {number} set")
 
@@ -112,7 +109,7 @@ def did_set(context: Context, /, number: str, **given: Any) -> None:
 @pass_context
 def did_list(context: Context, as_json: bool) -> None:
     """List all numbers."""
-    rows = context.store(lambda db: [dids.did_row(one) for one in dids.all_dids(db)])
+    rows = context.do("list_dids")
     if not as_json:
         rows = [{**row, "also": _also(row)} for row in rows]
     show(rows, as_json, "number account sip_account sms mms also", "no DIDs")
@@ -128,7 +125,7 @@ def _also(row: dict[str, Any]) -> str:
 @pass_context
 def did_remove(context: Context, number: str) -> None:
     """Remove a number; its messages stay."""
-    context.store(lambda db: dids.remove_did(db, number))
+    context.do("remove_did", number=number)
     click.echo(f"DID {number} removed")
 
 
@@ -140,7 +137,7 @@ def webhooks(context: Context, as_json: bool) -> None:
 
     A URL is off if its server answered 410, or if a webhook failed for days. Set the URL again with `sipsms did set` to
     switch it on."""
-    rows = context.store(lambda db: [row for one in dids.all_dids(db) for row in dids.endpoint_rows(one)])
+    rows = context.do("list_endpoints")
     show(rows, as_json, "did kind on why url", "no DID has one")
 
 
@@ -162,7 +159,7 @@ def group_add(context: Context, name: str, members: tuple[str, ...]) -> None:
     """Create a group, or replace its members.
 
     Deliver a number to the group with `sipsms did set NUMBER --group NAME`."""
-    owner = context.store(lambda db: dids.put_group(db, name, members))
+    owner = context.do("put_group", name=name, members=list(members))
     click.echo(f"group {name} of {owner}: {', '.join(dict.fromkeys(members))}")
 
 
@@ -171,7 +168,7 @@ def group_add(context: Context, name: str, members: tuple[str, ...]) -> None:
 @pass_context
 def group_list(context: Context, as_json: bool) -> None:
     """List all groups."""
-    rows = context.store(lambda db: message_list.list_groups(db, None, "", message_list.UNLIMITED))
+    rows = context.do("list_groups")
     if not as_json:
         rows = [{**row, "members": " ".join(row["members"])} for row in rows]
     show(rows, as_json, "name account members", "no groups")
@@ -182,5 +179,5 @@ def group_list(context: Context, as_json: bool) -> None:
 @pass_context
 def group_remove(context: Context, name: str) -> None:
     """Remove a group. No number may deliver to it."""
-    context.store(lambda db: dids.remove_group(db, name))
+    context.do("remove_group", name=name)
     click.echo(f"group {name} removed")

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import rich_click as click
 
 from sipsms.cli.base import Context, cli, contact, json_option, moment, pass_context, phone_number, show
-from sipsms.core import log
-from sipsms.store import message_list, operator_lists
-from sipsms.store import smpp_binds as binds
-from sipsms.store.engine import is_served
 
 _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "expired")
 
@@ -21,7 +16,7 @@ _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "e
 @pass_context
 def registrations(context: Context, as_json: bool) -> None:
     """List phones that are registered now."""
-    rows, _ = context.store(lambda db: message_list.list_bindings(db, None, (), message_list.UNLIMITED, time.time()))
+    rows = context.do("list_bindings")
     show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
 
 
@@ -30,7 +25,7 @@ def registrations(context: Context, as_json: bool) -> None:
 @pass_context
 def devices(context: Context, as_json: bool) -> None:
     """List phones that have registered before, and their waiting messages."""
-    rows = context.store(lambda db: list(operator_lists.list_devices(db, time.time())))
+    rows = context.do("list_devices")
     show(rows, as_json, "device account registered waiting user_agent last_seen key", "no devices yet")
 
 
@@ -48,10 +43,8 @@ def messages(context: Context, /, number: str | None, limit: int, as_json: bool,
     """List messages, oldest first.
 
     Details of one message: `sipsms message ID`."""
-    wanted = message_list.Wanted(
-        [number] if number else None, **{name: value for name, value in given.items() if value}
-    )
-    rows = context.store(lambda db: message_list.newest(db, wanted, limit))[::-1]
+    wanted = {name: value for name, value in given.items() if value} | ({"numbers": [number]} if number else {})
+    rows = context.do("list_messages", wanted=wanted, limit=limit)[::-1]
     show(rows, as_json, "id created_at direction from to state carrier text", "no messages")
 
 
@@ -66,7 +59,7 @@ def queue(context: Context, limit: int, unknown: bool, as_json: bool) -> None:
     """List deliveries that are waiting or being sent, oldest first.
 
     Cancel a waiting message with `sipsms cancel MESSAGE`. Send an unknown one again with `sipsms resend DELIVERY`."""
-    rows = context.store(lambda db: list(operator_lists.list_queue(db, limit, unknown=unknown)))
+    rows = context.do("list_queue", limit=limit, unknown=unknown)
     show(rows, as_json, "delivery message courier destination device state attempts due_at last_error", "empty")
 
 
@@ -78,8 +71,7 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
     if click_context.invoked_subcommand is not None:
         return
     context: Context = click_context.obj
-    configured = [(name, one.type, one.rate) for name, one in context.config().carriers.items()]
-    rows = context.store(lambda db: list(operator_lists.list_carriers(db, configured)))
+    rows = context.do("list_carriers")
     show(rows, as_json, "name type state waiting rate why", "no carriers are configured")
 
 
@@ -88,14 +80,12 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
 @pass_context
 def smpp_binds(context: Context, as_json: bool) -> None:
     """List SMPP sessions, of programs bound to us and of servers we bind to."""
-    rows = context.store(lambda db: list(binds.list_binds(db)) if is_served(db.engine) else [])
+    rows = context.do("list_binds")
     show(rows, as_json, "direction name account peer mode tls state since sent received why", "no SMPP sessions")
 
 
 def _set_paused(context: Context, name: str, paused: bool) -> None:
-    if name not in context.config().carriers:
-        raise click.ClickException(f"no carrier {name} in {context.path}")
-    context.store(lambda db: operator_lists.pause_carrier(db, name, paused=paused))
+    context.do("pause_carrier", name=name, paused=paused)
     click.echo(f"carrier {name} {'paused' if paused else 'resumed'}")
 
 
@@ -131,7 +121,7 @@ def dead_letters(click_context: click.Context, limit: int, as_json: bool) -> Non
     if click_context.invoked_subcommand is not None:
         return
     context: Context = click_context.obj
-    rows = context.store(lambda db: list(operator_lists.list_dead(db, limit)))
+    rows = context.do("list_dead", limit=limit)
     show(rows, as_json, "delivery created_at did from courier destination state attempts last_error", "none")
 
 
@@ -145,9 +135,7 @@ def dead_letters_retry(context: Context, delivery: int | None, everything: bool)
     It gets all its attempts again."""
     if (delivery is None) != everything:
         raise click.UsageError("Give either a delivery or --all.")
-    keep = context.config().queue.keep
-    count = context.store(lambda db: operator_lists.retry_dead(db, delivery, time.time(), keep))
-    click.echo(f"{count} tried again")
+    click.echo(f"{context.do('retry_dead', delivery=delivery)} tried again")
 
 
 @cli.command()
@@ -160,8 +148,5 @@ def resend(context: Context, delivery: int, may_be_sent_twice: bool) -> None:
     It may have arrived already, so the recipient may get it twice: confirm with --may-be-sent-twice."""
     if not may_be_sent_twice:
         raise click.ClickException("it may have arrived: with --may-be-sent-twice it is sent again all the same")
-    keep = context.config().queue.keep
-    context.store(lambda db: operator_lists.resend_unknown(db, delivery, time.time(), keep))
-    log.setup("info", "console")
-    log.audit("cli", "operator", str(delivery), "an unknown delivery is sent again by hand")
+    context.do("resend_unknown", delivery=delivery)
     click.echo(f"delivery {delivery} is sent again")

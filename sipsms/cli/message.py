@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ import rich_click as click
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
 from sipsms.core.media_types import safe_name
 from sipsms.core.message import Media
-from sipsms.store import accounts, api_usage, message_list, operator_lists
-from sipsms.store.store import Connection
 
 
 @cli.command()
@@ -22,9 +19,7 @@ def cancel(context: Context, message: int) -> None:
     """Cancel a message's deliveries that have not been sent.
 
     `sipsms queue` lists waiting deliveries with their message ids."""
-    count = context.store(lambda db: operator_lists.cancel(db, message, time.time()))
-    if not count:
-        raise click.ClickException(f"nothing of message {message} is waiting")
+    count = context.do("cancel", message=message)
     click.echo(f"message {message} is cancelled: {count} {'delivery' if count == 1 else 'deliveries'}")
 
 
@@ -39,9 +34,7 @@ def message(context: Context, message: int, folder: Path | None, as_json: bool) 
     """Show one message with its deliveries and every attempt.
 
     `sipsms messages` lists the ids."""
-    found = context.store(lambda db: message_list.message(db, message, lambda *_: True))
-    if found is None:
-        raise click.ClickException(f"no message {message}")
+    found = context.do("message", message=message)
     if folder is not None:
         _save_media(context, found, folder)
         return
@@ -76,14 +69,14 @@ def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
 
 @cli.command()
 @click.option("--did", "number", callback=phone_number, required=True, help="Your number.")
-@click.option("--limit", type=click.IntRange(1, message_list.SPOKEN), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 2000), default=50, show_default=True)
 @json_option
 @pass_context
 def conversations(context: Context, number: str, limit: int, as_json: bool) -> None:
     """List the contacts of a number, latest first.
 
     Contacts and counts come from the number's newest 2,000 messages."""
-    rows = context.store(lambda db: message_list.conversations(db, number, lambda account, did, _at: True))
+    rows = context.do("conversations", number=number)
     show(rows[:limit], as_json, "contact last_at last_direction received sent last_text", "none")
 
 
@@ -94,9 +87,4 @@ def conversations(context: Context, number: str, limit: int, as_json: bool) -> N
 @pass_context
 def usage(context: Context, name: str, days: int, as_json: bool) -> None:
     """Show how many messages a customer sent by the APIs, by day (UTC)."""
-
-    def look(db: Connection) -> list[dict[str, object]]:
-        accounts.customer(db, name)
-        return api_usage.show(db, name, days)
-
-    show(context.store(look), as_json, "day sends", "nothing")
+    show(context.do("usage", name=name, days=days), as_json, "day sends", "nothing")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import base64
 from pathlib import Path
 
 import rich_click as click
 
-from sipsms.accounts import import_file
 from sipsms.cli.base import Context, cli, json_line, json_option, moment, pass_context, phone_number, sender
-from sipsms.store import import_export
 
 
 @cli.command("import")
@@ -20,9 +18,11 @@ def import_(context: Context, file: Path) -> None:
 
     New entries are added and existing ones changed; no account or DID is removed. `sipsms export` prints a file to
     start from."""
+    from sipsms.accounts import import_file
+
     config = context.config()
-    people, numbers, groups = import_file.read(file, config.realm, config.callbacks.allow_private)
-    counts = context.store(lambda db: import_export.import_all(db, people, numbers, groups, time.time()))
+    given = import_file.read(file, config.realm, config.callbacks.allow_private)
+    counts = context.do("import_all", **given.to_json())
     click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
@@ -34,7 +34,7 @@ def export(context: Context) -> None:
     Passwords and secrets are left out. The file can be changed and imported again."""
     import yaml
 
-    tree = context.store(import_export.export_all)
+    tree = context.do("export_all")
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 
 
@@ -48,9 +48,7 @@ def export(context: Context) -> None:
 @pass_context
 def receive(context: Context, source: str, target: str, text: str) -> None:
     """Deliver a test SMS to a number, as if a carrier had sent it."""
-    from sipsms.cli import offline_messages
-
-    click.echo(offline_messages.receive(context.config(), source, target, text))
+    click.echo(f"message {context.do('receive', source=source, target=target, text=text)} accepted")
 
 
 @cli.command()
@@ -66,9 +64,16 @@ def send(context: Context, source: str, target: str, media: tuple[Path, ...], du
     """Send an SMS from a number, or with --media an MMS.
 
     `sipsms message ID` shows what becomes of it."""
-    from sipsms.cli import offline_messages
+    files = [{"name": path.name, "data": base64.b64encode(_read(path)).decode()} for path in media]
+    sent = context.do("send", source=source, target=target, text=text, files=files, due_at=due_at)
+    click.echo(f"message {sent} accepted")
 
-    click.echo(offline_messages.send(context.config(), source, target, text, media, due_at))
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
 
 
 @cli.command()
@@ -79,9 +84,7 @@ def send(context: Context, source: str, target: str, media: tuple[Path, ...], du
 @pass_context
 def route(context: Context, source: str, target: str, text: str, as_json: bool) -> None:
     """Show the matching rules and the route of a message without sending it."""
-    from sipsms.cli import offline_messages
-
-    found = offline_messages.route(context.config(), source, target, text)
+    found = context.do("route", source=source, target=target, text=text)
     if as_json:
         click.echo(json_line(found))
         return

@@ -6,31 +6,33 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import segno
 
-from sipsms.accounts.provisioning_link import ProvisioningLink, facts
 from sipsms.cli.base import json_line
 
 
-def show(made: ProvisioningLink, as_json: bool, echo: Callable[[str], None], app: str, picture: Path | None) -> None:
-    """Print a link, and save the QR code of `app` if a file is named. Raises OSError."""
-    if made.base.startswith("http:"):
-        print(f"sipsms: {made.base} is not encrypted: who listens gets the password; see `web.url`", file=sys.stderr)
+def show(made: Mapping[str, Any], as_json: bool, echo: Callable[[str], None], app: str, picture: Path | None) -> None:
+    """Print a link, and save the QR code of `app` if a file is named. `made`: see `Operations.provision`.
+
+    Raises OSError."""
+    if made["base"].startswith("http:"):
+        print(f"sipsms: {made['base']} is not encrypted: who listens gets the password; see `web.url`", file=sys.stderr)
     if picture is not None:
         _save(made, app, picture)
     if as_json:
-        echo(json_line(facts(made)))
+        echo(json_line(made["facts"]))
         return
-    until = datetime.fromtimestamp(made.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    facts = made["facts"]
+    until = datetime.fromtimestamp(facts["expires_at"], UTC).strftime("%Y-%m-%d %H:%M UTC")
     for app, title in (("linphone", "Linphone"), ("acrobits", "Groundwire, Acrobits Softphone")):
-        echo(f"{title}: {made.links[app]}\n\n{_in_terminal(made.codes[app])}")
-    echo(f"Good until {until}, {made.fetches} times in all. By hand:\n")
-    password = made.settings.password if made.is_new else "(as it was)"
-    for name, value in {**made.settings.fields, "password": password}.items():
+        echo(f"{title}: {made['links'][app]}\n\n{_in_terminal(made['codes'][app])}")
+    echo(f"Good until {until}, {facts['fetches']} times in all. By hand:\n")
+    for name, value in made["by_hand"].items():
         echo(f"  {name:<24} {value}")
 
 
@@ -44,11 +46,11 @@ def _in_terminal(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _save(made: ProvisioningLink, app: str, path: Path) -> None:
+def _save(made: Mapping[str, Any], app: str, path: Path) -> None:
     """Save a QR code, which gives access to the password, as PNG or SVG for its owner only."""
     out = io.BytesIO()
     kind = "svg" if path.suffix.lower() == ".svg" else "png"
-    segno.make(made.codes[app], error="m", micro=False).save(out, kind=kind, scale=8)
+    segno.make(made["codes"][app], error="m", micro=False).save(out, kind=kind, scale=8)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         with contextlib.suppress(OSError):
             os.fchmod(file.fileno(), 0o600)  # the mode of a file that existed before

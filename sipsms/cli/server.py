@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 import rich_click as click
 
 from sipsms.app.settings import literal_secrets, load_dialplan, short_secrets
 from sipsms.cli.base import Context, cli, json_option, pass_context
 from sipsms.core.yaml_file import Document
-from sipsms.store.engine import HEAD, ensure_schema, open_engine, version_of
+from sipsms.store import sqlite
+from sipsms.store.engine import HEAD, Locked, ensure_schema, lock, open_engine, version_of
 
 
 @cli.command()
@@ -38,7 +40,9 @@ def check_config(context: Context) -> None:
         ServerCertificate(config.tls.certificate, config.tls.key)
     for line in [*literal_secrets(Document.read(context.path)), *short_secrets(config.carriers)]:
         click.echo(f"warning: {line}", err=True)
-    click.echo(f"{context.path}: good")
+    if why := sqlite.warning():
+        click.echo(f"warning: {why}", err=True)
+    click.echo(f"SQLite {sqlite.VERSION}\n{context.path}: good")
 
 
 @cli.command()
@@ -47,9 +51,16 @@ def migrate(context: Context) -> None:
     """Upgrade the database schema to this version.
 
     The server does this at its start, too."""
-    engine = open_engine(context.config().store_url)
-    before = version_of(engine)
-    changed = ensure_schema(engine)
+    config = context.config()
+    engine = open_engine(config.store_url)
+    try:
+        held = lock(engine, "command")
+    except Locked:
+        click.echo(f"schema {HEAD}: nothing to do, a server is running")
+        return
+    with held or nullcontext():
+        before = version_of(engine)
+        changed = ensure_schema(engine)
     engine.dispose()
     click.echo(f"schema {before or 'none'} -> {HEAD}" if changed else f"schema {HEAD}: nothing to do")
 

@@ -11,8 +11,7 @@ import rich_click as click
 from sipsms.cli.accounts import account
 from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
 from sipsms.core.account import Scope
-from sipsms.core.validators import duration
-from sipsms.store import message_list, tokens
+from sipsms.core.quantities import duration
 
 
 def _tell(secret: str, as_json: bool, **more: Any) -> None:
@@ -33,10 +32,10 @@ def api_password(context: Context, name: str, remove: bool, as_json: bool) -> No
 
     It is displayed only once: save it in the program that uses it."""
     if remove:
-        context.store(lambda db: tokens.drop_password(db, name))
+        context.do("drop_api_password", name=name)
         click.echo(f"{name} has no API password any more")
         return
-    _tell(context.store(lambda db: tokens.make_password(db, name)), as_json, account=name)
+    _tell(context.do("make_api_password", name=name), as_json, account=name)
 
 
 @cli.group()
@@ -58,9 +57,7 @@ def token_add(
     """Make a token and print its secret.
 
     The secret is displayed only once: save it in the program that uses it."""
-    now = time.time()
-    until = now + lasts if lasts else None
-    secret = context.store(lambda db: tokens.add(db, name, Scope(scope), owner, number or "", now, until))
+    secret = context.do("add_token", name=name, scope=scope, account=owner, did=number or "", lasts=lasts)
     _tell(secret, as_json, name=name, scope=scope)
 
 
@@ -69,7 +66,7 @@ def token_add(
 @pass_context
 def token_list(context: Context, as_json: bool) -> None:
     """List all tokens, without their secrets."""
-    rows = context.store(lambda db: message_list.list_tokens(db, None, "", message_list.UNLIMITED))
+    rows = context.do("list_tokens")
     for row in rows:
         row["scope"] = ":".join(filter(None, (row["scope"], row.pop("did"))))
     if not as_json:
@@ -82,5 +79,5 @@ def token_list(context: Context, as_json: bool) -> None:
 @pass_context
 def token_remove(context: Context, name: str) -> None:
     """Remove a token. Programs that use it lose access."""
-    context.store(lambda db: tokens.remove(db, name))
+    context.do("remove_token", name=name)
     click.echo(f"token {name} removed")

@@ -1,13 +1,12 @@
 """Implementation of `sipsms trace`: the server's SIP traffic as a ladder in the terminal.
 
-Phones are on the left, sipsms on the right. The command is the client of the socket that `sip.trace` opens. Text from
+Phones are on the left, sipsms on the right. The command is the client of the socket that `app.control` opens. Text from
 phones must be printed without control characters.
 """
 
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 from sipsms.app.settings import Config, path_of
 from sipsms.cli.base import plain
-from sipsms.sip.trace import address_of
+from sipsms.core import control_socket
 
 _RIGHT, _LEFT = "──▶", "◀──"
 _PEER_WIDTH = 46
@@ -43,18 +42,16 @@ def show(config: Config, account: str, full: bool, as_json: bool, count: int, ec
 
 def watch(path: Path, account: str, full: bool) -> Iterator[dict[str, Any]]:
     """Yield the events of the server at this path until it ends. Raises NotRunning."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            with address_of(path) as address:
-                sock.connect(address)
-        except PermissionError:
-            raise NotRunning(f"{path}: only the server's own user and root may watch") from None
-        except OSError:
-            raise NotRunning(f"no server is running here (nobody answers at {path})") from None
-        sock.sendall(json.dumps({"account": account, "full": full}).encode() + b"\n")
-        with sock.makefile("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
+    try:
+        sock = control_socket.connect(path, None)
+    except PermissionError:
+        raise NotRunning(f"{path}: only the server's own user and root may watch") from None
+    except OSError:
+        raise NotRunning(f"no server is running here (nobody answers at {path})") from None
+    with sock, sock.makefile("rb") as lines:
+        sock.sendall(b"".join(control_socket.request("trace", {"account": account, "full": full})))
+        for line in lines:
+            yield json.loads(line)
 
 
 class Ladder:

@@ -24,11 +24,21 @@ def is_in(address: str, networks: Iterable[Network]) -> bool:
     return host is not None and any(host in network for network in networks)
 
 
-def network_of(address: str) -> str:
-    """Return the key by which limits count a peer: its IPv4 address, or /64, of which IPv6 hosts have one each."""
-    if ":" not in address:
-        return address
-    host = ip_of(address)
+@lru_cache(maxsize=4096)
+def networks_of(address: str) -> tuple[str, ...]:
+    """Return the keys by which limits count a peer, the narrowest first.
+
+    An IPv4 address is one key. An IPv6 address has two: its /64, of which each host has one, and its /48, of which each
+    site has one (RFC 6177), so that a site cannot multiply a limit by its 65,536 networks.
+    """
+    host = ip_of(address) if ":" in address else None
     if host is None:
-        return address
-    return str(host) if host.version == 4 else str(int(host) >> 64)
+        return (address,)
+    if host.version == 4:
+        return (str(host),)
+    return (str(int(host) >> 64), f"{int(host) >> 80}/48")
+
+
+def network_of(address: str) -> str:
+    """Return the narrowest key by which limits count a peer."""
+    return networks_of(address)[0]

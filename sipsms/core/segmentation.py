@@ -186,8 +186,8 @@ def _belongs(before: str, char: str, flags: int) -> bool:
         return before not in _SPACES
     if "\U0001f3fb" <= char <= "\U0001f3ff" or "\U000e0020" <= char <= "\U000e007f":  # skin tones, tags of flags
         return True
-    if "\ud800" <= before <= "\udbff":
-        return "\udc00" <= char <= "\udfff"
+    if 0xD800 <= ord(before) <= 0xDBFF:  # halves of a surrogate pair
+        return 0xDC00 <= ord(char) <= 0xDFFF
     return before == _ZWJ or (_is_flag(char) and flags == 1)
 
 

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from sipsms.core.charset import decode, is_known
 from sipsms.sip.headers import parse_media_type, parse_name_addr
 from sipsms.sip.message import Request
-from sipsms.sip.uri import ParseError, parse_uri
+from sipsms.sip.uri import ParseError, Uri, parse_uri
 
 ACCEPT = "text/plain, message/cpim, multipart/mixed, application/im-iscomposing+xml, message/imdn+xml"
 _NOTICES = frozenset(("application/im-iscomposing+xml", "message/imdn+xml"))
 MAX_INFLATED = 64 * 1024
 _DEPTH = 3
+_MAX_PARTS = 8
+_ONCE = frozenset(("from", "content-type", "content-transfer-encoding", "content-encoding"))  # in a wrapper or part
+_FOLD = re.compile(r"\r\n[ \t]+")
+_ENCRYPTED = frozenset(("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"))
 _MESSAGE_ID = re.compile(r"[!-~]{1,128}\Z")  # RFC 5438 section 11.1.7: a token; any other value gets no IMDN
 _CPIM_KNOWN = frozenset(
     "from to cc datetime subject ns require imdn.message-id imdn.disposition-notification imdn.original-to".split()
@@ -59,18 +63,70 @@ Content = Text | Notice | Refused
 
 def read(request: Request) -> Content:
     """Return the content of a MESSAGE request."""
-    body = request.body
-    encoding = request.get("content-encoding").strip().lower()
-    if encoding == "deflate":
-        inflated = _inflate(body)
-        if inflated is None:
-            return Refused(400, "the deflated body cannot be read, or is too large")
-        body = inflated
-    elif encoding not in ("", "identity"):
+    body = _decoded(request)
+    if isinstance(body, Refused):
+        return body
+    try:
+        return _content(request.get("content-type") or "text/plain", body, _DEPTH)
+    except ParseError as error:
+        return Refused(400, str(error))
+
+
+def authors(request: Request) -> list[Uri] | Refused:
+    """Return the author that each CPIM wrapper in a body names, at any depth and in any part.
+
+    A body whose authors cannot be known is refused: an unknown encoding, a wrapper that cannot be read or is encrypted.
+    Contents of other types name no author, whether they are known here or not.
+    """
+    body = _decoded(request)
+    if isinstance(body, Refused):
+        return body
+    try:
+        return _authors(request.get("content-type") or "text/plain", body, _DEPTH)
+    except ParseError as error:
+        return Refused(400, str(error))
+
+
+def _authors(content_type: str, body: bytes, depth: int) -> list[Uri] | Refused:
+    """Raises ParseError."""
+    kind, params = parse_media_type(content_type)
+    if kind in _NOTICES or not kind.startswith(("message/", "multipart/")):
+        return _unsupported(kind) if kind in _ENCRYPTED else []
+    if kind == "message/cpim":
+        outer, inner = _split(body)
+        found, parts = [_author_uri(outer["from"])] if "from" in outer else [], [inner]
+    elif kind.startswith("multipart/") and kind not in _ENCRYPTED:
+        found, parts = [], _parts(body, params.get("boundary") or "")
+    else:
+        return _unsupported(kind)
+    if not depth:
+        raise ParseError("too many wrappers in each other")
+    for part in parts:
+        headers, content = _split(part)
+        inside = headers.get("content-type") or "text/plain"
+        encoding = headers.get("content-transfer-encoding", "7bit").lower()
+        if inside.lower().startswith(("message/", "multipart/")) and (
+            encoding not in ("7bit", "8bit", "binary") or "content-encoding" in headers
+        ):
+            raise ParseError("an encoded wrapper (RFC 2045 section 6.4)")
+        more = _authors(inside, content, depth - 1)
+        if isinstance(more, Refused):
+            return more
+        found += more
+    return found
+
+
+def _decoded(request: Request) -> bytes | Refused:
+    """Return the body without its Content-Encoding."""
+    encoding = ",".join(request.headers.get("content-encoding", ())).strip().lower()
+    if encoding in ("", "identity"):
+        return request.body
+    if encoding != "deflate":
         return Refused(
             415, f"Content-Encoding {encoding[:40]} is not supported", ("Accept-Encoding", "deflate, identity")
         )
-    return _content(request.get("content-type") or "text/plain", body, _DEPTH)
+    inflated = _inflate(request.body)
+    return Refused(400, "the deflated body cannot be read, or is too large") if inflated is None else inflated
 
 
 def _inflate(body: bytes) -> bytes | None:
@@ -114,12 +170,18 @@ def _text(body: bytes, charset: str) -> Content:
 
 
 def _split(entity: bytes) -> tuple[dict[str, str], bytes]:
-    """Return the MIME header fields and the content."""
+    """Return the MIME header fields and the content. Raises ParseError if two programs could read them differently."""
+    if entity.startswith(b"\r\n"):
+        return {}, entity[2:]
     head, _, body = entity.partition(b"\r\n\r\n")
+    text = _FOLD.sub(" ", head.decode("utf-8", "replace"))
     headers: dict[str, str] = {}
-    for line in head.decode("utf-8", "replace").split("\r\n"):
+    for line in text.split("\r\n"):
         name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
+        name = name.strip().lower()
+        if "\r" in line or "\n" in line or (name in headers and name in _ONCE):
+            raise ParseError(f"a line end that is no CRLF, or more than one {name[:40]}")
+        headers[name] = value.strip()
     return headers, body
 
 
@@ -156,25 +218,44 @@ def _author(value: str) -> str:
 
     Returns "" if From is missing.
     """
-    if not value:
-        return ""
+    return _author_uri(value).username if value else ""
+
+
+def _author_uri(value: str) -> Uri:
+    """Return the address in From; a number (tel:) is an address without host. Raises ParseError."""
+    if value.count("<") > 1 or value.count(">") > 1:
+        raise ParseError("more than one author")
     uri = parse_name_addr(value).uri
     scheme, _, rest = uri.partition(":")
     if scheme.lower() == "tel":
-        return rest
-    return parse_uri("sip:" + rest if scheme.lower() in ("im", "pres") else uri).username
+        return Uri("tel", rest, "")
+    return parse_uri("sip:" + rest if scheme.lower() in ("im", "pres") else uri)
 
 
 def _multipart(body: bytes, boundary: str, depth: int) -> Content:
     """Return the first text part, or a refusal if there is no text part."""
-    if not boundary:
-        return Refused(400, "multipart without a boundary")
     result: Content = _unsupported("multipart/mixed without text/plain")
-    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"))[1:9]:
-        if part.startswith(b"--"):
-            break
-        headers, content = _split(part.lstrip(b" \t").removeprefix(b"\r\n"))
+    for part in _parts(body, boundary):
+        headers, content = _split(part)
         found = _content(headers.get("content-type") or "text/plain", content, depth - 1)
         if isinstance(found, Text):
             return found
     return result
+
+
+def _parts(body: bytes, boundary: str) -> list[bytes]:
+    """Return the parts of a multipart (RFC 2046 section 5.1.1).
+
+    Raises ParseError if there are too many, or if two programs could see different ones.
+    """
+    if not boundary:
+        raise ParseError("multipart without a boundary")
+    delimiter = b"--" + boundary.encode("utf-8", "surrogateescape")
+    whole = b"\r\n" + body
+    pieces = whole.split(b"\r\n" + delimiter)[1:]
+    lines = whole.replace(b"\r", b"\n").count(b"\n" + delimiter)
+    ends = [n for n, piece in enumerate(pieces) if piece.startswith(b"--")]
+    parts = pieces[: ends[0]] if ends else pieces
+    if lines != len(pieces) or len(parts) > _MAX_PARTS or (ends and ends[0] != len(pieces) - 1):
+        raise ParseError(f"a multipart of more than {_MAX_PARTS} parts, or with ambiguous ones")
+    return [part.lstrip(b" \t").removeprefix(b"\r\n") for part in parts]

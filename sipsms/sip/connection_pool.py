@@ -26,7 +26,7 @@ class ConnectionPool(Streams):
 
     def __init__(self, receiver: Receiver, transport: str, settings: SipSettings, tls: ssl.SSLContext | None) -> None:
         """`tls`: trust settings for transport "tls", see `tls.client_context`."""
-        super().__init__(receiver, transport, settings, accepts=False)
+        super().__init__(receiver, transport, settings)
         self.local = f"{transport}:out"
         self._context = tls
         self._checked: WeakSet[StreamConnection] = WeakSet()

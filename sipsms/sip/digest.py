@@ -1,9 +1,11 @@
 """Digest authentication, server side (RFC 3261 section 22, RFC 7616, RFC 8760).
 
-Pure: the time comes in. A nonce holds its own state: issue time, a counter and a flag, sealed with a keyed hash.
-Challenging a stranger therefore costs no memory. Memory is spent only on nonces that were used with the right password
-(their highest nonce count), in two generations. When the older generation is dropped, every nonce issued before it was
-closed becomes stale, so no request can be replayed.
+Pure: the time comes in. A nonce holds its own state: issue time, a counter, a flag and the network of the challenged
+client, sealed with a keyed hash. Challenging a stranger therefore costs no memory. Memory is spent only on nonces that
+were used with the right password (their highest nonce count), in two generations. When the older generation is dropped,
+every nonce issued before it was closed becomes stale, so no request can be replayed; so is every nonce from before the
+start, because its count is not known. A nonce from another network is no proof that the sender is at his address: a
+right answer to it is stale, and a wrong one is challenged and not counted.
 
 A client that answers with an algorithm or style not offered is challenged once more with a flagged nonce. A second such
 answer counts as wrong, because some clients answer challenges without end.
@@ -124,29 +126,30 @@ def expected_response(credentials: Credentials, secret_hash: str, method: str) -
 class Nonces:
     """Issuer of sealed nonces; remembers the highest nonce count of the nonces in use."""
 
-    def __init__(self, secret: bytes, lifetime: float) -> None:
+    def __init__(self, secret: bytes, lifetime: float, start: float = 0.0) -> None:
+        """`start`: nonces issued up to this time are stale, whoever has issued them."""
         self._secret = secret
         self._lifetime = lifetime
         self._fresh: dict[str, int] = {}
         self._older: dict[str, int] = {}
-        self._fresh_since = 0.0
-        self._floor = 0.0
+        self._fresh_since = start
+        self._floor = start
         self._issued = 0  # makes each nonce unique; the seal makes it unguessable
 
-    def issue(self, now: float, *, last: bool = False) -> str:
-        """Return a new nonce.
+    def issue(self, now: float, network: str = "", *, last: bool = False) -> str:
+        """Return a new nonce for a client in this network.
 
         `last`: the client was challenged before and answered with an algorithm or style not offered.
         """
         self._issued = (self._issued + 1) & 0xFFFFFFFFFF
         body = int(now * 1000).to_bytes(6, "big") + self._issued.to_bytes(5, "big") + (b"\1" if last else b"\0")
-        return (body + self._seal(body)).hex()
+        return (body + self._seal(body, network)).hex()
 
-    def _seal(self, body: bytes) -> bytes:
-        return hashlib.blake2b(body, digest_size=12, key=self._secret).digest()
+    def _seal(self, body: bytes, network: str) -> bytes:
+        return hashlib.blake2b(body + network.encode(), digest_size=12, key=self._secret).digest()
 
-    def valid(self, nonce: str, now: float) -> bool:
-        """Return True if the nonce is ours, not expired, and not older than the remembered generations."""
+    def valid(self, nonce: str, now: float, network: str = "") -> bool:
+        """Return True if the nonce is ours, of this network, not expired, and younger than the forgotten ones."""
         if len(nonce) != 48:
             return False
         try:
@@ -155,14 +158,14 @@ class Nonces:
             return False
         if len(raw) != 24:
             return False
-        if not hmac.compare_digest(self._seal(raw[:12]), raw[12:]):
+        if not hmac.compare_digest(self._seal(raw[:12], network), raw[12:]):
             return False
         issued = int.from_bytes(raw[:6], "big") / 1000
         return issued > self._floor and -5 <= now - issued <= self._lifetime
 
-    def is_last(self, nonce: str, now: float) -> bool:
+    def is_last(self, nonce: str, now: float, network: str = "") -> bool:
         """Return True if the nonce is valid and flagged as the client's last challenge."""
-        return self.valid(nonce, now) and bytes.fromhex(nonce)[11] == 1
+        return self.valid(nonce, now, network) and bytes.fromhex(nonce)[11] == 1
 
     def use(self, nonce: str, count: int, now: float) -> bool:
         """Record a nonce count; False if it is not above the last one (RFC 7616 section 3.4, nc)."""
@@ -203,9 +206,9 @@ class Authenticator:
         self._quoted_realm = quote_string(realm)
         self._dummy = {name: ha1("nobody", realm, "x", name) for name in HASHES}
 
-    def challenges(self, now: float, *, stale: bool = False, last: bool = False) -> list[str]:
+    def challenges(self, now: float, network: str = "", *, stale: bool = False, last: bool = False) -> list[str]:
         """Return a challenge for each algorithm (RFC 8760 section 2.3), all with the same nonce."""
-        nonce = self._nonces.issue(now, last=last)
+        nonce = self._nonces.issue(now, network, last=last)
         end = ", stale=true" if stale else ""
         return [
             f'Digest realm={self._quoted_realm}, nonce="{nonce}", opaque="0", algorithm={name}, qop="auth"{end}'
@@ -220,12 +223,14 @@ class Authenticator:
                 return credentials
         return None
 
-    def check(self, credentials: Credentials, account: Account | None, method: str, uri: str, now: float) -> Checked:
-        """Check credentials against the account that they name (None: no such account).
+    def check(
+        self, credentials: Credentials, account: Account | None, method: str, uri: str, now: float, network: str = ""
+    ) -> Checked:
+        """Check credentials from a network against the account that they name (None: no such account).
 
         The work done must not depend on whether the account exists, so that timing reveals no user names.
         """
-        verdict, why = self._usable(credentials, now)
+        verdict, why = self._usable(credentials, now, network)
         if verdict is not Verdict.OK:
             return Checked(verdict, None, credentials, why)
         known = account is not None and account.enabled
@@ -237,8 +242,8 @@ class Authenticator:
         )
         modern = bool(credentials.qop and credentials.nc and credentials.cnonce)
         if not modern and not (matches and account is not None and account.legacy_digest):
-            return Checked(self._not_offered(credentials, now), None, credentials)
-        fresh = self._nonces.valid(credentials.nonce, now)
+            return Checked(self._not_offered(credentials, now, network), None, credentials)
+        fresh = self._nonces.valid(credentials.nonce, now, network)
         if not (matches and known):
             return Checked(Verdict.WRONG if fresh else Verdict.NONE, None, credentials)
         if not same_target(credentials.uri, uri):
@@ -248,18 +253,18 @@ class Authenticator:
             return Checked(Verdict.STALE, account, credentials)
         return Checked(Verdict.OK, account, credentials)
 
-    def _usable(self, credentials: Credentials, now: float) -> tuple[Verdict, str]:
+    def _usable(self, credentials: Credentials, now: float, network: str) -> tuple[Verdict, str]:
         """Return the verdict that needs no hash; it must not depend on the account."""
         if not credentials.response or not credentials.nonce or len(credentials.username) > 255:
             return Verdict.MALFORMED, "incomplete digest credentials"
         if credentials.nc and not _NC.match(credentials.nc):
             return Verdict.MALFORMED, "nc must be 8 hexadecimal digits"
         if credentials.algorithm not in self._algorithms or credentials.qop not in ("", "auth"):
-            return self._not_offered(credentials, now), ""
+            return self._not_offered(credentials, now, network), ""
         return Verdict.OK, ""
 
-    def _not_offered(self, credentials: Credentials, now: float) -> Verdict:
-        return Verdict.WRONG if self._nonces.is_last(credentials.nonce, now) else Verdict.AGAIN
+    def _not_offered(self, credentials: Credentials, now: float, network: str) -> Verdict:
+        return Verdict.WRONG if self._nonces.is_last(credentials.nonce, now, network) else Verdict.AGAIN
 
 
 def same_target(digest_uri: str, request_uri: str) -> bool:

@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from sipsms.core import log
+from sipsms.core.admission import Admission, Limits
 from sipsms.core.flow_address import FlowAddress
 from sipsms.core.listener import bind
 from sipsms.sip import usual
@@ -40,7 +41,6 @@ from sipsms.sip.transport import (
     StreamConnection,
     StreamListener,
     Streams,
-    Tally,
     TlsContext,
     UdpFlow,
     UdpListener,
@@ -88,6 +88,9 @@ class Handler(Protocol):
     def ignores(self, data: bytes, flow: Flow) -> bool:
         """Return True if this datagram comes from a flooding address."""
 
+    def tolerates(self, connection: StreamConnection) -> bool:
+        """Count what a connection without the right password sends; False if it floods."""
+
     def refusal(self, status: int, why: str) -> Answer:
         """Return a refusal with a reason in words."""
 
@@ -132,7 +135,7 @@ class _Pending:
 class Endpoint:
     def __init__(
         self, settings: SipSettings, tls: TlsContext | None = None, origin_allowed: IsAllowed = lambda origin: False,
-        most_connections: int = 1_000_000, tag_key: bytes = b"",
+        admission: Admission | None = None, tag_key: bytes = b"",
     ) -> None:  # fmt: skip
         """`tls`: context source for new TLS and WSS connections. `origin_allowed`: allowed Origins of browsers' pages.
         `tag_key`: key of the generated To tags; kept in the store, so that a copy of a request gets the same response
@@ -140,7 +143,7 @@ class Endpoint:
         """
         self._handler: Handler | None = None
         self._settings = settings
-        self._tally = Tally(most_connections)
+        self._admission = admission or Admission(Limits())
         self._tls = tls
         self._origin_allowed = origin_allowed
         self._loop = asyncio.get_running_loop()
@@ -174,7 +177,7 @@ class Endpoint:
             return udp.port
         make = self._make_websocket if transport in ("ws", "wss") else StreamConnection
         tls = self._tls if transport in ("tls", "wss") else None
-        listener = StreamListener(self, transport, self._settings, self._tally, make, tls)
+        listener = StreamListener(self, transport, self._settings, self._admission, make, tls)
         await listener.open(sock)
         self._streams[listener.local] = listener
         return listener.port
@@ -239,6 +242,9 @@ class Endpoint:
     def stream_data(self, data: bytes, connection: StreamConnection) -> None:
         framer: Framer = connection.state
         for event in framer.feed(data):
+            connection.heard()
+            if not self.tolerates(connection):
+                return
             if isinstance(event, Ping):
                 connection.send(b"\r\n")
                 continue
@@ -254,6 +260,18 @@ class Endpoint:
             else:
                 self._message(event, connection)
 
+    def tolerates(self, connection: StreamConnection) -> bool:
+        """Count a message or keep-alive of a connection; False if it was closed because a stranger floods it."""
+        if connection.is_known or self._handler is None or self._handler.tolerates(connection):
+            return True
+        log.SIP_DROPPED.labels("flood").inc()
+        connection.abort()
+        return False
+
+    def has_part(self, connection: StreamConnection) -> bool:
+        framer: Framer = connection.state
+        return not framer.idle
+
     def _tap_event(self, event: Request | Response | BadMessage | Broken, connection: StreamConnection) -> None:
         error = event.error if isinstance(event, Broken) else event
         message = error.message if isinstance(error, BadMessage) else error
@@ -265,6 +283,9 @@ class Endpoint:
 
         Content-Length must be exact or absent.
         """
+        connection.heard()
+        if not self.tolerates(connection):
+            return
         if not data.strip(b"\r\n"):
             connection.send(b"\r\n")
             return

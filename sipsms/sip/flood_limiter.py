@@ -1,10 +1,12 @@
 """Limiter of unauthenticated requests: a flooding address is no longer answered.
 
-Pure and bounded. Only UDP requests that were answered without right credentials are counted: challenges, refusals,
-OPTIONS. Above `limit` of these requests in `window` seconds an address is muted.
+Pure and bounded. By UDP, answers without right credentials are counted: challenges, refusals, OPTIONS. By a connection
+that has not sent the right password, everything is counted, keep-alives and unreadable messages too, since it costs us
+more than the sender. Above `limit` in `window` seconds an address is muted, and its connections are closed.
 
 A right password from an address, then or within the last `trust` seconds, exempts the address. Many phones behind one
-NAT are therefore never hurt, and neither are phones whose address somebody puts on forged packets. A muted address
+NAT are therefore never hurt, and neither are phones whose address somebody puts on forged packets. A connection from
+there has a limit of its own, so that a neighbour of a phone cannot flood us. A muted address
 still gets a few answers a second, for ports that have had few answers: a new phone behind the flooder's NAT gets its
 challenge, and requests with credentials are always read. Known scanners are recognized by their User-Agent.
 """
@@ -23,6 +25,7 @@ SCANNERS = (
 )  # fmt: skip
 _MOST = 10_000  # addresses counted at once
 _MOST_TRUSTED = 100_000
+_OF_TRUSTED = 10  # times the limit, for a connection from a trusted address
 _SPARED_PORTS = 64
 _SPARED = 3  # answers a port of a muted address gets
 _SPARE_EVERY = 0.2  # seconds between these answers, for the whole address; a burst of one second's answers is allowed
@@ -50,6 +53,14 @@ class _Mute:
         self.next = max(self.next, now) + _SPARE_EVERY
         self.answered[port] = self.answered.get(port, 0) + 1
         _bound(self.answered, _SPARED_PORTS)
+
+
+@dataclass(slots=True)
+class Visit:
+    """Messages and keep-alives of one connection without the right password."""
+
+    count: int = 0
+    since: float = 0.0
 
 
 class FloodLimiter:
@@ -96,6 +107,17 @@ class FloodLimiter:
         self._muted[network] = _Mute(now + self._mute, answered={port: _SPARED})
         _bound(self._muted, _MOST)
         return False
+
+    def tolerates(self, address: str, port: int, now: float, visit: Visit) -> bool:
+        """Count what a connection without the right password sends; False if it must be closed."""
+        if self.limit == 0:
+            return True
+        if not 0 <= now - visit.since < self._window:
+            visit.count, visit.since = 0, now
+        visit.count += 1
+        if self._trusted.get(address, 0.0) > now:
+            return visit.count <= _OF_TRUSTED * self.limit
+        return self.allows(address, port, now)
 
     def knows_password(self, address: str, now: float) -> None:
         """Trust an address that has sent a right password."""

@@ -266,8 +266,10 @@ class MessageServer:
         who = request.from_.parsed()
         if who.username != account.name or not self.rules.is_ours(who):
             raise self._refuse(403, "From must be the account, at this domain: the other side sees it")
-        inside = body_reader.read(request)
-        if isinstance(inside, body_reader.Text) and inside.author not in ("", account.name):
+        authors = body_reader.authors(request)
+        if isinstance(authors, body_reader.Refused):
+            raise self._refuse(authors.status, authors.why, *([authors.header] if authors.header else []))
+        if any(one.username != account.name or not self.rules.is_ours(one) for one in authors):
             raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
         if self._relay.has_looped(request):
             raise self._refuse(482, "this request has been here before")

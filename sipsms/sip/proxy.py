@@ -14,10 +14,15 @@ from sipsms.sip.headers import parse_name_addr, parse_via, pretty
 from sipsms.sip.message import REASONS, Request, Response
 from sipsms.sip.uri import ParseError, Uri
 
-# Only credentials prove an identity, so claims of identity are not forwarded.
-_CLAIMS = ("p-asserted-identity", "p-preferred-identity", "remote-party-id", "x-sms-to", "x-sms-copy", "x-sms-part")
+# Only credentials prove an identity, so only header fields that claim none are forwarded: no Reply-To, Identity,
+# Diversion, Call-Info, P-... Extension fields (X-...) are forwarded, but not those by which sipsms speaks to phones.
+_FORWARDED = frozenset(
+    "from to call-id cseq date subject expires priority in-reply-to timestamp user-agent require supported allow "
+    "accept accept-encoding accept-language content-type content-encoding content-disposition content-language "
+    "mime-version authorization proxy-authorization".split()
+)
+_OWN = "x-sms-"
 _CREDENTIALS = ("authorization", "proxy-authorization")
-_HOP = ("via", "max-forwards", "route", "content-length", "record-route")
 _MAX_RETURNED = 2048  # bytes of header fields
 # Only this server may answer 503 (C-115), and a phone must not challenge another phone (D11).
 _SAID_OTHERWISE = {503: 500, 401: 403, 407: 403}
@@ -41,7 +46,7 @@ def forwarded(request: Request, target: str, path: Iterable[str], top_via: str, 
         "max-forwards": [str(hops)],
     }
     for name, values in request.headers.items():
-        if name in _HOP or name in _CLAIMS:
+        if name not in _FORWARDED and (not name.startswith("x-") or name.startswith(_OWN)):
             continue
         kept = [value for value in values if not _is_for(value, realm)] if name in _CREDENTIALS else values
         if kept:

@@ -18,6 +18,7 @@ from sipsms.core.account import Account
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.flow_address import FlowAddress
+from sipsms.core.network import network_of
 from sipsms.core.registration import Device
 from sipsms.messaging.device_queue import DeviceQueue
 from sipsms.messaging.location import Location
@@ -31,7 +32,7 @@ from sipsms.sip.message import KNOWN_METHODS, Request
 from sipsms.sip.message_server import MessageServer, retransmission_key
 from sipsms.sip.presence_server import PresenceServer
 from sipsms.sip.rules import RETRY_AFTER, SipRules
-from sipsms.sip.transport import Flow
+from sipsms.sip.transport import Flow, StreamConnection
 from sipsms.sip.uri import ParseError
 from sipsms.store.store import Store
 
@@ -77,6 +78,7 @@ class Server:
         self._notifier = notifier
         self._clock = clock
         self._guard = AuthLimiter()
+        self._stale_guard = AuthLimiter()  # wrong answers to nonces that are not valid: they prove no source address
         self._flood = FloodLimiter(rules.sip.flood_limit, trust=rules.sip.max_expires)
         self._spawn = spawn
         self._flow_key = flow_key
@@ -109,6 +111,10 @@ class Server:
         muted = self._flood.is_muted(*flow.remote, self._clock())
         return muted and b"authorization" not in data.lower() and data[:4] != b"SIP/"
 
+    def tolerates(self, connection: StreamConnection) -> bool:
+        """Count what a connection without the right password sends; False if it floods."""
+        return self._counted(connection, self._flood.tolerates, connection.visit)
+
     def trust(self, address: str) -> None:
         """Exempt the address of a registered phone from muting."""
         self._flood.knows_password(address, self._clock())
@@ -117,19 +123,17 @@ class Server:
         return self.rules.sip.scanners == "drop" and is_scanner(request.get("user-agent"))
 
     def _bounded(self, answer: Answer, flow: Flow) -> Answer | None:
-        """Return the answer, or None for a muted UDP sender.
+        """Return the answer, or None for a muted UDP sender; the messages of connections were counted before."""
+        return answer if flow.reliable or self._counted(flow, self._flood.allows) else None
 
-        The speed of a connection limits its requests without a count.
-        """
-        if flow.reliable:
-            return answer
+    def _counted(self, flow: Flow, count: Callable[..., bool], *more: Any) -> bool:
+        """Count something of a stranger; log if its address is muted for it."""
         now = self._clock()
         muted = self._flood.is_muted(*flow.remote, now)
-        if self._flood.allows(*flow.remote, now):
-            return answer
-        if not muted:
+        is_allowed = count(*flow.remote, now, *more)
+        if not is_allowed and not muted and self._flood.is_muted(*flow.remote, now):
             log.flood_muted(flow.remote[0])
-        return None
+        return is_allowed
 
     def _admit(self, request: Request, flow: Flow) -> Answer | Work:
         refused = self._precheck(request)
@@ -146,7 +150,7 @@ class Server:
         except ParseError as error:
             return self.refusal(400, str(error))
         if credentials is None:
-            return self._challenge(request)
+            return self._challenge(request, flow)
         return self._authenticated(request, flow, credentials)
 
     def refusal(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
@@ -207,36 +211,42 @@ class Server:
         values = [*headers.get("authorization", ()), *headers.get("proxy-authorization", ())]
         return self._authenticator.find(values) if values else None
 
-    def _challenge(self, request: Request, *, stale: bool = False, last: bool = False) -> Answer:
+    def _challenge(self, request: Request, flow: Flow, *, stale: bool = False, last: bool = False) -> Answer:
         status, header = (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
-        values = self._authenticator.challenges(self._clock(), stale=stale, last=last)
+        values = self._authenticator.challenges(self._clock(), network_of(flow.remote[0]), stale=stale, last=last)
         return Answer(status, [(header, value) for value in values])
 
     def _authenticated(self, request: Request, flow: Flow, credentials: Credentials) -> Answer | Work:
-        now, (source, port) = self._clock(), flow.remote
-        if not self._guard.allows(source, credentials.username, now, port):
-            return self._wrong(request, flow, credentials, "too many failures")
-        account = self._directory.account(credentials.username)
-        checked = self._authenticator.check(credentials, account, request.method, request.uri, now)
+        now, (source, port), user = self._clock(), flow.remote, credentials.username
+        if not self._guard.allows(source, user, now, port, credentials.nonce):
+            return self._wrong(flow, user, "too many failures")
+        account = self._directory.account(user)
+        checked = self._authenticator.check(
+            credentials, account, request.method, request.uri, now, network_of(source)
+        )  # fmt: skip
         if checked.account is not None:  # the password is right, the nonce may be stale
             self._flood.knows_password(source, now)
+            flow.authenticated()
         match checked.verdict:
             case Verdict.OK:
-                self._guard.succeeded(source, credentials.username, port)
+                self._guard.succeeded(source, user, port)
                 return self._work(request, flow, checked)
             case Verdict.STALE if request.method == "MESSAGE":
-                return self._again(request, checked)
+                return self._again(request, flow, checked)
             case Verdict.WRONG:
-                self._guard.failed(source, credentials.username, now, port)
-                return self._wrong(request, flow, credentials, "wrong credentials")
+                is_over = self._guard.failed(source, user, now, port, credentials.nonce)
+                return self._wrong(flow, user, "too many failures" if is_over else "wrong credentials")
             case Verdict.MALFORMED:
                 return self.refusal(400, checked.why)
+            case Verdict.NONE:  # too many guesses hear the same as the right password, so that they learn nothing
+                is_over = self._stale_guard.failed(source, user, now, port)
+                return self._challenge(request, flow, stale=is_over)
         verdict = checked.verdict
-        return self._challenge(request, stale=verdict is Verdict.STALE, last=verdict is Verdict.AGAIN)
+        return self._challenge(request, flow, stale=verdict is Verdict.STALE, last=verdict is Verdict.AGAIN)
 
-    def _wrong(self, request: Request, flow: Flow, credentials: Credentials, reason: str) -> Answer:
+    def _wrong(self, flow: Flow, user: str, reason: str) -> Answer:
         """Return the same answer for unknown user, wrong password and disabled account (decision D4)."""
-        log.auth_failure("sip", credentials.username, flow.remote[0], flow.remote[1], reason)
+        log.auth_failure("sip", user, flow.remote[0], flow.remote[1], reason)
         return self.refusal(403, "wrong user name or password")
 
     def _work(self, request: Request, flow: Flow, checked: Checked) -> Answer | Work:
@@ -264,7 +274,7 @@ class Server:
             return self.refusal(400, str(error))
         return self.rules.elsewhere() if others else None
 
-    async def _again(self, request: Request, checked: Checked) -> Answer | None:
+    async def _again(self, request: Request, flow: Flow, checked: Checked) -> Answer | None:
         """Answer the right password with a used nonce: 202 for a retransmission, else a challenge."""
         assert checked.account is not None
         assert checked.credentials is not None
@@ -273,7 +283,7 @@ class Server:
             known = await self._store.find_duplicate(key)
         except Unavailable:
             return None  # the message may be stored, so a refusal could be false; the phone sends again
-        return Answer(202) if known is not None else self._challenge(request, stale=True)
+        return Answer(202) if known is not None else self._challenge(request, flow, stale=True)
 
     # --- REGISTER (RFC 3261 section 10.3; steps 1 to 3 are done) ---
 

@@ -19,7 +19,6 @@ class SipSettings(Model):
     max_contacts: Count = 10
     nonce_lifetime: Positive = 300.0
     nonce_secret: Secret | None = None
-    max_connections_per_address: Count = 100
     first_message_timeout: Positive = 5.0
     handshake_timeout: Positive = 10.0
     idle_timeout: Positive = 180.0

@@ -1,6 +1,6 @@
-"""Tracing of SIP traffic: a capture server by HEP, and `sipsms trace` by a Unix socket.
+"""Tracing of SIP traffic: a capture server by HEP, and `sipsms trace` by the control socket.
 
-The Unix socket is open to the server's own user only. Invariant: no watcher may slow the server down. A packet or line
+Invariant: no watcher may slow the server down. A packet or line
 that does not fit into a buffer is dropped and counted. The endpoint has no tap while nobody traces. Digest responses
 never leave. Texts leave only by HEP or to a watcher that asked for them.
 """
@@ -8,17 +8,11 @@ never leave. Texts leave only by HEP or to a watcher that asked for them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import socket
-import stat
-import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Protocol
 
 from sipsms.core import log
@@ -28,9 +22,7 @@ from sipsms.sip.trace_summary import Summary, summarise
 from sipsms.sip.transport import Address, Flow, hostport
 
 MAX_UNREAD = 256 * 1024  # bytes that a watcher may leave unread before messages are dropped for it
-_PATIENCE = 5.0  # seconds for a watcher to send its request
 _AGAIN = 60.0  # seconds until a capture server's name is resolved again
-_LONGEST_PATH = 100  # sun_path has 108 bytes
 
 Tap = Callable[[bool, Flow, bytes], None]
 IsOf = Callable[[str, Flow], bool]  # (account, flow) -> True if the flow is a phone's of this account
@@ -38,34 +30,6 @@ IsOf = Callable[[str, Flow], bool]  # (account, flow) -> True if the flow is a p
 
 class Tapped(Protocol):
     tap: Tap | None
-
-
-def socket_path(store_url: str, key: str) -> Path:
-    """Return the path of the trace socket: beside a SQLite file, else in a directory of the user.
-
-    `key` distinguishes servers that share a store which is not a file.
-    """
-    kind, _, path = store_url.partition(":///")
-    if kind == "sqlite" and path != ":memory:":
-        return Path(path + ".trace")
-    name = blake2b(f"{store_url}\n{key}".encode(), digest_size=8).hexdigest() + ".trace"
-    run = Path("/run/sipsms")
-    if run.is_dir() and os.access(run, os.W_OK):
-        return run / name
-    return Path(tempfile.gettempdir()) / f"sipsms-{os.getuid()}" / name
-
-
-@contextlib.contextmanager
-def address_of(path: Path) -> Iterator[str]:
-    """Yield the path for connect() and bind(); a long path is named by its directory's descriptor."""
-    if len(os.fsencode(path)) <= _LONGEST_PATH:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 class _Watcher:
@@ -100,24 +64,10 @@ class Tracer:
         self._is_of = is_of
         self._spawn = spawn
         self._watchers: set[_Watcher] = set()
-        self._path: Path | None = None
-        self._server: asyncio.Server | None = None
         self._target: HepSettings | None = None
         self._socket: socket.socket | None = None
 
     # --- life ---
-
-    async def listen(self, path: Path) -> None:
-        """Accept watchers.
-
-        A failure is only logged: the server works without the trace socket.
-        """
-        try:
-            sock = _bind(path)
-            self._server = await asyncio.start_unix_server(self._serve, sock=sock)
-            self._path = path
-        except OSError as error:
-            log.warning("trace_unavailable", path=str(path), why=error.strerror or str(error))
 
     def send_to(self, target: HepSettings | None) -> None:
         """Send copies to this capture server from now on; None stops the copies."""
@@ -130,15 +80,10 @@ class Tracer:
 
     def close(self) -> None:
         self._hang_up()
-        if self._server is not None:
-            self._server.close()
         for watcher in list(self._watchers):
             watcher.close()
         self._watchers.clear()
         self._update()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-            self._path = None
 
     def _hang_up(self) -> None:
         self._target = None
@@ -214,26 +159,18 @@ class Tracer:
 
     # --- watchers ---
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        watcher = None
+    async def watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wish: Mapping[str, Any]) -> None:
+        """Show the traffic on a connection of `sipsms trace` until it ends. `wish`: `account` and `full`."""
+        watcher = _Watcher(writer, str(wish.get("account") or ""), bool(wish.get("full")))
+        watcher.tell({"hello": self._domain})
+        self._watchers.add(watcher)
+        self._update()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                wish = json.loads(await reader.readline())
-            watcher = _Watcher(writer, str(wish.get("account") or ""), bool(wish.get("full")))
-            watcher.tell({"hello": self._domain})
-            self._watchers.add(watcher)
-            self._update()
             while await reader.read(4096):
                 pass
-        except (OSError, ValueError, AttributeError, TimeoutError):
-            pass
-        except asyncio.CancelledError:  # the loop ends: asyncio would log a cancelled connection with a traceback
-            pass
         finally:
-            if watcher is not None:
-                self._watchers.discard(watcher)
-                self._update()
-            writer.close()
+            self._watchers.discard(watcher)
+            self._update()
 
 
 def _event(incoming: bool, flow: Flow, at: float, summary: Summary) -> dict[str, Any]:
@@ -255,43 +192,3 @@ def _datagrams_to(family: int, address: Any) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _bind(path: Path) -> socket.socket:
-    """Bind a socket for our own user only; remove the socket of a killed server. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    owner = path.parent.stat()
-    if path.parent.parent == Path(tempfile.gettempdir()) and owner.st_uid != os.getuid():
-        raise PermissionError(1, f"{path.parent} belongs to somebody else")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with address_of(path) as address:
-            _clear(path, address)
-            sock.bind(address)
-            path.chmod(0o600)  # no process can connect before listen()
-        sock.listen(16)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _clear(path: Path, address: str) -> None:
-    """Remove an unused socket.
-
-    Raises FileExistsError if a server answers there or if the file is not a socket.
-    """
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FileExistsError(17, f"{path} is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(address)
-        except OSError:
-            path.unlink()
-            return
-    raise FileExistsError(17, "another server answers there")

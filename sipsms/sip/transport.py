@@ -12,20 +12,20 @@ import os
 import select
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from sipsms.core import log
+from sipsms.core.admission import Admission, Guest
 from sipsms.core.listener import BACKLOG, bind
-from sipsms.core.network import network_of
 from sipsms.sip import stun
+from sipsms.sip.flood_limiter import Visit
 from sipsms.sip.settings import SipSettings
 from sipsms.sip.tls import TlsLayer
 
 MAX_UNSENT = 256 * 1024  # bytes a stream peer may leave unread before its connection is aborted
-_GREEDY = 16 * 1024  # bytes; a peer that sends this much at once waits for the next loop iteration
+SLICE = 2048  # bytes of one connection that are handled before others have their turn of the loop
 
 Address = tuple[str, int]
 
@@ -55,6 +55,9 @@ class Flow(Protocol):
     def sent_by(self) -> str:
         """Return host:port for our Via."""
 
+    def authenticated(self) -> None:
+        """Note that the right password came by this flow."""
+
 
 class Receiver(Protocol):
     """Interface through which the transports call the endpoint."""
@@ -74,18 +77,13 @@ class Receiver(Protocol):
     def message(self, data: bytes, connection: StreamConnection) -> None:
         """Handle one whole SIP message of a message-based transport."""
 
+    def tolerates(self, connection: StreamConnection) -> bool:
+        """Count a message or keep-alive of a connection; False if it was closed because a stranger floods it."""
+
+    def has_part(self, connection: StreamConnection) -> bool:
+        """Return True if the connection has sent a part of a message."""
+
     def disconnected(self, connection: StreamConnection) -> None: ...
-
-
-class Tally:
-    """Count of the connections of all listeners.
-
-    `most`: files that the process may open, less the files that the store and HTTP need.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.open = 0
 
 
 @lru_cache(maxsize=4096)
@@ -146,6 +144,9 @@ class UdpFlow:
 
     def sent_by(self) -> str:
         return self._listener.sent_by(self.remote[0])
+
+    def authenticated(self) -> None:
+        pass  # the flood limiter trusts the address
 
 
 _PENDING_ERRORS = 3  # pending errors of other datagrams that may make one send fail
@@ -256,12 +257,18 @@ class StreamConnection(asyncio.Protocol):
         self._tls = tls
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._quiet_since = 0.0
+        self._quiet_since = 0.0  # since the last whole message or keep-alive
+        self._part_since = 0.0  # since the first byte of an unfinished message; 0: none
+        self._part_timer: asyncio.TimerHandle | None = None
         self.name = pool.transport
         self.number = 0
         self.remote: Address = ("", 0)
         self.local = pool.local
         self.spoke = False  # the peer has sent a whole message
+        self.is_known = pool.admission is None  # the peer has sent the right password, or is a server that we called
+        self.visit = Visit()
+        self.guest: Guest | None = None
+        self._waiting = bytearray()  # received, and handled in the next turns of the loop
         self.in_use: Callable[[], bool] = _never  # returns True if a live binding needs this connection
         self.state: Any = None  # owned by the endpoint
         self.settled: Callable[[], None] = _nothing  # called when the connection is ready, and when it is closed
@@ -288,14 +295,21 @@ class StreamConnection(asyncio.Protocol):
         host, port = self._transport.get_extra_info("sockname")[:2]
         return hostport(self._pool.settings.advertised or host, port)
 
+    def authenticated(self) -> None:
+        if not self.is_known and self.guest is not None:
+            self.guest.busy()
+        self.is_known = True
+
     def close(self) -> None:
         """Close after the written bytes have been sent."""
+        self._waiting.clear()
         if self._transport is not None and not self._transport.is_closing():
             if self._tls is not None:
                 self._transport.write(self._tls.close())
             self._transport.close()
 
     def abort(self) -> None:
+        self._waiting.clear()
         if self._transport is not None:
             self._transport.abort()
 
@@ -320,16 +334,32 @@ class StreamConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._quiet_since = self._pool.loop.time()
-        if self._pool.accepts:
+        if self._pool.admission is not None:
             self._timer = self._pool.loop.call_later(self._pool.settings.first_message_timeout, self._first_is_late)
         self._pool.receiver.connected(self)
         self.settled()
 
     def data_received(self, data: bytes) -> None:
-        self._quiet_since = self._pool.loop.time()
-        if len(data) >= _GREEDY and self._transport is not None:  # uvloop would read the next 32 chunks at once
-            self._transport.pause_reading()
-            self._pool.loop.call_soon(self._read_on)
+        if len(data) <= SLICE and not self._waiting:
+            self._handle(data)
+            return
+        self._waiting += data
+        if len(self._waiting) == len(data):
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._handle_waiting()
+
+    def _handle_waiting(self) -> None:
+        """Handle the next slice of much data; read on when all is handled."""
+        data = bytes(self._waiting[:SLICE])
+        del self._waiting[:SLICE]
+        self._handle(data)
+        if self._waiting:
+            self._pool.loop.call_soon(self._handle_waiting)
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _handle(self, data: bytes) -> None:
         try:
             self._take(data)
         except Exception as error:  # a bug must end this connection only, and must be logged
@@ -352,16 +382,47 @@ class StreamConnection(asyncio.Protocol):
         if self._tls.over:
             self._transport.close()
 
-    def _read_on(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
     def _received(self, data: bytes) -> None:
         self._pool.receiver.stream_data(data, self)
+        self._bound_part()
+
+    def heard(self) -> None:
+        """Note a whole message or keep-alive."""
+        self._quiet_since, self._part_since = self._pool.loop.time(), 0.0
+
+    def kept_alive(self) -> None:
+        """Note a keep-alive within a message."""
+        self._quiet_since = self._pool.loop.time()
+
+    def _bound_part(self) -> None:
+        """Bound the time from a message's first byte to its last."""
+        if self._part_since or not self._has_part():
+            return
+        self._part_since = self._pool.loop.time()
+        if self._part_timer is None and self._pool.admission is not None:
+            seconds = self._pool.admission.limits.message_timeout
+            self._part_timer = self._pool.loop.call_later(seconds, self._part_is_late, seconds)
+
+    def _has_part(self) -> bool:
+        return self._pool.receiver.has_part(self)
+
+    def _part_is_late(self, seconds: float) -> None:
+        self._part_timer = None
+        if not self._part_since:
+            return
+        left = self._part_since + seconds - self._pool.loop.time()
+        if left <= 0:
+            self.abort()
+        else:
+            self._part_timer = self._pool.loop.call_later(left, self._part_is_late, seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._waiting:  # what came before the end is handled before the end
+            self._pool.loop.call_soon(self.connection_lost, exc)
+            return
+        for timer in (self._timer, self._part_timer):
+            if timer is not None:
+                timer.cancel()
         self.settled()
         # These callbacks refer to this connection: drop them, or only the garbage collector frees it, much later.
         self.settled, self.in_use = _nothing, _never
@@ -406,17 +467,13 @@ def _keep_alive(stream: asyncio.Transport) -> None:
 
 
 class Streams:
-    """Connections of one listener, or connections that we open, counted and bounded.
-
-    `accepts` is False for connections that we open.
-    """
+    """Connections of one listener, or connections that we open, by their numbers."""
 
     def __init__(
-        self, receiver: Receiver, transport: str, settings: SipSettings, tally: Tally | None = None, *,
-        accepts: bool = True,
-    ) -> None:  # fmt: skip
-        self.accepts = accepts
-        self._tally = tally or Tally(1_000_000)
+        self, receiver: Receiver, transport: str, settings: SipSettings, admission: Admission | None = None
+    ) -> None:
+        """`admission`: None for connections that we open."""
+        self.admission = admission
         self.receiver = receiver
         self.transport = transport
         self.settings = settings
@@ -424,16 +481,13 @@ class Streams:
         self.local = ""
         self._last_number = int.from_bytes(os.urandom(5), "big")  # random: no number from before a restart is reused
         self._connections: dict[int, StreamConnection] = {}
-        self._per_address: Counter[str] = Counter()
 
     def admit(self, connection: StreamConnection) -> bool:
-        """Number a new connection; False if its address or the process has too many connections."""
-        address = network_of(connection.remote[0])
-        most = self.settings.max_connections_per_address
-        if self._tally.open >= self._tally.most or self._per_address[address] >= most:
-            return False
-        self._tally.open += 1
-        self._per_address[address] += 1
+        """Number a new connection; False if it is refused."""
+        if self.admission is not None:
+            connection.guest = self.admission.enter(connection.remote[0], connection.abort)
+            if connection.guest is None:
+                return False
         self._last_number += 1
         connection.number = self._last_number
         self._connections[connection.number] = connection
@@ -443,11 +497,8 @@ class Streams:
         """Remove a connection; False if it was not admitted."""
         if self._connections.pop(connection.number, None) is None:
             return False
-        address = network_of(connection.remote[0])
-        self._tally.open -= 1
-        self._per_address[address] -= 1
-        if not self._per_address[address]:
-            del self._per_address[address]
+        if connection.guest is not None:
+            connection.guest.leave()
         return True
 
     def connection(self, number: int) -> StreamConnection | None:
@@ -464,10 +515,10 @@ class StreamListener(Streams):
     """Listener of a stream transport; `make` builds the connection objects."""
 
     def __init__(
-        self, receiver: Receiver, transport: str, settings: SipSettings, tally: Tally, make: Make,
+        self, receiver: Receiver, transport: str, settings: SipSettings, admission: Admission, make: Make,
         tls: TlsContext | None,
     ) -> None:  # fmt: skip
-        super().__init__(receiver, transport, settings, tally)
+        super().__init__(receiver, transport, settings, admission)
         self.port = 0
         self._make = make
         self._tls = tls

@@ -69,8 +69,12 @@ class WebSocketConnection(StreamConnection):
             elif isinstance(event, Frame):
                 self._frame(event)
         self._flush()
+        self._bound_part()
         if protocol.close_expected() or protocol.state is State.CLOSED:
             super().close()
+
+    def _has_part(self) -> bool:
+        return self._protocol.state is State.OPEN and (bool(self._parts) or bool(self._protocol.reader.buffer))
 
     def _upgrade(self, request: Request) -> None:
         origins = request.headers.get_all("Origin")
@@ -85,7 +89,11 @@ class WebSocketConnection(StreamConnection):
         self._protocol.send_response(response)
 
     def _frame(self, frame: Frame) -> None:
-        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+        is_data = frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+        if not (is_data and frame.fin) and not self._pool.receiver.tolerates(self):
+            return
+        if not is_data:
+            self.kept_alive()
             return
         self._parts.append(bytes(frame.data))
         if len(self._parts) > _MAX_FRAGMENTS:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from sipsms.core import log
+from sipsms.core.admission import Guest
 from sipsms.core.clock import Clock
 from sipsms.smpp.pdu import Command, Pdu, status_name
 from sipsms.smpp.resend_detection import QUIET
@@ -42,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._caught_up_at = self.opened_at  # time of the last check that found nothing unacknowledged
         self.was_finished = False  # the peer closed with FIN, not RST: it had nothing unread
         self.is_tls = False
+        self.guest: Guest | None = None  # the admission of a connection that the peer opened
         self.closed = self._loop.create_future()
 
     # --- asyncio's side ---
@@ -60,6 +62,8 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self.guest is not None:
+            self.guest.leave()
         why = f"connection lost: {error}" if error else "the peer closed the connection"
         self._tell(self.session.end(why))
         self._transport = None

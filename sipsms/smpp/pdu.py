@@ -430,6 +430,10 @@ class Framer:
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
+    @property
+    def has_part(self) -> bool:
+        return bool(self._buffer)
+
     def next(self) -> bytes | None:
         """Return the next whole PDU; None if incomplete. Raises BadLength as soon as the header is known."""
         if len(self._buffer) < HEADER:

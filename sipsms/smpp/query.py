@@ -7,6 +7,7 @@ from typing import Final
 
 from sipsms.accounts.directory import Directory
 from sipsms.core.clock import Clock
+from sipsms.core.errors import AdminError
 from sipsms.core.message import Message, State
 from sipsms.core.segmentation import Charset, encoding_of, segments
 from sipsms.messaging.concatenation import parts_key
@@ -20,7 +21,6 @@ from sipsms.smpp.settings import SmppSettings
 from sipsms.smpp.submit import refused
 from sipsms.smpp.submit_sm import Refused, number, read_text, smpp_time
 from sipsms.store import replace
-from sipsms.store.accounts import AdminError
 from sipsms.store.store import Store
 
 _STATES: Final = {

@@ -9,17 +9,16 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import partial
 from typing import Any, Final
 
 from sipsms.accounts.auth import Access, Denied
 from sipsms.accounts.directory import Directory
 from sipsms.core import log
 from sipsms.core.account import Did
+from sipsms.core.admission import Admission, Guest
 from sipsms.core.clock import Clock
 from sipsms.core.errors import Unavailable
 from sipsms.core.listener import BACKLOG
-from sipsms.core.network import network_of
 from sipsms.messaging.opt_out import SendingPolicy
 from sipsms.messaging.outbound import Outbound
 from sipsms.smpp.connection import Connection
@@ -27,7 +26,7 @@ from sipsms.smpp.esme import Esme
 from sipsms.smpp.pdu import BINDS, Command, Pdu, Status, Tag
 from sipsms.smpp.query import QueryHandler
 from sipsms.smpp.resend_detection import AGAIN, HEARD, PARTED, QUIET
-from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Lost, Request, Session
+from sipsms.smpp.session import MODES, Answer, Closed, Event, Late, Lost, Request, Session, State
 from sipsms.smpp.settings import SmppSettings
 from sipsms.smpp.submit import SubmitHandler
 from sipsms.smpp.submit_sm import Refused
@@ -42,22 +41,21 @@ _HANDSHAKE: Final = 10.0  # seconds for the TLS handshake
 class Smsc:
     def __init__(
         self, settings: Callable[[], SmppSettings], access: Access, directory: Directory, consent: SendingPolicy,
-        outbound: Outbound, store: Store, clock: Clock, wake: Callable[[str], None], most: int,
+        outbound: Outbound, store: Store, clock: Clock, wake: Callable[[str], None], admission: Admission,
     ) -> None:  # fmt: skip
-        """`wake(did)`: called when an ESME that receives for this DID has bound. `most`: connections at once."""
+        """`wake(did)`: called when an ESME that receives for this DID has bound."""
         self._settings = settings
         self._access = access
         self._directory = directory
         self._store = store
         self._clock = clock
         self._wake = wake
-        self._most = most
+        self._admission = admission
         self._loop = asyncio.get_running_loop()
         self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._connections: dict[Connection, Esme | None] = {}
         self._wrong: Counter[Connection] = Counter()
         self._bound: dict[str, list[Esme]] = {}  # username -> sessions
-        self._of_address: Counter[str] = Counter()
         self._throttled: Counter[str] = Counter()  # username -> throttled submits since the last sweep
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
@@ -88,37 +86,27 @@ class Smsc:
                 log.warning("smpp_accept_failed", why=error.strerror or str(error))
                 await asyncio.sleep(0.1)
                 continue
-            if self._greet(str(address[0])):
-                self._run(self._welcome(peer, str(address[0]), tls))
-            else:
-                self._gone(str(address[0]))
+            connection = self._connection(str(address[0]))
+            guest = None if self._stopping else self._admission.enter(str(address[0]), connection.expel)
+            if guest is None:
                 peer.close()
+                continue
+            connection.guest = guest
+            self._run(self._welcome(peer, connection, guest, tls))
 
-    async def _welcome(self, peer: socket.socket, address: str, tls: Callable[[], ssl.SSLContext] | None) -> None:
+    async def _welcome(
+        self, peer: socket.socket, connection: _Incoming, guest: Guest, tls: Callable[[], ssl.SSLContext] | None
+    ) -> None:
         more: dict[str, Any] = {"ssl": tls(), "ssl_handshake_timeout": _HANDSHAKE} if tls is not None else {}
         try:
-            await self._loop.connect_accepted_socket(partial(self._connection, address), peer, **more)
+            await self._loop.connect_accepted_socket(lambda: connection, peer, **more)
         except OSError:  # no TLS, or already closed
-            self._gone(address)
+            guest.leave()
             peer.close()
 
-    def _connection(self, address: str) -> Connection:
-        session = Session("smsc", self._clock(), self._settings().limits)
-        return _Incoming(session, self._clock, self._heed, address, self._opened)
-
-    def _greet(self, address: str) -> bool:
-        """Count a connection from an address; False if there are too many."""
-        network, limit = network_of(address), self._settings().max_binds_per_address
-        full = self._of_address.total() >= self._most or self._of_address[network] >= limit
-        self._of_address[network] += 1
-        return not full and not self._stopping
-
-    def _gone(self, address: str) -> None:
-        """Uncount a connection from an address."""
-        network = network_of(address)
-        self._of_address[network] -= 1
-        if not self._of_address[network]:
-            del self._of_address[network]
+    def _connection(self, address: str) -> _Incoming:
+        limits = self._settings().limits._replace(pdu_timeout=self._admission.limits.message_timeout)
+        return _Incoming(Session("smsc", self._clock(), limits), self._clock, self._heed, address, self._opened)
 
     def _opened(self, connection: Connection) -> None:
         self._connections[connection] = None
@@ -204,7 +192,6 @@ class Smsc:
             return
         bound = self._connections.pop(connection)
         self._wrong.pop(connection, None)
-        self._gone(connection.address)
         if bound is None:
             return
         group = self._bound[bound.username]
@@ -263,6 +250,8 @@ class Smsc:
         bound = Esme(connection, username, password, customer, mode, settings.deliver_window)
         self._connections[connection] = bound
         self._bound.setdefault(username, []).append(bound)
+        if connection.guest is not None:
+            connection.guest.busy()
         tlvs = {Tag.SC_INTERFACE_VERSION: _VERSION} if pdu.fields["interface_version"] >= 0x34 else {}
         connection.session.bound(mode)
         connection.answer(pdu, fields={"system_id": settings.system_id}, tlvs=tlvs)
@@ -345,4 +334,11 @@ class _Incoming(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self.session.state is State.CLOSED:  # dropped during the TLS handshake
+            self.drop("dropped before")
+            return
         self._opened(self)
+
+    def expel(self) -> None:
+        """End a connection that has not bound, because another needs its place."""
+        self.drop("another needs its place")

@@ -81,6 +81,7 @@ class Limits(NamedTuple):
     bind_timeout: float
     enquire_link: float
     response_timeout: float
+    pdu_timeout: float = 10.0  # from the first octet of a PDU to its last
 
 
 class Request(NamedTuple):
@@ -144,6 +145,7 @@ class Session:
         self.has_more = False  # PDUs wait in the framer: call `receive` again soon, read no more
         self._began = now
         self._framer = Framer()
+        self._part_since: float | None = None  # the time of an unfinished PDU's first octet
         self._strange = 0  # PDUs before a bind
         self._out: list[bytes] = []
         self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by sequence number, oldest first
@@ -234,6 +236,10 @@ class Session:
                 break
             self._heard(octets, now, events)
         self.has_more = not left
+        if not self._framer.has_part or self.has_more or self.is_full:
+            self._part_since = None
+        elif self._part_since is None or left < _AT_ONCE - 1:  # the part is of another PDU than before
+            self._part_since = now
         self._settle_unbind(events, now)
         return events
 
@@ -336,6 +342,8 @@ class Session:
         self._time_out(now, events)
         if self.state is State.OPEN and now - self._began >= self.limits.bind_timeout:
             self._close(events, "no bind in time")
+        elif self.role == "smsc" and self._part_since is not None and now - self._part_since >= self.limits.pdu_timeout:
+            self._close(events, "a PDU was not finished in time")
         elif self.state is State.UNBINDING:
             self._settle_unbind(events, now)
             if now >= self._unbind_until:

@@ -25,7 +25,6 @@ class SmppSettings(Model):
     deliver_window: Annotated[int, Field(ge=1, le=10_000)] = 10  # unanswered requests to one ESME or server
     rate: Annotated[float, Field(ge=0)] = 0.0  # messages a second of a customer; 0: no limit
     max_binds: Count = 10
-    max_binds_per_address: Count = 50
     bind_timeout: Positive = 10.0
     enquire_link: Positive = 30.0
     response_timeout: Positive = 30.0

@@ -14,25 +14,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from sipsms.core.account import Account
+from sipsms.core.errors import AdminError, BadValue
 from sipsms.core.ha1 import ha1
 from sipsms.store import destinations, provisioning_links, reassign
 from sipsms.store.rows import counter, take_ids
 from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
 
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
-
-
-class AdminError(Exception):
-    """A command that cannot be carried out. The text is one line for the operator."""
-
-
-class BadValue(AdminError):
-    """An invalid value of the setting `field`."""
-
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(f"{field}: {why}")
-        self.field = field
-        self.why = why
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, func, insert, literal, select, update
 
 from sipsms.core.directory_rows import Block
-from sipsms.store.accounts import AdminError
+from sipsms.core.errors import AdminError
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import blocks, dids
 

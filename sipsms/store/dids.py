@@ -10,11 +10,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from sipsms.core.account import Did
+from sipsms.core.errors import AdminError, BadValue
 from sipsms.core.smpp_url import without_password
 from sipsms.core.ssrf import check_url
 from sipsms.store import destinations as targets
 from sipsms.store import smpp_settings, tokens
-from sipsms.store.accounts import EMAIL, AdminError, BadValue, account, changed, customer
+from sipsms.store.accounts import EMAIL, account, changed, customer
 from sipsms.store.directory import with_targets
 from sipsms.store.schema import dids, group_members, groups
 

@@ -7,7 +7,6 @@ begin IMMEDIATE, so that a command waits for a running server instead of failing
 from __future__ import annotations
 
 import fcntl
-import sqlite3
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +17,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from sipsms.store.schema import metadata
+from sipsms.store.sqlite import sqlite3
 
 DriverError = (SQLAlchemyError, sqlite3.Error)  # raised by a statement that the database rejects
 # The database is locked, full or gone: the same for every statement. sqlite3's own come from statements on `driver_of`.
@@ -27,11 +27,16 @@ HEAD = "0008"  # the newest migration; a test compares it with Alembic's
 SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
 SERVER_WAIT_AGAIN = 200  # milliseconds after a failed wait, until the lock is obtained again
 _WRITE_CACHE, _READ_CACHE = 65536, 8192  # KiB of pages; what is read once stands in the system's cache anyway
+_LOCK_WAIT = 0.25  # seconds for a holder to say what it is
 COMMAND_WAIT = 15000  # milliseconds a command waits; it may wait longer than a server
 
 
 class StoreError(Exception):
     """The store cannot be used. The text is one line for the user of the program."""
+
+
+class Locked(StoreError):
+    """The store is locked by another process."""
 
 
 def open_engine(url: str, *, read_only: bool = False, lock_wait: int = COMMAND_WAIT) -> Engine:
@@ -52,7 +57,7 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
     except OSError as error:
         raise StoreError(f"store {path}: {error.strerror}: {folder}") from None
     pool = QueuePool if read_only else NullPool
-    engine = create_engine(url, poolclass=pool, connect_args={"check_same_thread": False})
+    engine = create_engine(url, module=sqlite3, poolclass=pool, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -76,35 +81,30 @@ def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
     return engine
 
 
-def lock(engine: Engine) -> IO[str] | None:
-    """Lock a SQLite store against a second server while the result is kept. Raises StoreError."""
+def lock(engine: Engine, holder: str) -> IO[str] | None:
+    """Lock a SQLite store against other processes while the result is kept; None for another database.
+
+    `holder`: `server` or `command`, which others are told. A command's lock is waited for. Raises Locked."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
-    handle = open(engine.url.database + ".lock", "w")  # noqa: SIM115
-    for pause in (0.05, 0.2, None):  # `is_served` of a command holds the lock for a moment
+    handle = open(engine.url.database + ".lock", "a+")  # noqa: SIM115
+    began = time.monotonic()
+    while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if pause is not None:
-                time.sleep(pause)
+            handle.seek(0)
+            is_command = handle.read() == "command"
+            if time.monotonic() - began >= (COMMAND_WAIT / 1000 if is_command else _LOCK_WAIT):
+                handle.close()
+                what = "a command is working" if is_command else "another sipsms server is running"
+                raise Locked(f"store {engine.url.database}: {what} on it") from None
+            time.sleep(0.05)
         else:
+            handle.truncate(0)
+            handle.write(holder)
+            handle.flush()
             return handle
-    handle.close()
-    raise StoreError(f"store {engine.url.database}: another sipsms server is running on it")
-
-
-def is_served(engine: Engine) -> bool:
-    """Return whether a server runs on a SQLite store; True for a database of which this is not known."""
-    if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
-        return True
-    try:
-        with open(engine.url.database + ".lock") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def version_of(engine: Engine) -> str:
@@ -113,7 +113,7 @@ def version_of(engine: Engine) -> str:
         with engine.connect() as connection:
             return _version(connection)
     except DriverError as error:
-        raise StoreError(f"store {engine.url.render_as_string(hide_password=True)}: {_first_line(error)}") from None
+        raise StoreError(f"store {engine.url.render_as_string(hide_password=True)}: {reason(error)}") from None
 
 
 def _version(connection: Connection) -> str:
@@ -171,7 +171,7 @@ def ensure_schema(engine: Engine) -> bool:
         else:
             _create(engine)
     except DriverError as error:
-        raise StoreError(f"store: migration failed, nothing was changed: {_first_line(error)}") from None
+        raise StoreError(f"store: migration failed, nothing was changed: {reason(error)}") from None
     _protect(engine)
     return True
 
@@ -207,5 +207,6 @@ def _protect(engine: Engine) -> None:
                 path.chmod(0o600)
 
 
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+def reason(error: Exception) -> str:
+    """Return one line of a failure, without the statement and its values."""
+    return (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
 from sipsms.core.account import Did
+from sipsms.core.errors import AdminError, BadValue
 from sipsms.core.smpp_url import without_password
 from sipsms.store import destinations as targets
 from sipsms.store import smpp_settings
-from sipsms.store.accounts import AdminError, BadValue, NewAccount, account_row, changed, end_registrations
+from sipsms.store.accounts import Hashes, NewAccount, account_row, changed, end_registrations
 from sipsms.store.dids import Destinations, all_dids, check_group, put_group
 from sipsms.store.message_list import UNLIMITED, list_groups
 from sipsms.store.schema import accounts, dids
+
+_Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,35 @@ class NewDid:
 @dataclass(frozen=True, slots=True)
 class NewGroup:
     name: str
-    members: tuple[str, ...]
+    members: Sequence[str]
+
+
+class Imported(NamedTuple):
+    """The content of a file of `sipsms import`."""
+
+    people: Sequence[NewAccount]
+    numbers: Sequence[NewDid]
+    groups: Sequence[NewGroup]
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        people = [{**_fields(one), "hashes": one.hashes and _fields(one.hashes)} for one in self.people]
+        return {
+            "people": people,
+            "numbers": list(map(_fields, self.numbers)),
+            "groups": list(map(_fields, self.groups)),
+        }
+
+    @classmethod
+    def from_json(cls, people: _Rows, numbers: _Rows, groups: _Rows) -> Imported:
+        return cls(
+            [NewAccount(**{**one, "hashes": one["hashes"] and Hashes(**one["hashes"])}) for one in people],
+            [NewDid(**one) for one in numbers],
+            [NewGroup(**one) for one in groups],
+        )
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}
 
 
 def import_all(
@@ -140,7 +171,6 @@ def _set_destinations(connection: Connection, did: NewDid) -> None:
         targets.replace(connection, did.number, kind, fresh)
 
 
-_Rows = list[dict[str, Any]]
 _Changes = list[tuple[str, dict[str, Any]]]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, literal_column, select, update
 
 from sipsms.core.courier_id import CourierId, carrier_of
+from sipsms.core.errors import AdminError
 from sipsms.core.message import State, is_copy_of, state_of
 from sipsms.store import carrier_state
-from sipsms.store.accounts import AdminError, changed
+from sipsms.store.accounts import changed
 from sipsms.store.rows import OPEN, QUEUED, media_of
 from sipsms.store.schema import attempts, bindings, carriers, deliveries, devices, messages
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, literal_column, select
 
+from sipsms.core.errors import AdminError, BadValue
 from sipsms.core.smpp_url import without_password
 from sipsms.core.ssrf import check_smpp_url
 from sipsms.store import destinations
-from sipsms.store.accounts import AdminError, BadValue
 from sipsms.store.schema import accounts, did_targets, dids
 
 FIELDS: Final = ("smpp", "smpp_username", "smpp_password", "smpp_url")

@@ -26,7 +26,7 @@ from sipsms.store import (
     reassign,
 )
 from sipsms.store.directory import changes
-from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, DriverError, ensure_schema, open_engine
+from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, DriverError, ensure_schema, open_engine, reason
 from sipsms.store.rows import counter
 from sipsms.store.writer import Writer
 
@@ -61,11 +61,11 @@ def writes(change: _Function[P, T]) -> _Method[P, T]:
 class Store:
     """The store of one process. `node` names this process in leases."""
 
-    def __init__(self, writing: Engine, reading: Engine, node: str, on_foreign_change: Callable[[], None]) -> None:
+    def __init__(self, writing: Engine, reading: Engine, node: str) -> None:
         self._reading = reading
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
         self.node = node
-        self.writer = Writer(writing, on_foreign_change)
+        self.writer = Writer(writing)
 
     async def close(self) -> None:
         """Commit what waits, then close."""
@@ -81,7 +81,7 @@ class Store:
                 with self._reading.connect() as connection:
                     return query(connection)
             except DriverError as error:
-                raise Unavailable(str(error)) from None
+                raise Unavailable(reason(error)) from None
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
@@ -178,7 +178,7 @@ class Store:
         return await self.write(lambda connection: queue.recover(connection, self.node if own else "", idempotent, now))
 
     async def claim_new(self) -> list[Delivery]:
-        """Take over queued deliveries that a command beside the server has committed."""
+        """Take over deliveries that a change has queued and no lane knows (again by hand, from an app to phones)."""
         if await self.read(lambda connection: connection.execute(queue.UNCLAIMED.limit(1)).first()) is None:
             return []
         return await self.write(lambda connection: queue.claim_new(connection, self.node))
@@ -195,8 +195,8 @@ def _call_each(connection: Connection, changes: Sequence[Callable[[Connection], 
     return [change(connection) for change in changes]
 
 
-def open_store(url: str, node: str, on_foreign_change: Callable[[], None]) -> Store:
+def open_store(url: str, node: str) -> Store:
     """Open a store and upgrade its schema. `node` is empty for a command, which waits longer. Raises StoreError."""
     writing = open_engine(url, lock_wait=SERVER_WAIT if node else COMMAND_WAIT)
     ensure_schema(writing)
-    return Store(writing, open_engine(url, read_only=True), node, on_foreign_change)
+    return Store(writing, open_engine(url, read_only=True), node)

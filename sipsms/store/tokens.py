@@ -10,7 +10,8 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, insert, select
 
 from sipsms.core.account import Scope
-from sipsms.store.accounts import AdminError, changed, customer, set_account
+from sipsms.core.errors import AdminError
+from sipsms.store.accounts import changed, customer, set_account
 from sipsms.store.schema import dids, tokens
 
 MOST: Final = 100  # tokens per customer

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, select, update
 
-from sipsms.store.accounts import BadValue, account
+from sipsms.core.errors import BadValue
+from sipsms.store.accounts import account
 from sipsms.store.schema import accounts
 
 

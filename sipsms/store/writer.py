@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,7 +25,7 @@ from sipsms.store.engine import (
     Broken,
     begin,
     commit,
-    driver_of,
+    reason,
     roll_back,
     set_patience,
 )
@@ -34,7 +35,6 @@ R = TypeVar("R")
 Bulk = Callable[[Connection, Sequence[P]], Sequence[R]]  # runs on all payloads of a batch; returns a result for each
 
 _MAX_BATCH = 512
-_WATCH_EVERY = 0.1
 
 ALONE = "alone"  # key in a connection's info: the job failed in a batch and now runs alone
 
@@ -46,19 +46,15 @@ class _Job(NamedTuple):
 
 
 class Writer:
-    def __init__(self, engine: Engine, on_foreign_change: Callable[[], None] | None = None) -> None:
-        """Start the thread. `on_foreign_change` is called in the event loop when another process has written
-        (SQLite only), and when the writer has connected again."""
+    def __init__(self, engine: Engine) -> None:
+        """Start the thread."""
         self._engine = engine
         self._gathered: list[_Job] = []
         self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._on_foreign_change = on_foreign_change
-        self._data_version = -1
         self._patient = True
-        self._watched_at = 0.0
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._worker.start()
 
     def put(self, bulk: Bulk[P, R], payload: P) -> asyncio.Future[R]:
         """Queue one job. The future fails with Unavailable if the job could not be committed."""
@@ -77,7 +73,7 @@ class Writer:
         """Commit the waiting jobs, then end the thread."""
         self._hand_over()
         self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._worker.join)
 
     # --- in the thread ---
 
@@ -86,50 +82,32 @@ class Writer:
         while True:
             batch, last = self._take()
             try:
-                if connection is None or connection.invalidated:
+                if batch and (connection is None or connection.invalidated):
                     connection = self._engine.connect()
-                    self._data_version = -1  # the version of another connection cannot be compared
-                    if self._on_foreign_change is not None:
-                        self._loop.call_soon_threadsafe(self._on_foreign_change)
-                self._watch(connection)
-                if batch:
+                if connection is not None and batch:
                     self._commit(connection, batch)
             except Exception as error:
                 if connection is not None:
                     connection.close()
                     connection = None
-                self._answer([(job, Unavailable(str(error))) for job in batch])
+                self._answer([(job, Unavailable(reason(error))) for job in batch])
             if last:
                 if connection is not None:
                     connection.close()
                 return
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Return all waiting jobs up to a limit, none after a short wait, and whether to end."""
+        """Wait for jobs. Return all that are there, up to a limit, and whether to end."""
         batch: list[_Job] = []
-        try:
-            jobs = self._jobs.get(timeout=_WATCH_EVERY)
+        jobs = self._jobs.get()
+        with suppress(Empty):
             while jobs is not None:
                 batch += jobs
                 if len(batch) >= _MAX_BATCH:
                     return batch, False
                 jobs = self._jobs.get_nowait()
             return batch, True
-        except Empty:
-            return batch, False
-
-    def _watch(self, connection: Connection) -> None:
-        """Detect writes of another process by SQLite's data_version, which other connections' commits change."""
-        now = time.monotonic()
-        if self._on_foreign_change is None or now - self._watched_at < _WATCH_EVERY:
-            return
-        if connection.dialect.name != "sqlite":
-            return
-        self._watched_at = now
-        version = driver_of(connection).execute("PRAGMA data_version").fetchone()[0]
-        if version != self._data_version and self._data_version != -1:
-            self._loop.call_soon_threadsafe(self._on_foreign_change)
-        self._data_version = version
+        return batch, False
 
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:
         started = time.monotonic()
@@ -137,7 +115,7 @@ class Writer:
             results = self._transact(connection, batch)
             self._be_patient(connection, True)
         except Broken as error:  # full, locked or removed: the same for all jobs
-            results = [(job, Unavailable(str(getattr(error, "orig", error)))) for job in batch]
+            results = [(job, Unavailable(reason(error))) for job in batch]
             self._be_patient(connection, False)
         except Exception:
             results = [self._alone(connection, job) for job in batch]
@@ -163,7 +141,10 @@ class Writer:
                 results.extend(zip(jobs, answers, strict=True))
             commit(connection)
         except BaseException:
-            roll_back(connection)
+            try:
+                roll_back(connection)
+            except Broken:
+                connection.invalidate()  # it may still be in its transaction: the next batch has a new connection
             raise
         return results
 
@@ -172,7 +153,7 @@ class Writer:
         try:
             return self._transact(connection, [job])[0]
         except Broken as error:
-            return job, Unavailable(str(getattr(error, "orig", error)))
+            return job, Unavailable(reason(error))
         except Exception as error:
             return job, error
         finally:

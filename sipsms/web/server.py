@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from ipaddress import ip_network
-from typing import Any, ClassVar
+from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -19,8 +18,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from sipsms.core.admission import Admission, Limits
 from sipsms.core.listener import BACKLOG
-from sipsms.core.network import Network, is_in, network_of
+from sipsms.core.network import Network, is_in
 from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDownload
 from sipsms.web.provisioning import ProvisioningDownload
@@ -34,8 +34,11 @@ Readiness = Callable[[], Awaitable[dict[str, str]]]  # component -> "ok", or its
 def build(
     hooks: Hooks, readiness: Readiness, provision: ProvisioningDownload, media: MediaDownload,
     apis: Sequence[BaseRoute] = (), metrics_from: Sequence[str] = ("0.0.0.0/0", "::/0"),
+    about: Mapping[str, str] | None = None,
 ) -> Application:  # fmt: skip
-    """Build the application with the routes of the APIs. `metrics_from`: networks that may read /metrics."""
+    """Build the application with the routes of the APIs.
+
+    `metrics_from`: networks that may read /metrics. `about`: what /readyz says of the program."""
     watchers = _networks(metrics_from)
 
     async def healthz(request: Request) -> Response:
@@ -44,7 +47,7 @@ def build(
     async def readyz(request: Request) -> Response:
         parts = await readiness()
         ready = all(state == "ok" for state in parts.values())
-        return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
+        return JSONResponse({"ready": ready, **parts, **(about or {})}, status_code=200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
         if not is_in(address_of(request), watchers):
@@ -119,51 +122,104 @@ async def _gone(request: Request, error: Exception) -> Response:
     return PlainTextResponse("the client went away\n", 400)
 
 
-FIRST_REQUEST = 10.0  # seconds a connection may take for its first request
+FIRST_REQUEST = 10.0  # seconds that a connection may take for its first request
 UNREAD = 30.0  # seconds that a client may leave our answer unread
 LINGER = 1.0  # seconds to read an answer before a connection with an unread body is closed
-MAX_CONNECTIONS = 200  # connections from one address
+MAX_HEAD = 64 * 1024  # bytes of a request's line and header fields
+MAX_FIELDS = 100  # header fields
+MAX_REQUESTS = 1000  # requests being answered, of all clients
+SLICE = 4096  # bytes that are parsed in a row
+_PIPELINED = 10  # requests that may wait for the answer to an earlier one; the rest is not parsed yet
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with limits against slow and numerous connections.
+    """uvicorn's protocol with limits against slow, numerous and greedy connections.
 
-    A connection is closed if it sends no request or sends it slowly, if it does not read its answer, or after an answer
-    that was sent before its body was read. Connections per address are limited, because 1,000 concurrent connections
-    would exhaust the server."""
+    A connection is closed if it sends no request or sends its head slowly, if the head is too large, if it does not
+    read its answer, or after an answer that was sent before its body was read. It is busy (`core.admission`) while a
+    whole request is being answered. Pipelined requests beyond a few are parsed when earlier ones have been answered.
+    """
 
     links: ResponseAcks  # the connections of its server
     proxies: tuple[Network, ...] = ()  # no limit for proxies: they serve many clients
-    counts: ClassVar[Counter[str]] = Counter()  # connections by address; an IPv6 host has a /64 to itself
+    admission: Admission
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         peer = str((transport.get_extra_info("peername") or ("",))[0])
-        self._address, is_proxy = network_of(peer), is_in(peer, self.proxies)
-        self.counts[self._address] += 1
         self.link = ResponseAck(transport, self.links)
         self._stuck: asyncio.TimerHandle | None = None
         self._in_head = True
+        self._head = 0  # bytes since the slice in which the head began
+        self._unparsed = bytearray()
         self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
-        if self.counts[self._address] > MAX_CONNECTIONS and not is_proxy:
+        self._guest = self.admission.enter(peer, transport.close, is_proxy=is_in(peer, self.proxies))
+        if self._guest is None:
             transport.close()
 
     def _give_up(self) -> None:
         if self._in_head and not self.transport.is_closing():
             self.transport.close()
 
+    def data_received(self, data: bytes) -> None:
+        if self._unparsed:
+            self._unparsed += data
+            return
+        for start in range(0, len(data), SLICE):
+            if self.transport.is_closing():
+                return
+            if len(self.pipeline) >= _PIPELINED:
+                self._unparsed += data[start:]
+                self.flow.pause_reading()
+                return
+            self._parse(data[start : start + SLICE])
+
+    def _parse(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head += len(data)
+        if self._in_head and self._head > MAX_HEAD:
+            self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= MAX_FIELDS:
+            self._refuse_head()
+            raise ValueError("too many header fields")
+        super().on_header(name, value)
+
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():  # answered with 431
+            super().send_400_response(msg)
+
+    def _parse_on(self) -> None:
+        data, self._unparsed = bytes(self._unparsed), bytearray()
+        self.data_received(data)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.link.asked_again()
         self.scope[KEY] = self.link  # type: ignore[typeddict-unknown-key]
-        self._in_head = True
+        self._in_head, self._head = True, 0
         self._impatience.cancel()
-        self._impatience = self.loop.call_later(FIRST_REQUEST, self._give_up)
+        self._impatience = self.loop.call_later(
+            min(FIRST_REQUEST, self.admission.limits.message_timeout), self._give_up
+        )  # fmt: skip
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._impatience.cancel()
+        self.limit_concurrency = 0 if len(self.tasks) >= MAX_REQUESTS else None  # 0: answered with 503
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._guest is not None and not self.cycle.response_complete:
+            self._guest.busy()
 
     def eof_received(self) -> None:
         self.link.closed_by_client()
@@ -186,6 +242,12 @@ class _Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.link.written()
         super().on_response_complete()
+        if self._guest is not None and self.cycle.response_complete:
+            self._guest.idle()
+        if self._unparsed:
+            self.flow.pause_reading()
+            if not self.pipeline:
+                self.loop.call_soon(self._parse_on)
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             self.flow.pause_reading()  # the rest of the body is not needed; the client may read our answer
             self._impatience.cancel()
@@ -193,12 +255,12 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._impatience.cancel()
+        self._unparsed.clear()
         if self._stuck is not None:
             self._stuck.cancel()
         self.link.lost(broken=exc is not None)
-        self.counts[self._address] -= 1
-        if self.counts[self._address] <= 0:
-            del self.counts[self._address]
+        if self._guest is not None:
+            self._guest.leave()
         super().connection_lost(exc)
 
 
@@ -215,17 +277,20 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    def __init__(self, application: Application | Starlette, sock: socket.socket, proxies: Sequence[str] = ()) -> None:
+    def __init__(
+        self, application: Application | Starlette, sock: socket.socket, proxies: Sequence[str] = (),
+        admission: Admission | None = None,
+    ) -> None:  # fmt: skip
         """Serve on a bound socket. `proxies`: addresses whose X-Forwarded-For is trusted."""
         self._socket = sock
         self.port: int = sock.getsockname()[1]
         self._links = ResponseAcks()
-        own = {"proxies": _networks(proxies), "counts": Counter(), "links": self._links}
+        admission = admission or Admission(Limits())
+        own = {"proxies": _networks(proxies), "admission": admission, "links": self._links}
         protocol = type("Protocol", (_Protocol,), own)
         config = uvicorn.Config(
             application, http=protocol, ws="none", loop="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), timeout_keep_alive=30,
-            limit_concurrency=1000, h11_max_incomplete_event_size=65536,
         )  # fmt: skip
         self._server = _Server(config)
         self._over = asyncio.Event()

@@ -195,6 +195,43 @@ def test_wrong_passwords_from_one_address_are_limited(access: Access, clock: Clo
     assert denied(access.user, "desk", "pw", "2001:db8::ffff", "t").code is DenialCode.TOO_MANY, "a /64 is one host"
 
 
+@pytest.mark.req("A-08")
+def test_failures_of_one_address_do_not_lock_out_others_behind_it(directory: Directory, clock: Clock) -> None:
+    """All customers come from the address of an untrusted proxy: the right credentials get in, guesses do not."""
+    directory.update(2, True, [ACME, DESK], [Did("5550001111", "acme", smpp=Smpp("u", "pw"))], frozenset(), [], TOKENS)
+    access = Access(directory, clock, "realm", lambda: 0)
+    access.user("desk", "pw", HERE, "t")
+    access.esme("u", "pw", HERE)
+    for n in range(10 * FAILURES):
+        denied((access.user, access.api)[n % 2], f"name{n}", "no", HERE, "t")
+    assert denied(access.api, "acme", "no", HERE, "t").code is DenialCode.TOO_MANY
+    assert denied(access.bearer, "no", HERE, "t").code is DenialCode.TOO_MANY
+    assert access.api("acme", "key", HERE, "t") == ACME
+    assert access.bearer("t-cu", HERE, "t").account == ACME
+    assert access.user("desk", "desk-key", HERE, "t").account == DESK
+    assert access.user("desk", "pw", HERE, "t").account == DESK, "it logged in from here before"
+    assert len(access.esme("u", "pw", HERE)) == 1
+    assert denied(access.user, "acme", "pw", HERE, "t").code is DenialCode.TOO_MANY, "a guess, for all that is known"
+    assert access.user("acme", "pw", "192.0.2.2", "t").account == ACME
+
+
+def test_guesses_of_an_smpp_password_are_limited(directory: Directory, clock: Clock) -> None:
+    directory.update(2, True, [ACME], [Did("5550001111", "acme", smpp=Smpp("u", "pw"))], frozenset(), [], [])
+    access = Access(directory, clock, "realm", lambda: 0)
+    for n in range(GUESSES):
+        assert denied(access.esme, "u", "no", f"192.0.2.{n}").code is DenialCode.WRONG
+    assert denied(access.esme, "u", "pw", "198.51.100.1").code is DenialCode.TOO_MANY
+    clock.now += 60
+    assert len(access.esme("u", "pw", "198.51.100.1")) == 1
+
+
+def test_failures_of_an_ipv6_site_are_counted_together(access: Access) -> None:
+    for n in range(10 * FAILURES):
+        assert denied(access.user, f"name{n}", "no", f"2001:db8:0:{n:x}::1", "t").code is DenialCode.WRONG
+    assert denied(access.user, "desk", "pw", "2001:db8:0:ffff::1", "t").code is DenialCode.TOO_MANY
+    assert access.user("desk", "pw", "2001:db8:1::1", "t").account == DESK
+
+
 def test_the_memory_of_failed_addresses_is_bounded(access: Access) -> None:
     for n in range(30_000):
         denied(access.user, "no", "no", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "t")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from sipsms.accounts.provisioning import Settings, acrobits_xml, cloud_code, doc
 from sipsms.core.ha1 import ha1
 from sipsms.store import provisioning_links
 from sipsms.store.engine import ensure_schema, open_engine
+from sipsms.store.sqlite import sqlite3
 
 DESK = Settings("desk", 's<&">3cret', "sip.example.net", "realm", "tls", "192.0.2.1:5071", 3600)
 _NS = "{http://www.linphone.org/xsds/lpconfig.xsd}"

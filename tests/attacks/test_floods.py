@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
+import ssl
 import statistics
 import subprocess
 import threading
@@ -13,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.node.server import free_port
-from tests.support.sip.wire import Credentials, Phone, Silence, Udp, token
+from tests.support.sip.websocket import PING, TEXT, frame
+from tests.support.sip.wire import Credentials, Phone, Silence, Tcp, Udp, credulous, token
 
 from .conftest import Account, MakePhone
 from .fort import HANDSET, Fort
@@ -118,6 +122,94 @@ def test_a08_svcrack_finds_no_password(lab: Fort, account: Account, tmp_path: Pa
     assert looked_at(lab, account) <= 12 + time.monotonic() - began
     with _phone(lab, account, "127.0.0.3") as owner:
         owner.register()
+
+
+class Guess:
+    """Wrong answers from one address, each from a fresh port, to nonces that were fetched there or elsewhere."""
+
+    def __init__(self, lab: Fort, account: Account, host: str, fetched_at: str) -> None:
+        self._lab, self._account, self._host, self._fetched_at = lab, account, host, fetched_at
+        self._nonce: dict[str, str] = {}
+
+    def fetch(self) -> None:
+        with _phone(self._lab, self._account, self._fetched_at) as phone:
+            self._nonce = phone.ask(phone.register_draft()).challenges()[0]
+
+    def make(self, method: str = "REGISTER") -> int:
+        with _phone(self._lab, self._account, self._host, token()) as phone:
+            draft = phone.register_draft() if method == "REGISTER" else phone.message_draft(HANDSET, "a guess")
+            name = "Authorization" if method == "REGISTER" else "Proxy-Authorization"
+            return phone.ask(draft.add(name, phone.credentials.header(self._nonce, draft))).status
+
+
+@pytest.mark.req("A-08", "D4")
+@pytest.mark.parametrize("method", ["REGISTER", "MESSAGE"])
+@pytest.mark.parametrize("fetch", ["elsewhere", "here", "here each time"])
+def test_a08_guesses_from_fresh_ports_do_not_lock_the_owner_out(
+    lab: Fort, account: Account, method: str, fetch: str
+) -> None:
+    """Between his tries three guesses from his own address: forty of forty tries with the right password get in."""
+    host = f"127.0.9.{10 * (method == 'MESSAGE') + len(fetch)}"
+    guess = Guess(lab, account, host, "127.0.9.1" if fetch == "elsewhere" else host)
+    guess.fetch()
+    with _phone(lab, lab.account(), host) as neighbour:
+        neighbour.register()
+    for _ in range(40):
+        for _ in range(3):
+            if fetch == "here each time":
+                guess.fetch()
+            assert guess.make(method) in (401, 403, 407)
+        with _phone(lab, account, host) as owner:
+            assert owner.authenticated(owner.register_draft()).status == 200
+    assert looked_at(lab, account) <= 12
+
+
+@pytest.mark.req("A-08")
+def test_a08_guesses_by_a_connection_do_not_lock_the_owner_out(lab: Fort, account: Account) -> None:
+    with Phone(lab.address, account.name, "wrong", wire=Tcp(lab.address)) as guesser:
+        challenge = guesser.ask(guesser.register_draft()).challenges()[0]
+        for _ in range(60):
+            draft = guesser.register_draft()
+            assert guesser.ask(draft.add("Authorization", guesser.credentials.header(challenge, draft))).status == 403
+    for wire in (Tcp(lab.address), Udp(lab.address)):
+        with Phone(lab.address, account.name, account.password, wire=wire) as owner:
+            owner.register()
+    assert looked_at(lab, account) <= 12
+
+
+@pytest.mark.req("A-08")
+def test_a08_a_stale_nonce_does_not_tell_which_password_is_right(lab: Fort, account: Account) -> None:
+    """A nonce of another network is as good as none: after a few guesses, wrong and right are challenged alike."""
+    guess = Guess(lab, account, "127.0.9.60", "127.0.9.61")
+    guess.fetch()
+    assert [guess.make() for _ in range(20)] == [401] * 20
+    heard = []
+    for password in ("wrong", account.password):
+        with _phone(lab, account, "127.0.9.60", password) as phone:
+            draft = phone.register_draft()
+            answer = phone.ask(draft.add("Authorization", phone.credentials.header(guess._nonce, draft)))
+            heard.append((answer.status, answer.challenges()[0].get("stale")))
+    assert heard == [(401, "true")] * 2
+
+
+@pytest.mark.req("A-08")
+def test_a08_many_names_are_guessed_slowly_from_one_address(lab: Fort) -> None:
+    """600 names with one wrong password each: some sixty are looked at. Elsewhere, the right passwords get in."""
+    host, known = "127.0.9.50", lab.account()
+    with _phone(lab, known, host) as phone, _phone(lab, None, host, "wrong") as guesser:
+        phone.register()
+        challenge = guesser.ask(guesser.register_draft()).challenges()[0]
+        for n in range(600):
+            guesser.credentials = Credentials(f"user{n}", "wrong")
+            draft = guesser.register_draft().set("Call-ID", token())
+            assert guesser.ask(draft.add("Authorization", guesser.credentials.header(challenge, draft))).status == 403
+        events = [one for one in lab.events("auth_failure") if one["src"] == host]
+        assert len(events) == 600, "fail2ban hears of each"
+        assert sum(one["reason"] == "wrong credentials" for one in events) <= 60
+        phone.register()
+    for place in (host, "127.0.9.51"):
+        with _phone(lab, known, place) as phone:
+            phone.register()
 
 
 # --- floods ----------------------------------------------------------------------------------------------------------
@@ -252,6 +344,57 @@ def test_a27_a_password_ends_the_mute(lab: Fort, account: Account) -> None:
         stranger.wire.assert_silent(0.1)
         assert phone.ask(signed).status == 200
         assert stranger.ask(stranger.options()).status == 200
+
+
+_LINES = b"A sip:a SIP/2.0\r\nv:SIP/2.0/TCP a\r\nl:0\r\n\r\n"
+_OPTIONS = (
+    b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bKa\r\nFrom: <sip:a>;tag=a\r\nTo: <sip:a>\r\n"
+    b"Call-ID: a\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+)
+_KINDS = {
+    "bad requests": _LINES, "keep-alives": b"\r\n\r\n", "options": _OPTIONS,
+    "responses": _OPTIONS.replace(b"OPTIONS sip:a SIP/2.0", b"SIP/2.0 200 OK", 1),
+    "acks": _OPTIONS.replace(b"OPTIONS", b"ACK"), "cancels": _OPTIONS.replace(b"OPTIONS", b"CANCEL"),
+}  # fmt: skip
+
+
+@pytest.mark.req("A-27", "A-22")
+@pytest.mark.parametrize("transport", ["tcp", "tls", "ws"])
+@pytest.mark.parametrize("kind", [*_KINDS, "pings", "fragments"])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a27_a_connection_of_a_flooder_is_closed(
+    lab: Fort, account: Account, transport: str, kind: str, trusted: bool
+) -> None:
+    """A megabyte of a stranger's junk: he is cut off; a phone behind his address goes on."""
+    if kind in ("pings", "fragments") and transport != "ws":
+        pytest.skip("a frame of WebSocket only")
+    host = f"127.0.{20 + trusted}.{1 + 10 * [*_KINDS, 'pings', 'fragments'].index(kind) + len(transport)}"
+    good = Phone(lab.address, account.name, account.password, wire=Tcp(lab.address, host=host))
+    if trusted:
+        good.register()
+    sock = socket.create_connection(lab.address_of(transport), timeout=10, source_address=(host, 0))
+    if transport == "tls":
+        sock = credulous().wrap_socket(sock, server_hostname="sip.example.net")
+    data = _KINDS.get(kind, b"")
+    if transport == "ws":
+        sock.sendall(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+        )
+        data = {"pings": frame(PING, b""), "fragments": frame(TEXT, b"", fin=False)}.get(kind) or frame(TEXT, data)
+    before = lab.cpu()
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        for _ in range(64):
+            sock.sendall(data * (16384 // len(data)))
+    with contextlib.suppress(ConnectionError, ssl.SSLError):  # a socket that stays open ends in a TimeoutError
+        while sock.recv(65536):
+            pass
+    sock.close()
+    print(f"A-27: {kind} by {transport}: {lab.cpu() - before:.3f} s of CPU for a megabyte")
+    if not trusted:
+        good.register()
+    assert good.message(HANDSET, "good beside a flooder").status == 202
+    good.close()
 
 
 @pytest.mark.req("A-27")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sip.wire import Draft, Phone, Silence, Tcp, open_wire
+from tests.support.sip.wire import Draft, Phone, Silence, Tcp, open_wire, token
 
 from .conftest import MakePhone
 from .lab import Account, Lab
@@ -91,6 +91,28 @@ def test_terminated_server_answers_what_it_took(lab: Lab, account: Account, udp_
             break
     assert len(lab.rows(account.did)) == answered
     lab.start()
+
+
+@pytest.mark.req("C-072", "A-09")
+def test_a_captured_request_is_not_accepted_after_a_restart(tmp_path: Path) -> None:
+    """The key of nonces is in the configuration, their counts died with the server: older nonces are stale."""
+    with Lab(tmp_path / "a", 3, sip={"nonce_secret": "kept"}) as lab:
+        account = lab.account()
+        with lab.phone(account) as phone:
+            text = phone.signed(phone.message_draft("5551234567", "once"))
+            assert phone.ask(text).status == 202
+            register = phone.signed(phone.register_draft(f"<{phone.contact}>"))
+            assert phone.ask(register).status == 200
+            assert phone.ask(phone.signed(phone.register_draft("*", expires=0))).status == 200
+            lab.kill()
+            lab.start()
+            copies = [draft.copy().set("Call-ID", token()).set("Via", phone.via()) for draft in (text, register)]
+            answers = [phone.ask(copy) for copy in copies]
+            assert [one.status for one in answers] == [407, 401]
+            assert [one.challenges()[0]["stale"] for one in answers] == ["true", "true"]
+            assert phone.ask(text).status == 202, "its sender's own copy hears what was said before the restart"
+            assert not lab.bindings(account.name)
+        assert lab.texts(account.did) == ["once"]
 
 
 @pytest.mark.req("C-082")

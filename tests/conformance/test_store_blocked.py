@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.sip.wire import Draft, Incoming, Phone, Silence, listening
 
 from .lab import Account, Lab

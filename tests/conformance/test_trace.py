@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sip.test_hep import decode, number
 
-from sipsms.sip.trace import address_of
+from sipsms.core import control_socket
 from tests.support.node.server import Node
 from tests.support.sip.wire import Phone
 
@@ -79,11 +79,8 @@ def ended(process: subprocess.Popen[str]) -> list[str]:
 @contextlib.contextmanager
 def raw_watcher(node: Node, **wish: Any) -> Iterator[socket.socket]:
     """A watcher that reads when it pleases; the tap is on when this returns."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        with address_of(Path(f"{node.store}.trace")) as address:
-            sock.connect(address)
-        sock.settimeout(5)
-        sock.sendall(json.dumps(wish).encode() + b"\n")
+    with control_socket.connect(control_socket.path_for(f"sqlite:///{node.store}"), 5) as sock:
+        sock.sendall(b"".join(control_socket.request("trace", wish)))
         assert b"hello" in sock.recv(1000)
         yield sock
 
@@ -175,24 +172,6 @@ def test_a_watcher_that_never_reads_slows_nobody(lab: Lab, make_phone: MakePhone
     lab.assert_answers()
 
 
-def test_only_our_own_user_may_watch(lab: Lab) -> None:
-    assert Path(f"{lab.store}.trace").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("wish", [b"", b"\n", b"[]\n", b"{", b"x" * 100_000 + b"\n", b"\xff\n"])
-def test_a_watcher_that_talks_nonsense(lab: Lab, wish: bytes) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        with address_of(Path(f"{lab.store}.trace")) as address:
-            sock.connect(address)
-        with contextlib.suppress(BrokenPipeError):
-            sock.sendall(wish)
-            sock.shutdown(socket.SHUT_WR)
-        sock.settimeout(5)
-        with contextlib.suppress(ConnectionResetError):
-            assert sock.recv(100) == b""
-    lab.assert_answers()
-
-
 def test_from_start_to_end(tmp_path: Path) -> None:
     """No server: one line. One that was killed leaves a dead socket, which the next one replaces. Its end is told."""
     deep = tmp_path / ("d" * 60) / ("e" * 60)  # longer than a Unix socket's name may be
@@ -202,7 +181,7 @@ def test_from_start_to_end(tmp_path: Path) -> None:
     assert done.stderr.startswith("sipsms: no server is running here")
     node.start()
     node.kill()
-    assert Path(f"{node.store}.trace").is_socket()
+    assert Path(f"{node.store}.control").is_socket()
     with node, watching(node) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
@@ -213,4 +192,4 @@ def test_from_start_to_end(tmp_path: Path) -> None:
             assert other.wait(60) == 1
             assert other.stderr is not None
             assert other.stderr.read() == "sipsms: the server has stopped\n"
-    assert not Path(f"{node.store}.trace").exists()
+    assert not Path(f"{node.store}.control").exists()

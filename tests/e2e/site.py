@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
 import json
-import sqlite3
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from sipsms.cli import main
 from sipsms.store import message_list
 from sipsms.store.engine import open_engine
+from sipsms.store.sqlite import sqlite3
 from tests.support.node.server import Node
 
 DOMAIN = "sip.example.net"
@@ -56,30 +50,6 @@ class Site(Node):
     def account(self) -> Account:
         """One that no story has had."""
         return next(self._next)
-
-    # --- commands ---
-
-    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command: in this process where that is possible, since starting a program takes a second."""
-        needs_loop = arguments[0] in ("receive", "send", "route") and _loop_is_running()
-        if arguments[0] in ("serve", "demo", "softphone") or needs_loop:
-            return super().cli(*arguments, check=check)
-        argv, out, err, code = ["sipsms", "-c", str(self.path), *arguments], io.StringIO(), io.StringIO(), 0
-        with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
-            try:
-                main()
-            except SystemExit as error:
-                code = int(error.code or 0)
-        if check and code != 0:
-            raise AssertionError(f"sipsms {' '.join(arguments)} -> {code}: {err.getvalue()}")
-        return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
-
-    def change(self, *arguments: str) -> None:
-        """Run a command that changes accounts, DIDs or blocks, and wait until the server has taken it over."""
-        self.cli(*arguments)
-        with self._engine.begin() as connection:
-            version = connection.exec_driver_sql("SELECT value FROM counters WHERE name = 'directory'").scalar()
-        self.wait(lambda: any(event["version"] >= version for event in self.events("directory")))
 
     # --- causing ---
 

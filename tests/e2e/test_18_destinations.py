@@ -53,7 +53,7 @@ def test_a_did_delivers_to_all_its_destinations_at_once(
     site: Site, account: Account, make_phone: MakePhone, customer: StubCarrier, mailbox: Mailbox
 ) -> None:
     base = customer.url
-    site.change("did", "set", account.did, "--email", "a@example.net, b@example.net",
+    site.cli("did", "set", account.did, "--email", "a@example.net, b@example.net",
         "--callback", base + "?to={TO}&from={FROM}&message={MESSAGE}&id={ID}&date={TIMESTAMP}",
         "--webhook", base + "/hook", "--bearer", "tok-1", "--webhook-secret", "s3cret", "--dialing-mode", "e164",
     )  # fmt: skip
@@ -86,7 +86,7 @@ def test_a_did_delivers_to_all_its_destinations_at_once(
 @pytest.mark.req("S-044")
 def test_a_callback_that_does_not_say_ok_is_called_again(site: Site, account: Account, customer: StubCarrier) -> None:
     customer.script(Answer(200, b"<html>error</html>"), Answer(500, b"ok"))
-    site.change("did", "set", account.did, "--callback", customer.url + "?id={ID}&m={MESSAGE}", "--callback-retry")
+    site.cli("did", "set", account.did, "--callback", customer.url + "?id={ID}&m={MESSAGE}", "--callback-retry")
     site.sms(account.did, "until you say ok")
     taken = customer.wait(3, 10)
     assert len({one.path for one in taken}) == 1, "the same id each time"
@@ -98,7 +98,7 @@ def test_without_retry_it_is_a_dead_letter_that_can_be_tried_again(
     site: Site, account: Account, customer: StubCarrier
 ) -> None:
     customer.script(Answer(500))
-    site.change("did", "set", account.did, "--sip-account", "", "--callback", customer.url, "--no-callback-retry")
+    site.cli("did", "set", account.did, "--sip-account", "", "--callback", customer.url, "--no-callback-retry")
     site.sms(account.did, "once")
     customer.wait(1)
     site.settled(account.did, "once", "failed")
@@ -112,7 +112,7 @@ def test_without_retry_it_is_a_dead_letter_that_can_be_tried_again(
 
 @pytest.mark.req("W-02")
 def test_410_switches_a_webhook_off_until_it_is_set_again(site: Site, account: Account, customer: StubCarrier) -> None:
-    site.change("did", "set", account.did, "--webhook", customer.url)
+    site.cli("did", "set", account.did, "--webhook", customer.url)
     customer.script(Answer(410))
     site.sms(account.did, "anybody there?")
     customer.wait(1)
@@ -121,14 +121,14 @@ def test_410_switches_a_webhook_off_until_it_is_set_again(site: Site, account: A
     site.sms(account.did, "not called")
     site.settled(account.did, "not called", "queued")  # for a phone that never came
     assert len(customer.taken) == 1
-    site.change("did", "set", account.did, "--webhook", customer.url)
+    site.cli("did", "set", account.did, "--webhook", customer.url)
     site.sms(account.did, "called again")
     customer.wait(2)
 
 
 @pytest.mark.req("S-035", "S-036", "S-037")
 def test_a_forward_leaves_from_the_did(site: Site, account: Account) -> None:
-    site.change("did", "set", account.did, "--forward", "4165550199")
+    site.cli("did", "set", account.did, "--forward", "4165550199")
     site.sms(account.did, "pass it on")
     out = site.wait(lambda: [row for row in site.rows(account.did) if row["direction"] == "out"])[0]
     assert (out["from"], out["to"], out["text"]) == (account.did, "4165550199", "pass it on")
@@ -138,9 +138,9 @@ def test_a_forward_leaves_from_the_did(site: Site, account: Account) -> None:
 @pytest.mark.req("S-128")
 def test_every_member_of_a_group_gets_the_message(site: Site, account: Account, make_phone: MakePhone) -> None:
     name = f"{account.name}-desk"
-    site.change("subaccount", "add", name, "--account", account.name, "--password", "pw-desk")
-    site.change("group", "add", f"team-{account.name}", "--member", name, "--member", account.name)
-    site.change("did", "set", account.did, "--sip-account", "", "--group", f"team-{account.name}")
+    site.cli("subaccount", "add", name, "--account", account.name, "--password", "pw-desk")
+    site.cli("group", "add", f"team-{account.name}", "--member", name, "--member", account.name)
+    site.cli("did", "set", account.did, "--sip-account", "", "--group", f"team-{account.name}")
     desk = make_phone(Account(name, "pw-desk", "", ""))
     phone = make_phone(account)
     assert desk.register().ok
@@ -148,7 +148,7 @@ def test_every_member_of_a_group_gets_the_message(site: Site, account: Account, 
     site.sms(account.did, "to all of you")
     desk.wait_message("to all of you")
     phone.wait_message("to all of you")
-    site.change("group", "add", f"team-{account.name}", "--member", account.name)
+    site.cli("group", "add", f"team-{account.name}", "--member", account.name)
     site.sms(account.did, "to one of you")
     phone.wait_message("to one of you")
     desk.assert_nothing_more(1)
@@ -177,20 +177,20 @@ def test_a_refusal_by_policy_reaches_the_phone(site: Site, account: Account, mak
     answer = phone.send(HANDSET, "look: https://bit.ly/3xyz")
     assert answer.status == 403
     assert "bit.ly" in answer.warning
-    site.change("account", "set", account.name, "--shorteners")
+    site.cli("account", "set", account.name, "--shorteners")
     site.wait(lambda: phone.send(HANDSET, "look again: https://bit.ly/3xyz").ok)
 
 
 def test_a_block_of_the_operator_refuses_messages(site: Site, account: Account, make_phone: MakePhone) -> None:
     phone = make_phone(account)
     assert phone.register().ok
-    site.change("block", "add", "4165550177", "--account", account.name)
+    site.cli("block", "add", "4165550177", "--account", account.name)
     site.sms(account.did, "spam", "4165550177")
     site.sms(account.did, "no spam")
     phone.wait_message("no spam")
     phone.assert_nothing_more(1)
     assert phone.send("4165550177", "no!").status == 403
-    site.change("block", "remove", "4165550177", "--account", account.name)
+    site.cli("block", "remove", "4165550177", "--account", account.name)
     site.sms(account.did, "friend again", "4165550177")
     phone.wait_message("friend again")
 
@@ -215,7 +215,7 @@ def test_an_mms_to_a_phone_an_e_mail_and_a_callback(
     """Sent from one of our numbers to another: the phone gets text and link, the mail the picture itself."""
     sender, account = site.account(), site.account()
     callback = customer.url + "?m={MESSAGE}&media={MEDIA}"
-    site.change("did", "set", account.did, "--email", "a@example.net", "--callback", callback)
+    site.cli("did", "set", account.did, "--email", "a@example.net", "--callback", callback)
     phone = make_phone(account)
     assert phone.register().ok
     picture = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;" + bytes(200)

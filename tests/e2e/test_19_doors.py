@@ -84,7 +84,7 @@ def token(site: Site, account: Account, *more: str) -> dict[str, str]:
 
 @pytest.mark.req("S-099", "S-101", "S-045")
 def test_3cx_sends_and_hears_what_became_of_it(site: Site, account: Account, customer: StubCarrier) -> None:
-    site.change("did", "set", account.did, "--webhook", f"http://127.0.0.1:{customer.port}/3cx")
+    site.cli("did", "set", account.did, "--webhook", f"http://127.0.0.1:{customer.port}/3cx")
     key = token(site, account)
     body = {"from": f"+1{account.did}", "to": f"+1{HANDSET}", "text": "Grüße from 3CX"}
     reply = call(site, "/v2/messages", [body], **key)
@@ -124,7 +124,7 @@ def test_a_token_has_access_only_to_its_dids(site: Site, account: Account) -> No
     assert send(key, account.did, text=" ").json["errors"][0]["code"] == "40316"
     assert send({"Authorization": "Bearer sipsms_no"}, account.did).status == 401
     assert call(site, "/v2/messages", [{"from": account.did, "to": HANDSET, "text": "x"}]).status == 401
-    site.change("token", "remove", f"t-{account.name}0")
+    site.cli("token", "remove", f"t-{account.name}0")
     assert send(key, account.did).status == 401
     assert len(site.rows(account.did)) == 1
     assert site.rows(other.did) == []
@@ -160,19 +160,19 @@ def test_the_daily_limit_counts_messages_of_programs_only(site: Site, account: A
         return call(site, "/v2/messages", [{"from": account.did, "to": HANDSET, "text": text}], **key).status
 
     assert [send(f"n {n}") for n in range(6)] == [200] * 5 + [429]
-    site.change("account", "set", account.name, "--api-daily-limit", "7")
+    site.cli("account", "set", account.name, "--api-daily-limit", "7")
     assert [send(f"m {n}") for n in range(3)] == [200, 200, 429]
     assert site.stop() == 0
     site.start()
     assert send("after the restart") == 429
-    site.change("account", "set", account.name, "--api-daily-limit", "0")
+    site.cli("account", "set", account.name, "--api-daily-limit", "0")
     assert send("no limit") == 200
 
 
 def test_requests_are_accepted_only_from_allowed_networks(site: Site, account: Account) -> None:
     key = token(site, account)
     body = [{"from": account.did, "to": HANDSET, "text": "from where?"}]
-    site.change("account", "set", account.name, "--api-allow-ip", "192.0.2.0/24,2001:db8::/32")
+    site.cli("account", "set", account.name, "--api-allow-ip", "192.0.2.0/24,2001:db8::/32")
     assert call(site, "/v2/messages", body, **key).status == 403
     assert call(site, "/v2/messages", body, **key, X_Forwarded_For="192.0.2.77").status == 200
 
@@ -186,7 +186,7 @@ ORIGINATE = "/api/v1/originate/sms"
 def desk(site: Site, account: Account) -> tuple[str, str]:
     """A subaccount with a caller ID, and its password."""
     name = f"{account.name}-desk"
-    site.change(
+    site.cli(
         "subaccount", "add", name, "--account", account.name, "--password", "sms101api", "--caller-id", account.did
     )
     return name, "sms101api"
@@ -208,7 +208,7 @@ def test_the_three_replies_are_those_of_wildix(site: Site, account: Account, des
         assert site.settled(account.did, text, "delivered")["to"] == HANDSET
     assert len(site.rows(account.did)) == 5
     assert call(site, ORIGINATE, {"message": "x" * 301, "number": HANDSET}, desk).json["type"] == "error"
-    site.change("account", "set", account.name, "--api-daily-limit", "0")
+    site.cli("account", "set", account.name, "--api-daily-limit", "0")
     assert call(site, ORIGINATE, {"message": "x" * 300, "number": HANDSET}, desk).json["type"] == "result"
 
 
@@ -275,15 +275,15 @@ def test_what_is_held_is_judged_again_when_it_leaves(
     other, heir = site.account(), site.account()
     call(site, ORIGINATE, {"message": "of one that is off", "number": HANDSET, "postpone": later}, desk)
     who = (other.name, other.password)
-    site.change("account", "set", other.name, "--caller-id", other.did)
+    site.cli("account", "set", other.name, "--caller-id", other.did)
     call(site, ORIGINATE, {"message": "from a lost number", "number": HANDSET, "postpone": later}, who)
     site.settled(account.did, "of one that is off", "queued")
     site.settled(other.did, "from a lost number", "queued")
-    site.change("account", "set", account.name, "--disabled")
+    site.cli("account", "set", account.name, "--disabled")
     assert call(site, ORIGINATE, {"message": "x", "number": HANDSET}, desk).status == 401
     phone = make_phone(Account(desk[0], desk[1], account.did, ""))
     assert phone.register().status == 403
-    site.change("did", "set", other.did, "--account", heir.name)
+    site.cli("did", "set", other.did, "--account", heir.name)
     assert site.stop() == 0
     site.age(2 * 86400)
     site.start()
@@ -376,7 +376,7 @@ def test_sendsms_whose_body_is_the_text(site: Site, account: Account, desk: tupl
 @pytest.fixture
 def app(site: Site, account: Account) -> dict[str, str]:
     """The credentials in the fields of an account whose app fetches."""
-    site.change("account", "set", account.name, "--app-messages")
+    site.cli("account", "set", account.name, "--app-messages")
     return {"username": account.name, "password": account.password}
 
 
@@ -415,7 +415,7 @@ def test_fetched_and_not_by_sip_too(site: Site, account: Account, app: dict[str,
     root = ElementTree.fromstring(found.body)
     assert root.findtext("received_smss/item/sms_text") == "for the app alone"
     assert len(site.settled(account.did, "for the app alone", "delivered")["deliveries"]) == 1
-    site.change("account", "set", account.name, "--no-app-messages")
+    site.cli("account", "set", account.name, "--no-app-messages")
     site.sms(account.did, "for the phone")
     assert phone.wait_message("for the phone").text == "for the phone"
     assert call(site, "/acrobits/fetch", app).status == 403

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import subprocess
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from e2e.site import HANDSET, Site
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.node.ledger import Ledger, Sender
 from tests.support.node.stub_carrier import StubCarrier
 

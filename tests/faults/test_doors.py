@@ -7,7 +7,6 @@ import base64
 import http.client
 import json
 import random
-import sqlite3
 import threading
 import urllib.error
 import urllib.parse
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 from e2e.site import HANDSET, Account, Site
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.node.stub_carrier import StubCarrier
 
 from .conftest import MakeSite

@@ -6,7 +6,6 @@ import asyncio
 import re
 import signal
 import socket
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from e2e.site import HANDSET, Account, Site
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.sip.impatient import Phone
 
 from .conftest import MakeSite

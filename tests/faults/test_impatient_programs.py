@@ -103,8 +103,8 @@ class Programs(SmppSite):
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(5)
             try:
-                sock.connect(f"{self.store}.trace")
-                sock.sendall(b"{}\n")
+                sock.connect(f"{self.store}.control")
+                sock.sendall(b'{"do": "trace", "with": {}}\n\n')
                 said = sock.makefile("rb").readline()
             except OSError:
                 return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import yaml
 from smpp.kit import SmppSite
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.sip.wire import Phone
 
 from .conftest import MakeSite
@@ -158,7 +158,7 @@ def test_no_request_is_answered_before_everything_is_loaded(make_site: MakeSite)
                 with pytest.raises(ConnectionRefusedError):
                     socket.create_connection(("127.0.0.1", port))
             with socket.socket(socket.AF_UNIX) as control, pytest.raises(OSError):
-                control.connect(f"{site.store}.trace")
+                control.connect(f"{site.store}.control")
             db.execute("ROLLBACK")
             assert phone.response_to(draft, 20).status == 401  # it waited in the socket, and is answered now
             started.result()

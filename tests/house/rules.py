@@ -37,19 +37,19 @@ PURPOSE: Final = {
 
 # Modules that get bytes and `now` and give back values: no asyncio, clock, chance, socket or file.
 PURE: Final = frozenset({
-    "core.account", "core.charset", "core.courier_id", "core.directory_rows", "core.e164", "core.errors",
-    "core.flow_address", "core.ha1", "core.lane_key", "core.media_types", "core.message", "core.network",
-    "core.queue_rows", "core.refusal",
-    "core.registration", "core.report_request", "core.segmentation", "core.smpp_url", "core.ssrf", "routing.dialplan",
-    "routing.numbering", "accounts.provisioning", "mail.mime", "messaging.content_policy", "messaging.delivery_reports",
-    "messaging.imdn", "messaging.opt_out_keywords", "messaging.planner", "messaging.queue.backoff",
-    "messaging.queue.failover", "messaging.queue.lanes", "sip.auth_limiter", "sip.body_reader",
-    "sip.body_writer", "sip.device_identity", "sip.digest", "sip.digest_client", "sip.expiry_heap", "sip.flood_limiter",
-    "sip.flow_token", "sip.headers", "sip.hep", "sip.message", "sip.pidf", "sip.presence", "sip.proxy", "sip.registrar",
-    "sip.stun", "sip.trace_summary", "sip.transaction", "sip.uri", "sip.usual", "smpp.concat_refs",
-    "smpp.data_coding", "smpp.pdu", "smpp.receipt", "smpp.resend_detection", "smpp.session", "smpp.submit_sm",
-    "smpp.throttle", "web.api.acrobits.format", "web.api.kannel.format", "web.api.wildix.format",
-    "web.outbound.webhook_payload",
+    "core.account", "core.admission", "core.charset", "core.courier_id", "core.directory_rows", "core.e164",
+    "core.errors", "core.flow_address", "core.ha1", "core.lane_key", "core.media_types", "core.message",
+    "core.network", "core.quantities", "core.queue_rows", "core.refusal", "core.registration",
+    "core.report_request", "core.segmentation", "core.smpp_url", "core.ssrf", "routing.dialplan",
+    "routing.numbering", "accounts.provisioning", "mail.mime", "messaging.content_policy",
+    "messaging.delivery_reports", "messaging.imdn", "messaging.opt_out_keywords", "messaging.planner",
+    "messaging.queue.backoff", "messaging.queue.failover", "messaging.queue.lanes", "sip.auth_limiter",
+    "sip.body_reader", "sip.body_writer", "sip.device_identity", "sip.digest", "sip.digest_client",
+    "sip.expiry_heap", "sip.flood_limiter", "sip.flow_token", "sip.headers", "sip.hep", "sip.message", "sip.pidf",
+    "sip.presence", "sip.proxy", "sip.registrar", "sip.stun", "sip.trace_summary", "sip.transaction", "sip.uri",
+    "sip.usual", "smpp.concat_refs", "smpp.data_coding", "smpp.pdu", "smpp.receipt", "smpp.resend_detection",
+    "smpp.session", "smpp.submit_sm", "smpp.throttle", "web.api.acrobits.format", "web.api.kannel.format",
+    "web.api.wildix.format", "web.outbound.webhook_payload",
 })  # fmt: skip
 NOT_PURE: Final = frozenset({"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"})
 

@@ -7,7 +7,7 @@ from typing import Final
 
 TESTS = Path(__file__).parents[1]
 PACKAGE = TESTS.parent / "sipsms"
-MOST: Final = 108  # entries of the list below; this number only falls
+MOST: Final = 107  # entries of the list below; this number only falls
 
 # Module -> what tests it instead.
 ELSEWHERE: Final = {
@@ -36,7 +36,6 @@ ELSEWHERE: Final = {
     "cli/dids": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "cli/lists": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "cli/messages": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
-    "cli/offline_messages": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "cli/provision": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "cli/server": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "cli/tokens": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",

@@ -69,7 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmppSite]:
 def customer(site: SmppSite) -> Customer:
     account = site.account()
     found = Customer(account.did, f"u{account.did}", "pw-smpp")
-    site.change("did", "set", found.did, "--smpp", "--smpp-username", found.user, "--smpp-password", found.password)
+    site.cli("did", "set", found.did, "--smpp", "--smpp-username", found.user, "--smpp-password", found.password)
     return found
 
 

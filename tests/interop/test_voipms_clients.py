@@ -86,7 +86,7 @@ class Customer:
 
     def subaccount(self, name: str = "desk") -> str:
         login = f"{self.name}_{name}"
-        self.site.change("subaccount", "add", login, "--account", self.name, "--password", "x")
+        self.site.cli("subaccount", "add", login, "--account", self.name, "--password", "x")
         return login
 
     def sent(self) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ class Customer:
 @pytest.fixture
 def customer(site: Site, account: Account) -> Customer:
     password = site.cli("account", "api-password", account.name).stdout.strip()
-    site.change("account", "set", account.name, "--email", f"{account.name}@example.net")
+    site.cli("account", "set", account.name, "--email", f"{account.name}@example.net")
     return Customer(site, account, password)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import re
 import socket
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 from e2e.site import Account, Site
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.sip.wire import Draft, Incoming, Phone, Silence, branch, digest, parse_challenge, token
 
 Say = Callable[[Incoming], tuple[int, str, list[tuple[str, str]]] | None]

@@ -61,8 +61,8 @@ def test_an_authorization_header_is_parsed() -> None:
 class Client:
     """Answers challenges as a phone does."""
 
-    def __init__(self, password: str = "secret", **overrides: str) -> None:
-        self.nonces = Nonces(b"k" * 32, 300)
+    def __init__(self, password: str = "secret", start: float = 0.0, **overrides: str) -> None:
+        self.nonces = Nonces(b"k" * 32, 300, start)
         self.server = Authenticator(REALM, ["md5", "sha-256"], self.nonces)
         self.overrides = {
             "username": "alice",
@@ -84,7 +84,12 @@ class Client:
         secret = ha1(values["username"], REALM, self.password, algorithm)
         response = expected_response(credentials._replace(algorithm=algorithm), secret, "MESSAGE")
         return self.server.check(
-            credentials._replace(response=response), account or ALICE, "MESSAGE", "sip:h", now
+            credentials._replace(response=response),
+            account or ALICE,
+            "MESSAGE",
+            "sip:h",
+            now,
+            values.get("network", ""),
         ).verdict
 
 
@@ -116,6 +121,27 @@ def test_forged_nonces_are_refused() -> None:
     own = client.nonces.issue(NOW)
     for nonce in (other, own[:-1] + ("0" if own[-1] != "0" else "1"), own[:20], "", "zz" * 24):
         assert client.check(nonce) is not Verdict.OK
+
+
+@pytest.mark.req("A-08", "C-075")
+def test_a_nonce_counts_only_in_the_network_that_it_was_issued_to() -> None:
+    """Right password: challenged anew as stale. Wrong: challenged anew, and no failure of that network."""
+    client, guesser = Client(), Client("wrong")
+    for one, verdict in ((client, Verdict.STALE), (guesser, Verdict.NONE)):
+        assert one.check(one.nonces.issue(NOW, "192.0.2.1"), network="198.51.100.1") is verdict
+        assert one.check(one.nonces.issue(NOW), network="198.51.100.1") is verdict
+        assert one.check(one.nonces.issue(NOW, "192.0.2.1")) is verdict
+    assert client.check(client.nonces.issue(NOW, "192.0.2.1"), network="192.0.2.1") is Verdict.OK
+    assert guesser.check(guesser.nonces.issue(NOW, "192.0.2.1"), network="192.0.2.1") is Verdict.WRONG
+
+
+@pytest.mark.req("A-09")
+def test_a_nonce_of_before_the_start_is_stale() -> None:
+    """Its count is not known: a request that was accepted before must not be accepted again."""
+    before = Nonces(b"k" * 32, 300).issue(NOW)
+    client = Client(start=NOW + 1)
+    assert client.check(before, NOW + 2) is Verdict.STALE
+    assert client.check(client.nonces.issue(NOW + 2), NOW + 2) is Verdict.OK
 
 
 @pytest.mark.req("C-076")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.sip.flood_limiter import FloodLimiter, is_scanner
+from sipsms.sip.flood_limiter import FloodLimiter, Visit, is_scanner
 
 
 def flooding(flood: FloodLimiter, address: str, now: float, count: int = 1000) -> int:
@@ -95,3 +95,24 @@ def test_memory_is_bounded() -> None:
 )  # fmt: skip
 def test_known_scanners_are_recognised(user_agent: str, scanner: bool) -> None:
     assert is_scanner(user_agent) is scanner
+
+
+@pytest.mark.req("A-27")
+def test_connections_are_counted_with_the_datagrams_of_their_address() -> None:
+    flood, visit = FloodLimiter(16), Visit()
+    assert flooding(flood, "192.0.2.1", 10.0, 10) == 10
+    assert sum(flood.tolerates("192.0.2.1", 4000, 10.0, visit) for _ in range(100)) == 6
+    assert flood.is_muted("192.0.2.1", 4000, 10.0)
+    assert [flood.tolerates("192.0.2.1", 4001, 20.0, Visit()) for _ in range(4)] == [True, True, True, False]
+    assert flood.tolerates("192.0.2.2", 4000, 10.0, Visit())
+
+
+@pytest.mark.req("A-27")
+def test_a_connection_from_a_trusted_address_has_a_limit_of_its_own() -> None:
+    flood, visit, other = FloodLimiter(16), Visit(), Visit()
+    flood.knows_password("192.0.2.1", 0.0)
+    assert sum(flood.tolerates("192.0.2.1", 4000, 10.0, visit) for _ in range(1000)) == 160
+    assert flood.tolerates("192.0.2.1", 4001, 10.0, other), "its neighbours notice nothing"
+    assert not flood.is_muted("192.0.2.1", 4000, 10.0)
+    assert flood.tolerates("192.0.2.1", 4000, 12.0, visit), "the next window"
+    assert all(FloodLimiter(0).tolerates("192.0.2.1", 4000, 10.0, visit) for _ in range(1000))

@@ -107,3 +107,18 @@ def test_flow_tokens_are_verified() -> None:
         assert unseal(changed, KEY) in (None, name)  # the last character has bits that say nothing
     for junk in ("", "x", "ä", "AAAA", token[:-4], token + "AAAA"):
         assert unseal(junk, KEY) is None
+
+
+@pytest.mark.req("A-05")
+def test_only_header_fields_that_claim_no_identity_are_forwarded() -> None:
+    dropped = (
+        "Reply-To", "Identity", "Identity-Info", "Diversion", "History-Info", "P-Called-Party-ID", "P-Charge-Info",
+        "Remote-Party-ID", "P-Asserted-Identity", "Referred-By", "Contact", "Call-Info", "Organization", "Geolocation",
+        "Alert-Info", "Error-Info", "X-SMS-To", "X-SMS-ID", "x-sms-copy", "Privacy",
+    )  # fmt: skip
+    kept = ("Subject", "Date", "Content-Type", "Content-Encoding", "User-Agent", "Supported", "X-Other")
+    lines = [f"{name}: <sip:ceo@h>" for name in dropped] + [f"{name}: a" for name in kept if name != "Date"]
+    onward = forwarded(_request(*lines), "sip:bob@192.0.2.7", [], "SIP/2.0/UDP a", "ours")
+    assert {name.lower() for name in dropped} & onward.headers.keys() == set()
+    assert {name.lower() for name in kept if name != "Date"} <= onward.headers.keys()
+    assert "ceo" not in str(onward.headers)

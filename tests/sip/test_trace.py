@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import stat
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 from sipsms.core import log
 from sipsms.sip import trace
 from sipsms.sip.settings import HepSettings
-from sipsms.sip.trace import Tap, Tracer, address_of, socket_path
+from sipsms.sip.trace import Tap, Tracer
 
 
 @pytest.fixture(autouse=True)
@@ -61,19 +59,17 @@ async def _until(look: Any) -> None:
 
 
 async def test_nothing_is_traced_without_a_listener(tapped: Tapped, tracer: Tracer, tmp_path: Path) -> None:
-    path = tmp_path / "s.trace"
-    await tracer.listen(path)
+    path = tmp_path / "socket"
+    server = await asyncio.start_unix_server(lambda *connection: tracer.watch(*connection, {}), path)
     assert tapped.tap is None
     reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(b"{}\n")
     assert b"hello" in await reader.readline()
     assert tapped.tap is not None
     tapped.tap(True, Flow(), b"OPTIONS sip:h SIP/2.0\r\n\r\n")
     assert b'"peer": "192.0.2.7:5062"' in await reader.readline()
     writer.close()
     await _until(lambda: tapped.tap is None)
-    tracer.close()
-    assert not path.exists()
+    server.close()
 
 
 async def test_a_changed_capture_server_is_used(tapped: Tapped, tracer: Tracer) -> None:
@@ -119,38 +115,3 @@ async def test_an_error_in_the_tracer_does_not_reach_the_server(tapped: Tapped, 
             raise RuntimeError("no")
 
     tracer.see(True, Broken(), b"")
-
-
-async def test_a_dead_trace_socket_is_replaced_and_other_files_are_kept(
-    tracer: Tracer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A dead one is replaced; a file, and a socket where somebody answers, are left alone, and serving goes on."""
-    log.setup("warning", "json")
-    dead, alive, file = tmp_path / "dead", tmp_path / "alive", tmp_path / "file"
-    with socket.socket(socket.AF_UNIX) as left, socket.socket(socket.AF_UNIX) as other:
-        left.bind(str(dead))
-        other.bind(str(alive))
-        other.listen()
-        file.write_text("keep")
-        await tracer.listen(alive)
-        await tracer.listen(file)
-        assert capsys.readouterr().err.count("trace_unavailable") == 2
-        assert file.read_text() == "keep"
-        left.close()
-        await tracer.listen(dead)
-    assert stat.S_IMODE(dead.stat().st_mode) == 0o600
-    assert capsys.readouterr().err == ""
-
-
-def test_the_trace_socket_is_beside_the_store(tmp_path: Path) -> None:
-    assert socket_path("sqlite:////srv/s.db", "") == Path("/srv/s.db.trace")
-    one, two = (socket_path("postgresql://u@h/d", key) for key in ("a", "b"))
-    assert one != two
-    assert one.parent in (Path("/run/sipsms"), Path(tempfile.gettempdir()) / one.parent.name)
-    assert socket_path("sqlite:///:memory:", "").suffix == ".trace"
-    deep = tmp_path / ("d" * 120)
-    deep.mkdir()
-    with address_of(deep / "s.trace") as address:
-        assert len(address) < 100
-        Path(address).write_text("here")
-    assert (deep / "s.trace").read_text() == "here"

@@ -262,3 +262,19 @@ def test_a_message_that_crosses_the_unbind_is_refused_with_a_retry_status() -> N
     out(esme)
     assert esme.receive(pdu(Command.DELIVER_SM), 0.0) == []
     assert statuses(esme) == [(Command.DELIVER_SM, Status.QUEUE_FULL)]
+
+
+@pytest.mark.req("A-21", "A-43")
+def test_an_unfinished_pdu_is_not_kept_alive_by_an_octet_now_and_then() -> None:
+    """The time runs from its first octet, and anew after each whole PDU; a carrier that we called has no limit."""
+    enquiry = encode(Pdu(Command.ENQUIRE_LINK, 7))
+    for role, ends in (("smsc", True), ("esme", False)):
+        session = Session(role, 0.0, LIMITS._replace(pdu_timeout=10.0))  # type: ignore[arg-type]
+        session.bound(Mode.TRANSCEIVER)
+        for n in range(12):  # whole PDUs, cut in the middle
+            session.receive(enquiry[8:] + enquiry[:8] if n else enquiry[:8], float(n))
+            assert session.tick(float(n)) == []
+        for n in range(7):
+            session.receive(enquiry[8 + n : 9 + n], 11.0 + n)
+        assert session.tick(20.9) == []
+        assert any(isinstance(event, Closed) for event in session.tick(21.0)) is ends

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-import sqlite3
 import struct
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ import pytest
 from e2e.site import HANDSET
 
 from sipsms.smpp.resend_detection import HEARD
+from sipsms.store.sqlite import sqlite3
 from tests.support.smpp.wire import BIND_TX, DATA, DELIVER, MULTI, RESPONSE, SUBMIT, RawEsme, cstring, sm_body, tlv
 
 from .kit import (

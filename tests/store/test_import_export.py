@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from sipsms.accounts import import_file
 from sipsms.core.account import Smpp
+from sipsms.core.errors import AdminError
 from sipsms.core.yaml_file import ConfigError
 from sipsms.store import dids, directory, import_export
-from sipsms.store.accounts import AdminError
 
 DID, URL = "5550001111", "ssmpp://me:hunter2@smsc.example.com"
 PROGRAM = {"smpp": True, "smpp_username": "acme1", "smpp_password": "s3cretpw"}

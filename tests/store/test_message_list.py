@@ -86,9 +86,7 @@ def test_no_list_scans_a_table(db: Connection, name: str) -> None:
         event.remove(db.engine, "before_cursor_execute", explain)
     assert plans
     for line in plans:
-        assert not line.startswith(("SCAN messages", "SCAN deliveries", "SCAN attempts")) or "USING INDEX" in line, (
-            plans
-        )
+        assert not line.startswith(("SCAN messages", "SCAN deliveries", "SCAN attempts")) or " INDEX " in line, plans
         assert line != "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)", plans
 
 

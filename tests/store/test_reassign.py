@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Connection, select, update
 
+from sipsms.core.errors import BadValue
 from sipsms.core.message import Delivery, Direction, Message
 from sipsms.store import accounts, app_messages, messages, operator_lists, reassign
-from sipsms.store.accounts import BadValue, Hashes
+from sipsms.store.accounts import Hashes
 from sipsms.store.schema import deliveries
 
 NO_HASHES = Hashes("", "", "")

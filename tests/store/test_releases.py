@@ -7,7 +7,6 @@ so that messages wait in lanes of a carrier, a URL, an address, an account witho
 from __future__ import annotations
 
 import re
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from sipsms.core.message import MessageKind
 from sipsms.store import engine as store
 from sipsms.store.rows import WITH_MESSAGE, delivery_of
 from sipsms.store.schema import metadata
+from sipsms.store.sqlite import sqlite3
 from sipsms.store.store import Store
 
 STORES = Path(__file__).parents[1] / "testdata" / "stores"
@@ -49,7 +49,7 @@ async def test_a_store_of_a_release_is_migrated_and_read(dump: Path, tmp_path: P
         assert {one.message.kind for one in deliveries} >= {MessageKind.TEXT}
         for table in metadata.sorted_tables:
             read.execute(select(table)).all()
-    opened = Store(writing, store.open_engine(url, read_only=True), "node", lambda: None)
+    opened = Store(writing, store.open_engine(url, read_only=True), "node")
     version, is_whole, accounts, dids, *_ = await opened.directory(0)
     assert version > 0
     assert is_whole

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Connection
 
 from sipsms.core.account import Did, Smpp
+from sipsms.core.errors import AdminError, BadValue
 from sipsms.store import accounts, dids, directory, smpp_binds
-from sipsms.store.accounts import AdminError, BadValue, Hashes
+from sipsms.store.accounts import Hashes
 
 DID, SECOND, FOREIGN = "5550001111", "5550002222", "5550003333"
 NONE = Hashes("", "", "")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import IntegrityError
 
 from sipsms.core.errors import Unavailable
 from sipsms.core.message import Delivery, Direction, Message, State
 from sipsms.core.report_request import ImdnRequest
-from sipsms.store.engine import DriverError, StoreError, ensure_schema, is_served, lock, open_engine, version_of
+from sipsms.store.engine import DriverError, Locked, StoreError, ensure_schema, lock, open_engine, version_of
+from sipsms.store.sqlite import sqlite3
 from sipsms.store.store import Store
 from tests.support.messaging.core import core
 
@@ -23,7 +23,7 @@ def _store(folder: Path, wait: int = 200) -> Store:
     url = f"sqlite:///{folder / 's.db'}"
     writing = open_engine(url, lock_wait=wait)
     ensure_schema(writing)
-    return Store(writing, open_engine(url, read_only=True), "node", lambda: None)
+    return Store(writing, open_engine(url, read_only=True), "node")
 
 
 def _message(text: str, key: bytes | None = None) -> Message:
@@ -59,7 +59,7 @@ async def test_the_writer_goes_on_after_a_commit_that_failed(tmp_path: Path) -> 
     writing = open_engine(f"sqlite:///{tmp_path / 's.db'}")
     ensure_schema(writing)
     event.listen(writing, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
-    store = Store(writing, open_engine(f"sqlite:///{tmp_path / 's.db'}", read_only=True), "node", lambda: None)
+    store = Store(writing, open_engine(f"sqlite:///{tmp_path / 's.db'}", read_only=True), "node")
 
     def break_commit(db: Connection) -> None:  # like a full disk: the commit itself fails
         db.exec_driver_sql("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
@@ -88,18 +88,39 @@ async def test_a_locked_store_is_unavailable_and_stores_nothing(tmp_path: Path) 
     await store.close()
 
 
+async def test_a_failure_is_told_without_the_statement_and_its_values(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    query = text("SELECT * FROM nothing WHERE name = :name")
+    with pytest.raises(Unavailable) as raised:
+        await store.read(lambda db: db.execute(query, {"name": "a secret"}))
+    assert str(raised.value) == "no such table: nothing"
+    await store.close()
+
+
 async def test_a_second_server_on_the_same_store_is_refused(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    assert not is_served(engine)
-    first = lock(engine)
-    assert is_served(engine)
-    with pytest.raises(StoreError, match="another sipsms server"):
-        lock(engine)
+    first = lock(engine, "server")
+    for holder in ("server", "command"):
+        with pytest.raises(Locked, match="another sipsms server"):
+            lock(engine, holder)
     assert first is not None
     first.close()
-    again = lock(engine)
+    again = lock(engine, "server")
     assert again is not None
     again.close()
+
+
+async def test_a_server_waits_for_a_command_to_end(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    command = lock(engine, "command")
+    server = asyncio.create_task(asyncio.to_thread(lock, engine, "server"))
+    await asyncio.wait((server,), timeout=0.2)
+    assert not server.done()
+    assert command is not None
+    command.close()
+    held = await server
+    assert held is not None
+    held.close()
 
 
 async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ class OtherDatabase:
         pass
 
 
-async def test_the_writer_asks_only_sqlite_for_its_data_version() -> None:
+async def test_the_writer_works_on_a_database_of_another_kind() -> None:
     def double(db: Any, payloads: Sequence[int]) -> Sequence[int]:
         return [2 * one for one in payloads]
 
-    writer = Writer(OtherDatabase(), lambda: None)  # type: ignore[arg-type]
+    writer = Writer(OtherDatabase())  # type: ignore[arg-type]
     assert await writer.put(double, 21) == 42
     await writer.close()

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from sipsms.core.admission import Limits
 from sipsms.web import response_ack
 from sipsms.web import server as app
 from sipsms.web.response_ack import GRACE, look, when_heard
@@ -96,13 +97,13 @@ class Place:
 
 
 @asynccontextmanager
-async def place(*proxies: str) -> AsyncIterator[Place]:
+async def place(*proxies: str, limits: Limits | None = None) -> AsyncIterator[Place]:
     here = Place()
 
     async def probe(request: Request) -> Response:
         return PlainTextResponse("")
 
-    server = listening(Starlette(routes=[Route("/", here.page), Route("/probe", probe)]), *proxies)
+    server = listening(Starlette(routes=[Route("/", here.page), Route("/probe", probe)]), *proxies, limits=limits)
     here.server, here.port = server, server.port
     task = asyncio.create_task(server.run())
     try:
@@ -314,11 +315,10 @@ async def test_behind_a_proxy_the_connection_of_the_proxy_counts() -> None:
 
 
 @pytest.mark.req("A-38")
-async def test_upgraded_connections_are_no_longer_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_upgraded_connections_are_no_longer_counted() -> None:
     """An upgrade to WebSocket is nothing here; and who has asked for it is not locked out."""
-    monkeypatch.setattr(app, "MAX_CONNECTIONS", 5)
     upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
-    async with place() as here:
+    async with place(limits=Limits(per_address=5)) as here:
         for _ in range(20):
             sock = await here.connect()
             await here.ask(sock, upgrade, query="probe")
@@ -332,9 +332,8 @@ async def test_upgraded_connections_are_no_longer_counted(monkeypatch: pytest.Mo
 
 
 @pytest.mark.req("A-38")
-async def test_a_trusted_proxy_has_no_limit_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "MAX_CONNECTIONS", 2)
-    async with place("127.0.0.0/8") as here:
+async def test_a_trusted_proxy_has_no_limit_of_connections() -> None:
+    async with place("127.0.0.0/8", limits=Limits(per_address=2)) as here:
         socks = [await here.connect() for _ in range(5)]
         for sock in socks:
             await here.ask(sock)

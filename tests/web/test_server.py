@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sipsms.core.admission import Limits
 from sipsms.web import server as app
 from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDownload
@@ -26,7 +28,10 @@ from tests.support.http.server import listening
 
 @asynccontextmanager
 async def _served(
-    state: str = "ok", watchers: Sequence[str] = ("127.0.0.1",), apis: Sequence[Route] = ()
+    state: str = "ok",
+    watchers: Sequence[str] = ("127.0.0.1",),
+    apis: Sequence[Route] = (),
+    limits: Limits | None = None,
 ) -> AsyncIterator[int]:
     async def readiness() -> dict[str, str]:
         return {"store": state}
@@ -34,7 +39,7 @@ async def _served(
     no_gateway: Any = None
     hooks = Hooks(no_gateway, no_gateway, {}, str, time.time)
     application = build(hooks, readiness, ProvisioningDownload(no_gateway), MediaDownload(no_gateway), apis, watchers)
-    server = listening(application)
+    server = listening(application, limits=limits)  # type: ignore[arg-type]
     task = asyncio.create_task(server.run())
     try:
         yield server.port
@@ -101,29 +106,91 @@ async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.Monk
             writer.close()
 
 
-@pytest.mark.req("A-38")
-async def test_the_number_of_connections_of_one_address_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next is closed; when one is gone, there is room again."""
-    monkeypatch.setattr(app, "MAX_CONNECTIONS", 5)
-    async with _served() as port, asyncio.timeout(10):
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
-        for _, writer in held:  # they are served
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
-        for reader, _ in held:
-            await reader.readuntil(b"ok\n")
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await reader.read() == b""
-        writer.close()
-        held[0][1].close()
-        await held[0][1].wait_closed()
-        status = 0
-        while status != 200:  # the server sees the end a moment later
-            try:
-                status, _ = await _get(port, "/healthz")
-            except (IndexError, ValueError, ConnectionError):
-                continue
-        for _, writer in held[1:]:
+@pytest.mark.req("A-38", "A-23")
+async def test_idle_connections_of_an_address_make_room_for_its_next_one() -> None:
+    """The longest idle one is closed; those with a request in progress stay, and then the next one is refused."""
+    came, may_answer = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        came.release()
+        await may_answer.wait()
+        return Response("done\n")
+
+    async with _served(apis=[Route("/slow", slow)], limits=Limits(per_address=3)) as port, asyncio.timeout(10):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        for path, (reader, writer) in zip(("slow", "healthz", "healthz"), held, strict=True):
+            writer.write(f"GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            if path == "healthz":
+                await reader.readuntil(b"ok\n")
+        await came.acquire()
+        assert await _get(port, "/healthz") == (200, "ok\n")
+        assert await held[1][0].read() == b"", "the longest idle"
+        held[2][1].write(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+        await came.acquire()
+        third = await asyncio.open_connection("127.0.0.1", port)
+        third[1].write(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+        await came.acquire()
+        refused = await asyncio.open_connection("127.0.0.1", port)
+        assert await refused[0].read() == b""
+        may_answer.set()
+        for reader, _ in (held[0], held[2], third):
+            await reader.readuntil(b"done\n")
+        for _, writer in (*held, third, refused):
             writer.close()
+
+
+@pytest.mark.req("A-38")
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X: " + b"a" * 70_000, b"X" * 70_000, b"".join(b"X-%d: a\r\n" % n for n in range(101)),
+        b"".join(b"X: " + b"a" * 1000 + b"\r\n" for _ in range(70)),
+    ],
+)  # fmt: skip
+async def test_a_head_that_is_too_large_is_refused_while_it_comes(head: bytes) -> None:
+    """RFC 6585 section 5; the first request and a later one of a connection alike."""
+    async with _served() as port, asyncio.timeout(10):
+        for before in (b"", b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(before + b"GET /healthz HTTP/1.1\r\nHost: h\r\n" + head)
+            answers = await reader.read()
+            assert answers.count(b"HTTP/1.1 431") == 1
+            assert b"HTTP/1.1 400" not in answers
+            writer.close()
+        assert (await _get(port, "/" + "a" * 70_000))[0] == 431
+
+
+@pytest.mark.req("A-38")
+async def test_a_large_head_within_the_limits_is_taken() -> None:
+    """60 KB, 99 fields, and after a body of a megabyte, which does not count."""
+    fields = b"".join(b"X-%d: %s\r\n" % (n, b"a" * 600) for n in range(96))
+
+    async def size(request: Request) -> Response:
+        return Response(str(len(await request.body())))
+
+    async with _served(apis=[Route("/size", size, methods=["POST"])]) as port, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            head = b"POST /size HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n" + fields + b"\r\n"
+            writer.write(head + b"x" * 1_000_000)
+            assert (await reader.readuntil(b"1000000")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+@pytest.mark.req("A-38")
+async def test_pipelined_requests_are_all_answered_in_order() -> None:
+    """More than are parsed at once, in one write."""
+
+    async def echo(request: Request) -> Response:
+        return Response(request.url.query + ";")
+
+    async with _served(apis=[Route("/echo", echo)]) as port, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"".join(b"GET /echo?n%d HTTP/1.1\r\nHost: h\r\n\r\n" % n for n in range(600)))
+        answers = await reader.readuntil(b"n599;")
+        found = [int(one) for one in re.findall(rb"n(\d+);", answers)]
+        assert found == list(range(600))
+        writer.close()
 
 
 @pytest.mark.req("A-38")

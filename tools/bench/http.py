@@ -14,7 +14,6 @@ import base64
 import json
 import select
 import socket
-import sqlite3
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from sipsms.store.sqlite import sqlite3
 from tools.bench.peer_sipsms import Sipsms
 from tools.bench.process import ServerFailed, split_cores
 from tools.bench.report import percentile

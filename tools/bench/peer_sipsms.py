@@ -5,7 +5,7 @@ Rows are counted in the store's file by the bench itself, read-only, not by aski
 
 from __future__ import annotations
 
-import sqlite3
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from sipsms.store.sqlite import sqlite3
 from tools.bench import scenarios
 from tools.bench.process import Process, ServerFailed, free_port
 
@@ -33,12 +34,16 @@ policy: {{same_text: 0, destinations: 0}}
 
 
 class Sipsms:
-    name = "sipsms"
+    name: str = "sipsms"
     durable = True
     can_pause = True
 
-    def __init__(self, directory: Path, cores: set[int]) -> None:
+    def __init__(self, directory: Path, cores: set[int], package: Path | None = None) -> None:
+        """`package`: a folder with a compiled sipsms (see `tools.compile`) instead of this tree's."""
         self.directory, self.cores = directory, cores
+        self.environment = {"PYTHONPATH": str(package.resolve() if package else ROOT)}
+        if package is not None:
+            self.name = "sipsms compiled"
         self.address = ("127.0.0.1", free_port())
         self.http = free_port()
         self.config = directory / "sipsms.yaml"
@@ -55,7 +60,9 @@ class Sipsms:
         self._import(accounts)
 
     def launch(self) -> None:
-        self.process = Process([*COMMAND, "-c", str(self.config), "serve"], self.directory / "log", self.cores)
+        self.process = Process(
+            [*COMMAND, "-c", str(self.config), "serve"], self.directory / "log", self.cores, self.environment
+        )
         self._await()
 
     def _settings(self) -> str:
@@ -98,7 +105,15 @@ class Sipsms:
 
     def run(self, *arguments: str) -> str:
         command = [*COMMAND, "-c", str(self.config), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            cwd=self.directory,
+            env={**os.environ, **self.environment},
+        )
         if done.returncode:
             raise ServerFailed(f"sipsms {' '.join(arguments)}: {(done.stderr or done.stdout).strip()[-400:]}")
         return done.stdout

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -34,11 +34,19 @@ def free_port() -> int:
 
 
 class Process:
-    def __init__(self, command: Sequence[str], log: Path, cores: set[int]) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, cores: set[int], environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment`: the process has these variables besides ours."""
         self.log = log
         with log.open("wb") as out:
             self.child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=partial(_in_child, cores)
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=partial(_in_child, cores),
+                env={**os.environ, **(environment or {})},
             )
 
     def stop(self) -> None:

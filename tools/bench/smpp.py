@@ -74,7 +74,7 @@ class SmppSipsms(Sipsms):
         self.smpp = free_port()
         self._sink = sink
 
-    more = "api: {daily_sends: 0, per_minute: 0}\nsmpp: {max_binds_per_address: 1000}\n"
+    more = "api: {daily_sends: 0, per_minute: 0}\nconnections: {per_address: 1000}\n"
 
     def _settings(self) -> str:
         text = super()._settings().replace("listen:\n", f"listen:\n  smpp: [smpp://127.0.0.1:{self.smpp}]\n")

@@ -101,7 +101,8 @@ class Site:
             "log": {"level": "info", "format": "json"},
             "policy": {"same_text": 0, "destinations": 0},  # all is sent by few accounts
             "api": {"daily_sends": 0, "per_minute": 0},
-            "sip": {"flood_limit": 0, "max_connections_per_address": 2000},  # all phones are at one address
+            "sip": {"flood_limit": 0},
+            "connections": {"per_address": 2000},  # all phones are at one address
         }
 
     def _heads(self) -> list[Account]:

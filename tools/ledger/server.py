@@ -6,12 +6,13 @@ import asyncio
 import ctypes
 import http.client
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
+
+from sipsms.store.sqlite import sqlite3
 
 from .book import Book
 from .plan import Site

@@ -1,8 +1,8 @@
 """The queue: takes deliveries from the store to their couriers, in order within a lane, and writes down how it went.
 
 A lane (one device, or one DID and peer at a carrier) has one delivery out at a time. `lanes` is its machine, with the
-two rules that hold whatever happens; `dispatcher` gives lanes their turn, and `worker` makes an attempt. This module is
-what others see, and the clock's part: every courier's due lanes are searched for at least every half minute.
+two rules that hold whatever happens; `dispatcher` gives lanes their turn, `worker` makes an attempt, and `sweeper` does
+what the clock asks for. This module is what others see.
 
 The attempt is committed before the courier is called and closed after; an attempt that is never closed is `unknown`.
 """
@@ -20,17 +20,15 @@ from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Delivery, State
 from sipsms.messaging.carrier import Courier
 from sipsms.messaging.queue.courier_state import CourierLimits, CourierState, Health
-from sipsms.messaging.queue.dispatcher import PAGE, READY_LANES, Dispatcher
+from sipsms.messaging.queue.dispatcher import Dispatcher
 from sipsms.messaging.queue.lanes import IDLE, is_due
+from sipsms.messaging.queue.sweeper import TURN, Sweeper
 from sipsms.messaging.queue.wake_up import LocalWakeUp, WakeUp
 from sipsms.messaging.queue.worker import Worker
 from sipsms.messaging.settings import QueueSettings
 from sipsms.store.store import Store
 
-_SEARCH_AT_LEAST = 30.0  # seconds
-_RECOVER_EVERY = 60.0
 _USUAL = CourierLimits()
-_TURN = 1.0  # seconds between looks for what has expired or fallen due
 
 
 class Queue:
@@ -49,15 +47,20 @@ class Queue:
         """
         self._store = store
         self._clock = clock
-        self._is_reachable = is_reachable
-        self._on_change = on_change
         self._couriers: dict[str, CourierState] = {}
         self._wake_up = wake_up or LocalWakeUp()
         worker = Worker(store, clock, settings, jitter, self._couriers, on_change)
         self._dispatcher = Dispatcher(store, clock, settings.retry_min, worker, self._couriers, self._wake_up)
         self._lanes = self._dispatcher.lanes
-        self._idempotent: list[str] = []
-        self._recover_at = 0.0
+        self.sweeper = Sweeper(
+            store,
+            clock,
+            self._couriers,
+            self._dispatcher,
+            self._wake_up,
+            is_reachable=is_reachable,
+            on_change=on_change,
+        )
 
     # --- couriers ---
 
@@ -110,42 +113,23 @@ class Queue:
         sockets it would leave by are not open yet.
         """
         self._dispatcher.is_still = hold
-        self._idempotent = list(idempotent)
-        await self._recover(own=True)
-        await self._learn_lanes()
+        await self.sweeper.start(list(idempotent))
 
     async def run(self) -> None:
         """Find lanes that fall due and expire old deliveries, until cancelled."""
         self._dispatcher.is_still = False
         while True:
             try:
-                await self._turn()
+                await self.sweeper.turn()
             except Unavailable as error:
                 log.warning("store_unavailable", why=str(error))
             except Exception as error:
                 log.crash("queue_turn_failed", error)
-            await self._wake_up.wait(_TURN)
+            await self._wake_up.wait(TURN)
 
     async def drain(self, seconds: float) -> None:
         """Start nothing new; wait for what is out."""
         await self._dispatcher.drain(seconds)
-
-    async def _recover(self, *, own: bool) -> None:
-        self._recover_at = self._clock() + _RECOVER_EVERY
-        again, unknown = await self._store.recover(self._idempotent, self._clock(), own=own)
-        if again or unknown:
-            log.warning("recovered", sent_again=again, unknown=unknown)
-            log.UNKNOWN.inc(unknown)
-        if again:
-            self._lanes.known = False
-
-    async def _learn_lanes(self) -> None:
-        """Learn which lanes wait in the store. Until that is known, every lane is read."""
-        waiting = await self._store.waiting_lanes()
-        self._lanes.learn(waiting)
-        for key in filter(self._is_reachable, waiting):
-            self.wake(key)
-        self.poll()
 
     # --- what comes in ---
 
@@ -216,56 +200,4 @@ class Queue:
 
     def poll(self) -> None:
         """Look into the store now: somebody else may have written."""
-        for courier in self._couriers.values():
-            courier.poll_at = 0.0
-        self._wake_up.notify()
-
-    # --- the clock's part ---
-
-    async def _turn(self) -> None:
-        now = self._clock()
-        at_work, waiting = self._lanes.count()
-        log.LANES.labels("active").set(at_work)
-        log.LANES.labels("waiting").set(waiting)
-        if not self._lanes.known:
-            await self._learn_lanes()
-        if self._dispatcher.wakes:
-            await self._dispatcher.write_wakes(now)
-            self.poll()
-        for delivery in await self._store.expire(now, 500):
-            log.expired(delivery.message.id, delivery.id)
-            self._on_change(delivery, State.EXPIRED, delivery.last_error)
-        if now >= self._recover_at:
-            await self._recover(own=False)
-        for courier in list(self._couriers.values()):
-            if self._dispatcher.is_still or courier.paused:
-                continue
-            if courier.open(now):
-                self._dispatcher.fill(courier)
-                if now >= courier.poll_at and len(courier.ready) < PAGE:
-                    await self._search(courier, now)
-            elif courier.line.breaker:
-                if now >= courier.poll_at and len(courier.ready) < READY_LANES:
-                    await self._search(courier, now, movable=True)
-                await self._dispatcher.divert(courier, now)
-
-    async def _search(self, courier: CourierState, now: float, *, movable: bool = False) -> None:
-        """Look for lanes with something due: page by page, so that lanes which are at work already, and have many
-        waiting, hide nobody. `movable`: only for what may go by another courier."""
-        limit = PAGE + 2 * (len(courier.ready) + courier.active)
-        courier.overflow, courier.poll_at = False, now + _SEARCH_AT_LEAST
-        self._lanes.begin_search()
-        try:
-            due = await self._store.due(courier.name, now, limit, courier.cursor, movable=movable)
-        except BaseException:
-            courier.poll_at = now + _TURN
-            self._lanes.end_search(())
-            raise
-        found = due.lanes if not movable else [lane for lane in due.lanes if lane.deliveries]
-        lanes, again = self._lanes.end_search(found)
-        for lane in lanes:
-            self._dispatcher.enter(courier, lane)
-        courier.cursor = due.last
-        courier.overflow = courier.overflow or again or due.last is not None
-        courier.search_at(due.later)
-        self._dispatcher.fill(courier)
+        self.sweeper.poll()

@@ -52,7 +52,7 @@ async def test_only_deliveries_with_another_carrier_are_diverted(tmp_path: Path)
             message = Message(Direction.OUT, did, to, f"by {others}", "test", 1.0, "alice", did)
             new = Delivery(message, "carrier:first", to, did, key, 2e6, 1e6, due_at=1e6, others=others)
             here.queue.offer((await here.store.accept(message, [new], here.clock.now)).deliveries)
-        await here.queue._turn()
+        await here.queue.sweeper.turn()
         await second.wait(2)
         assert second.texts[-1] == "by carrier:second"
         here.clock.now += 31
@@ -73,7 +73,7 @@ async def test_a_delivery_that_changed_in_the_store_is_not_diverted(tmp_path: Pa
         new = Delivery(message, "carrier:first", to, did, key, 2e6, 1e6, due_at=1e6, others="carrier:second")
         here.queue.offer((await here.store.accept(message, [new], here.clock.now)).deliveries)
         await here.store.write(lambda db: db.exec_driver_sql(f"UPDATE deliveries SET {change}"))
-        await here.queue._turn()
+        await here.queue.sweeper.turn()
         assert await here.rows("SELECT courier FROM deliveries") == [("carrier:first",)]
         assert second.seen == []
 
@@ -91,7 +91,7 @@ async def test_deliveries_without_another_carrier_do_not_hide_those_with_one(tmp
             await here.store.accept(message, [new], here.clock.now)
         state = here.queue._couriers["carrier:first"]
         state.close_for(30, here.clock.now)
-        await here.queue._turn()
+        await here.queue.sweeper.turn()
         await second.wait(10)
 
 
@@ -121,7 +121,7 @@ async def test_a_crowded_lane_neither_delays_other_lanes_nor_costs_queries(tmp_p
         await here.until("SELECT state, attempts FROM deliveries ORDER BY id DESC LIMIT 1", [("accepted", 2)])
         looks = Looks(here)
         for _ in range(20):
-            await here.queue._turn()
+            await here.queue.sweeper.turn()
         assert looks.count <= 2
         gate.set()
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(701,)], seconds=20)
@@ -136,10 +136,10 @@ async def test_the_queue_does_not_query_the_store_while_all_carriers_are_down(tm
             await accepted(here, f"m{number}", f"2125551{number % 7:03}")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'queued'", [(backlog,)])
         for _ in range(10):
-            await here.queue._turn()
+            await here.queue.sweeper.turn()
         looks = Looks(here)
         for _ in range(30):
-            await here.queue._turn()
+            await here.queue.sweeper.turn()
         assert looks.count <= 4
 
 

@@ -230,10 +230,10 @@ async def test_two_carriers_that_are_down_do_not_pass_deliveries_back_and_forth(
             await accepted(here, f"m{number}", f"21255501{number:02}")
         await here.until("SELECT count(*) FROM deliveries WHERE state = 'queued'", [(10,)])
         for _ in range(5):
-            await here.queue._turn()
+            await here.queue.sweeper.turn()
         tried = len(first.seen) + len(second.seen)
         for _ in range(20):
-            await here.queue._turn()
+            await here.queue.sweeper.turn()
         assert len(first.seen) + len(second.seen) == tried
         assert {name: one.state for name, one in here.queue.health().items()} == {
             "carrier:first": "down", "carrier:second": "down",
@@ -249,7 +249,7 @@ async def test_a_delivery_that_may_have_arrived_is_not_sent_by_another_carrier(t
         await accepted(here, "m0")
         await here.until("SELECT state, courier, others FROM deliveries", [("queued", "carrier:first", "")])
         for _ in range(5):
-            await here.queue._turn()
+            await here.queue.sweeper.turn()
         assert second.seen == []
         here.clock.now += 6
         here.queue.poll()

@@ -313,7 +313,7 @@ async def test_a_stream_binding_from_before_a_restart_is_not_reachable(tmp_path:
         (binding,) = here.location.bindings("alice", here.clock.now)
         assert binding.flow == 0
         assert here.location.binding_of(binding.device, here.clock.now) is None
-        assert here.queue._is_reachable(LaneKey.of_device(binding.device)) is False
+        assert here.queue.sweeper._is_reachable(LaneKey.of_device(binding.device)) is False
 
 
 async def test_an_account_named_like_a_device_id_does_not_hold_up_that_device(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
+from sipsms.core.admission import Admission, Limits
 from sipsms.core.listener import bind
 from sipsms.web.server import HttpServer
 
 
-def listening(application: Starlette, *proxies: str) -> HttpServer:
+def listening(application: Starlette, *proxies: str, limits: Limits | None = None) -> HttpServer:
     """A server on 127.0.0.1 that clients can connect to; they are answered once `run` is a task."""
-    server = HttpServer(application, bind("127.0.0.1", 0), proxies)
+    server = HttpServer(application, bind("127.0.0.1", 0), proxies, Admission(limits or Limits()))
     server.listen()
     return server

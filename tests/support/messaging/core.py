@@ -123,7 +123,7 @@ async def core(
     url = f"sqlite:///{folder / 'core.db'}"
     writing = open_engine(url)
     ensure_schema(writing)
-    store = Store(writing, open_engine(url, read_only=True), "node", lambda: None)
+    store = Store(writing, open_engine(url, read_only=True), "node")
     clock, directory, location = Clock(), Directory(), Location(store)
     people = [Account("demo"), Account("alice", "demo", caller_id="5550001111"), Account("bob", "demo")]
     numbers = [Did("5550001111", "demo", "alice"), Did("5550002222", "demo", "bob", sms=False)]

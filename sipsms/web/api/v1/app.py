@@ -19,8 +19,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 
 from sipsms import __version__
 from sipsms.accounts.auth import Access
-from sipsms.core.errors import Unavailable
-from sipsms.store.accounts import AdminError
+from sipsms.core.errors import AdminError, Unavailable
 from sipsms.web.api.v1 import accounts, dids, events, messages, operator
 from sipsms.web.api.v1.dependencies import Services
 from sipsms.web.api.v1.middleware import Middleware, problem_of

@@ -19,8 +19,7 @@ from sipsms.accounts.auth import Access, DenialCode, Denied
 from sipsms.accounts.service import Full
 from sipsms.core import log
 from sipsms.core.account import Account
-from sipsms.core.errors import Unavailable
-from sipsms.store.accounts import AdminError, BadValue
+from sipsms.core.errors import AdminError, BadValue, Unavailable
 from sipsms.web.api.voipms.dids import BAD
 from sipsms.web.api.voipms.messages import ORIGIN
 from sipsms.web.api.voipms.params import Answer, Call, Method, Params, Refused

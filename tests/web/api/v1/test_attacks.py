@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.http.v1 import HANDSET, ApiNode
 
 pytestmark = pytest.mark.e2e

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.http.v1 import HANDSET, ApiNode
 from tests.support.sip.wire import Phone
 

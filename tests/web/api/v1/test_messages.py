@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sipsms.store.sqlite import sqlite3
 from tests.support.http.v1 import HANDSET, ApiNode
 
 pytestmark = pytest.mark.e2e

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from sipsms.store import blocks, tokens
+from sipsms.store.sqlite import sqlite3
 from sipsms.web.api.v1 import dids
 from tests.support.http.v1 import HANDSET, ApiNode, Reply
 
