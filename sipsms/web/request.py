@@ -260,7 +260,7 @@ def _part_charsets(body: bytes, boundary: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     if b"charset" not in body.lower():
         return found
-    for part in body.split(b"--" + boundary)[1 : MAX_FIELDS + 1]:
+    for part in body.split(b"--" + boundary, MAX_FIELDS + 1)[1:]:
         head = part[:_MAX_PART_HEAD].partition(b"\r\n\r\n")[0]
         named, declared = _PART_NAME.search(head), _PART_CHARSET.search(head)
         if named and declared:

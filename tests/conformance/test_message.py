@@ -55,6 +55,10 @@ TEXT = "Gr\u00fc\u00dfe"
         ("text/plain;charset=us-ascii", b"ascii", "ascii"),
         ("text/plain;charset=iso-8859-1", TEXT.encode("latin-1"), TEXT),
         ("text/plain;charset=ISO-8859-1", b"\xe9", "\u00e9"),
+        ("text/plain", f"\ufeff{TEXT}".encode(), TEXT),  # a byte order mark is no part of the text
+        ("text/plain;charset=utf-16", TEXT.encode("utf-16"), TEXT),
+        ("text/plain;charset=utf-16", TEXT.encode("utf-16-be"), TEXT),
+        ("text/plain;charset=windows-1252", b"\x93q\x94", "\u201cq\u201d"),
     ],
 )
 def test_c086_charsets(lab: Lab, account: Account, phone: Phone, content_type: str, body: bytes, text: str) -> None:

@@ -202,13 +202,17 @@ def test_c059_second_contact_is_too_short(phone: Phone) -> None:
 
 @pytest.mark.req("C-060")
 def test_c060_what_a_success_says(phone: Phone) -> None:
-    phone.register('<sip:a@192.0.2.1>;q=0.5;+sip.instance="<urn:uuid:1>"', "<sip:b@192.0.2.2;transport=tcp>;expires=70")
+    phone.register(
+        '<sip:a@192.0.2.1>;q=0.5;+sip.instance="<urn:uuid:1>";mobility="fixed";audio',
+        "<sip:b@192.0.2.2;transport=tcp>;expires=70",
+    )
     response = phone.register("<sip:c@192.0.2.3?x=1>;flag")
     for value in response.all("contact"):
         assert re.search(r"^<[^>]+>.*;expires=\d+(;|$)", value), value
     assert set(response.contacts()) == {"sip:a@192.0.2.1", "sip:b@192.0.2.2;transport=tcp", "sip:c@192.0.2.3?x=1"}
     instance = next(value for value in response.all("contact") if "192.0.2.1" in value)
     assert '+sip.instance="<urn:uuid:1>"' in instance
+    assert ';mobility="fixed";audio' in instance
     assert "q=0.5" in instance
     date = response.get("date")
     assert date.endswith(" GMT")
