@@ -116,7 +116,8 @@ def test_the_author_in_every_wrapper_is_found(kind: str, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("kind", "body", "status", "more"),
     [
-        ("message/cpim", _wrapped(_CEO + _OWN), 400, ()), ("message/cpim", _wrapped(_OWN + b"From : <im:ceo@h>\r\n"), 400, ()),
+        ("message/cpim", _wrapped(_CEO + _OWN), 400, ()),
+        ("message/cpim", _wrapped(_OWN + b"From : <im:ceo@h>\r\n"), 400, ()),
         ("message/cpim", _wrapped(b"Subject: a\nFrom: <im:ceo@h>\r\n"), 400, ()),
         ("message/cpim", _wrapped(b"From: <im:alice@h>, <im:ceo@h>\r\n"), 400, ()),
         ("text/plain", gzip.compress(b"hi"), 415, ("Content-Encoding: gzip",)),
