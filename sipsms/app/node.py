@@ -12,7 +12,6 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning_link import fetch
@@ -233,14 +232,7 @@ class Node:
         self.endpoint.on_disconnect = self._disconnected
 
     def _origin_allowed(self, origin: str) -> bool:
-        """A page of our own domain, or one that the configuration names (RFC 7118 section 7)."""
-        listed = self.config.sip.websocket_origins
-        if "*" in listed or origin.lower() in listed:
-            return True
-        try:
-            return (urlsplit(origin).hostname or "") in self.server.rules.domains
-        except ValueError:
-            return False
+        return self.server.rules.takes_page(origin)
 
     def _is_of(self, account: str, flow: Flow) -> bool:
         """Is a phone of this account registered on this flow?"""

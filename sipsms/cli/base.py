@@ -113,7 +113,7 @@ def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: str
     """Print rows as JSON lines, or as a table of the named columns."""
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(json_line(row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -134,6 +134,18 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return plain(str(value)).replace("[", "\\[")  # no markup
+
+
+def json_line(value: Any) -> str:
+    """Return JSON on one line: no control character of other people's texts reaches a terminal or ends the line."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(char: str) -> str:
+    """Return a character as JSON's escapes of its UTF-16 units (RFC 8259 section 7)."""
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def plain(text: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import rich_click as click
 
 from sipsms.accounts import import_file
-from sipsms.cli.base import Context, cli, json_option, moment, pass_context, phone_number, sender
+from sipsms.cli.base import Context, cli, json_line, json_option, moment, pass_context, phone_number, sender
 from sipsms.store import import_export
 
 
@@ -84,7 +83,7 @@ def route(context: Context, source: str, target: str, text: str, as_json: bool) 
 
     found = offline_messages.route(context.config(), source, target, text)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        click.echo(json_line(found))
         return
     for line in found["trace"]:
         click.echo(f"  {line}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 import segno
 
 from sipsms.accounts.provisioning_link import ProvisioningLink, facts
+from sipsms.cli.base import json_line
 
 
 def show(made: ProvisioningLink, as_json: bool, echo: Callable[[str], None], app: str, picture: Path | None) -> None:
@@ -23,7 +23,7 @@ def show(made: ProvisioningLink, as_json: bool, echo: Callable[[str], None], app
     if picture is not None:
         _save(made, app, picture)
     if as_json:
-        echo(json.dumps(facts(made), ensure_ascii=False))
+        echo(json_line(facts(made)))
         return
     until = datetime.fromtimestamp(made.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     for app, title in (("linphone", "Linphone"), ("acrobits", "Groundwire, Acrobits Softphone")):

@@ -6,7 +6,9 @@ begin IMMEDIATE, so that a command waits for a running server instead of failing
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -80,7 +82,7 @@ def lock(engine: Engine) -> IO[str] | None:
     """Lock a SQLite store against a second server while the result is kept. Raises StoreError."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
-    handle = open(engine.url.database + ".lock", "w")  # noqa: SIM115
+    handle = open(engine.url.database + ".lock", "w", opener=_private)  # noqa: SIM115
     for pause in (0.05, 0.2, None):  # `is_served` of a command holds the lock for a moment
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,6 +93,14 @@ def lock(engine: Engine) -> IO[str] | None:
             return handle
     handle.close()
     raise StoreError(f"store {engine.url.database}: another sipsms server is running on it")
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner may read: whoever could open a lock could hold it against the server."""
+    descriptor = os.open(path, flags, 0o600)
+    with contextlib.suppress(PermissionError):  # of another user: it was made on purpose
+        os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def is_served(engine: Engine) -> bool:

@@ -630,3 +630,13 @@ def test_check_config_warns_of_secrets_in_the_file(host: Host) -> None:
     assert done.out.endswith(": good\n")
     assert "carriers.acme.auth.bearer: the secret stands in the file" in done.err
     assert "carriers.acme.inbound.secret: shorter than 16 characters" in done.err
+
+
+@pytest.mark.req("A-32")
+def test_json_lines_hold_no_control_characters() -> None:
+    """A terminal takes U+009B as the beginning of an escape sequence, some programs U+2028 as the end of a line."""
+    value = {"text": "a\x9b31m\u2028\x7f\x1b\n\u202e\U000e0001 grüße 😀"}
+    line = base.json_line(value)
+    assert line.isprintable()
+    assert json.loads(line) == value
+    assert "grüße 😀" in line

@@ -91,7 +91,9 @@ async def test_a_locked_store_is_unavailable_and_stores_nothing(tmp_path: Path) 
 async def test_a_second_server_on_the_same_store_is_refused(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
     assert not is_served(engine)
+    (tmp_path / "s.db.lock").touch(0o644)  # of an older version
     first = lock(engine)
+    assert (tmp_path / "s.db.lock").stat().st_mode & 0o777 == 0o600
     assert is_served(engine)
     with pytest.raises(StoreError, match="another sipsms server"):
         lock(engine)
