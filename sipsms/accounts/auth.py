@@ -41,6 +41,7 @@ class DenialCode(StrEnum):
     WRONG = "wrong"
     OFF = "off"  # a subaccount, where a customer's API password is required
     ADDRESS = "address"  # a correct password from a network that may not use it
+    PAGE = "page"  # a web page of another site made the browser ask
     TOO_MANY = "too_many"  # too many requests of this account, or failures from this address, in a minute
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from sipsms import __version__
 from sipsms.accounts.directory import Directory
@@ -240,14 +239,7 @@ class Node:
         self.endpoint.on_disconnect = self._disconnected
 
     def _origin_allowed(self, origin: str) -> bool:
-        """A page of our own domain, or one that the configuration names (RFC 7118 section 7)."""
-        listed = self.config.sip.websocket_origins
-        if "*" in listed or origin.lower() in listed:
-            return True
-        try:
-            return (urlsplit(origin).hostname or "") in self.server.rules.domains
-        except ValueError:
-            return False
+        return self.server.rules.takes_page(origin)
 
     def _is_of(self, account: str, flow: Flow) -> bool:
         """Is a phone of this account registered on this flow?"""

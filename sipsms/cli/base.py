@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -97,14 +96,6 @@ def cli(context: click.Context, path: Path | None) -> None:
 # --- output ----------------------------------------------------------------------------------------------------------
 
 
-_ENDS_LINES: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-def json_line(value: object) -> str:
-    """Return JSON in one line, also for programs that take U+2028 and other control characters for ends of lines."""
-    return _ENDS_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
-
-
 def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: str) -> None:
     """Print rows as JSON lines, or as a table of the named columns."""
     if as_json:
@@ -130,6 +121,18 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return plain(str(value)).replace("[", "\\[")  # no markup
+
+
+def json_line(value: Any) -> str:
+    """Return JSON on one line: no control character of other people's texts reaches a terminal or ends the line."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(char: str) -> str:
+    """Return a character as JSON's escapes of its UTF-16 units (RFC 8259 section 7)."""
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def plain(text: str) -> str:

@@ -9,6 +9,7 @@ digits. Every input is bounded before it is examined, and no pattern can backtra
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -21,6 +22,7 @@ MAX_E164_DIGITS: Final = 15  # E.164 section 6
 
 # Separators between the digits of a number. U+00A0, U+202F and the hyphens come from word processors.
 _SEPARATORS: Final = str.maketrans("", "", " ()-./\t\u00a0\u202f\u2010\u2011\u2012\u2013")
+_CONTEXT: Final = re.compile(r";\s*phone-context\s*=\s*(\+[0-9]{1,15})(?=;|\Z)", re.IGNORECASE)
 _SENDER: Final = re.compile(r"[A-Za-z0-9 &._+!#'*/-]{1,11}")  # GSM 03.40: at most eleven septets
 
 # The countries and territories of country code 1, named for error texts.
@@ -76,6 +78,25 @@ def normalise(raw: str) -> str | None:
     if is_digits(bare):
         return _national(bare)
     return text if _SENDER.fullmatch(text) and any(c.isalpha() for c in text) else None
+
+
+def sender(raw: str) -> str:
+    """Return the sender of an incoming message in stored form, or as much of its text as may be shown.
+
+    Digits of all scripts are digits here, because a phone would show them as such. A URI loses its scheme and its
+    parameters; a global phone-context is the number's beginning (RFC 3966 section 5.1.5).
+    """
+    if (number := normalise(raw)) is not None:
+        return number
+    text = unicodedata.normalize("NFKC", unquote(raw[:MAX_INPUT])).strip()
+    text = "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text)
+    scheme, colon, rest = text.partition(":")
+    text = rest.partition("@")[0] if colon and scheme.lower() in ("tel", "sip", "sips", "sms") else text
+    text, _, parameters = text.partition(";")
+    context = _CONTEXT.search(";" + parameters)
+    if context is not None and not text.startswith("+") and (number := normalise(context[1] + text)) is not None:
+        return number
+    return normalise(text) or "".join(char for char in text if char.isprintable())
 
 
 def telephone_number(value: str | int) -> str | None:

@@ -12,7 +12,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.charset import storable
 from sipsms.core.clock import Clock
-from sipsms.core.e164 import normalise
+from sipsms.core.e164 import normalise, sender
 from sipsms.core.message import Direction, Media, Message
 from sipsms.core.queue_rows import StoredPart
 from sipsms.core.refusal import Refusal
@@ -60,7 +60,7 @@ class Inbound:
         did = self._directory.did(number) if number else None
         if did is None:
             return None
-        source, text = normalise(sms.source) or sms.source[:64], storable(sms.text)
+        source, text = sender(sms.source), storable(sms.text)
         if sms.part is not None and sms.part.total > 1:
             return await self._receive_part(sms, source, did, text, origin)
         media = tuple(Media(one.content_type, one.name, url=one.url) for one in sms.media)

@@ -88,6 +88,12 @@ class Handler(Protocol):
     def ignores(self, data: bytes, flow: Flow) -> bool:
         """Return True if this datagram comes from a flooding address."""
 
+    def counts(self, flow: Flow) -> bool:
+        """Count an answer without right credentials; False if its receiver floods."""
+
+    def affords(self, flow: Flow, size: int) -> bool:
+        """Return True if an answer of this size to a stranger does not make us an amplifier."""
+
     def tolerates(self, connection: StreamConnection) -> bool:
         """Count what a connection without the right password sends; False if it floods."""
 
@@ -268,6 +274,10 @@ class Endpoint:
         connection.abort()
         return False
 
+    def affords(self, flow: Flow, size: int) -> bool:
+        """Count an answer to a stranger; return True if it may be sent."""
+        return self._handler is None or (self._handler.counts(flow) and self._handler.affords(flow, size))
+
     def has_part(self, connection: StreamConnection) -> bool:
         framer: Framer = connection.state
         return not framer.idle
@@ -437,7 +447,17 @@ class Endpoint:
         return flow.send(data)
 
     def _answer(self, request: Request, flow: Flow, answer: Answer) -> None:
-        self._send(flow, self._build(request, flow, answer))
+        assert self._handler is not None
+        data = self._build(request, flow, answer)
+        if not self._handler.counts(flow):
+            data = b""
+        elif not self._handler.affords(flow, len(data)):  # bare, which is hardly larger than the request
+            data = self._build(request, flow, Answer(answer.status)) if answer.status not in (401, 407) else b""
+            data = data if self._handler.affords(flow, len(data)) else b""
+        if not data:
+            log.SIP_DROPPED.labels("unwanted").inc()
+            return
+        self._send(flow, data)
         if answer.after is not None:
             answer.after()
 

@@ -26,6 +26,9 @@ SCANNERS = (
 _MOST = 10_000  # addresses counted at once
 _MOST_TRUSTED = 100_000
 _OF_TRUSTED = 10  # times the limit, for a connection from a trusted address
+_GIFT = 2048  # bytes that an address may get beyond `_FACTOR` times its own, in `_GIFT_EVERY` seconds
+_GIFT_EVERY = 60.0
+_FACTOR = 1.5
 _SPARED_PORTS = 64
 _SPARED = 3  # answers a port of a muted address gets
 _SPARE_EVERY = 0.2  # seconds between these answers, for the whole address; a burst of one second's answers is allowed
@@ -72,6 +75,7 @@ class FloodLimiter:
         self._trust = trust
         self._counted: dict[str, tuple[int, float]] = {}  # network -> (requests, start of the window)
         self._muted: dict[str, _Mute] = {}
+        self._balance: dict[str, tuple[float, float]] = {}  # network -> (bytes that we may send, time of the gift)
         self._trusted: dict[str, float] = {}  # address -> end of the trust
 
     def is_muted(self, address: str, port: int, now: float) -> bool:
@@ -107,6 +111,24 @@ class FloodLimiter:
         self._muted[network] = _Mute(now + self._mute, answered={port: _SPARED})
         _bound(self._muted, _MOST)
         return False
+
+    def affords(self, address: str, now: float, received: int, sent: int) -> bool:
+        """Return True if an answer of `sent` bytes to `received` bytes does not make us an amplifier (A-17).
+
+        The source of a datagram may be forged. In sum, an address without the right password gets at most 1.5 times
+        what it has sent, beyond the first few answers of each minute.
+        """
+        if self.limit == 0 or self._trusted.get(address, 0.0) > now:
+            return True
+        network = network_of(address)
+        balance, since = self._balance.pop(network, (_GIFT, now))
+        if not 0 <= now - since < _GIFT_EVERY:
+            balance, since = _GIFT, now
+        left = min(_GIFT, balance + _FACTOR * received - sent)
+        is_paid = left >= 0
+        self._balance[network] = (left if is_paid else balance, since)
+        _bound(self._balance, _MOST)
+        return is_paid
 
     def tolerates(self, address: str, port: int, now: float, visit: Visit) -> bool:
         """Count what a connection without the right password sends; False if it must be closed."""

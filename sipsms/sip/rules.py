@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from sipsms.messaging.settings import MessageSettings
 from sipsms.sip.endpoint import Answer
@@ -19,8 +20,9 @@ class SipRules:
 
     def __init__(self, domain: str, aliases: Iterable[str], sip: SipSettings, messages: MessageSettings) -> None:
         self.domain = domain.lower()
-        names = (self.domain, "localhost", socket.gethostname(), sip.advertised or self.domain, *aliases)
-        self.domains = frozenset(name.lower().removesuffix(".") for name in names)
+        public = (self.domain, sip.advertised or self.domain, *aliases)
+        self._public = frozenset(name.lower().removesuffix(".") for name in public)
+        self.domains = self._public | {"localhost", socket.gethostname().lower()}
         self.sip = sip
         self.messages = messages
 
@@ -30,6 +32,20 @@ class SipRules:
         A name may end with the dot of the DNS root (RFC 1034 section 3.1).
         """
         return uri.host.removesuffix(".") in self.domains or is_local_address(uri.host)
+
+    def takes_page(self, origin: str) -> bool:
+        """Return True for the Origin of a page of our own domain, or of `websocket_origins` (RFC 7118 section 7).
+
+        A page from localhost is one of the browser's own machine, not ours.
+        """
+        listed = self.sip.websocket_origins
+        if "*" in listed or origin.lower() in listed:
+            return True
+        try:
+            url = urlsplit(origin)
+            return url.scheme in ("http", "https") and (url.hostname or "") in self._public
+        except ValueError:
+            return False
 
     def refusal(self, status: int, why: str, *headers: tuple[str, str]) -> Answer:
         """Return a refusal with the rule in words (Warning 399)."""

@@ -99,12 +99,11 @@ class Server:
         """Return an answer, the work for a transaction, or None to drop the request."""
         if self._is_scanner(request):
             return None
-        work = self._admit(request, flow)
-        return self._bounded(work, flow) if isinstance(work, Answer) else work
+        return self._admit(request, flow)
 
     def malformed(self, request: Request, flow: Flow, status: int, why: str) -> Answer | None:
         """Return the refusal of an unreadable request, or None to drop the request."""
-        return None if self._is_scanner(request) else self._bounded(self.refusal(status, why), flow)
+        return None if self._is_scanner(request) else self.refusal(status, why)
 
     def ignores(self, data: bytes, flow: Flow) -> bool:
         """Return True for a datagram that need not be parsed: no credentials, and its sender is muted."""
@@ -122,9 +121,16 @@ class Server:
     def _is_scanner(self, request: Request) -> bool:
         return self.rules.sip.scanners == "drop" and is_scanner(request.get("user-agent"))
 
-    def _bounded(self, answer: Answer, flow: Flow) -> Answer | None:
-        """Return the answer, or None for a muted UDP sender; the messages of connections were counted before."""
-        return answer if flow.reliable or self._counted(flow, self._flood.allows) else None
+    def counts(self, flow: Flow) -> bool:
+        """Count an answer without right credentials; False if its receiver floods.
+
+        The messages of connections were counted before.
+        """
+        return flow.reliable or self._counted(flow, self._flood.allows)
+
+    def affords(self, flow: Flow, size: int) -> bool:
+        """Return True if an answer of this size to a stranger does not make us an amplifier: no connection does."""
+        return flow.reliable or self._flood.affords(flow.remote[0], self._clock(), flow.size, size)
 
     def _counted(self, flow: Flow, count: Callable[..., bool], *more: Any) -> bool:
         """Count something of a stranger; log if its address is muted for it."""

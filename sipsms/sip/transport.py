@@ -49,6 +49,10 @@ class Flow(Protocol):
     def number(self) -> int:
         """Number of the connection; 0 for UDP."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the datagram that came; 0 for a connection."""
+
     def send(self, data: bytes) -> bool:
         """Pass bytes to the kernel; False if the flow is closed."""
 
@@ -63,6 +67,9 @@ class Receiver(Protocol):
     """Interface through which the transports call the endpoint."""
 
     def datagram(self, data: bytes, flow: Flow) -> None: ...
+
+    def affords(self, flow: Flow, size: int) -> bool:
+        """Count an answer to a stranger; return True if it may be sent."""
 
     def unreachable(self, remote: Address | None, sent: bytes) -> None:
         """Handle an ICMP error.
@@ -125,15 +132,16 @@ def hostport(host: str, port: int) -> str:
 
 
 class UdpFlow:
-    __slots__ = ("_listener", "remote")
+    __slots__ = ("_listener", "remote", "size")
 
     name = "udp"
     reliable = False
     number = 0
 
-    def __init__(self, listener: UdpListener, remote: Address) -> None:
+    def __init__(self, listener: UdpListener, remote: Address, size: int = 0) -> None:
         self._listener = listener
         self.remote = remote
+        self.size = size
 
     @property
     def local(self) -> str:
@@ -219,12 +227,13 @@ class UdpListener:
 
     def _datagram(self, data: bytes, remote: Address) -> None:
         try:
+            flow = UdpFlow(self, remote, len(data))
             if data and data[0] < 4:  # STUN (RFC 5389 section 8): no SIP message begins with these bytes
                 answer = stun.answer(data, remote)
-                if answer:
+                if answer and self._receiver.affords(flow, len(answer)):
                     self.send(answer, remote)
                 return
-            self._receiver.datagram(data, UdpFlow(self, remote))
+            self._receiver.datagram(data, flow)
         except Exception as error:  # a bug must not cost the other datagrams
             log.crash("sip_failed", error, source=remote[0])
 
@@ -251,6 +260,7 @@ class StreamConnection(asyncio.Protocol):
     """
 
     reliable = True
+    size = 0
 
     def __init__(self, pool: Streams, tls: TlsLayer | None) -> None:
         self._pool = pool

@@ -34,7 +34,8 @@ class WebSocketConnection(StreamConnection):
         super().__init__(pool, tls)
         self._is_allowed = is_allowed
         self._protocol = ServerProtocol(subprotocols=["sip"], max_size=MAX_STREAM_MESSAGE, logger=_QUIET)  # type: ignore[list-item]
-        self._handshake = 0
+        self._handshake = bytearray()
+        self._is_refused = False  # answered without an upgrade
         self._parts: list[bytes] = []
 
     def send(self, data: bytes) -> bool:
@@ -55,13 +56,28 @@ class WebSocketConnection(StreamConnection):
         super().close()
 
     def _received(self, data: bytes) -> None:
+        if self._protocol.state is not State.CONNECTING:
+            self._read(data)
+        elif not self._is_refused:
+            self._shake_hands(data)
+
+    def _shake_hands(self, data: bytes) -> None:
+        """Answer the client's request once it is whole; what it sends behind the request is read after an upgrade."""
+        self._handshake += data
+        end = self._handshake.find(b"\r\n\r\n")
+        if max(end, 0 if end >= 0 else len(self._handshake)) > _MAX_HANDSHAKE:
+            self._is_refused = True
+            self._write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n")
+            super().close()
+        elif end >= 0:
+            head, rest = bytes(self._handshake[: end + 4]), bytes(self._handshake[end + 4 :])
+            self._handshake.clear()
+            self._read(head)
+            if self._protocol.state is State.OPEN and rest:
+                self._read(rest)
+
+    def _read(self, data: bytes) -> None:
         protocol = self._protocol
-        if protocol.state is State.CONNECTING:
-            self._handshake += len(data)
-            if self._handshake > _MAX_HANDSHAKE:
-                self._write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n")
-                super().close()
-                return
         protocol.receive_data(data)
         for event in protocol.events_received():
             if isinstance(event, Request):
@@ -70,7 +86,8 @@ class WebSocketConnection(StreamConnection):
                 self._frame(event)
         self._flush()
         self._bound_part()
-        if protocol.close_expected() or protocol.state is State.CLOSED:
+        if self._is_refused or protocol.close_expected() or protocol.state is State.CLOSED:
+            self._is_refused = True
             super().close()
 
     def _has_part(self) -> bool:
@@ -85,7 +102,7 @@ class WebSocketConnection(StreamConnection):
         else:
             response = self._protocol.accept(request)
         if response.status_code != 101:
-            response = _closing(response)
+            response, self._is_refused = _closing(response), True
         self._protocol.send_response(response)
 
     def _frame(self, frame: Frame) -> None:

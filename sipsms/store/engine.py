@@ -6,7 +6,9 @@ begin IMMEDIATE, so that a command waits for a running server instead of failing
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -87,7 +89,7 @@ def lock(engine: Engine, holder: str) -> IO[str] | None:
     `holder`: `server` or `command`, which others are told. A command's lock is waited for. Raises Locked."""
     if engine.url.get_backend_name() != "sqlite" or not engine.url.database:
         return None
-    handle = open(engine.url.database + ".lock", "a+")  # noqa: SIM115
+    handle = open(engine.url.database + ".lock", "a+", opener=_private)  # noqa: SIM115
     began = time.monotonic()
     while True:
         try:
@@ -105,6 +107,14 @@ def lock(engine: Engine, holder: str) -> IO[str] | None:
             handle.write(holder)
             handle.flush()
             return handle
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner may read: whoever could open a lock could hold it against the server."""
+    descriptor = os.open(path, flags, 0o600)
+    with contextlib.suppress(PermissionError):  # of another user: it was made on purpose
+        os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def version_of(engine: Engine) -> str:

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sipsms.accounts.auth import DenialCode, Denied
 from sipsms.core.charset import Pairs, decode_or_mark, for_json, form
 
 MAX_PART: Final = 3 * 2**20  # bytes of a multipart part: 1.3 MB in base64 is 1.73 MB
@@ -60,15 +61,31 @@ def address_of(request: Request) -> str:
 
 
 def basic_of(request: Request) -> tuple[str, str]:
-    """Return (user, password) of HTTP Basic (RFC 7617); empty texts if absent or invalid."""
+    """Return (user, password) of HTTP Basic (RFC 7617); empty texts if absent or invalid.
+
+    Browsers add Basic credentials by themselves, also for pages of other sites. Raises Denied for such a page.
+    """
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return "", ""
+    if _is_from_another_site(request):
+        raise Denied(DenialCode.PAGE, "not from a page of another site")
     try:
         user, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
         return "", ""
     return user, password
+
+
+def _is_from_another_site(request: Request) -> bool:
+    """Return True if a browser says so: by Sec-Fetch-Site (W3C Fetch Metadata), or by an Origin (RFC 6454) that is not
+    the host it asks. Other programs send neither."""
+    site = request.headers.get("sec-fetch-site", "").lower()
+    if site:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    hosts = (request.headers.get("host", ""), request.headers.get("x-forwarded-host", ""))
+    return origin is not None and origin.lower().partition("://")[2] not in [one.lower() for one in hosts if one]
 
 
 def bearer_of(request: Request) -> str:

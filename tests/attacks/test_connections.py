@@ -400,3 +400,36 @@ def test_registrations_end_with_connections_that_are_cut(lab: Fort, account: Acc
     with lab.phone(account, "tcp") as phone:
         signer = Signer(phone, "REGISTER")
         assert signer.ask(phone.register_draft(f"<{phone.contact}>")).status == 200
+
+
+_GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+_UPGRADE = (
+    _GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+_SIP_UPGRADE = _UPGRADE + b"Sec-WebSocket-Protocol: sip\r\n"
+
+
+@pytest.mark.req("A-26")
+@pytest.mark.parametrize("transport", ["ws", "wss"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        _GET, _UPGRADE, _SIP_UPGRADE, b"POST" + _SIP_UPGRADE[3:], _SIP_UPGRADE.replace(b"13", b"12"),
+        _SIP_UPGRADE + b"Origin: https://evil.example\r\n", _SIP_UPGRADE + b"Origin: a\r\nOrigin: b\r\n",
+        _SIP_UPGRADE.replace(b"AAAA==", b""),
+        _SIP_UPGRADE + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", b"\0\1\2\r\n",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("more", [b"xxxx", _SIP_UPGRADE + b"\r\n", b"\x81\x80aaaa", b"\x88\x80aaaa", b"\xff" * 5000])
+def test_a26_bytes_behind_the_handshake_leave_no_traceback(lab: Fort, transport: str, head: bytes, more: bytes) -> None:
+    """In one write with the request, and after it: the connection is closed, and the log has no bug."""
+    sock = socket.create_connection(lab.address_of(transport), timeout=5)
+    if transport == "wss":
+        sock = credulous().wrap_socket(sock, server_hostname="sip.example.net")
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        sock.sendall(head + b"\r\n" + more)
+        sock.sendall(more)
+        while sock.recv(65536):  # a connection that stays open ends in a TimeoutError
+            sock.sendall(more)
+    sock.close()

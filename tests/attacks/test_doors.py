@@ -296,3 +296,17 @@ def test_slow_bodies_do_not_delay_other_clients(lab: Fort, caller: Caller) -> No
         assert not select.select([sock], [], [], 0)[0], "nobody was turned away for it"
     for sock in slow:
         sock.close()
+
+
+@pytest.mark.req("A-35")
+@pytest.mark.parametrize("door", ["/api/v1/originate/sms", "/api/v1/orginate/sms", "/acrobits/send"])
+@pytest.mark.parametrize("headers", [{"Sec_Fetch_Site": "cross-site"}, {"Origin": "https://evil.example"}])
+def test_a_page_of_another_site_sends_no_sms(lab: Fort, caller: Caller, door: str, headers: dict[str, str]) -> None:
+    """The browser adds the Basic credentials that the user has given before."""
+    login = base64.b64encode(f"{caller.account.name}:{caller.account.password}".encode()).decode()
+    fields = {"number": HANDSET, "message": STOLEN, "to": HANDSET, "sms_to": HANDSET, "sms_body": STOLEN}
+    body = urllib.parse.urlencode(fields)
+    for query, data in (("?" + body, None), ("", body.encode())):
+        status, _ = caller.ask(door + query, data, Authorization=f"Basic {login}", **headers)
+        assert status == 403
+    assert lab.rows(caller.account.did) == []

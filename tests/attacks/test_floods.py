@@ -28,7 +28,7 @@ FLOODER = "127.0.0.9"
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fort]:
     """As shipped: floods are dropped."""
-    with Fort(tmp_path_factory.mktemp("fort"), 60, sip={"flood_limit": 100, "scanners": "answer"}) as fort:
+    with Fort(tmp_path_factory.mktemp("fort"), 160, sip={"flood_limit": 100, "scanners": "answer"}) as fort:
         yield fort
 
 
@@ -166,12 +166,13 @@ def test_a08_guesses_from_fresh_ports_do_not_lock_the_owner_out(
 
 @pytest.mark.req("A-08")
 def test_a08_guesses_by_a_connection_do_not_lock_the_owner_out(lab: Fort, account: Account) -> None:
-    with Phone(lab.address, account.name, "wrong", wire=Tcp(lab.address)) as guesser:
+    host = "127.0.9.70"
+    with Phone(lab.address, account.name, "wrong", wire=Tcp(lab.address, host=host)) as guesser:
         challenge = guesser.ask(guesser.register_draft()).challenges()[0]
         for _ in range(60):
             draft = guesser.register_draft()
             assert guesser.ask(draft.add("Authorization", guesser.credentials.header(challenge, draft))).status == 403
-    for wire in (Tcp(lab.address), Udp(lab.address)):
+    for wire in (Tcp(lab.address, host=host), Udp(lab.address, host=host)):
         with Phone(lab.address, account.name, account.password, wire=wire) as owner:
             owner.register()
     assert looked_at(lab, account) <= 12
@@ -344,6 +345,31 @@ def test_a27_a_password_ends_the_mute(lab: Fort, account: Account) -> None:
         stranger.wire.assert_silent(0.1)
         assert phone.ask(signed).status == 200
         assert stranger.ask(stranger.options()).status == 200
+
+
+_STUN = bytes.fromhex("000100002112a442") + b"\1" * 12
+
+
+@pytest.mark.req("A-17")
+@pytest.mark.parametrize(
+    ("host", "kind"), enumerate(["options", "cancels", "bad requests", "stun", "register", "message"], 1)
+)
+def test_a17_short_requests_are_not_amplified(lab: Fort, host: int, kind: str) -> None:
+    """Answers to a stranger's short datagrams: in sum 1.5 times their bytes, beyond 2 KB."""
+    register = _OPTIONS.replace(b"OPTIONS sip:a", b"REGISTER sip:sip.example.net").replace(b"OPTIONS", b"REGISTER")
+    data = {
+        **_KINDS, "stun": _STUN, "register": register, "message": _OPTIONS.replace(b"OPTIONS", b"MESSAGE"),
+    }[kind]  # fmt: skip
+    wire, sent, got = Udp(lab.address, host=f"127.0.30.{host}"), 0, 0
+    for _ in range(90):
+        wire.send(data)
+        sent += len(data)
+    with contextlib.suppress(Silence):
+        while True:
+            got += len(wire.receive_raw(0.5)[0])
+    wire.close()
+    print(f"A-17: {kind}: {sent} bytes in, {got} out")
+    assert 0 < got <= 1.5 * sent + 2048
 
 
 _LINES = b"A sip:a SIP/2.0\r\nv:SIP/2.0/TCP a\r\nl:0\r\n\r\n"

@@ -205,7 +205,7 @@ def test_no_word_on_whether_a_user_exists(lab: Fort, customer: Customer) -> None
 
 
 def test_idle_binds_are_limited_and_closed(lab: Fort, bind: Bind, customer: Customer) -> None:
-    """Ten of an account, fifty from an address, the longest idle make room; who answers no enquire_link is gone soon."""
+    """Ten of an account; fifty from an address, of which idle ones make room; who answers no enquire_link is gone."""
     idle = [bind(customer) for _ in range(10)]
     with Esme(lab.smpp_port, source=lab.address()) as late:
         assert late.bind(customer.user, customer.password).status == BIND_FAILED

@@ -139,3 +139,22 @@ def test_every_region_has_a_name() -> None:
 )  # fmt: skip
 def test_a_telephone_number_is_neither_a_short_code_nor_a_name(value: str | int, number: str | None) -> None:
     assert e164.telephone_number(value) == number
+
+
+@pytest.mark.req("A-32")
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("4445556666", "4445556666"), ("+1 (444) 555-6666", "4445556666"), ("ACME", "ACME"), ("72345", "72345"),
+        ("\uff14\uff14\uff14\uff15\uff15\uff15\uff16\uff16\uff16\uff16", "4445556666"),
+        ("\u0664\u0664\u0664\u0665\u0665\u0665\u0666\u0666\u0666\u0666", "4445556666"),
+        ("\uff0b\uff11 444 555 6666", "4445556666"), ("%EF%BC%94445556666", "4445556666"),
+        ("4445556666;phone-context=example.com", "4445556666"), ("4445556666;phone-context=+1", "4445556666"),
+        ("7911123456;isub=1;phone-context=+44", "+447911123456"), ("+447911123456;phone-context=+1", "+447911123456"),
+        ("tel:+14445556666;ext=9", "4445556666"), ("sip:4445556666@carrier.example;user=phone", "4445556666"),
+        ("911;phone-context=example.com", "911"), ("A long name of a bank", "A long name of a bank"),
+        ("x\u202e\x00\x9by" * 3, "xyxyxy"), ("", ""), ("a" * 100, "a" * 64),
+    ],
+)  # fmt: skip
+def test_the_sender_of_an_incoming_message_is_shown_in_stored_form(raw: str, expected: str) -> None:
+    assert e164.sender(raw) == expected

@@ -116,3 +116,28 @@ def test_a_connection_from_a_trusted_address_has_a_limit_of_its_own() -> None:
     assert not flood.is_muted("192.0.2.1", 4000, 10.0)
     assert flood.tolerates("192.0.2.1", 4000, 12.0, visit), "the next window"
     assert all(FloodLimiter(0).tolerates("192.0.2.1", 4000, 10.0, visit) for _ in range(1000))
+
+
+@pytest.mark.req("A-17")
+def test_answers_to_strangers_do_not_amplify() -> None:
+    """Beyond the first few of a minute, an address gets at most 1.5 times what it sends, whatever it sends."""
+    flood = FloodLimiter(1_000_000)
+    for received, sent in ((100, 500), (20, 32), (20, 44)):
+        address, got = f"192.0.2.{sent % 250}", 0
+        for _ in range(1000):
+            got += sent if flood.affords(address, 10.0, received, sent) else 0
+        assert got <= 1.5 * 1000 * received + 2048
+        assert flood.affords("198.51.100.1", 10.0, received, sent)
+    assert all(flood.affords("192.0.2.9", 10.0, 400, 600) for _ in range(1000)), "a phone's REGISTER and its challenge"
+    assert not flood.affords(f"192.0.2.{500 % 250}", 10.0, 100, 500)
+    assert flood.affords(f"192.0.2.{500 % 250}", 71.0, 100, 500), "the next minute"
+    flood.knows_password("192.0.2.9", 10.0)
+    assert all(flood.affords("192.0.2.9", 11.0, 100, 500) for _ in range(1000))
+    assert FloodLimiter(0).affords("192.0.2.1", 10.0, 1, 10_000)
+
+
+def test_the_memory_of_balances_is_bounded() -> None:
+    flood = FloodLimiter(100)
+    for n in range(20_000):
+        flood.affords(f"10.0.{n >> 8}.{n & 255}", 10.0, 100, 500)
+    assert len(flood._balance) <= 10_000

@@ -99,7 +99,9 @@ async def test_a_failure_is_told_without_the_statement_and_its_values(tmp_path: 
 
 async def test_a_second_server_on_the_same_store_is_refused(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    (tmp_path / "s.db.lock").touch(0o644)  # of an older version
     first = lock(engine, "server")
+    assert (tmp_path / "s.db.lock").stat().st_mode & 0o777 == 0o600
     for holder in ("server", "command"):
         with pytest.raises(Locked, match="another sipsms server"):
             lock(engine, holder)

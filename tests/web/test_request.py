@@ -11,6 +11,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sipsms.accounts.auth import DenialCode, Denied
 from sipsms.web import request as module
 from sipsms.web.request import BadRequest, Room, basic_of, bearer_of, body_of, fields_of, first, query_of, route, text
 
@@ -171,3 +172,29 @@ def test_a_head_request_does_not_call_the_handler() -> None:
         raise AssertionError("called")
 
     assert route("/x", page).methods == {"GET", "POST"}
+
+
+@pytest.mark.req("A-35")
+@pytest.mark.parametrize(
+    ("headers", "is_taken"),
+    [
+        ({}, True), ({"origin": "https://sms.example.net"}, True), ({"origin": "http://SMS.example.net"}, True),
+        ({"sec-fetch-site": "same-origin"}, True), ({"sec-fetch-site": "none"}, True),
+        ({"sec-fetch-site": "cross-site"}, False), ({"sec-fetch-site": "same-site"}, False),
+        ({"sec-fetch-site": "Cross-Site", "origin": "https://sms.example.net"}, False),
+        ({"origin": "https://evil.example"}, False), ({"origin": "null"}, False), ({"origin": ""}, False),
+        ({"origin": "https://sms.example.net.evil.example"}, False),
+        ({"origin": "https://sms.example.net:8443"}, False),
+        ({"origin": "https://public.example", "x-forwarded-host": "public.example"}, True),
+    ],
+)  # fmt: skip
+def test_basic_credentials_are_not_taken_from_pages_of_other_sites(headers: dict[str, str], is_taken: bool) -> None:
+    """A page of another site can make a browser send them, because it adds them by itself."""
+    request = made(host="sms.example.net", authorization="Basic " + base64.b64encode(b"a:b").decode())
+    request.scope["headers"] += [(name.encode(), value.encode()) for name, value in headers.items()]
+    if is_taken:
+        assert basic_of(request) == ("a", "b")
+        return
+    with pytest.raises(Denied) as denied:
+        basic_of(request)
+    assert denied.value.code is DenialCode.PAGE

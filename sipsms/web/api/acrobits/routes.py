@@ -74,7 +74,7 @@ class AcrobitsApi:
                 who = self._access.user(user, password, address_of(request), "acrobits")
                 return _answer(request, fields, 200, await handler(request, who, fields))
             except Denied as denied:
-                status = {DenialCode.TOO_MANY: 429, DenialCode.ADDRESS: 403}.get(denied.code, 401)
+                status = {DenialCode.TOO_MANY: 429, DenialCode.ADDRESS: 403, DenialCode.PAGE: 403}.get(denied.code, 401)
                 return _answer(request, fields, status, {"message": denied.reason})
             except BadRequest as bad:
                 return _answer(request, fields, bad.status, {"message": bad.reason})

@@ -134,4 +134,5 @@ def _denied(denied: Denied) -> Response:
         return Json(error("Authentication failed"), 401, {"WWW-Authenticate": 'Basic realm="sipsms"'})
     if denied.code is DenialCode.TOO_MANY:
         return Json(error("Too many requests"), 429, {"Retry-After": "60"})
-    return Json(error("Not allowed from this address"), 403)
+    where = "a page of another site" if denied.code is DenialCode.PAGE else "this address"
+    return Json(error(f"Not allowed from {where}"), 403)
