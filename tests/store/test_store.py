@@ -90,10 +90,10 @@ async def test_a_locked_store_is_unavailable_and_stores_nothing(tmp_path: Path) 
 
 async def test_a_failure_is_told_without_the_statement_and_its_values(tmp_path: Path) -> None:
     store = _store(tmp_path)
-    query = text("SELECT * FROM nothing WHERE name = :name")
+    query = text("SELECT * FROM absent WHERE name = :name")
     with pytest.raises(Unavailable) as raised:
         await store.read(lambda db: db.execute(query, {"name": "a secret"}))
-    assert str(raised.value) == "no such table: nothing"
+    assert str(raised.value) == "no such table: absent"
     await store.close()
 
 
