@@ -4,8 +4,8 @@ An unknown name, a wrong password and a disabled account get the same answer aft
 
 API passwords and tokens have 192 random bits and cannot be guessed, so they are always checked: an attacker behind the
 same proxy or NAT cannot lock their owners out. People choose the passwords of phones and SMPP users. After too many
-wrong credentials from one network, or too many wrong passwords for one name from any networks, such a password is
-checked until the minute ends only for a name that logged in from that network before.
+wrong credentials from one network, or too many wrong passwords of a phone's name from any networks by HTTP, such a
+password is checked until the minute ends only for a name that logged in from that network before.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Access:
     def esme(self, username: str, password: str, address: str) -> tuple[Did, ...]:
         """Return the DIDs of the one customer with this SMPP username and password. Raises Denied."""
         login = f"{username} (SMPP)"  # no account's name has a space
-        if not self._may_guess(login, login, address):
+        if self._has_failed_too_often(address) and not self._is_familiar(login, address):
             raise Denied(DenialCode.TOO_MANY, _TOO_MANY)
         known = self._directory.smpp_dids(username)
         given = digest(password)
@@ -150,7 +150,6 @@ class Access:
         if not known:
             hmac.compare_digest(_NOBODY, given)
         if len({did.account for did in right}) != 1:
-            self._guessed[_counter(login)] += 1
             raise self._failure("smpp", username, address, "wrong name or password")
         self._remember(login, address)
         owner = self._directory.account(right[0].account)
@@ -211,7 +210,10 @@ class Access:
         """Return whether a password that people choose may be checked; guesses never lock out the owner."""
         if not self._has_failed_too_often(address) and self._guessed[_counter(name)] < self._most_guesses:
             return True
-        return (account, network_of(address)) in self._familiar
+        return self._is_familiar(account, address)
+
+    def _is_familiar(self, name: str, address: str) -> bool:
+        return (name, network_of(address)) in self._familiar
 
     def _has_failed_too_often(self, address: str) -> bool:
         self._turn()

@@ -101,7 +101,7 @@ class Node:
         self._stop = asyncio.Event()
         self._ended: list[Binding] = []  # bindings that are over and may have a successor
         self.directory = Directory()
-        self.admission = Admission(config.connections.limits)
+        self.admission = Admission(config.connections.limits, self._loop.time)
         self.http: HttpServer | None = None
         self.certificates: CertificateWatch | None = None
 

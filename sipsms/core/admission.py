@@ -2,8 +2,10 @@
 
 Pure and bounded. An address counts as one network, an IPv6 address as its /64 and its /48 (`core.network`). A
 connection is busy while it has the right password or a whole request that is being answered; else it is idle. Idle
-connections never keep others out: where a limit is reached, the one that has been idle longest is closed first, and a
-newcomer is refused only if all are busy. So nobody can shut a listener by connections that he only holds.
+connections keep no other peer out: where the process is full, the one that has been idle longest is closed first, and a
+newcomer is refused only if all are busy. Where a network has its number, only one that has been idle for `SETTLED`
+seconds makes room, so that a burst of new connections does not close those before. So nobody can shut a listener by
+connections that he only holds.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from sipsms.core.network import networks_of
+
+SETTLED: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +35,11 @@ class Limits:
 class Guest:
     """An admitted connection. It is idle until `busy` is called."""
 
-    __slots__ = ("_admission", "close", "networks")
+    __slots__ = ("_admission", "close", "idle_since", "networks")
 
     def __init__(self, admission: Admission, networks: tuple[str, ...], close: Callable[[], None]) -> None:
         self._admission = admission
+        self.idle_since = 0.0
         self.networks = networks
         self.close = close
 
@@ -49,8 +55,9 @@ class Guest:
 
 
 class Admission:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self.limits = limits
+        self._clock = clock
         self._guests: set[Guest] = set()
         self._idle: dict[str, dict[Guest, None]] = {"": {}}  # by network, and all ("") of them; longest idle first
         self._counts: Counter[str] = Counter()
@@ -63,9 +70,9 @@ class Admission:
         """
         networks = () if is_proxy else networks_of(address)
         for network, most in zip(networks, (self.limits.per_address, self.limits.per_site), strict=False):
-            if self._counts[network] >= most and not self._close_idle(network):
+            if self._counts[network] >= most and not self._close_idle(network, SETTLED):
                 return None
-        if len(self._guests) >= self.limits.total and not self._close_idle(""):
+        if len(self._guests) >= self.limits.total and not self._close_idle("", 0.0):
             return None
         guest = Guest(self, networks, close)
         self._guests.add(guest)
@@ -77,10 +84,10 @@ class Admission:
     def count(self) -> int:
         return len(self._guests)
 
-    def _close_idle(self, network: str) -> bool:
-        """Close the longest idle connection of a network; False if it has none."""
+    def _close_idle(self, network: str, seconds: float) -> bool:
+        """Close the longest idle connection of a network; False if none has been idle for so long."""
         guest = next(iter(self._idle.get(network, ())), None)
-        if guest is None:
+        if guest is None or self._clock() - guest.idle_since < seconds:
             return False
         self.leave(guest)
         guest.close()
@@ -89,6 +96,7 @@ class Admission:
     def idle(self, guest: Guest) -> None:
         if guest not in self._guests:
             return
+        guest.idle_since = self._clock()
         for network in ("", *guest.networks):
             self._idle.setdefault(network, {})[guest] = None
 

@@ -149,10 +149,10 @@ class Endpoint:
         """
         self._handler: Handler | None = None
         self._settings = settings
-        self._admission = admission or Admission(Limits())
         self._tls = tls
         self._origin_allowed = origin_allowed
         self._loop = asyncio.get_running_loop()
+        self._admission = admission or Admission(Limits(), self._loop.time)
         self._tag_key = tag_key or os.urandom(16)
         self._udp: list[UdpListener] = []
         self._streams: dict[str, StreamListener] = {}  # by their `local`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
@@ -285,7 +286,7 @@ class HttpServer:
         self._socket = sock
         self.port: int = sock.getsockname()[1]
         self._links = ResponseAcks()
-        admission = admission or Admission(Limits())
+        admission = admission or Admission(Limits(), time.monotonic)
         own = {"proxies": _networks(proxies), "admission": admission, "links": self._links}
         protocol = type("Protocol", (_Protocol,), own)
         config = uvicorn.Config(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsms.core.admission import Admission, Guest, Limits
+from sipsms.core.admission import SETTLED, Admission, Guest, Limits
 
 pytestmark = pytest.mark.req("A-23")
 
@@ -13,7 +13,8 @@ class Door:
     """Lets connections in and notes which of them were closed."""
 
     def __init__(self, **limits: int) -> None:
-        self.admission = Admission(Limits(**limits))
+        self.now = 1000.0
+        self.admission = Admission(Limits(**limits), lambda: self.now)
         self.closed: list[str] = []
 
     def enter(self, address: str, name: str = "", *, is_proxy: bool = False) -> Guest | None:
@@ -36,6 +37,8 @@ def test_the_longest_idle_connection_of_an_address_makes_room() -> None:
     first.busy()
     second.busy()
     second.idle()
+    assert door.enter("192.0.2.1", "d") is None, "it has only just become idle"
+    door.now += SETTLED
     assert door.enter("192.0.2.1", "d")
     assert door.closed == ["c"]
     assert door.enter("192.0.2.1", "e")

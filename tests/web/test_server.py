@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sipsms.core.admission import Limits
+from sipsms.core.admission import SETTLED, Limits
+from sipsms.core.clock import Clock
 from sipsms.web import server as app
 from sipsms.web.carrier_hooks import Hooks
 from sipsms.web.media import MediaDownload
@@ -32,6 +33,7 @@ async def _served(
     watchers: Sequence[str] = ("127.0.0.1",),
     apis: Sequence[Route] = (),
     limits: Limits | None = None,
+    clock: Clock = time.monotonic,
 ) -> AsyncIterator[int]:
     async def readiness() -> dict[str, str]:
         return {"store": state}
@@ -39,7 +41,7 @@ async def _served(
     no_gateway: Any = None
     hooks = Hooks(no_gateway, no_gateway, {}, str, time.time)
     application = build(hooks, readiness, ProvisioningDownload(no_gateway), MediaDownload(no_gateway), apis, watchers)
-    server = listening(application, limits=limits)  # type: ignore[arg-type]
+    server = listening(application, limits=limits, clock=clock)  # type: ignore[arg-type]
     task = asyncio.create_task(server.run())
     try:
         yield server.port
@@ -109,20 +111,24 @@ async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.Monk
 @pytest.mark.req("A-38", "A-23")
 async def test_idle_connections_of_an_address_make_room_for_its_next_one() -> None:
     """The longest idle one is closed; those with a request in progress stay, and then the next one is refused."""
-    came, may_answer = asyncio.Semaphore(0), asyncio.Event()
+    came, may_answer, now = asyncio.Semaphore(0), asyncio.Event(), 1000.0
 
     async def slow(request: Request) -> Response:
         came.release()
         await may_answer.wait()
         return Response("done\n")
 
-    async with _served(apis=[Route("/slow", slow)], limits=Limits(per_address=3)) as port, asyncio.timeout(10):
+    async with _served(apis=[Route("/slow", slow)], limits=Limits(per_address=3), clock=lambda: now) as port:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         for path, (reader, writer) in zip(("slow", "healthz", "healthz"), held, strict=True):
             writer.write(f"GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
             if path == "healthz":
                 await reader.readuntil(b"ok\n")
         await came.acquire()
+        fresh = await asyncio.open_connection("127.0.0.1", port)
+        assert await fresh[0].read() == b"", "the others have only just become idle"
+        fresh[1].close()
+        now += SETTLED
         assert await _get(port, "/healthz") == (200, "ok\n")
         assert await held[1][0].read() == b"", "the longest idle"
         held[2][1].write(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
