@@ -32,7 +32,10 @@ interop: packages asterisk .venv/dev  ## the tests with other people's programs:
 	$(BIN)/python -m pytest tests/interop
 
 bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio and Kannel where they are installed; transports
-	$(BIN)/python -m tools.bench --full $(BENCH)
+	mkdir -p build
+	$(BIN)/python -m tools.bench --full --outstanding 128 --json build/bench.json $(BENCH)
+	$(BIN)/python -m tools.bench.carriers --json build/carriers.json
+	$(BIN)/python -m tools.bench.page build/bench.json build/carriers.json
 	$(BIN)/python -m tools.bench.http --stored 0 1000000
 	$(BIN)/python -m tools.bench.transports
 	$(BIN)/python -m tools.bench.smpp

@@ -6,13 +6,14 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tools/ is in the checkout, not installed
 
-from tools.bench import peer_kamailio, report, scenarios, wire
+from tools.bench import page, peer_kamailio, report, scenarios, wire
 from tools.bench.generator import Generator
 from tools.bench.report import Result
 
@@ -99,6 +100,15 @@ def test_table_shows_ratios_and_lost_rows() -> None:
     shown = report.table(rows, "sipsms")
     assert "2.00 x rate, 0.50 x CPU" in shown
     assert "4/5 LOST" in shown
+
+
+def test_the_page_has_a_table_of_these_figures() -> None:
+    results = [asdict(result("sipsms", 3000, 0.1)), asdict(result("kamailio", 1500, 0.2))]
+    assert page.block(results).splitlines()[3:5] == [
+        "| MESSAGE accepted, durable | sipsms | 3,000 | 1 / 2 | 0.100 |  |",
+        "|  | kamailio | 1,500 | 1 / 2 | 0.200 | 2.00 × rate, 0.50 × CPU |",
+    ]
+    assert page.BLOCK.search(page.PAGE.read_text())
 
 
 class Peer:
