@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import HTTP_APIS
 from sipsms.core.queue_rows import Past
+from sipsms.store import upsert
 from sipsms.store.rows import chunks, message_of
 from sipsms.store.schema import api_usage, deliveries, messages
 
@@ -29,9 +30,7 @@ def sent(connection: Connection, day: str, account: str) -> int:
 
 def add(connection: Connection, day: str, counts: Mapping[str, int]) -> None:
     for account, count in counts.items():
-        here = (api_usage.c.account == account, api_usage.c.day == day)
-        if not connection.execute(update(api_usage).where(*here).values(sends=api_usage.c.sends + count)).rowcount:
-            connection.execute(insert(api_usage), {"account": account, "day": day, "sends": count})
+        upsert.put(connection, api_usage, {"account": account, "day": day, "sends": count}, sums=("sends",))
 
 
 def show(connection: Connection, account: str, days: int) -> list[dict[str, Any]]:

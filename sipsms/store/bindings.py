@@ -12,12 +12,12 @@ from sys import intern
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
 from sipsms.core.flow_address import FlowAddress
 from sipsms.core.registration import Binding, Device, identity
 from sipsms.store.rows import execute_many, take_ids
 from sipsms.store.schema import bindings, devices
+from sipsms.store.upsert import insert_into
 
 Key = tuple[str, str, str, int]  # key of a binding: AOR, contact, instance, reg-id
 
@@ -92,8 +92,7 @@ def load(connection: Connection, now: float, aor: str) -> tuple[list[Binding], l
 
 @cache
 def _upsert(table: Any, keys: tuple[str, ...], dialect: str) -> Any:
-    make = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    statement = make(table)
+    statement = insert_into(dialect, table)
     fixed = {*keys, "aor"}
     changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in fixed}
     same_owner = table.c.aor == statement.excluded.aor

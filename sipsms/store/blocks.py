@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, literal, select, update
+from sqlalchemy import Connection, func, literal, select, update
 
 from sipsms.core.directory_rows import Block
 from sipsms.core.errors import AdminError
+from sipsms.store import upsert
 from sipsms.store.rows import take_ids
 from sipsms.store.schema import blocks, dids
 
@@ -36,10 +37,7 @@ def put(connection: Connection, block: Block, reason: str, now: float) -> bool:
     if known is not None and known.active and _strength(reason) < _strength(known.reason):
         return False
     values = {"active": block.active, "reason": reason[:255], "version": take_ids(connection, "directory", 1)}
-    if known is not None:
-        connection.execute(update(blocks).where(*here).values(**values, created_at=now))
-    else:
-        connection.execute(insert(blocks), {**block._asdict(), **values, "created_at": now})
+    upsert.put(connection, blocks, {**block._asdict(), **values, "created_at": now})
     return True
 
 

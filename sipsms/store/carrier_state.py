@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
+from sipsms.store import upsert
 from sipsms.store.schema import carriers
 
 
@@ -23,5 +24,4 @@ def set_status(connection: Connection, statuses: Mapping[str, Mapping[str, Any]]
 
 
 def put(connection: Connection, name: str, **values: Any) -> None:
-    if connection.execute(update(carriers).where(carriers.c.name == name).values(**values)).rowcount == 0:
-        connection.execute(insert(carriers), {"name": name, **values})
+    upsert.put(connection, carriers, {"name": name, **values})

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, literal_column, select, update
 from sqlalchemy.sql import ColumnElement
 
 from sipsms.core.directory_rows import Block
 from sipsms.core.message import Delivery, State
 from sipsms.core.queue_rows import LOOK_BACK, CarrierReceipt, Closing, Doubt, fold_id
-from sipsms.store import blocks
+from sipsms.store import blocks, upsert
 from sipsms.store.rows import WITH_MESSAGE, chunks, delivery_of, execute_scalar
 from sipsms.store.schema import attempts, deliveries, receipts
 
@@ -53,7 +53,7 @@ def _meant(recipient: str, sender: str) -> list[ColumnElement[bool]]:
 
 _SET = (
     update(deliveries)
-    .where(deliveries.c.id == bindparam("key"))
+    .where(deliveries.c.id == bindparam("key"), deliveries.c.state == bindparam("old"))
     .values(state=bindparam("new"), last_error=bindparam("why"), updated_at=bindparam("now"), due_at=None)
 )
 
@@ -97,7 +97,9 @@ def _raise(connection: Connection, row: Row[Any], receipt: CarrierReceipt, now: 
     if row.state not in _RISES[receipt.state]:
         return None
     why = "" if receipt.state is State.DELIVERED else receipt.detail[:255]
-    connection.execute(_SET, {"key": row.id, "new": str(receipt.state), "why": why, "now": now})
+    values = {"key": row.id, "old": row.state, "new": str(receipt.state), "why": why, "now": now}
+    if not connection.execute(_SET, values).rowcount:
+        return None
     delivery = delivery_of(row)._replace(state=receipt.state, last_error=why)
     if receipt.opt_out and delivery.message.did:  # the server sees the new block by the directory's version
         block = Block(delivery.message.did, delivery.destination, "out")
@@ -111,13 +113,11 @@ def _keep(connection: Connection, courier: str, receipt: CarrierReceipt, now: fl
             "remote_id": name, "courier": courier, "state": str(receipt.state),
             "recipient": receipt.recipient[:64], "sender": receipt.sender[:64],
         }  # fmt: skip
-        there = select(receipts.c.state).where(*(receipts.c[column] == value for column, value in key.items()))
-        if connection.execute(there).first() is None:
-            rest = {
-                "detail": receipt.detail[:255], "received_at": now, "opt_out": receipt.opt_out,
-                "other": name != receipt.remote_id[:128],
-            }  # fmt: skip
-            connection.execute(insert(receipts), {**key, **rest})
+        rest = {
+            "detail": receipt.detail[:255], "received_at": now, "opt_out": receipt.opt_out,
+            "other": name != receipt.remote_id[:128],
+        }  # fmt: skip
+        upsert.keep(connection, receipts, {**key, **rest})
 
 
 _KEPT = select(receipts.c.state).limit(1)

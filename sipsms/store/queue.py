@@ -50,7 +50,11 @@ def begin_all(connection: Connection, batch: Sequence[tuple[int, int, str, float
 
 _FINISH = (
     update(deliveries)
-    .where(deliveries.c.id == bindparam("key"))
+    .where(
+        deliveries.c.id == bindparam("key"),
+        deliveries.c.attempts == bindparam("nth"),
+        deliveries.c.state.in_(tuple(literal_column(f"'{state}'") for state in ("sending", "queued", "unknown"))),
+    )
     .values(
         state=bindparam("new_state"),
         due_at=bindparam("due"),
@@ -72,6 +76,7 @@ _ONE_LESS = (
     .where(deliveries.c.id == bindparam("key"), deliveries.c.attempts == bindparam("nth"))
     .values(attempts=deliveries.c.attempts - 1)
 )
+_STATE = select(deliveries.c.state).where(deliveries.c.id == bindparam("key"))
 _MOVE = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("key"))
@@ -80,13 +85,18 @@ _MOVE = (
 
 
 def finish_all(connection: Connection, batch: Sequence[Closing]) -> list[State]:
-    """Close attempts. Return each delivery's new state, which a quicker receipt may have set."""
+    """Close attempts. Return each delivery's state, which a quicker receipt or a later attempt may have set."""
     rows = [
-        (one.delivery_id, str(one.state), one.due_at, one.detail[:255], one.remote_id[:128], one.now) for one in batch
+        (one.delivery_id, one.number, str(one.state), one.due_at, one.detail[:255], one.remote_id[:128], one.now)
+        for one in batch
     ]
-    execute_many(connection, _FINISH, ("key", "new_state", "due", "error", "remote", "now"), rows)
+    changed = execute_many(connection, _FINISH, ("key", "nth", "new_state", "due", "error", "remote", "now"), rows)
+    if changed != len(batch) and len(batch) > 1:
+        raise _Fenced
     ends = [(one.delivery_id, one.number, one.now, one.outcome, one.detail[:255]) for one in batch]
     execute_many(connection, _CLOSE, ("key", "nth", "now", "result", "error"), ends)
+    if not changed:  # a receipt was quicker, or a later attempt has begun: this one is history
+        return [State(connection.execute(_STATE, {"key": batch[0].delivery_id}).scalar() or batch[0].state)]
     moved = [(one.delivery_id, *one.moved) for one in batch if one.moved is not None]
     if moved:
         execute_many(connection, _MOVE, ("key", "to_courier", "to_lane", "rest"), moved)
@@ -227,7 +237,9 @@ def expire(connection: Connection, now: float, limit: int) -> list[Delivery]:
 
 
 _EXPIRE = (
-    update(deliveries).where(deliveries.c.id == bindparam("key")).values(state="expired", updated_at=bindparam("now"))
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("key"), QUEUED)
+    .values(state="expired", updated_at=bindparam("now"))
 )
 
 

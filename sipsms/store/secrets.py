@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
+from sipsms.store import upsert
 from sipsms.store.schema import secrets
 
 LENGTH = 32  # bytes
@@ -13,9 +14,5 @@ LENGTH = 32  # bytes
 
 def get_or_make(connection: Connection, name: str) -> bytes:
     """Return the key of this name; make and store it on first use."""
-    known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
-    if known is not None:
-        return bytes(known)
-    made = os.urandom(LENGTH)
-    connection.execute(insert(secrets), {"name": name, "value": made})
-    return made
+    upsert.keep(connection, secrets, {"name": name, "value": os.urandom(LENGTH)})
+    return bytes(connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar_one())

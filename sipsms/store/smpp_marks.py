@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
+from sipsms.store import upsert
 from sipsms.store.schema import smpp_heard
 
 
@@ -16,9 +17,7 @@ def heard(connection: Connection, name: str) -> float:
 
 
 def set_heard(connection: Connection, name: str, at: float) -> None:
-    mine = update(smpp_heard).where(smpp_heard.c.name == name[:80]).values(at=at)
-    if not connection.execute(mine).rowcount:
-        connection.execute(insert(smpp_heard), {"name": name[:80], "at": at})
+    upsert.put(connection, smpp_heard, {"name": name[:80], "at": at})
 
 
 def set_all(connection: Connection, marks: Mapping[str, float]) -> None:
