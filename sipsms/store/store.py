@@ -27,7 +27,7 @@ from sipsms.store import (
 )
 from sipsms.store.directory import changes
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, DriverError, ensure_schema, open_engine, reason
-from sipsms.store.rows import counter
+from sipsms.store.rows import counter, take_ids
 from sipsms.store.writer import Writer
 
 # Other packages use the type and pass connections to functions of this package.
@@ -90,8 +90,8 @@ class Store:
         return await self.writer.put(_call_each, change)
 
     async def ping(self) -> None:
-        """Check that the writer can begin a transaction. Raises Unavailable."""
-        await self.write(lambda connection: counter(connection, "directory"))
+        """Check that the writer can commit a change: a full disk still lets it begin one. Raises Unavailable."""
+        await self.write(lambda connection: take_ids(connection, "pings", 1))
 
     # --- gateway ---
 

@@ -55,6 +55,7 @@ async def test_a_full_disk_refuses_messages_and_recovers(small_disk: Path, make_
             refused = status
             break
     assert refused == 503
+    site.wait(lambda: not site.ready())  # /readyz says it, too
     answer = await last_answer(sender, site)
     assert "Retry-After:" in answer
     assert site.hook({"from": HANDSET, "to": account.did, "text": "in", "id": "full-1"})[0] == 503
@@ -105,6 +106,7 @@ async def test_a_store_locked_for_too_long_answers_503(make_site: MakeSite, tmp_
     await sender.open()
     release = lock(site.store)
     started = time.monotonic()
+    site.wait(lambda: not site.ready())  # /readyz says it, too
     answer = await last_answer(sender, site)
     assert time.monotonic() - started > 3.5
     release.set()

@@ -68,7 +68,7 @@ class SmppSite(Site):
         return [row["text"] for row in self.rows(did)]
 
     def set(self, did: str, *words: str) -> None:
-        self.change("did", "set", did, *words)
+        self.cli("did", "set", did, *words)
 
     def listen_securely(self, **settings: Any) -> Node:
         """For `localhost`, too: smppwire asks for that name."""

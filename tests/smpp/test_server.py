@@ -257,9 +257,9 @@ def test_a_pdu_in_single_octets_and_many_in_one_write(bind: Bind, site: SmppSite
 @pytest.mark.req("S-103", "S-069")
 def test_a_session_loses_its_allowed_address_and_is_closed(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esme = bind(customer)
-    site.change("account", "set", customer.name, "--api-allow-ip", "127.0.0.0/8")
+    site.cli("account", "set", customer.name, "--api-allow-ip", "127.0.0.0/8")
     assert esme.submit(customer.did, PHONE, "still here").status == OK
-    site.change("account", "set", customer.name, "--api-allow-ip", "192.0.2.0/24")
+    site.cli("account", "set", customer.name, "--api-allow-ip", "192.0.2.0/24")
     assert [one.command for one in esme.rest()] == [UNBIND]
     with Esme(site.smpp_port) as again:
         assert again.bind(customer.user, customer.password).status == BIND_FAILED
@@ -325,7 +325,7 @@ def test_submits_beyond_the_window_wait(short_site: SmppSite) -> None:
 @pytest.mark.req("P-08")
 def test_submits_above_the_rate_are_throttled(bind: Bind, site: SmppSite, customer: Customer) -> None:
     """Ten a second: of sixty at once by two sessions some ten are taken, the others come again later."""
-    site.change("account", "set", customer.name, "--smpp-rate", "10")
+    site.cli("account", "set", customer.name, "--smpp-rate", "10")
     taken, throttled, esmes = [], 0, [bind(customer), bind(customer)]
     waiting, began = [f"paced {n}" for n in range(30)], time.monotonic()
     while waiting:
@@ -349,7 +349,7 @@ def test_submits_above_the_rate_are_throttled(bind: Bind, site: SmppSite, custom
 
 @pytest.mark.req("P-08")
 def test_throttling_is_logged_once_a_second(bind: Bind, site: SmppSite, customer: Customer) -> None:
-    site.change("account", "set", customer.name, "--smpp-rate", "1")
+    site.cli("account", "set", customer.name, "--smpp-rate", "1")
     esme = bind(customer)
     began = time.monotonic()
     numbers = pipeline(esme, [message(customer.did, PHONE, f"flood {n}") for n in range(500)])
@@ -475,7 +475,7 @@ def test_a_session_whose_dids_lose_smpp_is_unbound(
 @pytest.mark.req("S-077")
 def test_a_session_of_a_disabled_account_is_unbound(bind: Bind, site: SmppSite, customer: Customer) -> None:
     esme = bind(customer)
-    site.change("account", "set", customer.name, "--disabled")
+    site.cli("account", "set", customer.name, "--disabled")
     assert esme.until(UNBIND).command == UNBIND
     assert esme.submit(customer.did, PHONE, "while off").status in (QUEUE_FULL, SUBMIT_FAILED)
     assert site.rows(customer.did) == []

@@ -308,8 +308,8 @@ def test_a_contact_is_found_at_once_and_a_rare_direction_after_pages(node: ApiNo
     rows_found, pages = walk(node, "/messages?contact=2125550000", "carla")
     assert (rows_found, pages) == ([], 1)
     rows_found, pages = walk(node, "/messages?direction=out&did=5550006666", "carla")
-    assert [row["id"] for row in rows_found] == [first + 10]
-    assert 3 <= pages <= 5
+    assert rows_found[0]["id"] == first + 10
+    assert pages >= 3
 
 
 @pytest.mark.parametrize(
