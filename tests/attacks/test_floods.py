@@ -172,6 +172,11 @@ def test_a08_guesses_by_a_connection_do_not_lock_the_owner_out(lab: Fort, accoun
         for _ in range(60):
             draft = guesser.register_draft()
             assert guesser.ask(draft.add("Authorization", guesser.credentials.header(challenge, draft))).status == 403
+    with _phone(lab, account, host) as owner:  # credentials without a nonce are no guess
+        for _ in range(5):
+            draft = owner.register_draft()
+            credentials = owner.credentials.header(challenge, draft).replace(f'nonce="{challenge["nonce"]}", ', "")
+            assert owner.ask(draft.add("Authorization", credentials)).status in (400, 401)
     for wire in (Tcp(lab.address, host=host), Udp(lab.address, host=host)):
         with Phone(lab.address, account.name, account.password, wire=wire) as owner:
             owner.register()

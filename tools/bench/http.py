@@ -186,7 +186,7 @@ def fill(path: Path, count: int) -> None:
         db.executemany(
             "INSERT INTO messages (id, direction, source, destination, text, origin, account, did, received_at)"
             " VALUES (?, 'out', ?, ?, 'old', 'rest', ?, ?, ?)",
-            ((first + n, DID, _destination(n), ACCOUNT, DID, now - 86400) for n in range(count)),
+            ((first + n, DID, _destination(n), ACCOUNT, DID, now - 86400 - (count - n) / 50) for n in range(count)),
         )
         db.executemany(
             "INSERT INTO deliveries (id, message_id, courier, destination, source, lane, state, attempts, expires_at,"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import socket
-import struct
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from .book import Book
+from .links import break_off
 from .plan import CARRIER, HANDSET, SECRET, Account, Play
 
 HOOK_SHARE, API_SHARE = 0.2, 0.3  # of all new texts
@@ -97,10 +96,7 @@ class Http:
         """Hang up with an RST, so that nothing that was on its way counts as heard."""
         if self._streams is not None:
             writer, self._streams = self._streams[1], None
-            sock = writer.get_extra_info("socket")
-            if sock is not None and sock.fileno() >= 0:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
+            break_off(writer)
 
 
 class Sender:

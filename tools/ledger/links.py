@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import re
+import socket
 import struct
 from collections.abc import Callable
 from typing import Protocol
@@ -20,6 +21,14 @@ class Broken(Exception):
     """There is no connection, or none any more."""
 
 
+def break_off(writer: asyncio.StreamWriter) -> None:
+    """Hang up with an RST: what was on its way is lost."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 class Link(Protocol):
     """`is_reliable`: nothing is retransmitted; what was under way is sent again once it is connected again."""
 
@@ -32,6 +41,9 @@ class Link(Protocol):
         """Do nothing if it is. Raises Broken."""
 
     def send(self, data: bytes) -> None: ...
+
+    def reset(self) -> None:
+        """Break a connection off, so that nothing that was on its way counts as heard."""
 
     def close(self) -> None: ...
 
@@ -59,6 +71,9 @@ class Udp(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         self._take(data)
+
+    def reset(self) -> None:
+        """There is no connection."""
 
     def error_received(self, exc: Exception) -> None:
         """Nobody listens there at the moment."""
@@ -120,6 +135,10 @@ class Tcp:
     def send(self, data: bytes) -> None:
         if self._writer is not None:
             self._writer.write(data)
+
+    def reset(self) -> None:
+        if self._writer is not None:
+            break_off(self._writer)
 
     def close(self) -> None:
         if self._reading is not None:

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 
 from .links import LINKS, Broken, Link
-from .plan import DOMAIN, HANDSET, Account, Play, Site
+from .plan import BREAKS, DOMAIN, HANDSET, Account, Play, Site
 
 T1, T2, PATIENCE = 0.5, 4.0, 32.0  # of RFC 3261: timer E, and timer F
 ROUNDS = 4  # challenges of one server to one request, which a right password should not see
@@ -244,7 +244,7 @@ class Phone:
         try:
             while (left := end - loop.time()) > 0:
                 await self._open()
-                self._link.send(data)
+                self._send(data)
                 copies += 1
                 if copies > 1:
                     self._book.note(f"{data[:8].split()[0].decode()} sent again")
@@ -254,6 +254,15 @@ class Phone:
             return None
         finally:
             del self._waiting[key]
+
+    def _send(self, data: bytes) -> None:
+        """Send a request; at times, break a connection off within it or at some moment before or after the answer."""
+        breaks = self._link.is_reliable and self._dice.random() < BREAKS
+        cut = self._dice.randrange(len(data)) if breaks and self._dice.random() < 0.3 else len(data)
+        self._link.send(data[:cut])
+        if breaks:
+            self._book.note("SIP connection broken off")
+            asyncio.get_running_loop().call_later(self._dice.random() * 0.03, self._link.reset)
 
     async def _heard(self, future: asyncio.Future[Sip], seconds: float) -> bool:
         """Within that time, and before the connection breaks."""

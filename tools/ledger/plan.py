@@ -18,6 +18,7 @@ HANDSET = "4445556666"  # nobody's DID, that everybody writes to
 CARRIER = "acme"
 SECRET = "s3cret"
 FAMILY = 4  # accounts of a customer
+BREAKS = 0.05  # of all requests of SIP connections and SMPP sessions: the client breaks off
 
 
 @dataclass(frozen=True)

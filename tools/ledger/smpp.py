@@ -7,7 +7,8 @@ import random
 import struct
 from typing import NamedTuple
 
-from .plan import HANDSET, Account, Play
+from .links import break_off
+from .plan import BREAKS, HANDSET, Account, Play
 
 RESPONSE = 0x80000000
 SUBMIT, DELIVER, UNBIND, BIND, ENQUIRE = 4, 5, 6, 9, 0x15
@@ -111,6 +112,9 @@ class Program:
         body = b"\0\x02\x01" + source.encode() + b"\0\x02\x01" + to.encode() + b"\0" + bytes(3) + b"\0\0"
         body += bytes((0, 0, 0, 0, len(octets))) + octets
         self._under_way[self._send(SUBMIT, body)] = text
+        if self._dice.random() < BREAKS and self._writer is not None:
+            self._book.note("SMPP session broken off")
+            asyncio.get_running_loop().call_later(self._dice.random() * 0.03, break_off, self._writer)
 
     def _submit_answered(self, pdu: Pdu) -> None:
         text = self._under_way.pop(pdu.sequence, "")
