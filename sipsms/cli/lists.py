@@ -20,13 +20,28 @@ def registrations(context: Context, as_json: bool) -> None:
     show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
 
 
-@cli.command()
+@cli.group(invoke_without_command=True)
 @json_option
-@pass_context
-def devices(context: Context, as_json: bool) -> None:
+@click.pass_context
+def devices(click_context: click.Context, as_json: bool) -> None:
     """List phones that have registered before, and their waiting messages."""
+    if click_context.invoked_subcommand is not None:
+        return
+    context: Context = click_context.obj
     rows = context.do("list_devices")
     show(rows, as_json, "device account registered waiting user_agent last_seen key", "no devices yet")
+
+
+@devices.command("remove")
+@click.argument("device", type=int)
+@pass_context
+def devices_remove(context: Context, device: int) -> None:
+    """Forget a phone that is gone: it gets no more messages.
+
+    Messages that wait for it fail. If it was its account's last phone, they wait for the next one instead. A phone
+    that registers again is a new device."""
+    ended = context.do("remove_device", device=device)
+    click.echo(f"device {device} removed; {ended['failed']} waiting failed, {ended['kept']} wait for the next phone")
 
 
 @cli.command()
