@@ -66,10 +66,11 @@ class Context:
             raise click.ClickException(f"no configuration: give one with -c FILE, or make one of {', '.join(_PLACES)}")
         return found
 
-    def config(self) -> Config:
+    def config(self, *, secrets: bool = False) -> Config:
+        """Return the configuration; only what runs or checks the server needs its secrets."""
         from sipsms.app import settings
 
-        return settings.load(self.path)
+        return settings.load(self.path, secrets=secrets)
 
     def do(self, operation: str, **arguments: Any) -> Any:
         """Do one of `app.operations`: by the running server, or here while none runs.
