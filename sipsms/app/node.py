@@ -376,6 +376,7 @@ class Node:
 
     async def _move_to_successors(self) -> None:
         """Remove expired bindings; a phone that came back under another contact gets what waits for the old one."""
+        await self.messaging.devices.end_removed()
         self._ended.extend(await self.location.sweep(self._clock()))
         self._ended = [binding for binding in self._ended if not await self._settled(binding)]
 

@@ -170,6 +170,10 @@ class Operations:
     async def list_devices(self) -> Rows:
         return await self._rows(lambda db: operator_lists.list_devices(db, time.time()))
 
+    async def remove_device(self, device: int) -> dict[str, int]:
+        """Remove a device. Return how many deliveries failed, and how many wait for the account's next device."""
+        return (await self._messaging.devices.remove(device))._asdict()
+
     async def list_carriers(self) -> Rows:
         configured = [(name, one.type, one.rate) for name, one in self._config().carriers.items()]
         return await self._rows(lambda db: operator_lists.list_carriers(db, configured))

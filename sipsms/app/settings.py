@@ -206,10 +206,12 @@ class Config(Model):
         return Server(self.domain, self.realm, ports, self.sip.default_expires, url)
 
 
-def load(path: Path) -> Config:
-    """Raises ConfigError with all that is wrong."""
+def load(path: Path, *, secrets: bool = True) -> Config:
+    """Return the configuration. `secrets`: False for what needs none of them (see `Document.validate`).
+
+    Raises ConfigError with all that is wrong."""
     document = Document.read(path)
-    config = document.validate(Config)
+    config = document.validate(Config, secrets=secrets)
     directory = config.dialplan_directory
     if directory is not None and not directory.is_dir():
         raise ConfigError([document.error(("dialplan",), f"{directory} is no directory")])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.cells import cell_len, set_cell_size
 
 from sipsms import __version__
 from sipsms.core.e164 import normalise, telephone_number
@@ -30,6 +32,7 @@ _MODULES = {
     "tokens": "account token",
 }
 _PLACES = ("sipsms.yaml", "etc/sipsms.yaml", "/etc/sipsms/sipsms.yaml")
+_LEAST = 4  # cells of a clipped column
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
@@ -63,10 +66,11 @@ class Context:
             raise click.ClickException(f"no configuration: give one with -c FILE, or make one of {', '.join(_PLACES)}")
         return found
 
-    def config(self) -> Config:
+    def config(self, *, secrets: bool = False) -> Config:
+        """Return the configuration; only what runs or checks the server needs its secrets."""
         from sipsms.app import settings
 
-        return settings.load(self.path)
+        return settings.load(self.path, secrets=secrets)
 
     def do(self, operation: str, **arguments: Any) -> Any:
         """Do one of `app.operations`: by the running server, or here while none runs.
@@ -97,30 +101,60 @@ def cli(context: click.Context, path: Path | None) -> None:
 
 
 def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: str, empty: str) -> None:
-    """Print rows as JSON lines, or as a table of the named columns."""
+    """Print rows as JSON lines, or as a table of the named columns. `columns`: see `table`."""
     if as_json:
         for row in rows:
             click.echo(json_line(row))
         return
-    from rich.console import Console
-    from rich.table import Table
+    head, *lines = table(rows, columns, shutil.get_terminal_size().columns if sys.stdout.isatty() else 0)
+    click.secho(head if lines else empty, bold=bool(lines))
+    for line in lines:
+        click.echo(line)
 
+
+def table(rows: Iterable[dict[str, Any]], columns: str, width: int) -> list[str]:
+    """Return the lines of a table, headings first.
+
+    Columns with ~ behind their name are clipped, so that lines fit into `width` cells (0: nothing is clipped). Others,
+    such as numbers and times, are never cut: on a terminal too narrow even for these, lines are longer."""
     names = columns.split()
-    table = Table(*(name.replace("_", " ") for name in names), box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(name, row[name]) for name in names))
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    console.print(table if table.row_count else empty)
+    cells = [[name.rstrip("~").replace("_", " ") for name in names]]
+    cells += ([_cell(name.rstrip("~"), row[name.rstrip("~")]) for name in names] for row in rows)
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    fixed = sum(size for name, size in zip(names, widths, strict=True) if "~" not in name) + 2 * (len(names) - 1)
+    longest = _longest([size for name, size in zip(names, widths, strict=True) if "~" in name], width - fixed)
+    if width:
+        widths = [min(size, longest) if "~" in name else size for name, size in zip(names, widths, strict=True)]
+    return ["  ".join(map(_clipped, line, widths)).rstrip() for line in cells]
+
+
+def _longest(widths: Sequence[int], room: int) -> int:
+    """Return the width to which these columns must be clipped to fit into a room; never less than `_LEAST`."""
+    longest = max(widths, default=0)
+    while longest > _LEAST and sum(min(size, longest) for size in widths) > room:
+        longest -= 1
+    return longest
+
+
+def _clipped(text: str, width: int) -> str:
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "\u2026"
 
 
 def _cell(name: str, value: Any) -> str:
-    if name == "created_at":
-        return str(value)[:19].replace("T", " ")
-    if name.endswith("_at") or name in ("last_seen", "since"):
+    if name == "created_at" and isinstance(value, str):
+        return value[:19].replace("T", " ")
+    if name.endswith("_at") or name in ("last_seen", "since", "created"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return plain(str(value)).replace("[", "\\[")  # no markup
+    return plain(str(value))
+
+
+def message_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a message for a table: its state says how many of its deliveries are delivered, if not all are."""
+    done, of = row["delivered_count"], row["delivery_count"]
+    state = f"{row['state']} ({done} of {of})" if 0 < done < of else row["state"]
+    return {**row, "way": row["direction"], "state": state}
 
 
 def json_line(value: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,9 +67,10 @@ def _ask(path: Path, operation: str, arguments: dict[str, Any]) -> Any:
     items: list[Any] = []
     answer: dict[str, Any]
     with control_socket.connect(path, _ANSWER) as sock, sock.makefile("rb") as lines:
-        try:
+        with suppress(OSError):  # a server that has read enough may answer and close
             for line in control_socket.request(operation, arguments):
                 sock.sendall(line)
+        try:
             answers = map(json.loads, lines)
             while "items" in (answer := next(answers, {})):
                 items += answer["items"]

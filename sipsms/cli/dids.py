@@ -112,7 +112,7 @@ def did_list(context: Context, as_json: bool) -> None:
     rows = context.do("list_dids")
     if not as_json:
         rows = [{**row, "also": _also(row)} for row in rows]
-    show(rows, as_json, "number account sip_account sms mms also", "no DIDs")
+    show(rows, as_json, "number account sip_account sms mms also~", "no DIDs")
 
 
 def _also(row: dict[str, Any]) -> str:
@@ -138,7 +138,7 @@ def webhooks(context: Context, as_json: bool) -> None:
     A URL is off if its server answered 410, or if a webhook failed for days. Set the URL again with `sipsms did set` to
     switch it on."""
     rows = context.do("list_endpoints")
-    show(rows, as_json, "did kind on why url", "no DID has one")
+    show(rows, as_json, "did kind on why~ url~", "no DID has one")
 
 
 # --- groups ----------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def group_list(context: Context, as_json: bool) -> None:
     rows = context.do("list_groups")
     if not as_json:
         rows = [{**row, "members": " ".join(row["members"])} for row in rows]
-    show(rows, as_json, "name account members", "no groups")
+    show(rows, as_json, "name account members~", "no groups")
 
 
 @group.command("remove")

@@ -6,7 +6,7 @@ from typing import Any
 
 import rich_click as click
 
-from sipsms.cli.base import Context, cli, contact, json_option, moment, pass_context, phone_number, show
+from sipsms.cli.base import Context, cli, contact, json_option, message_cells, moment, pass_context, phone_number, show
 
 _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "expired")
 
@@ -17,16 +17,31 @@ _STATES = ("queued", "sending", "accepted", "delivered", "unknown", "failed", "e
 def registrations(context: Context, as_json: bool) -> None:
     """List phones that are registered now."""
     rows = context.do("list_bindings")
-    show(rows, as_json, "account contact received device user_agent expires_in", "nobody is registered")
+    show(rows, as_json, "account device expires_in received contact~ user_agent~", "nobody is registered")
 
 
-@cli.command()
+@cli.group(invoke_without_command=True)
 @json_option
-@pass_context
-def devices(context: Context, as_json: bool) -> None:
+@click.pass_context
+def devices(click_context: click.Context, as_json: bool) -> None:
     """List phones that have registered before, and their waiting messages."""
+    if click_context.invoked_subcommand is not None:
+        return
+    context: Context = click_context.obj
     rows = context.do("list_devices")
-    show(rows, as_json, "device account registered waiting user_agent last_seen key", "no devices yet")
+    show(rows, as_json, "device account registered waiting last_seen user_agent~ key~", "no devices yet")
+
+
+@devices.command("remove")
+@click.argument("device", type=int)
+@pass_context
+def devices_remove(context: Context, device: int) -> None:
+    """Forget a phone that is gone: it gets no more messages.
+
+    Messages that wait for it fail. If it was its account's last phone, they wait for the next one instead. A phone
+    that registers again is a new device."""
+    ended = context.do("remove_device", device=device)
+    click.echo(f"device {device} removed; {ended['failed']} waiting failed, {ended['kept']} wait for the next phone")
 
 
 @cli.command()
@@ -45,7 +60,9 @@ def messages(context: Context, /, number: str | None, limit: int, as_json: bool,
     Details of one message: `sipsms message ID`."""
     wanted = {name: value for name, value in given.items() if value} | ({"numbers": [number]} if number else {})
     rows = context.do("list_messages", wanted=wanted, limit=limit)[::-1]
-    show(rows, as_json, "id created_at direction from to state carrier text", "no messages")
+    if not as_json:
+        rows = list(map(message_cells, rows))
+    show(rows, as_json, "id created_at way from to state text~", "no messages")
 
 
 @cli.command()
@@ -60,7 +77,7 @@ def queue(context: Context, limit: int, unknown: bool, as_json: bool) -> None:
 
     Cancel a waiting message with `sipsms cancel MESSAGE`. Send an unknown one again with `sipsms resend DELIVERY`."""
     rows = context.do("list_queue", limit=limit, unknown=unknown)
-    show(rows, as_json, "delivery message courier destination device state attempts due_at last_error", "empty")
+    show(rows, as_json, "delivery message courier~ destination~ device state attempts due_at last_error~", "empty")
 
 
 @cli.group(invoke_without_command=True)
@@ -72,7 +89,7 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
         return
     context: Context = click_context.obj
     rows = context.do("list_carriers")
-    show(rows, as_json, "name type state waiting rate why", "no carriers are configured")
+    show(rows, as_json, "name type state waiting rate why~", "no carriers are configured")
 
 
 @cli.command("binds")
@@ -81,7 +98,7 @@ def carriers(click_context: click.Context, as_json: bool) -> None:
 def smpp_binds(context: Context, as_json: bool) -> None:
     """List SMPP sessions, of programs bound to us and of servers we bind to."""
     rows = context.do("list_binds")
-    show(rows, as_json, "direction name account peer mode tls state since sent received why", "no SMPP sessions")
+    show(rows, as_json, "direction name account peer mode tls state since sent received why~", "no SMPP sessions")
 
 
 def _set_paused(context: Context, name: str, paused: bool) -> None:
@@ -122,7 +139,7 @@ def dead_letters(click_context: click.Context, limit: int, as_json: bool) -> Non
         return
     context: Context = click_context.obj
     rows = context.do("list_dead", limit=limit)
-    show(rows, as_json, "delivery created_at did from courier destination state attempts last_error", "none")
+    show(rows, as_json, "delivery created_at did from courier destination~ state attempts last_error~", "none")
 
 
 @dead_letters.command("retry")

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from sipsms.cli.base import Context, cli, json_option, pass_context, phone_number, show
+from sipsms.cli.base import Context, cli, json_line, json_option, message_cells, pass_context, phone_number, show
 from sipsms.core.media_types import safe_name
 from sipsms.core.message import Media
 
@@ -38,15 +38,16 @@ def message(context: Context, message: int, folder: Path | None, as_json: bool) 
     if folder is not None:
         _save_media(context, found, folder)
         return
-    show([found], as_json, "id created_at direction from to state account carrier text", "")
     if as_json:
+        click.echo(json_line(found))
         return
+    show([message_cells(found)], False, "id created_at way from to state account carrier~ text~", "")
     for index, one in enumerate(found["media"]):
         click.echo(f"file {index}: {one['content_type']}, {one['size']} bytes")
     parts = found["deliveries"]
-    show(parts, False, "id courier destination device state attempts due_at last_error", "no deliveries")
+    show(parts, False, "id courier~ destination~ device state attempts due_at last_error~", "no deliveries")
     tries = [{"delivery": part["id"], **one} for part in parts for one in part["tries"]]
-    show(tries, False, "delivery number started_at ended_at outcome detail", "no tries yet")
+    show(tries, False, "delivery number started_at ended_at outcome detail~", "no tries yet")
 
 
 def _save_media(context: Context, found: dict[str, Any], folder: Path) -> None:
@@ -77,7 +78,7 @@ def conversations(context: Context, number: str, limit: int, as_json: bool) -> N
 
     Contacts and counts come from the number's newest 2,000 messages."""
     rows = context.do("conversations", number=number)
-    show(rows[:limit], as_json, "contact last_at last_direction received sent last_text", "none")
+    show(rows[:limit], as_json, "contact last_at last_direction received sent last_text~", "none")
 
 
 @cli.command()

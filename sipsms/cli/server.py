@@ -22,7 +22,7 @@ def serve(context: Context) -> None:
     SIGHUP reloads the configuration. Run `sipsms check-config` first."""
     from sipsms.app import node
 
-    config = context.config()
+    config = context.config(secrets=True)
     node.serve(config, context.path)
 
 
@@ -34,7 +34,7 @@ def check_config(context: Context) -> None:
     Prints warnings about secrets. Next, run `sipsms serve`, or send SIGHUP to a running server."""
     from sipsms.sip.tls import ServerCertificate
 
-    config = context.config()
+    config = context.config(secrets=True)
     load_dialplan(config)
     if config.tls is not None:
         ServerCertificate(config.tls.certificate, config.tls.key)
@@ -74,7 +74,7 @@ def demo(context: Context, once: bool) -> None:
     The softphones need an optional package: pip install 'sipsms[softphone]'."""
     from sipsms.cli.demo import play
 
-    context.config()
+    context.config(secrets=True)
     sys.exit(play.run(context.path, once=once))
 
 

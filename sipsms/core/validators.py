@@ -24,6 +24,7 @@ from sipsms.core.smpp_url import SmppUrl, smpp_url
 DOMAIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]{2,45}\]")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 section 5.6.2
 _CARRIER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+UNKNOWN: Final = SecretStr("unknown")  # stands for a secret that could not be read, where none is needed
 _PLACEHOLDERS: Final = ("from", "to", "text", "id", "did", "account")
 
 
@@ -66,12 +67,22 @@ def _resolve(value: object, info: ValidationInfo) -> SecretStr:
     if not isinstance(value, str):
         raise ValueError("expected env:NAME, file:PATH or the secret itself, in quotes")
     kind, _, name = value.partition(":")
-    secret = _SOURCES[kind](name, _directory_of(info)) if kind in _SOURCES else value
+    try:
+        secret = _SOURCES[kind](name, _directory_of(info)) if kind in _SOURCES else value
+    except ValueError:
+        if _needs_secrets(info):
+            raise
+        return UNKNOWN
     if not secret:
         raise ValueError("the secret is empty")
     if any(ord(c) < 32 or ord(c) == 127 for c in secret):
         raise ValueError("the secret has control characters or more than one line")
     return SecretStr(secret)
+
+
+def _needs_secrets(info: ValidationInfo) -> bool:
+    """Return False for a command that needs no secrets: those of the server's environment are missing in a shell."""
+    return bool((info.context or {}).get("secrets", True))
 
 
 def _directory_of(info: ValidationInfo) -> Path:
@@ -154,7 +165,8 @@ def _server_url(value: object, info: ValidationInfo) -> SmppUrl:
     """Return the address of an SMPP server; its whole text is secret because of its password."""
     if not isinstance(value, str):
         raise ValueError("expected smpp://[user:password@]host[:port], or ssmpp:// for TLS")
-    return smpp_url(_resolve(value, info).get_secret_value())
+    url = _resolve(value, info)
+    return smpp_url("smpp://unknown:unknown@unknown.invalid" if url is UNKNOWN else url.get_secret_value())
 
 
 def http_url(value: str) -> str:

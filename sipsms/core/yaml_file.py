@@ -58,11 +58,14 @@ class Document:
             raise ConfigError([f"{path}: not readable as YAML"]) from None
         return cls(path, {} if data is None else data, lines)
 
-    def validate(self, model: type[M]) -> M:
+    def validate(self, model: type[M], *, secrets: bool = True) -> M:
+        """Return the model of the file. `secrets`: False permits secrets by reference that cannot be read here.
+
+        Raises ConfigError."""
         if not isinstance(self.data, dict):
             raise ConfigError([f"{self.path}:1: expected `key: value` lines"])
         try:
-            return model.model_validate(self.data, context={"directory": self.path.parent})
+            return model.model_validate(self.data, context={"directory": self.path.parent, "secrets": secrets})
         except ValidationError as error:
             raise ConfigError(dict.fromkeys(self._describe(model, error))) from None
 

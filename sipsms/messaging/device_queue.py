@@ -6,6 +6,7 @@ A message to an account without a known device is `open`: each device that regis
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from sipsms.core import log
 from sipsms.core.clock import Clock
@@ -16,6 +17,7 @@ from sipsms.core.registration import Device
 from sipsms.messaging.location import Location
 from sipsms.messaging.planner import Phone
 from sipsms.messaging.queue.queue import Queue
+from sipsms.store import reassign
 from sipsms.store.store import Store
 
 
@@ -27,6 +29,7 @@ class DeviceQueue:
         self._clock = clock
         self._open: set[str] = set()  # accounts with open messages
         self._adopted: set[int] = set()  # devices that have been given those
+        self._removed: dict[int, str] = {}  # devices with their accounts, until nothing of theirs is under way
 
     async def start(self, accounts: Sequence[str]) -> None:
         """Go on after a restart. `accounts` still have open messages. Raises Unavailable."""
@@ -75,6 +78,31 @@ class DeviceQueue:
             log.handed_over(gone.aor, count, "the phone came back under another contact")
             self._queue.wake(lane)
         return True
+
+    async def remove(self, device: int) -> reassign.Ended:
+        """Remove a device: what waits for it fails, or waits for the account's next device if it was the last.
+
+        Raises AdminError for an unknown device, and Unavailable."""
+        account = await self._store.read(lambda db: reassign.owner_of(db, device))
+        async with self._location.turn(account):
+            ended = await self._location.remove_device(account, device, self._clock())
+            if ended.kept:
+                self._open.add(account)
+        self._removed[device] = account
+        return ended
+
+    async def end_removed(self) -> None:
+        """End what was under way to removed devices, and came back to wait. Raises Unavailable."""
+        for device, account in list(self._removed.items()):
+            lane = LaneKey.of_device(device)
+            if self._queue.is_working_on(lane):
+                continue
+            end = partial(reassign.end_device, account=account, device=device, now=self._clock())
+            ended = await self._store.write(end)
+            del self._removed[device]
+            if ended.kept:
+                self._open.add(account)
+                await self._adopt_all(account)
 
     async def take_new(self) -> None:
         """Take over deliveries that another process wrote to the store. Raises Unavailable."""

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from sipsms.core.registration import Binding, Device
+from sipsms.store.reassign import Ended
 
 
 class Location(Protocol):
@@ -32,6 +33,9 @@ class Location(Protocol):
 
         Raises Unavailable, with nothing changed.
         """
+
+    async def remove_device(self, aor: str, device: int, now: float) -> Ended:
+        """Remove a device with its bindings, and end what waits for it. Call it in the AOR's `turn`."""
 
     def turn(self, aor: str) -> AbstractAsyncContextManager[None]:
         """Changes to one AOR come one after the other, in the order they asked."""

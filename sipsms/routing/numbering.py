@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Final, Literal
 
-from sipsms.core.e164 import REGIONS, is_digits, is_ten_digits, region_of_area
+from sipsms.core.e164 import MAX_INPUT, REGIONS, is_digits, is_ten_digits, region_of_area
 from sipsms.core.refusal import Refusal, RefusalCode
 
 HOME: Final = frozenset({"US", "CA", "PR"})  # decision C-9; an area code without a region (555) is permitted
+
+Mode = Literal["nanpa", "e164", "any"]
 
 SERVICE_CODES: Final = ("N11", "911", "988")
 
@@ -19,7 +21,7 @@ SERVICE_CODES: Final = ("N11", "911", "988")
 class Numbering:
     """The policy of numbering.yaml."""
 
-    mode: Literal["nanpa", "e164"] = "nanpa"
+    mode: Mode = "nanpa"
     service: frozenset[str] = frozenset()
     premium_areas: frozenset[str] = frozenset({"900"})
     premium_exchanges: frozenset[str] = frozenset({"976"})
@@ -27,12 +29,19 @@ class Numbering:
 
     def check(self, raw: str) -> str | Refusal:
         """Return the ten digits of a destination as a phone dialled it, or a refusal (C-100, C-103)."""
-        digits = raw.removeprefix("+1") if self.mode == "e164" else raw
-        if refusal := self._shape(raw, digits):
-            return refusal
-        return self.policy(digits) or digits
+        digits = _NATIONAL[self.mode](raw)
+        return self._shape(raw, digits) or self.policy(digits) or digits
+
+    def sender(self, raw: str) -> str:
+        """Return the ten digits of a sender's number as a phone or PBX writes it; empty if it is none."""
+        if not raw or is_ten_digits(raw):
+            return raw
+        digits = _NATIONAL[self.mode](raw)
+        return digits if is_ten_digits(digits) else ""
 
     def _shape(self, raw: str, digits: str) -> Refusal | None:
+        if self.mode == "any" and digits[:1] == "+" and is_digits(digits[1:]):
+            return None  # another country's number, which the policy refuses
         if not is_digits(digits):
             return Refusal(RefusalCode.NOT_DIGITS, self._must(_not_digits(raw)))
         if digits in self.service:
@@ -73,7 +82,28 @@ class Numbering:
         )
 
 
-_WANTED: Final = {"nanpa": "exactly 10 digits", "e164": "+1 and 10 digits"}
+_SEPARATORS: Final = str.maketrans("", "", "-.() ")  # RFC 3966 section 3 ("visual separator"), and spaces
+
+
+def _any_form(raw: str) -> str:
+    """Return the digits behind 1 or +1, without the separators with which address books write numbers."""
+    bare = raw.translate(_SEPARATORS) if len(raw) <= MAX_INPUT else raw
+    if bare.startswith("+1"):
+        return bare[2:]
+    return bare[1:] if len(bare) == 11 and bare[0] == "1" else bare
+
+
+# How each mode makes ten digits of what a phone has dialled, and how it names what it wants.
+_NATIONAL: Final[Mapping[Mode, Callable[[str], str]]] = {
+    "nanpa": lambda raw: raw,
+    "e164": lambda raw: raw.removeprefix("+1"),
+    "any": _any_form,
+}
+_WANTED: Final[Mapping[Mode, str]] = {
+    "nanpa": "exactly 10 digits",
+    "e164": "+1 and 10 digits",
+    "any": "10 digits, with or without 1 or +1 in front",
+}
 
 
 def shown(raw: str) -> str:

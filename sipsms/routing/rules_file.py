@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from sipsms.core.e164 import REGIONS
 from sipsms.core.yaml_file import ConfigError, Document, Model
 from sipsms.routing.dialplan import Dialplan, Internal, Rule, Test
-from sipsms.routing.numbering import HOME, SERVICE_CODES, Numbering, expand
+from sipsms.routing.numbering import HOME, SERVICE_CODES, Mode, Numbering, expand
 
 ALL: Final = ("all",)  # no carrier can have this name, which the settings refuse
 
@@ -53,7 +53,7 @@ Prefixes = Annotated[tuple[Prefix, ...], BeforeValidator(_texts)]
 
 
 class NumberingFile(Model):
-    mode: Literal["nanpa", "e164"] = "nanpa"
+    mode: Mode = "nanpa"
     service_codes: Codes = SERVICE_CODES
     premium_area_codes: Codes = ("900",)
     premium_exchanges: Codes = ("976",)

@@ -17,6 +17,7 @@ from sipsms.core.registration import Binding, Device, identity
 from sipsms.sip import device_identity
 from sipsms.store import bindings as stored
 from sipsms.store.bindings import Change, key_of
+from sipsms.store.reassign import Ended, remove_device
 from sipsms.store.store import Store
 
 _MAX_DEVICES = 40  # of one account, registered or remembered
@@ -215,6 +216,24 @@ class Location:
             self._drop(binding)
         self._devices.pop(aor, None)
         await self._store.write(lambda connection: stored.forget_aor(connection, aor))
+
+    async def remove_device(self, aor: str, device: int, now: float) -> Ended:
+        """Remove a device with its bindings, and end what waits for it. Call it in the AOR's `turn`.
+
+        Memory changes first, so that no message is planned for the device after the commit. Raises Unavailable, with
+        nothing changed."""
+        before = list(self._bindings.get(aor, ())), list(self._devices.get(aor, ()))
+        for binding in before[0]:
+            if binding.device == device:
+                self._drop(binding)
+        for known in before[1]:
+            if known.id == device:
+                self._forget(known)
+        try:
+            return await self._store.write(lambda connection: remove_device(connection, aor, device, now))
+        except Exception:
+            self._put_back(aor, *before)
+            raise
 
     # --- inside ---
 

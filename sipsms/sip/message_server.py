@@ -29,7 +29,6 @@ from sipsms.sip import body_reader, proxy
 from sipsms.sip.digest import Credentials, issued_at
 from sipsms.sip.endpoint import Answer
 from sipsms.sip.flow_token import unseal
-from sipsms.sip.headers import NameAddr
 from sipsms.sip.message import Request
 from sipsms.sip.proxy_server import ProxyServer
 from sipsms.sip.registrar import gruu_of
@@ -183,7 +182,7 @@ class MessageServer:
             user = request.from_.parsed().username
         except ParseError as error:
             raise self._refuse(400, str(error)) from None
-        if not is_ten_digits(user) and user != account.name:
+        if user != account.name and not self._number(user):
             raise self._refuse(403, "From must be the account or one of its numbers")
 
     def _refuse_order(self, refusal: Refusal, account: Account, destination: str) -> _Refused:
@@ -217,7 +216,12 @@ class MessageServer:
     def _caller_id(self, request: Request, account: Account) -> str:
         """Return the caller ID (D8): a ten-digit display name or From user, else the account's."""
         assert request.from_ is not None
-        return _stated(request.from_, request.from_.parsed().username) or account.caller_id
+        stated = self._number(request.from_.display) or self._number(request.from_.parsed().username)
+        return stated or account.caller_id
+
+    def _number(self, stated: str) -> str:
+        """Return a number of the sender as the dialplan lets it be written, as ten digits; empty if it is none."""
+        return self._router.dialplan.numbering.sender(stated)
 
     def _content(self, request: Request, account: Account, source: str) -> body_reader.Text:
         found = body_reader.read(request)
@@ -226,7 +230,7 @@ class MessageServer:
                 raise _Refused(Answer(200))
             case body_reader.Refused(status, why, header):
                 raise self._refuse(status, why, *([header] if header else []))
-        if found.author and found.author not in (account.name, source):
+        if found.author and not {found.author, self._number(found.author)} & {account.name, source}:
             raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
         return found
 
@@ -299,13 +303,6 @@ class MessageServer:
 def _is_for(target: Uri, binding: Binding) -> bool:
     """Return True if the Request-URI with a flow token names the binding's contact or its account."""
     return str(target) == binding.contact or target.username == binding.aor
-
-
-def _stated(from_: NameAddr, user: str) -> str:
-    """Return the caller ID that the request itself states; empty if there is none."""
-    if is_ten_digits(from_.display):
-        return from_.display
-    return user if is_ten_digits(user) else ""
 
 
 def _warning(answer: Answer) -> str:

@@ -88,11 +88,11 @@ def queue_row(row: Any) -> dict[str, Any]:
 
 def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
     """Return a message with its deliveries as lists and APIs show it."""
-    state = state_of(
-        (State(part.state), part.text_end > 0)
-        for part in parts
+    own = [
+        part for part in parts
         if not is_copy_of(row.direction, row.did, part.courier, part.destination, row.account)
-    )
+    ]  # fmt: skip
+    state = state_of((State(part.state), part.text_end > 0) for part in own)
     carrier = next((part for part in parts if carrier_of(part.courier)), None)
     inbound = carrier_of(row.origin) if row.direction == "in" else ""
     return {
@@ -103,6 +103,8 @@ def message_row(row: Any, parts: list[Any]) -> dict[str, Any]:
         "text": row.text,
         "media": [one._asdict() for one in media_of(row.media)],
         "state": str(state),
+        "delivered_count": sum(part.state == State.DELIVERED for part in own),
+        "delivery_count": len(own),
         "created_at": datetime.fromtimestamp(row.received_at, UTC).isoformat(timespec="milliseconds"),
         "account": row.account,
         "carrier": carrier_of(carrier.courier) if carrier else inbound,

@@ -1,14 +1,22 @@
-"""Waiting deliveries that move to another device, from an app to the phones, or fail with their account."""
+"""Waiting deliveries that move to another device, from an app to the phones, or fail with their device or account."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, exists, func, literal_column, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, literal_column, select, update
 
+from sipsms.core.errors import AdminError
 from sipsms.core.lane_key import LaneKey
 from sipsms.store.rows import INSERT_DELIVERY, OPEN, QUEUED, chunks, in_lane, take_ids
-from sipsms.store.schema import accounts, deliveries, devices
+from sipsms.store.schema import accounts, bindings, deliveries, devices
+
+
+class Ended(NamedTuple):
+    """Counts of the deliveries that waited for a removed device."""
+
+    failed: int
+    kept: int  # these wait for the account's next device
 
 
 def adopt_open(connection: Connection, account: str, device: int, lane: LaneKey, now: float) -> int:
@@ -59,6 +67,35 @@ def move_lane(connection: Connection, old_lane: str, device: int, lane: LaneKey,
 def open_accounts(connection: Connection) -> list[str]:
     """Return accounts with messages that arrived before any of their devices was known."""
     return list(connection.execute(select(deliveries.c.destination).where(deliveries.c.open).distinct()).scalars())
+
+
+# --- removal of a device ---------------------------------------------------------------------------------------------
+
+
+def owner_of(connection: Connection, device: int) -> str:
+    """Return the account of a device. Raises AdminError if no such device is known."""
+    owner = connection.execute(select(devices.c.aor).where(devices.c.id == device)).scalar()
+    if owner is None:
+        raise AdminError(f"no device {device}")
+    return str(owner)
+
+
+def remove_device(connection: Connection, account: str, device: int, now: float) -> Ended:
+    """Delete a device with its bindings, and end what waits for it (see `end_device`)."""
+    connection.execute(delete(bindings).where(bindings.c.aor == account, bindings.c.device == device))
+    connection.execute(delete(devices).where(devices.c.id == device))
+    return end_device(connection, account, device, now)
+
+
+def end_device(connection: Connection, account: str, device: int, now: float) -> Ended:
+    """Fail what waits for a removed device. If it was the last, it waits for the account's next device instead."""
+    waiting = and_(deliveries.c.lane == LaneKey.of_device(device), QUEUED)
+    if connection.execute(select(devices.c.id).where(devices.c.aor == account).limit(1)).first() is None:
+        kept = {"device": 0, "lane": LaneKey.to("sip", account), "open": True, "due_at": None, "updated_at": now}
+        return Ended(0, connection.execute(update(deliveries).where(waiting).values(kept)).rowcount)
+    ids = list(connection.execute(select(deliveries.c.id).where(waiting)).scalars())
+    _fail(connection, ids, now, "the device was removed")
+    return Ended(len(ids), 0)
 
 
 # --- removal of an account or of its app -----------------------------------------------------------------------------

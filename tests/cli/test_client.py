@@ -42,7 +42,6 @@ def test_a_command_asks_the_server(tmp_path: Path) -> None:
         wrong = node.cli("account", "set", "acme", "--email", "nobody", check=False)
         assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
         node.kill()
-        node.environment = {"SIPSMS_TEST_SECRET": "known to the command"}
         assert path_for(f"sqlite:///{node.store}").is_socket()
         assert node.listed("account", "list")[0]["name"] == "acme"  # nobody answers at the socket that it left
 
@@ -88,3 +87,50 @@ def test_a_server_that_does_not_answer_is_not_passed_by(tmp_path: Path, monkeypa
     with held, pytest.raises(AdminError, match=r"another sipsms server is running .* nobody answers at .*\.control"):
         client.do(node.path, lambda: load(node.path), "list_accounts", {})
     assert not node.store.exists()
+
+
+_SECRETS = """
+domain: sip.example.net
+store: sqlite:///sipsms.db
+listen: {sip: ["udp://127.0.0.1:0"], http: null}
+sip: {nonce_secret: "env:SIPSMS_TEST_MISSING"}
+smtp: {host: mail.example.net, from: sms@example.net, username: sms, password: "file:missing"}
+carriers:
+  smsc: {type: smpp, url: "env:SIPSMS_TEST_MISSING"}
+  trunk: {type: sip, server: sip.example.com, username: u, password: "env:SIPSMS_TEST_MISSING"}
+  voipms:
+    type: voipms
+    username: a@example.net
+    password: "file:missing"
+    inbound: {secret: "env:SIPSMS_TEST_MISSING"}
+  api:
+    type: http
+    url: http://127.0.0.1:9/
+    auth: {bearer: "env:SIPSMS_TEST_MISSING"}
+    fields: {to: "{to}", key: "env:SIPSMS_TEST_MISSING"}
+    headers: {X-Key: "file:missing"}
+"""
+
+
+def test_a_command_without_a_server_needs_no_secrets(tmp_path: Path) -> None:
+    """A shell has not the environment of the server. What the server runs with is still checked, and so are values."""
+    (tmp_path / "sipsms.yaml").write_text(_SECRETS)
+    (tmp_path / "import.yaml").write_text("accounts: [{name: anna, password: pw, dids: [{number: '5550001111'}]}]")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sipsms", "-c", str(tmp_path / "sipsms.yaml"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    for arguments in (
+        ("migrate",), ("import", str(tmp_path / "import.yaml")),
+        ("send", "--from", "5550001111", "--to", "4445556666", "hi"),
+        ("receive", "--from", "4445556666", "--to", "5550001111", "hi"), ("carriers",), ("export",), ("devices",),
+    ):  # fmt: skip
+        done = run(*arguments)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+    for command in ("check-config", "serve"):
+        done = run(command)
+        assert (done.returncode, done.stderr.count("has no variable SIPSMS_TEST_MISSING")) == (1, 6)
+        assert done.stderr.count("cannot read missing") == 3
+    (tmp_path / "sipsms.yaml").write_text(_SECRETS.replace('"env:SIPSMS_TEST_MISSING"}\nsmtp', "[1]}\nsmtp"))
+    assert "nonce_secret" in run("export").stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -400,3 +401,23 @@ def test_order_of_the_checks_after_credentials(phone: Phone) -> None:
     assert phone.authenticated(owner).status == 403
     assert phone.authenticated(destination).status == 484
     assert phone.authenticated(phone.message_draft(TO, "x" * 200).set("Content-Type", "text/html")).status == 415
+
+
+def test_a_dialplan_that_takes_any_form_makes_ten_digits_of_it(tmp_path: Path) -> None:
+    """Of the destination and of the caller ID, also in a CPIM wrapper; `sipsms route` says the same."""
+    (tmp_path / "dialplan").mkdir()
+    (tmp_path / "dialplan" / "numbering.yaml").write_text("mode: any\n")
+    with Lab(tmp_path, 3, dialplan="dialplan") as lab:
+        account = lab.account()
+        with lab.phone(account) as phone:
+            for written in (TO, f"1{TO}", f"+1{TO}", "+1-555-444-3001"):
+                assert phone.message(written, written).status == 202
+            draft = phone.message_draft(f"+1{TO}", "from a PBX")
+            for_pbx = draft.set("From", f"<sip:+1{account.did}@{phone.domain}>;tag=pbx")
+            assert phone.authenticated(for_pbx).status == 202
+            foreign = phone.message_draft(TO).set("From", f"<sip:+1{lab.account().did}@{phone.domain}>;tag=pbx")
+            assert phone.authenticated(foreign).status == 403
+            assert phone.message("+442079460000", "abroad").status == 404
+        assert [(row["from"], row["to"]) for row in lab.rows(account.did)] == [(account.did, TO)] * 5
+        shown = lab.cli("route", "--from", account.did, "--to", f"+1{TO}").stdout
+        assert f"-> {TO}" in shown

@@ -29,7 +29,6 @@ ELSEWHERE: Final = {
     "carriers/telnyx_events": "by the tests of the modules that use it",
     "carriers/voipms_records": "by carriers/test_voipms",
     "cli/accounts": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
-    "cli/base": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "cli/blocks": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "cli/demo/esme": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",
     "cli/demo/play": "real commands: cli/test_cli, docs/test_docs, e2e/test_09_operator",

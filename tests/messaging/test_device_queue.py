@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sipsms.core.errors import AdminError, Unavailable
+from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import (
     EVENT,
     Deferred,
@@ -122,3 +126,84 @@ async def test_a_phone_that_comes_back_as_a_new_device_gets_the_messages_of_the_
         await phones.wait(1)
         assert phones.texts_of(new) == ["lost?"]
         assert [one.id for one in here.location.devices("alice")] == [new]
+
+
+STATES = "SELECT device, state, last_error FROM deliveries ORDER BY device, id"
+
+
+async def test_what_waits_for_a_removed_device_fails_and_it_gets_no_more_copies(tmp_path: Path) -> None:
+    phones = Phones()
+    async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        kept = await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        gone = await register(here, "sip:a@h:2", instance="<urn:uuid:2>")
+        await _unregister(here, "sip:a@h:2")
+        await arrive(here, "one")
+        await here.until(
+            "SELECT device, state FROM deliveries ORDER BY device", [(kept, "delivered"), (gone, "queued")]
+        )
+        assert await here.messaging.devices.remove(gone) == (1, 0)
+        assert [one.id for one in here.location.devices("alice")] == [kept]
+        await arrive(here, "two")
+        await here.until(
+            STATES, [(kept, "delivered", "200"), (kept, "delivered", "200"), (gone, "failed", "the device was removed")]
+        )
+        assert await here.rows("SELECT id FROM devices") == [(kept,)]
+        with pytest.raises(AdminError, match=f"no device {gone}"):
+            await here.messaging.devices.remove(gone)
+
+
+async def test_messages_of_an_accounts_last_device_wait_for_its_next_one(tmp_path: Path) -> None:
+    """In their order; and the binding of the removed device gets none of them."""
+    phones = Phones()
+    async with core(tmp_path, {"sip": phones}, prepare=_set(phones)) as here:  # type: ignore[arg-type]
+        old = await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        await _unregister(here, "sip:a@h:1")
+        for text in ("one", "two"):
+            await arrive(here, text)
+        assert await here.messaging.devices.remove(old) == (0, 2)
+        await arrive(here, "three")
+        new = await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        assert new != old
+        await phones.wait(3)
+        assert (phones.texts_of(old), phones.texts_of(new)) == ([], ["one", "two", "three"])
+
+
+@pytest.mark.parametrize(("others", "end"), [(1, "failed"), (0, "queued")])
+async def test_an_attempt_under_way_to_a_removed_device_ends_like_what_waits(
+    tmp_path: Path, others: int, end: str
+) -> None:
+    courier = ScriptedCourier(Deferred("no answer", retry=EVENT))
+    courier.gate = asyncio.Event()
+    async with core(tmp_path, {"sip": courier}) as here:
+        gone = await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        await arrive(here, "one")
+        await courier.wait(1)
+        for number in range(others):
+            await register(here, f"sip:b@h:{number}", instance="<urn:uuid:other>")
+        assert await here.messaging.devices.remove(gone) == (0, 0)
+        await here.messaging.devices.end_removed()
+        assert await here.rows("SELECT state FROM deliveries") == [("sending",)]
+        courier.gate.set()
+        await here.until("SELECT state FROM deliveries", [("queued",)])
+        while here.queue.is_working_on(LaneKey.of_device(gone)):
+            await here.rows("SELECT 1")
+        await here.messaging.devices.end_removed()
+        assert await here.rows("SELECT state, device FROM deliveries") == [(end, gone if others else 0)]
+        if not others:
+            new = await register(here, "sip:a@h:9", instance="<urn:uuid:9>")
+            await courier.wait(2)
+            assert (courier.seen[1].device, courier.texts) == (new, ["one", "one"])
+
+
+async def test_a_device_stays_if_the_store_fails(tmp_path: Path) -> None:
+    async with core(tmp_path, {"sip": ScriptedCourier()}) as here:
+        device = await register(here, "sip:a@h:1", instance="<urn:uuid:1>")
+        here.store.write = failing  # type: ignore[method-assign]
+        with pytest.raises(Unavailable):
+            await here.messaging.devices.remove(device)
+        assert [one.id for one in here.location.devices("alice")] == [device]
+        assert here.location.binding_of(device, here.clock.now) is not None
+
+
+async def failing(_change: object) -> Any:
+    raise Unavailable("the disk is full")

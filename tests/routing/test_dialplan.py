@@ -15,7 +15,7 @@ from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.yaml_file import ConfigError
 from sipsms.routing import numbering, rules_file
 from sipsms.routing.dialplan import Dialplan, Facts
-from sipsms.routing.numbering import Numbering
+from sipsms.routing.numbering import Mode, Numbering
 
 SHIPPED = Path(__file__).parents[2] / "dialplan"
 C = RefusalCode
@@ -124,6 +124,57 @@ E164 = {
 def test_the_e164_mode_accepts_numbers_of_other_countries(raw: str, expected: str) -> None:
     answer = Numbering(mode="e164", service=DEFAULT_NUMBERING.service).check(raw)
     assert (answer.code if isinstance(answer, Refusal) else answer) == expected
+
+
+ANY = {
+    "5551234567": "5551234567",
+    "15551234567": "5551234567",
+    "+15551234567": "5551234567",
+    "+1 (555) 123-4567": "5551234567",
+    "1-555-123-4567": "5551234567",
+    "555.123.4567": "5551234567",
+    "+442079460000": C.INVALID,
+    "442079460000": C.TOO_MANY_DIGITS,
+    "011442079460000": C.TOO_MANY_DIGITS,
+    "+15551234567\r\nX: y": C.NOT_DIGITS,
+    "\uff15551234567": C.NOT_DIGITS,
+    "++15551234567": C.NOT_DIGITS,
+    "5551234567+": C.NOT_DIGITS,
+    "+1": C.NOT_DIGITS,
+    "": C.NOT_DIGITS,
+    "alice": C.NOT_DIGITS,
+    "1555123456": C.INVALID,
+    "+1555123456": C.TOO_FEW_DIGITS,
+    "115551234567": C.LEADING_ONE,
+    "911": C.SERVICE,
+    "+1911": C.SERVICE,
+    "+19005551234": C.PREMIUM,
+    "12425551234": C.REGION,
+    "-" * 60 + "5551234567": C.NOT_DIGITS,
+}
+
+
+@pytest.mark.parametrize(("raw", "expected"), ANY.items())
+def test_the_mode_any_takes_all_forms_of_a_number(raw: str, expected: str) -> None:
+    answer = Numbering(mode="any", service=DEFAULT_NUMBERING.service).check(raw)
+    assert (answer.code if isinstance(answer, Refusal) else answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "raw", "number"),
+    [
+        ("nanpa", "5551234567", "5551234567"), ("nanpa", "+15551234567", ""), ("nanpa", "15551234567", ""),
+        ("e164", "+15551234567", "5551234567"), ("e164", "5551234567", "5551234567"), ("e164", "15551234567", ""),
+        ("any", "+15551234567", "5551234567"), ("any", "15551234567", "5551234567"), ("any", "alice", ""),
+    ],
+)  # fmt: skip
+def test_a_sender_may_be_written_as_the_mode_has_it(mode: Mode, raw: str, number: str) -> None:
+    assert Numbering(mode=mode).sender(raw) == number
+
+
+def test_the_file_sets_the_mode(tmp_path: Path) -> None:
+    (tmp_path / "numbering.yaml").write_text("mode: any\n")
+    assert rules_file.load(tmp_path, []).numbering.check("+1 555 123 4567") == "5551234567"
 
 
 def test_a_pattern_is_expanded_to_its_codes() -> None:
@@ -282,7 +333,7 @@ WRONG = [
      ":3: rules[0].match.direction: expected 'out', got 'in'"),
     ("routing", "rules:\n  - carriers: all\n    match: {acount: a}\n",
      ":3: rules[0].match.acount: unknown key; did you mean `account`?"),
-    ("numbering", "mode: nanp\n", ":1: mode: expected 'nanpa' or 'e164', got 'nanp'"),
+    ("numbering", "mode: nanp\n", ":1: mode: expected 'nanpa', 'e164' or 'any', got 'nanp'"),
     ("numbering", "\nallow_regions: [FR]\n", ":2: allow_regions[0]: expected one of AG AI AS"),
     ("numbering", "service_codes: [11]\n",
      ":1: service_codes[0]: expected three digits (N: 2-9, X: 0-9), got '11'"),

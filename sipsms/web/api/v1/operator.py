@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from sipsms.core import log
-from sipsms.store import message_list, operator_lists, smpp_binds
+from sipsms.core.errors import AdminError
+from sipsms.store import message_list, operator_lists, reassign, smpp_binds
 from sipsms.web.api.v1 import schemas as m
 from sipsms.web.api.v1.dependencies import Api, Reach, Services, Whose
 from sipsms.web.api.v1.messages import Id, courier_shown
@@ -27,6 +28,21 @@ async def list_devices(api: Api, reach: Reach, account: Whose = "", limit: Limit
     after, now = number_after(cursor), api.clock()
     rows = await api.store.read(lambda db: message_list.list_devices(db, owners, after, limit + 1, now))
     return cut(rows, limit, lambda row: row["device"])
+
+
+@router.delete("/devices/{device}", status_code=204, response_class=Response, tags=["phones"])
+async def remove_device(api: Api, reach: Reach, device: Id) -> None:
+    """Remove a device that is gone. What waits for it fails, or waits for the account's next device if it was the last.
+
+    A phone that registers again is a new device."""
+    owners = reach.need(CUSTOMERS).accounts()
+    try:
+        owner = await api.store.read(lambda db: reassign.owner_of(db, device))
+    except AdminError:
+        raise missing() from None
+    if owners is not None and owner not in owners:
+        raise missing()
+    await api.messaging.devices.remove(device)
 
 
 @router.get("/registrations", response_model=m.Page[m.RegistrationShown], tags=["phones"])

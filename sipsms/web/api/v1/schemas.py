@@ -131,7 +131,11 @@ class MessageShown(Shown):
     to: str
     text: str
     media: list[MediaShown]
-    state: str
+    state: str = Field(description="The best state of its deliveries, or of a text in several segments the worst")
+    delivered_count: int = Field(
+        description="Deliveries that are delivered: of an incoming message, devices and others"
+    )
+    delivery_count: int = Field(description="All its deliveries, without copies to others than its receiver")
     created_at: str
     account: str
     carrier: str

@@ -76,6 +76,48 @@ def test_a_new_password_removes_the_registrations(node: ApiNode) -> None:
     assert node.call("PUT", "/accounts/anna-desk/password", {"password": "secret-of-anna-desk"}, "anna").status == 204
 
 
+def test_a_message_counts_the_devices_that_have_it(node: ApiNode) -> None:
+    node.post("/dids", {"number": "5550007777", "account": "anna", "sip_account": "anna-desk"})
+    secret = "secret-of-anna-desk"
+    with Phone(node.address, "anna-desk", secret) as here, Phone(node.address, "anna-desk", secret) as away:
+        assert (away.register().status, here.register().status) == (200, 200)
+        node.cli("receive", "--from", HANDSET, "--to", "5550007777", "for two")
+        assert here.take().body == b"for two"
+
+        def shown() -> dict[str, Any]:
+            return dict(node.get("/messages?did=5550007777", "anna").json["items"][0])
+
+        node.wait_for_messages(lambda rows: any(row["text"] == "for two" and row["delivered_count"] for row in rows))
+        assert (shown()["state"], shown()["delivered_count"], shown()["delivery_count"]) == ("delivered", 1, 2)
+        assert "delivered (1 of 2)" in node.cli("messages", "--did", "5550007777").stdout
+        assert "delivered (1 of 2)" in node.cli("message", str(shown()["id"])).stdout
+        assert away.take().body == b"for two"
+        node.wait_for_messages(
+            lambda rows: any(row["text"] == "for two" and row["delivered_count"] == 2 for row in rows)
+        )
+        assert "delivered (" not in node.cli("messages", "--did", "5550007777").stdout
+    node.call("DELETE", "/dids/5550007777")
+
+
+def test_a_device_is_removed_by_its_customer_only(node: ApiNode) -> None:
+    """By the API, and by the command beside the server and without one."""
+    with Phone(node.address, "anna-desk", "secret-of-anna-desk") as phone:
+        assert phone.register().status == 200
+        device = node.get("/devices?account=anna-desk", "anna").json["items"][-1]["device"]
+        assert node.call("DELETE", f"/devices/{device}", None, "bert").status == 404
+        assert node.call("DELETE", f"/devices/{device}", None, "anna").status == 204
+        assert node.call("DELETE", f"/devices/{device}", None, "anna").status == 404
+        registered = [one["device"] for one in node.get("/registrations", "anna").json["items"]]
+        assert device not in registered
+        assert device not in [row["device"] for row in node.listed("devices")]
+        assert phone.register().status == 200
+        again = node.listed("devices")[-1]["device"]
+        assert again > device
+        assert f"device {again} removed" in node.cli("devices", "remove", str(again)).stdout
+        assert again not in [row["device"] for row in node.listed("devices")]
+        assert "no device" in node.cli("devices", "remove", str(again), check=False).stderr
+
+
 def test_a_did_and_its_destinations_are_created_changed_and_removed(node: ApiNode) -> None:
     made = node.post("/dids", {"number": "+1 555 000 8888", "account": "anna"})
     assert (made.status, made.json["number"], made.json["sip_account"]) == (201, "5550008888", "anna")

@@ -17,6 +17,7 @@ from sipsms.store import blocks, tokens
 from sipsms.store.sqlite import sqlite3
 from sipsms.web.api.v1 import dids
 from tests.support.http.v1 import HANDSET, ApiNode, Reply
+from tests.support.sip.wire import Phone
 
 pytestmark = [pytest.mark.e2e, pytest.mark.req("W-07", "A-37")]
 
@@ -44,6 +45,9 @@ class Bert:
         }
         assert node.patch("/dids/5550002222", change, "bert").status == 200
         node.made("bert-did", "bert", "did", "5550002222")
+        with Phone(node.address, "bert-desk", "secret-of-bert-desk") as phone:
+            assert phone.register().status == 200
+        self.device = node.get("/devices", "bert").json["items"][0]["device"]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,7 @@ def of_bert(bert: Bert) -> dict[str, list[str]]:
     """What of his stands where in a path."""
     return {
         "message": [str(bert.message), str(bert.mms), str(bert.held)], "index": ["0"], "number": ["5550002222"],
-        "delivery": ["1", "2", "3"],
+        "delivery": ["1", "2", "3"], "device": [str(bert.device)],
     }  # fmt: skip
 
 
@@ -248,7 +252,7 @@ def test_hits_and_misses_of_guessed_ids_take_the_same_time(node: ApiNode, bert: 
 def test_no_route_answers_without_a_token(node: ApiNode) -> None:
     """Each route; fewer than what closes the door for a minute."""
     for method, template, _ in operations(node):
-        path = template.format(message=1, index=0, number="5550001111", name="anna", delivery=1)
+        path = template.format(message=1, index=0, number="5550001111", name="anna", delivery=1, device=1)
         reply = node.call(method, path, {} if method in ("POST", "PATCH", "PUT") else None, None)
         assert reply.status == 401, f"{method} {path}: {reply}"
         assert reply.headers["www-authenticate"].startswith("Bearer")
