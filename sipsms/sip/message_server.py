@@ -215,9 +215,13 @@ class MessageServer:
         return Answer(202)
 
     def _caller_id(self, request: Request, account: Account) -> str:
-        """Return the caller ID (D8): a ten-digit display name or From user, else the account's."""
+        """Return the caller ID that the request states (D8): a ten-digit display name or From user; else empty.
+
+        An account whose name is a number, and that answers by the thread, does not state that number by its name.
+        """
         assert request.from_ is not None
-        return _stated(request.from_, request.from_.parsed().username) or account.caller_id
+        user = request.from_.parsed().username
+        return _stated(request.from_, "" if account.reply_from_thread and user == account.name else user)
 
     def _content(self, request: Request, account: Account, source: str) -> body_reader.Text:
         found = body_reader.read(request)
@@ -226,7 +230,7 @@ class MessageServer:
                 raise _Refused(Answer(200))
             case body_reader.Refused(status, why, header):
                 raise self._refuse(status, why, *([header] if header else []))
-        if found.author and found.author not in (account.name, source):
+        if found.author and found.author not in (account.name, source or account.caller_id):
             raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
         return found
 
