@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit interop bench ledger clean packages asterisk
+.PHONY: help run test check unit interop bench ledger fuzz clean packages asterisk
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +40,9 @@ bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio and Kannel 
 ledger: .venv/dev ## kill the server again and again under all kinds of clients, and compare the books (KILLS=60 SEED=1)
 	$(BIN)/python -m tools.ledger --kills $(or $(KILLS),60) --seed $(or $(SEED),1) $(LEDGER)
 
+fuzz: .venv/fuzz  ## fuzz all that reads octets or files of others, 60 s each (FUZZ="--seconds 600 hooks")
+	$(BIN)/python -m tools.fuzz $(FUZZ)
+
 packages:         ## Debian packages the tests use (sip-tester, baresip ...), if apt and root are at hand
 	@tools/packages
 
@@ -62,3 +65,7 @@ clean:            ## remove what the other targets made
 	@echo "setting up .venv with what the tests need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[softphone,dev]'
 	@touch $@ .venv/run
+
+.venv/fuzz: .venv/dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	@touch $@
