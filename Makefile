@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit interop bench ledger compiled clean packages asterisk
+.PHONY: help run test check unit interop bench ledger compiled fuzz clean packages asterisk
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -46,6 +46,9 @@ ledger: .venv/dev ## kill the server again and again under all kinds of clients,
 compiled: .venv/dev  ## a wheel in dist/ whose hot modules are compiled to machine code (needs gcc and python3-dev)
 	$(BIN)/python -m tools.compile
 
+fuzz: .venv/fuzz  ## fuzz all that reads octets or files of others, 60 s each (FUZZ="--seconds 600 hooks")
+	$(BIN)/python -m tools.fuzz $(FUZZ)
+
 packages:         ## Debian packages the tests use (sip-tester, baresip ...), if apt and root are at hand
 	@tools/packages
 
@@ -68,3 +71,7 @@ clean:            ## remove what the other targets made
 	@echo "setting up .venv with what the tests need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[softphone,dev]'
 	@touch $@ .venv/run
+
+.venv/fuzz: .venv/dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	@touch $@

@@ -19,7 +19,14 @@ from sipsms.core.errors import AdminError, BadValue, Unavailable
 
 _PATIENCE = 5.0  # seconds for a command to send the next line of its request
 
+_NOT_JSON = (ValueError, RecursionError)  # RecursionError: unlimited brackets
+_NOT_OURS = (TypeError, LookupError, AttributeError)  # JSON of another shape
+
 Watch = Callable[[asyncio.StreamReader, asyncio.StreamWriter, dict[str, Any]], Awaitable[None]]
+
+
+class _NoRequest(Exception):
+    """The lines are no request, or they end early."""
 
 
 class Control:
@@ -55,7 +62,7 @@ class Control:
                 await self._watch(reader, writer, arguments)
             else:
                 await _answer(writer, await self._do(do, arguments))
-        except (OSError, ValueError, AttributeError, TimeoutError):  # the command has gone, or it was none
+        except (_NoRequest, OSError):  # the command has gone, or it was none
             pass
         except asyncio.CancelledError:  # the loop ends: asyncio would log a cancelled connection with a traceback
             pass
@@ -87,17 +94,25 @@ def _user_of(writer: asyncio.StreamWriter) -> int:
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
-    """Read a request. Raises ValueError, TimeoutError or OSError."""
-    async with asyncio.timeout(_PATIENCE):
-        head = json.loads(await reader.readline())
-    arguments: dict[str, Any] = dict(head["with"])
-    while True:
+    """Read a request. Raises _NoRequest or OSError."""
+    try:
+        head = json.loads(await _line(reader))
+        do, arguments = str(head["do"]), dict(head["with"])
+        while more := await _line(reader):
+            piece = json.loads(more)
+            arguments[piece["more"]] += piece["items"]
+    except (*_NOT_JSON, *_NOT_OURS) as error:
+        raise _NoRequest(str(error)) from None
+    return do, arguments
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """Return the next line without its end. Raises _NoRequest if it is longer than MAX_LINE, or comes too slowly."""
+    try:
         async with asyncio.timeout(_PATIENCE):
-            more = (await reader.readuntil(b"\n")).strip()
-        if not more:
-            return str(head["do"]), arguments
-        piece = json.loads(more)
-        arguments[piece["more"]] += piece["items"]
+            return (await reader.readuntil(b"\n")).strip()
+    except (asyncio.LimitOverrunError, EOFError, TimeoutError) as error:
+        raise _NoRequest(str(error)) from None
 
 
 async def _answer(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:

@@ -254,7 +254,7 @@ class Operations:
     async def route(self, source: str, target: str, text: str) -> dict[str, Any]:
         """Return the route of a message between two numbers, with reasons; nothing is sent or counted."""
         await self._look_up(target)
-        return explain(self._messaging, self._directory, self._config().carriers, source, target, text)
+        return await explain(self._messaging, self._directory, self._config().carriers, source, target, text)
 
     async def _look_up(self, number: str) -> None:
         if self._load is not None:

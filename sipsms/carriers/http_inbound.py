@@ -50,6 +50,9 @@ def _check_caller(inbound: Inbound, request: HookRequest) -> None:
 
 
 def _check_signature(signature: Signature, request: HookRequest) -> None:
+    """Raise HookError if the signature is wrong, or if the message stands where the signature does not reach."""
+    if not _covers(signature, request):
+        raise HookError(401, "the signature does not cover the message")
     key = signature.key.get_secret_value()
     match signature.kind:
         case "plivo":
@@ -60,6 +63,17 @@ def _check_signature(signature: Signature, request: HookRequest) -> None:
             signatures.check_hmac(
                 request, key, signature.header, signature.encoding, signature.prefix, signature.timestamp
             )
+
+
+def _covers(signature: Signature, request: HookRequest) -> bool:
+    """Return whether a signature of this kind covers the part of the request that `_look_up` reads."""
+    match signature.kind:
+        case "plivo":  # the URL, and the fields of a form that is posted
+            return not request.body or (request.method == "POST" and payload.media_type(request) == payload.FORM)
+        case "vonage":  # all fields, wherever they are
+            return True
+        case "hmac-sha256":  # the body
+            return bool(request.body) or not request.query
 
 
 def _form(request: HookRequest) -> Pairs:

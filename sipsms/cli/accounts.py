@@ -88,6 +88,11 @@ def account_passwd(context: Context, name: str, password: str) -> None:
 @click.option("--presence/--no-presence", default=None, help="Show its presence to the customer's other accounts.")
 @click.option("--copies/--no-copies", default=None, help="Copy sent messages to its other devices.")
 @click.option(
+    "--reply-from-thread/--no-reply-from-thread",
+    default=None,
+    help="Without a stated caller ID, send from the DID that the peer last wrote to.",
+)
+@click.option(
     "--bulk/--no-bulk", default=None, help="Allow similar texts to many numbers. On a customer: for all its accounts."
 )
 @click.option("--shorteners/--no-shorteners", default=None, help="Allow links of public URL shorteners.")

@@ -77,7 +77,7 @@ def _read(path: Path) -> bytes:
 
 
 @cli.command()
-@click.option("--from", "source", required=True, metavar="NUMBER")
+@click.option("--from", "source", required=True, metavar="NUMBER", help="Sender: a number, or an account's name.")
 @click.option("--to", "target", required=True, metavar="NUMBER")
 @click.option("--text", default="", help="Text to check against the content rules.")
 @json_option

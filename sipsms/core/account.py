@@ -29,6 +29,7 @@ class Account:
     app_messages: bool = False  # an app fetches its messages (Acrobits), instead of SIP to its phones
     since: float = 0.0  # time of creation; older messages were for an earlier account of this name
     smpp_rate: int | None = None  # messages a second by SMPP, for a whole customer; None: as configured
+    reply_from_thread: bool = False  # without a stated caller ID it sends from the DID that the peer last wrote to
 
     @property
     def customer(self) -> str:

@@ -75,6 +75,7 @@ class Message(NamedTuple):
     report: ReportRequest | None = None  # who is told what becomes of it
     media: tuple[Media, ...] = ()
     id: int = 0
+    answering: tuple[str, ...] = ()  # accounts that answer its sender from its DID; noted with it, not part of its row
 
     @property
     def is_mms(self) -> bool:

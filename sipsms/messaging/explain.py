@@ -9,7 +9,7 @@ from sipsms.accounts.directory import Directory
 from sipsms.core.account import Did
 from sipsms.core.e164 import normalise
 from sipsms.core.message import Direction, Message
-from sipsms.core.refusal import Refusal
+from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.segmentation import encoding_of, segments, sender_name
 from sipsms.messaging.build import Messaging
 from sipsms.messaging.carrier_options import CarrierOptions
@@ -17,13 +17,30 @@ from sipsms.messaging.planner import Limits, spans_of
 from sipsms.routing.dialplan import Decision
 
 
-def explain(
+async def explain(
     messaging: Messaging, directory: Directory, carriers: Mapping[str, CarrierOptions], source: str, target: str,
     text: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the route of a message between two numbers, with reasons.
 
-    Nothing is sent or counted."""
+    `source` may name an account: the route is then that of a message without a stated caller ID. Nothing is sent or
+    counted. Raises Unavailable.
+    """
+    account = directory.account(source) if directory.did(normalise(source) or source) is None else None
+    if account is None:
+        return _explain(messaging, directory, carriers, source, target, text)
+    number, why = await messaging.outbound.caller_id(account, target)
+    if not number:
+        reason = f"account {account.name} has no caller ID"
+        return _explained(Decision(trace=(reason,), refusal=Refusal(RefusalCode.NO_SOURCE, reason)))
+    found = _explain(messaging, directory, carriers, number, target, text)
+    return {**found, "trace": [f"caller ID {number}: {why}", *found["trace"]]}
+
+
+def _explain(
+    messaging: Messaging, directory: Directory, carriers: Mapping[str, CarrierOptions], source: str, target: str,
+    text: str,
+) -> dict[str, Any]:  # fmt: skip
     number = normalise(target) or target
     into = directory.did(number)
     out = directory.did(normalise(source) or source)

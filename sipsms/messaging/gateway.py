@@ -22,6 +22,7 @@ from sipsms.messaging.location import Location
 from sipsms.messaging.planner import Facts, Limits
 from sipsms.messaging.queue.queue import Queue
 from sipsms.messaging.router import Router
+from sipsms.routing.dialplan import Decision
 from sipsms.store.store import Store
 
 
@@ -57,6 +58,8 @@ class Gateway:
         if decision.refusal is not None:
             return decision.refusal
         now, routes = self._clock(), decision.routes
+        if message.direction is Direction.IN and (answering := self._answering(message, decision)):
+            message = message._replace(answering=answering)
         if message.direction is Direction.IN and any(not one.token for one in message.media):
             routes = (Route(MEDIA, message.did, message.source),)  # `complete` is called when it has the media
         planned = self._plan(message, routes, now)
@@ -90,6 +93,14 @@ class Gateway:
         if waiting := [one for one in stored.deliveries if one.due_at is None]:
             await self._devices.catch_up(waiting)
         return Receipt(stored.message_id)
+
+    def _answering(self, message: Message, decision: Decision) -> tuple[str, ...]:
+        """Return the accounts that answer the sender from this DID: those that get the message, else its customer."""
+        if message.kind or not message.did or decision.kept:
+            return ()
+        names = [route.destination for route in decision.routes if route.courier == SIP] or [message.account]
+        accounts = [self._directory.account(name) for name in names]
+        return tuple(one.name for one in accounts if one is not None and one.reply_from_thread)
 
     async def complete(self, message: Message, media: Sequence[Media]) -> None:
         """Deliver an incoming MMS whose parts have been fetched, as far as they could be. Raises Unavailable."""

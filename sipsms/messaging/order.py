@@ -26,7 +26,7 @@ class Order(NamedTuple):
     """A message that an account wants to send, to a number or to another account."""
 
     account: Account
-    source: str  # as the client wrote it; empty: the account's caller ID
+    source: str  # as the client wrote it; empty: `Outbound` chooses the account's caller ID
     destination: str  # as the client wrote it; empty if `to_account`
     text: str
     origin: str  # the message's origin: sip, smpp, cli, or one of `HTTP_APIS`
@@ -44,6 +44,7 @@ class Order(NamedTuple):
     to_account: str = ""  # instead of a number
     instance: str = ""  # only this device of `to_account`
     part: Part | None = None  # `text` is this part of a long text
+    from_thread: bool = False  # `Outbound` chose the source by the thread: a retry may find another one
 
 
 @dataclass(slots=True)

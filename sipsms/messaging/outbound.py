@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.quota import Usage
 from sipsms.core import log
+from sipsms.core.account import Account
 from sipsms.core.charset import BOM
 from sipsms.core.clock import Clock
 from sipsms.core.courier_id import SMPP
@@ -44,6 +45,7 @@ class Outbound:
         attachments: Attachments, daily: Callable[[], int], look: Look,
     ) -> None:  # fmt: skip
         """`daily`: sends a day of who has no limit of its own, 0: any number. `look`: as for `RetryGuard`."""
+        self._store = store
         self._directory = directory
         self._router = router
         self._gateway = gateway
@@ -63,12 +65,32 @@ class Outbound:
         Raises Unavailable: nothing was stored. A caller that gives up while a request of an HTTP API is being stored
         changes nothing: the message then goes its way.
         """
+        if order.account.reply_from_thread and not (order.to_account or order.source.strip()):
+            order = await self._in_thread(order)
         checked = self._checked(order)
         if isinstance(checked, Refusal):
             return checked
         if order.origin in HTTP_APIS:
             return await asyncio.shield(asyncio.ensure_future(self._retries.once(checked)))
         return await self._take(checked, order.dedupe_key)
+
+    async def caller_id(self, account: Account, destination: str) -> tuple[str, str]:
+        """Return the caller ID that an account sends from if it states none, and why. Raises Unavailable."""
+        found = await self._in_thread(Order(account, "", destination, "", "cli")) if account.reply_from_thread else None
+        if found is not None and found.source:
+            return found.source, f"the number that {shown(destination)} last wrote to"
+        return account.caller_id, f"the caller ID of {account.name}"
+
+    async def _in_thread(self, order: Order) -> Order:
+        """Return the order with the DID that its destination last wrote to as source, if that may send.
+
+        Raises Unavailable.
+        """
+        order, number = order._replace(from_thread=True), self._destination(order.destination)
+        if isinstance(number, Refusal):
+            return order
+        did = await self._store.last_did(order.account.name, number)
+        return order._replace(source=did) if self._directory.may_send_from(order.account, did) else order
 
     # --- checks ---
 

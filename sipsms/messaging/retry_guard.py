@@ -68,7 +68,7 @@ class RetryGuard:
         """
         if order.idempotency:
             return await self._once_for_ever(order)
-        parts = (order.origin, order.account.name, order.source, order.destination, order.text, order.when)
+        parts = (order.origin, order.account.name, _stated(order), order.destination, order.text, order.when)
         key = _digest(16, *parts, files=order.files)
         known = self._known(key)
         if known is not None and known.result.done():
@@ -127,7 +127,7 @@ class RetryGuard:
     async def _once_for_ever(self, order: Order) -> Sent | Refusal:
         """Take one request at a time for an idempotency key: later ones find the first in the store."""
         name = self._name(order)
-        parts = (order.source, order.destination, order.text, order.when, encode(order.report))
+        parts = (_stated(order), order.destination, order.text, order.when, encode(order.report))
         key = name + _digest(12, *parts, files=order.files)
         while (ahead := self._under_way.get(name)) is not None:
             await asyncio.wait((ahead,))
@@ -141,7 +141,12 @@ class RetryGuard:
         message, found = known
         if found != key:
             return Refusal(RefusalCode.CONFLICT, "this Idempotency-Key was used for another request")
-        return Sent(message, order.source, order.destination, duplicate=True)
+        return Sent(message, await self._source(order, message), order.destination, duplicate=True)
+
+    async def _source(self, order: Order, message: int) -> str:
+        """Return the sender of the message that an order repeats. Raises Unavailable."""
+        first = await self._store.message(message) if order.from_thread else None
+        return first.source if first is not None else order.source
 
     def _name(self, order: Order) -> bytes:
         """For ever, but not for who comes after the customer under its name."""
@@ -162,7 +167,20 @@ class RetryGuard:
             )
             if self._before is None:  # another request may have been quicker
                 self._before = found
-        alike = self._before.get((order.origin, order.account.name, order.source, order.destination, order.text), [])
+        for source in self._sources(order):
+            sent = await self._sent_before(order._replace(source=source), self._before)
+            if sent is not None:
+                return sent
+        return await self._take(order, None)
+
+    def _sources(self, order: Order) -> Sequence[str]:
+        """Return the numbers that the same order may have been sent from before."""
+        if not order.from_thread:
+            return (order.source,)
+        return [did.number for did in self._directory.dids_of(order.account.customer)]
+
+    async def _sent_before(self, order: Order, before: dict[Likeness, list[Past]]) -> Sent | Refusal | None:
+        alike = before.get((order.origin, order.account.name, order.source, order.destination, order.text), [])
         for past in list(alike):
             if not self._same_moment(past, order) or len(past.sizes) != len(order.files):
                 continue
@@ -173,7 +191,7 @@ class RetryGuard:
             if past.sizes == tuple(sorted(len(one.data) for one in files)) and past in alike:
                 alike.remove(past)  # once: what comes then is another
                 return Sent(past.message, order.source, order.destination, duplicate=True)
-        return await self._take(order, None)
+        return None
 
     def _same_moment(self, past: Past, order: Order) -> bool:
         """A moment that is over is none any more for who asks again."""
@@ -189,6 +207,11 @@ def _fail(future: asyncio.Future[Sent | Refusal], error: BaseException) -> None:
     else:
         future.set_exception(error)
         future.exception()
+
+
+def _stated(order: Order) -> str:
+    """Return the source that tells two orders apart: a source that was chosen by the thread does not."""
+    return "" if order.from_thread else order.source
 
 
 def _digest(size: int, *parts: str, files: Sequence[File] = ()) -> bytes:

@@ -47,6 +47,7 @@ class Decision(NamedTuple):
     routes: tuple[Route, ...] = ()
     trace: tuple[str, ...] = ()  # one line for every rule that was examined
     refusal: Refusal | None = None
+    kept: bool = False  # incoming: stored and kept from every destination
 
 
 Test = tuple[Callable[[Facts], bool], str]  # (condition, trace line if it fails)
@@ -108,7 +109,7 @@ class Dialplan:
         if did is None:
             return _no_route([], f"{shown(facts.destination)} is not one of our numbers")
         if why := _kept(facts, did):
-            return Decision(trace=(f"DID {did.number}: {why}, kept and not delivered",))
+            return Decision(trace=(f"DID {did.number}: {why}, kept and not delivered",), kept=True)
         routes = tuple(_destinations(facts, did))
         trace = [route.why for route in routes]
         if did.forward and (why := _no_forward(facts, did)):

@@ -214,10 +214,14 @@ class MessageServer:
         return Answer(202)
 
     def _caller_id(self, request: Request, account: Account) -> str:
-        """Return the caller ID (D8): a ten-digit display name or From user, else the account's."""
+        """Return the caller ID that the request states (D8): a ten-digit display name or From user; else empty.
+
+        An account whose name is a number, and that answers by the thread, does not state that number by its name.
+        """
         assert request.from_ is not None
-        stated = self._number(request.from_.display) or self._number(request.from_.parsed().username)
-        return stated or account.caller_id
+        user = request.from_.parsed().username
+        by_name = account.reply_from_thread and user == account.name
+        return self._number(request.from_.display) or ("" if by_name else self._number(user))
 
     def _number(self, stated: str) -> str:
         """Return a number of the sender as the dialplan lets it be written, as ten digits; empty if it is none."""
@@ -230,7 +234,8 @@ class MessageServer:
                 raise _Refused(Answer(200))
             case body_reader.Refused(status, why, header):
                 raise self._refuse(status, why, *([header] if header else []))
-        if found.author and not {found.author, self._number(found.author)} & {account.name, source}:
+        own = (account.name, source or account.caller_id)
+        if found.author and not {found.author, self._number(found.author)} & set(own):
             raise self._refuse(403, "the From inside the CPIM wrapper is not the sender's")
         return found
 

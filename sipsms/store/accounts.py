@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sipsms.core.account import Account
 from sipsms.core.errors import AdminError, BadValue
 from sipsms.core.ha1 import ha1
-from sipsms.store import destinations, provisioning_links, reassign
+from sipsms.store import destinations, provisioning_links, reassign, threads
 from sipsms.store.rows import counter, take_ids
 from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
 
@@ -100,6 +100,8 @@ def set_account(connection: Connection, /, name: str, **values: Any) -> None:
         values["api_allow_ip"] = networks(values["api_allow_ip"])
     if row.app_messages and values.get("app_messages") is False:
         reassign.to_phones(connection, name, time.time())
+    if values.get("reply_from_thread") is False:
+        threads.forget(connection, name)
     if values:
         fresh = {**values, "version": changed(connection)}
         connection.execute(update(accounts).where(accounts.c.name == name).values(fresh))
@@ -171,6 +173,7 @@ def remove_account(connection: Connection, name: str) -> None:
     connection.execute(delete(devices).where(devices.c.aor == name))
     provisioning_links.forget_account(connection, name)
     connection.execute(delete(tokens).where(tokens.c.account == name))
+    threads.forget(connection, name)
     connection.execute(delete(push_tokens).where(push_tokens.c.account == name))
     connection.execute(update(accounts).where(accounts.c.reseller == name).values(reseller=""))
     destinations.forget_member(connection, name)
@@ -194,6 +197,7 @@ def shown_account(row: Row[Any] | Account) -> dict[str, Any]:
         "presence": row.presence, "copies": row.copies, "bulk": row.bulk, "shorteners": row.shorteners,
         "api": bool(row.api_hash), "api_daily_limit": row.api_daily_limit, "api_allow_ip": row.api_allow_ip,
         "email": row.email, "reseller": row.reseller, "app_messages": row.app_messages, "smpp_rate": row.smpp_rate,
+        "reply_from_thread": row.reply_from_thread,
     }  # fmt: skip
 
 

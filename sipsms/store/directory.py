@@ -44,7 +44,7 @@ _ACCOUNT = select(*(  # in the order of the fields of `Account`
     for name in (
         "name", "parent", "ha1_md5", "ha1_sha256", "caller_id", "enabled", "legacy_digest", "presence", "copies",
         "bulk", "shorteners", "api_hash", "api_daily_limit", "api_allow_ip", "email", "reseller", "app_messages",
-        "created_at", "smpp_rate",
+        "created_at", "smpp_rate", "reply_from_thread",
     )
 ))  # fmt: skip
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from sipsms.core.message import Delivery, Message
 from sipsms.core.queue_rows import Stored
+from sipsms.store import threads
 from sipsms.store.rows import (
     DELIVERY_KEYS,
     INSERT_DELIVERY,
@@ -31,10 +32,11 @@ Acceptance = tuple[Message, Sequence[Delivery], str, float]
 
 
 def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stored]:
-    """Insert messages with their deliveries. Return the stored ids.
+    """Insert messages with their deliveries, and note their DID for the accounts that answer from it.
 
-    A duplicate key fails the batch. The writer then runs each message alone, and the duplicate is found before its
-    insert."""
+    Return the stored ids. A duplicate key fails the batch. The writer then runs each message alone, and the duplicate
+    is found before its insert.
+    """
     if connection.info.get(ALONE) and (key := batch[0][0].dedupe_key) is not None:
         known = message_with_key(connection, key)
         if known is not None:
@@ -45,6 +47,7 @@ def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stor
     message_rows: list[tuple[Any, ...]] = []
     delivery_rows: list[tuple[Any, ...]] = []
     begun_rows: list[tuple[Any, ...]] = []
+    thread_rows: list[tuple[str, str, str]] = []
     results: list[Stored] = []
     for message, new, node, now in batch:
         message_rows.append(message_row(message, message_id))
@@ -56,6 +59,8 @@ def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stor
                 begun_rows.append((delivery_id, delivery.attempts, now))
             kept.append(delivery._replace(message=numbered, id=delivery_id))
             delivery_id += 1
+        if message.answering:
+            thread_rows += [(account, message.source, message.did) for account in message.answering]
         results.append(Stored(message_id, tuple(kept)))
         message_id += 1
     execute_many(connection, INSERT_MESSAGE, MESSAGE_KEYS, message_rows)
@@ -63,6 +68,8 @@ def accept_all(connection: Connection, batch: Sequence[Acceptance]) -> list[Stor
         execute_many(connection, INSERT_DELIVERY, DELIVERY_KEYS, delivery_rows)
     if begun_rows:
         execute_many(connection, INSERT_ATTEMPT, ATTEMPT_KEYS, begun_rows)
+    if thread_rows:
+        threads.note_all(connection, thread_rows)
     return results
 
 

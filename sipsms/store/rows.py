@@ -181,7 +181,8 @@ def delivery_of(row: Row[Any]) -> Delivery:
     )
 
 
-_FIELDS = tuple(name for name in Message._fields if name not in ("direction", "kind", "report", "media"))
+_NO_COLUMNS = ("direction", "kind", "report", "media", "answering")  # made from columns of other names, or not stored
+_FIELDS = tuple(name for name in Message._fields if name not in _NO_COLUMNS)
 
 
 def message_of(row: Row[Any], prefix: str = "") -> Message:

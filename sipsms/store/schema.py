@@ -66,6 +66,7 @@ accounts = Table(
     _text("reseller", 64),  # the customer that manages this one
     Column("app_messages", Boolean, nullable=False, server_default=false()),  # for an app to fetch, not sent by SIP
     Column("smpp_rate", Integer),  # messages a second by SMPP; empty: as configured
+    Column("reply_from_thread", Boolean, nullable=False, server_default=false()),  # see `threads`
     # Fields of setSubAccount as JSON: stored and returned, without effect.
     Column("api_fields", Text, nullable=False, server_default="{}"),
     Column("created_at", Double, nullable=False),
@@ -252,6 +253,16 @@ blocks = Table(
     Column("active", Boolean, nullable=False, server_default=true()),
     Column("created_at", Double, nullable=False),
     Column("version", _Id, nullable=False, index=True),
+)
+
+# The DID that each peer of an account last wrote to: rows only for accounts with `reply_from_thread`.
+threads = Table(
+    "threads",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("peer", String(64), primary_key=True),
+    Column("did", String(32), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Random keys of this installation, the same after a restart.

@@ -24,6 +24,7 @@ from sipsms.store import (
     pending_reports,
     queue,
     reassign,
+    threads,
 )
 from sipsms.store.directory import changes
 from sipsms.store.engine import COMMAND_WAIT, SERVER_WAIT, DriverError, ensure_schema, open_engine, reason
@@ -98,6 +99,13 @@ class Store:
     async def accept(self, message: Message, new: Sequence[Delivery], now: float) -> Stored:
         """Store a message with its deliveries, or find that its duplicate key is known. Raises Unavailable."""
         return await self.writer.put(messages.accept_all, (message, new, self.node, now))
+
+    async def last_did(self, account: str, peer: str) -> str:
+        """Return the DID that `peer` last wrote to, or an empty text. Raises Unavailable.
+
+        The writer reads it, because the writer keeps the order of a sender's messages.
+        """
+        return await self.writer.put(threads.last_dids, (account, peer))
 
     async def add(self, message: Message, new: Sequence[Delivery], fetcher: str, now: float) -> tuple[Delivery, ...]:
         """Store the media that courier `fetcher` has fetched for a message and, once, its deliveries."""

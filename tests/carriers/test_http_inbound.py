@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from base64 import b64encode
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import pytest
 from hypothesis import given
@@ -276,6 +277,43 @@ def test_a_hmac_with_a_timestamp_is_checked(off: int, status: int) -> None:
     assert refusal(acme, hook(BODY, headers)) == status
     assert refusal(acme, hook(BODY, {**headers, "x-time": str(int(NOW) + 1)})) == 401
     assert refusal(acme, hook(BODY, {**headers, "x-time": "soon"})) == 401
+
+
+QUERY = {name: str(value) for name, value in SMS.items()}
+
+
+@pytest.mark.req("A-42", "W-05")
+@pytest.mark.parametrize("stamp", [None, str(int(NOW))])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_hmac_of_no_body_does_not_sign_the_query(method: str, stamp: str | None) -> None:
+    """A signature of an empty body, once seen, would admit any message in the query."""
+    acme = inbound(ping=True, signature={"kind": "hmac-sha256", "key": "k", "timestamp": stamp and "X-Time"})
+    headers = {"x-signature": signed(b"", stamp=stamp), "x-time": stamp or ""}
+    assert refusal(acme, hook(b"", headers, QUERY, method)) == 401
+    assert refusal(acme, hook(b"", headers, {}, method)) == 0, "a ping has nothing to sign"
+
+
+@pytest.mark.req("A-42", "W-05")
+@pytest.mark.parametrize(
+    ("method", "body", "kind", "status"),
+    [
+        ("GET", b"", {}, 0),
+        ("POST", b"", {}, 0),
+        ("GET", urlencode(QUERY).encode(), FORM, 401),
+        ("GET", BODY, JSON, 401),
+        ("POST", BODY, JSON, 401),
+        ("POST", urlencode(QUERY).encode(), {}, 401),
+    ],
+)
+def test_a_body_that_plivo_does_not_sign_is_refused(
+    method: str, body: bytes, kind: dict[str, str], status: int
+) -> None:
+    """Plivo signs URL, fields of a form and nonce ("Signature validation", V3); a GET has no body."""
+    acme = inbound(signature={"kind": "plivo", "key": "k"})
+    url = f"{HOOK_URL}/s3cret?" + "&".join(f"{name}={value}" for name, value in sorted(QUERY.items()))
+    made = b64encode(hmac.digest(b"k", f"{url}.n1".encode(), hashlib.sha256)).decode()
+    headers = {**kind, "x-plivo-signature-v3": made, "x-plivo-signature-v3-nonce": "n1"}
+    assert refusal(acme, hook(body, headers, QUERY, method, url)) == status
 
 
 ALL: dict[str, Any] = {

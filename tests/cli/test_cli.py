@@ -92,6 +92,7 @@ def test_accounts_and_dids_are_added_listed_and_removed(customer: Host) -> None:
         "reseller": "",
         "app_messages": False,
         "smpp_rate": None,
+        "reply_from_thread": False,
     }
     assert customer.rows("account", "list") == [
         {"name": "acme", "customer": "acme", "subaccount": False, "caller_id": "5550001111", "enabled": True,

@@ -27,6 +27,6 @@ SEGMENTS = CarrierOptions.model_construct(text_unit="segments")
 async def test_the_route_says_how_a_text_is_cut(tmp_path: Path, options: CarrierOptions, length: int, how: str) -> None:
     async with core(tmp_path, {SIM: ScriptedCourier()}) as here:
         set_options(here, sim=options)
-        found = explain(here.messaging, here.directory, {"sim": options}, DID, PHONE, "a" * length)
+        found = await explain(here.messaging, here.directory, {"sim": options}, DID, PHONE, "a" * length)
         assert how in found["trace"]
         assert found["routes"] == [f"{SIM} -> {PHONE} (from {DID})"]

@@ -21,7 +21,7 @@ from sipsms.web.api.v1.problems import Problem, missing, wrong
 from sipsms.web.api.v1.send import seconds
 
 # Settings that a customer may change, and settings that its reseller may change. The operator may change all.
-_CUSTOMERS: Final = {"caller_id", "presence", "copies", "app_messages", "email"}
+_CUSTOMERS: Final = {"caller_id", "presence", "copies", "reply_from_thread", "app_messages", "email"}
 _RESELLERS: Final = {*_CUSTOMERS, "api_daily_limit", "api_allow_ip"}
 _TOKENS: Final = {  # scope of the caller -> scopes of the tokens that it may make, list and remove
     Scope.OPERATOR: ("operator", "reseller", "customer", "did"),

@@ -163,7 +163,7 @@ async def explain_route(
 ) -> Any:
     """Return the matching rules and the route of a message without sending it. Operator only."""
     reach.need(OPERATOR)
-    return explain(api.messaging, api.directory, api.carriers(), source, target, text)
+    return await explain(api.messaging, api.directory, api.carriers(), source, target, text)
 
 
 @router.post("/incoming", response_model=m.Stored, status_code=202, tags=["operator"])

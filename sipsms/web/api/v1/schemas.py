@@ -201,6 +201,9 @@ class AccountChange(Given):
     legacy_digest: bool | None = None
     presence: bool | None = None
     copies: bool | None = None
+    reply_from_thread: Annotated[bool | None, Field(description="Answer from the DID that the peer last wrote to")] = (
+        None
+    )
     bulk: bool | None = None
     shorteners: bool | None = None
     app_messages: Annotated[bool | None, Field(description="An app fetches its messages; none by SIP")] = None
@@ -224,6 +227,7 @@ class AccountShown(Shown):
     legacy_digest: bool
     presence: bool
     copies: bool
+    reply_from_thread: bool
     bulk: bool
     shorteners: bool
     app_messages: bool

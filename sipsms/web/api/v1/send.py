@@ -120,7 +120,8 @@ def _sender(parts: Services, reach: Permissions, given: MessageGiven) -> Account
 
 def _report(parts: Services, account: Account, given: MessageGiven) -> WebhookRequest | None:
     """Return a request for a report, unless the number has no webhook to receive it: reports cost work."""
-    did = parts.directory.did(normalise(given.from_ or account.caller_id) or "")
+    chosen_later = account.reply_from_thread and not given.from_
+    did = None if chosen_later else parts.directory.did(normalise(given.from_ or account.caller_id) or "")
     return WebhookRequest() if did is None or did.webhook is not None else None
 
 
