@@ -439,14 +439,12 @@ class Framer:
         return events
 
     def _next(self) -> Request | Response | BadMessage | Ping | Broken | None:
-        if self._message is None:
-            event = self._read_head()
-            if event is not None or self._message is None:
-                return event
+        event = self._read_head() if self._message is None else None
+        message, error = self._message, self._error
+        if event is not None or message is None:
+            return event
         if len(self._buffer) < self._missing:
             return None
-        message, error = self._message, self._error
-        assert message is not None
         message.body = bytes(self._buffer[: self._missing])
         del self._buffer[: self._missing]
         self._message = self._error = None
