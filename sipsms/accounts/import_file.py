@@ -1,4 +1,4 @@
-"""The YAML file of `sipsms import`, with errors by file, line and key as in the configuration."""
+"""The file of `sipsms import`, YAML or CSV, with errors by file, line and key as in the configuration."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
+from sipsms.accounts import import_csv
 from sipsms.core.e164 import telephone_number
 from sipsms.core.ssrf import check_smpp_url, check_url
-from sipsms.core.yaml_file import ConfigError, Document, Model
+from sipsms.core.yaml_file import ConfigError, Document, Model, read_text
 from sipsms.store.accounts import EMAIL, Hashes, NewAccount
 from sipsms.store.dids import Destinations
 from sipsms.store.import_export import Imported, NewDid, NewGroup
@@ -66,8 +67,9 @@ class File(Model):
 
 
 def read(path: Path, realm: str, allow_private: bool = False) -> Imported:
-    """Return the accounts, DIDs and groups of a file. Raises ConfigError."""
-    document = Document.read(path)
+    """Return the accounts, DIDs and groups of a file: CSV if its name ends so, else YAML. Raises ConfigError."""
+    text = read_text(path)
+    document = import_csv.parse(path, text) if path.suffix.lower() == ".csv" else Document.parse(path, text)
     file = document.validate(File)
     errors = list(_doubled(document, file))
     if errors:

@@ -262,10 +262,15 @@ class Operations:
 
     # --- the whole store ---
 
-    async def import_all(self, people: Rows, numbers: Rows, groups: Rows) -> dict[str, int]:
-        """Take over what `accounts.import_file.read` found in a file. Return counts of rows."""
+    async def import_all(self, people: Rows, numbers: Rows, groups: Rows, dry_run: bool = False) -> dict[str, int]:
+        """Take over what `accounts.import_file.read` found in a file. Return counts of rows.
+
+        `dry_run`: only check and count, by a change that is rolled back."""
         given = import_export.Imported.from_json(people, numbers, groups)
-        return await self._write(lambda db: import_export.import_all(db, *given, time.time()))
+        try:
+            return await self._write(lambda db: import_export.import_all(db, *given, time.time(), dry_run=dry_run))
+        except import_export.DryRun as done:
+            return done.counts
 
     async def export_all(self) -> dict[str, Any]:
         return await self._store.read(import_export.export_all)

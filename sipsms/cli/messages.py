@@ -12,18 +12,24 @@ from sipsms.cli.base import Context, cli, json_line, json_option, moment, pass_c
 
 @cli.command("import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Check the file and count what it would change, without a change.")
+@json_option
 @pass_context
-def import_(context: Context, file: Path) -> None:
-    """Import accounts, subaccounts, groups and DIDs from a YAML file.
+def import_(context: Context, file: Path, dry_run: bool, as_json: bool) -> None:
+    """Import accounts, subaccounts, groups and DIDs from a YAML or CSV file.
 
-    New entries are added and existing ones changed; no account or DID is removed. `sipsms export` prints a file to
-    start from."""
+    New entries are added and existing ones changed; no account or DID is removed. `sipsms export` prints a YAML file to
+    start from. A CSV file has the columns name, customer, password, caller_id and dids."""
     from sipsms.accounts import import_file
 
     config = context.config()
     given = import_file.read(file, config.realm, config.callbacks.allow_private)
-    counts = context.do("import_all", **given.to_json())
-    click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
+    counts = context.do("import_all", **given.to_json(), dry_run=dry_run)
+    if as_json:
+        click.echo(json_line({**counts, "dry_run": dry_run}))
+        return
+    said = ", ".join(f"{count} {what}" for what, count in counts.items())
+    click.echo(f"dry run, nothing is changed: {said}" if dry_run else said)
 
 
 @cli.command()

@@ -43,7 +43,7 @@ class Document:
 
     @classmethod
     def read(cls, path: Path) -> Document:
-        return cls.parse(path, _read(path))
+        return cls.parse(path, read_text(path))
 
     @classmethod
     def parse(cls, path: Path, text: str) -> Document:
@@ -117,7 +117,8 @@ def _load(path: Path, loader: Any) -> tuple[Any, dict[Path_, int]]:
         loader.dispose()
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a file. Raises ConfigError."""
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError:

@@ -66,11 +66,21 @@ def _fields(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__slots__}
 
 
+class DryRun(Exception):
+    """The counts of an import that must change nothing."""
+
+    def __init__(self, counts: dict[str, int]) -> None:
+        super().__init__(counts)
+        self.counts = counts
+
+
 def import_all(
     connection: Connection, people: Sequence[NewAccount], numbers: Sequence[NewDid], groups: Sequence[NewGroup],
-    now: float,
+    now: float, *, dry_run: bool = False,
 ) -> dict[str, int]:  # fmt: skip
-    """Make accounts, groups and DIDs match the file. Return counts of rows. Raises AdminError."""
+    """Make accounts, groups and DIDs match the file. Return counts of rows. Raises AdminError.
+
+    `dry_run`: raise DryRun at the end, which rolls everything back."""
     version = changed(connection)
     known = {row.name: row for row in connection.execute(select(accounts))}
     counts = {"added": 0, "changed": 0, "unchanged": 0}
@@ -84,6 +94,8 @@ def import_all(
     for group in groups:
         put_group(connection, group.name, group.members)
     _import_dids(connection, numbers, now, version, counts)
+    if dry_run:
+        raise DryRun(counts)
     return counts
 
 

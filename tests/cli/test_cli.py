@@ -322,6 +322,32 @@ def test_a_second_import_changes_nothing(host: Host, small: Path) -> None:
     assert host.run("import", str(small)).out == "0 added, 2 changed, 19 unchanged\n"
 
 
+def test_a_dry_run_counts_and_changes_nothing(host: Host, small: Path) -> None:
+    assert (
+        host.run("import", str(small), "--dry-run").out
+        == "dry run, nothing is changed: 21 added, 0 changed, 0 unchanged\n"
+    )
+    assert host.rows("account", "list") == []
+    host.run("account", "add", "first", "--password", "x")
+    host.run("did", "add", "5550000001", "--account", "first")
+    assert "5550000001" in host.run("import", str(small), "--dry-run", code=1).err
+    assert len(host.rows("account", "list")) == 1
+
+
+def test_an_import_counts_as_json(host: Host, small: Path, tmp_path: Path) -> None:
+    counts = {"added": 21, "changed": 0, "unchanged": 0}
+    assert host.rows("import", str(small), "--dry-run") == [{**counts, "dry_run": True}]
+    assert host.rows("import", str(small)) == [{**counts, "dry_run": False}]
+
+
+def test_a_csv_file_is_imported(host: Host, tmp_path: Path) -> None:
+    file = tmp_path / "accounts.CSV"
+    file.write_text("name;customer;password;dids\nacme;;one;\ndesk;acme;two;5550001111\n")
+    assert host.run("import", str(file)).out == "3 added, 0 changed, 0 unchanged\n"
+    (number,) = host.rows("did", "list")
+    assert (number["number"], number["account"], number["sip_account"]) == ("5550001111", "acme", "desk")
+
+
 def test_an_export_imports_again_without_a_change(host: Host, small: Path, tmp_path: Path) -> None:
     """Passwords are not exported; imported over the same store all stays as it is, they too."""
     host.run("import", str(small))
