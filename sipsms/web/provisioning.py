@@ -1,7 +1,8 @@
 """Download of phone settings: /provision/<token>/<app>.xml.
 
 Any problem with a token gets the same answer, byte by byte. Answers must not be cached, and the log has only the
-account's name. Each address may ask a few times a minute: this protects the store; the tokens are safe without it.
+account's name. Each IPv4 address and IPv6 network may ask a few times a minute: this protects the store; the tokens are
+safe without it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from starlette.responses import PlainTextResponse, Response
 from sipsms.accounts.provisioning import APPS, Settings, document
 from sipsms.core import log
 from sipsms.core.errors import Unavailable
+from sipsms.core.network import networks_of
 
 PER_MINUTE = 30
-_MAX_ADDRESSES = 10_000
+_OF_SITE = 10  # times as many from an IPv6 /48
+_MAX_NETWORKS = 10_000
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
 Fetch = Callable[[str], Awaitable[Settings | None]]  # uses up one fetch of a token
@@ -47,11 +50,13 @@ class ProvisioningDownload:
 
     def _may_ask(self, address: str) -> bool:
         minute = int(time.monotonic() // 60)
-        if minute != self._minute or len(self._asked) > _MAX_ADDRESSES:
+        if minute != self._minute or len(self._asked) > _MAX_NETWORKS:
             self._minute = minute
             self._asked.clear()
-        self._asked[address] += 1
-        return self._asked[address] <= PER_MINUTE
+        networks = networks_of(address)
+        self._asked.update(networks)
+        limits = (PER_MINUTE, PER_MINUTE * _OF_SITE)
+        return all(self._asked[network] <= most for network, most in zip(networks, limits, strict=False))
 
 
 def _not_found() -> Response:

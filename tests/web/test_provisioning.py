@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from sipsms.accounts.provisioning import Settings, document
 from sipsms.core import log
@@ -113,3 +114,28 @@ async def test_requests_are_limited_per_minute(ask: Ask, monkeypatch: pytest.Mon
     assert (await ask("/provision/good/linphone.xml"))[0] == 429
     now[0] = 61.0
     assert (await ask("/provision/good/linphone.xml"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("2001:db8:1:2::{:x}", 3),  # one host
+        ("2001:db8:1:{:x}::1", 30),  # one site (RFC 6177)
+        ("::ffff:192.0.2.1", 3),
+        ("2001:db8:{:x}::1", 200),  # different sites
+        ("198.51.{}.1", 200),
+    ],
+)
+async def test_the_limit_counts_networks_and_not_addresses(
+    monkeypatch: pytest.MonkeyPatch, address: str, allowed: int
+) -> None:
+    """A host has 2**64 addresses of IPv6: each of them must not have a limit of its own."""
+    monkeypatch.setattr(provisioning.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(provisioning, "PER_MINUTE", 3)
+    download = ProvisioningDownload(Links().fetch)
+    statuses = []
+    for number in range(200):
+        path = {"token": "wrong", "app": "linphone"}
+        scope = {"type": "http", "method": "GET", "client": (address.format(number), 1), "path_params": path}
+        statuses.append((await download.handle(Request(scope))).status_code)
+    assert statuses == [404] * allowed + [429] * (200 - allowed)

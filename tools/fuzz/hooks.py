@@ -61,7 +61,7 @@ def check(data: bytes) -> None:
     for sms in parsed.messages:
         assert all(isinstance(one, str) for one in (sms.source, sms.destination, sms.text, sms.remote_id, sms.dedupe))
         assert sms.part is None or 1 <= sms.part.number <= sms.part.total <= 255
-        assert all(one.url.startswith(("http://", "https://")) for one in sms.media)
+        assert all(one.url.lower().startswith(("http://", "https://")) for one in sms.media)
     for receipt in parsed.receipts:
         assert isinstance(receipt.remote_id, str)
         assert isinstance(receipt.state, State)
