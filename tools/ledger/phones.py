@@ -258,7 +258,8 @@ class Phone:
     def _send(self, data: bytes) -> None:
         """Send a request; at times, break a connection off within it or at some moment before or after the answer."""
         breaks = self._link.is_reliable and self._dice.random() < BREAKS
-        cut = self._dice.randrange(len(data)) if breaks and self._dice.random() < 0.3 else len(data)
+        is_cut = breaks and self._link.name == "TCP" and self._dice.random() < 0.3  # a WebSocket frame is whole
+        cut = self._dice.randrange(len(data)) if is_cut else len(data)
         self._link.send(data[:cut])
         if breaks:
             self._book.note("SIP connection broken off")
