@@ -31,6 +31,18 @@ _MODULES = {
     "server": "check-config demo migrate serve softphone trace",
     "tokens": "account token",
 }
+# How `sipsms --help` groups them.
+_GROUPS = {
+    "Server": "serve check-config migrate trace demo softphone",
+    "Accounts, phones and numbers": (
+        "account subaccount token did group block webhooks registrations devices import export"
+    ),
+    "Messages": "messages message conversations send receive route cancel usage",
+    "Queue and carriers": "queue resend dead-letters carriers binds",
+}
+click.rich_click.COMMAND_GROUPS = {
+    "sipsms": [{"name": title, "commands": names.split()} for title, names in _GROUPS.items()]
+}
 _PLACES = ("sipsms.yaml", "etc/sipsms.yaml", "/etc/sipsms/sipsms.yaml")
 _LEAST = 4  # cells of a clipped column
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
