@@ -78,7 +78,8 @@ def read(path: Path, realm: str, allow_private: bool = False) -> Imported:
     numbers: list[NewDid] = []
     groups: list[NewGroup] = []
     console = Console(stderr=True)
-    for index, entry in enumerate(track(file.accounts, "reading", console=console, disable=not console.is_terminal)):
+    entries = track(file.accounts, "reading", console=console) if console.is_terminal else file.accounts
+    for index, entry in enumerate(entries):
         where: tuple[str | int, ...] = ("accounts", index)
         owners = {entry.name, *(one.name for one in entry.subaccounts)}
         everyone = [

@@ -49,7 +49,7 @@ class HttpApis:
                     lambda: Place(config().domain, config().sip.advertised or ""), outbound.usage.sent,
                 ).methods(),
             ),
-            TelnyxApi(access, directory, outbound),
+            TelnyxApi(access, directory, outbound, store),
             WildixApi(
                 access, outbound, clock, lambda: config().api.originate_length, lambda: config().api.timezone
             ),

@@ -24,12 +24,25 @@ if TYPE_CHECKING:
 _MODULES = {
     "accounts": "account subaccount",
     "blocks": "block",
+    "examples": "carrier config",
     "dids": "did group webhooks",
     "lists": "binds carriers dead-letters devices messages queue registrations resend",
     "message": "cancel conversations message usage",
     "messages": "export import receive route send",
     "server": "check-config demo migrate serve softphone trace",
     "tokens": "account token",
+}
+# How `sipsms --help` groups them.
+_GROUPS = {
+    "Server": "serve check-config config migrate trace demo softphone",
+    "Accounts, phones and numbers": (
+        "account subaccount token did group block webhooks registrations devices import export"
+    ),
+    "Messages": "messages message conversations send receive route cancel usage",
+    "Queue and carriers": "queue resend dead-letters carriers carrier binds",
+}
+click.rich_click.COMMAND_GROUPS = {
+    "sipsms": [{"name": title, "commands": names.split()} for title, names in _GROUPS.items()]
 }
 _PLACES = ("sipsms.yaml", "etc/sipsms.yaml", "/etc/sipsms/sipsms.yaml")
 _LEAST = 4  # cells of a clipped column
@@ -63,7 +76,9 @@ class Context:
             return self._path
         found = next((Path(place) for place in _PLACES if Path(place).exists()), None)
         if found is None:
-            raise click.ClickException(f"no configuration: give one with -c FILE, or make one of {', '.join(_PLACES)}")
+            raise click.ClickException(
+                f"no configuration: give one with -c FILE or SIPSMS_CONFIG, or make one of {', '.join(_PLACES)}"
+            )
         return found
 
     def config(self, *, secrets: bool = False) -> Config:
@@ -86,7 +101,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file.")
+@click.option(
+    "-c",
+    "--config",
+    "path",
+    envvar="SIPSMS_CONFIG",
+    show_envvar=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file.",
+)
 @click.version_option(__version__, prog_name="sipsms")
 @click.pass_context
 def cli(context: click.Context, path: Path | None) -> None:

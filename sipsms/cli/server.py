@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import rich_click as click
 
@@ -40,6 +41,9 @@ def check_config(context: Context) -> None:
         ServerCertificate(config.tls.certificate, config.tls.key)
     for line in [*literal_secrets(Document.read(context.path)), *short_secrets(config.carriers)]:
         click.echo(f"warning: {line}", err=True)
+    folder = Path(config.store_url.removeprefix("sqlite:///")).parent
+    if config.store_url.startswith("sqlite:///") and not folder.is_dir():
+        click.echo(f"warning: store: the folder {folder} does not exist; the server will make it", err=True)
     if why := sqlite.warning():
         click.echo(f"warning: {why}", err=True)
     click.echo(f"SQLite {sqlite.VERSION}\n{context.path}: good")
@@ -71,7 +75,7 @@ def migrate(context: Context) -> None:
 def demo(context: Context, once: bool) -> None:
     """Show the main functions with real softphones, then keep serving.
 
-    The softphones need an optional package: pip install 'sipsms[softphone]'."""
+    The softphones need an optional package: pip install '.[softphone]'."""
     from sipsms.cli.demo import play
 
     context.config(secrets=True)
@@ -98,7 +102,7 @@ def trace(context: Context, account: str, full: bool, count: int | None, as_json
 
 @cli.command()
 @click.argument("name")
-@click.option("--password", required=True)
+@click.option("--password", prompt=True, hide_input=True, help="Password of the account. Prompts if missing.")
 @click.option("--server", required=True, metavar="HOST:PORT")
 @click.option("--transport", type=click.Choice(["udp", "tcp", "tls"]), default="udp", show_default=True)
 @click.option("--to", metavar="NUMBER", help="Send TEXT to this number and exit.")
@@ -106,7 +110,7 @@ def trace(context: Context, account: str, full: bool, count: int | None, as_json
 def softphone(name: str, password: str, server: str, transport: str, to: str | None, text: str | None) -> None:
     """Run a softphone in the terminal.
 
-    It shows incoming messages and sends lines of the form `NUMBER text`. Needs: pip install 'sipsms[softphone]'."""
+    It shows incoming messages and sends lines of the form `NUMBER text`. Needs: pip install '.[softphone]'."""
     from sipsms.cli import softphone as phone
 
     if (to is None) != (text is None):

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, Self
 
 PUMP_MS = 20
 TIMER_F = 32.0  # seconds after which pjsip gives up on a MESSAGE over UDP (RFC 3261 17.1.2.2)
-NO_INSTALL = "the softphone needs pjsua2: pip install 'sipsms[softphone]' (x86-64 Linux, Python up to 3.12)"
+NO_INSTALL = "the softphone needs pjsua2: pip install '.[softphone]' (x86-64 Linux, Python up to 3.12)"
 
 
 class SoftphoneMissing(RuntimeError):

@@ -6,6 +6,7 @@ own node tree, so that even an unknown key has its line. A secret's value must n
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class Document:
             except yaml.YAMLError:  # PyYAML itself says better what is wrong
                 data, lines = _load(path, yaml.SafeLoader(text))
         except yaml.YAMLError as error:
-            raise ConfigError([_syntax_error(path, error)]) from None
+            raise ConfigError([_syntax_error(path, text, error)]) from None
         except (ValueError, RecursionError):  # an invalid date; unlimited brackets
             raise ConfigError([f"{path}: not readable as YAML"]) from None
         return cls(path, {} if data is None else data, lines)
@@ -164,12 +165,34 @@ def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _syntax_error(path: Path, error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        return f"{path}{line}: {' '.join(str(error.problem or error.context).split())}"
-    return f"{path}: {' '.join(str(error).split())}"
+# What PyYAML was reading when it failed, and what to say at the place where that begins.
+_UNCLOSED: Final[Mapping[str, str]] = {
+    "while parsing a flow sequence": "the bracket [ is not closed, or a comma is missing in it",
+    "while parsing a flow mapping": "the bracket { is not closed, or a comma is missing in it",
+    "while scanning a quoted scalar": "the quote is not closed",
+}
+_KEY: Final = re.compile(r"[\s-]*([A-Za-z0-9_.-]{1,64})\s*:(?:\s|$)")
+
+
+def _syntax_error(path: Path, text: str, error: yaml.YAMLError) -> str:
+    """Return `file:line: key: what is wrong`, at the beginning of what is not closed, else where PyYAML gave up."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f"{path}: {' '.join(str(error).split())}"
+    lines = text.splitlines()
+    mark = error.problem_mark or error.context_mark
+    number = mark.line if mark else 0
+    said = " ".join(str(error.problem or error.context).split())
+    if "\t" in _indentation(lines, number):
+        said = "a tab: YAML is indented with spaces"
+    elif error.context_mark is not None and (unclosed := _UNCLOSED.get(error.context or "")):
+        number, said = error.context_mark.line, unclosed
+    key = _KEY.match(lines[number]) if number < len(lines) else None
+    return f"{path}:{number + 1}: {f'{key[1]}: ' if key else ''}{said}"
+
+
+def _indentation(lines: Sequence[str], number: int) -> str:
+    line = lines[number] if number < len(lines) else ""
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _dotted(where: Path_) -> str:

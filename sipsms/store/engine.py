@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
+from sipsms.core import log
 from sipsms.store.schema import metadata
 from sipsms.store.sqlite import sqlite3
 
@@ -55,7 +56,9 @@ def open_engine(url: str, *, read_only: bool = False, lock_wait: int = COMMAND_W
 def _sqlite(url: str, path: str, read_only: bool, lock_wait: int) -> Engine:
     folder = Path(path).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            log.warning("store_folder_made", path=str(folder.absolute()), why="it did not exist: is `store` right?")
     except OSError as error:
         raise StoreError(f"store {path}: {error.strerror}: {folder}") from None
     pool = QueuePool if read_only else NullPool

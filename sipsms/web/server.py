@@ -14,7 +14,7 @@ import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -57,6 +57,7 @@ def build(
 
     return Application(
         [
+            Route("/", _front),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
@@ -67,6 +68,23 @@ def build(
         ],
         hooks.handle,
     )
+
+
+_FRONT = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>sipsms</title></head>
+<body><h1>sipsms</h1><p>A SIP message registrar and SMS gateway.</p>
+<ul><li><a href="/docs">API</a></li><li><a href="/healthz">Health</a></li></ul></body></html>
+"""
+_FRONT_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+async def _front(request: Request) -> Response:
+    """Show people who enter only the address where to go. Strangers must not learn the version."""
+    return HTMLResponse(_FRONT, headers=_FRONT_HEADERS)
 
 
 class Application:

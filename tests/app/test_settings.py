@@ -221,7 +221,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("domain: a\nlog: [\n", [":3: expected the node content, but found '<stream end>'"]),
     ("domain: a\nlog: &x {level: *x}\n", [":2: log.level: an alias inside its own anchor"]),
     ("domain: !!python/name:os.system x\n", [
-        ":1: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"]),
+        ":1: domain: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"]),
     ("domain: a\nstore: mysql://x\n", [":2: store: expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"]),
     ("domain: a\ndialplan: nowhere\n", [":2: dialplan: {here}/nowhere is no directory"]),
     ("domain: a\ncarriers:\n  x: {type: smtp}\n", [

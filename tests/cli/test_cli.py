@@ -174,6 +174,30 @@ def test_help_and_version_are_printed(host: Host) -> None:
     assert "api-password" in host.run("account", "--help", config=False).out
 
 
+def test_help_lists_each_command_in_one_group(host: Host) -> None:
+    listed = [name for names in base._GROUPS.values() for name in names.split()]
+    assert sorted(listed) == cli.list_commands(Context(cli))
+    shown = host.run("--help", config=False).out
+    assert [title for title in base._GROUPS if title in shown] == list(base._GROUPS)
+
+
+def test_the_softphone_asks_for_its_password(host: Host) -> None:
+    """An option would stand in the shell's history."""
+    (option,) = [one for one in cli.get_command(Context(cli), "softphone").params if one.name == "password"]  # type: ignore[union-attr]
+    assert (option.prompt, option.hide_input) == ("Password", True)  # type: ignore[attr-defined]
+
+
+def test_a_missing_folder_of_the_store_is_said(tmp_path: Path) -> None:
+    there = Host(tmp_path)
+    there.path.write_text(there.path.read_text().replace("sqlite:///sipsms.db", "sqlite:///not/here/sipsms.db"))
+    assert f"warning: store: the folder {tmp_path}/not/here does not exist" in there.run("check-config").err
+    assert not (tmp_path / "not").exists()
+    command = [sys.executable, "-m", "sipsms", "-c", str(there.path), "account", "list"]
+    said = [subprocess.run(command, capture_output=True, text=True, check=True).stderr for _ in range(2)]
+    assert "store_folder_made" in said[0]
+    assert said[1] == ""
+
+
 def test_the_names_of_commands_and_options_do_not_change() -> None:
     expected = {
         "serve", "check-config", "migrate", "demo", "account", "subaccount", "did", "registrations", "devices",

@@ -19,7 +19,7 @@ from sipsms.cli import softphone
 from tests.support.node.server import bound_sockets
 
 needs_pjsua2 = pytest.mark.skipif(
-    importlib.util.find_spec("pjsua2") is None, reason="pjsua2 is not installed: pip install 'sipsms[softphone]'"
+    importlib.util.find_spec("pjsua2") is None, reason="pjsua2 is not installed: pip install '.[softphone]'"
 )
 ECHOED = ("Via:", "From:", "To:", "Call-ID:", "CSeq:", "Contact:")
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

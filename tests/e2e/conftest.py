@@ -19,7 +19,7 @@ MakePhone = Callable[..., Phone]
 @pytest.fixture(scope="module")
 def all_phones() -> Iterator[Phones]:
     if importlib.util.find_spec("pjsua2") is None:
-        pytest.skip("pjsua2 is not installed: pip install 'sipsms[softphone]' (x86-64 Linux, Python up to 3.12)")
+        pytest.skip("pjsua2 is not installed: pip install '.[softphone]' (x86-64 Linux, Python up to 3.12)")
     with Phones() as phones:
         yield phones
 

@@ -103,6 +103,26 @@ def test_3cx_sends_and_hears_what_became_of_it(site: Site, account: Account, cus
     assert [row["text"] for row in site.rows(account.did)] == ["Grüße from 3CX"], "reports are no messages of the user"
 
 
+def test_a_message_is_retrieved_with_its_status_by_its_owner(site: Site, account: Account) -> None:
+    """As `messages.retrieve` of Telnyx's SDK does; what is not the caller's is answered like what does not exist."""
+    key, others = token(site, account), token(site, site.account())
+    sent = call(site, "/v2/messages", [{"from": account.did, "to": HANDSET, "text": "how is it"}], **key).json["data"]
+    site.settled(account.did, "how is it", "delivered")
+    found = call(site, f"/v2/messages/{sent['id']}", **key)
+    to = [{"phone_number": f"+1{HANDSET}", "status": "delivered"}]
+    assert (found.status, {**found.json["data"], "received_at": ""}) == (200, {**sent, "to": to, "received_at": ""})
+    site.sms(account.did, "an answer")
+    received = next(row for row in site.rows(account.did) if row["text"] == "an answer")
+    data = call(site, f"/v2/messages/{received['id']}", **key).json["data"]
+    assert (data["direction"], data["to"][0]["status"]) == ("inbound", "webhook_delivered")
+    for path, headers in (
+        (sent["id"], others), ("999999999", key), ("9" * 30, key), ("x", key), ("%EF%BC%91", key), ("-1", key),
+    ):  # fmt: skip
+        reply = call(site, f"/v2/messages/{path}", **headers)
+        assert (reply.status, reply.json["errors"][0]["code"]) == (404, "10005"), path
+    assert call(site, f"/v2/messages/{sent['id']}", Authorization="Bearer wrong").status == 401
+
+
 @pytest.mark.req("S-100", "A-37", "W-07")
 def test_a_token_has_access_only_to_its_dids(site: Site, account: Account) -> None:
     other = site.account()

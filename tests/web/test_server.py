@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sipsms import __version__
 from sipsms.core.admission import SETTLED, Limits
 from sipsms.core.clock import Clock
 from sipsms.web import server as app
@@ -87,7 +88,7 @@ async def test_health_and_readiness_are_answered() -> None:
         status, body = await _get(port, "/metrics")
         assert status == 200
         assert "sipsms_messages_accepted_total" in body
-        assert (await _get(port, "/"))[0] == 404
+        assert (await _get(port, "/nowhere"))[0] == 404
         assert (await _get(port, "/hooks/acme/"))[0] == 404
     async with _served(watchers=["192.0.2.0/24"]) as port:
         assert await _get(port, "/metrics") == await _get(port, "/nothing") == (404, "Not Found")
@@ -243,3 +244,14 @@ async def test_what_is_called_directly_is_answered_as_by_the_framework() -> None
         if path in ("/door/", "/hooks/acme/key/") and method in ("GET", "POST"):
             assert (found[0]["status"], found[1]["body"][:4]) == (200, method.encode()[:4].ljust(4))
         assert found == await asked(application._starlette, method, path), (method, path)
+
+
+async def test_the_front_page_leads_on_and_names_no_version() -> None:
+    async with _served() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = (await reader.read()).decode()
+        writer.close()
+    assert answer.startswith("HTTP/1.1 200")
+    assert ('href="/docs"' in answer, 'href="/healthz"' in answer) == (True, True)
+    assert __version__ not in answer

@@ -1,4 +1,4 @@
-"""`POST /v2/messages`: sending for programs written for Telnyx (S-099..S-101).
+"""`/v2/messages`: sending, and the state of a message, for programs written for Telnyx (S-099..S-101).
 
 3CX sends by it as a generic SMS provider.
 
@@ -11,6 +11,9 @@
 Later states go to the DID's webhook: message.sent, then message.finalized (`outbound.webhook_payload`). Errors have
 Telnyx's form: {"errors": [{"code", "title", "detail", "source": {"pointer": "/to"}}]}.
 https://developers.telnyx.com/api/messaging/send-message
+
+    GET /v2/messages/ID    the same record with the present status: what Telnyx's SDK calls `messages.retrieve`
+https://developers.telnyx.com/api/messaging/get-message
 """
 
 from __future__ import annotations
@@ -27,13 +30,17 @@ from starlette.routing import Route
 from sipsms.accounts.auth import Access, Caller, DenialCode, Denied
 from sipsms.accounts.directory import Directory
 from sipsms.core.account import Account
-from sipsms.core.e164 import as_format, normalise
+from sipsms.core.e164 import as_format, is_digits, normalise
 from sipsms.core.errors import Unavailable
+from sipsms.core.message import State
 from sipsms.core.refusal import Refusal, RefusalCode
 from sipsms.core.report_request import WebhookRequest
 from sipsms.core.segmentation import encoding_of, segments
 from sipsms.messaging.order import MAX_LONG, File, Order, Sent
 from sipsms.messaging.outbound import Outbound, not_yours
+from sipsms.store import message_list
+from sipsms.store.store import Store
+from sipsms.web.api.v1.permissions import Permissions
 from sipsms.web.json_response import Json
 from sipsms.web.request import SMALL_BODY, BadRequest, address_of, bearer_of, body_of, charset_of, json_object
 from sipsms.web.response_ack import when_heard
@@ -66,6 +73,9 @@ _DENIED: Final[dict[DenialCode, tuple[int, str]]] = {
 }
 
 
+_LONGEST_ID: Final = 18  # digits
+
+
 class _Refused(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason)
@@ -73,13 +83,30 @@ class _Refused(Exception):
 
 
 class TelnyxApi:
-    def __init__(self, access: Access, directory: Directory, outbound: Outbound) -> None:
+    def __init__(self, access: Access, directory: Directory, outbound: Outbound, store: Store) -> None:
         self._access = access
         self._directory = directory
         self._outbound = outbound
+        self._store = store
 
     def routes(self) -> list[Route]:
-        return [Route("/v2/messages", self.send, methods=["POST"])]
+        return [
+            Route("/v2/messages", self.send, methods=["POST"]),
+            Route("/v2/messages/{id}", self.retrieve, methods=["GET"]),
+        ]
+
+    async def retrieve(self, request: Request) -> Response:
+        """Return a message with its present status. Another customer's is answered as if it did not exist."""
+        try:
+            caller = self._access.bearer(bearer_of(request), address_of(request), "v2")
+            number, sees = request.path_params["id"], Permissions(caller, self._directory).sees
+            known = is_digits(number) and len(number) <= _LONGEST_ID
+            row = await self._store.read(lambda db: message_list.message(db, int(number), sees)) if known else None
+        except Denied as denied:
+            return _denied(denied)
+        except Unavailable:
+            return _error(503, "10011", "Try again later", "the store does not answer")
+        return Json({"data": _record(row)}) if row else _error(404, "10005", "Resource not found", "no such message")
 
     async def send(self, request: Request) -> Response:
         try:
@@ -89,8 +116,7 @@ class TelnyxApi:
             if isinstance(sent, Refusal):
                 raise _Refused(sent)
         except Denied as denied:
-            status, title = _DENIED[denied.code]
-            return _error(status, "10009" if status == 401 else "10010", title, denied.reason)
+            return _denied(denied)
         except BadRequest as error:
             return _error(error.status, "10015", "Bad request", error.reason)
         except _Refused as refused:
@@ -150,24 +176,57 @@ def _one_number(value: Any) -> str:
 
 
 def _data(sent: Sent, order: Order) -> dict[str, Any]:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+00:00")
+    media = [{"url": one.url, "content_type": None} for one in order.files]
+    now = datetime.now(UTC)
+    return _shown("outbound", sent.message, sent.source, sent.destination, "queued", order.text, media, now)
+
+
+# The field `status` of a recipient, as Telnyx documents it.
+_STATUS: Final = {
+    State.QUEUED: "queued", State.SENDING: "sending", State.ACCEPTED: "sent", State.DELIVERED: "delivered",
+    State.UNKNOWN: "delivery_unconfirmed", State.FAILED: "sending_failed", State.EXPIRED: "expired",
+}  # fmt: skip
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored message (see `store.message_list.message`)."""
+    media = [{"url": one["url"], "content_type": one["content_type"]} for one in row["media"]]
+    status = _STATUS[State(row["state"])]
+    if status == "sending_failed" and row["carrier_id"]:  # a carrier had it
+        status = "delivery_failed"
+    direction = "inbound" if row["direction"] == "in" else "outbound"
+    if direction == "inbound":
+        status = "webhook_delivered"
+    at = datetime.fromisoformat(row["created_at"])
+    return _shown(direction, row["id"], row["from"], row["to"], status, row["text"], media, at)
+
+
+def _shown(
+    direction: str, number: int, source: str, to: str, status: str, text: str, media: list[dict[str, Any]],
+    received_at: datetime,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "record_type": "message",
-        "direction": "outbound",
-        "id": str(sent.message),
-        "type": "MMS" if order.files else "SMS",
-        "from": {"phone_number": as_format(sent.source, "e164")},
-        "to": [{"phone_number": as_format(sent.destination, "e164"), "status": "queued"}],
-        "text": order.text,
-        "media": [{"url": one.url, "content_type": None} for one in order.files],
-        "encoding": "GSM-7" if encoding_of(order.text) == "gsm7" else "UCS-2",
-        "parts": max(segments(order.text), 1),
-        "received_at": now,
+        "direction": direction,
+        "id": str(number),
+        "type": "MMS" if media else "SMS",
+        "from": {"phone_number": as_format(source, "e164")},
+        "to": [{"phone_number": as_format(to, "e164"), "status": status}],
+        "text": text,
+        "media": media,
+        "encoding": "GSM-7" if encoding_of(text) == "gsm7" else "UCS-2",
+        "parts": max(segments(text), 1),
+        "received_at": received_at.strftime("%Y-%m-%dT%H:%M:%S.000+00:00"),
         "sent_at": None,
         "completed_at": None,
         "errors": [],
-        "payload": {"id": str(sent.message)},
+        "payload": {"id": str(number)},
     }
+
+
+def _denied(denied: Denied) -> Response:
+    status, title = _DENIED[denied.code]
+    return _error(status, "10009" if status == 401 else "10010", title, denied.reason)
 
 
 def _error(status: int, code: str, title: str, detail: str, field: str = "") -> Response:

@@ -70,3 +70,10 @@ def test_the_document_describes_every_route(node: ApiNode) -> None:
             assert operation.get("description"), f"{method} {path} says nothing"
             assert "4XX" in operation["responses"], f"{method} {path}"
             assert "422" not in operation["responses"], f"{method} {path}: not our shape of errors"
+
+
+def test_the_page_lists_each_path_once(node: ApiNode) -> None:
+    """Swagger UI shows an operation below each of its tags."""
+    paths = node.call("GET", "/openapi.json", who=None).json["paths"]
+    tags = [one["tags"] for methods in paths.values() for one in methods.values()]
+    assert {len(found) for found in tags} == {1}
