@@ -102,8 +102,7 @@ class _Walk(Iterator[int]):
         self._sees = sees
         self._left = SCAN
         self.horizon = 0
-        numbers = wanted.numbers
-        sources: Sequence[str | None] = [None] if numbers is None or (numbers and wanted.contact) else numbers
+        sources: Sequence[str | None] = [None] if wanted.numbers is None or wanted.contact else wanted.numbers
         chunk = max(1, min(max(wanted.limit + 1, 50), SCAN // (2 * max(len(sources), 1))))
         low, high = _ids_between(connection, wanted)
         self._rows = merge(*(self._of(number, low, high, chunk) for number in sources), key=lambda row: -row.id)
