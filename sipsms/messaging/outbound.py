@@ -219,8 +219,9 @@ class Outbound:
         """
         part = order.part
         assert part is not None
+        source = "" if order.from_thread else order.source  # the peer may write to another DID before the last part
         stored = StoredPart(
-            order.origin, order.source, order.destination, part.reference[:64], part.number, part.total, order.text, "",
+            order.origin, source, order.destination, part.reference[:64], part.number, part.total, order.text, "",
             self._clock(), account=order.account.name, expires_at=order.expires_at, report=order.report,
         )  # fmt: skip
         result = await self._parts.add(stored)
@@ -235,20 +236,21 @@ class Outbound:
         """
         first = parts[0]
         account, key = self._directory.account(first.account), parts_key(first.reference)
-        if account is None or not account.enabled or not self._directory.may_send_from(account, first.source):
-            return Refusal(RefusalCode.POLICY, f"{first.source} is not a number of an account that may send")
+        source = first.source
+        if account is not None and not source:
+            source, _ = await self.caller_id(account, first.destination)
+        if account is None or not account.enabled or not self._directory.may_send_from(account, source):
+            return Refusal(RefusalCode.POLICY, f"{source} is not a number of an account that may send")
         expires_at = min((one.expires_at for one in parts if one.expires_at is not None), default=None)
         report = of_parts(one.report for one in parts)
-        order = Order(
-            account, first.source, first.destination, text, first.origin, report=report, expires_at=expires_at
-        )
+        order = Order(account, source, first.destination, text, first.origin, report=report, expires_at=expires_at)
         sent = await self._take(order, key)
         if isinstance(sent, Sent):
             return Receipt(sent.message, sent.duplicate)
-        log.warning("parts_refused", account=account.name, source=first.source, why=sent.reason)
+        log.warning("parts_refused", account=account.name, source=source, why=sent.reason)
         lost = Message(
-            Direction.OUT, first.source, first.destination, text, first.origin, first.received_at, account.name,
-            first.source, dedupe_key=key, report=report,
+            Direction.OUT, source, first.destination, text, first.origin, first.received_at, account.name,
+            source, dedupe_key=key, report=report,
         )  # fmt: skip
         await self._reporter.report(lost, Stage.REJECTED)
         return sent

@@ -63,6 +63,19 @@ async def test_an_mms_and_a_text_in_parts_count_as_messages_of_the_peer(tmp_path
         assert await source(client, text="2") == THIRD
 
 
+@pytest.mark.parametrize("whole", [SECOND, ""])
+async def test_a_text_in_parts_is_one_message_if_the_peer_writes_in_between(tmp_path: Path, whole: str) -> None:
+    """The thread decides when the text is whole; a stated caller ID stays."""
+    async with program(tmp_path) as client:
+        set_up(client)
+        for number in (1, 2):
+            part = Part("r", number, 2)
+            await client.order(f"part {number} ", account=ALICE, source=whole, origin="smpp", part=part, max_text=1600)
+            await arrive(client.core, source=PEER, to=THIRD)
+        rows = await client.core.rows("SELECT source, text FROM messages WHERE direction = 'out'")
+        assert rows == [(whole or THIRD, "part 1 part 2 ")]
+
+
 async def test_a_did_that_may_not_send_any_more_is_not_used(tmp_path: Path) -> None:
     async with program(tmp_path) as client:
         set_up(client)
