@@ -24,7 +24,6 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 MODULES: Final = {
     "core": "account e164 message queue_rows refusal registration report_request segmentation",
     "routing": "dialplan numbering",
-    "store": "messages queue rows writer",
     "accounts": "directory quota",
     "messaging": "attachments carrier concatenation content_policy delivery_reports device_queue gateway opt_out "
     "opt_out_keywords order outbound planner reporter retry_guard router",
