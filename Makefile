@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit interop bench ledger compiled fuzz clean packages asterisk
+.PHONY: help run test check unit interop bench ledger fuzz clean packages asterisk
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,9 +42,6 @@ bench: .venv/dev  ## rates, latency, CPU and memory, beside Kamailio and Kannel 
 
 ledger: .venv/dev ## kill the server again and again under all kinds of clients, and compare the books (KILLS=60 SEED=1)
 	$(BIN)/python -m tools.ledger --kills $(or $(KILLS),60) --seed $(or $(SEED),1) $(LEDGER)
-
-compiled: .venv/dev  ## a wheel in dist/ whose hot modules are compiled to machine code (needs gcc and python3-dev)
-	$(BIN)/python -m tools.compile
 
 fuzz: .venv/fuzz  ## fuzz all that reads octets or files of others, 60 s each (FUZZ="--seconds 600 hooks")
 	$(BIN)/python -m tools.fuzz $(FUZZ)

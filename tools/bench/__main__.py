@@ -74,8 +74,8 @@ class Bench:
         made: dict[str, Maker] = {}
         if "sipsms" in self.options.server:
             made["sipsms"] = lambda path: Sipsms(path, self.server_cores)
-            if (package := self.options.compiled) is not None:
-                made["compiled"] = lambda path: Sipsms(path, self.server_cores, package)
+            if (package := self.options.beside) is not None:
+                made["beside"] = lambda path: Sipsms(path, self.server_cores, package)
         program = peer_kamailio.find()
         if program is None:
             print("kamailio is not installed (kamailio, kamailio-sqlite-modules): no peer to compare with")
@@ -223,7 +223,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--bindings", type=int, nargs="*", default=[10_000], help="memory: this many registrations held"
     )
-    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="also a package of tools.compile --into FOLDER")
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="also the sipsms of another tree")
     parser.add_argument("--full", action="store_true", help="memory with 100,000 registrations too (minutes)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
@@ -240,7 +240,7 @@ def python_build() -> str:
 
 
 def _about(options: argparse.Namespace, seconds: float) -> dict[str, object]:
-    chosen = {key: value for key, value in vars(options).items() if key not in ("json", "compiled")}
+    chosen = {key: value for key, value in vars(options).items() if key not in ("json", "beside")}
     machine = {"python": python_build(), "kernel": platform.release(), "cores": os.cpu_count()}
     return {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "took_s": round(seconds), **machine, **chosen}
 

@@ -1,6 +1,6 @@
 """Messages by carriers: out by an HTTP carrier until they are closed, and in by a hook until a phone has them.
 
-    python -m tools.bench.carriers [--seconds S] [--runs N] [--outstanding N] [--compiled FOLDER] [--json FILE]
+    python -m tools.bench.carriers [--seconds S] [--runs N] [--outstanding N] [--beside FOLDER] [--json FILE]
 
 http-carrier: MESSAGE (407, 202), a POST to a carrier's API that answers at once, the attempt closed. The CPU is the
 server's, its HTTP client included. hook-to-phone: a carrier's POST to the hook, answered after the commit, and the
@@ -187,7 +187,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--outstanding", type=int, default=128)
     parser.add_argument("--rate", type=float, default=0.0, help="open loop at this many a second instead (out only)")
-    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="also a package of tools.compile --into FOLDER")
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="also the sipsms of another tree")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
     servers, own = split_cores()
@@ -195,7 +195,7 @@ def main(argv: Sequence[str]) -> int:
     results: list[Result] = []
     try:
         for _ in range(options.runs):
-            for package in [None, options.compiled] if options.compiled else [None]:
+            for package in [None, options.beside] if options.beside else [None]:
                 results += measure(options, package, servers, own)
     except ServerFailed as error:
         print(f"FAILED  {error}")

@@ -39,11 +39,11 @@ class Sipsms:
     can_pause = True
 
     def __init__(self, directory: Path, cores: set[int], package: Path | None = None) -> None:
-        """`package`: a folder with a compiled sipsms (see `tools.compile`) instead of this tree's."""
+        """`package`: another tree, whose sipsms is measured instead of this tree's."""
         self.directory, self.cores = directory, cores
         self.environment = {"PYTHONPATH": str(package.resolve() if package else ROOT)}
         if package is not None:
-            self.name = "sipsms compiled"
+            self.name = f"sipsms of {package.name}"
         self.address = ("127.0.0.1", free_port())
         self.http = free_port()
         self.config = directory / "sipsms.yaml"
