@@ -160,7 +160,9 @@ async def test_a_permanent_refusal_is_tried_once(
     with site:
         ledger = Ledger(tmp_path / "ledger", stub)
         stub.script(Answer(400))
-        await send_all(site, ledger, ["no", "yes"])
+        await send_all(site, ledger, ["no"])
+        site.wait(lambda: states(site) == {"failed": ["no"]})
+        await send_all(site, ledger, ["yes"])
         site.wait(lambda: states(site) == {"failed": ["no"], "accepted": ["yes"]})
         assert ledger.submitted == ["no", "yes"]
 

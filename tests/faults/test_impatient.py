@@ -82,7 +82,7 @@ async def test_phones_meet_no_half_started_server(make_site: MakeSite, how: sign
     """300 phones of 300 accounts never stop registering, 20 of them repeat a MESSAGE whose 202 they did not see. The
     server is killed, stopped or reloaded under them. None is refused, all keep their devices, the repeated MESSAGE is
     answered with the same 202 only, and each SMS reaches the phone of its own account."""
-    site = make_site(accounts=PHONES)
+    site = make_site(accounts=PHONES, connections={"per_address": 2 * PHONES})
     site.start()
     async with phones_of(site, PHONES) as phones:
         await until(lambda: all(phone.heard[200] for phone in phones))

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from alembic import command
+from alembic.config import Config
 from smpp.kit import SmppSite
 
+from sipsms.store import engine
 from sipsms.store.sqlite import sqlite3
 from tests.support.sip.wire import Phone
 
@@ -49,8 +52,17 @@ def test_a_second_server_on_one_store_does_not_start(make_site: MakeSite) -> Non
     assert [row["text"] for row in site.rows(account.did)] == ["still served"]
 
 
+def _downgrade(store: Path, version: str) -> None:
+    """Make a store what an older sipsms wrote."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(engine.__file__).parent / "migrations"))
+    with engine.open_engine(f"sqlite:///{store}").begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, version)
+
+
 BAD = {
-    "no YAML": ("domain: [sip.example.net\n", ":2"),
+    "no YAML": ("domain: [sip.example.net\n", ":1"),
     "a tab": ("domain: sip.example.net\n\tstore: x\n", ":2"),
     "unknown key": ("domain: sip.example.net\nlisten:\n  sips: []\n", ":3: listen.sips"),
     "no domain": ("store: sqlite:///x.db\n", ":1"),
@@ -73,8 +85,8 @@ def test_a_bad_configuration_is_named_with_file_and_line(tmp_path: Path, make_si
     text, where = BAD[name]
     site = make_site(accounts=0)
     site.path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    for command in ("serve", "check-config") if name == "unknown key" else ("check-config",):
-        done = site.cli(command, check=False)
+    for word in ("serve", "check-config") if name == "unknown key" else ("check-config",):
+        done = site.cli(word, check=False)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         lines = done.stderr.strip().splitlines()
@@ -122,10 +134,7 @@ def test_a_port_in_use_is_found_before_the_store_is_touched(tmp_path: Path, whic
     port = {"http": site.http_port, "smpp": site.smpp_port}.get(which) or site.ports[which]
     site.start()
     site.stop()
-    with sqlite3.connect(site.store) as db:
-        db.execute("UPDATE alembic_version SET version_num = '0005'")
-        db.execute("DELETE FROM counters WHERE name = 'device'")
-    db.close()
+    _downgrade(site.store, "0005")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port))
