@@ -166,7 +166,7 @@ def _clipped(text: str, width: int) -> str:
 def _cell(name: str, value: Any) -> str:
     if name == "created_at" and isinstance(value, str):
         return value[:19].replace("T", " ")
-    if name.endswith("_at") or name in ("last_seen", "since", "created"):
+    if name.endswith("_at") or name in ("last_seen", "since"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import rich_click as click
@@ -69,9 +68,7 @@ def token_list(context: Context, as_json: bool) -> None:
     rows = context.do("list_tokens")
     for row in rows:
         row["scope"] = ":".join(filter(None, (row["scope"], row.pop("did"))))
-    if not as_json:
-        rows = [{**row, "created": time.strftime("%Y-%m-%d", time.gmtime(row["created_at"]))} for row in rows]
-    show(rows, as_json, "name account scope created expires_at", "no tokens")
+    show(rows, as_json, "name account scope created_at expires_at", "no tokens")
 
 
 @token.command("remove")

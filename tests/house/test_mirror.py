@@ -7,7 +7,7 @@ from typing import Final
 
 TESTS = Path(__file__).parents[1]
 PACKAGE = TESTS.parent / "sipsms"
-MOST: Final = 105  # entries of the list below; this number only falls
+MOST: Final = 104  # entries of the list below; this number only falls
 
 # Module -> what tests it instead.
 ELSEWHERE: Final = {

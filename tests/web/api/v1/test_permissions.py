@@ -265,7 +265,7 @@ def test_a_did_token_opens_only_its_did(node: ApiNode) -> None:
     for method, template, _ in operations(node):
         if template in allowed:
             continue
-        path = template.format(message=1, index=0, number="5550001111", name="anna", delivery=1)
+        path = template.format(message=1, index=0, number="5550001111", name="anna", delivery=1, device=1)
         body = _BODIES.get((method, template), [{}])[0] if method in ("POST", "PATCH", "PUT") else None
         query = "?" + _QUERIES.get((method, template), [""])[0]
         reply = node.call(method, path + query.rstrip("?"), body, "did")
