@@ -42,6 +42,7 @@ class Process:
         with log.open("wb") as out:
             self.child = subprocess.Popen(
                 command,
+                cwd=log.parent,  # not a tree: `python -m` would take the modules there
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
