@@ -263,7 +263,7 @@ class Phone:
         self._link.send(data[:cut])
         if breaks:
             self._book.note("SIP connection broken off")
-            asyncio.get_running_loop().call_later(self._dice.random() * 0.03, self._link.reset)
+            asyncio.get_running_loop().call_later(0 if is_cut else self._dice.random() * 0.03, self._link.reset)
 
     async def _heard(self, future: asyncio.Future[Sip], seconds: float) -> bool:
         """Within that time, and before the connection breaks."""
