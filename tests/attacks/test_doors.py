@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import select
@@ -198,7 +199,8 @@ def raw(lab: Fort, data: bytes, seconds: float = 10.0) -> bytes:
         said = b""
         try:
             sock.sendall(data)
-            sock.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # closed already; its answer is still to be read
+                sock.shutdown(socket.SHUT_WR)
             while chunk := sock.recv(65536):
                 said += chunk
         except (TimeoutError, ConnectionError):
