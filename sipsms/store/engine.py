@@ -113,10 +113,16 @@ def lock(engine: Engine, holder: str) -> IO[str] | None:
 
 
 def _private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read: whoever could open a lock could hold it against the server."""
+    """Open a lock that only the store's owner may open: whoever else could, could hold it against the server.
+
+    A command of root must not keep out a server that runs as another user."""
     descriptor = os.open(path, flags, 0o600)
-    with contextlib.suppress(PermissionError):  # of another user: it was made on purpose
+    with contextlib.suppress(
+        PermissionError, FileNotFoundError
+    ):  # of another user: it was made on purpose; no store yet
         os.fchmod(descriptor, 0o600)
+        owner = os.stat(path.removesuffix(".lock"))
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
     return descriptor
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,17 @@ async def test_a_second_server_on_the_same_store_is_refused(tmp_path: Path) -> N
     again = lock(engine, "server")
     assert again is not None
     again.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to another user")
+def test_the_lock_belongs_to_the_owner_of_the_store(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    ensure_schema(engine)
+    os.chown(tmp_path / "s.db", 65534, 65534)
+    held = lock(engine, "command")
+    assert held is not None
+    with held:
+        assert (tmp_path / "s.db.lock").stat().st_uid == 65534
 
 
 async def test_a_server_waits_for_a_command_to_end(tmp_path: Path) -> None:

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from sqlalchemy import Connection, select
 
 from sipsms.store import upsert
-from sipsms.store.engine import ensure_schema, open_engine
 from sipsms.store.schema import api_usage, secrets
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Connection]:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    ensure_schema(engine)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
 
 
 def test_put_changes_the_row_that_is_there(db: Connection) -> None:
