@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def _taken(site: Site, fields: dict[str, str]) -> bool:
     """The carrier of `site` hands it a message; again, if nobody says that it has it."""
     try:
         return site.hook(fields)[0] == 200
-    except OSError:
+    except (OSError, HTTPException):  # also within its answer
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tools/ is in the checkout, not installed
 
+from tools.ledger.links import Udp
 from tools.ledger.phones import Sip
 from tools.ledger.plan import Ports, Site, accounts
 from tools.ledger.run import Options, play
@@ -144,6 +146,20 @@ def test_lines_of_the_ledgers_are_read() -> None:
     assert Sip.read(b"SIP/2.0 202 Accepted\r\nCall-ID: 1\r\nCSeq: 2 MESSAGE\r\n\r\n").key == ("1", "2 MESSAGE")
     body = b"\0\2\x01" + b"123\0" + b"\2\x01" + b"456\0" + bytes(9) + b"\2hi" + b"\x15\x01\x00\x02\xab\xcd"
     assert read_deliver(body) == ("123", "456", "hi", "abcd")
+
+
+async def test_a_phone_that_registers_and_writes_at_once_has_one_socket() -> None:
+    """A second socket would be a second phone at another port, with copies of all messages."""
+    opened: list[Any] = []
+
+    class Watched(Udp):
+        def connection_made(self, transport: Any) -> None:
+            opened.append(transport)
+
+    link = Watched(("127.0.0.1", 9), lambda raw: None)
+    await asyncio.gather(link.open(), link.open())
+    link.close()
+    assert len(opened) == 1
 
 
 def test_accounts_go_to_customers(tmp_path: Path) -> None:

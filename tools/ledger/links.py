@@ -56,14 +56,16 @@ class Udp(asyncio.DatagramProtocol):
         self._server = server
         self._take = take
         self._transport: asyncio.DatagramTransport | None = None
+        self._opening = asyncio.Lock()
         self.local: Address = ("127.0.0.1", 0)
         self.broken = asyncio.Event()  # never
 
     async def open(self) -> None:
-        if self._transport is None:
-            loop = asyncio.get_running_loop()
-            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
-            self.local = self._transport.get_extra_info("sockname")
+        async with self._opening:  # two sockets would be two phones
+            if self._transport is None:
+                loop = asyncio.get_running_loop()
+                self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+                self.local = self._transport.get_extra_info("sockname")
 
     def send(self, data: bytes) -> None:
         if self._transport is not None:

@@ -124,7 +124,7 @@ async def test_a_crowded_lane_neither_delays_other_lanes_nor_costs_queries(tmp_p
             await here.queue.sweeper.turn()
         assert looks.count <= 2
         gate.set()
-        await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(701,)], seconds=20)
+        await here.until("SELECT count(*) FROM deliveries WHERE state = 'accepted'", [(701,)], seconds=90)
 
 
 @pytest.mark.req("F-10")
