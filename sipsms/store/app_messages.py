@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, case, delete, func, insert, literal_col
 from sipsms.core.lane_key import LaneKey
 from sipsms.core.message import Message
 from sipsms.core.queue_rows import PushToken
+from sipsms.store.history import DID, History
 from sipsms.store.rows import OPEN, in_lane, message_of
 from sipsms.store.schema import deliveries, messages, push_tokens
 
@@ -73,6 +74,7 @@ class _Walk(Iterator[int]):
 
     def __init__(self, connection: Connection, account: str, dids: Sequence[str], after: int, since: float) -> None:
         self._connection = connection
+        self._past = History(connection)
         self._after = after
         own = and_(messages.c.direction == "out", messages.c.account == account, messages.c.content_type == "")
         self._hit = case((and_(own, messages.c.received_at >= since), 1), else_=0).label("hit")
@@ -86,17 +88,15 @@ class _Walk(Iterator[int]):
         self._rows = merge(*(self._of(did, chunk) for did in dids), key=lambda row: up * row.id)
 
     def _of(self, did: str, chunk: int) -> Iterator[Any]:
-        query = select(messages.c.id, self._hit).where(messages.c.did == did, messages.c.id <= self._newest)
-        order = messages.c.id if self._after else messages.c.id.desc()
-        at = self._after
+        columns, ascending = (messages.c.id, self._hit), bool(self._after)
+        low, high = self._after, self._newest + 1
         while not self._ended:
-            here = query.where(messages.c.id > at if self._after else messages.c.id < (at or _NEVER))
-            rows = self._connection.execute(here.order_by(order).limit(chunk)).all()
+            rows = self._past.rows(columns, DID, did, low, high, chunk, ascending=ascending)
             self._left -= len(rows)
             yield from rows
             if len(rows) < chunk:
                 return
-            at = rows[-1].id
+            low, high = (rows[-1].id, high) if ascending else (low, rows[-1].id)
             self._ended = self._left <= 0
 
     def __next__(self) -> int:

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Row, and_, bindparam, case, func, literal, literal_column, select, tuple_
 
+from sipsms.store.history import CONTACTS, DID, History
 from sipsms.store.operator_lists import DEAD_LETTERS, dead_row, device_row, message_row, queue_row
 from sipsms.store.rows import OPEN, chunks
 from sipsms.store.schema import (
-    CONTACT,
     accounts,
     attempts,
     bindings,
@@ -98,6 +98,7 @@ class _Walk(Iterator[int]):
 
     def __init__(self, connection: Connection, wanted: Wanted, sees: Sees) -> None:
         self._connection = connection
+        self._past = History(connection)
         self._wanted = wanted
         self._sees = sees
         self._left = SCAN
@@ -110,7 +111,7 @@ class _Walk(Iterator[int]):
 
     def _of(self, number: str | None, low: int, high: int, chunk: int) -> Iterator[Any]:
         while not self.horizon:
-            rows = _look(self._connection, self._wanted, number, low, high, chunk)
+            rows = _look(self._connection, self._past, self._wanted, number, low, high, chunk)
             self._left -= len(rows)
             yield from rows
             if len(rows) < chunk:
@@ -129,13 +130,15 @@ class _Walk(Iterator[int]):
         raise StopIteration
 
 
-def _look(connection: Connection, wanted: Wanted, number: str | None, low: int, high: int, most: int) -> Sequence[Any]:
-    query = select(messages.c.id, messages.c.account, messages.c.did, messages.c.received_at, _hit(wanted).label("hit"))
+def _look(
+    connection: Connection, past: History, wanted: Wanted, number: str | None, low: int, high: int, most: int
+) -> Sequence[Any]:
+    columns = (messages.c.id, messages.c.account, messages.c.did, messages.c.received_at, _hit(wanted).label("hit"))
     if wanted.contact:
-        query = query.where(wanted.contact == _CONTACT)
-    elif number is not None:
-        query = query.where(messages.c.did == number)
-    query = query.where(messages.c.id < high, messages.c.id > low)
+        return past.rows(columns, CONTACTS, wanted.contact, low, high, most)
+    if number is not None:
+        return past.rows(columns, DID, number, low, high, most)
+    query = select(*columns).where(messages.c.id < high, messages.c.id > low)
     return connection.execute(query.order_by(messages.c.id.desc()).limit(most)).all()
 
 
@@ -153,7 +156,6 @@ def _hit(wanted: Wanted) -> Any:
 
 
 _NEVER: Final = 2**62
-_CONTACT: Final[Any] = literal_column(f"({CONTACT})")  # as the index has it
 _UNKNOWN: Final = deliveries.c.state == literal_column("'unknown'")  # a literal, so that the partial index is used
 
 
@@ -213,13 +215,12 @@ def message(connection: Connection, message_id: int, sees: Sees) -> dict[str, An
 
 def conversations(connection: Connection, number: str, sees: Sees) -> list[dict[str, Any]]:
     """Return the contacts of a number, latest first, among the number's newest messages."""
-    query = (
-        select(messages.c.id, messages.c.direction, messages.c.account, messages.c.did, messages.c.received_at,
-               messages.c.text, _CONTACT.label("contact"), messages.c.content_type)
-        .where(messages.c.did == number).order_by(messages.c.id.desc()).limit(SPOKEN)
+    columns = (
+        messages.c.id, messages.c.direction, messages.c.account, messages.c.did, messages.c.received_at,
+        messages.c.text, CONTACTS.number.label("contact"), messages.c.content_type,
     )  # fmt: skip
     found: dict[str, dict[str, Any]] = {}
-    for row in connection.execute(query):
+    for row in History(connection).rows(columns, DID, number, 0, _NEVER, SPOKEN):
         if row.content_type or not sees(row.account, row.did, row.received_at):
             continue
         one = found.setdefault(

@@ -14,9 +14,10 @@ from operator import attrgetter
 from time import sleep
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select, update
 
 from sipsms.core.message import Direction, Message
+from sipsms.store.history import DID, History
 from sipsms.store.message_list import last_before
 from sipsms.store.rows import media_of
 from sipsms.store.schema import messages
@@ -31,14 +32,6 @@ _COLUMNS = (
     messages.c.id, messages.c.direction, messages.c.source, messages.c.destination, messages.c.text,
     messages.c.received_at, messages.c.did, messages.c.media, messages.c.content_type, messages.c.hidden,
 )  # fmt: skip
-_OF_DID = (
-    select(*_COLUMNS)
-    .where(
-        messages.c.did == bindparam("number"), messages.c.id < bindparam("below"), messages.c.id >= bindparam("least")
-    )
-    .order_by(messages.c.id.desc())
-    .limit(bindparam("size"))
-)
 
 T = TypeVar("T")
 
@@ -55,7 +48,8 @@ def past(
     """
     least = last_before(connection, since - _SLACK) + 1
     below = last_before(connection, until + _SLACK) + 1
-    found = merge(*(_of(connection, one, least, below) for one in dids), key=attrgetter("id"), reverse=True)
+    recorded = History(connection)
+    found = merge(*(_of(recorded, one, least, below) for one in dids), key=attrgetter("id"), reverse=True)
     wanted = (
         rendered
         for row in _yielding(islice(found, LOOKED_AT))
@@ -87,12 +81,11 @@ def _is(
     )
 
 
-def _of(connection: Connection, did: str, least: int, below: int) -> Iterator[Any]:
+def _of(past: History, did: str, least: int, below: int) -> Iterator[Any]:
     """Yield a DID's messages page by page, so that rows that are not needed are not read."""
     size, largest = _PAGE
     while True:
-        values = {"number": did, "least": least, "below": below, "size": size}
-        rows = connection.execute(_OF_DID, values).all()
+        rows = past.rows(_COLUMNS, DID, did, least - 1, below, size)
         yield from rows
         if len(rows) < size:
             return

@@ -125,9 +125,17 @@ messages = Table(
     Column("media", Text, nullable=False, server_default=""),  # parts of an MMS: JSON, see `rows.media_text`
     _text("notify"),  # request for a delivery report (SIP: imdn.Message-ID, RFC 5438), until it is sent
     Column("hidden", Boolean, nullable=False, server_default=false()),  # deleted by its owner at rest.php
-    Index("ix_messages_did_id", "did", "id"),
-    Index("ix_messages_contact", text(f"({CONTACT})"), "id"),
     Index("ix_messages_notify", "id", sqlite_where=text("notify <> ''"), postgresql_where=text("notify <> ''")),
+)
+
+# Ids of messages by DID (kind 0) and by contact (kind 1). The writer fills it behind: see `history`.
+history = Table(
+    "history",
+    metadata,
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("number", String(64), primary_key=True),
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 _OPEN = text("state IN ('queued', 'sending')")

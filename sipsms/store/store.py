@@ -19,6 +19,7 @@ from sipsms.store import (
     concatenated_parts,
     delivery_receipts,
     destinations,
+    history,
     messages,
     operator_lists,
     pending_reports,
@@ -66,7 +67,7 @@ class Store:
         self._reading = reading
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
         self.node = node
-        self.writer = Writer(writing)
+        self.writer = Writer(writing, history.follow)
 
     async def close(self) -> None:
         """Commit what waits, then close."""

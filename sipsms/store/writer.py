@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,6 +35,8 @@ R = TypeVar("R")
 Bulk = Callable[[Connection, Sequence[P]], Sequence[R]]  # runs on all payloads of a batch; returns a result for each
 
 _MAX_BATCH = 512
+_MOMENT = 0.05  # seconds
+_FAR = 1000  # jobs
 
 ALONE = "alone"  # key in a connection's info: the job failed in a batch and now runs alone
 
@@ -46,9 +48,15 @@ class _Job(NamedTuple):
 
 
 class Writer:
-    def __init__(self, engine: Engine) -> None:
-        """Start the thread."""
+    def __init__(self, engine: Engine, follow: Callable[[Connection], bool] = lambda _: False) -> None:
+        """Start the thread.
+
+        `follow` does a step of the work that no caller waits for, in a transaction of its own, and returns whether more
+        is left. It runs when the writer has been idle for a moment, and between commits if it is far behind.
+        """
         self._engine = engine
+        self._follow = follow
+        self._behind = 1  # jobs committed since `follow` had nothing left; an earlier process may have left some
         self._gathered: list[_Job] = []
         self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -82,14 +90,17 @@ class Writer:
         while True:
             batch, last = self._take()
             try:
-                if batch and (connection is None or connection.invalidated):
+                if not last and (connection is None or connection.invalidated):
                     connection = self._engine.connect()
                 if connection is not None and batch:
                     self._commit(connection, batch)
+                if connection is not None and not last and (not batch or self._behind >= _FAR):
+                    self._catch_up(connection)
             except Exception as error:
                 if connection is not None:
                     connection.close()
                     connection = None
+                self._behind = 0  # not again and again while nobody wants anything
                 self._answer([(job, Unavailable(reason(error))) for job in batch])
             if last:
                 if connection is not None:
@@ -97,10 +108,13 @@ class Writer:
                 return
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for jobs. Return all that are there, up to a limit, and whether to end."""
+        """Wait for jobs. Return all that are there, up to a limit, and whether to end.
+
+        There are none if nothing came for a moment, and there is something to catch up with.
+        """
         batch: list[_Job] = []
-        jobs = self._jobs.get()
         with suppress(Empty):
+            jobs = self._jobs.get(timeout=None if not self._behind else _MOMENT if self._behind < _FAR else 0)
             while jobs is not None:
                 batch += jobs
                 if len(batch) >= _MAX_BATCH:
@@ -121,7 +135,16 @@ class Writer:
             results = [self._alone(connection, job) for job in batch]
         log.COMMIT_SECONDS.observe(time.monotonic() - started)
         log.COMMIT_SIZE.observe(len(batch))
+        self._behind += len(batch)
         self._answer(results)
+
+    def _catch_up(self, connection: Connection) -> None:
+        try:
+            with _transaction(connection):
+                more = self._follow(connection)
+        except Exception:  # a full disk, a lock: again after the next commit
+            more = False
+        self._behind = _FAR if more else 0
 
     def _be_patient(self, connection: Connection, patient: bool) -> None:
         """Wait only briefly for a lock after a wait has failed: else later jobs would queue behind each wait."""
@@ -134,18 +157,10 @@ class Writer:
         for job in batch:
             groups.setdefault(job.bulk, []).append(job)
         results: list[tuple[_Job, Any]] = []
-        begin(connection)
-        try:
+        with _transaction(connection):
             for bulk, jobs in groups.items():
                 answers = bulk(connection, [job.payload for job in jobs])
                 results.extend(zip(jobs, answers, strict=True))
-            commit(connection)
-        except BaseException:
-            try:
-                roll_back(connection)
-            except Broken:
-                connection.invalidate()  # it may still be in its transaction: the next batch has a new connection
-            raise
         return results
 
     def _alone(self, connection: Connection, job: _Job) -> tuple[_Job, Any]:
@@ -164,6 +179,20 @@ class Writer:
             self._loop.call_soon_threadsafe(_resolve, results)
         except RuntimeError:  # the loop is closed: no caller waits any more
             return
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Iterator[None]:
+    begin(connection)
+    try:
+        yield
+        commit(connection)
+    except BaseException:
+        try:
+            roll_back(connection)
+        except Broken:
+            connection.invalidate()  # it may still be in its transaction: the next batch has a new connection
+        raise
 
 
 def _resolve(results: list[tuple[_Job, Any]]) -> None:

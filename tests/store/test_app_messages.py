@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, insert, update
 
 from sipsms.core.message import Delivery, Direction, Message
-from sipsms.store import app_messages
+from sipsms.store import app_messages, history
 from sipsms.store import messages as accepting
 from sipsms.store.schema import deliveries, messages
 from tests.support.tools.weight import steps
@@ -69,6 +69,8 @@ def fill(db: Connection, dids: list[str], own: set[int], count: int, first: int 
         {**fixed, "id": n, "did": dids[n % len(dids)], **(mine if n in own else other)} for n in range(first, count + 1)
     ]
     db.execute(insert(messages), rows)
+    while history.follow(db):
+        pass
 
 
 def test_messages_of_other_accounts_do_not_hide_sent_messages(db: Connection) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, event, insert
 
 from sipsms.core.message import Direction, Media, Message
-from sipsms.store import message_list, message_list_voipms
+from sipsms.store import history, message_list, message_list_voipms
 from sipsms.store.rows import media_text
 from sipsms.store.schema import messages
 
@@ -26,6 +26,8 @@ def fill(db: Connection, count: int, dids: tuple[str, ...] = (A, B, OTHER), firs
         for n in range(first, first + count)
     ]  # fmt: skip
     db.execute(insert(messages), rows)
+    while history.follow(db):
+        pass
 
 
 def found(db: Connection, *dids: str, since: float = 0, until: float = NO_END, **filters: Any) -> list[int]:
@@ -118,11 +120,9 @@ def test_statements_do_not_grow_with_the_messages(db: Connection, monkeypatch: p
     fill(db, 99_000, first=1001)
     many = statements(db, lambda: found(db, A, since=999_000, limit=50))
     assert many <= few + 16, "two bisections, of which each has seven steps more"
-    for statement in (message_list_voipms._OF_DID, message_list.RECEIVED_AT):
-        sql = str(statement.compile(db))
-        plan = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?")).all()
-        (step,) = [row[3] for row in plan]
-        assert step.startswith("SEARCH"), step
+    sql = str(message_list.RECEIVED_AT.compile(db))
+    (step,) = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?")).all()
+    assert step[3].startswith("SEARCH"), step
     monkeypatch.setattr(message_list_voipms, "LOOKED_AT", 1000)
     assert found(db, A, contact="3125550000") == [], "and who looks for what is not there gives up"
 

@@ -193,7 +193,16 @@ def fill(path: Path, count: int) -> None:
             " created_at, updated_at) VALUES (?, ?, 'carrier:sim', ?, ?, 'old', 'delivered', 1, ?, ?, ?)",
             ((delivery + n, first + n, _destination(n), DID, now, now - 86400, now - 86400) for n in range(count)),
         )
-        for name, last in (("message", first + count - 1), ("delivery", delivery + count - 1)):
+        for kind, number in ((0, "did"), (1, "destination")):
+            db.execute(
+                f"INSERT INTO history SELECT {kind}, {number}, id FROM messages WHERE id >= {first}"
+                f" ORDER BY {number}, id"
+            )
+        for name, last in (
+            ("message", first + count - 1),
+            ("history", first + count - 1),
+            ("delivery", delivery + count - 1),
+        ):
             db.execute("DELETE FROM counters WHERE name = ?", (name,))
             db.execute("INSERT INTO counters (name, value) VALUES (?, ?)", (name, last))
     db.close()
