@@ -40,8 +40,8 @@ PURE: Final = frozenset({
     "core.account", "core.admission", "core.charset", "core.courier_id", "core.directory_rows", "core.e164",
     "core.errors", "core.flow_address", "core.ha1", "core.lane_key", "core.media_types", "core.message",
     "core.network", "core.quantities", "core.queue_rows", "core.refusal", "core.registration",
-    "core.report_request", "core.segmentation", "core.smpp_url", "core.ssrf", "routing.dialplan",
-    "routing.numbering", "accounts.provisioning", "mail.mime", "messaging.content_policy",
+    "core.report_request", "core.segmentation", "core.smpp_url", "core.ssrf", "core.user", "routing.dialplan",
+    "routing.numbering", "accounts.provisioning", "accounts.sign_in_backoff", "mail.mime", "messaging.content_policy",
     "messaging.delivery_reports", "messaging.imdn", "messaging.opt_out_keywords", "messaging.planner",
     "messaging.queue.backoff", "messaging.queue.failover", "messaging.queue.lanes", "sip.auth_limiter",
     "sip.body_reader", "sip.body_writer", "sip.device_identity", "sip.digest", "sip.digest_client",
@@ -57,7 +57,7 @@ NOT_PURE: Final = frozenset({"asyncio", "time", "random", "secrets", "socket", "
 HOMES: Final = {
     "sqlalchemy": ("store",), "alembic": ("store",), "starlette": ("web",), "fastapi": ("web",), "uvicorn": ("web",),
     "aiohttp": ("web",), "aiosmtplib": ("mail",), "redis": ("app", "sip"), "pjsua2": ("cli",), "click": ("cli",),
-    "rich_click": ("cli",),
+    "rich_click": ("cli",), "jinja2": ("web",), "argon2": ("accounts",), "pyotp": ("accounts",),
 }  # fmt: skip
 
 
