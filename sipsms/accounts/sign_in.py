@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -188,12 +187,6 @@ class SignIn:
     def _is_enabled(self, user: User) -> bool:
         account = self._directory.account(user.customer)
         return not user.customer or (account is not None and account.enabled)
-
-    async def sessions(self, user: User) -> Sequence[Session]:
-        """Return the user's signed-in browsers."""
-        now = self._clock()
-        found = await self._store.read(lambda db: sessions.of_user(db, user.id, now))
-        return [session for session in found if not session.stage]
 
     async def sign_out(self, session: Session) -> None:
         await self._store.write(lambda db: sessions.end(db, session.hash))

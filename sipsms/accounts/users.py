@@ -105,6 +105,12 @@ class UserService:
         """End all sessions of a user. Return how many."""
         return await self._change(by, "sessions_ended", lambda db: sessions.end_all(db, user.id), lambda _: user.name)
 
+    async def sessions(self, user: User) -> Sequence[Session]:
+        """Return the browsers in which a user is signed in."""
+        now = self._clock()
+        found = await self._read(lambda db: sessions.of_user(db, user.id, now))
+        return [session for session in found if not session.stage]
+
     async def by_id(self, user: int) -> User:
         return await self._read(lambda db: users.by_id(db, user))
 

@@ -116,7 +116,7 @@ async def test_the_second_step_needs_a_code_that_works_once(people: People) -> N
 async def test_a_half_session_ends_soon_and_is_not_listed(people: People) -> None:
     await with_app(people, "ana")
     half = await people.enter("ana", stay=True)
-    assert list(await people.sign_in.sessions(half.user)) == []
+    assert list(await people.users.sessions(half.user)) == []
     people.clock.now += STEP
     assert await people.sign_in.find(half.token, HOME) is None
 
@@ -164,7 +164,7 @@ async def test_how_long_sessions_last(people: People) -> None:
     assert await people.sign_in.find(short.token, HOME) is None
     assert await people.sign_in.find(long.token, HOME) is not None
     await people.sign_in.forget()
-    assert [one.hash for one in await people.sign_in.sessions(long.user)] == [long.session.hash]
+    assert [one.hash for one in await people.users.sessions(long.user)] == [long.session.hash]
 
 
 async def test_requests_keep_a_session_alive(people: People) -> None:
@@ -175,7 +175,7 @@ async def test_requests_keep_a_session_alive(people: People) -> None:
         if await people.sign_in.find(made.token, STRANGER) is None:
             break
     assert people.clock() < made.session.ends_at
-    (shown,) = await people.sign_in.sessions(made.user)
+    (shown,) = await people.users.sessions(made.user)
     assert shown.address == STRANGER.address
     people.clock.now = made.session.ends_at
     assert await people.sign_in.find(made.token, HOME) is None

@@ -24,13 +24,13 @@ PURPOSE: Final = {
     "core": "nouns and pure tools; imports nothing of ours",
     "routing": "dialplan and numbering policy: pure decisions",
     "store": "all SQL: tables, migrations, the writer; one file a table group",
-    "accounts": "directory, authentication, quota, changes to accounts and DIDs, provisioning",
+    "accounts": "directory, authentication, people and sign-in, quota, changes to accounts and DIDs, provisioning",
     "messaging": "gateway, planner, queue, checks, messages in, reports, opt-out, media: what happens to a message",
     "carriers": "one file a carrier, and what they share",
     "sip": "codec, machines, transport, server, courier, trunk",
     "smpp": "codec, session, server (SMSC), carrier, courier",
     "mail": "an SMS as e-mail, and the way to the mail server",
-    "web": "HTTP: server, client, hooks, APIs, outgoing callbacks and webhooks",
+    "web": "HTTP: server, client, hooks, APIs, outgoing callbacks and webhooks, the message centre",
     "app": "settings and composition: the only room that builds the parts, runs and reloads them",
     "cli": "the command line, one file a command group; demo and softphone",
 }
@@ -49,7 +49,7 @@ PURE: Final = frozenset({
     "sip.presence", "sip.proxy", "sip.registrar", "sip.stun", "sip.trace_summary", "sip.transaction", "sip.uri",
     "sip.usual", "smpp.concat_refs", "smpp.data_coding", "smpp.pdu", "smpp.receipt", "smpp.resend_detection",
     "smpp.session", "smpp.submit_sm", "smpp.throttle", "web.api.acrobits.format", "web.api.kannel.format",
-    "web.api.wildix.format", "web.outbound.webhook_payload",
+    "web.api.wildix.format", "web.centre.words", "web.outbound.webhook_payload",
 })  # fmt: skip
 NOT_PURE: Final = frozenset({"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"})
 
