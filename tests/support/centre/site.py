@@ -34,6 +34,11 @@ PEOPLE = {
     "rita": ("reseller", Role.RESELLER, ()),
     "op": ("", Role.OPERATOR, ()),
 }
+CORPUS = (  # texts that must never become markup
+    "<script>document.title='hacked'</script>", '"><img src=x onerror=document.title=\'hacked\'>',
+    "'><svg onload=document.title='hacked'>", "<b hx-get=/more hx-trigger=load>x</b>", "</textarea><h1>x</h1>",
+    "</title><script src=//evil.example></script>", "<a href=javascript:alert(1)>x</a>", "<!-- <style>",
+)  # fmt: skip
 ROLES = {"operator": "op", "reseller": "rita", "customer": "ana", "user": "luis"}  # role -> somebody who has it
 
 
