@@ -14,9 +14,8 @@ import pytest
 from tests.support.tools.guardian import Guardian
 
 _TESTS = Path(__file__).parent
-_SLOW = {
-    name: place for place, name in enumerate(("tools", "faults", "interop", "e2e", "attacks", "conformance", "smpp"))
-}
+_FIRST = ("tools", "faults", "interop", "e2e", "centre", "attacks", "conformance", "smpp")
+_SLOW = {name: place for place, name in enumerate(_FIRST)}
 _PROPERTY = "req"
 _SEEN: dict[str, dict[str, Any]] = {}
 _WORST = {"passed": 0, "skipped": 1, "failed": 2}

@@ -8,6 +8,8 @@ from typing import Any
 from sipsms.accounts.auth import Access
 from sipsms.accounts.directory import Directory
 from sipsms.accounts.service import AccountService
+from sipsms.accounts.sign_in import SignIn
+from sipsms.accounts.users import UserService
 from sipsms.app.couriers import Couriers
 from sipsms.app.settings import Config
 from sipsms.core.clock import Clock
@@ -25,12 +27,14 @@ from sipsms.web.api.voipms.dids import Dids
 from sipsms.web.api.voipms.messages import Messages
 from sipsms.web.api.voipms.routes import RestPhp
 from sipsms.web.api.wildix.routes import WildixApi
+from sipsms.web.centre.app import Centre, Parts
 
 
 class HttpApis:
     def __init__(
         self, config: Callable[[], Config], store: Store, directory: Directory, messaging: Messaging,
-        couriers: Couriers, clock: Clock, service: AccountService, location: Location,
+        couriers: Couriers, clock: Clock, service: AccountService, location: Location, people: UserService,
+        sign_in: SignIn,
     ) -> None:  # fmt: skip
         outbound = messaging.outbound
         access = Access(directory, clock, config().realm, lambda: config().api.per_minute)
@@ -39,7 +43,12 @@ class HttpApis:
             lambda: config().messages.max_length, lambda: config().api.daily_sends, lambda: config().carriers,
         )  # fmt: skip
         self._v1 = V1Api(access, services)
-        self._apis = (  # those with few routes first: a request is compared with one route after the other
+        parts = Parts(
+            sign_in, people, directory, clock, lambda: config().web.centre, lambda: config().centre_url,
+            lambda: config().domain,
+        )  # fmt: skip
+        # those with few routes first: a request is compared with one route after the other
+        self._apis: tuple[Any, ...] = (
             RestPhp(
                 access,
                 Messages(outbound, directory, store, couriers.files.url, clock).methods(),
@@ -59,6 +68,7 @@ class HttpApis:
             ),
             KannelApi(access, outbound, clock, lambda: config().callbacks.allow_private),
             self._v1,
+            *([Centre(parts)] if config().centre_url else []),
         )  # fmt: skip
 
     def close(self) -> None:

@@ -15,8 +15,11 @@ from typing import NamedTuple
 
 from sipsms import __version__
 from sipsms.accounts.directory import Directory
+from sipsms.accounts.passwords import Passwords
 from sipsms.accounts.provisioning_link import fetch
 from sipsms.accounts.service import AccountService
+from sipsms.accounts.sign_in import SignIn
+from sipsms.accounts.users import UserService
 from sipsms.app import carrier_status, certificates
 from sipsms.app.carrier_set import CarrierSet
 from sipsms.app.carrier_status import CarrierStatus
@@ -166,12 +169,15 @@ class Node:
             lambda name, when: self.store.write(lambda db: carrier_state.put(db, name, polled_at=when)),
         )  # fmt: skip
         service = AccountService(self.store, lambda: self.config.service, self._take_over)
+        self.passwords = Passwords()
+        people = UserService(self.store, self.passwords, self._clock, lambda: self.config.domain)
+        self.sign_in = SignIn(self.store, self.directory, self.passwords, self._clock)
         self.apis = HttpApis(
             lambda: self.config, self.store, self.directory, messaging, self.couriers, self._clock, service,
-            self.location,
+            self.location, people, self.sign_in,
         )  # fmt: skip
         self.control = Control(
-            Operations(lambda: self.config, self.store, service, messaging, self.directory), self.tracer.watch
+            Operations(lambda: self.config, self.store, service, messaging, self.directory, people), self.tracer.watch
         )
         self.smpp = SmppNode(
             lambda: self.config, self.store, self.directory, messaging, self._clock,
@@ -396,6 +402,7 @@ class Node:
         await self.store.write(lambda db: provisioning_links.forget(db, time.time()))
         await self.store.forget_notices(now - self.config.queue.keep)
         await self.store.forget_receipts(now)
+        await self.sign_in.forget()
 
     async def _readiness(self) -> dict[str, str]:
         try:
@@ -439,6 +446,7 @@ class Node:
         await survives(self.messaging.outbound.usage.save)
         await self.couriers.close()
         await self._client.close()
+        self.passwords.close()
         await self.store.close()
         if self._lock is not None:
             self._lock.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sipsms.accounts.directory import Directory
+from sipsms.accounts.passwords import Passwords
 from sipsms.accounts.service import AccountService
+from sipsms.accounts.users import UserService
 from sipsms.app.operations import Operations
 from sipsms.app.settings import Config, load_dialplan
 from sipsms.core.clock import steady_clock
@@ -38,7 +40,8 @@ async def do(config: Config, name: str, arguments: dict[str, Any]) -> Any:
         )
         carrier_options.apply(config.carriers, messaging.limits)
         service = AccountService(store, lambda: config.service, take_over)
-        operations = Operations(lambda: config, store, service, messaging, directory, load)
+        people = UserService(store, Passwords(), clock, lambda: config.domain)
+        operations = Operations(lambda: config, store, service, messaging, directory, people, load)
         return await getattr(operations, name)(**arguments)
     finally:
         await store.close()

@@ -15,22 +15,25 @@ from sipsms.accounts.directory import Directory
 from sipsms.accounts.provisioning_link import Order as LinkOrder
 from sipsms.accounts.provisioning_link import facts, issue
 from sipsms.accounts.service import AccountService
+from sipsms.accounts.users import By, UserService
 from sipsms.app.settings import Config
 from sipsms.core import log
 from sipsms.core.account import Scope
 from sipsms.core.directory_rows import Block
 from sipsms.core.errors import AdminError
 from sipsms.core.refusal import Refusal
+from sipsms.core.user import Role
 from sipsms.messaging.build import Messaging
 from sipsms.messaging.carrier import InboundSms
 from sipsms.messaging.explain import explain
 from sipsms.messaging.order import File, Order
-from sipsms.store import accounts, api_usage, blocks, dids, import_export, message_list, operator_lists
+from sipsms.store import accounts, api_usage, blocks, dids, import_export, message_list, operator_lists, users
 from sipsms.store import smpp_binds as binds
 from sipsms.store.store import Connection, Store
 
 T = TypeVar("T")
 _ALL: Final = message_list.UNLIMITED
+_BY: Final = By("command line")
 _LONGEST: Final = 366 * 86400.0  # seconds that a message may be scheduled ahead
 
 Rows = list[dict[str, Any]]
@@ -39,7 +42,7 @@ Rows = list[dict[str, Any]]
 class Operations:
     def __init__(
         self, config: Callable[[], Config], store: Store, service: AccountService, messaging: Messaging,
-        directory: Directory, load: Callable[[str], Awaitable[None]] | None = None,
+        directory: Directory, people: UserService, load: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:  # fmt: skip
         """`load`: read from the store what concerns a number; None: this is a server, which has it all."""
         self._config = config
@@ -47,6 +50,7 @@ class Operations:
         self._service = service
         self._messaging = messaging
         self._directory = directory
+        self._people = people
         self._load = load
 
     async def _rows(self, query: Callable[[Connection], Iterable[dict[str, Any]]]) -> Rows:
@@ -110,6 +114,52 @@ class Operations:
 
     async def remove_token(self, name: str) -> None:
         await self._service.remove_token(name)
+
+    # --- people ---
+
+    async def add_user(
+        self, name: str, role: str, customer: str, email: str, numbers: Sequence[str], lasts: float
+    ) -> dict[str, Any]:
+        """Add a user of the message centre. Return the link by which the user sets a password."""
+        url = self._centre()
+        token = await self._people.add(name, customer, Role(role), _BY, email=email, dids=numbers, lasts=lasts)
+        return {"name": name.lower(), "link": f"{url}/password/{token}", "expires_at": time.time() + lasts}
+
+    async def list_users(self, customer: str) -> Rows:
+        """Return the users of a customer; empty: all users."""
+        return [users.shown(user) for user in await self._people.of_customer(customer or None)]
+
+    async def remove_user(self, name: str) -> None:
+        await self._people.remove(await self._people.by_name(name), _BY)
+
+    async def make_password_link(self, name: str, lasts: float, reset_totp: bool) -> dict[str, Any]:
+        """Return a new link to set a password. `reset_totp`: remove the authenticator app, too."""
+        url, user = self._centre(), await self._people.by_name(name)
+        if reset_totp:
+            await self._people.reset_totp(user, _BY)
+        token = await self._people.make_link(user, _BY, lasts)
+        return {"name": user.name, "link": f"{url}/password/{token}", "expires_at": time.time() + lasts}
+
+    async def list_user_sessions(self, name: str) -> Rows:
+        """Return the browsers in which a user is signed in."""
+        found = await self._people.sessions(await self._people.by_name(name))
+        return [
+            {
+                "address": one.address, "agent": one.agent, "since": one.made_at, "last_seen": one.seen_at,
+                "ends_at": one.ends_at,
+            }
+            for one in found
+        ]  # fmt: skip
+
+    async def end_user_sessions(self, name: str) -> int:
+        """Return how many sessions ended."""
+        return await self._people.end_sessions(await self._people.by_name(name), _BY)
+
+    def _centre(self) -> str:
+        url = self._config().centre_url
+        if url is None:
+            raise AdminError("the message centre is off: listen.http is null, or web.centre.enabled is false")
+        return url
 
     # --- DIDs and groups ---
 

@@ -25,7 +25,7 @@ AT_START = (
     "domain", "realm", "store", "listen", "digest", "sip.nonce_lifetime", "sip.nonce_secret", "sip.idle_timeout",
     "sip.handshake_timeout", "sip.first_message_timeout", "sip.advertised",
     "sip.max_datagram", "queue.retry_min", "queue.retry_max", "queue.sip_concurrency", "queue.carrier_concurrency",
-    "media.directory", "api.trusted_proxies", "api.metrics_from",
+    "media.directory", "api.trusted_proxies", "api.metrics_from", "web.centre.enabled",
 )  # fmt: skip
 
 

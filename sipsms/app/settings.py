@@ -25,6 +25,7 @@ from sipsms.carriers.settings import (
 from sipsms.core import control_socket, store_url
 from sipsms.core.admission import Limits
 from sipsms.core.listener import connection_limit
+from sipsms.core.network import LOOPBACK, is_in
 from sipsms.core.validators import (
     DOMAIN,
     AbsolutePath,
@@ -53,7 +54,7 @@ from sipsms.routing.dialplan import Dialplan
 from sipsms.sip.settings import HepSettings, SipSettings
 from sipsms.sip.trunk_settings import SipConfig
 from sipsms.smpp.settings import SmppConfig, SmppSettings
-from sipsms.web.settings import CallbackSettings
+from sipsms.web.settings import CallbackSettings, CentreSettings
 
 # --- sipsms.yaml -----------------------------------------------------------------------------------------------------
 
@@ -88,6 +89,7 @@ class Trace(Model):
 
 class Web(Model):
     url: Annotated[str, AfterValidator(http_url)] | None = None
+    centre: CentreSettings = CentreSettings()
 
 
 class Media(Model):
@@ -172,6 +174,20 @@ class Config(Model):
             return self.web.url.rstrip("/")
         port = self.listen.http.port if self.listen.http is not None else 80
         return f"http://{self.domain}:{port}"
+
+    @property
+    def centre_url(self) -> str | None:
+        """Return the URL at which people find the message centre; None: it is off.
+
+        Without a public URL, a listener on loopback is named by its address: nobody else can open it."""
+        http = self.listen.http
+        if http is None or not self.web.centre.enabled:
+            return None
+        if self.web.centre.url is not None:
+            return self.web.centre.url.rstrip("/")
+        host = f"[{http.host}]" if ":" in http.host else http.host
+        is_local = self.web.url is None and is_in(http.host, LOOPBACK)
+        return f"http://{host}:{http.port}" if is_local else self.base_url
 
     @property
     def media_folder(self) -> Path:

@@ -31,12 +31,13 @@ _MODULES = {
     "messages": "export import receive route send",
     "server": "check-config demo migrate serve softphone trace",
     "tokens": "account token",
+    "users": "user",
 }
 # How `sipsms --help` groups them.
 _GROUPS = {
     "Server": "serve check-config config migrate trace demo softphone",
     "Accounts, phones and numbers": (
-        "account subaccount token did group block webhooks registrations devices import export"
+        "account subaccount user token did group block webhooks registrations devices import export"
     ),
     "Messages": "messages message conversations send receive route cancel usage",
     "Queue and carriers": "queue resend dead-letters carriers carrier binds",

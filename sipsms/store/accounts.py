@@ -18,7 +18,7 @@ from sipsms.core.errors import AdminError, BadValue
 from sipsms.core.ha1 import ha1
 from sipsms.store import destinations, provisioning_links, reassign, threads
 from sipsms.store.rows import counter, take_ids
-from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, tokens
+from sipsms.store.schema import accounts, bindings, devices, dids, push_tokens, sessions, tokens, user_dids, users
 
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
 
@@ -173,12 +173,21 @@ def remove_account(connection: Connection, name: str) -> None:
     connection.execute(delete(devices).where(devices.c.aor == name))
     provisioning_links.forget_account(connection, name)
     connection.execute(delete(tokens).where(tokens.c.account == name))
+    _remove_users(connection, name)
     threads.forget(connection, name)
     connection.execute(delete(push_tokens).where(push_tokens.c.account == name))
     connection.execute(update(accounts).where(accounts.c.reseller == name).values(reseller=""))
     destinations.forget_member(connection, name)
     version = changed(connection, removed=True)
     connection.execute(update(dids).where(dids.c.sip_account == name).values(sip_account="", version=version))
+
+
+def _remove_users(connection: Connection, customer: str) -> None:
+    """Remove the people of a customer, with their sessions."""
+    people = select(users.c.id).where(users.c.customer == customer)
+    for table in (sessions, user_dids):
+        connection.execute(delete(table).where(table.c.user_id.in_(people)))
+    connection.execute(delete(users).where(users.c.customer == customer))
 
 
 def count_subaccounts(connection: Connection, customer: str) -> int:

@@ -14,7 +14,7 @@ from sipsms.core.errors import AdminError, BadValue
 from sipsms.core.smpp_url import without_password
 from sipsms.core.ssrf import check_url
 from sipsms.store import destinations as targets
-from sipsms.store import smpp_settings, tokens
+from sipsms.store import smpp_settings, tokens, users
 from sipsms.store.accounts import EMAIL, account, changed, customer
 from sipsms.store.directory import with_targets
 from sipsms.store.schema import dids, group_members, groups
@@ -145,6 +145,7 @@ def set_did(connection: Connection, number: str, new: Destinations, **values: An
         values = {"sip_account": "", **values, "created_at": time.time()}  # start of the new customer's ownership
         targets.forget(connection, number)
         tokens.forget_did(connection, number)
+        users.forget_did(connection, number)
     _check_sip_account(connection, owner, values.get("sip_account", ""))
     for name, _ in new.get("group", []):
         check_group(connection, owner, name)
@@ -160,6 +161,7 @@ def remove_did(connection: Connection, number: str) -> None:
         raise AdminError(f"no DID {number}")
     targets.forget(connection, number)
     tokens.forget_did(connection, number)
+    users.forget_did(connection, number)
     changed(connection, removed=True)
 
 

@@ -26,7 +26,7 @@ DriverError = (SQLAlchemyError, sqlite3.Error)  # raised by a statement that the
 # The database is locked, full or gone: the same for every statement. sqlite3's own come from statements on `driver_of`.
 Broken = (OperationalError, InterfaceError, sqlite3.OperationalError, sqlite3.InterfaceError)
 
-HEAD = "0011"  # the newest migration; a test compares it with Alembic's
+HEAD = "0012"  # the newest migration; a test compares it with Alembic's
 SERVER_WAIT = 4500  # milliseconds a server waits for another program's lock
 SERVER_WAIT_AGAIN = 200  # milliseconds after a failed wait, until the lock is obtained again
 _WRITE_CACHE, _READ_CACHE = 65536, 8192  # KiB of pages; what is read once stands in the system's cache anyway

@@ -408,3 +408,71 @@ push_tokens = Table(
     Column("token", String(1024), nullable=False),
     Column("updated_at", Double, nullable=False),
 )
+
+_HAS_EMAIL = text("email <> ''")
+_HAS_LINK = text("link <> ''")
+
+# People who sign in to the message centre. Names and e-mail addresses are stored in lower case.
+users = Table(
+    "users",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    _text("customer", 64),  # empty: an operator
+    Column("role", String(16), nullable=False),
+    _text("email"),
+    _text("hash"),  # argon2id; empty: no password yet
+    _text("totp", 64),
+    Column("totp_step", _Id, nullable=False, server_default="0"),  # a code is accepted once
+    _text("totp_new", 64),  # key that no code has confirmed yet
+    _text("recovery", 1024),  # SHA-256 of each unused recovery code, by spaces
+    _text("tz", 64),
+    _text("lang", 8),
+    _text("theme", 8),
+    Column("prefs", Text, nullable=False, server_default="{}"),  # JSON
+    _text("link", 64),  # SHA-256 of the open link to set a password
+    Column("link_ends", Double, nullable=False, server_default="0"),
+    Column("created_at", Double, nullable=False),
+    Column("version", _Id, nullable=False, server_default="1"),  # changes name the version that they were made from
+    Index("ix_users_customer", "customer"),
+    Index("ix_users_email", "email", unique=True, sqlite_where=_HAS_EMAIL, postgresql_where=_HAS_EMAIL),
+    Index("ix_users_link", "link", sqlite_where=_HAS_LINK, postgresql_where=_HAS_LINK),
+)
+
+# DIDs given to users of the role `user`.
+user_dids = Table(
+    "user_dids",
+    metadata,
+    Column("user_id", _Id, primary_key=True, autoincrement=False),
+    Column("did", String(32), primary_key=True, index=True),
+)
+
+# Signed-in browsers.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", String(64), primary_key=True),  # SHA-256 of the token, which has 192 random bits
+    Column("user_id", _Id, nullable=False, index=True),
+    Column("made_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False, index=True),
+    Column("stay", Boolean, nullable=False, server_default=false()),
+    _text("stage", 8),  # the step of the sign-in that is missing
+    _text("agent"),
+    _text("address", 64),
+    _text("viewed", 64),  # customer whose pages are shown
+    Column("view_ends", Double, nullable=False, server_default="0"),
+)
+
+# Who did what in the message centre. Rows are only added.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("who", String(64), nullable=False),  # name of the user; `command line`
+    Column("action", String(40), nullable=False),
+    _text("subject"),  # name of the user, customer or number
+    _text("detail", 1024),
+    _text("address", 64),
+)

@@ -68,7 +68,7 @@ def basic_of(request: Request) -> tuple[str, str]:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return "", ""
-    if _is_from_another_site(request):
+    if is_from_another_site(request):
         raise Denied(DenialCode.PAGE, "not from a page of another site")
     try:
         user, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
@@ -77,7 +77,7 @@ def basic_of(request: Request) -> tuple[str, str]:
     return user, password
 
 
-def _is_from_another_site(request: Request) -> bool:
+def is_from_another_site(request: Request) -> bool:
     """Return True if a browser says so: by Sec-Fetch-Site (W3C Fetch Metadata), or by an Origin (RFC 6454) that is not
     the host it asks. Other programs send neither."""
     site = request.headers.get("sec-fetch-site", "").lower()

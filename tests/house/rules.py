@@ -24,13 +24,13 @@ PURPOSE: Final = {
     "core": "nouns and pure tools; imports nothing of ours",
     "routing": "dialplan and numbering policy: pure decisions",
     "store": "all SQL: tables, migrations, the writer; one file a table group",
-    "accounts": "directory, authentication, quota, changes to accounts and DIDs, provisioning",
+    "accounts": "directory, authentication, people and sign-in, quota, changes to accounts and DIDs, provisioning",
     "messaging": "gateway, planner, queue, checks, messages in, reports, opt-out, media: what happens to a message",
     "carriers": "one file a carrier, and what they share",
     "sip": "codec, machines, transport, server, courier, trunk",
     "smpp": "codec, session, server (SMSC), carrier, courier",
     "mail": "an SMS as e-mail, and the way to the mail server",
-    "web": "HTTP: server, client, hooks, APIs, outgoing callbacks and webhooks",
+    "web": "HTTP: server, client, hooks, APIs, outgoing callbacks and webhooks, the message centre",
     "app": "settings and composition: the only room that builds the parts, runs and reloads them",
     "cli": "the command line, one file a command group; demo and softphone",
 }
@@ -40,8 +40,8 @@ PURE: Final = frozenset({
     "core.account", "core.admission", "core.charset", "core.courier_id", "core.directory_rows", "core.e164",
     "core.errors", "core.flow_address", "core.ha1", "core.lane_key", "core.media_types", "core.message",
     "core.network", "core.quantities", "core.queue_rows", "core.refusal", "core.registration",
-    "core.report_request", "core.segmentation", "core.smpp_url", "core.ssrf", "routing.dialplan",
-    "routing.numbering", "accounts.provisioning", "mail.mime", "messaging.content_policy",
+    "core.report_request", "core.segmentation", "core.smpp_url", "core.ssrf", "core.user", "routing.dialplan",
+    "routing.numbering", "accounts.provisioning", "accounts.sign_in_backoff", "mail.mime", "messaging.content_policy",
     "messaging.delivery_reports", "messaging.imdn", "messaging.opt_out_keywords", "messaging.planner",
     "messaging.queue.backoff", "messaging.queue.failover", "messaging.queue.lanes", "sip.auth_limiter",
     "sip.body_reader", "sip.body_writer", "sip.device_identity", "sip.digest", "sip.digest_client",
@@ -49,7 +49,7 @@ PURE: Final = frozenset({
     "sip.presence", "sip.proxy", "sip.registrar", "sip.stun", "sip.trace_summary", "sip.transaction", "sip.uri",
     "sip.usual", "smpp.concat_refs", "smpp.data_coding", "smpp.pdu", "smpp.receipt", "smpp.resend_detection",
     "smpp.session", "smpp.submit_sm", "smpp.throttle", "web.api.acrobits.format", "web.api.kannel.format",
-    "web.api.wildix.format", "web.outbound.webhook_payload",
+    "web.api.wildix.format", "web.centre.words", "web.outbound.webhook_payload",
 })  # fmt: skip
 NOT_PURE: Final = frozenset({"asyncio", "time", "random", "secrets", "socket", "threading", "subprocess", "selectors"})
 
@@ -57,7 +57,7 @@ NOT_PURE: Final = frozenset({"asyncio", "time", "random", "secrets", "socket", "
 HOMES: Final = {
     "sqlalchemy": ("store",), "alembic": ("store",), "starlette": ("web",), "fastapi": ("web",), "uvicorn": ("web",),
     "aiohttp": ("web",), "aiosmtplib": ("mail",), "redis": ("app", "sip"), "pjsua2": ("cli",), "click": ("cli",),
-    "rich_click": ("cli",),
+    "rich_click": ("cli",), "jinja2": ("web",), "argon2": ("accounts",), "pyotp": ("accounts",),
 }  # fmt: skip
 
 

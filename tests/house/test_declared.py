@@ -11,7 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # The names of distributions that differ from those of their modules.
-DISTRIBUTIONS = {"yaml": "pyyaml", "phonenumbers": "phonenumberslite", "pjsua2": "pjsua2-python"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "phonenumbers": "phonenumberslite",
+    "pjsua2": "pjsua2-python",
+    "argon2": "argon2-cffi",
+}
 
 
 def imported() -> Iterator[str]:

@@ -1,0 +1,8 @@
+"""The server of the centre and a browser, one of each for all tests of a process."""
+
+from __future__ import annotations
+
+from tests.support.centre.browser import chromium, contexts, page
+from tests.support.centre.fixtures import centre, someone
+
+__all__ = ["centre", "chromium", "contexts", "page", "someone"]
