@@ -1,4 +1,4 @@
-"""The server of the centre and a browser, one of each for all tests of a process."""
+"""The server of the centre, one for all tests of a process, and a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium, one for all tests of a process, and what every page in it must keep to.
+"""A real browser: Debian's Chromium, one for the tests of a module, and what every page in it must keep to.
 
 Every test that uses `page` or `contexts` fails if a page broke the Content-Security-Policy, asked another host for
 anything, or had an error in its script."""
@@ -18,8 +18,9 @@ CHROMIUM = shutil.which("chromium")
 NewContext = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """Playwright has an event loop of its own in this thread: it ends before a test of another module wants one."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: make packages")
