@@ -43,8 +43,15 @@ _COPY = tuple(
 _MOVE = update(counters).where(counters.c.name == MARK).values(value=bindparam("last"))
 
 
+def newest(connection: Connection) -> int:
+    """Return the id of the newest message; 0 if there is none."""
+    return int(connection.execute(select(func.max(messages.c.id))).scalar() or 0)
+
+
 def follow(connection: Connection) -> bool:
     """Add the next messages to the history. Return whether there may be more."""
+    if newest(connection) == counter(connection, MARK):
+        return False  # without a write, which would cost a commit
     mark = take_ids(connection, MARK, 0) - 1  # an update: other nodes wait for the end of this transaction
     last, count = connection.execute(_LAST, {"mark": mark}).one()
     if not count:
@@ -61,7 +68,7 @@ class History:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._mark = counter(connection, MARK)
-        self._newest = int(connection.execute(select(func.max(messages.c.id))).scalar() or 0)
+        self._newest = newest(connection)
 
     def rows(
         self, columns: Sequence[Any], by: By, number: str, low: int, high: int, most: int, *, ascending: bool = False

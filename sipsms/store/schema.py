@@ -429,7 +429,6 @@ users = Table(
     _text("tz", 64),
     _text("lang", 8),
     _text("theme", 8),
-    Column("prefs", Text, nullable=False, server_default="{}"),  # JSON
     _text("link", 64),  # SHA-256 of the open link to set a password
     Column("link_ends", Double, nullable=False, server_default="0"),
     Column("created_at", Double, nullable=False),

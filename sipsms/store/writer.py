@@ -142,7 +142,10 @@ class Writer:
         try:
             with _transaction(connection):
                 more = self._follow(connection)
-        except Exception:  # a full disk, a lock: again after the next commit
+        except Broken:  # full, locked or removed: again after the next commit
+            more = False
+        except Exception as error:
+            log.crash("writer_is_behind", error)
             more = False
         self._behind = _FAR if more else 0
 

@@ -43,6 +43,11 @@ async def test_a_store_of_a_release_is_migrated_and_read(dump: Path, tmp_path: P
         assert read.execute(text("SELECT version_num FROM alembic_version")).scalar() == store.HEAD
         after = {name: read.execute(text(f"SELECT count(*) FROM {name}")).scalar() for name in before}
         assert after == before | {"counters": before["counters"] + 1}, "no row is lost; the mark of the history is new"
+        contact = "iif(direction = 'in', source, destination)"
+        numbers = f"(SELECT did AS number FROM messages UNION ALL SELECT {contact} FROM messages)"
+        by_number = "number, count(*) FROM {} WHERE number <> '' GROUP BY number"
+        expected = read.execute(text(f"SELECT {by_number.format(numbers)}")).all()
+        assert read.execute(text(f"SELECT {by_number.format('history')}")).all() == expected
         assert before["messages"] >= 10
         deliveries = [delivery_of(row) for row in read.execute(WITH_MESSAGE)]
         assert {one.courier.kind for one in deliveries} >= {"sip", "carrier", "callback", "webhook"}

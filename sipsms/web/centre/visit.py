@@ -162,7 +162,7 @@ def place_of(request: Request) -> Place:
 class Row:
     """A route of the centre. A path with {did} is only for those who see the messages of this DID.
 
-    `stage`: the step of a sign-in whose session may ask (see `accounts.sign_in`); a row without it needs a completed
+    `stages`: the steps of a sign-in whose session may ask (see `accounts.sign_in`); a row without it needs a completed
     sign-in. `while_viewing`: a change that is possible while the pages of a customer are viewed."""
 
     method: str

@@ -33,7 +33,6 @@ def upgrade() -> None:
         _text("tz", 64),
         _text("lang", 8),
         _text("theme", 8),
-        sa.Column("prefs", sa.Text(), server_default="{}", nullable=False),
         _text("link", 64),
         sa.Column("link_ends", sa.Double(), server_default="0", nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
